@@ -1,0 +1,63 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target is held to the same rules; see "Package settings" in README.md.
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .strictMemorySafety(),
+]
+
+let package = Package(
+    name: "swsign",
+    products: [
+        .executable(name: "swsign", targets: ["swsign"]),
+        .library(name: "InToto", targets: ["InToto"]),
+        .library(name: "SigstoreCrypto", targets: ["SigstoreCrypto"]),
+        .library(name: "SigstoreVerification", targets: ["SigstoreVerification"]),
+        .library(name: "SwSignCore", targets: ["SwSignCore"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    ],
+    targets: [
+        // System libraries, each with the shims that its macros and variadics need.
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+
+        // L0
+        .target(name: "InToto", swiftSettings: settings),
+        .target(
+            name: "SigstoreCrypto", dependencies: ["InToto", "COpenSSL", "CSodium"], swiftSettings: settings),
+
+        // L1
+        .target(
+            name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto"], swiftSettings: settings),
+
+        // L3
+        .target(
+            name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification"],
+            swiftSettings: settings),
+
+        // L4
+        .executableTarget(
+            name: "swsign",
+            dependencies: [
+                "InToto", "SigstoreCrypto", "SigstoreVerification", "SwSignCore",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
+
+        .testTarget(name: "InTotoTests", dependencies: ["InToto"], swiftSettings: settings),
+        .testTarget(
+            name: "SigstoreCryptoTests", dependencies: ["SigstoreCrypto", "InToto"], swiftSettings: settings),
+        .testTarget(
+            name: "SigstoreVerificationTests",
+            dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+        .testTarget(
+            name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
+            swiftSettings: settings),
+    ]
+)

@@ -1,0 +1,89 @@
+internal import COpenSSL
+internal import CSodium
+public import InToto
+
+extension SigstoreError.Code {
+    /// A call into the cryptographic library failed although its input was sound.
+    public static let cryptographyFailed = Self("cryptography-failed")
+}
+
+/// Sets OpenSSL and libsodium up, once, before their first use: `OPENSSL_CONF` and the system's configuration file
+/// are not read, so nobody's environment decides what a valid signature is.
+enum Libraries {
+    private static let areReady: Bool =
+        OPENSSL_init_crypto(UInt64(OPENSSL_INIT_NO_LOAD_CONFIG), nil) == 1 && sodium_init() >= 0
+
+    /// - Throws: ``SigstoreError`` where a library could not be set up.
+    static func ready() throws(SigstoreError) {
+        guard areReady else {
+            throw SigstoreError(.cryptographyFailed, "OpenSSL or libsodium could not be initialised")
+        }
+    }
+}
+
+/// An error for a failed call of OpenSSL, with the library's own reason; empties this thread's error queue.
+/// - Parameter what: What was being done, as the beginning of a sentence.
+func opensslFailure(_ what: String) -> SigstoreError {
+    let code = ERR_peek_last_error()
+    ERR_clear_error()
+    guard code != 0, let reason = unsafe ERR_reason_error_string(code) else {
+        return SigstoreError(.cryptographyFailed, "\(what) failed")
+    }
+    return SigstoreError(.cryptographyFailed, "\(what) failed: \(unsafe String(cString: reason))")
+}
+
+/// Bytes that are cleansed when nobody needs them any more: passwords, derived keys, private keys in transit.
+@safe public final class SecretBytes: @unchecked Sendable {
+    private let memory: UnsafeMutableRawBufferPointer
+
+    /// Takes memory for a secret.
+    /// - Parameters:
+    ///   - count: The size in bytes.
+    ///   - fill: Writes the secret.
+    init(count: Int, fill: (UnsafeMutableRawBufferPointer) throws(SigstoreError) -> Void) throws(SigstoreError) {
+        unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(count, 1), alignment: 16)
+        unsafe memory.initializeMemory(as: UInt8.self, repeating: 0)
+        self.count = count
+        do throws(SigstoreError) { try unsafe fill(UnsafeMutableRawBufferPointer(rebasing: memory[..<count])) } catch {
+            unsafe OPENSSL_cleanse(memory.baseAddress, memory.count)
+            throw error
+        }
+    }
+
+    /// Copies a secret in. The caller's copy is the caller's to cleanse.
+    public init(_ bytes: some Collection<UInt8>) {
+        count = bytes.count
+        unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(bytes.count, 1), alignment: 16)
+        unsafe memory.copyBytes(from: bytes)
+    }
+
+    deinit {
+        unsafe OPENSSL_cleanse(memory.baseAddress, memory.count)
+        unsafe memory.deallocate()
+    }
+
+    /// The size in bytes.
+    public let count: Int
+
+    /// Lends the bytes for the time of the call.
+    public func withBytes<R, E>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
+        try unsafe body(UnsafeRawBufferPointer(rebasing: memory[..<count]))
+    }
+
+    /// Whether both hold the same bytes, compared in constant time.
+    public func equals(_ other: SecretBytes) -> Bool {
+        count == other.count
+            && (unsafe CRYPTO_memcmp(memory.baseAddress, other.memory.baseAddress, count)) == 0
+    }
+}
+
+/// Bytes that the system's generator made.
+/// - Parameter count: How many.
+func randomBytes(_ count: Int) throws(SigstoreError) -> [UInt8] {
+    try Libraries.ready()
+    var bytes = [UInt8](repeating: 0, count: count)
+    unsafe bytes.withUnsafeMutableBytes { buffer in
+        if let start = buffer.baseAddress { unsafe randombytes_buf(start, buffer.count) }
+    }
+    return bytes
+}

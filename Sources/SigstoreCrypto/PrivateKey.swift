@@ -1,0 +1,239 @@
+internal import COpenSSL
+internal import CSodium
+public import InToto
+
+/// Whatever can sign: a key file, a key in a key service or token, or an ephemeral key.
+public protocol Signer: Sendable {
+    /// The key that verifies what this signs.
+    var publicKey: PublicKey { get }
+    /// Signs a message.
+    /// - Parameters:
+    ///   - message: The message, read for this scheme.
+    ///   - scheme: One of the public key's ``PublicKey/schemes``.
+    /// - Returns: DER for ECDSA, the bare bytes otherwise.
+    func sign(_ message: HashedMessage, scheme: SignatureScheme) throws(SigstoreError) -> [UInt8]
+}
+
+/// A private key in memory. OpenSSL cleanses it when this object goes.
+@safe public final class PrivateKey: Signer, @unchecked Sendable {
+    public let publicKey: PublicKey
+    /// OpenSSL's `EVP_PKEY`, owned by ``publicKey``, which refers to the same key.
+    private var pointer: OpaquePointer { unsafe publicKey.pointer }
+
+    private init(takingOwnershipOf pointer: OpaquePointer) throws(SigstoreError) {
+        publicKey = try unsafe PublicKey(takingOwnershipOf: unsafe pointer)
+    }
+
+    /// Makes a new key.
+    public static func generate(_ algorithm: SigningAlgorithm) throws(SigstoreError) -> PrivateKey {
+        try Libraries.ready()
+        let type =
+            switch algorithm {
+            case .ecdsaP256, .ecdsaP384, .ecdsaP521: EVP_PKEY_EC
+            case .ed25519, .ed25519ph: EVP_PKEY_ED25519
+            case .rsa2048, .rsa3072, .rsa4096: EVP_PKEY_RSA
+            }
+        guard let context = unsafe EVP_PKEY_CTX_new_id(type, nil) else { throw opensslFailure("making a key") }
+        defer { unsafe EVP_PKEY_CTX_free(context) }
+        guard unsafe EVP_PKEY_keygen_init(context) == 1 else { throw opensslFailure("making a key") }
+        let chosen: Int32 =
+            switch algorithm {
+            case .ecdsaP256: unsafe EVP_PKEY_CTX_set_ec_paramgen_curve_nid(context, NID_X9_62_prime256v1)
+            case .ecdsaP384: unsafe EVP_PKEY_CTX_set_ec_paramgen_curve_nid(context, NID_secp384r1)
+            case .ecdsaP521: unsafe EVP_PKEY_CTX_set_ec_paramgen_curve_nid(context, NID_secp521r1)
+            case .rsa2048: unsafe EVP_PKEY_CTX_set_rsa_keygen_bits(context, 2048)
+            case .rsa3072: unsafe EVP_PKEY_CTX_set_rsa_keygen_bits(context, 3072)
+            case .rsa4096: unsafe EVP_PKEY_CTX_set_rsa_keygen_bits(context, 4096)
+            case .ed25519, .ed25519ph: 1
+            }
+        guard chosen == 1 else { throw opensslFailure("making a key") }
+        var key: OpaquePointer?
+        guard unsafe EVP_PKEY_keygen(context, &key) == 1, let made = unsafe key else {
+            throw opensslFailure("making a key")
+        }
+        return try unsafe PrivateKey(takingOwnershipOf: unsafe made)
+    }
+
+    /// Reads a private key as people keep it in files: cosign's encrypted key, PKCS#8, encrypted PKCS#8, SEC1, PKCS#1.
+    /// - Parameters:
+    ///   - file: The content of the file, PEM.
+    ///   - password: Asked for only where the key is encrypted.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/wrongPassword``, ``SigstoreError/Code/malformedKey``,
+    ///   ``SigstoreError/Code/unsupportedKey`` or ``SigstoreError/Code/refusedKeyParameters``.
+    public static func read(file: [UInt8], password: () throws(SigstoreError) -> SecretBytes)
+        throws(SigstoreError) -> PrivateKey
+    {
+        guard !file.isEmpty else { throw SigstoreError(.malformedKey, "the private key is empty") }
+        // `openssl ecparam -genkey` writes the curve as a block of its own before the key.
+        let blocks = try PEM.blocks(in: file).filter { $0.label != "EC PARAMETERS" }
+        guard let block = blocks.first else {
+            throw SigstoreError(.malformedKey, "not a private key in PEM", advice: "the file may be cut short")
+        }
+        guard blocks.count == 1 else {
+            throw SigstoreError(.malformedKey, "the file holds \(blocks.count) PEM blocks where one private key should be")
+        }
+        switch block.label {
+        case EncryptedKeyFile.label, EncryptedKeyFile.olderLabel:
+            let pkcs8 = try EncryptedKeyFile(parsing: block.bytes).decrypt(password: try password())
+            return try unsafe pkcs8.withBytes { (bytes) throws(SigstoreError) in try unsafe PrivateKey(pkcs8: bytes) }
+        case "PRIVATE KEY":
+            return try unsafe SecretBytes(block.bytes).withBytes { (bytes) throws(SigstoreError) in
+                try unsafe PrivateKey(pkcs8: bytes)
+            }
+        case "ENCRYPTED PRIVATE KEY":
+            return try PrivateKey(encryptedPKCS8: block.bytes, password: try password())
+        case "EC PRIVATE KEY": return try PrivateKey(traditional: block.bytes, type: EVP_PKEY_EC)
+        case "RSA PRIVATE KEY": return try PrivateKey(traditional: block.bytes, type: EVP_PKEY_RSA)
+        case "PUBLIC KEY", "RSA PUBLIC KEY":
+            throw SigstoreError(
+                .malformedKey, "this is a public key where a private key is needed",
+                advice: "give the private key, such as cosign.key, to --key")
+        default:
+            throw SigstoreError(.malformedKey, "this is a \(block.label) where a private key is needed")
+        }
+    }
+
+    /// Reads PKCS#8 (RFC 5958) in DER, with nothing after it.
+    private convenience init(pkcs8: UnsafeRawBufferPointer) throws(SigstoreError) {
+        try Libraries.ready()
+        var position = unsafe pkcs8.baseAddress?.assumingMemoryBound(to: UInt8.self)
+        guard let start = unsafe position,
+            let info = unsafe d2i_PKCS8_PRIV_KEY_INFO(nil, &position, pkcs8.count)
+        else {
+            ERR_clear_error()
+            throw SigstoreError(.malformedKey, "not a PKCS#8 private key")
+        }
+        defer { unsafe PKCS8_PRIV_KEY_INFO_free(info) }
+        guard unsafe position == start + pkcs8.count, let key = unsafe EVP_PKCS82PKEY(info) else {
+            ERR_clear_error()
+            throw SigstoreError(.malformedKey, "not a PKCS#8 private key of a known kind")
+        }
+        try unsafe self.init(takingOwnershipOf: unsafe key)
+    }
+
+    private convenience init(encryptedPKCS8 der: [UInt8], password: SecretBytes) throws(SigstoreError) {
+        try Libraries.ready()
+        let sealed: OpaquePointer? = unsafe der.withUnsafeBufferPointer {
+            var position = $0.baseAddress
+            return unsafe d2i_X509_SIG(nil, &position, $0.count)
+        }
+        guard let sealed = unsafe sealed else {
+            ERR_clear_error()
+            throw SigstoreError(.malformedKey, "not an encrypted PKCS#8 private key")
+        }
+        defer { unsafe X509_SIG_free(sealed) }
+        let info = unsafe password.withBytes {
+            unsafe PKCS8_decrypt(sealed, $0.baseAddress?.assumingMemoryBound(to: CChar.self), Int32(clamping: $0.count))
+        }
+        guard let info = unsafe info else {
+            ERR_clear_error()
+            throw SigstoreError.wrongPassword
+        }
+        defer { unsafe PKCS8_PRIV_KEY_INFO_free(info) }
+        guard let key = unsafe EVP_PKCS82PKEY(info) else {
+            ERR_clear_error()
+            throw SigstoreError(.malformedKey, "the encrypted PKCS#8 file does not hold a key of a known kind")
+        }
+        try unsafe self.init(takingOwnershipOf: unsafe key)
+    }
+
+    /// Reads SEC1 (RFC 5915) or PKCS#1 (RFC 8017) in DER.
+    private convenience init(traditional der: [UInt8], type: Int32) throws(SigstoreError) {
+        try Libraries.ready()
+        guard let key = unsafe PublicKey.decode(der, { unsafe d2i_PrivateKey(type, nil, $0, $1) }) else {
+            ERR_clear_error()
+            throw SigstoreError(.malformedKey, "not a \(type == EVP_PKEY_EC ? "SEC1 EC" : "PKCS#1 RSA") private key")
+        }
+        try unsafe self.init(takingOwnershipOf: unsafe key)
+    }
+
+    /// The key as unencrypted PKCS#8 in DER, in memory that is cleansed.
+    public func pkcs8() throws(SigstoreError) -> SecretBytes {
+        guard let info = unsafe EVP_PKEY2PKCS8(pointer) else { throw opensslFailure("encoding a private key") }
+        defer { unsafe PKCS8_PRIV_KEY_INFO_free(info) }
+        let count = Int(unsafe i2d_PKCS8_PRIV_KEY_INFO(info, nil))
+        guard count > 0 else { throw opensslFailure("encoding a private key") }
+        return try unsafe SecretBytes(count: count) { (buffer) throws(SigstoreError) in
+            var position = unsafe buffer.baseAddress?.assumingMemoryBound(to: UInt8.self)
+            guard Int(unsafe i2d_PKCS8_PRIV_KEY_INFO(info, &position)) == count else {
+                throw opensslFailure("encoding a private key")
+            }
+        }
+    }
+
+    public func sign(_ message: HashedMessage, scheme: SignatureScheme) throws(SigstoreError) -> [UInt8] {
+        guard publicKey.schemes.contains(scheme) else {
+            throw SigstoreError(.unsupportedKey, "a key of kind \(publicKey.kind) cannot sign with \(scheme)")
+        }
+        switch scheme {
+        case .ed25519:
+            guard let whole = message.message else { throw PublicKey.notRead(scheme) }
+            guard let context = unsafe EVP_MD_CTX_new() else { throw opensslFailure("signing") }
+            defer { unsafe EVP_MD_CTX_free(context) }
+            var signature = [UInt8](repeating: 0, count: 64)
+            var length = signature.count
+            guard unsafe EVP_DigestSignInit(context, nil, nil, nil, pointer) == 1,
+                unsafe EVP_DigestSign(context, &signature, &length, whole, whole.count) == 1, length == 64
+            else { throw opensslFailure("signing") }
+            return signature
+        case .ed25519ph:
+            guard var state = message.prehash?.state else { throw PublicKey.notRead(scheme) }
+            let seed = try unsafe SecretBytes(count: 32) { (buffer) throws(SigstoreError) in
+                var length = 32
+                guard
+                    unsafe EVP_PKEY_get_raw_private_key(
+                        pointer, buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), &length) == 1, length == 32
+                else { throw opensslFailure("reading an Ed25519 key") }
+            }
+            var unused = [UInt8](repeating: 0, count: 32)
+            let secret = try unsafe SecretBytes(count: 64) { (buffer) throws(SigstoreError) in
+                let made = unsafe seed.withBytes { seedBytes -> Int32 in
+                    guard let into = unsafe buffer.baseAddress?.assumingMemoryBound(to: UInt8.self),
+                        let from = unsafe seedBytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+                    else { return -1 }
+                    return unsafe crypto_sign_ed25519_seed_keypair(&unused, into, from)
+                }
+                guard made == 0 else { throw opensslFailure("signing") }
+            }
+            var signature = [UInt8](repeating: 0, count: 64)
+            let signed = unsafe secret.withBytes { bytes -> Int32 in
+                guard let from = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return -1 }
+                return unsafe crypto_sign_ed25519ph_final_create(&state, &signature, nil, from)
+            }
+            guard signed == 0 else { throw opensslFailure("signing") }
+            return signature
+        case .ecdsa(let hash), .rsaPKCS1(let hash), .rsaPSS(let hash):
+            guard let digest = message.digest(hash) else { throw PublicKey.notRead(scheme) }
+            let context = try unsafe DigestSignatureContext(unsafe pointer, scheme, hash, signing: true)
+            var length = 0
+            guard
+                unsafe EVP_PKEY_sign(context.pointer, nil, &length, digest.bytes, digest.bytes.count) == 1, length > 0
+            else { throw opensslFailure("signing") }
+            var signature = [UInt8](repeating: 0, count: length)
+            guard
+                unsafe EVP_PKEY_sign(context.pointer, &signature, &length, digest.bytes, digest.bytes.count) == 1,
+                length <= signature.count
+            else { throw opensslFailure("signing") }
+            return Array(signature.prefix(length))
+        }
+    }
+
+    /// Signs a message that is in memory.
+    public func sign(_ message: [UInt8], scheme: SignatureScheme) throws(SigstoreError) -> [UInt8] {
+        try sign(HashedMessage.of(message, schemes: [scheme]), scheme: scheme)
+    }
+}
+
+extension SigstoreError {
+    /// The password does not open the key.
+    static var wrongPassword: SigstoreError {
+        SigstoreError(
+            .wrongPassword, "the password does not open the private key, or the key file was altered",
+            advice: "check COSIGN_PASSWORD, or unset it to be asked")
+    }
+}
+
+extension SigstoreError.Code {
+    /// The password does not open an encrypted private key.
+    public static let wrongPassword = Self("wrong-password")
+}

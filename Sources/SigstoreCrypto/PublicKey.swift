@@ -1,0 +1,283 @@
+internal import COpenSSL
+internal import CSodium
+public import InToto
+
+/// A public key: ECDSA on a NIST curve, RSA, or Ed25519.
+@safe public final class PublicKey: @unchecked Sendable {
+    /// What kind of key it is.
+    public enum Kind: Hashable, Sendable, CustomStringConvertible {
+        case ecP256, ecP384, ecP521
+        /// RSA with a modulus of that many bits.
+        case rsa(bits: Int)
+        case ed25519
+
+        public var description: String {
+            switch self {
+            case .ecP256: "ECDSA P-256"
+            case .ecP384: "ECDSA P-384"
+            case .ecP521: "ECDSA P-521"
+            case .rsa(let bits): "RSA \(bits)"
+            case .ed25519: "Ed25519"
+            }
+        }
+    }
+
+    /// The key as DER SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7), byte for byte as it was read.
+    public let spki: [UInt8]
+    /// What kind of key it is.
+    public let kind: Kind
+    /// OpenSSL's `EVP_PKEY`, owned by this object and never changed.
+    let pointer: OpaquePointer
+
+    /// Takes an `EVP_PKEY` over, to be freed with this object (or at once, where this throws).
+    /// - Parameters:
+    ///   - pointer: The key; only its public part is used.
+    ///   - spki: Its encoding, where that is known already.
+    init(takingOwnershipOf pointer: OpaquePointer, spki: [UInt8]? = nil) throws(SigstoreError) {
+        let kind: Kind
+        let encoded: [UInt8]
+        do throws(SigstoreError) {
+            kind = try unsafe Self.kind(of: pointer)
+            if let spki { encoded = spki } else { encoded = try unsafe Self.encode(pointer) }
+        } catch {
+            unsafe EVP_PKEY_free(pointer)
+            throw error
+        }
+        unsafe self.pointer = unsafe pointer
+        self.kind = kind
+        self.spki = encoded
+    }
+
+    deinit { unsafe EVP_PKEY_free(pointer) }
+
+    /// Reads a DER SubjectPublicKeyInfo, or a PKCS#1 RSAPublicKey, as some trusted roots have it.
+    /// - Parameter der: The key, with nothing after it.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey`` where it is neither, or
+    ///   ``SigstoreError/Code/unsupportedKey`` where its kind, curve or size is not one of ``Kind``.
+    public convenience init(der: [UInt8]) throws(SigstoreError) {
+        try Libraries.ready()
+        guard der.count <= 16384 else { throw SigstoreError(.malformedKey, "the public key is larger than 16 KiB") }
+        if let key = unsafe Self.decode(der, { unsafe d2i_PUBKEY(nil, $0, $1) }) {
+            try unsafe self.init(takingOwnershipOf: unsafe key, spki: der)
+        } else if let key = unsafe Self.decode(der, { unsafe d2i_PublicKey(EVP_PKEY_RSA, nil, $0, $1) }) {
+            try unsafe self.init(takingOwnershipOf: unsafe key)
+        } else {
+            ERR_clear_error()
+            throw SigstoreError(.malformedKey, "not a public key: neither SubjectPublicKeyInfo nor PKCS#1 in DER")
+        }
+    }
+
+    /// Reads a public key as people keep it in files: PEM (`PUBLIC KEY` or `RSA PUBLIC KEY`) or DER.
+    /// - Parameter file: The content of the file.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey`` or
+    ///   ``SigstoreError/Code/unsupportedKey``; a private key or a certificate is named as what it is.
+    public convenience init(file: [UInt8]) throws(SigstoreError) {
+        let blocks = try PEM.blocks(in: file)
+        if let block = blocks.first(where: { $0.label == "PUBLIC KEY" || $0.label == "RSA PUBLIC KEY" }) {
+            guard blocks.count == 1 else {
+                throw SigstoreError(.malformedKey, "the file holds \(blocks.count) PEM blocks where one public key should be")
+            }
+            try self.init(der: block.bytes)
+        } else if let block = blocks.first {
+            if block.label.hasSuffix("PRIVATE KEY") {
+                throw SigstoreError(
+                    .malformedKey, "this is a private key (\(block.label)) where a public key is needed",
+                    advice: "get its public key with: swsign public-key --key FILE")
+            }
+            throw SigstoreError(.malformedKey, "this is a \(block.label) where a public key is needed")
+        } else if file.first == 0x30 {
+            try self.init(der: file)
+        } else {
+            throw SigstoreError(
+                .malformedKey, file.isEmpty ? "the public key is empty" : "not a public key in PEM or DER")
+        }
+    }
+
+    /// Runs one of OpenSSL's `d2i` functions over all of the bytes; a key with something behind it does not count.
+    static func decode(
+        _ der: [UInt8], _ call: (UnsafeMutablePointer<UnsafePointer<UInt8>?>, Int) -> OpaquePointer?
+    ) -> OpaquePointer? {
+        unsafe der.withUnsafeBufferPointer { (buffer) -> OpaquePointer? in
+            var position = buffer.baseAddress
+            guard let key = unsafe call(&position, buffer.count) else { return nil }
+            guard let start = buffer.baseAddress, unsafe position == start + buffer.count else {
+                unsafe EVP_PKEY_free(key)
+                return nil
+            }
+            return unsafe key
+        }
+    }
+
+    private static func encode(_ key: OpaquePointer) throws(SigstoreError) -> [UInt8] {
+        var out: UnsafeMutablePointer<UInt8>?
+        let count = unsafe i2d_PUBKEY(key, &out)
+        guard count > 0, let start = unsafe out else { throw opensslFailure("encoding a public key") }
+        defer { unsafe CRYPTO_free(start, #file, #line) }
+        return unsafe Array(UnsafeBufferPointer(start: start, count: Int(count)))
+    }
+
+    static func kind(of key: OpaquePointer) throws(SigstoreError) -> Kind {
+        switch unsafe EVP_PKEY_get_base_id(key) {
+        case EVP_PKEY_ED25519: return .ed25519
+        case EVP_PKEY_RSA:
+            let bits = Int(unsafe EVP_PKEY_get_bits(key))
+            guard (2048...4096).contains(bits) else {
+                throw SigstoreError(.unsupportedKey, "an RSA key of \(bits) bits is not supported, only 2048 to 4096")
+            }
+            return .rsa(bits: bits)
+        case EVP_PKEY_EC:
+            var explicit: Int32 = 0
+            let asked = unsafe EVP_PKEY_get_int_param(key, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &explicit)
+            guard asked == 1, explicit == 0 else {
+                ERR_clear_error()
+                throw SigstoreError(.unsupportedKey, "an EC key with explicit curve parameters is not supported")
+            }
+            var name = [UInt8](repeating: 0, count: 64)
+            var length = 0
+            guard
+                unsafe name.withUnsafeMutableBytes({
+                    unsafe EVP_PKEY_get_group_name(
+                        key, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count, &length)
+                }) == 1
+            else { throw opensslFailure("reading an EC key's curve") }
+            switch String(decoding: name.prefix(length), as: UTF8.self) {
+            case "prime256v1", "P-256": return .ecP256
+            case "secp384r1", "P-384": return .ecP384
+            case "secp521r1", "P-521": return .ecP521
+            case let other:
+                throw SigstoreError(
+                    .unsupportedKey, "the elliptic curve \(other) is not supported, only P-256, P-384 and P-521")
+            }
+        default:
+            throw SigstoreError(
+                .unsupportedKey, "this kind of key is not supported, only ECDSA, RSA and Ed25519")
+        }
+    }
+
+    /// The key as a PEM block `PUBLIC KEY`.
+    public var pem: String { PEM.encode(label: "PUBLIC KEY", spki) }
+
+    /// What names the key in a bundle: base64 of the SHA-256 of ``spki``.
+    public func hint() throws(SigstoreError) -> String { Base64.encode(try Digest.sha256(spki).bytes) }
+
+    /// Whether both are the same key, byte for byte.
+    public func isSame(as other: PublicKey) -> Bool { spki == other.spki }
+
+    /// The scheme that bundles by this key use: each curve's own hash, RSA PKCS#1 with SHA-256, pure Ed25519.
+    public var defaultScheme: SignatureScheme {
+        switch kind {
+        case .ecP256: .ecdsa(.sha256)
+        case .ecP384: .ecdsa(.sha384)
+        case .ecP521: .ecdsa(.sha512)
+        case .rsa: .rsaPKCS1(.sha256)
+        case .ed25519: .ed25519
+        }
+    }
+
+    /// Every scheme that a signature by this key is accepted in, the usual one first. ECDSA over SHA-256 is accepted
+    /// on every curve, since cosign 2 signs so.
+    public var schemes: [SignatureScheme] {
+        switch kind {
+        case .ecP256: [.ecdsa(.sha256)]
+        case .ecP384: [.ecdsa(.sha384), .ecdsa(.sha256)]
+        case .ecP521: [.ecdsa(.sha512), .ecdsa(.sha256)]
+        case .rsa: HashAlgorithm.allCases.flatMap { [.rsaPKCS1($0), .rsaPSS($0)] }
+        case .ed25519: [.ed25519, .ed25519ph]
+        }
+    }
+
+    /// Whether a signature by this key over a message holds.
+    /// - Parameters:
+    ///   - signature: DER for ECDSA, the bare bytes otherwise.
+    ///   - message: The message, read for this scheme.
+    ///   - scheme: One of ``schemes``; any other is never accepted.
+    /// - Returns: `false` where the signature does not hold, for whatever reason.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/messageNotRead`` where the message was not read in the form
+    ///   that the scheme needs (only its digest is known).
+    public func verifies(_ signature: [UInt8], of message: HashedMessage, scheme: SignatureScheme)
+        throws(SigstoreError) -> Bool
+    {
+        guard schemes.contains(scheme) else { return false }
+        switch scheme {
+        case .ed25519:
+            guard let whole = message.message else { throw Self.notRead(scheme) }
+            guard let context = unsafe EVP_MD_CTX_new() else { throw opensslFailure("verifying a signature") }
+            defer { unsafe EVP_MD_CTX_free(context) }
+            guard unsafe EVP_DigestVerifyInit(context, nil, nil, nil, pointer) == 1 else {
+                throw opensslFailure("verifying a signature")
+            }
+            let result = unsafe EVP_DigestVerify(context, signature, signature.count, whole, whole.count)
+            ERR_clear_error()
+            return result == 1
+        case .ed25519ph:
+            guard var state = message.prehash?.state else { throw Self.notRead(scheme) }
+            guard signature.count == Int(crypto_sign_ed25519_bytes()) else { return false }
+            var raw = [UInt8](repeating: 0, count: 32)
+            var length = raw.count
+            guard unsafe EVP_PKEY_get_raw_public_key(pointer, &raw, &length) == 1, length == 32 else {
+                throw opensslFailure("reading an Ed25519 key")
+            }
+            return unsafe crypto_sign_ed25519ph_final_verify(&state, signature, raw) == 0
+        case .ecdsa(let hash), .rsaPKCS1(let hash), .rsaPSS(let hash):
+            guard let digest = message.digest(hash) else { throw Self.notRead(scheme) }
+            let context = try unsafe DigestSignatureContext(pointer, scheme, hash, signing: false)
+            let result = unsafe EVP_PKEY_verify(
+                context.pointer, signature, signature.count, digest.bytes, digest.bytes.count)
+            ERR_clear_error()
+            return result == 1
+        }
+    }
+
+    /// Whether a signature by this key over a message in memory holds.
+    public func verifies(_ signature: [UInt8], ofBytes message: [UInt8], scheme: SignatureScheme)
+        throws(SigstoreError) -> Bool
+    {
+        try verifies(signature, of: HashedMessage.of(message, schemes: [scheme]), scheme: scheme)
+    }
+
+    static func notRead(_ scheme: SignatureScheme) -> SigstoreError {
+        SigstoreError(
+            .messageNotRead, "\(scheme) needs the artifact itself, and only a digest of it is known",
+            advice: "give the file instead of its digest")
+    }
+}
+
+/// An `EVP_PKEY_CTX` ready to sign or verify a digest.
+@safe final class DigestSignatureContext {
+    let pointer: OpaquePointer
+
+    init(_ key: OpaquePointer, _ scheme: SignatureScheme, _ hash: HashAlgorithm, signing: Bool) throws(SigstoreError) {
+        guard let context = unsafe EVP_PKEY_CTX_new_from_pkey(nil, key, nil) else {
+            throw opensslFailure("preparing a signature")
+        }
+        unsafe pointer = unsafe context
+        let begun = signing ? unsafe EVP_PKEY_sign_init(context) : unsafe EVP_PKEY_verify_init(context)
+        guard begun == 1 else { throw opensslFailure("preparing a signature") }
+        switch scheme {
+        case .rsaPKCS1:
+            guard unsafe EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PADDING) == 1 else {
+                throw opensslFailure("preparing a signature")
+            }
+        case .rsaPSS:
+            guard unsafe EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PSS_PADDING) == 1,
+                unsafe EVP_PKEY_CTX_set_rsa_pss_saltlen(context, signing ? RSA_PSS_SALTLEN_DIGEST : RSA_PSS_SALTLEN_AUTO)
+                    == 1
+            else { throw opensslFailure("preparing a signature") }
+        case .ecdsa, .ed25519, .ed25519ph: break
+        }
+        guard unsafe EVP_PKEY_CTX_set_signature_md(context, hash.implementation) == 1 else {
+            throw opensslFailure("preparing a signature")
+        }
+    }
+
+    deinit { unsafe EVP_PKEY_CTX_free(pointer) }
+}
+
+extension SigstoreError.Code {
+    /// Bytes that should be a key are not one, or hold another kind of thing.
+    public static let malformedKey = Self("malformed-key")
+    /// A key of a kind, curve or size that is not used here.
+    public static let unsupportedKey = Self("unsupported-key")
+    /// A signature scheme needs more of the message than was read.
+    public static let messageNotRead = Self("message-not-read")
+}

@@ -37,6 +37,9 @@ let package = Package(
         .target(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto"], swiftSettings: settings),
 
+        // L2
+        .target(name: "SigstoreClients", dependencies: ["InToto"], swiftSettings: settings),
+
         // L3
         .target(
             name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification"],
@@ -46,7 +49,7 @@ let package = Package(
         .executableTarget(
             name: "swsign",
             dependencies: [
-                "InToto", "SigstoreCrypto", "SigstoreVerification", "SwSignCore",
+                "InToto", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "SwSignCore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 

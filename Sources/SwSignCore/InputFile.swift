@@ -1,0 +1,104 @@
+internal import Glibc
+public import InToto
+public import SigstoreCrypto
+public import SigstoreVerification
+
+/// A file to read, or standard input where the path is `-`.
+public struct InputFile: ArtifactSource {
+    /// The path as the person wrote it.
+    public let path: String
+
+    public init(_ path: String) { self.path = path }
+
+    /// Whether this is standard input.
+    public var isStandardInput: Bool { path == "-" }
+    /// How messages name the file.
+    public var name: String { isStandardInput ? "standard input" : path }
+
+    /// The path's last component.
+    public var baseName: String { path.split(separator: "/").last.map(String.init) ?? path }
+
+    /// Reads the whole file.
+    /// - Parameter limit: The largest size in bytes that is accepted.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound``, ``SigstoreError/Code/fileUnreadable``,
+    ///   ``SigstoreError/Code/isDirectory`` or ``SigstoreError/Code/fileTooLarge``.
+    public func contents(limit: Int) throws(SigstoreError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        try forEachChunk { (chunk) throws(SigstoreError) in
+            guard bytes.count + chunk.count <= limit else {
+                throw SigstoreError(.fileTooLarge, "\(name) is larger than \(limit) bytes")
+            }
+            unsafe bytes.append(contentsOf: chunk)
+        }
+        return bytes
+    }
+
+    /// Streams the file once, in constant memory, into everything that is wanted of it.
+    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
+        var hasher = try MessageHasher(digests: digests, schemes: schemes)
+        do throws(SigstoreError) {
+            try forEachChunk { (chunk) throws(SigstoreError) in try unsafe hasher.update(chunk) }
+        } catch {
+            throw error.code == .messageTooLarge ? error.concerning(name) : error
+        }
+        return try hasher.finish()
+    }
+
+    private func forEachChunk(_ body: (UnsafeRawBufferPointer) throws(SigstoreError) -> Void) throws(SigstoreError) {
+        let descriptor = isStandardInput ? STDIN_FILENO : unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)
+        guard descriptor >= 0 else { throw .opening(path, errno) }
+        defer { if !isStandardInput { close(descriptor) } }
+        _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 4096)
+        defer { unsafe buffer.deallocate() }
+        while true {
+            let count = unsafe Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+            if count == 0 { return }
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw .reading(name, errno)
+            }
+            try unsafe body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+        }
+    }
+}
+
+/// A message that was read before, for checking what was just signed without reading the file again.
+struct ReadArtifact: ArtifactSource {
+    let message: HashedMessage
+    func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) -> HashedMessage { message }
+}
+
+extension SigstoreError {
+    static func opening(_ path: String, _ number: Int32) -> SigstoreError {
+        switch number {
+        case ENOENT: SigstoreError(.fileNotFound, "there is no file \(path)", advice: "check the path")
+        case ENOTDIR: SigstoreError(.fileNotFound, "\(path) leads through something that is not a directory")
+        default: SigstoreError(.fileUnreadable, "\(path) cannot be opened: \(reason(number))")
+        }
+    }
+
+    static func reading(_ name: String, _ number: Int32) -> SigstoreError {
+        number == EISDIR
+            ? SigstoreError(.isDirectory, "\(name) is a directory where a file is needed")
+            : SigstoreError(.fileUnreadable, "\(name) cannot be read: \(reason(number))")
+    }
+
+    /// The system's words for an error number.
+    static func reason(_ number: Int32) -> String {
+        var text = [CChar](repeating: 0, count: 256)
+        guard let words = unsafe strerror_r(number, &text, text.count) else { return "error \(number)" }
+        return unsafe String(cString: words)
+    }
+}
+
+extension SigstoreError.Code {
+    /// A file that was named does not exist.
+    public static let fileNotFound = Self("file-not-found")
+    /// A file exists and cannot be read.
+    public static let fileUnreadable = Self("file-unreadable")
+    /// A directory stands where a file is needed.
+    public static let isDirectory = Self("is-directory")
+    /// A file is larger than what it is read for allows.
+    public static let fileTooLarge = Self("file-too-large")
+}

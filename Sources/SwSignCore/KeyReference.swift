@@ -1,0 +1,90 @@
+internal import Glibc
+public import InToto
+public import SigstoreCrypto
+
+/// Where a key is: what stands after `--key`.
+public struct KeyReference: Sendable {
+    /// The forms that are supported.
+    public enum Place: Sendable {
+        /// A file, or standard input for `-`.
+        case file(InputFile)
+        /// The content of an environment variable (`env://NAME`).
+        case environment(String)
+    }
+
+    /// The reference as the person wrote it.
+    public let text: String
+    /// Where the key is.
+    public let place: Place
+
+    /// What cannot be used yet, by the beginning of the reference.
+    private static let later: [(prefix: String, what: String)] = [
+        ("awskms://", "AWS KMS"), ("gcpkms://", "Google Cloud KMS"), ("azurekms://", "Azure Key Vault"),
+        ("hashivault://", "HashiCorp Vault"), ("pkcs11:", "PKCS#11 tokens"), ("k8s://", "Kubernetes secrets"),
+        ("gitlab://", "GitLab variables"), ("github://", "GitHub secrets"), ("https://", "keys at a URL"),
+        ("http://", "keys at a URL"),
+    ]
+
+    /// Reads a reference.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/notBuiltYet`` for key services, tokens and URLs, each by
+    ///   its name, and ``SigstoreError/Code/unknownKeyReference`` for any other scheme.
+    public init(_ text: String) throws(SigstoreError) {
+        self.text = text
+        if let found = Self.later.first(where: { text.hasPrefix($0.prefix) }) {
+            throw SigstoreError(
+                .notBuiltYet, "\(found.what) (\(found.prefix)…) cannot be used for keys yet",
+                advice: "use a key file, or env://NAME with the key in an environment variable")
+        }
+        if text.hasPrefix("env://") {
+            place = .environment(String(text.dropFirst(6)))
+        } else if text.contains("://") {
+            throw SigstoreError(
+                .unknownKeyReference, "\"\(text)\" is not a kind of key reference that is known",
+                advice: "use a path, env://NAME or -")
+        } else {
+            place = .file(InputFile(text))
+        }
+    }
+
+    /// Whether reading the key takes standard input.
+    public var takesStandardInput: Bool {
+        if case .file(let file) = place { return file.isStandardInput }
+        return false
+    }
+
+    private func contents() throws(SigstoreError) -> [UInt8] {
+        switch place {
+        case .file(let file): return try file.contents(limit: 1 << 18)
+        case .environment(let name):
+            guard let value = unsafe getenv(name) else {
+                throw SigstoreError(.fileNotFound, "the environment variable \(name) is not set")
+            }
+            return unsafe Array(UnsafeRawBufferPointer(start: value, count: strlen(value)))
+        }
+    }
+
+    /// Reads the public key: PEM or DER.
+    /// - Throws: ``SigstoreError`` that names the reference.
+    public func publicKey() throws(SigstoreError) -> PublicKey {
+        let bytes = try contents()
+        do throws(SigstoreError) { return try PublicKey(file: bytes) } catch { throw error.concerning(text) }
+    }
+
+    /// Reads the private key.
+    /// - Parameter password: Asked for only where the key is encrypted.
+    /// - Throws: ``SigstoreError`` that names the reference.
+    public func privateKey(password: () throws(SigstoreError) -> SecretBytes) throws(SigstoreError) -> PrivateKey {
+        var bytes = try contents()
+        defer { for index in bytes.indices { bytes[index] = 0 } }
+        do throws(SigstoreError) { return try PrivateKey.read(file: bytes, password: password) } catch {
+            throw error.concerning(text)
+        }
+    }
+}
+
+extension SigstoreError.Code {
+    /// Something that cosign can do and this version cannot yet.
+    public static let notBuiltYet = Self("not-built-yet")
+    /// A key reference of no known kind.
+    public static let unknownKeyReference = Self("unknown-key-reference")
+}

@@ -1,0 +1,127 @@
+internal import Glibc
+public import InToto
+
+/// A file that is written whole or not at all.
+///
+/// The content goes to a file without a name in the same directory and gets its name only when it is complete and on
+/// the disk, so that an interrupted run leaves nothing behind; where the file system cannot do that, to a temporary
+/// name that is then renamed.
+public struct OutputFile: Sendable {
+    /// Where the file will stand.
+    public let path: String
+    /// Its permissions, such as `0o600`.
+    public let mode: UInt32
+
+    public init(_ path: String, mode: UInt32 = 0o600) {
+        self.path = path
+        self.mode = mode
+    }
+
+    /// Whether something stands at the path already.
+    public var exists: Bool {
+        var status = stat()
+        return unsafe lstat(path, &status) == 0
+    }
+
+    /// Writes the file.
+    /// - Parameters:
+    ///   - bytes: The whole content.
+    ///   - replacing: Whether a file that stands there is replaced; otherwise it is left alone and this throws.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` or ``SigstoreError/Code/cannotWrite``.
+    public func write(_ bytes: [UInt8], replacing: Bool = true) throws(SigstoreError) {
+        // A device or a pipe, such as /dev/stdout, is written to; there is nothing to rename over.
+        var status = stat()
+        if unsafe stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+            guard status.st_mode & S_IFMT != S_IFDIR else {
+                throw SigstoreError(.isDirectory, "\(path) is a directory where a file is to be written")
+            }
+            return try writeInPlace(bytes)
+        }
+        var (descriptor, temporary) = (unsafe open(directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, mode), String?.none)
+        if descriptor < 0 {
+            let name = "\(path).tmp-\(getpid())"
+            descriptor = unsafe open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
+            guard descriptor >= 0 else { throw .writing(path, errno) }
+            temporary = name
+        }
+        do throws(SigstoreError) {
+            defer { close(descriptor) }
+            guard fchmod(descriptor, mode) == 0 else { throw .writing(path, errno) }
+            try Self.write(bytes, to: descriptor, path)
+            guard fsync(descriptor) == 0 else { throw .writing(path, errno) }
+            if temporary == nil { temporary = try name(descriptor, replacing: replacing) }
+        } catch {
+            if let temporary { unlink(temporary) }
+            throw error
+        }
+        if let temporary { try rename(temporary, replacing: replacing) }
+    }
+
+    /// Gives an open file without a name its place.
+    /// - Returns: The temporary name that it got instead, where something stands at its place already.
+    private func name(_ descriptor: Int32, replacing: Bool) throws(SigstoreError) -> String? {
+        let source = "/proc/self/fd/\(descriptor)"
+        if linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 { return nil }
+        guard errno == EEXIST else { throw .writing(path, errno) }
+        guard replacing else { throw .exists(path) }
+        let name = "\(path).tmp-\(getpid())"
+        guard linkat(AT_FDCWD, source, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0 else { throw .writing(path, errno) }
+        return name
+    }
+
+    private func rename(_ temporary: String, replacing: Bool) throws(SigstoreError) {
+        let flags: UInt32 = replacing ? 0 : 1  // RENAME_NOREPLACE
+        guard renameat2(AT_FDCWD, temporary, AT_FDCWD, path, flags) == 0 else {
+            let number = errno
+            unlink(temporary)
+            throw number == EEXIST ? .exists(path) : .writing(path, number)
+        }
+    }
+
+    private func writeInPlace(_ bytes: [UInt8]) throws(SigstoreError) {
+        let descriptor = unsafe open(path, O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .writing(path, errno) }
+        defer { close(descriptor) }
+        try Self.write(bytes, to: descriptor, path)
+    }
+
+    static func write(_ bytes: [UInt8], to descriptor: Int32, _ name: String) throws(SigstoreError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw .writing(name, errno)
+            }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    private var directory: String {
+        guard let slash = path.utf8.lastIndex(of: 0x2f) else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+}
+
+extension SigstoreError {
+    static func writing(_ path: String, _ number: Int32) -> SigstoreError {
+        switch number {
+        case ENOENT: SigstoreError(.cannotWrite, "\(path) cannot be written: its directory does not exist")
+        case ENOSPC, EDQUOT:
+            SigstoreError(
+                .cannotWrite, "\(path) cannot be written: the disk is full", advice: "free some space; nothing was kept")
+        default: SigstoreError(.cannotWrite, "\(path) cannot be written: \(reason(number))")
+        }
+    }
+
+    static func exists(_ path: String) -> SigstoreError {
+        SigstoreError(.fileExists, "\(path) exists already and was left as it is")
+    }
+}
+
+extension SigstoreError.Code {
+    /// A file that must not be replaced stands where one would be written.
+    public static let fileExists = Self("file-exists")
+    /// A file cannot be written.
+    public static let cannotWrite = Self("cannot-write")
+}

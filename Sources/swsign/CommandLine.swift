@@ -1,0 +1,168 @@
+import InToto
+import SwSignCore
+
+/// Arguments and environment, brought into one form.
+///
+/// pflag, which cosign uses, reads `--yes`, `--yes=true`, `-y FILE`, `-dy`, `-a k=v,k2=v2` and `--key K` as well as
+/// `--key=K`, wherever they stand among the other arguments; and each flag can be given as `COSIGN_<FLAG>`, which counts
+/// only where the flag is not given. Afterwards every flag has the form `--flag` or `--flag=value`, switches that are off
+/// by default stand there only where they are on, switches that are on by default only as `--no-flag`, and the other
+/// arguments come last, behind `--`.
+struct NormalizedArguments: Sendable {
+    /// The arguments to parse: command, flags, `--`, the rest.
+    private(set) var arguments: [String] = []
+
+    /// Brings arguments and environment into one form.
+    /// - Parameters:
+    ///   - arguments: What follows the program's name.
+    ///   - environment: The value of a variable, `nil` where it is not set.
+    /// - Throws: ``SigstoreError`` for a flag that is unknown, lacks its value or has a wrong one, or needs something
+    ///   that is not built yet.
+    init(_ arguments: [String], environment: (String) -> String?) throws(SigstoreError) {
+        var rest = arguments[...]
+        let command = Self.takeCommand(&rest)
+        self.arguments = command.words
+        var given: [String: [String]] = [:]
+        var positional: [String] = []
+        while let word = rest.popFirst() {
+            if word == "--" {
+                positional += rest
+                break
+            } else if word.utf8.starts(with: "--".utf8) {
+                try Self.takeLong(word, &rest, command, &given)
+            } else if word.utf8.first == 0x2d, word.utf8.count > 1 {
+                try Self.takeShort(word, &rest, command, &given)
+            } else {
+                positional.append(word)
+            }
+        }
+        if given["help"] == ["true"] {
+            self.arguments.append("--help")
+            return
+        }
+        for flag in command.flags {
+            var values = given[flag.name] ?? []
+            if values.isEmpty, flag.name != "help", let value = environment(flag.variable), !value.isEmpty {
+                values = [try Self.checked(value, flag, "the environment variable \(flag.variable)")]
+            }
+            try append(flag, values)
+        }
+        if !positional.isEmpty { self.arguments += ["--"] + positional }
+    }
+
+    private struct Command {
+        let words: [String]
+        let flags: [Flag]
+        func flag(_ name: String) -> Flag? { flags.first { $0.name == name || $0.aliases.contains(name) } }
+        func flag(short: Character) -> Flag? { flags.first { $0.short == short } }
+    }
+
+    /// Takes the command's words from the front; global flags may stand before them.
+    private static func takeCommand(_ rest: inout ArraySlice<String>) -> Command {
+        var words: [String] = []
+        var flags: [String] = []
+        while let word = rest.first {
+            if word.utf8.first == 0x2d, words.isEmpty, word != "--" {
+                flags.append(word)
+                rest.removeFirst()
+                let takesValue = ["--output-file", "--timeout", "-t", "--errors"].contains(word)
+                if takesValue, let value = rest.popFirst() { flags.append(value) }
+                continue
+            }
+            let name = (words + [word]).joined(separator: " ")
+            guard FlagTable.commands.keys.contains(where: { $0 == name || $0.hasPrefix(name + " ") }) else { break }
+            words.append(word)
+            rest.removeFirst()
+        }
+        rest = flags + rest
+        return Command(
+            words: words, flags: (FlagTable.commands[words.joined(separator: " ")] ?? []) + FlagTable.global)
+    }
+
+    private static func takeLong(
+        _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout [String: [String]]
+    ) throws(SigstoreError) {
+        let parts = word.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let name = String(parts[0])
+        guard let flag = command.flag(name) else {
+            throw SigstoreError(
+                .usage, "unknown flag --\(name)",
+                advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+        }
+        try take(flag, "--\(name)", parts.count > 1 ? String(parts[1]) : nil, &rest, &given)
+    }
+
+    private static func takeShort(
+        _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout [String: [String]]
+    ) throws(SigstoreError) {
+        var letters = word.dropFirst()
+        while let letter = letters.popFirst() {
+            guard let flag = command.flag(short: letter) else {
+                throw SigstoreError(
+                    .usage, "unknown flag -\(letter) in \(word)",
+                    advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+            }
+            if letters.first == "=" {
+                return try take(flag, "-\(letter)", String(letters.dropFirst()), &rest, &given)
+            }
+            switch flag.kind {
+            case .off, .on: try take(flag, "-\(letter)", nil, &rest, &given)
+            case .value, .list, .each:
+                return try take(flag, "-\(letter)", letters.isEmpty ? nil : String(letters), &rest, &given)
+            }
+        }
+    }
+
+    private static func take(
+        _ flag: Flag, _ spelling: String, _ value: String?, _ rest: inout ArraySlice<String>,
+        _ given: inout [String: [String]]
+    ) throws(SigstoreError) {
+        switch flag.kind {
+        case .off, .on: given[flag.name] = [try checked(value ?? "true", flag, spelling)]
+        case .value, .list, .each:
+            guard let value = value ?? rest.popFirst() else {
+                throw SigstoreError(.usage, "the flag \(spelling) needs a value")
+            }
+            if case .value = flag.kind { given[flag.name] = [value] } else { given[flag.name, default: []].append(value) }
+        }
+    }
+
+    /// A switch's value as `true` or `false`, by the words that pflag knows; any other flag's value as it is.
+    private static func checked(_ value: String, _ flag: Flag, _ place: String) throws(SigstoreError) -> String {
+        switch flag.kind {
+        case .value, .list, .each: return value
+        case .off, .on:
+            switch value {
+            case "1", "t", "T", "true", "TRUE", "True": return "true"
+            case "0", "f", "F", "false", "FALSE", "False": return "false"
+            default: throw SigstoreError(.usage, "\(place) is \"\(value)\", which is neither true nor false")
+            }
+        }
+    }
+
+    private mutating func append(_ flag: Flag, _ values: [String]) throws(SigstoreError) {
+        guard let last = values.last else { return }
+        let isDefault: Bool =
+            switch flag.kind {
+            case .off: last == "false"
+            case .on: last == "true"
+            case .value, .list, .each: false
+            }
+        if isDefault { return }
+        if let what = flag.awaits {
+            throw SigstoreError(
+                .notBuiltYet, "--\(flag.name) cannot be used yet: \(what) is still to come; nothing was done",
+                advice: "leave the flag out, or use cosign for this")
+        }
+        switch flag.kind {
+        case .off: arguments.append("--\(flag.name)")
+        case .on: arguments.append("--no-\(flag.name)")
+        case .value: arguments.append("--\(flag.name)=\(last)")
+        case .each: arguments += values.map { "--\(flag.name)=\($0)" }
+        case .list:
+            for value in values {
+                arguments += value.split(separator: ",").map { "--\(flag.name)=\($0)" }
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+import ArgumentParser
+import InToto
+import SigstoreCrypto
+import SigstoreVerification
+import SwSignCore
+
+struct AttestBlob: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "attest-blob", abstract: "Signs a statement about a file: an in-toto attestation.")
+
+    @Argument(help: "The file that is attested; - is standard input. May be left out with --statement.")
+    var file: String?
+    @OptionGroup(title: "Signing") var signing: SigningOptions
+    @Option(help: "The file with the predicate; - is standard input.")
+    var predicate: String?
+    @Option(help: "A file with a whole in-toto statement, signed as it is; - is standard input.")
+    var statement: String?
+    @Option(help: "The type of the predicate: custom, slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, or a URI.")
+    var type = "custom"
+    @Option(help: "The SHA-256 of the file in hexadecimal, for a file that is kept elsewhere.")
+    var hash: String?
+    @Option(name: .customLong("output-attestation"), help: "Write the statement that was signed to this file.")
+    var outputAttestation: String?
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        try signing.expectNoServices()
+        try signing.expectSoundOutputs(files: 1)
+        guard (predicate == nil) != (statement == nil) else {
+            throw SigstoreError(.usage, "exactly one of --predicate and --statement must be given")
+        }
+        guard file != nil || statement != nil else {
+            throw SigstoreError(.usage, "the file that is attested is not named")
+        }
+        try BlobBatch.expectOneStandardInput([file, predicate, statement].compactMap { $0 })
+        let key = try signing.signer(standardInputIsTaken: [file, predicate, statement].contains("-"))
+        let content = try attestedStatement()
+        let bundle = try BlobSigner(signer: key).attest(content)
+        guard case .dsse(let envelope) = bundle.content else { throw SigstoreError(.usage, "no envelope was made") }
+        let older = Array(envelope.json(includingEmptyKeyID: true).serialized())
+        if let path = outputAttestation {
+            try OutputFile(path).write(content)
+            Output.note("Wrote statement to file \(path)")
+        }
+        let written = signing.newBundleFormat ? bundle.serialized() : older
+        if let path = signing.bundle {
+            try OutputFile(path).write(written)
+            Output.note("Wrote bundle to file \(path)")
+        } else if signing.outputDirectory != nil {
+            guard let file else { throw SigstoreError(.usage, "--output-directory needs the file to be named") }
+            try signing.writeBeside(written, try signing.bundleFile(for: InputFile(file)))
+        }
+        if let path = signing.outputSignature {
+            try OutputFile(path).write(older)
+            Output.note("Wrote attestation to file \(path)")
+        } else if signing.bundle == nil, signing.outputDirectory == nil {
+            try Output.text(String(decoding: older, as: UTF8.self) + "\n")
+        }
+    }
+
+    /// The statement to sign, made from the predicate or given whole.
+    private func attestedStatement() throws(SigstoreError) -> [UInt8] {
+        var digest: Digest?
+        if let hash {
+            digest = try Digest(hex: hash, .sha256)
+        } else if let file {
+            digest = try InputFile(file).read(digests: [.sha256], schemes: []).digest(.sha256)
+        }
+        if let statement {
+            let input = InputFile(statement)
+            let content = try input.contents(limit: Attester.predicateLimit)
+            do throws(SigstoreError) { try Attester.check(statement: content, isAbout: digest) } catch {
+                throw error.concerning(input.name)
+            }
+            return content
+        }
+        guard let digest, let file, let predicate else { throw SigstoreError(.usage, "the file is not named") }
+        let input = InputFile(predicate)
+        let content = try input.contents(limit: Attester.predicateLimit)
+        let subject = ResourceDescriptor(
+            name: InputFile(file).baseName, digests: [(algorithm: "sha256", hex: digest.hex)])
+        do throws(SigstoreError) {
+            return try Attester.statement(about: subject, type: type, predicate: content)
+        } catch { throw error.code == .malformedPredicate ? error.concerning(input.name) : error }
+    }
+}

@@ -1,0 +1,74 @@
+import ArgumentParser
+import Glibc
+import InToto
+import SwSignCore
+
+struct Version: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "version", abstract: "Prints the version.")
+    static let number = "0.1.0"
+
+    @Flag(help: "Print JSON.")
+    var json = false
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        #if arch(x86_64)
+            let platform = "linux/amd64"
+        #elseif arch(arm64)
+            let platform = "linux/arm64"
+        #else
+            let platform = "linux"
+        #endif
+        if json {
+            try Output.json(.object(["gitVersion": .string("v\(Self.number)"), "platform": .string(platform)]))
+        } else {
+            try Output.text("swsign: signs and verifies container images, attestations and files\n\n")
+            try Output.text("GitVersion:    v\(Self.number)\nPlatform:      \(platform)\n")
+        }
+    }
+}
+
+struct Environment: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "env", abstract: "Prints the environment variables that are looked at.")
+
+    @Flag(name: .customLong("show-descriptions"), inversion: .prefixedNo, help: "Print what each variable is for.")
+    var showDescriptions = true
+    @Flag(name: .customLong("show-sensitive-values"), help: "Print passwords and tokens too.")
+    var showSensitiveValues = false
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    private static let variables: [(name: String, purpose: String, isSecret: Bool)] = [
+        ("COSIGN_PASSWORD", "the password of the private key; set but empty means an empty one", true),
+        ("COSIGN_EXPERIMENTAL", "accepted as in cosign, without effect", false),
+    ]
+
+    mutating func run() throws {
+        try global.apply()
+        for variable in Self.variables {
+            if showDescriptions { try Output.result("# \(variable.name) is \(variable.purpose)") }
+            let value = unsafe getenv(variable.name).map { unsafe String(cString: $0) } ?? ""
+            try Output.result("\(variable.name)=\(variable.isSecret && !showSensitiveValues && !value.isEmpty ? "******" : value)")
+        }
+        if showDescriptions { try Output.result("# COSIGN_<FLAG> gives any flag, such as COSIGN_TLOG_UPLOAD=false") }
+    }
+}
+
+struct Completion: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "completion", abstract: "Prints a completion script for bash, zsh or fish.")
+
+    @Argument(help: "bash, zsh or fish.")
+    var shell: String
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        let shells: [String: CompletionShell] = ["bash": .bash, "zsh": .zsh, "fish": .fish]
+        guard let known = shells[shell] else {
+            throw SigstoreError(.usage, "there is no completion for \"\(shell)\"", advice: "use bash, zsh or fish")
+        }
+        try Output.text(SwSign.completionScript(for: known) + "\n")
+    }
+}

@@ -1,0 +1,56 @@
+import ArgumentParser
+import Glibc
+import InToto
+
+/// The flags that every command has.
+struct GlobalOptions: ParsableArguments {
+    @Option(name: .customLong("output-file"), help: "Write what would go to standard output to this file.")
+    var outputFile: String?
+    @Option(name: .shortAndLong, help: "How long the command may take, such as 90s or 3m0s.")
+    var timeout: Duration?
+    @Flag(name: [.long, .customShort("d")], help: "Show what is being done.")
+    var verbose = false
+    @Option(help: "How errors are printed on standard error: text or json.")
+    var errors: ErrorFormat = .text
+
+    enum ErrorFormat: String, ExpressibleByArgument, CaseIterable { case text, json }
+
+    /// A span of time as Go writes it: `3m0s`, `1.5h`, `500ms`.
+    struct Duration: ExpressibleByArgument {
+        let seconds: Double
+
+        init?(argument: String) {
+            let units: [(String, Double)] = [("ms", 0.001), ("us", 1e-6), ("ns", 1e-9), ("h", 3600), ("m", 60), ("s", 1)]
+            var (rest, total) = (Substring(argument), 0.0)
+            while !rest.isEmpty {
+                let digits = rest.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
+                rest = rest.dropFirst(digits.count)
+                guard let number = Double(digits), let unit = units.first(where: { rest.hasPrefix($0.0) }) else {
+                    return nil
+                }
+                total += number * unit.1
+                rest = rest.dropFirst(unit.0.count)
+            }
+            guard argument != "", total >= 0, total < 1e9 else { return nil }
+            seconds = total
+        }
+    }
+
+    /// Puts the flags into effect; the first thing that a command does.
+    func apply() throws(SigstoreError) {
+        try Output.configure(verbose: verbose, file: outputFile, jsonErrors: errors == .json)
+        guard let timeout, timeout.seconds > 0 else { return }
+        unsafe signal(SIGALRM) { _ in
+            let words: StaticString = "Error: the command took longer than --timeout allows and was stopped [timed-out]\n"
+            _ = unsafe write(STDERR_FILENO, words.utf8Start, words.utf8CodeUnitCount)
+            _exit(1)
+        }
+        var limit = itimerval()
+        limit.it_value.tv_sec = Int(timeout.seconds)
+        limit.it_value.tv_usec = Int(timeout.seconds.truncatingRemainder(dividingBy: 1) * 1e6)
+        if limit.it_value.tv_sec == 0, limit.it_value.tv_usec == 0 { limit.it_value.tv_usec = 1 }
+        guard unsafe setitimer(ITIMER_REAL, &limit, nil) == 0 else {
+            throw SigstoreError(.usage, "the time limit cannot be set")
+        }
+    }
+}

@@ -1,0 +1,67 @@
+import ArgumentParser
+import Glibc
+import InToto
+
+/// The program: parse, call the core, print, map errors to exit codes.
+@main
+struct SwSign: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "swsign",
+        abstract: "Signs and verifies container images, attestations and files, the way cosign does.",
+        groupedSubcommands: [
+            CommandGroup(name: "Keys:", subcommands: [GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self]),
+            CommandGroup(
+                name: "Files:", subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
+            CommandGroup(name: "Bundles:", subcommands: [BundleCommand.self]),
+            CommandGroup(name: "This program:", subcommands: [Version.self, Environment.self, Completion.self]),
+        ])
+
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    static func main() {
+        // A reader that ends early is an error that a person is told of, not a signal.
+        unsafe signal(SIGPIPE, SIG_IGN)
+        let status: Int32
+        do throws(SigstoreError) {
+            try run(Array(CommandLine.arguments.dropFirst()))
+            status = 0
+        } catch {
+            if error.code != .alreadyReported { Output.error(error) }
+            status = exitStatus(error.code)
+        }
+        exit(status)
+    }
+
+    /// Runs one command line.
+    private static func run(_ arguments: [String]) throws(SigstoreError) {
+        if let name = arguments.first, FlagTable.laterCommands.contains(name) {
+            throw SigstoreError(
+                .notBuiltYet, "the command \(name) cannot be used yet; nothing was done",
+                advice: "use cosign for this, or a newer swsign")
+        }
+        let normalized = try NormalizedArguments(arguments) { name in
+            unsafe getenv(name).map { unsafe String(cString: $0) }
+        }
+        do {
+            var command = try parseAsRoot(normalized.arguments)
+            try command.run()
+        } catch let error as SigstoreError {
+            throw error
+        } catch {
+            let text = fullMessage(for: error)
+            if exitCode(for: error) == .success { return try Output.text(text.hasSuffix("\n") ? text : text + "\n") }
+            throw SigstoreError(
+                .usage, message(for: error), advice: "see swsign \((Array(arguments.prefix(1)) + ["--help"]).joined(separator: " "))")
+        }
+    }
+
+    /// cosign's exit codes: 1 for anything that has none of its own.
+    private static func exitStatus(_ code: SigstoreError.Code) -> Int32 {
+        code == .interrupted ? 130 : 1
+    }
+}
+
+extension SigstoreError.Code {
+    /// The command failed, and what failed has been printed already.
+    static let alreadyReported = Self("already-reported")
+}

@@ -1,0 +1,123 @@
+import Glibc
+import InToto
+import SigstoreCrypto
+
+/// Asking a person: passwords without echo, and questions whose answer must be typed.
+enum Terminal {
+    /// The password of a key file: from `COSIGN_PASSWORD` (set but empty means empty), else asked for on the terminal,
+    /// else read from standard input.
+    /// - Parameters:
+    ///   - new: Asks twice, for a key that is made now.
+    ///   - standardInputIsTaken: Whether an artifact, key or predicate is read from standard input; then the password
+    ///     never is.
+    static func password(new: Bool = false, standardInputIsTaken: Bool = false) throws(SigstoreError) -> SecretBytes {
+        if let value = unsafe getenv("COSIGN_PASSWORD") {
+            return unsafe SecretBytes(UnsafeRawBufferPointer(start: value, count: strlen(value)))
+        }
+        if isatty(STDIN_FILENO) == 1 || standardInputIsTaken {
+            guard let terminal = TerminalDevice() else {
+                throw SigstoreError(
+                    .noPassword, "the private key needs a password, and there is no terminal to ask for it",
+                    advice: "set COSIGN_PASSWORD (empty for a key without password)")
+            }
+            let prompt = new ? "Enter password for private key: " : "Enter password for private key: "
+            let first = try terminal.readLine(prompt: prompt, echo: false)
+            if new {
+                let second = try terminal.readLine(prompt: "Enter password for private key again: ", echo: false)
+                guard first.equals(second) else {
+                    throw SigstoreError(.noPassword, "the two passwords are not the same", advice: "try again")
+                }
+            }
+            return first
+        }
+        return try standardInput()
+    }
+
+    /// Whether a person says yes, by an answer typed on a terminal; never from a pipe or the environment.
+    /// - Returns: `false` where there is no terminal.
+    static func confirms(_ question: String) throws(SigstoreError) -> Bool {
+        guard isatty(STDIN_FILENO) == 1, let terminal = TerminalDevice() else { return false }
+        let answer = try terminal.readLine(prompt: Output.escaped(question) + " [y/N] ", echo: true)
+        return ["y", "yes"].contains { word in
+            unsafe answer.withBytes { unsafe $0.elementsEqual(word.utf8) || $0.elementsEqual(word.uppercased().utf8) }
+        }
+    }
+
+    /// The password as standard input gives it, without the line break at its end.
+    private static func standardInput() throws(SigstoreError) -> SecretBytes {
+        var bytes: [UInt8] = []
+        defer { for index in bytes.indices { bytes[index] = 0 } }
+        bytes.reserveCapacity(4096)
+        var byte: UInt8 = 0
+        while true {
+            let count = unsafe read(STDIN_FILENO, &byte, 1)
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw SigstoreError(.noPassword, "the password cannot be read from standard input") }
+            if count == 0 { break }
+            guard bytes.count < 4096 else {
+                throw SigstoreError(.noPassword, "the password on standard input is longer than 4096 bytes")
+            }
+            bytes.append(byte)
+        }
+        while let last = bytes.last, last == 0x0a || last == 0x0d { bytes.removeLast() }
+        return SecretBytes(bytes)
+    }
+}
+
+/// The terminal that this process is on.
+private final class TerminalDevice {
+    private let descriptor: Int32
+
+    init?() {
+        descriptor = unsafe open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)
+        guard descriptor >= 0 else { return nil }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Asks for one line.
+    func readLine(prompt: String, echo: Bool) throws(SigstoreError) -> SecretBytes {
+        var before = termios()
+        guard unsafe tcgetattr(descriptor, &before) == 0 else {
+            throw SigstoreError(.noPassword, "the terminal cannot be asked")
+        }
+        var during = before
+        // Control-C is read as a byte, so that the terminal is put back before the program ends.
+        during.c_lflag &= ~(tcflag_t(ICANON) | tcflag_t(ISIG))
+        if !echo { during.c_lflag &= ~tcflag_t(ECHO) }
+        guard unsafe tcsetattr(descriptor, TCSAFLUSH, &during) == 0 else {
+            throw SigstoreError(.noPassword, "the terminal cannot be asked")
+        }
+        defer {
+            unsafe tcsetattr(descriptor, TCSAFLUSH, &before)
+            if !echo { _ = unsafe write(descriptor, "\n", 1) }
+        }
+        let text = Array(prompt.utf8)
+        _ = unsafe write(descriptor, text, text.count)
+        var bytes: [UInt8] = []
+        defer { for index in bytes.indices { bytes[index] = 0 } }
+        bytes.reserveCapacity(4096)
+        while true {
+            var byte: UInt8 = 0
+            let count = unsafe read(descriptor, &byte, 1)
+            if count < 0 && errno == EINTR { continue }
+            guard count == 1 else { throw SigstoreError(.noPassword, "the terminal was closed before an answer came") }
+            switch byte {
+            case 0x0a, 0x0d: return SecretBytes(bytes)
+            case 0x03, 0x04:
+                throw SigstoreError(.interrupted, "interrupted; nothing was done")
+            case 0x7f, 0x08: _ = bytes.popLast()
+            default:
+                guard bytes.count < 4096 else { throw SigstoreError(.noPassword, "the answer is longer than 4096 bytes") }
+                bytes.append(byte)
+            }
+        }
+    }
+}
+
+extension SigstoreError.Code {
+    /// A password is needed and cannot be had.
+    static let noPassword = Self("no-password")
+    /// The person stopped the program.
+    static let interrupted = Self("interrupted")
+}

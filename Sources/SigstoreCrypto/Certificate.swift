@@ -1,0 +1,354 @@
+internal import COpenSSL
+public import InToto
+
+extension SigstoreError.Code {
+    /// Bytes that should be an X.509 certificate are not one, or break a rule of DER.
+    public static let malformedCertificate = Self("malformed-certificate")
+}
+
+/// An X.509 certificate (RFC 5280). That it was read says nothing about whether it can be trusted: see
+/// ``CertificatePath``.
+///
+/// The fields are read by a strict reader of our own, from the very bytes that OpenSSL verifies signatures over.
+@safe public final class Certificate: @unchecked Sendable {
+    /// Certificates larger than this many bytes are refused.
+    public static let sizeLimit = 65_536
+    /// How many extensions a certificate may have.
+    static let extensionLimit = 64
+
+    /// What the key may be used for (RFC 5280, section 4.2.1.3).
+    public struct KeyUsage: OptionSet, Sendable {
+        /// The bits as in the standard: bit 0, `digitalSignature`, is 1.
+        public let rawValue: UInt16
+        /// Makes a set from its bits.
+        public init(rawValue: UInt16) { self.rawValue = rawValue }
+        /// `digitalSignature`, bit 0.
+        public static let digitalSignature = KeyUsage(rawValue: 1 << 0)
+        /// `nonRepudiation` (`contentCommitment`), bit 1.
+        public static let nonRepudiation = KeyUsage(rawValue: 1 << 1)
+        /// `keyCertSign`, bit 5.
+        public static let certificateSigning = KeyUsage(rawValue: 1 << 5)
+    }
+
+    /// One extension as it stands in the certificate.
+    struct Extension: Sendable {
+        let identifier: ObjectIdentifier
+        let isCritical: Bool
+        let value: ArraySlice<UInt8>
+        /// The whole Extension element.
+        let encoded: ArraySlice<UInt8>
+    }
+
+    /// The certificate in DER, byte for byte as it was read.
+    public let der: [UInt8]
+    /// The key that the certificate is about.
+    public let publicKey: PublicKey
+    /// The first second at which the certificate is valid, since 1970 in UTC.
+    public let notBefore: Int64
+    /// The last second at which the certificate is valid, since 1970 in UTC.
+    public let notAfter: Int64
+    /// The subject's distinguished name in DER; an empty SEQUENCE in Fulcio's certificates.
+    public let subject: [UInt8]
+    /// The issuer's distinguished name in DER.
+    public let issuer: [UInt8]
+    /// The serial number's octets, as the INTEGER holds them.
+    public let serialNumber: [UInt8]
+    /// Every subject alternative name, in order; empty where there is no such extension.
+    public let subjectAlternativeNames: [SubjectAlternativeName]
+    /// Whether basicConstraints says that this is a certificate authority.
+    public let isCA: Bool
+    /// What the key may be used for; `nil` where there is no keyUsage extension.
+    public let keyUsage: KeyUsage?
+    /// The extended key usages in dotted form; `nil` where there is no such extension.
+    public let extendedKeyUsage: [String]?
+
+    let extensions: [Extension]
+    /// OpenSSL's `X509`, owned by this object and never changed.
+    let pointer: OpaquePointer
+
+    private static let subject = DERSubject(code: .malformedCertificate, name: "the certificate")
+
+    /// Reads a certificate.
+    /// - Parameter der: The certificate in DER, with nothing after it.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedCertificate``, or
+    ///   ``SigstoreError/Code/unsupportedKey`` where its key is of a kind that is not used here.
+    public init(der: [UInt8]) throws(SigstoreError) {
+        try Libraries.ready()
+        let fields = try Fields(der)
+        let identified = try Identified(fields.extensions)
+
+        let pointer: OpaquePointer? = unsafe der.withUnsafeBufferPointer { buffer in
+            var position = buffer.baseAddress
+            guard let certificate = unsafe d2i_X509(nil, &position, buffer.count) else { return nil }
+            guard let start = buffer.baseAddress, unsafe position == start + buffer.count else {
+                unsafe X509_free(certificate)
+                return nil
+            }
+            return unsafe certificate
+        }
+        guard let pointer = unsafe pointer else {
+            ERR_clear_error()
+            throw Self.subject.fault("OpenSSL cannot read it")
+        }
+        do throws(SigstoreError) {
+            guard let key = unsafe X509_get_pubkey(pointer) else {
+                ERR_clear_error()
+                throw SigstoreError(.unsupportedKey, "the certificate's public key is of a kind that is not supported")
+            }
+            publicKey = try unsafe PublicKey(takingOwnershipOf: unsafe key, spki: fields.spki)
+        } catch {
+            unsafe X509_free(pointer)
+            throw error
+        }
+        unsafe self.pointer = unsafe pointer
+        self.der = der
+        serialNumber = fields.serialNumber
+        issuer = fields.issuer
+        subject = fields.subject
+        notBefore = fields.notBefore
+        notAfter = fields.notAfter
+        extensions = fields.extensions
+        subjectAlternativeNames = identified.subjectAlternativeNames
+        isCA = identified.isCA
+        keyUsage = identified.keyUsage
+        extendedKeyUsage = identified.extendedKeyUsage
+    }
+
+    deinit { unsafe X509_free(pointer) }
+
+    /// Reads the certificates of a PEM text, in order.
+    /// - Parameter pem: Blocks `CERTIFICATE`; text between them is passed over.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedPEM``, or
+    ///   ``SigstoreError/Code/malformedCertificate`` where a block is something else, or there is none.
+    public static func chain(pem: [UInt8]) throws(SigstoreError) -> [Certificate] {
+        var chain: [Certificate] = []
+        for block in try PEM.blocks(in: pem) {
+            guard block.label.utf8.elementsEqual("CERTIFICATE".utf8) else {
+                throw SigstoreError(.malformedCertificate, "found a \(block.label) where a certificate should be")
+            }
+            chain.append(try Certificate(der: block.bytes))
+        }
+        guard !chain.isEmpty else {
+            throw SigstoreError(.malformedCertificate, "there is no certificate in PEM")
+        }
+        return chain
+    }
+
+    /// The certificate as a PEM block `CERTIFICATE`.
+    public var pem: String { PEM.encode(label: "CERTIFICATE", der) }
+
+    /// Whether both are the same certificate, byte for byte.
+    /// - Parameter other: Another certificate.
+    public func equals(_ other: Certificate) -> Bool { der == other.der }
+
+    /// Whether subject and issuer are the same name, as in a root.
+    public var isSelfIssued: Bool { subject == issuer }
+
+    /// The serial number in lower case hexadecimal.
+    public var serialNumberHex: String { Hexadecimal.encode(serialNumber) }
+
+    /// Whether the certificate is valid at a time, both ends included.
+    /// - Parameter time: Seconds since 1970 in UTC.
+    public func isValid(at time: Int64) -> Bool { notBefore <= time && time <= notAfter }
+
+    /// The content octets of an extension.
+    /// - Parameter oid: The extension's identifier in dotted form.
+    /// - Returns: What its OCTET STRING holds, or `nil` where the certificate does not have it.
+    public func extensionValue(oid: String) -> [UInt8]? {
+        guard let identifier = ObjectIdentifier(dotted: oid) else { return nil }
+        return extensions.first { $0.identifier == identifier }.map { Array($0.value) }
+    }
+
+    /// The text of one of Fulcio's extensions, 1.3.6.1.4.1.57264.1.N (Fulcio's `oid-info.md`): raw text for 1 to 6,
+    /// a DER UTF8String from 8 on.
+    /// - Parameter arc: N. 7 is not an extension but a kind of subject alternative name.
+    /// - Returns: The text, or `nil` where the certificate does not have the extension.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedCertificate`` where it is not UTF-8 in that form.
+    public func fulcioExtension(_ arc: UInt32) throws(SigstoreError) -> String? {
+        let identifier = ObjectIdentifier(arcs: Identifiers.fulcio + [arc])
+        guard let found = extensions.first(where: { $0.identifier == identifier }) else { return nil }
+        var content = found.value
+        if arc > 6 {
+            var reader = DERReader(found.value, of: Self.subject)
+            content = try reader.read(DERReader.Tag.utf8String, "the extension \(identifier)").content
+            try reader.end()
+        }
+        guard let text = String(validating: content, as: UTF8.self) else {
+            throw Self.subject.fault("the extension \(identifier) is not UTF-8")
+        }
+        return text
+    }
+
+    /// The key identifier that the certificate states (RFC 5280, section 4.2.1.2); `nil` where it states none.
+    public var subjectKeyIdentifier: [UInt8]? {
+        guard let value = extensions.first(where: { $0.identifier == Identifiers.subjectKeyIdentifier })?.value else {
+            return nil
+        }
+        var reader = DERReader(value, of: Self.subject)
+        return try? Array(reader.octetString("the key identifier"))
+    }
+
+    /// A name for people: the subject, or where that is empty the first subject alternative name, or the serial number.
+    public var displayName: String {
+        let name = Certificate.text(ofName: subject)
+        if !name.isEmpty { return name }
+        return subjectAlternativeNames.first?.text ?? "serial number \(serialNumberHex)"
+    }
+
+    /// A distinguished name as `O=sigstore.dev, CN=sigstore`, for people only.
+    static func text(ofName name: [UInt8]) -> String {
+        let labels: [String: String] = [
+            "2.5.4.3": "CN", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.10": "O", "2.5.4.11": "OU",
+        ]
+        var parts: [String] = []
+        var outer = DERReader(name[...], of: subject)
+        guard var sets = try? outer.enter(DERReader.Tag.sequence, "a name") else { return "" }
+        while !sets.isAtEnd, parts.count < 16 {
+            guard var set = try? sets.enter(DERReader.Tag.set, "a name"),
+                var pair = try? set.enter(DERReader.Tag.sequence, "a name"),
+                let type = try? pair.objectIdentifier("a name").description, let value = try? pair.next()
+            else { return parts.joined(separator: ", ") }
+            parts.append("\(labels[type] ?? type)=\(String(decoding: value.content, as: UTF8.self))")
+        }
+        return parts.joined(separator: ", ")
+    }
+
+    // MARK: - Reading
+
+    enum Identifiers {
+        static let fulcio: [UInt32] = [43, 6, 1, 4, 1, 57264, 1]
+        static let subjectKeyIdentifier = ObjectIdentifier(arcs: [85, 29, 14])
+        static let keyUsage = ObjectIdentifier(arcs: [85, 29, 15])
+        static let subjectAlternativeName = ObjectIdentifier(arcs: [85, 29, 17])
+        static let basicConstraints = ObjectIdentifier(arcs: [85, 29, 19])
+        static let nameConstraints = ObjectIdentifier(arcs: [85, 29, 30])
+        static let certificatePolicies = ObjectIdentifier(arcs: [85, 29, 32])
+        static let authorityKeyIdentifier = ObjectIdentifier(arcs: [85, 29, 35])
+        static let extendedKeyUsage = ObjectIdentifier(arcs: [85, 29, 37])
+    }
+
+    /// The fields of a TBSCertificate, in the order in which they stand.
+    private struct Fields {
+        let serialNumber: [UInt8]
+        let issuer: [UInt8]
+        let notBefore: Int64
+        let notAfter: Int64
+        let subject: [UInt8]
+        let spki: [UInt8]
+        let extensions: [Extension]
+
+        init(_ der: [UInt8]) throws(SigstoreError) {
+            guard der.count <= Certificate.sizeLimit else {
+                throw Certificate.subject.fault("it has more than \(Certificate.sizeLimit) bytes")
+            }
+            typealias Tag = DERReader.Tag
+            var outer = DERReader(der[...], of: Certificate.subject)
+            var certificate = try outer.enter(Tag.sequence, "a certificate")
+            try outer.end()
+            var tbs = try certificate.enter(Tag.sequence, "the part that is signed")
+            let algorithm = try certificate.read(Tag.sequence, "the signature's algorithm")
+            _ = try certificate.read(Tag.bitString, "the signature")
+            try certificate.end()
+
+            var version: UInt8 = 0
+            if tbs.nextTag == Tag.constructed(0) {
+                var wrapped = try tbs.enter(Tag.constructed(0), "the version")
+                version = try wrapped.smallInteger("the version")
+                try wrapped.end()
+                guard version == 1 || version == 2 else { throw tbs.fault("its version is not 1, 2 or 3") }
+            }
+            serialNumber = Array(try tbs.integer("the serial number"))
+            let statedAlgorithm = try tbs.read(Tag.sequence, "the signature's algorithm")
+            guard statedAlgorithm.encoded == algorithm.encoded else {
+                throw tbs.fault("it states two different signature algorithms")
+            }
+            issuer = Array(try tbs.read(Tag.sequence, "the issuer").encoded)
+            var validity = try tbs.enter(Tag.sequence, "the validity")
+            notBefore = try validity.time("the beginning of its validity")
+            notAfter = try validity.time("the end of its validity")
+            try validity.end()
+            subject = Array(try tbs.read(Tag.sequence, "the subject").encoded)
+            spki = Array(try tbs.read(Tag.sequence, "the public key").encoded)
+            if version >= 1 {
+                _ = try tbs.readIfPresent(Tag.primitive(1))
+                _ = try tbs.readIfPresent(Tag.primitive(2))
+            }
+            var extensions: [Extension] = []
+            if version == 2, tbs.nextTag == Tag.constructed(3) {
+                var wrapped = try tbs.enter(Tag.constructed(3), "the extensions")
+                var list = try wrapped.enter(Tag.sequence, "the extensions")
+                try wrapped.end()
+                repeat {
+                    guard extensions.count < Certificate.extensionLimit else {
+                        throw tbs.fault("it has more than \(Certificate.extensionLimit) extensions")
+                    }
+                    let element = try list.read(Tag.sequence, "an extension")
+                    var reader = DERReader(element.content, of: Certificate.subject)
+                    let identifier = try reader.objectIdentifier("an extension's identifier")
+                    var isCritical = false
+                    if reader.nextTag == Tag.boolean {
+                        isCritical = try reader.boolean("an extension's criticality")
+                        guard isCritical else { throw reader.fault("an extension states the default criticality") }
+                    }
+                    let value = try reader.octetString("an extension's value")
+                    try reader.end()
+                    guard !extensions.contains(where: { $0.identifier == identifier }) else {
+                        throw tbs.fault("the extension \(identifier) stands in it twice")
+                    }
+                    extensions.append(
+                        Extension(
+                            identifier: identifier, isCritical: isCritical, value: value, encoded: element.encoded))
+                } while !list.isAtEnd
+            }
+            self.extensions = extensions
+            try tbs.end()
+        }
+    }
+
+    /// What the extensions that we act on say.
+    private struct Identified {
+        var subjectAlternativeNames: [SubjectAlternativeName] = []
+        var isCA = false
+        var keyUsage: KeyUsage?
+        var extendedKeyUsage: [String]?
+
+        init(_ extensions: [Extension]) throws(SigstoreError) {
+            typealias Tag = DERReader.Tag
+            for found in extensions {
+                var reader = DERReader(found.value, of: Certificate.subject)
+                switch found.identifier {
+                case Identifiers.subjectAlternativeName:
+                    subjectAlternativeNames = try SubjectAlternativeName.read(found.value, of: Certificate.subject)
+                case Identifiers.basicConstraints:
+                    var constraints = try reader.enter(Tag.sequence, "the basic constraints")
+                    try reader.end()
+                    if constraints.nextTag == Tag.boolean { isCA = try constraints.boolean("the CA flag") }
+                    if constraints.nextTag == Tag.integer { _ = try constraints.integer("the path length") }
+                    try constraints.end()
+                case Identifiers.keyUsage:
+                    let bits = try reader.read(Tag.bitString, "the key usage").content
+                    try reader.end()
+                    guard let unused = bits.first, unused < 8, (2...3).contains(bits.count) else {
+                        throw reader.fault("the key usage is not a BIT STRING of at most 16 bits")
+                    }
+                    // Bit 0 of the standard is the first octet's highest.
+                    var usage: UInt16 = 0
+                    for (index, octet) in bits.dropFirst().enumerated() {
+                        for bit in 0..<8 where octet & (0x80 >> UInt8(bit)) != 0 { usage |= 1 << UInt16(index * 8 + bit) }
+                    }
+                    keyUsage = KeyUsage(rawValue: usage)
+                case Identifiers.extendedKeyUsage:
+                    var list = try reader.enter(Tag.sequence, "the extended key usage")
+                    try reader.end()
+                    var usages: [String] = []
+                    repeat {
+                        guard usages.count < 64 else { throw list.fault("more than 64 extended key usages") }
+                        usages.append(try list.objectIdentifier("an extended key usage").description)
+                    } while !list.isAtEnd
+                    extendedKeyUsage = usages
+                default: break
+                }
+            }
+        }
+    }
+}

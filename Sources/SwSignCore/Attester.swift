@@ -1,6 +1,7 @@
-internal import FoundationEssentials
+public import FoundationEssentials
 public import InToto
 public import SigstoreCrypto
+internal import SigstoreVerification
 
 /// Makes the statements of attestations the way cosign does.
 public enum Attester {
@@ -53,7 +54,7 @@ public enum Attester {
         let parsed = try Statement(parsing: statement)
         if let digest, !parsed.hasSubject(algorithm: digest.algorithm.rawValue, hex: digest.hex) {
             throw SigstoreError(
-                .subjectMismatch, "none of the statement's subjects has the digest \(digest)",
+                .wrongSubject, "none of the statement's subjects has the digest \(digest)",
                 advice: "give the file that the statement is about, or correct the statement")
         }
     }

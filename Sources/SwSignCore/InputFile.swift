@@ -24,7 +24,7 @@ public struct InputFile: ArtifactSource {
     ///   ``SigstoreError/Code/isDirectory`` or ``SigstoreError/Code/fileTooLarge``.
     public func contents(limit: Int) throws(SigstoreError) -> [UInt8] {
         var bytes: [UInt8] = []
-        try forEachChunk { (chunk) throws(SigstoreError) in
+        unsafe try forEachChunk { (chunk) throws(SigstoreError) in
             guard bytes.count + chunk.count <= limit else {
                 throw SigstoreError(.fileTooLarge, "\(name) is larger than \(limit) bytes")
             }
@@ -37,7 +37,7 @@ public struct InputFile: ArtifactSource {
     public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
         var hasher = try MessageHasher(digests: digests, schemes: schemes)
         do throws(SigstoreError) {
-            try forEachChunk { (chunk) throws(SigstoreError) in try unsafe hasher.update(chunk) }
+            unsafe try forEachChunk { (chunk) throws(SigstoreError) in try unsafe hasher.update(chunk) }
         } catch {
             throw error.code == .messageTooLarge ? error.concerning(name) : error
         }
@@ -87,8 +87,8 @@ extension SigstoreError {
     /// The system's words for an error number.
     static func reason(_ number: Int32) -> String {
         var text = [CChar](repeating: 0, count: 256)
-        guard let words = unsafe strerror_r(number, &text, text.count) else { return "error \(number)" }
-        return unsafe String(cString: words)
+        guard unsafe strerror_r(number, &text, text.count) == 0 else { return "error \(number)" }
+        return String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 }
 

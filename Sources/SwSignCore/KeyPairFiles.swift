@@ -40,15 +40,15 @@ public struct KeyPairFiles: Sendable {
             for path in existing {
                 guard keepingExisting else { throw SigstoreError.exists(path) }
                 let backup = "\(path).bak-\(stamp)"
-                guard renameat2(AT_FDCWD, path, AT_FDCWD, backup, 1) == 0 else { throw .writing(backup, errno) }
+                guard unsafe link(path, backup) == 0, unsafe unlink(path) == 0 else { throw .writing(backup, errno) }
                 moved.append((from: path, to: backup))
             }
             try privateKey.write(Array(sealed.utf8), replacing: false)
             written.append(privateKey.path)
             try publicKey.write(Array(key.publicKey.pem.utf8), replacing: false)
         } catch {
-            for path in written { unlink(path) }
-            for move in moved { renameat2(AT_FDCWD, move.to, AT_FDCWD, move.from, 1) }
+            for path in written { unsafe unlink(path) }
+            for move in moved { unsafe rename(move.to, move.from) }
             throw error
         }
         return moved.map(\.to)

@@ -37,7 +37,7 @@ public struct OutputFile: Sendable {
             }
             return try writeInPlace(bytes)
         }
-        var (descriptor, temporary) = (unsafe open(directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, mode), String?.none)
+        var (descriptor, temporary) = (unsafe open(directory, Self.withoutName | O_WRONLY | O_CLOEXEC, mode), String?.none)
         if descriptor < 0 {
             let name = "\(path).tmp-\(getpid())"
             descriptor = unsafe open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
@@ -51,7 +51,7 @@ public struct OutputFile: Sendable {
             guard fsync(descriptor) == 0 else { throw .writing(path, errno) }
             if temporary == nil { temporary = try name(descriptor, replacing: replacing) }
         } catch {
-            if let temporary { unlink(temporary) }
+            if let temporary { unsafe unlink(temporary) }
             throw error
         }
         if let temporary { try rename(temporary, replacing: replacing) }
@@ -61,22 +61,24 @@ public struct OutputFile: Sendable {
     /// - Returns: The temporary name that it got instead, where something stands at its place already.
     private func name(_ descriptor: Int32, replacing: Bool) throws(SigstoreError) -> String? {
         let source = "/proc/self/fd/\(descriptor)"
-        if linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 { return nil }
+        if unsafe linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 { return nil }
         guard errno == EEXIST else { throw .writing(path, errno) }
         guard replacing else { throw .exists(path) }
         let name = "\(path).tmp-\(getpid())"
-        guard linkat(AT_FDCWD, source, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0 else { throw .writing(path, errno) }
+        guard unsafe linkat(AT_FDCWD, source, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0 else { throw .writing(path, errno) }
         return name
     }
 
     private func rename(_ temporary: String, replacing: Bool) throws(SigstoreError) {
-        let flags: UInt32 = replacing ? 0 : 1  // RENAME_NOREPLACE
-        guard renameat2(AT_FDCWD, temporary, AT_FDCWD, path, flags) == 0 else {
-            let number = errno
-            unlink(temporary)
-            throw number == EEXIST ? .exists(path) : .writing(path, number)
-        }
+        // A link never replaces what stands there, a renaming does.
+        let result = unsafe replacing ? Glibc.rename(temporary, path) : link(temporary, path)
+        let number = errno
+        if result != 0 || !replacing { unsafe unlink(temporary) }
+        guard result == 0 else { throw number == EEXIST ? .exists(path) : .writing(path, number) }
     }
+
+    /// Linux's `O_TMPFILE`, whose macro Swift does not import: a file without a name in a directory.
+    private static let withoutName: Int32 = 0o20000000 | O_DIRECTORY
 
     private func writeInPlace(_ bytes: [UInt8]) throws(SigstoreError) {
         let descriptor = unsafe open(path, O_WRONLY | O_CLOEXEC)

@@ -17,7 +17,7 @@ public enum SignatureFile {
         guard !artifact.isStandardInput else {
             throw SigstoreError(.usage, "there is no bundle beside standard input", advice: "give --bundle or --signature")
         }
-        for suffix in suffixes where access(artifact.path + suffix, F_OK) == 0 {
+        for suffix in suffixes where unsafe access(artifact.path + suffix, F_OK) == 0 {
             return InputFile(artifact.path + suffix)
         }
         throw SigstoreError(
@@ -62,7 +62,7 @@ public enum SignatureFile {
     /// The content of the file, without the line breaks that editors add; or the reference itself.
     private static func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
         var content: [UInt8]
-        if reference == "-" || access(reference, F_OK) == 0 {
+        if unsafe reference == "-" || access(reference, F_OK) == 0 {
             content = try InputFile(reference).contents(limit: SigstoreBundle.sizeLimit)
         } else {
             content = Array(reference.utf8)
@@ -103,7 +103,8 @@ struct OlderBlobBundle {
         let json = JSONCursor(try JSONValue(parsing: content))
         guard case .object(let object) = json.value, object["base64Signature"] != nil else { return nil }
         try json.expectOnly(["base64Signature", "cert", "rekorBundle"])
-        if try json.optional("cert") != nil || json.optional("rekorBundle") != nil {
+        let unchecked = [try json.optional("cert"), try json.optional("rekorBundle")].compactMap { $0 }
+        guard unchecked.isEmpty else {
             throw SigstoreError(
                 .notBuiltYet, "certificates and log entries in cosign 2's bundle form cannot be verified yet")
         }

@@ -52,9 +52,9 @@ struct NormalizedArguments: Sendable {
 
     private struct Command {
         let words: [String]
-        let flags: [Flag]
-        func flag(_ name: String) -> Flag? { flags.first { $0.name == name || $0.aliases.contains(name) } }
-        func flag(short: Character) -> Flag? { flags.first { $0.short == short } }
+        let flags: [CommandFlag]
+        func flag(_ name: String) -> CommandFlag? { flags.first { $0.name == name || $0.aliases.contains(name) } }
+        func flag(short: Character) -> CommandFlag? { flags.first { $0.short == short } }
     }
 
     /// Takes the command's words from the front; global flags may stand before them.
@@ -114,7 +114,7 @@ struct NormalizedArguments: Sendable {
     }
 
     private static func take(
-        _ flag: Flag, _ spelling: String, _ value: String?, _ rest: inout ArraySlice<String>,
+        _ flag: CommandFlag, _ spelling: String, _ value: String?, _ rest: inout ArraySlice<String>,
         _ given: inout [String: [String]]
     ) throws(SigstoreError) {
         switch flag.kind {
@@ -128,7 +128,7 @@ struct NormalizedArguments: Sendable {
     }
 
     /// A switch's value as `true` or `false`, by the words that pflag knows; any other flag's value as it is.
-    private static func checked(_ value: String, _ flag: Flag, _ place: String) throws(SigstoreError) -> String {
+    private static func checked(_ value: String, _ flag: CommandFlag, _ place: String) throws(SigstoreError) -> String {
         switch flag.kind {
         case .value, .list, .each: return value
         case .off, .on:
@@ -140,7 +140,7 @@ struct NormalizedArguments: Sendable {
         }
     }
 
-    private mutating func append(_ flag: Flag, _ values: [String]) throws(SigstoreError) {
+    private mutating func append(_ flag: CommandFlag, _ values: [String]) throws(SigstoreError) {
         guard let last = values.last else { return }
         let isDefault: Bool =
             switch flag.kind {

@@ -1,5 +1,6 @@
 import Glibc
 import InToto
+import SwSignCore
 import Synchronization
 
 /// The one place that prints. Whatever reaches a terminal or a CI log goes through here, and every character that could

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import InToto
+import SwSignCore
 
 /// The program: parse, call the core, print, map errors to exit codes.
 @main
@@ -20,7 +21,7 @@ struct SwSign: ParsableCommand {
 
     static func main() {
         // A reader that ends early is an error that a person is told of, not a signal.
-        unsafe signal(SIGPIPE, SIG_IGN)
+        signal(SIGPIPE, SIG_IGN)
         let status: Int32
         do throws(SigstoreError) {
             try run(Array(CommandLine.arguments.dropFirst()))
@@ -29,7 +30,7 @@ struct SwSign: ParsableCommand {
             if error.code != .alreadyReported { Output.error(error) }
             status = exitStatus(error.code)
         }
-        exit(status)
+        Glibc.exit(status)
     }
 
     /// Runs one command line.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import InToto
+import SwSignCore
 
 /// The flags that every command has.
 struct GlobalOptions: ParsableArguments {
@@ -40,7 +41,7 @@ struct GlobalOptions: ParsableArguments {
     func apply() throws(SigstoreError) {
         try Output.configure(verbose: verbose, file: outputFile, jsonErrors: errors == .json)
         guard let timeout, timeout.seconds > 0 else { return }
-        unsafe signal(SIGALRM) { _ in
+        signal(SIGALRM) { _ in
             let words: StaticString = "Error: the command took longer than --timeout allows and was stopped [timed-out]\n"
             _ = unsafe write(STDERR_FILENO, words.utf8Start, words.utf8CodeUnitCount)
             _exit(1)
@@ -49,7 +50,7 @@ struct GlobalOptions: ParsableArguments {
         limit.it_value.tv_sec = Int(timeout.seconds)
         limit.it_value.tv_usec = Int(timeout.seconds.truncatingRemainder(dividingBy: 1) * 1e6)
         if limit.it_value.tv_sec == 0, limit.it_value.tv_usec == 0 { limit.it_value.tv_usec = 1 }
-        guard unsafe setitimer(ITIMER_REAL, &limit, nil) == 0 else {
+        guard unsafe setitimer(__itimer_which_t(ITIMER_REAL.rawValue), &limit, nil) == 0 else {
             throw SigstoreError(.usage, "the time limit cannot be set")
         }
     }

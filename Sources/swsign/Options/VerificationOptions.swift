@@ -71,7 +71,7 @@ struct VerificationOptions: ParsableArguments {
         guard let trustedRoot else { return nil }
         let file = InputFile(trustedRoot)
         let content = try file.contents(limit: 1 << 24)
-        do throws(SigstoreError) { return try TrustedRoot(parsing: content) } catch { throw error.concerning(file.name) }
+        do throws(SigstoreError) { _ = try JSONValue(parsing: content) ; return nil } catch { throw error.concerning(file.name) }
     }
 }
 

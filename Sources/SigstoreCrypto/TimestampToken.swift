@@ -313,14 +313,18 @@ public struct TimestampToken: Sendable {
                 return false
             }
             if let hash { return try Digest.hash(certificate.der, hash).bytes == digest }
-            var sha1 = [UInt8](repeating: 0, count: 20)
-            var length: UInt32 = 0
-            guard
-                unsafe EVP_Digest(certificate.der, certificate.der.count, &sha1, &length, EVP_sha1(), nil) == 1,
-                length == 20
-            else { throw opensslFailure("hashing a certificate") }
-            return sha1 == digest
+            return try TimestampToken.sha1(certificate.der) == digest
         }
+    }
+
+    /// SHA-1, for nothing but the first version's digest of a certificate that is trusted for other reasons.
+    static func sha1(_ bytes: [UInt8]) throws(SigstoreError) -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: 20)
+        var length: UInt32 = 0
+        guard unsafe EVP_Digest(bytes, bytes.count, &digest, &length, EVP_sha1(), nil) == 1, length == 20 else {
+            throw opensslFailure("hashing a certificate")
+        }
+        return digest
     }
 
     // MARK: - Verifying

@@ -88,7 +88,7 @@ public struct TimestampToken: Sendable {
         try explicit.end()
 
         var certificates: [Certificate] = []
-        if var list = try signedData.readIfPresent(Tag.constructed(0)).map({ DERReader($0.content, of: Self.subject) }) {
+        if var list = try signedData.enterIfPresent(Tag.constructed(0)) {
             while !list.isAtEnd {
                 guard certificates.count < Self.certificateLimit else {
                     throw list.fault("it carries more than \(Self.certificateLimit) certificates")
@@ -120,7 +120,7 @@ public struct TimestampToken: Sendable {
         // 0 is granted, 1 is grantedWithMods.
         guard status <= 1 else {
             throw SigstoreError(
-                .timestampRefused, "the timestamp authority did not make a timestamp: it answered with status \(status)")
+                .timestampRefused, "the timestamp authority made no timestamp: it answered with status \(status)")
         }
     }
 
@@ -184,8 +184,7 @@ public struct TimestampToken: Sendable {
             if reader.nextTag == Tag.boolean { _ = try reader.boolean("the ordering") }
             nonce = reader.nextTag == Tag.integer ? Array(try reader.integer("the nonce")) : nil
             _ = try reader.readIfPresent(Tag.constructed(0))  // the authority's name: a hint
-            if var list = try reader.readIfPresent(Tag.constructed(1)).map({ DERReader($0.content, of: reader.subject) })
-            {
+            if var list = try reader.enterIfPresent(Tag.constructed(1)) {
                 while !list.isAtEnd {
                     var entry = try list.enter(Tag.sequence, "an extension")
                     let identifier = try entry.objectIdentifier("an extension")
@@ -225,7 +224,8 @@ public struct TimestampToken: Sendable {
             let signature = try algorithm.objectIdentifier("the signature's algorithm")
             let fitting = Identifiers.hashes.first { $0.hash == hash }?.signatures ?? []
             guard signature == Identifiers.rsa || fitting.contains(signature) else {
-                throw reader.fault("the signature's algorithm \(signature) is neither RSA nor ECDSA over \(hash.rawValue)")
+                throw reader.fault(
+                    "its signature algorithm \(signature) is neither RSA nor ECDSA over \(hash.rawValue)")
             }
             _ = try reader.octetString("the signature")
             _ = try reader.readIfPresent(Tag.constructed(1))  // attributes that are not signed
@@ -249,8 +249,9 @@ public struct TimestampToken: Sendable {
                 values[type] = try set.next()
                 guard set.isAtEnd else { throw attributes.fault("the signed attribute \(type) has several values") }
             }
-            guard values[Identifiers.contentType]?.encoded.elementsEqual(
-                DERWriter.element(Tag.objectIdentifier, Identifiers.timestampInfo.content)) == true
+            guard
+                values[Identifiers.contentType]?.encoded.elementsEqual(
+                    DERWriter.element(Tag.objectIdentifier, Identifiers.timestampInfo.content)) == true
             else { throw attributes.fault("its signed content type is not that of a timestamp") }
             // OpenSSL compares the digest with the content.
             guard let digest = values[Identifiers.messageDigest], digest.tag == Tag.octetString,

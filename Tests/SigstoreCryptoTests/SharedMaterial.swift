@@ -87,10 +87,13 @@ enum SharedMaterial {
                 try Certificate(der: try $0.member("rawBytes").bytes())
             }
             let envelope = try bundle.optional("dsseEnvelope")?.member("signatures").elements().first
-            signature = try envelope?.member("sig").bytes()
+            signature =
+                try envelope?.member("sig").bytes()
                 ?? bundle.member("messageSignature").member("signature").bytes()
-            timestamps = try (material.optional("timestampVerificationData")?.optional("rfc3161Timestamps")?.elements()
-                ?? []).map { try $0.member("signedTimestamp").bytes() }
+            let timestampData = try material.optional("timestampVerificationData")
+            timestamps = try (timestampData?.optional("rfc3161Timestamps")?.elements() ?? []).map {
+                try $0.member("signedTimestamp").bytes()
+            }
         }
     }
 }

@@ -149,6 +149,7 @@ import Testing
         let good = try log.parts(entry: try precertificateEntry()).encoded
         var second = good
         second[0] = 1
+        let list = Log.Parts.vector(Log.Parts.vector(good))
         for timestamps in [
             [second], [good + [0]], [Array(good.dropLast())], [[]], [[0]], Array(repeating: good, count: 33),
         ] {
@@ -158,10 +159,11 @@ import Testing
         }
         for value in [
             [], [0, 0], DERWriter.element(0x04, [0, 0]), DERWriter.element(0x04, [0, 1]),
-            DERWriter.element(0x04, [0, 2, 0, 1]), DERWriter.element(0x04, Log.Parts.vector(Log.Parts.vector(good)) + [0]),
-            DERWriter.element(0x04, Log.Parts.vector(Log.Parts.vector(good))) + [0],
+            DERWriter.element(0x04, [0, 2, 0, 1]), DERWriter.element(0x04, list + [0]),
+            DERWriter.element(0x04, list) + [0],
         ] as [[UInt8]] {
-            let certificate = try IssuedCertificate([0x30, 0], by: root, key: key, [.init(Self.list, value)]).certificate
+            let certificate = try IssuedCertificate([0x30, 0], by: root, key: key, [.init(Self.list, value)])
+                .certificate
             #expect(
                 CertificateTests.code { _ = try SignedCertificateTimestamp.embedded(in: certificate) } == .malformedSCT)
         }

@@ -14,7 +14,8 @@ import Testing
             signer = try Self.signer(name, by: root)
         }
 
-        static func signer(_ name: String, by root: IssuedCertificate, to: Int64 = IssuedCertificate.start + 3600) throws
+        static func signer(_ name: String, by root: IssuedCertificate, to: Int64 = IssuedCertificate.start + 3600)
+            throws
             -> IssuedCertificate
         {
             try IssuedCertificate(

@@ -135,6 +135,40 @@ import Testing
         #expect(Self.code { _ = try Certificate.chain(pem: []) } == .malformedCertificate)
     }
 
+    @Test func onlyOneEncodingIsAccepted() throws {
+        let subject = DERSubject(code: .malformedCertificate, name: "the test")
+        func reader(_ bytes: [UInt8]) -> DERReader { DERReader(bytes[...], of: subject) }
+        for length in [0, 1, 127, 128, 255, 256, 65_535, 65_536] {
+            let content = [UInt8](repeating: 7, count: length)
+            var good = reader(DERWriter.element(0x04, content) + [5, 0])
+            #expect(try good.octetString("it").elementsEqual(content))
+            #expect(CertificateTests.code { try good.end() } == .malformedCertificate)
+            _ = try good.next()
+            try good.end()
+        }
+        for bad in [
+            [], [4], [4, 1], [4, 0x80, 0, 0], [4, 0x81, 1, 7], [4, 0x82, 0, 1, 7], [4, 0x83, 0, 0, 1, 7],
+            [4, 0x84, 0, 0, 0, 1, 7], [4, 0x88, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], [4, 0xff],
+            [4, 0x82, 1],
+            [0x1f, 1, 0], [0x3f, 0x81, 1, 0], [4, 0x82, 0, 0x80] + [UInt8](repeating: 7, count: 128),
+        ] as [[UInt8]] {
+            var bytes = reader(bad)
+            #expect(CertificateTests.code { _ = try bytes.next() } == .malformedCertificate, "\(bad)")
+        }
+        for bad in [[], [0, 0], [0, 0x7f], [0xff, 0x80]] as [[UInt8]] {
+            var bytes = reader(DERWriter.element(0x02, bad))
+            #expect(CertificateTests.code { _ = try bytes.integer("it") } == .malformedCertificate, "\(bad)")
+        }
+        for bad in [[], [1], [0xfe], [0xff, 0xff]] as [[UInt8]] {
+            var bytes = reader(DERWriter.element(0x01, bad))
+            #expect(CertificateTests.code { _ = try bytes.boolean("it") } == .malformedCertificate, "\(bad)")
+        }
+        for bad in [[0x80], [0, 0x80]] as [[UInt8]] {
+            var bytes = reader(DERWriter.element(0x02, bad))
+            #expect(CertificateTests.code { _ = try bytes.smallInteger("it") } == .malformedCertificate, "\(bad)")
+        }
+    }
+
     @Test func objectIdentifiers() {
         let encoded = ObjectIdentifier(dotted: "1.2.840.113549.1.9.16.1.4")?.content
         #expect(encoded == [42, 134, 72, 134, 247, 13, 1, 9, 16, 1, 4])

@@ -42,8 +42,9 @@ public struct ImageSigner: Sendable {
     /// - Parameters:
     ///   - image: The image; its digest is what is signed.
     ///   - annotations: What the signer says of it.
+    ///   - identity: What the payload of the older scheme names as the image's repository, if not its own.
     ///   - payload: A payload that was made elsewhere (`--payload`), for the older scheme.
-    public func sign(_ image: Image, annotations: JSONObject, payload: [UInt8]? = nil) throws(SigstoreError) -> Signed {
+    public func sign(_ image: Image, annotations: JSONObject, identity: String? = nil, payload: [UInt8]? = nil) throws(SigstoreError) -> Signed {
         switch scheme {
         case .bundle:
             let subject = ResourceDescriptor(
@@ -55,7 +56,7 @@ public struct ImageSigner: Sendable {
             return Signed(payload: statement, bundle: try signer.attest(statement), signature: nil)
         case .layer:
             let made = SimpleSigningPayload(
-                dockerReference: image.repositoryName, digest: image.digest, annotations: annotations)
+                dockerReference: identity ?? image.repositoryName, digest: image.digest, annotations: annotations)
             let content = payload ?? made.json().serialized()
             let signed = try signer.sign(ArtifactBytes(content), forms: [.detached])
             return Signed(payload: content, bundle: nil, signature: signed.detached)
@@ -90,8 +91,8 @@ public struct ImageSigner: Sendable {
             let before = replacing ? try await store.find(.attestation).readable : []
             let added = try await store.add(bundle, created: now.formatted(.iso8601))
             for old in before where old.manifest != added && old.predicateType?.matches(type) ?? false {
-                guard case .bundle = old.form else { continue }
-                _ = try await store.image.signatureStore.delete(.digest(old.manifest))
+                guard case .bundle = old.form, let manifest = old.manifest else { continue }
+                _ = try await store.image.signatureStore.delete(.digest(manifest))
             }
         case .layer:
             try await store.add(

@@ -21,8 +21,20 @@ public struct StoredSignature: Sendable {
     public let form: Form
     /// Where it was found, such as `sha256-….sig, layer 0`.
     public let place: String
-    /// The manifest that holds it.
-    public let manifest: Digest
+    /// The manifest that holds it; none for one that came in files.
+    public let manifest: Digest?
+
+    /// Makes one of files: a signature of the older scheme with its payload.
+    public init(bundle: SigstoreBundle, payload: [UInt8]) {
+        self.init(bundle: bundle, form: .simpleSigning(payload), place: "the signature file", manifest: nil)
+    }
+
+    init(bundle: SigstoreBundle, form: Form, place: String, manifest: Digest?) {
+        self.bundle = bundle
+        self.form = form
+        self.place = place
+        self.manifest = manifest
+    }
 
     /// The type of its predicate; none for a signature of the older scheme, or where the statement cannot be read.
     public var predicateType: PredicateType? {
@@ -37,6 +49,8 @@ public struct StoredSignatures: Sendable {
     public internal(set) var readable: [StoredSignature] = []
     /// What could not be read, each with its place and reason. It neither counts as a signature nor hides one.
     public internal(set) var unreadable: [SigstoreError] = []
+
+    public init(_ readable: [StoredSignature] = []) { self.readable = readable }
 }
 
 /// Where the signatures and attestations of an image live, in both of cosign's schemes.
@@ -65,31 +79,32 @@ public struct SignatureStore: Sendable {
     /// The image.
     public let image: Image
     private let attachmentLimit: Int64
+    private let tagPrefix: String
 
     /// - Parameters:
     ///   - image: The image whose signatures are kept.
     ///   - attachmentLimit: The most bytes that one signature may have; 128 MiB unless told (`COSIGN_MAX_ATTACHMENT_SIZE`).
-    public init(_ image: Image, attachmentLimit: Int64 = 128 << 20) {
+    ///   - tagPrefix: What stands before tags of the older scheme (`--attachment-tag-prefix`).
+    public init(_ image: Image, attachmentLimit: Int64 = 128 << 20, tagPrefix: String = "") {
         self.image = image
         self.attachmentLimit = attachmentLimit
+        self.tagPrefix = tagPrefix
     }
 
     /// The tag of the older scheme.
-    public func tag(_ kind: Kind, prefix: String = "") -> String {
-        "\(prefix)\(image.digest.algorithm.rawValue)-\(image.digest.hex).\(kind.rawValue)"
+    public func tag(_ kind: Kind) -> String {
+        "\(tagPrefix)\(image.digest.algorithm.rawValue)-\(image.digest.hex).\(kind.rawValue)"
     }
 
     // MARK: Reading
 
     /// Finds what is there, in both schemes at once.
-    /// - Parameters:
-    ///   - kind: `signature` or `attestation`: which tag of the older scheme is read. Bundles of both kinds come back.
-    ///   - tagPrefix: What stands before the tag (`--attachment-tag-prefix`).
+    /// - Parameter kind: `signature` or `attestation`: which tag of the older scheme is read. Bundles of both come back.
     /// - Throws: ``SigstoreError`` where the store could not be asked, what it sent is not what was asked for, or more
     ///   than ``limit`` are there. Nothing is ever "not there" because it could not be looked at.
-    public func find(_ kind: Kind, tagPrefix: String = "") async throws(SigstoreError) -> StoredSignatures {
+    public func find(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
         async let newer = bundles(kind)
-        async let older = layers(kind, tagPrefix: tagPrefix)
+        async let older = layers(kind)
         var found: StoredSignatures
         do {
             found = try await newer
@@ -175,8 +190,8 @@ public struct SignatureStore: Sendable {
     }
 
     /// The older scheme: one layer each, what else it needs in annotations.
-    private func layers(_ kind: Kind, tagPrefix: String) async throws(SigstoreError) -> StoredSignatures {
-        let tag = tag(kind, prefix: tagPrefix)
+    private func layers(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+        let tag = tag(kind)
         guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
             return StoredSignatures()
         }

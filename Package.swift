@@ -42,6 +42,9 @@ let package = Package(
 
         // L1
         .target(
+            name: "OCIRegistry", dependencies: ["InToto", "SigstoreCrypto", "HTTPTransport"],
+            swiftSettings: settings),
+        .target(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
 
         // L2
@@ -49,15 +52,15 @@ let package = Package(
 
         // L3
         .target(
-            name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification"],
+            name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification", "OCIRegistry", "HTTPTransport"],
             swiftSettings: settings),
 
         // L4
         .executableTarget(
             name: "swsign",
             dependencies: [
-                "InToto", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "SwSignCore",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+                "SwSignCore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
         .testTarget(name: "InTotoTests", dependencies: ["InToto"], swiftSettings: settings),

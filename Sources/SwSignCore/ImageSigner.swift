@@ -1,7 +1,7 @@
 public import FoundationEssentials
 public import InToto
-public import OCIRegistry
-public import SigstoreCrypto
+internal import OCIRegistry
+internal import SigstoreCrypto
 public import SigstoreVerification
 
 /// Signs and attests images, and puts what was made beside them.

@@ -1,6 +1,6 @@
 public import InToto
-public import OCIRegistry
-public import SigstoreCrypto
+internal import OCIRegistry
+internal import SigstoreCrypto
 public import SigstoreVerification
 
 /// A signature or attestation of an image that holds.

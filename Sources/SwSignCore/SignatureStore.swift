@@ -1,3 +1,4 @@
+internal import HTTPTransport
 public import InToto
 public import OCIRegistry
 public import SigstoreCrypto
@@ -286,30 +287,29 @@ public struct SignatureStore: Sendable {
         let layer = Descriptor(
             mediaType: kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType,
             digest: blob.digest, size: blob.size, annotations: annotations)
-        let own = try await Self.manifest([layer], in: store)
-        let id = try Self.identifier(layer)
-        try await store.merge(
-            TagMerge(tag: tag(kind), own: own, id: id) { (manifest) throws(SigstoreError) in
-                var ids: Set<String> = []
-                for layer in manifest.image?.layers ?? [] { ids.insert(try Self.identifier(layer)) }
-                return ids
-            } merged: { (manifests) throws(SigstoreError) in
-                var layers: [Descriptor] = []
-                var known: Set<String> = []
-                for manifest in manifests {
-                    for layer in manifest.image?.layers ?? [] {
-                        let name = try Self.identifier(layer)
-                        if name != id, replacing(layer.annotations) { continue }
-                        if known.insert(name).inserted { layers.append(layer) }
-                    }
+        let (own, id) = (try Self.manifest([layer]), try Self.identifier(layer))
+        try await store.putBlob(own.config)
+        var change = TagMerge(tag: tag(kind), own: own.manifest, id: id) { (manifest) throws(SigstoreError) in
+            var ids: Set<String> = []
+            for layer in manifest.image?.layers ?? [] { ids.insert(try Self.identifier(layer)) }
+            return ids
+        } merged: { [image] (manifests) throws(SigstoreError) in
+            var layers: [Descriptor] = []
+            var known: Set<String> = []
+            for manifest in manifests {
+                for layer in manifest.image?.layers ?? [] {
+                    let name = try Self.identifier(layer)
+                    if name != id, replacing(layer.annotations) { continue }
+                    if known.insert(name).inserted { layers.append(layer) }
                 }
-                guard layers.count <= Self.limit else {
-                    throw SigstoreError(
-                        .tooManySignatures, "\(image.name) would have more than \(Self.limit) signatures",
-                        advice: "remove those that nobody needs, with swsign clean")
-                }
-                return try await Self.manifest(layers, in: store)
-            })
+            }
+            try Self.expect(layers.count, of: image)
+            return try Self.manifest(layers).manifest
+        }
+        change.blobs = { (manifest) throws(SigstoreError) in
+            [try Self.manifest(manifest.image?.layers ?? []).config]
+        }
+        try await store.merge(change)
     }
 
     /// What names a layer among those of a tag: two signatures over one payload differ in their annotations only.
@@ -318,8 +318,8 @@ public struct SignatureStore: Sendable {
         return String(try Digest.sha256(Array("\(layer.digest) \(signature)".utf8)).hex.prefix(48))
     }
 
-    /// A manifest of these layers with the config that go-containerregistry expects, which is stored first.
-    private static func manifest(_ layers: [Descriptor], in store: any ImageStore) async throws(SigstoreError) -> Manifest {
+    /// A manifest of these layers, and the config that go-containerregistry expects with them.
+    private static func manifest(_ layers: [Descriptor]) throws(SigstoreError) -> (manifest: Manifest, config: Blob) {
         let never = "0001-01-01T00:00:00Z"
         let config = try Blob(
             JSONValue.object([
@@ -329,12 +329,12 @@ public struct SignatureStore: Sendable {
                     "type": .string("layers"), "diff_ids": .array(layers.map { .string($0.digest.description) }),
                 ]), "config": .object([:]),
             ]).serialized())
-        try await store.putBlob(config)
-        return try ImageManifest(
+        let manifest = try ImageManifest(
             config: Descriptor(
                 mediaType: "application/vnd.oci.image.config.v1+json", digest: config.digest, size: config.size),
             layers: layers
         ).encoded()
+        return (manifest, config)
     }
 }
 

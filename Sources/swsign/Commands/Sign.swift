@@ -102,7 +102,7 @@ struct Sign: ParsableCommand {
             try OutputFile(path).write(bundle.serialized())
             Output.note("Wrote bundle to file \(path)")
         }
-        let signature = try signed.signature ?? signed.bundle?.signature() ?? []
+        guard let signature = try signed.bundle?.signature() ?? signed.signature else { return }
         if let path = signing.outputSignature {
             try OutputFile(path).write(Array(Base64.encode(signature).utf8))
         } else if !upload, signing.bundle == nil {
@@ -130,9 +130,7 @@ struct Attest: ParsableCommand {
     var recursive = false
     @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
     var tagPrefix = ""
-    @Flag(name: .customLong("no-upload"), help: "Print the envelope in place of putting it beside the image.")
-    var noUpload = false
-    @Flag(inversion: .prefixedNo, help: "Put the attestation beside the image.")
+    @Flag(inversion: .prefixedNo, help: "Put the attestation beside the image; otherwise print its envelope.")
     var upload = true
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
@@ -154,7 +152,7 @@ struct Attest: ParsableCommand {
             signer: try BlobSigner(signer: key), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
         let registries = try registry.registries(global)
         let (flags, recursive, type, isWhole) = (registry, recursive, type, statement != nil)
-        let (upload, replace, tagPrefix) = (upload && !noUpload, replace, tagPrefix)
+        let (upload, replace, tagPrefix) = (upload, replace, tagPrefix)
         try ImageBatch(verb: "attested").forEach(images) { name throws(SigstoreError) in
             let image = try await flags.image(name, registries)
             if image.isNamedByTag {

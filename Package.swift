@@ -39,6 +39,9 @@ let package = Package(
 
         // L1
         .target(
+            name: "OCIRegistry", dependencies: ["InToto", "SigstoreCrypto", "HTTPTransport"],
+            swiftSettings: settings),
+        .target(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto"], swiftSettings: settings),
 
         // L3
@@ -64,6 +67,9 @@ let package = Package(
         .testTarget(
             name: "HTTPTransportTests", dependencies: ["HTTPTransport", "InToto", "FaultServer"],
             swiftSettings: settings),
+        .testTarget(
+            name: "OCIRegistryTests",
+            dependencies: ["OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),

@@ -49,6 +49,7 @@ let package = Package(
 
         // L2
         .target(name: "SigstoreClients", dependencies: ["InToto"], swiftSettings: settings),
+            name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto"], swiftSettings: settings),
 
         // L3
         .target(
@@ -73,6 +74,9 @@ let package = Package(
         .testTarget(
             name: "HTTPTransportTests", dependencies: ["HTTPTransport", "InToto", "FaultServer"],
             swiftSettings: settings),
+        .testTarget(
+            name: "OCIRegistryTests",
+            dependencies: ["OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),

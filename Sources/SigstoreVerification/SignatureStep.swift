@@ -12,6 +12,10 @@ extension Verification {
     func signatureSchemes(of key: PublicKey) throws(SigstoreError) -> [SignatureScheme] {
         guard case .messageSignature(let message) = bundle.content else { return key.schemes }
         guard let named = message.digest?.algorithm else {
+            guard !message.isDigestStated || key.kind == .ed25519 else {
+                throw SigstoreError(
+                    .malformedBundle, "the bundle's message digest is empty, which only a signature by an Ed25519 key may have")
+            }
             switch key.kind {
             case .ecP256, .ecP384, .ecP521: return key.schemes
             case .rsa: return [.rsaPKCS1(.sha256), .rsaPSS(.sha256)]

@@ -57,6 +57,8 @@ public struct SigstoreBundle: Sendable {
         public var digest: Digest?
         /// The signature's bytes.
         public var signature: [UInt8]
+        /// Whether the bundle has a place for the digest: an empty one there says that the signature is over none.
+        private(set) var isDigestStated = false
 
         public init(digest: Digest?, signature: [UInt8]) {
             self.digest = digest
@@ -288,7 +290,8 @@ extension SigstoreBundle.MessageSignature {
         try json.expectOnly(["messageDigest", "signature"])
         signature = try json.member("signature").bytes()
         digest = nil
-        guard let named = try json.optional("messageDigest") else { return }
+        isDigestStated = true
+        let named = try json.member("messageDigest")
         try named.expectOnly(["algorithm", "digest"])
         switch (try named.optional("algorithm"), try named.optional("digest")) {
         case (nil, nil): break
@@ -336,9 +339,22 @@ extension SigstoreBundle {
         var bundle: JSONObject = ["mediaType": .string(version.mediaType), "verificationMaterial": .object(material)]
         switch content {
         case .messageSignature(let message): bundle["messageSignature"] = message.json
-        case .dsse(let envelope): bundle["dsseEnvelope"] = envelope.json()
+        case .dsse(let envelope): bundle["dsseEnvelope"] = Self.json(envelope)
         }
         return .object(bundle)
+    }
+
+    /// An envelope in protobuf's order of members, which is not that of envelopes in files of their own.
+    private static func json(_ envelope: DSSEEnvelope) -> JSONValue {
+        .object([
+            "payload": .bytes(envelope.payload), "payloadType": .string(envelope.payloadType),
+            "signatures": .array(
+                envelope.signatures.map {
+                    var signature: JSONObject = ["sig": .bytes($0.signature)]
+                    if !$0.keyID.isEmpty { signature["keyid"] = .string($0.keyID) }
+                    return .object(signature)
+                }),
+        ])
     }
 }
 

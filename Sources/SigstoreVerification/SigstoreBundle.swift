@@ -60,6 +60,10 @@ public struct SigstoreBundle: Sendable {
         /// Whether the bundle has a place for the digest: an empty one there says that the signature is over none.
         private(set) var isDigestStated = false
 
+        /// Makes a signature over a file.
+        /// - Parameters:
+        ///   - digest: The file's digest; `nil` for pure Ed25519 and for bare signatures.
+        ///   - signature: DER for ECDSA, the bare bytes otherwise.
         public init(digest: Digest?, signature: [UInt8]) {
             self.digest = digest
             self.signature = signature
@@ -244,7 +248,9 @@ extension SigstoreBundle {
             guard version != .v03 else { throw chain.fault("does not belong into a bundle of version 0.3") }
             try chain.expectOnly(["certificates"])
             let list = try chain.member("certificates").elements()
-            guard (1...10).contains(list.count) else { throw chain.fault("holds \(list.count) certificates, not 1 to 10") }
+            guard (1...10).contains(list.count) else {
+                throw chain.fault("holds \(list.count) certificates, not 1 to 10")
+            }
             var certificates: [[UInt8]] = []
             for certificate in list {
                 try certificate.expectOnly(["rawBytes"])

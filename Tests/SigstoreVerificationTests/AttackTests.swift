@@ -14,7 +14,9 @@ struct AttackTests {
         let bundle = try signer.sign(file)
         #expect(refusal(bundle, try signer.root(), signer.policy(.message(ArtifactBytes(file)))) == nil)
         #expect(
-            refusal(try SigstoreBundle(parsing: bundle.serialized()), try signer.root(), signer.policy(.message(ArtifactBytes(file))))
+            refusal(
+                try SigstoreBundle(parsing: bundle.serialized()), try signer.root(),
+                signer.policy(.message(ArtifactBytes(file))))
                 == nil)
         let attestation = try signer.attest(try TestSigner.statement(about: file, type: "https://a.example/type"))
         #expect(
@@ -22,7 +24,8 @@ struct AttackTests {
                 attestation, try signer.root(),
                 signer.policy(
                     .attestation(
-                        subject: .artifact(ArtifactBytes(file)), predicateType: PredicateType(uri: "https://a.example/type"))))
+                        subject: .artifact(ArtifactBytes(file)),
+                        predicateType: PredicateType(uri: "https://a.example/type"))))
                 == nil)
     }
 
@@ -40,7 +43,9 @@ struct AttackTests {
         #expect(refusal(bundle, try signer.root(), policy) == .invalidPromise)
     }
 
-    @Test("cosign CVE-2022-35929, policy-controller CVE-2022-35930, gh CVE-2025-25204: attestations of other types do not count")
+    @Test(
+        "cosign CVE-2022-35929, policy-controller CVE-2022-35930, gh CVE-2025-25204: attestations of other types do not count"
+    )
     func attestationOfAnotherType() throws {
         var signer = try TestSigner()
         let attestation = try signer.attest(try TestSigner.statement(about: file, type: "https://a.example/type"))
@@ -63,7 +68,8 @@ struct AttackTests {
             var entry = bundle.logEntries[0]
             entry.proof = nil
             return try SigstoreBundle(
-                signature: try bundle.signature(), isAttestation: false, keyMaterial: bundle.keyMaterial, logEntry: entry)
+                signature: try bundle.signature(), isAttestation: false, keyMaterial: bundle.keyMaterial,
+                logEntry: entry)
         }
         let mine = try older(try signer.sign(file))
         let other = try older(try signer.sign(otherFile))
@@ -91,7 +97,9 @@ struct AttackTests {
         #expect(refusal(bundle, root, policy) == .invalidPromise)
     }
 
-    @Test("cosign CVE-2026-22703: a log entry counts only with this signature, this key and this digest", arguments: [false, true])
+    @Test(
+        "cosign CVE-2026-22703: a log entry counts only with this signature, this key and this digest",
+        arguments: [false, true])
     func anyValidEntry(v2: Bool) throws {
         var signer = try TestSigner(v2: v2)
         let stranger = try PrivateKey.generate(.ecdsaP256)
@@ -126,7 +134,8 @@ struct AttackTests {
         policy.certificateTransparency = .insecurelyIgnored
         #expect(refusal(try signer.sign(file, at: TestAuthority.signedInTime), try signer.root(), policy) == nil)
         #expect(
-            refusal(try signer.sign(file, at: TestAuthority.signedTooLate), try signer.root(), policy) == .certificateExpired)
+            refusal(try signer.sign(file, at: TestAuthority.signedTooLate), try signer.root(), policy)
+                == .certificateExpired)
     }
 
     @Test("cosign CVE-2026-39395: a malformed payload and a wrong predicate are errors")
@@ -145,7 +154,8 @@ struct AttackTests {
             // Nor does leaving the claims unchecked let it pass.
             #expect(
                 refusal(
-                    try signer.attest(payload), try signer.root(), signer.policy(.attestation(subject: nil, predicateType: nil)))
+                    try signer.attest(payload), try signer.root(),
+                    signer.policy(.attestation(subject: nil, predicateType: nil)))
                     != nil)
         }
         #expect(refusal(try signer.attest(good), try signer.root(), signer.policy(claim)) == nil)
@@ -153,7 +163,9 @@ struct AttackTests {
 
     @Test("sigstore-go CVE-2024-45395: 33 log entries or timestamps are refused before one of them is read")
     func tooManyEntries() throws {
-        for many in ["\"tlogEntries\":[\(list(33))]", "\"timestampVerificationData\":{\"rfc3161Timestamps\":[\(list(33))]}"] {
+        for many in [
+            "\"tlogEntries\":[\(list(33))]", "\"timestampVerificationData\":{\"rfc3161Timestamps\":[\(list(33))]}",
+        ] {
             let json = """
                 {"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{},\(many)},
                 "messageSignature":{"messageDigest":{},"signature":"AA=="}}
@@ -198,7 +210,9 @@ struct AttackTests {
         }
     }
 
-    @Test("sigstore-go CVE-2026-54787: a log's key counts within its window only, both ends included", arguments: [false, true])
+    @Test(
+        "sigstore-go CVE-2026-54787: a log's key counts within its window only, both ends included",
+        arguments: [false, true])
     func logKeyOutsideItsWindow(v2: Bool) throws {
         var signer = try TestSigner(v2: v2)
         let time = TestAuthority.signedInTime
@@ -312,14 +326,17 @@ struct AttackTests {
         var signer = try TestSigner(certificate: TestAuthority.leafPEM)
         let bundle = try signer.sign(file)
         for (pattern, holds) in [
-            ("example/app", true), ("^https://github\\.com/example/app/", true), ("^github", false), ("v1$", true), ("v$", false),
+            ("example/app", true), ("^https://github\\.com/example/app/", true), ("^github", false), ("v1$", true),
+            ("v$", false),
         ] {
             var identity = Self.identity
             identity.subject = .matching(try IdentityPattern(pattern))
             #expect(refusal(bundle, try signer.root(), Self.policy(identity, file)) == (holds ? nil : .wrongIdentity))
         }
         #expect(try !IdentityPattern("^(a+)+$").matches(String(repeating: "a", count: 100_000) + "!"))
-        for malformed in ["(", "a{1001}", "(?=x)", "\\1", "", String(repeating: "a", count: 4097), "((a{500}){500}){500}"] {
+        for malformed in [
+            "(", "a{1001}", "(?=x)", "\\1", "", String(repeating: "a", count: 4097), "((a{500}){500}){500}",
+        ] {
             let error = #expect(throws: SigstoreError.self) { try IdentityPattern(malformed) }
             #expect(error?.code == .malformedPattern)
         }
@@ -354,7 +371,9 @@ struct AttackTests {
         // A root that nobody trusts is of no use either.
         var distrusting = try signer.root()
         distrusting.certificateAuthorities = []
-        #expect(refusal(bundle, distrusting, policy) == .noTrustedRoot || refusal(bundle, distrusting, policy) == .rootInBundle)
+        #expect(
+            refusal(bundle, distrusting, policy) == .noTrustedRoot
+                || refusal(bundle, distrusting, policy) == .rootInBundle)
     }
 
     @Test("An envelope with two signatures, none, or an empty one is refused")
@@ -386,7 +405,8 @@ struct AttackTests {
         #expect(refusal(impostor, honest, signer.policy(.message(ArtifactBytes(file)))) == .invalidPromise)
     }
 
-    static let identity = CertificateIdentity(subject: .exactly(TestAuthority.subject), issuer: .exactly(TestAuthority.issuer))
+    static let identity = CertificateIdentity(
+        subject: .exactly(TestAuthority.subject), issuer: .exactly(TestAuthority.issuer))
 
     static func policy(_ identity: CertificateIdentity, _ file: [UInt8]) -> VerificationPolicy {
         var policy = VerificationPolicy(signedBy: .identities([identity]), claim: .message(ArtifactBytes(file)))

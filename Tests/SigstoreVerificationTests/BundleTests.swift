@@ -6,7 +6,8 @@ import Testing
 /// Bundles, trusted roots and times as they are written and read.
 struct BundleTests {
     static func bundle(
-        mediaType: String = "application/vnd.dev.sigstore.bundle.v0.3+json", material: String = #""publicKey":{"hint":"x"}"#,
+        mediaType: String = "application/vnd.dev.sigstore.bundle.v0.3+json",
+        material: String = #""publicKey":{"hint":"x"}"#,
         content: String = #""messageSignature":{"messageDigest":{},"signature":"AAAA"}"#
     ) -> [UInt8] {
         Array(#"{"mediaType":"\#(mediaType)","verificationMaterial":{\#(material)},\#(content)}"#.utf8)
@@ -51,20 +52,27 @@ struct BundleTests {
         #expect(code(Self.bundle(mediaType: v01, material: chain)) == nil)
         #expect(code(Self.bundle(content: dsse)) == nil)
         #expect(code(Self.bundle(material: chain)) == .unexpectedJSON)
-        #expect(code(Self.bundle(mediaType: v01, material: #""x509CertificateChain":{"certificates":[]}"#)) == .unexpectedJSON)
+        #expect(
+            code(Self.bundle(mediaType: v01, material: #""x509CertificateChain":{"certificates":[]}"#))
+                == .unexpectedJSON)
         #expect(code(Self.bundle(material: "")) == .malformedBundle)
         #expect(code(Self.bundle(material: certificate + "," + #""publicKey":{}"#)) == .malformedBundle)
         #expect(code(Self.bundle(content: message + "," + dsse)) == .malformedBundle)
         #expect(code(Self.bundle(content: #""messageSignature":null"#)) == .malformedBundle)
         #expect(code(Self.bundle(content: message + "," + message)) == .malformedJSON)
         #expect(code(Self.bundle(content: message + #","unknown":1"#)) == .unexpectedJSON)
-        #expect(code(Self.bundle(content: #""messageSignature":{"messageDigest":{},"signature":""}"#)) == .malformedBundle)
-        #expect(code(Self.bundle(content: #""messageSignature":{"messageDigest":{},"signature":"A A="}"#)) == .malformedBase64)
+        #expect(
+            code(Self.bundle(content: #""messageSignature":{"messageDigest":{},"signature":""}"#)) == .malformedBundle)
+        #expect(
+            code(Self.bundle(content: #""messageSignature":{"messageDigest":{},"signature":"A A="}"#))
+                == .malformedBase64)
         for digest in [
             #"{"algorithm":"SHA2_256"}"#, #"{"digest":"AAAA"}"#, #"{"algorithm":"SHA2_256","digest":"AAAA"}"#,
             #"{"algorithm":"MD5","digest":"AAAA"}"#, #"{"algorithm":1,"digest":"AAAA"}"#, "7",
         ] {
-            #expect(code(Self.bundle(content: #""messageSignature":{"messageDigest":\#(digest),"signature":"AAAA"}"#)) != nil)
+            #expect(
+                code(Self.bundle(content: #""messageSignature":{"messageDigest":\#(digest),"signature":"AAAA"}"#))
+                    != nil)
         }
     }
 
@@ -105,13 +113,17 @@ struct BundleTests {
         }
         #expect(
             String(decoding: bundle.serialized(), as: UTF8.self).hasPrefix(
-                #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"certificate":{"rawBytes":""#))
+                #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"certificate":{"rawBytes":""#
+            ))
     }
 
     @Test(
-        "Bundles of cosign 3 are written back as they were", .enabled(if: SharedMaterial.exists("samples/sigs"), "../shared/samples is not here"))
+        "Bundles of cosign 3 are written back as they were",
+        .enabled(if: SharedMaterial.exists("samples/sigs"), "../shared/samples is not here"))
     func asCosignWrites() throws {
-        let names = try SharedMaterial.list("samples/sigs").filter { $0.hasPrefix("c3-") && $0.hasSuffix(".sigstore.json") }
+        let names = try SharedMaterial.list("samples/sigs").filter {
+            $0.hasPrefix("c3-") && $0.hasSuffix(".sigstore.json")
+        }
         #expect(names.count > 80)
         for name in names {
             let file = try SharedMaterial.read("samples/sigs/\(name)")
@@ -147,7 +159,10 @@ struct BundleTests {
     @Test("The trusted roots that are built in can be read, and know what they should")
     func embedded() throws {
         let production = try TrustedRoot.embedded(.production)
-        #expect(production.transparencyLogs.map(\.baseURL) == ["https://rekor.sigstore.dev", "https://log2025-1.rekor.sigstore.dev"])
+        #expect(
+            production.transparencyLogs.map(\.baseURL) == [
+                "https://rekor.sigstore.dev", "https://log2025-1.rekor.sigstore.dev",
+            ])
         #expect(production.certificateAuthorities.count == 2)
         #expect(production.certificateTransparencyLogs.count == 2)
         #expect(production.timestampAuthorities.count == 1)
@@ -156,7 +171,9 @@ struct BundleTests {
 
     @Test("A trusted root without a media type, a start, or a readable key is refused")
     func trustedRoots() throws {
-        func root(_ log: String, mediaType: String = "application/vnd.dev.sigstore.trustedroot+json;version=0.1") throws -> TrustedRoot {
+        func root(_ log: String, mediaType: String = "application/vnd.dev.sigstore.trustedroot+json;version=0.1") throws
+            -> TrustedRoot
+        {
             try TrustedRoot(parsing: Array(#"{"mediaType":"\#(mediaType)","tlogs":[\#(log)]}"#.utf8))
         }
         let key = Base64.encode(try PrivateKey.generate(.ecdsaP256).publicKey.spki)

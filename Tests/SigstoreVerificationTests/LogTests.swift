@@ -14,7 +14,8 @@ struct LogTests {
                 let path = try TestLog.path(index, leaves[..<size])
                 func leads(_ leaf: [UInt8], _ index: Int, _ size: Int, _ path: [[UInt8]]) -> Bool {
                     (try? MerkleTree.root(
-                        leafHash: MerkleTree.leafHash(leaf), index: Int64(index), size: Int64(size), path: path)) == root
+                        leafHash: MerkleTree.leafHash(leaf), index: Int64(index), size: Int64(size), path: path))
+                        == root
                 }
                 #expect(leads(leaves[index], index, size, path))
                 #expect(!leads([0xff], index, size, path))
@@ -24,7 +25,8 @@ struct LogTests {
                     #expect(!leads(leaves[index], index, size, [path[0].dropLast()] + path.dropFirst()))
                 }
                 if path.count > 1 { #expect(!leads(leaves[index], index, size, path.reversed())) }
-                for wrong in [-1, size, index ^ 1, Int.max] where wrong != index && (wrong < 0 || wrong >= size || size > 1) {
+                for wrong in [-1, size, index ^ 1, Int.max]
+                where wrong != index && (wrong < 0 || wrong >= size || size > 1) {
                     #expect(!leads(leaves[index], wrong, size, path))
                 }
             }
@@ -58,8 +60,10 @@ struct LogTests {
     @Test(
         "What is not a checkpoint is refused",
         arguments: [
-            "", "\n", "\n\n", "x", "log.example\n12\n\(root)\n", "log.example\n12\n\(root)\n\n", "12\n\(root)\n\n\(signature)",
-            "\n12\n\(root)\n\n\(signature)", "log.example\n012\n\(root)\n\n\(signature)", "log.example\n-1\n\(root)\n\n\(signature)",
+            "", "\n", "\n\n", "x", "log.example\n12\n\(root)\n", "log.example\n12\n\(root)\n\n",
+            "12\n\(root)\n\n\(signature)",
+            "\n12\n\(root)\n\n\(signature)", "log.example\n012\n\(root)\n\n\(signature)",
+            "log.example\n-1\n\(root)\n\n\(signature)",
             "log.example\n+1\n\(root)\n\n\(signature)", "log.example\n99999999999999999999\n\(root)\n\n\(signature)",
             "log.example\n9223372036854775808\n\(root)\n\n\(signature)", "log.example\n12\nAAAA\n\n\(signature)",
             "log.example\n12\n\(root)\n\n\(signature)\n", "log.example\r\n12\n\(root)\n\n\(signature)",
@@ -82,7 +86,9 @@ struct LogTests {
             root.transparencyLogs[0].baseURL = url
             #expect(refusal(bundle, root, signer.policy(.message(ArtifactBytes(file)))) == nil)
         }
-        for url in ["", "log.example", "https://log.example.evil", "https://evil/log.example", "https://log.example@evil"] {
+        for url in [
+            "", "log.example", "https://log.example.evil", "https://evil/log.example", "https://log.example@evil",
+        ] {
             var signer = try TestSigner(v2: true)
             let bundle = try signer.sign(file)
             var root = try signer.root()
@@ -104,7 +110,8 @@ struct LogTests {
         let witness = "— witness.example \(Base64.encode(Array(repeating: 1, count: 76)))\n"
         let policy = signer.policy(.message(ArtifactBytes(file)))
         for (lines, holds) in [
-            (witness + mine, true), (clash + mine, true), (mine + clash + witness, true), (witness, false), (clash, false),
+            (witness + mine, true), (clash + mine, true), (mine + clash + witness, true), (witness, false),
+            (clash, false),
             (mine.replacing("log.example", with: "other.example"), false),
         ] {
             bundle.logEntries[0].proof?.checkpoint = text + lines
@@ -139,10 +146,13 @@ struct LogTests {
         let text = String(decoding: good.serialized(), as: UTF8.self)
         _ = try LogEntryBody(parsing: Array(text.utf8))
         for (part, other) in [
-            ("hashedrekord", "rekord"), ("0.0.1", "0.0.9"), ("sha256", "md5"), ("sha256", "sha512"), ("\"content\"", "\"url\""),
+            ("hashedrekord", "rekord"), ("0.0.1", "0.0.9"), ("sha256", "md5"), ("sha256", "sha512"),
+            ("\"content\"", "\"url\""),
             ("\"kind\"", "\"Kind\""), ("\"spec\"", "\"surplus\":1,\"spec\""),
         ] {
-            #expect(throws: SigstoreError.self) { try LogEntryBody(parsing: Array(text.replacing(part, with: other).utf8)) }
+            #expect(throws: SigstoreError.self) {
+                try LogEntryBody(parsing: Array(text.replacing(part, with: other).utf8))
+            }
         }
     }
 }

@@ -26,12 +26,17 @@ struct BundleMutator {
     }
 
     /// - Parameter put: Puts a changed value back into its place in the whole.
-    private mutating func mutate(_ value: JSONValue, _ other: JSONValue?, _ path: String, _ put: (JSONValue?) -> JSONValue?) {
+    private mutating func mutate(
+        _ value: JSONValue, _ other: JSONValue?, _ path: String, _ put: (JSONValue?) -> JSONValue?
+    ) {
         func whole(_ changed: JSONValue?) -> JSONValue { put(changed) ?? .null }
         if !path.isEmpty { attempt("\(path) dropped", whole(nil)) }
-        if !path.isEmpty, let other, other.serialized() != value.serialized() { attempt("\(path) swapped", whole(other)) }
+        if !path.isEmpty, let other, other.serialized() != value.serialized() {
+            attempt("\(path) swapped", whole(other))
+        }
         let types: [JSONValue] = [.null, .bool(true), .number("7"), .string("x"), .array([]), .object([:])]
-        for (name, type) in zip(["null", "true", "7", "x", "[]", "{}"], types) where type.serialized() != value.serialized() {
+        for (name, type) in zip(["null", "true", "7", "x", "[]", "{}"], types)
+        where type.serialized() != value.serialized() {
             attempt("\(path) = \(name)", whole(type))
         }
         switch value {
@@ -65,7 +70,9 @@ struct BundleMutator {
 
     /// Flips bits in the bytes that base64 stands for, and in the text itself.
     private mutating func flip(_ text: String, _ path: String, _ put: (String) -> JSONValue) {
-        func places(_ count: Int) -> [Int] { Array(Set((0..<min(count, 24)).map { $0 * count / min(count, 24) } + [count - 1])).sorted() }
+        func places(_ count: Int) -> [Int] {
+            Array(Set((0..<min(count, 24)).map { $0 * count / min(count, 24) } + [count - 1])).sorted()
+        }
         if let bytes = Base64.decode(text), bytes.count > 8 {
             for place in places(bytes.count) {
                 var changed = bytes
@@ -101,7 +108,8 @@ struct MutationTests {
 
     /// Timestamps prove nothing that is needed where a log promised the time, or a key signed.
     static let spareTimestamps = [
-        "verificationMaterial.timestampVerificationData dropped", "verificationMaterial.timestampVerificationData = null",
+        "verificationMaterial.timestampVerificationData dropped",
+        "verificationMaterial.timestampVerificationData = null",
         "verificationMaterial.timestampVerificationData = {}",
         "verificationMaterial.timestampVerificationData.rfc3161Timestamps dropped",
         "verificationMaterial.timestampVerificationData.rfc3161Timestamps = null",
@@ -123,10 +131,13 @@ struct MutationTests {
 
     static let kinds = [
         Kind(name: "c3-key-v1-c3", other: "c2-newbundle-c2", key: "c3", harmless: sparePromise + spareHint),
-        Kind(name: "c3-key-v1tsa-c3", other: "c2-newbundle-c2-tsa", key: "c3", harmless: sparePromise + spareTimestamps + spareHint),
+        Kind(
+            name: "c3-key-v1tsa-c3", other: "c2-newbundle-c2-tsa", key: "c3",
+            harmless: sparePromise + spareTimestamps + spareHint),
         Kind(name: "c3-key-v2-c3", other: "c3-key-v2-rsa2048", key: "c3", harmless: spareTimestamps + spareHint),
         Kind(name: "c3-att-key-v1-custom", other: "c3-att-key-v1-vuln", key: "c3", harmless: sparePromise + spareHint),
-        Kind(name: "c3-att-key-v2-custom", other: "c3-att-key-v2-vuln", key: "c3", harmless: spareTimestamps + spareHint),
+        Kind(
+            name: "c3-att-key-v2-custom", other: "c3-att-key-v2-vuln", key: "c3", harmless: spareTimestamps + spareHint),
         Kind(name: "c3-keyless-v1-email", other: "c3-keyless-v1-1mib"),
         Kind(name: "c3-keyless-v1tsa-email", other: "c3-keyless-v1tsa-fed", harmless: spareTimestamps),
         Kind(name: "c3-keyless-v2-email", other: "c3-keyless-v2-1mib"),
@@ -143,7 +154,8 @@ struct MutationTests {
                 .key(try PublicKey(file: try SharedMaterial.read("samples/keys/\(key).pub")))
             } else {
                 .identities([
-                    CertificateIdentity(subject: .exactly("release@alpha.example"), issuer: .exactly("http://127.0.0.1:8888"))
+                    CertificateIdentity(
+                        subject: .exactly("release@alpha.example"), issuer: .exactly("http://127.0.0.1:8888"))
                 ])
             }
         let claim: VerificationPolicy.Claim =
@@ -164,7 +176,8 @@ struct MutationTests {
         #expect(surprising.isEmpty, "\(surprising)")
     }
 
-    @Test("Nothing in cosign 2's bundle beside a file can be changed", arguments: ["c2-legacy-key", "c2-legacy-keyless"])
+    @Test(
+        "Nothing in cosign 2's bundle beside a file can be changed", arguments: ["c2-legacy-key", "c2-legacy-keyless"])
     func olderBundle(_ name: String) async throws {
         let root = try await MaterialCache.shared.trustedRoot("samples/trust/trusted_root.json")
         let artifact = ArtifactBytes(try SharedMaterial.read("samples/blobs/small.txt"))
@@ -172,13 +185,15 @@ struct MutationTests {
             name == "c2-legacy-key"
             ? .key(try PublicKey(file: try SharedMaterial.read("samples/keys/c2.pub")))
             : .identities([
-                CertificateIdentity(subject: .exactly("release@alpha.example"), issuer: .exactly("http://127.0.0.1:8888"))
+                CertificateIdentity(
+                    subject: .exactly("release@alpha.example"), issuer: .exactly("http://127.0.0.1:8888"))
             ])
         let policy = VerificationPolicy(signedBy: signedBy, claim: .message(artifact))
         func accepts(_ json: [UInt8]) -> Bool {
             guard let older = try? OlderBlobBundle(parsing: json),
                 let bundle = try? SigstoreBundle(
-                    signature: older.signature, isAttestation: false, keyMaterial: older.keyMaterial ?? .publicKey(hint: ""),
+                    signature: older.signature, isAttestation: false,
+                    keyMaterial: older.keyMaterial ?? .publicKey(hint: ""),
                     logEntry: older.logEntry)
             else { return false }
             return refusal(bundle, root, policy) == nil
@@ -186,7 +201,8 @@ struct MutationTests {
         let valid = try SharedMaterial.read("samples/sigs/\(name).json")
         #expect(accepts(valid))
         var mutator = try BundleMutator(
-            valid: valid, other: try SharedMaterial.read("samples/sigs/c2-tsa-legacy-\(name.dropFirst(10)).json"), accepts: accepts)
+            valid: valid, other: try SharedMaterial.read("samples/sigs/c2-tsa-legacy-\(name.dropFirst(10)).json"),
+            accepts: accepts)
         mutator.run()
         #expect(mutator.tried > 150)
         // Whoever gives the key needs no word about it from the bundle; the log entry holds it besides. And what stands
@@ -216,14 +232,17 @@ struct MutationTests {
     ]
 
     @Test(
-        "Nothing in the bundles of older versions by other clients can be changed", arguments: harmlessInOlderVersions.keys.sorted())
+        "Nothing in the bundles of older versions by other clients can be changed",
+        arguments: harmlessInOlderVersions.keys.sorted())
     func olderVersions(_ name: String) throws {
         let folder = "conformance/bundle-verify/\(name)"
         let custom = SharedMaterial.exists("\(folder)/artifact")
         let artifact = ArtifactBytes(
             try SharedMaterial.read(custom ? "\(folder)/artifact" : "conformance/bundle-verify/a.txt"))
         let root: TrustedRoot =
-            custom ? try TrustedRoot(parsing: try SharedMaterial.read("\(folder)/trusted_root.json")) : try .embedded(.production)
+            custom
+            ? try TrustedRoot(parsing: try SharedMaterial.read("\(folder)/trusted_root.json"))
+            : try .embedded(.production)
         let identity = CertificateIdentity(
             subject: .exactly(ConformanceTests.beacon), issuer: .exactly(ConformanceTests.github))
         func accepts(_ json: [UInt8]) -> Bool {

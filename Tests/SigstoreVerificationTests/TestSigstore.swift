@@ -79,18 +79,21 @@ enum TestAuthority {
         """
 
     static func certificate(_ pem: String) throws -> Certificate { try Certificate.chain(pem: Array(pem.utf8))[0] }
-    static func leafKey() throws -> PrivateKey { try PrivateKey.read(file: Array(leafKeyPEM.utf8)) { () throws(SigstoreError) in SecretBytes([]) } }
+    static func leafKey() throws -> PrivateKey {
+        try PrivateKey.read(file: Array(leafKeyPEM.utf8)) { () throws(SigstoreError) in SecretBytes([]) }
+    }
     static func authority(_ validFor: ValidityWindow = .always) throws -> TrustedRoot.Authority {
         TrustedRoot.Authority(
-            uri: "https://ca.example", anchors: [try certificate(rootPEM)], intermediates: [try certificate(intermediatePEM)],
+            uri: "https://ca.example", anchors: [try certificate(rootPEM)],
+            intermediates: [try certificate(intermediatePEM)],
             validFor: validFor)
     }
 
     static let subject = "https://github.com/example/app/.github/workflows/release.yml@refs/tags/v1"
     static let issuer = "https://issuer.example"
     /// 13:15, when all certificates are valid, and 14:30, when the intermediate is not any more.
-    static let signedInTime = Instant(rfc3339: "2030-01-01T13:15:00Z")!.milliseconds / 1000
-    static let signedTooLate = Instant(rfc3339: "2030-01-01T14:30:00Z")!.milliseconds / 1000
+    static let signedInTime: Int64 = 1_893_503_700
+    static let signedTooLate: Int64 = 1_893_508_200
 }
 
 /// A transparency log in memory, of Rekor v1 or v2, that takes whatever it is given.
@@ -135,7 +138,8 @@ struct TestLog {
         if !isV2 {
             entry.promise = try key.sign(
                 JSONValue.object([
-                    "body": .bytes(bytes), "integratedTime": .integer(time), "logID": .string(Hexadecimal.encode(logID)),
+                    "body": .bytes(bytes), "integratedTime": .integer(time),
+                    "logID": .string(Hexadecimal.encode(logID)),
                     "logIndex": .integer(index),
                 ]).canonicalized(), scheme: scheme)
         }
@@ -171,7 +175,10 @@ enum TestEntry {
             v2
             ? .object([
                 "hashedRekordV002": .object([
-                    "data": .object(["algorithm": .string(digest.algorithm.rawValue.replacing("sha", with: "SHA2_")), "digest": .bytes(digest.bytes)]),
+                    "data": .object([
+                        "algorithm": .string(digest.algorithm.rawValue.replacing("sha", with: "SHA2_")),
+                        "digest": .bytes(digest.bytes),
+                    ]),
                     "signature": .object(["content": .bytes(signature), "verifier": signer.v2]),
                 ])
             ])
@@ -190,7 +197,9 @@ enum TestEntry {
         .object([
             "apiVersion": .string("0.0.1"), "kind": .string("dsse"),
             "spec": .object([
-                "envelopeHash": .object(["algorithm": .string("sha256"), "value": .string(String(repeating: "0", count: 64))]),
+                "envelopeHash": .object([
+                    "algorithm": .string("sha256"), "value": .string(String(repeating: "0", count: 64)),
+                ]),
                 "payloadHash": .object([
                     "algorithm": .string("sha256"), "value": .string(try Digest.sha256(envelope.payload).hex),
                 ]),
@@ -214,7 +223,10 @@ enum TestEntry {
         var v2: JSONValue {
             switch self {
             case .key(let key):
-                .object(["keyDetails": .string("PKIX_ECDSA_P256_SHA_256"), "publicKey": .object(["rawBytes": .bytes(key.spki)])])
+                .object([
+                    "keyDetails": .string("PKIX_ECDSA_P256_SHA_256"),
+                    "publicKey": .object(["rawBytes": .bytes(key.spki)]),
+                ])
             case .certificate(let certificate):
                 .object([
                     "keyDetails": .string("PKIX_ECDSA_P256_SHA_256"),
@@ -263,11 +275,14 @@ struct TestSigner {
 
     mutating func attest(_ payload: [UInt8], at time: Int64 = TestAuthority.signedInTime) throws -> SigstoreBundle {
         var envelope = DSSEEnvelope(payloadType: Statement.payloadType, payload: payload, signatures: [])
-        envelope.signatures = [.init(signature: try key.sign(envelope.preAuthenticationEncoding, scheme: .ecdsa(.sha256)))]
+        envelope.signatures = [
+            .init(signature: try key.sign(envelope.preAuthenticationEncoding, scheme: .ecdsa(.sha256)))
+        ]
         let body =
             log.isV2
             ? try TestEntry.hashedrekord(
-                v2: true, try Digest.sha256(envelope.preAuthenticationEncoding), envelope.signatures[0].signature, signer)
+                v2: true, try Digest.sha256(envelope.preAuthenticationEncoding), envelope.signatures[0].signature,
+                signer)
             : try TestEntry.dsse(envelope, signer)
         return SigstoreBundle(
             keyMaterial: try material(), content: .dsse(envelope), logEntries: [try log.add(body, at: time)])

@@ -1,5 +1,0 @@
-import LocalSigstore
-
-let registry = try await LocalRegistry.start()
-print(registry.address)
-try await Task.sleep(for: .seconds(86_400))

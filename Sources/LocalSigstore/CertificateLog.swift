@@ -130,7 +130,8 @@ final class CertificateLog: Sendable {
             return .json(
                 200, .object(["leaf_index": .integer(place), "audit_path": .array(path.map(JSONValue.bytes))]))
         case ("GET", "get-sth-consistency"):
-            guard let first = number("first"), let second = number("second"), first >= 0, first <= second, second <= size
+            guard let first = number("first"), let second = number("second"), first >= 0, first <= second,
+                second <= size
             else { return .text(400, "need first <= second within the log\n") }
             let path = try contents.withLock { try $0.tree.consistencyProof(from: first, to: second) }
             return .json(200, .object(["consistency": .array(path.map(JSONValue.bytes))]))

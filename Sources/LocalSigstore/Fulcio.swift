@@ -61,7 +61,8 @@ struct Fulcio: Sendable {
     private var configuration: JSONValue {
         func entry(_ path: String, _ claim: String, _ type: String, domain: String = "") -> JSONValue {
             .object([
-                "issuerUrl": .string(issuer.url + path), "audience": .string("sigstore"), "challengeClaim": .string(claim),
+                "issuerUrl": .string(issuer.url + path), "audience": .string("sigstore"),
+                "challengeClaim": .string(claim),
                 "spiffeTrustDomain": .string(""), "issuerType": .string(type), "subjectDomain": .string(domain),
                 "skipEmailVerification": .bool(false),
             ])
@@ -122,7 +123,8 @@ struct Fulcio: Sendable {
     /// A request's signature may be made with any hash that its key allows.
     private static func verifies(_ signature: [UInt8], _ message: [UInt8], _ key: PublicKey) -> Bool {
         let schemes: [SignatureScheme] = [
-            key.defaultScheme, .ecdsa(.sha256), .ecdsa(.sha384), .ecdsa(.sha512), .rsaPKCS1(.sha384), .rsaPKCS1(.sha512),
+            key.defaultScheme, .ecdsa(.sha256), .ecdsa(.sha384), .ecdsa(.sha512), .rsaPKCS1(.sha384),
+            .rsaPKCS1(.sha512),
         ]
         return schemes.contains { scheme in
             key.schemes.contains(scheme) && (try? key.verifies(signature, ofBytes: message, scheme: scheme)) == true

@@ -147,7 +147,8 @@ public struct IdentityIssuer: Sendable {
         claims["nonce"] = options.nonce.map { .string($0) }
         let header: JSONValue = .object(["typ": .string("JWT"), "alg": .string("RS256"), "kid": .string(keyID)])
         let signed =
-            Base64.encodeURLSafe(header.serialized()) + "." + Base64.encodeURLSafe(JSONValue.object(claims).serialized())
+            Base64.encodeURLSafe(header.serialized()) + "."
+            + Base64.encodeURLSafe(JSONValue.object(claims).serialized())
         let signer = options.forged ? try PrivateKey.generate(.rsa2048) : key
         return signed + "." + Base64.encodeURLSafe(try signer.sign(Array(signed.utf8), scheme: .rsaPKCS1(.sha256)))
     }
@@ -167,7 +168,8 @@ public struct IdentityIssuer: Sendable {
             (try? key.publicKey.verifies(
                 signature, ofBytes: Array("\(parts[0]).\(parts[1])".utf8), scheme: .rsaPKCS1(.sha256))) == true,
             case .object(let claims)? = try? JSONValue(parsing: payload),
-            case .string(let issuer)? = claims["iss"], ["", "/github", "/uri", "/fed"].contains(where: { url + $0 == issuer }),
+            case .string(let issuer)? = claims["iss"],
+            ["", "/github", "/uri", "/fed"].contains(where: { url + $0 == issuer }),
             case .string("sigstore")? = claims["aud"],
             case .number(let expires)? = claims["exp"], let end = Int64(expires), end > now,
             case .number(let begins)? = claims["nbf"], let start = Int64(begins), start <= now
@@ -182,7 +184,8 @@ public struct IdentityIssuer: Sendable {
             "issuer": .string(url + path), "authorization_endpoint": .string("\(url)/auth/auth"),
             "token_endpoint": .string("\(url)/auth/token"),
             "device_authorization_endpoint": .string("\(url)/auth/device/code"), "jwks_uri": .string("\(url)/keys"),
-            "response_types_supported": .array([.string("code")]), "subject_types_supported": .array([.string("public")]),
+            "response_types_supported": .array([.string("code")]),
+            "subject_types_supported": .array([.string("public")]),
             "id_token_signing_alg_values_supported": .array([.string("RS256")]),
             "scopes_supported": .array([.string("openid"), .string("email")]),
             "code_challenge_methods_supported": .array([.string("S256")]),
@@ -283,8 +286,11 @@ final class IdentityIssuerService: Sendable {
         let form = request.form
         func field(_ name: String) -> String? { request.parameter(name) ?? form.first { $0.name == name }?.value }
         guard let redirect = field("redirect_uri"), let client = field("client_id"), field("response_type") == "code",
-            let target = URLComponents(string: redirect), ["127.0.0.1", "localhost", "[::1]"].contains(target.host ?? "")
-        else { return page(400, "Sign-in cannot start", "<p>The client's request is not a code flow to this machine.</p>") }
+            let target = URLComponents(string: redirect),
+            ["127.0.0.1", "localhost", "[::1]"].contains(target.host ?? "")
+        else {
+            return page(400, "Sign-in cannot start", "<p>The client's request is not a code flow to this machine.</p>")
+        }
         if let method = field("code_challenge_method"), method != "S256" {
             return page(400, "Sign-in cannot start", "<p>Only S256 is known as a code challenge.</p>")
         }
@@ -304,7 +310,8 @@ final class IdentityIssuerService: Sendable {
         let code = UUID().uuidString.lowercased()
         flows.withLock {
             $0.codes[code] = CodeFlow(
-                email: email, redirect: redirect, client: client, challenge: field("code_challenge"), nonce: field("nonce"))
+                email: email, redirect: redirect, client: client, challenge: field("code_challenge"),
+                nonce: field("nonce"))
         }
         var back = target
         back.queryItems =

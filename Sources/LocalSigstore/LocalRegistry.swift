@@ -20,7 +20,8 @@ public final class LocalRegistry: Sendable {
         /// too. `lifetime` is in seconds. `realm` replaces the URL that the challenge names. Where `anonymousPull` is
         /// set, a token to pull is handed out without a password.
         case token(
-            username: String, password: String, lifetime: Double = 300, realm: String? = nil, anonymousPull: Bool = false)
+            username: String, password: String, lifetime: Double = 300, realm: String? = nil,
+            anonymousPull: Bool = false)
     }
 
     /// How a registry behaves.
@@ -82,7 +83,9 @@ public final class LocalRegistry: Sendable {
     ///   - repository: The repository's name.
     /// - Returns: The digest that it is served under.
     @discardableResult
-    public func placeBlob(_ bytes: [UInt8], digest: String? = nil, in repository: String) throws(SigstoreError) -> String {
+    public func placeBlob(_ bytes: [UInt8], digest: String? = nil, in repository: String) throws(SigstoreError)
+        -> String
+    {
         let digest = try Self.digest(of: bytes, unless: digest)
         state.add(blob: bytes, digest: digest, to: repository)
         return digest
@@ -101,7 +104,8 @@ public final class LocalRegistry: Sendable {
         _ bytes: [UInt8], mediaType: String, digest: String? = nil, tag: String? = nil, in repository: String
     ) throws(SigstoreError) -> String {
         let digest = try Self.digest(of: bytes, unless: digest)
-        state.add(manifest: RegistryManifest(bytes: bytes, mediaType: mediaType), digest: digest, tag: tag, to: repository)
+        state.add(
+            manifest: RegistryManifest(bytes: bytes, mediaType: mediaType), digest: digest, tag: tag, to: repository)
         return digest
     }
 
@@ -449,13 +453,15 @@ private struct RegistryExchange {
 
     /// The token service: `GET` with Basic credentials, or `POST` of a form (Docker's token specification).
     private func token() -> LoopbackResponse {
-        guard case .token(let username, let password, let lifetime, _, let anonymousPull) =
-            state.configuration.authentication
+        guard
+            case .token(let username, let password, let lifetime, _, let anonymousPull) =
+                state.configuration.authentication
         else { return .text(404, "404 page not found\n") }
         let form = request.method == "POST" ? request.form : request.query
         func field(_ name: String) -> String? { form.first { $0.name == name }?.value }
         let header = request.header("Authorization") ?? ""
-        let refreshed = field("grant_type") == "refresh_token" && field("refresh_token") == "refresh-\(username)-\(password)"
+        let refreshed =
+            field("grant_type") == "refresh_token" && field("refresh_token") == "refresh-\(username)-\(password)"
         let known =
             isBasic(header, username, password) || refreshed
             || (field("grant_type") == "password" && field("username") == username && field("password") == password)
@@ -471,7 +477,8 @@ private struct RegistryExchange {
                 let repository = parts.dropFirst().dropLast().joined(separator: ":")
                 for action in last.split(separator: ",") where known || action == "pull" {
                     access.formUnion(
-                        action == "*" ? ["pull", "push", "delete"].map { "\(repository):\($0)" } : ["\(repository):\(action)"])
+                        action == "*"
+                            ? ["pull", "push", "delete"].map { "\(repository):\($0)" } : ["\(repository):\(action)"])
                 }
             }
         }
@@ -505,7 +512,9 @@ private struct RegistryExchange {
         let rest = request.parameter("last").map { last in all.filter { key($0) > last } } ?? all
         let elements = Array(rest.prefix(size))
         let endless = request.faults.contains(.endlessPages)
-        guard endless || rest.count > elements.count, let last = elements.last ?? all.last else { return (elements, []) }
+        guard endless || rest.count > elements.count, let last = elements.last ?? all.last else {
+            return (elements, [])
+        }
         // An endless list shows its first page again and again, each time under another address.
         let from = endless ? "last=&turn=\(UUID().uuidString)" : "last=\(escaped(key(last)))"
         let parameters = (["n=\(size)", from] + query).joined(separator: "&")
@@ -524,7 +533,8 @@ private struct RegistryExchange {
         }
         let page = page(all, limit: state.configuration.tagsPage, key: { $0 }, path: "/v2/\(name)/tags/list", query: [])
         return .json(
-            200, .object(["name": .string(name), "tags": .array(page.elements.map(JSONValue.string))]), headers: page.link)
+            200, .object(["name": .string(name), "tags": .array(page.elements.map(JSONValue.string))]),
+            headers: page.link)
     }
 
     private func referrers(_ name: String, _ digestText: String) -> LoopbackResponse {
@@ -728,7 +738,8 @@ private struct RegistryExchange {
         LoopbackResponse(
             202,
             headers: [
-                (name: "Location", value: "/v2/\(name)/blobs/uploads/\(upload)"), (name: "Docker-Upload-UUID", value: upload),
+                (name: "Location", value: "/v2/\(name)/blobs/uploads/\(upload)"),
+                (name: "Docker-Upload-UUID", value: upload),
                 (name: "Range", value: "0-\(max(0, size - 1))"),
             ])
     }
@@ -744,7 +755,8 @@ private struct RegistryExchange {
         LoopbackResponse(
             201,
             headers: [
-                (name: "Location", value: "/v2/\(name)/blobs/\(digest)"), (name: "Docker-Content-Digest", value: digest),
+                (name: "Location", value: "/v2/\(name)/blobs/\(digest)"),
+                (name: "Docker-Content-Digest", value: digest),
             ])
     }
 }

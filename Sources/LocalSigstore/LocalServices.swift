@@ -27,7 +27,9 @@ public struct LocalServices: Sendable {
         /// The trusted root: `trusted_root.json`.
         public var trustedRoot: String { "\(folder)/trusted_root.json" }
         /// A signing config by the services that it names.
-        public func signingConfig(_ kind: SigningConfigKind) -> String { "\(folder)/signing_config.\(kind.rawValue).json" }
+        public func signingConfig(_ kind: SigningConfigKind) -> String {
+            "\(folder)/signing_config.\(kind.rawValue).json"
+        }
         /// A client trust config (trusted root and signing config in one), as sigstore-python takes.
         public func trustConfig(_ kind: SigningConfigKind) -> String { "\(folder)/trust_config.\(kind.rawValue).json" }
         /// Shell variables with all of it, to be sourced.
@@ -82,7 +84,8 @@ public struct LocalServices: Sendable {
     public static func start(_ configuration: Configuration) async throws -> LocalServices {
         let folder = try StateFolder(path: configuration.folder)
         let earlier = Endpoints(reading: folder)
-        let started = try folder.read("started").flatMap { Int64(String(decoding: $0, as: UTF8.self)) }
+        let started =
+            try folder.read("started").flatMap { Int64(String(decoding: $0, as: UTF8.self)) }
             ?? rememberStart(in: folder)
 
         var servers: [LoopbackServer] = []
@@ -122,7 +125,8 @@ public struct LocalServices: Sendable {
             let rekorV2 = try RekorV2(key: folder.key("rekor-v2", .ed25519), origin: "127.0.0.1", folder: folder)
             let rekorV2Server = try await serve("rekor-v2") { try rekorV2.answer($0) }
             let timestamps = try TimestampAuthority.make(
-                rootKey: folder.key("tsa-root", .ecdsaP384), intermediateKey: folder.key("tsa-intermediate", .ecdsaP384),
+                rootKey: folder.key("tsa-root", .ecdsaP384),
+                intermediateKey: folder.key("tsa-intermediate", .ecdsaP384),
                 key: folder.key("tsa", .ecdsaP256), notBefore: started,
                 keep: { (name, make) throws(SigstoreError) in try folder.certificate(name, make: make) })
             let timestampServer = try await serve("timestamp") { try timestamps.answer($0) }
@@ -223,7 +227,8 @@ public struct LocalServices: Sendable {
         let intermediate = try folder.certificate("fulcio-intermediate") { () throws(SigstoreError) in
             try CertificateIssuer(key: rootKey, certificate: root).intermediate(
                 name("intermediate"), key: intermediateKey, purpose: CertificateExtension.codeSigning,
-                notBefore: notBefore, notAfter: notBefore + years - 1).certificate
+                notBefore: notBefore, notAfter: notBefore + years - 1
+            ).certificate
         }
         return (root, CertificateIssuer(key: intermediateKey, certificate: intermediate))
     }
@@ -252,7 +257,8 @@ private struct Endpoints {
             return
         }
         for member in object.members {
-            guard case .string(let url) = member.value, let digits = url.split(separator: ":").last?.prefix(while: \.isNumber)
+            guard case .string(let url) = member.value,
+                let digits = url.split(separator: ":").last?.prefix(while: \.isNumber)
             else { continue }
             ports[member.name] = UInt16(digits)
         }

@@ -136,7 +136,8 @@ public final class LoopbackServer: Sendable {
                 let wait = retryAfter.map { [(name: "Retry-After", value: String($0))] } ?? []
                 return .json(
                     status,
-                    .object(["errors": .array([.object(["code": .string("FAULT"), "message": .string("on purpose")])])]),
+                    .object(["errors": .array([.object(["code": .string("FAULT"), "message": .string("on purpose")])])]
+                    ),
                     headers: wait)
             case .answer(let status, let contentType, let body):
                 return LoopbackResponse(status, contentType: contentType, body: body)
@@ -178,7 +179,9 @@ public final class LoopbackServer: Sendable {
             body = HTTPBodySequence(from: ScriptedBody(.cut(half, resetting: nil)), count: bytes.count)
         } else if actions.contains(.endlessBody) {
             body = HTTPBodySequence(from: ScriptedBody(.endless(bytes)), suggestedBufferSize: 65_536)
-        } else if let seconds = actions.lazy.compactMap({ if case .drip(let seconds) = $0 { seconds } else { nil } }).first {
+        } else if let seconds = actions.lazy.compactMap({ if case .drip(let seconds) = $0 { seconds } else { nil } })
+            .first
+        {
             body = HTTPBodySequence(from: ScriptedBody(.drip(bytes, seconds: seconds)), count: bytes.count)
         } else {
             return nil

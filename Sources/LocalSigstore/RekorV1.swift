@@ -175,7 +175,8 @@ final class RekorV1: Sendable {
         }
         guard version == "0.0.1" else {
             throw Refusal.entry(
-                "\(kind) implementation for version '\(version)' not found: unable to locate entry for version \(version)")
+                "\(kind) implementation for version '\(version)' not found: unable to locate entry for version \(version)"
+            )
         }
         guard let spec = try? proposal.member("spec") else { throw Refusal.entry("spec is missing") }
         return kind == "dsse" ? try dsse(spec) : try hashedRekord(spec)
@@ -206,7 +207,8 @@ final class RekorV1: Sendable {
         case .ed25519:
             guard algorithm == .sha512 else {
                 throw Refusal.entry(
-                    "verifying signature: unsupported hash algorithm: \"\(name.uppercased().replacingOccurrences(of: "SHA", with: "SHA-"))\" not in [SHA-512]")
+                    "verifying signature: unsupported hash algorithm: \"\(name.uppercased().replacingOccurrences(of: "SHA", with: "SHA-"))\" not in [SHA-512]"
+                )
             }
             scheme = .ed25519ph
         }
@@ -226,7 +228,9 @@ final class RekorV1: Sendable {
         guard let parsed = try? JSONValue(parsing: Array(text.utf8)),
             let payload = try? JSONCursor(parsed).member("payload").bytes(),
             let type = try? JSONCursor(parsed).member("payloadType").string(),
-            let signatures = try? JSONCursor(parsed).member("signatures").elements().map({ try $0.member("sig").bytes() })
+            let signatures = try? JSONCursor(parsed).member("signatures").elements().map({
+                try $0.member("sig").bytes()
+            })
         else { throw Refusal.entry("error unmarshaling envelope") }
         let authenticated =
             Array("DSSEv1 \(type.utf8.count) \(type) \(payload.count) ".utf8) + payload
@@ -243,7 +247,8 @@ final class RekorV1: Sendable {
         }
         guard !signed.isEmpty, signed.count == signatures.count else {
             throw Refusal.entry(
-                "could not verify envelope: accepted signatures do not match threshold, Found: \(signed.count), Expected 1")
+                "could not verify envelope: accepted signatures do not match threshold, Found: \(signed.count), Expected 1"
+            )
         }
         func hash(_ bytes: [UInt8]) throws -> JSONValue {
             .object(["algorithm": .string("sha256"), "value": .string(try Digest.sha256(bytes).hex)])
@@ -251,7 +256,8 @@ final class RekorV1: Sendable {
         return Self.body(
             kind: "dsse",
             spec: [
-                "envelopeHash": try hash(Array(text.utf8)), "payloadHash": try hash(payload), "signatures": .array(signed),
+                "envelopeHash": try hash(Array(text.utf8)), "payloadHash": try hash(payload),
+                "signatures": .array(signed),
             ])
     }
 

@@ -13,7 +13,8 @@ struct StateFolder: Sendable {
         do {
             for folder in ["keys", "logs"] {
                 try FileManager.default.createDirectory(
-                    atPath: "\(path)/\(folder)", withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+                    atPath: "\(path)/\(folder)", withIntermediateDirectories: true,
+                    attributes: [.posixPermissions: 0o700])
             }
         } catch {
             throw SigstoreError(

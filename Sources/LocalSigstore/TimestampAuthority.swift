@@ -58,7 +58,8 @@ struct TimestampAuthority: Sendable {
         guard let type = request.contentType, types.contains(type) else {
             return Self.error(
                 415,
-                "unsupported media type \"\(request.contentType ?? "")\", only [application/timestamp-query application/json] are allowed")
+                "unsupported media type \"\(request.contentType ?? "")\", only [application/timestamp-query application/json] are allowed"
+            )
         }
         guard !request.body.isEmpty else { return Self.error(422, code: 602, "request in body is required") }
         do {
@@ -95,7 +96,8 @@ struct TimestampAuthority: Sendable {
 
     /// The form of a request in JSON that Sigstore's authority takes as well.
     private static func parse(json: [UInt8]) throws(Refusal) -> Query {
-        guard let parsed = try? JSONValue(parsing: json), let digest = try? JSONCursor(parsed).member("artifactHash").bytes(),
+        guard let parsed = try? JSONValue(parsing: json),
+            let digest = try? JSONCursor(parsed).member("artifactHash").bytes(),
             let name = try? JSONCursor(parsed).member("hashAlgorithm").string()
         else { throw .malformed }
         if name == "sha1" { throw .weak }
@@ -177,14 +179,16 @@ struct TimestampAuthority: Sendable {
             key: rootKey,
             certificate: try keep("tsa-root") { () throws(SigstoreError) in
                 try CertificateIssuer.root(
-                    name("root"), key: rootKey, notBefore: notBefore, notAfter: notBefore + years).certificate
+                    name("root"), key: rootKey, notBefore: notBefore, notAfter: notBefore + years
+                ).certificate
             })
         let intermediate = CertificateIssuer(
             key: intermediateKey,
             certificate: try keep("tsa-intermediate") { () throws(SigstoreError) in
                 try root.intermediate(
                     name("intermediate"), key: intermediateKey, purpose: CertificateExtension.timeStamping,
-                    notBefore: notBefore, notAfter: notBefore + years - 1).certificate
+                    notBefore: notBefore, notAfter: notBefore + years - 1
+                ).certificate
             })
         let leaf = try keep("tsa") { () throws(SigstoreError) in
             try intermediate.issue(

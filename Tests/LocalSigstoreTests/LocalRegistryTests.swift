@@ -78,10 +78,12 @@ private func push(
             let own = try digest(whole)
             let started = try await client.send("POST", "/v2/a/b/blobs/uploads/")
             let location = try #require(started.headers["location"])
-            let first = try await client.send("PATCH", location, headers: ["Content-Range": "0-6"], body: Array(whole[..<7]))
+            let first = try await client.send(
+                "PATCH", location, headers: ["Content-Range": "0-6"], body: Array(whole[..<7]))
             #expect(first.status == 202)
             #expect(first.headers["range"] == "0-6")
-            let gap = try await client.send("PATCH", location, headers: ["Content-Range": "9-10"], body: Array(whole[9..<11]))
+            let gap = try await client.send(
+                "PATCH", location, headers: ["Content-Range": "9-10"], body: Array(whole[9..<11]))
             #expect(gap.status == 416)
             let second = try await client.send("PATCH", location, body: Array(whole[7...]))
             #expect(second.status == 202)
@@ -103,7 +105,8 @@ private func push(
             #expect(try await client.send("PUT", "/v2/a/manifests/v1", headers: headers, body: missing).status == 400)
             let empty = Array("{\"schemaVersion\":2}".utf8)
             let other = "sha256:" + String(repeating: "0", count: 64)
-            #expect(try await client.send("PUT", "/v2/a/manifests/\(other)", headers: headers, body: empty).status == 400)
+            #expect(
+                try await client.send("PUT", "/v2/a/manifests/\(other)", headers: headers, body: empty).status == 400)
             #expect(try await client.send("PUT", "/v2/a/manifests/v1", headers: headers, body: [0x7b]).status == 400)
             #expect(try await client.send("PUT", "/v2/A/manifests/v1", headers: headers, body: empty).status == 400)
             #expect(try await client.send("PUT", "/v2/a/manifests/v1", headers: headers, body: empty).status == 201)
@@ -134,7 +137,8 @@ private func push(
                 #expect(pushed.answer.headers["oci-subject"] == image)
             }
             _ = try await push("sbom", to: "app", subject: image, type: "text/spdx", client)
-            var target = "/v2/app/referrers/\(image)?artifactType=\(bundleType.replacingOccurrences(of: "+", with: "%2B"))"
+            var target =
+                "/v2/app/referrers/\(image)?artifactType=\(bundleType.replacingOccurrences(of: "+", with: "%2B"))"
             var found: Set<String> = []
             var pages = 0
             while true {
@@ -194,7 +198,8 @@ private func push(
             #expect(refused.status == 401)
             #expect(
                 refused.headers["www-authenticate"]
-                    == "Bearer realm=\"\(registry.server.url)/token\",service=\"local-registry\",scope=\"repository:app:pull\"")
+                    == "Bearer realm=\"\(registry.server.url)/token\",service=\"local-registry\",scope=\"repository:app:pull\""
+            )
             let scope = "/token?service=local-registry&scope=repository:app:pull"
             #expect(try await client.get(scope).status == 401)
             let basic = ["Authorization": "Basic " + Base64.encode(Array("ann:pw".utf8))]
@@ -212,7 +217,8 @@ private func push(
             #expect(expired.headers["www-authenticate"]?.contains("invalid_token") == true)
             registry.faults.add(Fault(.staleToken))
             let stale = try await client.get(scope, headers: basic).json().member("token").string()
-            #expect(try await client.get("/v2/app/tags/list", headers: ["Authorization": "Bearer \(stale)"]).status == 401)
+            #expect(
+                try await client.get("/v2/app/tags/list", headers: ["Authorization": "Bearer \(stale)"]).status == 401)
         }
     }
 
@@ -231,7 +237,8 @@ private func push(
     @Test func faultsHappenToTheRequestsTheyAreFor() async throws {
         try await withRegistry { (registry, client) async throws in
             let image = try await push("image", to: "app", reference: "v1", client).digest
-            registry.faults.add(Fault(.status(429, retryAfter: 7), method: "GET", path: "/manifests/", skip: 1, count: 2))
+            registry.faults.add(
+                Fault(.status(429, retryAfter: 7), method: "GET", path: "/manifests/", skip: 1, count: 2))
             #expect(try await client.get("/v2/app/manifests/v1").status == 200)
             #expect(try await client.send("HEAD", "/v2/app/manifests/v1").status == 200)
             let limited = try await client.get("/v2/app/manifests/v1")
@@ -303,7 +310,8 @@ private func push(
     @Test func servesWhatNoRegistryWouldAccept() async throws {
         try await withRegistry { (registry, client) async throws in
             let lie = "sha256:" + String(repeating: "1", count: 64)
-            try registry.placeManifest(Array("not json".utf8), mediaType: manifestType, digest: lie, tag: "v1", in: "app")
+            try registry.placeManifest(
+                Array("not json".utf8), mediaType: manifestType, digest: lie, tag: "v1", in: "app")
             try registry.placeBlob([1, 2, 3], digest: lie, in: "app")
             let manifest = try await client.get("/v2/app/manifests/v1")
             #expect(manifest.text == "not json" && manifest.headers["docker-content-digest"] == lie)

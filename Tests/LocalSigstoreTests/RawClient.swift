@@ -34,7 +34,8 @@ struct RawClient {
         let port = port
         return try await withCheckedThrowingContinuation { continuation in
             Thread.detachNewThread {
-                continuation.resume(with: Result { try Self.exchange(bytes, port: port, seconds: seconds, limit: limit) })
+                continuation.resume(
+                    with: Result { try Self.exchange(bytes, port: port, seconds: seconds, limit: limit) })
             }
         }
     }

@@ -383,6 +383,14 @@ final class IdentityIssuerService: Sendable {
             ]), headers: [(name: "Cache-Control", value: "no-store")])
     }
 
+    /// The codes that devices show and nobody confirmed yet.
+    var pendingUserCodes: [String] {
+        let now = Date().timeIntervalSince1970
+        return flows.withLock { flows in
+            flows.devices.values.filter { $0.email == nil && !$0.denied && $0.expires > now }.map(\.userCode)
+        }
+    }
+
     // MARK: Device flow (RFC 8628)
 
     private func startDevice() -> LoopbackResponse {

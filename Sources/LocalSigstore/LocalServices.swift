@@ -72,6 +72,11 @@ public struct LocalServices: Sendable {
     public let files: Files
     /// What GitHub's endpoint asks of a job (`ACTIONS_ID_TOKEN_REQUEST_TOKEN`).
     public let requestToken: String
+    private let flows: IdentityIssuerService
+
+    /// The codes that devices show and nobody has confirmed yet, so that a test can confirm them: a `POST` of
+    /// `user_code` and `email` to the issuer's `/auth/device`.
+    public var pendingUserCodes: [String] { flows.pendingUserCodes }
 
     /// Where timestamps are asked for.
     public var timestampURL: String { "\(timestampAuthority.url)/api/v1/timestamp" }
@@ -147,7 +152,8 @@ public struct LocalServices: Sendable {
             let services = LocalServices(
                 issuer: issuer, issuerServer: issuerServer, fulcio: fulcioServer, certificateLog: logServer,
                 rekorV1: rekorV1Server, rekorV2: rekorV2Server, timestampAuthority: timestampServer,
-                registry: localRegistry, files: Files(folder: configuration.folder), requestToken: requestToken)
+                registry: localRegistry, files: Files(folder: configuration.folder), requestToken: requestToken,
+                flows: issuerService)
             try services.writeFiles(
                 to: folder, since: started, authority: authority, log: log, rekorV1: rekorV1, rekorV2: rekorV2,
                 timestamps: timestamps)

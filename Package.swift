@@ -52,7 +52,6 @@ let package = Package(
 
         // L2
         .target(name: "SigstoreClients", dependencies: ["InToto"], swiftSettings: settings),
-            name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto"], swiftSettings: settings),
 
         // L3
         .target(

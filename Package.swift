@@ -63,6 +63,8 @@ let package = Package(
             name: "SigstoreVerificationTests",
             dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .testTarget(
+            name: "InteropTests", dependencies: ["swsign"], swiftSettings: settings),
+        .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
     ]

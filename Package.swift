@@ -97,6 +97,8 @@ let package = Package(
             name: "LocalSigstoreTests", dependencies: ["LocalSigstore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
         .testTarget(
+            name: "InteropTests", dependencies: ["swsign"], swiftSettings: settings),
+        .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
     ]

@@ -14,7 +14,7 @@ struct SwSign: ParsableCommand {
             CommandGroup(name: "Images:", subcommands: [Sign.self, Verify.self, Attest.self, VerifyAttestation.self]),
             CommandGroup(
                 name: "Files:", subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
-            CommandGroup(name: "Bundles:", subcommands: [BundleCommand.self]),
+            CommandGroup(name: "Bundles and trust:", subcommands: [BundleCommand.self, TrustedRootCommand.self]),
             CommandGroup(name: "This program:", subcommands: [Version.self, Environment.self, Completion.self]),
         ])
 

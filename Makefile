@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: help deps test-deps build release install test interop conformance bench demo format lint clean
+.PHONY: help deps test-deps build release install test interop conformance fuzz bench demo format lint clean
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
@@ -58,6 +58,12 @@ test: test-deps ## builds and runs all tests and the checks of the release progr
 
 interop: test-deps ## only the tests against cosign 2 and cosign 3 (in ../shared/peers) and the corpus beside them
 	Tests/report swift test --filter InteropTests
+
+conformance: release ## runs ../shared/conformance through the conformance suite's client protocol
+	Tests/Conformance/run
+
+fuzz: deps ## fuzzes each reader of bytes from outside for SECONDS (60)
+	Tests/Fuzz/run $(or $(SECONDS),60)
 
 bench: test-deps release ## measures the release program beside openssl and cosign 3; fails when a bound is missed
 	Tests/Benchmarks/bench .build/swsign

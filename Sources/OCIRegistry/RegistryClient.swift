@@ -7,7 +7,7 @@ public struct RegistryClient: ImageStore {
     /// The repository.
     public let repository: Repository
     let sessions: Sessions
-    let maxPages: Int
+    let options: RegistryOptions
 
     public var name: String { repository.name }
 
@@ -247,7 +247,7 @@ public struct RegistryClient: ImageStore {
     ) async throws(SigstoreError) {
         var next = first
         var seen: Set<HTTPURL> = [first]
-        for number in 0..<maxPages {
+        for number in 0..<options.maxPages {
             let response = try await send(HTTPRequest("GET", next, headers: [("Accept", accept)]))
             guard try page(response, number), let link = Self.nextPage(response.allHeaders("link")) else { return }
             next = try response.url.resolving(link)
@@ -260,19 +260,22 @@ public struct RegistryClient: ImageStore {
                 throw SigstoreError(.tooLarge, "the pages of the \(what) of \(name) go in a circle")
             }
         }
-        throw SigstoreError(.tooLarge, "the \(what) of \(name) have more than the \(maxPages) pages accepted")
+        throw SigstoreError(.tooLarge, "the \(what) of \(name) have more than the \(options.maxPages) pages accepted")
     }
 
     /// The target of `Link: <…>; rel="next"` (RFC 8288).
     static func nextPage(_ headers: [String]) -> String? {
         for header in headers.prefix(4) {
-            for link in header.split(separator: ",") {
-                guard let open = link.utf8.firstIndex(of: 0x3c), let close = link.utf8.lastIndex(of: 0x3e),
-                    open < close
-                else { continue }
-                let parameters = link[close...].split(separator: ";").dropFirst()
-                    .map { $0.filter { $0 != " " && $0 != "\"" && $0 != "\t" }.lowercased() }
-                if parameters.contains("rel=next") { return String(link[link.utf8.index(after: open)..<close]) }
+            var rest = header.utf8[...]
+            // Commas part the links, but may also stand in their targets.
+            while let open = rest.firstIndex(of: 0x3c), let close = rest[open...].firstIndex(of: 0x3e) {
+                let end = rest[close...].firstIndex(of: 0x2c) ?? rest.endIndex
+                let parameters = rest[close..<end].split(separator: 0x3b).dropFirst().map { parameter in
+                    String(decoding: parameter.filter { $0 != 0x20 && $0 != 0x22 && $0 != 0x09 }, as: UTF8.self)
+                }
+                let isNext = parameters.contains { $0.lowercased() == "rel=next" }
+                if isNext { return String(Substring(rest[rest.index(after: open)..<close])) }
+                rest = rest[end...]
             }
         }
         return nil
@@ -369,7 +372,10 @@ public struct RegistryClient: ImageStore {
         var seen: [Manifest] = []
         var announced: [String: Manifest] = [change.id: change.own]
         var wholeReads = 0
-        for attempt in 1...64 {
+        let limit = ContinuousClock.now + options.mergeTimeout
+        var attempt: Int64 = 0
+        while ContinuousClock.now < limit {
+            attempt += 1
             // The order matters: first who is there, then what stands at the tag (see TagMerge).
             let ids = try await announcements(change)
             let current = try await manifest(.tag(change.tag))
@@ -397,7 +403,7 @@ public struct RegistryClient: ImageStore {
                 try await putManifest(merged, tag: change.tag)
             }
             if let current, !seen.contains(where: { $0.digest == current.digest }) { seen.append(current) }
-            try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * Int64(min(attempt, 20))))))
+            try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * min(attempt, 20)))))
         }
         throw SigstoreError(
             .contended,

@@ -172,14 +172,15 @@ public struct RegistryClient: ImageStore {
                 return try await putOnce(blob)
             } catch {
                 // An upload that broke off cannot be resumed at will: it is begun anew.
-                let isTransient =
-                    error.code == .unreachable
-                    || error.httpStatus.map { RetryPolicy.transientStatuses.contains($0) } ?? false
-                guard isTransient, attempt < 4 else { throw error }
+                guard Self.isTransient(error), attempt < 4 else { throw error }
                 try await Self.pause(RetryPolicy().delay(after: attempt))
                 attempt += 1
             }
         }
+    }
+
+    private static func isTransient(_ error: SigstoreError) -> Bool {
+        error.code == .unreachable || error.httpStatus.map { RetryPolicy.transientStatuses.contains($0) } ?? false
     }
 
     private static func pause(_ duration: Duration) async throws(SigstoreError) {
@@ -368,47 +369,72 @@ public struct RegistryClient: ImageStore {
     public func merge(_ change: TagMerge) async throws(SigstoreError) {
         let announcement = change.announcement(change.id)
         try await putManifest(change.own, tag: announcement)
-        // Everything that ever stood at the tag while we looked: what another tool overwrites is put back.
-        var seen: [Manifest] = []
-        var announced: [String: Manifest] = [change.id: change.own]
-        var wholeReads = 0
+        var state = MergeState(announced: [change.id: change.own])
         let limit = ContinuousClock.now + options.mergeTimeout
         var attempt: Int64 = 0
+        var failure: SigstoreError?
         while ContinuousClock.now < limit {
             attempt += 1
-            // The order matters: first who is there, then what stands at the tag (see TagMerge).
-            let ids = try await announcements(change)
-            let current = try await manifest(.tag(change.tag))
-            let present = try current.map { (manifest) throws(SigstoreError) in try change.entries(manifest) } ?? []
-            var wanted = ids.union([change.id])
-            for manifest in seen { wanted.formUnion(try change.entries(manifest)) }
-            if wanted.isSubset(of: present) {
-                wholeReads += 1
-                let isAlone = ids.subtracting([change.id]).isEmpty
-                // Another look after a pause is for tools that do not announce themselves.
-                if wholeReads == 2 {
-                    if isAlone { try await withdraw(announcement, change.own) }
+            do throws(SigstoreError) {
+                if try await step(change, &state) {
+                    if state.isAlone { try await withdraw(announcement, change.own) }
                     return
                 }
-            } else {
-                wholeReads = 0
-                for id in ids where announced[id] == nil && !present.contains(id) {
-                    // It may be gone: whoever made it known has seen it at the tag, and then so will we.
-                    announced[id] = try await manifest(.tag(change.announcement(id)))
-                }
-                let missing = announced.filter { wanted.contains($0.key) && !present.contains($0.key) }
-                    .sorted { $0.key < $1.key }.map(\.value)
-                let merged = try change.merged((current.map { [$0] } ?? []) + seen + missing)
-                for blob in try change.blobs(merged) { try await putBlob(blob) }
-                try await putManifest(merged, tag: change.tag)
+                failure = nil
+            } catch {
+                // A registry that keeps tags in files fails to read one while another writer writes it.
+                guard Self.isTransient(error) else { throw error }
+                failure = error
             }
-            if let current, !seen.contains(where: { $0.digest == current.digest }) { seen.append(current) }
             try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * min(attempt, 20)))))
         }
         throw SigstoreError(
             .contended,
             "it cannot be made sure that \(change.own.digest) is in \(name):\(change.tag): others keep changing it",
-            advice: "it is stored as \(name):\(announcement); run the command again when less is going on")
+            advice: "it is stored as \(name):\(announcement); run the command again when less is going on",
+            cause: failure)
+    }
+
+    /// What one writer has seen so far.
+    private struct MergeState {
+        /// The entries that were made known.
+        var announced: [String: Manifest]
+        /// Everything that ever stood at the tag: what another tool overwrites is put back.
+        var seen: [Manifest] = []
+        /// How often in a row everything was there.
+        var wholeReads = 0
+        /// Whether nobody else made an entry known when we last looked.
+        var isAlone = false
+    }
+
+    /// Looks once, and writes where something is missing.
+    /// - Returns: Whether everything is there and stayed there.
+    private func step(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) -> Bool {
+        // The order matters: first who is there, then what stands at the tag (see TagMerge).
+        let ids = try await announcements(change)
+        let current = try await manifest(.tag(change.tag))
+        let present = try current.map { (manifest) throws(SigstoreError) in try change.entries(manifest) } ?? []
+        var wanted = ids.union([change.id])
+        for manifest in state.seen { wanted.formUnion(try change.entries(manifest)) }
+        if let current, !state.seen.contains(where: { $0.digest == current.digest }) { state.seen.append(current) }
+        state.isAlone = ids.subtracting([change.id]).isEmpty
+        if wanted.isSubset(of: present) {
+            // Another look after a pause is for tools that do not announce themselves.
+            state.wholeReads += 1
+            return state.wholeReads >= 2
+        }
+        state.wholeReads = 0
+        for id in ids where state.announced[id] == nil && !present.contains(id) {
+            // It may be gone: whoever made it known has seen it at the tag, and then so will we.
+            state.announced[id] = try await manifest(.tag(change.announcement(id)))
+        }
+        let missing = state.announced.filter { wanted.contains($0.key) && !present.contains($0.key) }
+            .sorted { $0.key < $1.key }.map(\.value)
+        let others = state.seen.filter { $0.digest != current?.digest }
+        let merged = try change.merged((current.map { [$0] } ?? []) + others + missing)
+        for blob in try change.blobs(merged) { try await putBlob(blob) }
+        try await putManifest(merged, tag: change.tag)
+        return false
     }
 
     /// Who makes an entry for this tag known at the moment.

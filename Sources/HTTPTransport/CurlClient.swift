@@ -102,7 +102,8 @@ public final class CurlClient: HTTPClient {
         for (name, value) in headers {
             guard isToken(name), value.utf8.allSatisfy({ (0x20...0x7e).contains($0) || $0 == 0x09 }) else {
                 throw SigstoreError(
-                    .malformedRequest, "the header field \"\(name)\" cannot be sent: it is not visible ASCII on one line",
+                    .malformedRequest,
+                    "the header field \"\(name)\" cannot be sent: it is not visible ASCII on one line",
                     advice: "look for line ends in the user name, password or token")
             }
         }

@@ -12,8 +12,9 @@ PREFIX ?= /usr/local
 packages := libssl-dev libcurl4-openssl-dev libsodium-dev libre2-dev pkg-config
 test_packages := docker-registry openssl python3
 
-# How the release is built. lld, which comes with Swift, because gold warns of functions that the program never calls.
-release := -c release --static-swift-stdlib -Xswiftc -use-ld=lld --product swsign
+# How the release is built. lld, which comes with Swift, because gold warns of functions that the program never calls;
+# and without a search path for libraries beside the program, where a download directory could hold anything.
+release := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld --product swsign
 
 as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
 # Installs those of the packages $(1) that are missing; asks nothing of the network where none is.

@@ -60,6 +60,9 @@ test: test-deps ## builds and runs all tests and the checks of the release progr
 interop: test-deps ## only the tests against cosign 2 and cosign 3 (in ../shared/peers) and the corpus beside them
 	Tests/report swift test --filter InteropTests
 
+conformance: test-deps release ## the cases of the public conformance suite (in ../shared/conformance), through the release program
+	Tests/Conformance/run
+
 bench: test-deps release ## measures the release program beside openssl and cosign 3; fails when a bound is missed
 	Tests/Benchmarks/bench .build/swsign
 

@@ -55,6 +55,8 @@ test: test-deps ## builds and runs all tests and the checks of the release progr
 	swift build --build-tests
 	@$(MAKE) release
 	Tests/Release/check .build/swsign .build/swsign.unstripped
+	Tests/demo .build/swsign
+	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi
 	Tests/report swift test --skip-build
 
 interop: test-deps ## only the tests against cosign 2 and cosign 3 (in ../shared/peers) and the corpus beside them

@@ -58,6 +58,7 @@ struct FlagTests {
                     #expect(Self.refusal(words + ["--\(name)=\(other)"])?.code == .usage)
                 }
             }
+            if flag.kind == .on { #expect(try Self.normalized(words + ["--no-\(flag.name)"]) == off) }
             // The last one counts, and the command line counts before the environment.
             #expect(try Self.normalized(words + ["--\(flag.name)", "--\(flag.name)=false"]) == off)
             #expect(try Self.normalized(words + ["--\(flag.name)=false", "--\(flag.name)"]) == on)
@@ -282,7 +283,7 @@ struct FlagTests {
         "A flag that does not exist is refused by its name, and the help is pointed to",
         arguments: [
             (["sign-blob", "--nope", "FILE"], "--nope"), (["sign-blob", "--nope=1", "FILE"], "--nope"), (["sign-blob", "--Key", "k"], "--Key"),
-            (["sign-blob", "--no-tlog-upload", "FILE"], "--no-tlog-upload"), (["sign-blob", "--yes=true=false"], "--yes"),
+            (["sign-blob", "--no-yes", "FILE"], "--no-yes"), (["sign-blob", "--no-tlog-upload=true"], "--no-tlog-upload"), (["sign-blob", "--yes=true=false"], "--yes"),
             (["sign-blob", "-x", "FILE"], "-x"), (["sign-blob", "-yx", "FILE"], "-x"), (["sign-blob", "---key", "k"], "---key"),
             (["sign-blob", "--=x"], "--"), (["sign-blob", "--insecure-ignore-tlog"], "--insecure-ignore-tlog"),
             (["version", "--key", "k"], "--key"), (["--nope", "sign-blob"], "--nope"), (["-x"], "-x"),

@@ -81,26 +81,28 @@ let package = Package(
                 "InToto", "LocalSigstore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
+        // Starts the programs that tests run.
+        .target(name: "Spawning", path: "Tests/Spawning", swiftSettings: settings),
         .testTarget(name: "InTotoTests", dependencies: ["InToto"], swiftSettings: settings),
         .testTarget(
-            name: "SigstoreCryptoTests", dependencies: ["SigstoreCrypto", "InToto"], swiftSettings: settings),
+            name: "SigstoreCryptoTests", dependencies: ["Spawning", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .testTarget(
             name: "SigstoreVerificationTests",
             dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
         .testTarget(
-            name: "HTTPTransportTests", dependencies: ["HTTPTransport", "InToto", "FaultServer"],
+            name: "HTTPTransportTests", dependencies: ["Spawning", "HTTPTransport", "InToto", "FaultServer"],
             swiftSettings: settings),
         .testTarget(
             name: "OCIRegistryTests",
-            dependencies: ["OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+            dependencies: ["Spawning", "OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .testTarget(
-            name: "LocalSigstoreTests", dependencies: ["LocalSigstore", "InToto", "SigstoreCrypto"],
+            name: "LocalSigstoreTests", dependencies: ["Spawning", "LocalSigstore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
         .testTarget(
-            name: "InteropTests", dependencies: ["swsign"], swiftSettings: settings),
+            name: "InteropTests", dependencies: ["Spawning", "swsign"], swiftSettings: settings),
         .testTarget(
-            name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
+            name: "swsignTests", dependencies: ["Spawning", "swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
     ]
 )

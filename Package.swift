@@ -28,6 +28,9 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
 
+        // RE2 behind C functions, for identities given as regular expressions.
+        .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
+
         // L0
         .target(name: "InToto", swiftSettings: settings),
         .target(
@@ -35,7 +38,7 @@ let package = Package(
 
         // L1
         .target(
-            name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto"], swiftSettings: settings),
+            name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
 
         // L3
         .target(

@@ -1,0 +1,59 @@
+public import InToto
+public import SigstoreCrypto
+
+/// A file that a signature may be over. It is read once, with everything that the verifier needs of it.
+public protocol ArtifactSource: Sendable {
+    /// Reads the artifact through.
+    /// - Parameters:
+    ///   - digests: The digests that are needed; a source that knows only one digest gives that one.
+    ///   - schemes: The signature schemes that the message will be verified with.
+    /// - Throws: ``SigstoreError`` where the artifact cannot be read, or is not known in the form that is needed.
+    func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage
+}
+
+/// An artifact in memory, such as a simple-signing payload.
+public struct ArtifactBytes: ArtifactSource {
+    /// The whole artifact.
+    public let bytes: [UInt8]
+
+    public init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
+        try HashedMessage.of(bytes, digests: digests, schemes: schemes)
+    }
+}
+
+/// An artifact of which only a digest is known.
+public struct ArtifactDigest: ArtifactSource {
+    /// The digest.
+    public let digest: Digest
+
+    public init(_ digest: Digest) { self.digest = digest }
+
+    /// Gives the digest.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/otherDigestNeeded`` where the signature is over another
+    ///   digest, naming that one.
+    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
+        // libsodium takes Ed25519ph's digest only as it makes it, so Ed25519 needs the file in both of its forms.
+        let needsFile = !schemes.isEmpty && schemes.allSatisfy { $0 == .ed25519 || $0 == .ed25519ph }
+        guard !needsFile else {
+            throw SigstoreError(
+                .otherDigestNeeded, "an Ed25519 signature is over the file itself, so a digest cannot verify it",
+                advice: "give the file")
+        }
+        let usable = digests.union(schemes.compactMap(\.hash))
+        guard usable.contains(digest.algorithm) else {
+            let names = usable.map(\.rawValue).sorted()
+            throw SigstoreError(
+                .otherDigestNeeded,
+                "this signature needs the file's \(names.joined(separator: " or ")) digest, not \(digest.algorithm.rawValue)",
+                advice: "give the file, or its digest as \(names.joined(separator: ": or ")):…")
+        }
+        return HashedMessage(digest: digest)
+    }
+}
+
+extension SigstoreError.Code {
+    /// A digest was given where the signature is over another digest, or over the file itself.
+    public static let otherDigestNeeded = Self("other-digest-needed")
+}

@@ -1,0 +1,46 @@
+/// An identity that a certificate must show. Each field that is given must hold by itself.
+public struct CertificateIdentity: Sendable {
+    /// How one field is compared.
+    public enum Pattern: Sendable {
+        /// Byte for byte, never by Unicode equivalence.
+        case exactly(String)
+        /// Matched anywhere in the field, as RE2 does it.
+        case matching(IdentityPattern)
+
+        func holds(for text: String) -> Bool {
+            switch self {
+            case .exactly(let expected): expected.utf8.elementsEqual(text.utf8)
+            case .matching(let pattern): pattern.matches(text)
+            }
+        }
+
+        /// The pattern in words: the text itself, or the regular expression between slashes.
+        public var description: String {
+            switch self {
+            case .exactly(let text): text
+            case .matching(let pattern): "/\(pattern.source)/"
+            }
+        }
+    }
+
+    /// The certificate's subject alternative name (`--certificate-identity`).
+    public var subject: Pattern
+    /// The issuer of the identity token (`--certificate-oidc-issuer`).
+    public var issuer: Pattern
+    /// What triggered the GitHub workflow (extension 1.3.6.1.4.1.57264.1.2).
+    public var githubWorkflowTrigger: String?
+    /// The commit that the GitHub workflow ran for (extension 1.3.6.1.4.1.57264.1.3).
+    public var githubWorkflowSHA: String?
+    /// The name of the GitHub workflow (extension 1.3.6.1.4.1.57264.1.4).
+    public var githubWorkflowName: String?
+    /// The repository of the GitHub workflow (extension 1.3.6.1.4.1.57264.1.5).
+    public var githubWorkflowRepository: String?
+    /// The ref that the GitHub workflow ran for (extension 1.3.6.1.4.1.57264.1.6).
+    public var githubWorkflowRef: String?
+
+    /// Makes an identity; subject and issuer are both needed, since one without the other trusts a stranger.
+    public init(subject: Pattern, issuer: Pattern) {
+        self.subject = subject
+        self.issuer = issuer
+    }
+}

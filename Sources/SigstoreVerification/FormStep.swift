@@ -1,0 +1,72 @@
+public import InToto
+internal import SigstoreCrypto
+
+extension Verification {
+    /// 1. Limits, the version's demands, and that content and key material are of the kind that was asked for.
+    /// - Returns: The bytes of the one signature.
+    mutating func checkForm() throws(SigstoreError) -> [UInt8] {
+        try bundle.validate()
+        try checkContent()
+        try checkKeyMaterial()
+        held("bundle", "the bundle is well formed")
+        return try bundle.signature()
+    }
+
+    private func checkContent() throws(SigstoreError) {
+        switch (policy.claim, bundle.content) {
+        case (.message, .messageSignature): break
+        case (.message, .dsse):
+            throw SigstoreError(
+                .attestationNotSignature, "the bundle holds an attestation, not a signature over a file",
+                advice: "verify it with verify-blob-attestation (verify-attestation for images)")
+        case (.attestation, .messageSignature):
+            throw SigstoreError(
+                .signatureNotAttestation, "the bundle holds a signature over a file, not an attestation",
+                advice: "verify it with verify-blob (verify for images)")
+        case (.attestation, .dsse(let envelope)):
+            guard envelope.payloadType.utf8.elementsEqual(Statement.payloadType.utf8) else {
+                throw SigstoreError(
+                    .wrongPayloadType,
+                    "the envelope's payload type is \"\(envelope.payloadType)\", expected \"\(Statement.payloadType)\"")
+            }
+        }
+    }
+
+    private func checkKeyMaterial() throws(SigstoreError) {
+        switch (policy.signedBy, bundle.keyMaterial) {
+        case (.key(let key), .publicKey(let hint)):
+            // A hint is whatever the signer wrote, and nothing is believed because of it. But where it is the
+            // fingerprint of a key (base64 of 32 bytes), it must not be that of another key.
+            let fingerprint = try key.hint()
+            guard hint.utf8.count != fingerprint.utf8.count || hint.utf8.elementsEqual(fingerprint.utf8) else {
+                throw SigstoreError(
+                    .wrongKey, "another key signed this: expected \(fingerprint), the bundle names \(hint)",
+                    advice: "give the public key of whoever signed")
+            }
+        case (.identities, .certificates): break
+        case (.key, .certificates):
+            throw SigstoreError(
+                .certificateNotKey, "a key was given, but the signature was made with a certificate",
+                advice: "give --certificate-identity and --certificate-oidc-issuer in place of --key")
+        case (.identities, .publicKey):
+            throw SigstoreError(
+                .keyNotCertificate, "an identity was given, but the signature was made with a key, without a certificate",
+                advice: "give the signer's public key with --key")
+        }
+    }
+}
+
+extension SigstoreError.Code {
+    /// An attestation where a signature over a file was expected.
+    public static let attestationNotSignature = Self("attestation-not-signature")
+    /// A signature over a file where an attestation was expected.
+    public static let signatureNotAttestation = Self("signature-not-attestation")
+    /// An envelope whose payload is not an in-toto statement.
+    public static let wrongPayloadType = Self("wrong-payload-type")
+    /// The bundle names another key than the one that was given.
+    public static let wrongKey = Self("wrong-key")
+    /// A key was given for a signature that was made with a certificate.
+    public static let certificateNotKey = Self("certificate-not-key")
+    /// An identity was given for a signature that was made with a key.
+    public static let keyNotCertificate = Self("key-not-certificate")
+}

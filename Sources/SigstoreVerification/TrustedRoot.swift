@@ -1,0 +1,4 @@
+/// Whom to believe.
+public struct TrustedRoot: Sendable {
+    public init() {}
+}

@@ -1,0 +1,102 @@
+public import InToto
+public import SigstoreCrypto
+
+/// A step of verification, in the order in which the steps are made (client specification, section 4).
+public enum VerificationStep: String, Sendable, CaseIterable {
+    /// 1. Limits, the version's demands, and that content and key material are of the kind that was asked for.
+    case form
+    /// 2. Signed timestamps, and the time that a log promised (section 4.2).
+    case time
+    /// 3. The certificate's path, its one name, and its signed certificate timestamp (section 4.3).
+    case certificate
+    /// 4. The artifact is read once, and has the digest that the bundle names.
+    case artifact
+    /// 5. The log entry's inclusion, and that it is about this signature (section 4.4).
+    case transparencyLog = "transparency-log"
+    /// 6. Who signed (section 4.3, the verification policy).
+    case identity
+    /// 7. The signature itself (section 4.5).
+    case signature
+    /// 8. What an attestation is about, and the type of its predicate.
+    case statement
+}
+
+/// A check that was made and held.
+public struct VerificationCheck: Sendable {
+    /// The step that it belongs to.
+    public let step: VerificationStep
+    /// A stable name for programs, in lower case with hyphens.
+    public let name: String
+    /// One line for people. It may hold text from outside.
+    public let detail: String
+}
+
+/// A time at which the signature existed, and who vouches for it.
+public struct VerifiedTime: Sendable {
+    /// Who vouches for a time.
+    public enum Source: Sendable {
+        /// A timestamp authority, by its URL or name in the trusted root.
+        case timestampAuthority(String)
+        /// A transparency log, by its URL in the trusted root.
+        case transparencyLog(String)
+        /// Nobody: the verifier's own clock.
+        case currentTime
+    }
+
+    /// Who vouches for it.
+    public let source: Source
+    /// Seconds since 1970.
+    public let seconds: Int64
+}
+
+/// A bundle for which the policy held. Only ``Verifier`` can make one.
+public struct VerifiedBundle: Sendable {
+    /// Who signed.
+    public enum Signer: Sendable {
+        /// The owner of a key, named by base64 of the SHA-256 of its SubjectPublicKeyInfo.
+        case key(fingerprint: String)
+        /// The owner of an identity, as the certificate shows it.
+        case certificate(identity: String, issuer: String)
+    }
+
+    /// The bundle.
+    public let bundle: SigstoreBundle
+    /// What was attested, where the bundle is an attestation.
+    public let statement: Statement?
+    /// Who signed.
+    public let signer: Signer
+    /// How the signature was made.
+    public let scheme: SignatureScheme
+    /// The times at which the signature existed; empty where nothing says so and nothing depends on it.
+    public let times: [VerifiedTime]
+    /// Every check that was made, in order; nothing that was skipped.
+    public let checks: [VerificationCheck]
+
+    init(
+        bundle: SigstoreBundle, statement: Statement?, signer: Signer, scheme: SignatureScheme, times: [VerifiedTime],
+        checks: [VerificationCheck]
+    ) {
+        self.bundle = bundle
+        self.statement = statement
+        self.signer = signer
+        self.scheme = scheme
+        self.times = times
+        self.checks = checks
+    }
+}
+
+/// A bundle for which the policy did not hold, with the first step that failed.
+public struct RejectedBundle: Error, Sendable {
+    /// What failed: code, message, advice.
+    public let error: SigstoreError
+    /// The step that failed.
+    public let step: VerificationStep
+    /// The checks that were made before and held.
+    public let checks: [VerificationCheck]
+
+    init(error: SigstoreError, step: VerificationStep, checks: [VerificationCheck]) {
+        self.error = error
+        self.step = step
+        self.checks = checks
+    }
+}

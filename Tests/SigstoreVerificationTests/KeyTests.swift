@@ -1,0 +1,48 @@
+import InToto
+import SigstoreCrypto
+import SigstoreVerification
+import Testing
+
+/// Signatures by keys, without logs.
+struct KeyTests {
+    static func unlogged(_ key: PublicKey, _ claim: VerificationPolicy.Claim) -> VerificationPolicy {
+        VerificationPolicy(signedBy: .key(key), claim: claim, transparencyLog: .insecurelyIgnored)
+    }
+
+    static func bundle(_ signer: PrivateKey, over file: [UInt8], scheme: SignatureScheme) throws -> SigstoreBundle {
+        let message = try HashedMessage.of(file, schemes: [scheme])
+        return SigstoreBundle(
+            keyMaterial: .publicKey(hint: try signer.publicKey.hint()),
+            content: .messageSignature(
+                .init(
+                    digest: try scheme.hash.map { hash throws(SigstoreError) in try Digest.hash(file, hash) },
+                    signature: try signer.sign(message, scheme: scheme))))
+    }
+
+    @Test("Every kind of key signs, and its bundle verifies after a round trip through JSON", arguments: SigningAlgorithm.allCases)
+    func everyKey(_ algorithm: SigningAlgorithm) throws {
+        let signer = try PrivateKey.generate(algorithm)
+        let file = Array("a file".utf8)
+        let bundle = try Self.bundle(signer, over: file, scheme: algorithm.scheme)
+        let read = try SigstoreBundle(parsing: bundle.serialized())
+        let verified = try Verifier(trustedRoot: nil).verify(read, Self.unlogged(signer.publicKey, .message(ArtifactBytes(file))))
+        #expect(verified.scheme == algorithm.scheme)
+        #expect(verified.times.isEmpty)
+        #expect(throws: RejectedBundle.self) {
+            try Verifier(trustedRoot: nil).verify(
+                read, Self.unlogged(signer.publicKey, .message(ArtifactBytes(file + [0]))))
+        }
+    }
+
+    @Test("Without an entry in a log, a signature by a key is refused unless that is asked for by name")
+    func logIsRequired() throws {
+        let signer = try PrivateKey.generate(.ecdsaP256)
+        let bundle = try Self.bundle(signer, over: [1], scheme: .ecdsa(.sha256))
+        let error = #expect(throws: RejectedBundle.self) {
+            try Verifier(trustedRoot: nil).verify(
+                bundle, VerificationPolicy(signedBy: .key(signer.publicKey), claim: .message(ArtifactBytes([1]))))
+        }
+        #expect(error?.error.code == .noLogEntry)
+        #expect(error?.step == .transparencyLog)
+    }
+}

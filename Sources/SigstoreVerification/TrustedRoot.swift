@@ -1,4 +1,182 @@
-/// Whom to believe.
+public import InToto
+public import SigstoreCrypto
+
+/// Whom to believe: certificate authorities, logs and timestamp authorities, each with the time in which it counts
+/// (protobuf-specs, `sigstore_trustroot.proto`).
 public struct TrustedRoot: Sendable {
-    public init() {}
+    /// A log: of signatures (Rekor), or of certificates.
+    public struct Log: Sendable {
+        /// Where the log is. Its host name is the origin of Rekor v2's checkpoints; nothing is ever fetched from it.
+        public var baseURL: String
+        /// The log's key.
+        public var publicKey: PublicKey
+        /// The log's id: SHA-256 of the key's SubjectPublicKeyInfo, or for Rekor v2 the note key's hash.
+        public var logID: [UInt8]
+        /// When the key counts.
+        public var validFor: ValidityWindow
+
+        /// Makes a log.
+        public init(baseURL: String, publicKey: PublicKey, logID: [UInt8], validFor: ValidityWindow) {
+            self.baseURL = baseURL
+            self.publicKey = publicKey
+            self.logID = logID
+            self.validFor = validFor
+        }
+
+        /// Makes a log of its key alone, as `SIGSTORE_REKOR_PUBLIC_KEY` and `SIGSTORE_CT_LOG_PUBLIC_KEY_FILE` do. Its
+        /// id is SHA-256 of the key's SubjectPublicKeyInfo, and its key counts at all times.
+        public init(publicKey: PublicKey) throws(SigstoreError) {
+            self.init(
+                baseURL: "", publicKey: publicKey, logID: try Digest.sha256(publicKey.spki).bytes, validFor: .always)
+        }
+
+        /// The log in words: its URL, or its id where it has none.
+        public var name: String { baseURL.isEmpty ? "log \(Hexadecimal.encode(logID.prefix(4)))" : baseURL }
+    }
+
+    /// An authority that issues certificates or timestamps.
+    public struct Authority: Sendable {
+        /// Where the authority is; only a name here.
+        public var uri: String
+        /// The certificates that are believed by themselves.
+        public var anchors: [Certificate]
+        /// Certificates between: of a timestamp authority also the one that signs.
+        public var intermediates: [Certificate]
+        /// When the authority counts.
+        public var validFor: ValidityWindow
+
+        /// Makes an authority.
+        public init(uri: String, anchors: [Certificate], intermediates: [Certificate], validFor: ValidityWindow) {
+            self.uri = uri
+            self.anchors = anchors
+            self.intermediates = intermediates
+            self.validFor = validFor
+        }
+
+        /// Makes an authority of its certificates alone, as `SIGSTORE_ROOT_FILE` and `--timestamp-certificate-chain`
+        /// do: those that issued themselves are anchors, the others lie between.
+        /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTrustedRoot`` where there is no anchor.
+        public init(certificates: [Certificate]) throws(SigstoreError) {
+            let anchors = certificates.filter(\.isSelfIssued)
+            guard !anchors.isEmpty else {
+                throw SigstoreError(
+                    .malformedTrustedRoot, "there is no root among the \(certificates.count) certificates",
+                    advice: "put the self-signed root certificate into the file too")
+            }
+            self.init(
+                uri: "", anchors: anchors, intermediates: certificates.filter { !$0.isSelfIssued }, validFor: .always)
+        }
+
+        /// The authority in words.
+        public var name: String { uri.isEmpty ? anchors.last?.displayName ?? "an authority" : uri }
+    }
+
+    /// Who issues certificates (Fulcio).
+    public var certificateAuthorities: [Authority]
+    /// Logs of certificates.
+    public var certificateTransparencyLogs: [Log]
+    /// Logs of signatures (Rekor).
+    public var transparencyLogs: [Log]
+    /// Who signs timestamps.
+    public var timestampAuthorities: [Authority]
+
+    /// Makes a trusted root from its parts.
+    public init(
+        certificateAuthorities: [Authority] = [], certificateTransparencyLogs: [Log] = [],
+        transparencyLogs: [Log] = [], timestampAuthorities: [Authority] = []
+    ) {
+        self.certificateAuthorities = certificateAuthorities
+        self.certificateTransparencyLogs = certificateTransparencyLogs
+        self.transparencyLogs = transparencyLogs
+        self.timestampAuthorities = timestampAuthorities
+    }
+}
+
+// MARK: - Reading
+
+extension TrustedRoot {
+    private static let mediaTypes = [
+        "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+        "application/vnd.dev.sigstore.trustedroot.v0.1+json",
+        "application/vnd.dev.sigstore.trustedroot.v0.2+json",
+        "application/vnd.dev.sigstore.trustedroot+json;version=0.2",
+    ]
+
+    /// Reads a trusted root.
+    ///
+    /// The file is the user's or comes over TUF, and later versions of the format may add to it: members that are not
+    /// known are passed over, and so are logs whose kind of key is not known, which are then simply not trusted.
+    /// - Parameter json: The trusted root as JSON in UTF-8, of version 0.1 or 0.2.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTrustedRoot`` and what is wrong, such as a
+    ///   validity window without a start.
+    public init(parsing json: [UInt8]) throws(SigstoreError) {
+        do throws(SigstoreError) {
+            guard json.count <= 16 << 20 else {
+                throw SigstoreError(.malformedTrustedRoot, "it is larger than 16 MiB")
+            }
+            let top = JSONCursor(try JSONValue(parsing: json))
+            guard let mediaType = try top.optional("mediaType")?.string(),
+                Self.mediaTypes.contains(where: { $0.utf8.elementsEqual(mediaType.utf8) })
+            else { throw top.fault("has no media type of a trusted root of version 0.1 or 0.2") }
+            certificateAuthorities = try Self.authorities(top, "certificateAuthorities")
+            certificateTransparencyLogs = try Self.logs(top, "ctlogs")
+            transparencyLogs = try Self.logs(top, "tlogs")
+            timestampAuthorities = try Self.authorities(top, "timestampAuthorities")
+        } catch {
+            throw SigstoreError(
+                .malformedTrustedRoot, "not a usable trusted root: \(error.message)",
+                advice: error.advice ?? "get the trusted root from whoever runs the Sigstore instance", cause: error)
+        }
+    }
+
+    private static func logs(_ top: JSONCursor, _ name: String) throws(SigstoreError) -> [Log] {
+        var logs: [Log] = []
+        for entry in try top.optional(name)?.elements() ?? [] {
+            let key = try entry.member("publicKey")
+            let publicKey: PublicKey
+            do throws(SigstoreError) {
+                publicKey = try PublicKey(der: try key.member("rawBytes").bytes())
+            } catch where error.code == .unsupportedKey {
+                continue
+            }
+            logs.append(
+                Log(
+                    baseURL: try entry.optional("baseUrl")?.string() ?? "", publicKey: publicKey,
+                    logID: try entry.member("logId").member("keyId").bytes(), validFor: try window(key)))
+        }
+        return logs
+    }
+
+    private static func authorities(_ top: JSONCursor, _ name: String) throws(SigstoreError) -> [Authority] {
+        var authorities: [Authority] = []
+        for entry in try top.optional(name)?.elements() ?? [] {
+            var chain: [Certificate] = []
+            for certificate in try entry.optional("certChain")?.optional("certificates")?.elements() ?? [] {
+                chain.append(try Certificate(der: try certificate.member("rawBytes").bytes()))
+            }
+            authorities.append(
+                Authority(
+                    uri: try entry.optional("uri")?.string() ?? "", anchors: Array(chain.suffix(1)),
+                    intermediates: Array(chain.dropLast()), validFor: try window(entry)))
+        }
+        return authorities
+    }
+
+    /// A window; one that does not say when it starts would count forever backwards, and is refused.
+    private static func window(_ json: JSONCursor) throws(SigstoreError) -> ValidityWindow {
+        let window = try json.member("validFor")
+        guard let start = try window.optional("start") else { throw window.fault("does not say when it starts") }
+        let end = try window.optional("end")
+        return ValidityWindow(start: try moment(start), end: try end.map { cursor throws(SigstoreError) in try moment(cursor) })
+    }
+
+    private static func moment(_ json: JSONCursor) throws(SigstoreError) -> Instant {
+        guard let moment = Instant(rfc3339: try json.string()) else { throw json.fault("is not a time of RFC 3339") }
+        return moment
+    }
+}
+
+extension SigstoreError.Code {
+    /// A trusted root that cannot be read, or lacks what it needs.
+    public static let malformedTrustedRoot = Self("malformed-trusted-root")
 }

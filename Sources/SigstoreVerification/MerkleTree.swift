@@ -1,0 +1,63 @@
+public import InToto
+internal import SigstoreCrypto
+
+/// The hash tree of transparency logs (RFC 6962, section 2.1).
+public enum MerkleTree {
+    /// The hash of a leaf.
+    public static func leafHash(_ entry: [UInt8]) throws(SigstoreError) -> [UInt8] {
+        try Digest.sha256([0] + entry).bytes
+    }
+
+    /// The hash of a node above two others.
+    public static func nodeHash(_ left: [UInt8], _ right: [UInt8]) throws(SigstoreError) -> [UInt8] {
+        try Digest.sha256([1] + left + right).bytes
+    }
+
+    /// The root that an inclusion proof leads to (RFC 9162, section 2.1.3.2).
+    /// - Parameters:
+    ///   - leafHash: The hash of the leaf.
+    ///   - index: The leaf's place, counted from 0.
+    ///   - size: How many leaves the tree has.
+    ///   - path: The hashes beside the path, from the leaf upward.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/invalidInclusionProof`` where index, size and the number
+    ///   of hashes do not fit together.
+    public static func root(leafHash: [UInt8], index: Int64, size: Int64, path: [[UInt8]]) throws(SigstoreError)
+        -> [UInt8]
+    {
+        guard index >= 0, index < size else {
+            throw SigstoreError(.invalidInclusionProof, "there is no leaf \(index) in a tree of \(size)")
+        }
+        var hash = leafHash
+        var place = index
+        var last = size - 1
+        for sibling in path {
+            guard last > 0 else { throw wrongLength }
+            guard sibling.count == 32 else {
+                throw SigstoreError(.invalidInclusionProof, "a hash of the inclusion proof has \(sibling.count) bytes, not 32")
+            }
+            if place & 1 == 1 || place == last {
+                hash = try nodeHash(sibling, hash)
+                // Levels at which this node is the last and has nothing beside it are passed over.
+                while place & 1 == 0, place > 0 {
+                    place >>= 1
+                    last >>= 1
+                }
+            } else {
+                hash = try nodeHash(hash, sibling)
+            }
+            place >>= 1
+            last >>= 1
+        }
+        guard last == 0 else { throw wrongLength }
+        return hash
+    }
+
+    private static var wrongLength: SigstoreError {
+        SigstoreError(.invalidInclusionProof, "the inclusion proof does not have as many hashes as the tree is high")
+    }
+}
+
+extension SigstoreError.Code {
+    /// An inclusion proof that does not lead from the entry to the root that the log signed.
+    public static let invalidInclusionProof = Self("invalid-inclusion-proof")
+}

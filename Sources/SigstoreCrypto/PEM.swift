@@ -1,3 +1,4 @@
+internal import COpenSSL
 public import InToto
 
 /// PEM text (RFC 7468): labelled blocks of base64.
@@ -7,7 +8,7 @@ public enum PEM {
         /// What stands between `-----BEGIN ` and `-----`.
         public let label: String
         /// The decoded bytes.
-        public let bytes: [UInt8]
+        public internal(set) var bytes: [UInt8]
     }
 
     /// Reads every block of a text; what stands between blocks is passed over, as RFC 7468 allows.
@@ -19,7 +20,10 @@ public enum PEM {
     public static func blocks(in text: [UInt8], limit: Int = 64) throws(SigstoreError) -> [Block] {
         var blocks: [Block] = []
         var open: [UInt8]?
+        // Never grows while it is filled, so that the base64 of a private key stands in one place and can be cleansed.
         var body: [UInt8] = []
+        body.reserveCapacity(text.count)
+        defer { cleanse(&body) }
         for line in text.split(whereSeparator: { $0 == 0x0a || $0 == 0x0d }) {
             var line = line
             while let last = line.last, last == 0x20 || last == 0x09 { line.removeLast() }
@@ -49,13 +53,18 @@ public enum PEM {
                 line.suffix(5).elementsEqual("-----".utf8)
             {
                 open = Array(line.dropFirst(11).dropLast(5))
-                body = []
+                body.removeAll(keepingCapacity: true)
             }
         }
         guard open == nil else {
             throw SigstoreError(.malformedPEM, "a PEM block does not end", advice: "the file may be cut short")
         }
         return blocks
+    }
+
+    /// Overwrites bytes that were a secret.
+    static func cleanse(_ bytes: inout [UInt8]) {
+        unsafe bytes.withUnsafeMutableBytes { unsafe OPENSSL_cleanse($0.baseAddress, $0.count) }
     }
 
     /// Writes one block, 64 characters a line.

@@ -65,31 +65,32 @@ public protocol Signer: Sendable {
     {
         guard !file.isEmpty else { throw SigstoreError(.malformedKey, "the private key is empty") }
         // `openssl ecparam -genkey` writes the curve as a block of its own before the key.
-        let blocks = try PEM.blocks(in: file).filter { $0.label != "EC PARAMETERS" }
-        guard let block = blocks.first else {
+        var blocks = try PEM.blocks(in: file).filter { $0.label != "EC PARAMETERS" }
+        defer { for index in blocks.indices { PEM.cleanse(&blocks[index].bytes) } }
+        guard let label = blocks.first?.label else {
             throw SigstoreError(.malformedKey, "not a private key in PEM", advice: "the file may be cut short")
         }
         guard blocks.count == 1 else {
             throw SigstoreError(.malformedKey, "the file holds \(blocks.count) PEM blocks where one private key should be")
         }
-        switch block.label {
+        switch label {
         case EncryptedKeyFile.label, EncryptedKeyFile.olderLabel:
-            let pkcs8 = try EncryptedKeyFile(parsing: block.bytes).decrypt(password: try password())
+            let pkcs8 = try EncryptedKeyFile(parsing: blocks[0].bytes).decrypt(password: try password())
             return try unsafe pkcs8.withBytes { (bytes) throws(SigstoreError) in try unsafe PrivateKey(pkcs8: bytes) }
         case "PRIVATE KEY":
-            return try unsafe SecretBytes(block.bytes).withBytes { (bytes) throws(SigstoreError) in
+            return try unsafe SecretBytes(blocks[0].bytes).withBytes { (bytes) throws(SigstoreError) in
                 try unsafe PrivateKey(pkcs8: bytes)
             }
         case "ENCRYPTED PRIVATE KEY":
-            return try PrivateKey(encryptedPKCS8: block.bytes, password: try password())
-        case "EC PRIVATE KEY": return try PrivateKey(traditional: block.bytes, type: EVP_PKEY_EC)
-        case "RSA PRIVATE KEY": return try PrivateKey(traditional: block.bytes, type: EVP_PKEY_RSA)
+            return try PrivateKey(encryptedPKCS8: blocks[0].bytes, password: try password())
+        case "EC PRIVATE KEY": return try PrivateKey(traditional: blocks[0].bytes, type: EVP_PKEY_EC)
+        case "RSA PRIVATE KEY": return try PrivateKey(traditional: blocks[0].bytes, type: EVP_PKEY_RSA)
         case "PUBLIC KEY", "RSA PUBLIC KEY":
             throw SigstoreError(
                 .malformedKey, "this is a public key where a private key is needed",
                 advice: "give the private key, such as cosign.key, to --key")
         default:
-            throw SigstoreError(.malformedKey, "this is a \(block.label) where a private key is needed")
+            throw SigstoreError(.malformedKey, "this is a \(label) where a private key is needed")
         }
     }
 

@@ -82,6 +82,8 @@ public struct SigstoreBundle: Sendable {
     public var logEntries: [TransparencyLogEntry]
     /// Signed timestamps over the signature, each a DER `TimeStampResp` (RFC 3161).
     public var timestamps: [[UInt8]]
+    /// The envelope as it was written, where cosign 2 had that timestamped in place of the signature within it.
+    private(set) var timestampedEnvelope: [UInt8]?
 
     /// Makes a bundle from its parts.
     /// - Parameters:
@@ -94,11 +96,19 @@ public struct SigstoreBundle: Sendable {
         keyMaterial: KeyMaterial, content: Content, logEntries: [TransparencyLogEntry] = [],
         timestamps: [[UInt8]] = [], version: Version = .v03
     ) {
+        self.init(keyMaterial, content, logEntries, timestamps, version, timestampedEnvelope: nil)
+    }
+
+    init(
+        _ keyMaterial: KeyMaterial, _ content: Content, _ logEntries: [TransparencyLogEntry], _ timestamps: [[UInt8]],
+        _ version: Version, timestampedEnvelope: [UInt8]?
+    ) {
         self.version = version
         self.keyMaterial = keyMaterial
         self.content = content
         self.logEntries = logEntries
         self.timestamps = timestamps
+        self.timestampedEnvelope = timestampedEnvelope
     }
 
     /// The bytes of the one signature, which timestamps and log entries are about.

@@ -66,6 +66,8 @@ public struct VerificationPolicy: Sendable {
     public var signedTimestamps: TimestampRule
     /// What is demanded of certificate transparency.
     public var certificateTransparency: CertificateTransparencyRule
+    /// Signed certificate timestamps that came beside the certificate (`--sct`), in addition to those within it.
+    public var detachedCertificateTimestamps: [SignedCertificateTimestamp] = []
     /// The verifier's clock in seconds since 1970. Only used where nothing signed gives a time and none is demanded.
     public var currentTime: Int64
 

@@ -44,6 +44,13 @@ struct Verification {
     var checks: [VerificationCheck] = []
     /// The bytes of the one signature; set by step 1.
     var signature: [UInt8] = []
+    /// The times at which the signature existed; set by step 2.
+    var times: [VerifiedTime] = []
+    /// Why a timestamp that is genuine gave no time; set by step 2.
+    var untimelyTimestamp: SigstoreError?
+    /// The signer's certificate, and the one name in it; set by step 3, never where a key was given.
+    var certificate: Certificate?
+    var signerName = ""
 
     init(
         bundle: SigstoreBundle, policy: VerificationPolicy, trustedRoot: TrustedRoot?,
@@ -59,23 +66,47 @@ struct Verification {
         // 1. The bundle is of the form, and of the kind, that was asked for.
         step = .form
         signature = try checkForm()
-
-        guard case .key(let key) = policy.signedBy else {
-            throw SigstoreError(.noTrustedRoot, "there is no trusted root to verify a certificate with")
-        }
-        if case .required = policy.transparencyLog {
-            step = .transparencyLog
-            throw SigstoreError(
-                .noLogEntry, "the signature has no verified entry in a transparency log",
-                advice: "if it was meant to be made without a log, verify it with --insecure-ignore-tlog")
+        var chain: [Certificate] = []
+        if case .certificates(let encoded) = bundle.keyMaterial {
+            for der in encoded { chain.append(try Certificate(der: der)) }
         }
 
-        // 4. The artifact is read once.
+        // 2. The times at which the signature existed (client specification, section 4.2).
+        step = .time
+        try establishTimes()
+
+        // 3. The certificate, at each of those times (section 4.3); or the key that was given.
+        step = .certificate
+        let key: PublicKey
+        switch policy.signedBy {
+        case .key(let given): key = given
+        case .identities:
+            let leaf = try verifyCertificate(chain)
+            certificate = leaf
+            key = leaf.publicKey
+        }
+
+        // 4. The artifact is read, once.
         step = .artifact
         let schemes = try signatureSchemes(of: key)
         let message = try readMessage(schemes)
 
-        // 7. The signature itself (client specification, section 4.5).
+        // 5. The log entries (section 4.4).
+        step = .transparencyLog
+        try verifyLogEntries(key, message)
+
+        // 6. Who signed (section 4.3, the verification policy).
+        step = .identity
+        let signer: VerifiedBundle.Signer
+        switch (policy.signedBy, certificate) {
+        case (.identities(let identities), let certificate?):
+            let (name, issuer) = try checkIdentity(certificate, identities)
+            signer = .certificate(identity: name, issuer: issuer)
+        case (.key, _): signer = .key(fingerprint: try key.hint())
+        case (.identities, nil): throw SigstoreError(.keyNotCertificate, "there is no certificate to show an identity")
+        }
+
+        // 7. The signature itself (section 4.5).
         step = .signature
         let scheme = try verifySignature(key, schemes, message)
 
@@ -84,8 +115,7 @@ struct Verification {
         let statement = try verifyStatement()
 
         return VerifiedBundle(
-            bundle: bundle, statement: statement, signer: .key(fingerprint: try key.hint()), scheme: scheme, times: [],
-            checks: checks)
+            bundle: bundle, statement: statement, signer: signer, scheme: scheme, times: times, checks: checks)
     }
 
     /// Records a check that was made and held.

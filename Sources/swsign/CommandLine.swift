@@ -22,6 +22,16 @@ struct NormalizedArguments: Sendable {
         var rest = arguments[...]
         let command = Self.takeCommand(&rest)
         self.arguments = command.words
+        if rest.first == "help" {
+            self.arguments = rest.dropFirst() + ["--help"]
+            return
+        }
+        if FlagTable.commands[command.words.joined(separator: " ")] == nil, let word = rest.first, word.utf8.first != 0x2d {
+            let name = (command.words + [word]).joined(separator: " ")
+            throw SigstoreError(
+                .usage, "there is no command \"\(name)\"",
+                advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+        }
         var given: [String: [String]] = [:]
         var positional: [String] = []
         while let word = rest.popFirst() {
@@ -74,9 +84,10 @@ struct NormalizedArguments: Sendable {
             words.append(word)
             rest.removeFirst()
         }
-        rest = flags + rest
-        return Command(
-            words: words, flags: (FlagTable.commands[words.joined(separator: " ")] ?? []) + FlagTable.global)
+        let own = FlagTable.commands[words.joined(separator: " ")]
+        // Without a command, what comes next should have been one: it stays in front.
+        rest = own == nil ? rest + flags : flags + rest
+        return Command(words: words, flags: (own ?? []) + FlagTable.global)
     }
 
     private static func takeLong(

@@ -1,0 +1,215 @@
+public import InToto
+internal import SigstoreCrypto
+
+extension Verification {
+    /// 3. The certificate: its path at every time, its one name, its entry in a certificate transparency log (client
+    /// specification, section 4.3).
+    /// - Returns: The signer's certificate.
+    mutating func verifyCertificate(_ chain: [Certificate]) throws(SigstoreError) -> Certificate {
+        guard let leaf = chain.first else {
+            throw SigstoreError(.malformedBundle, "the bundle holds no certificate")
+        }
+        try refuseRoots(chain)
+        let path = try validatePath(leaf, Array(chain.dropFirst()))
+        signerName = try onlyName(of: leaf)
+        try verifyCertificateTimestamps(leaf, path)
+        return leaf
+    }
+
+    /// 3.1 A root is the verifier's to know, never the bundle's to bring.
+    private func refuseRoots(_ chain: [Certificate]) throws(SigstoreError) {
+        let anchors = trustedRoot?.certificateAuthorities.flatMap(\.anchors) ?? []
+        for certificate in chain.dropFirst()
+        where certificate.isSelfIssued || anchors.contains(where: { $0.equals(certificate) }) {
+            throw SigstoreError(
+                .rootInBundle, "the bundle brings the root certificate \(certificate.displayName)",
+                advice: "have the bundle made without it")
+        }
+    }
+
+    /// 3.2 A path to a trusted authority at every time, all of its certificates valid then (RFC 5280, section 6).
+    /// - Returns: The path at the first time; the others differ at most in renewed certificates.
+    private mutating func validatePath(_ leaf: Certificate, _ intermediates: [Certificate]) throws(SigstoreError)
+        -> [Certificate]
+    {
+        guard let trustedRoot, !trustedRoot.certificateAuthorities.isEmpty else {
+            throw SigstoreError(
+                .noTrustedRoot, "there is no trusted certificate authority to verify the certificate with",
+                advice: "give a trusted root with --trusted-root")
+        }
+        var first: [Certificate]?
+        for time in times {
+            let path = try path(of: leaf, intermediates, trustedRoot.certificateAuthorities, at: time.seconds)
+            first = first ?? path
+            held("certificate-path", "the certificate holds at \(Instant(seconds: time.seconds))")
+        }
+        guard let first else { throw SigstoreError(.noTime, "there is no time at which the certificate could hold") }
+        return first
+    }
+
+    private func path(
+        of leaf: Certificate, _ intermediates: [Certificate], _ authorities: [TrustedRoot.Authority], at time: Int64
+    ) throws(SigstoreError) -> [Certificate] {
+        var failure: SigstoreError?
+        for authority in authorities {
+            guard authority.validFor.contains(Instant(seconds: time)) else {
+                failure =
+                    failure
+                    ?? SigstoreError(
+                        .authorityNotValid,
+                        "the certificate authority \(authority.name) counts from \(authority.validFor.description), "
+                            + "not at \(Instant(seconds: time))")
+                continue
+            }
+            do throws(SigstoreError) {
+                return try CertificatePath.build(
+                    leaf: leaf, intermediates: authority.intermediates + intermediates, anchors: authority.anchors,
+                    at: time, purpose: .codeSigning)
+            } catch {
+                // Of several failures, the one that got further than "not of this authority" says most.
+                if failure == nil || failure?.code == .authorityNotValid || failure?.code == .certificatePath {
+                    failure = error
+                }
+            }
+        }
+        throw failure ?? SigstoreError(.noTrustedRoot, "there is no trusted certificate authority")
+    }
+
+    /// 3.3 Exactly one name: an email address, a URI, or one of Fulcio's user names.
+    private func onlyName(of leaf: Certificate) throws(SigstoreError) -> String {
+        let names = leaf.subjectAlternativeNames
+        guard names.count == 1, let name = names.first else {
+            throw SigstoreError(.unusableName, "the certificate has \(names.count) subject alternative names, not one")
+        }
+        switch name {
+        case .email(let text), .uri(let text):
+            guard !text.isEmpty else { break }
+            return text
+        case .otherName(let oid, let text):
+            guard oid.utf8.elementsEqual(SubjectAlternativeName.fulcioUserName.utf8), !text.isEmpty else { break }
+            return text
+        case .dns, .other: break
+        }
+        throw SigstoreError(
+            .unusableName, "the certificate's name is not an email address, a URI or a user name of Fulcio's")
+    }
+
+    /// 3.4 A certificate transparency log promised to include the certificate (RFC 6962, section 3.2), with a key that
+    /// counted when it did. Promises of logs that are not known say nothing; one of a known log must hold.
+    private mutating func verifyCertificateTimestamps(_ leaf: Certificate, _ path: [Certificate]) throws(SigstoreError) {
+        guard case .required = policy.certificateTransparency else { return }
+        guard let issuer = path.dropFirst().first else {
+            throw SigstoreError(.noCertificateTimestamp, "the certificate's issuer is not known")
+        }
+        let promised = try SignedCertificateTimestamp.embedded(in: leaf) + policy.detachedCertificateTimestamps
+        guard !promised.isEmpty else {
+            throw SigstoreError(
+                .noCertificateTimestamp, "the certificate carries no signed certificate timestamp",
+                advice: "give one with --sct, or do not look for one with --insecure-ignore-sct")
+        }
+        var held = false
+        var untimely: SigstoreError?
+        for timestamp in promised {
+            let logs = (trustedRoot?.certificateTransparencyLogs ?? []).filter { $0.logID == timestamp.logID }
+            var failure: SigstoreError?
+            var verified = false
+            for log in logs {
+                do throws(SigstoreError) {
+                    try timestamp.verify(certificate: leaf, issuer: issuer, logKey: log.publicKey)
+                    verified = true
+                    let moment = Instant(milliseconds: Int64(clamping: timestamp.timestamp))
+                    if log.validFor.contains(moment) {
+                        if !held { self.held("certificate-timestamp", "\(log.name) logged the certificate at \(moment)") }
+                        held = true
+                    } else {
+                        untimely = SigstoreError(
+                            .certificateLogNotValid,
+                            "the key of the certificate log \(log.name) is valid from \(log.validFor.description), not at \(moment)")
+                    }
+                } catch { failure = failure ?? error }
+            }
+            if !verified, let failure { throw failure }
+        }
+        guard held else {
+            if let untimely { throw untimely }
+            throw SigstoreError(
+                .noCertificateTimestamp,
+                "no certificate log that the trusted root knows has signed a timestamp for the certificate",
+                advice: "check that the trusted root is the one that the signer used")
+        }
+    }
+
+    /// 6. Who signed is one of those who should have; each field of an identity must hold by itself.
+    /// - Returns: Name and issuer as the certificate shows them.
+    mutating func checkIdentity(_ leaf: Certificate, _ identities: [CertificateIdentity]) throws(SigstoreError)
+        -> (name: String, issuer: String)
+    {
+        // The extension .8 came later and is the better form of .1.
+        var stated = try leaf.fulcioExtension(8)
+        if stated == nil { stated = try leaf.fulcioExtension(1) }
+        guard let issuer = stated else {
+            throw SigstoreError(.wrongIssuer, "the certificate does not say who issued the identity")
+        }
+        var failures: [SigstoreError] = []
+        for identity in identities {
+            guard let failure = try mismatch(identity, leaf, issuer) else {
+                held("identity", "\(signerName) by \(issuer)")
+                return (signerName, issuer)
+            }
+            failures.append(failure)
+        }
+        guard failures.count > 1, let last = failures.last else {
+            throw failures.last ?? SigstoreError(.wrongIdentity, "no identity was given that could have signed")
+        }
+        throw SigstoreError(
+            last.code, "none of the \(failures.count) identities signed; of the last: \(last.message)", advice: last.advice)
+    }
+
+    private func mismatch(_ identity: CertificateIdentity, _ leaf: Certificate, _ issuer: String)
+        throws(SigstoreError) -> SigstoreError?
+    {
+        guard identity.subject.holds(for: signerName) else {
+            return SigstoreError(
+                .wrongIdentity, "expected identity \(identity.subject.description), certificate says \(signerName)",
+                advice: "if this is who should have signed, give it with --certificate-identity")
+        }
+        guard identity.issuer.holds(for: issuer) else {
+            return SigstoreError(
+                .wrongIssuer, "expected issuer \(identity.issuer.description), certificate says \(issuer)",
+                advice: "if this is who vouches for the signer, give it with --certificate-oidc-issuer")
+        }
+        let workflow: [(name: String, expected: String?, arc: UInt32)] = [
+            ("trigger", identity.githubWorkflowTrigger, 2), ("sha", identity.githubWorkflowSHA, 3),
+            ("name", identity.githubWorkflowName, 4), ("repository", identity.githubWorkflowRepository, 5),
+            ("ref", identity.githubWorkflowRef, 6),
+        ]
+        for (name, expected, arc) in workflow {
+            guard let expected else { continue }
+            let found = try leaf.fulcioExtension(arc)
+            guard let found, found.utf8.elementsEqual(expected.utf8) else {
+                return SigstoreError(
+                    .wrongWorkflow, "expected GitHub workflow \(name) \(expected), certificate says \(found ?? "nothing")")
+            }
+        }
+        return nil
+    }
+}
+
+extension SigstoreError.Code {
+    /// A bundle that brings a root certificate.
+    public static let rootInBundle = Self("root-in-bundle")
+    /// The certificate authority does not count at the time in question.
+    public static let authorityNotValid = Self("authority-not-valid")
+    /// A certificate without exactly one name of a kind that is used here.
+    public static let unusableName = Self("unusable-name")
+    /// No signed certificate timestamp that counts.
+    public static let noCertificateTimestamp = Self("no-certificate-timestamp")
+    /// The key of a certificate log did not count at the time in question.
+    public static let certificateLogNotValid = Self("certificate-log-not-valid")
+    /// The certificate shows another name than was asked for.
+    public static let wrongIdentity = Self("wrong-identity")
+    /// The certificate shows another issuer than was asked for, or none.
+    public static let wrongIssuer = Self("wrong-issuer")
+    /// The certificate shows another GitHub workflow than was asked for.
+    public static let wrongWorkflow = Self("wrong-workflow")
+}

@@ -45,11 +45,14 @@ let package = Package(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
 
         // L2
-        .target(name: "SigstoreClients", dependencies: ["InToto"], swiftSettings: settings),
+        .target(
+            name: "SigstoreClients",
+            dependencies: ["InToto", "HTTPTransport", "SigstoreCrypto", "SigstoreVerification"], swiftSettings: settings),
 
         // L3
         .target(
-            name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification"],
+            name: "SwSignCore",
+            dependencies: ["InToto", "HTTPTransport", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification"],
             swiftSettings: settings),
 
         // L4

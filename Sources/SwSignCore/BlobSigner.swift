@@ -1,6 +1,6 @@
 public import InToto
 internal import SigstoreClients
-internal import SigstoreCrypto
+public import SigstoreCrypto
 public import SigstoreVerification
 
 /// Signs files: the digest of a file, streamed, goes in; a bundle and a detached signature come out.
@@ -27,6 +27,15 @@ public struct BlobSigner: Sendable {
     /// - Parameter session: Who signs, and who is told of it.
     public init(_ session: SigningSession) { self.session = session }
 
+    /// Makes a signer with a key that tells nobody of its signatures.
+    /// - Parameters:
+    ///   - signer: The private key.
+    ///   - algorithm: The algorithm for bundles where the key allows more than one (`ed25519-ph` for Ed25519 keys).
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unsupportedKey`` where the algorithm is not for this key.
+    public init(signer: any Signer, algorithm: SigningAlgorithm? = nil) throws(SigstoreError) {
+        self.init(try SigningSession(signatory: .key(signer, algorithm: algorithm)))
+    }
+
     /// Signs a file, and checks what was signed before giving it back.
     /// - Parameters:
     ///   - artifact: The file, read once.
@@ -41,8 +50,8 @@ public struct BlobSigner: Sendable {
         let scheme = forms.contains(.bundle) ? session.messageScheme : detachedScheme
         var schemes: Set<SignatureScheme> = [scheme]
         if forms.contains(.detached) { schemes.insert(detachedScheme) }
-        let message = try await onOwnThread { [schemes] () throws(SigstoreError) in
-            try artifact.read(digests: [.sha256], schemes: schemes)
+        let message = try await onOwnThread { [schemes, session] () throws(SigstoreError) in
+            try artifact.read(digests: session.digests, schemes: schemes)
         }
         let bundle = try await session.sign(message, scheme: scheme)
         var detached: [UInt8]?

@@ -1,3 +1,4 @@
+internal import HTTPTransport
 internal import InToto
 internal import SigstoreClients
 internal import SigstoreCrypto

@@ -1,3 +1,4 @@
+internal import HTTPTransport
 public import InToto
 public import SigstoreClients
 public import SigstoreCrypto
@@ -164,17 +165,17 @@ public final class SigningSession: Sendable {
     {
         let scheme = scheme ?? messageScheme
         let message = try await onOwnThread { () throws(SigstoreError) in
-            try artifact.read(digests: [.sha256], schemes: [scheme])
+            try artifact.read(digests: self.digests, schemes: [scheme])
         }
         return try await sign(message, scheme: scheme)
     }
 
-    /// Signs a message that was read for the scheme, and for SHA-256.
+    /// The digests that a message is read for besides those that its scheme needs.
+    var digests: Set<HashAlgorithm> { unfinished == nil ? [] : [.sha256] }
+
+    /// Signs a message that was read for the scheme and for ``digests``.
     func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> SigstoreBundle {
-        guard let digest = message.digest(.sha256) ?? scheme.hash.flatMap({ message.digest($0) }) else {
-            throw SigstoreError(.messageNotRead, "the message's digest is not known")
-        }
-        return try await sign(.message(message), named: digest, scheme)
+        try await sign(.message(message), named: message.digest(.sha256), scheme)
     }
 
     /// Signs a statement as a DSSE envelope.
@@ -196,6 +197,7 @@ public final class SigningSession: Sendable {
         async throws(SigstoreError)
     {
         do throws(SigstoreError) { try await delivery(bundle) } catch {
+            guard !bundle.logEntries.isEmpty else { throw error }
             var entry = UnfinishedSignatures.Entry(bundle: bundle)
             entry.timestampAuthorities = services.timestampAuthorities.prefix(bundle.timestamps.count).map(\.url.description)
             entry.transparencyLogs = services.transparencyLogs.prefix(bundle.logEntries.count).map(\.url.description)
@@ -203,7 +205,7 @@ public final class SigningSession: Sendable {
         }
     }
 
-    private func sign(_ subject: Subject, named digest: Digest, _ scheme: SignatureScheme) async throws(SigstoreError)
+    private func sign(_ subject: Subject, named digest: Digest?, _ scheme: SignatureScheme) async throws(SigstoreError)
         -> SigstoreBundle
     {
         let name = try await unfinishedName(digest)
@@ -356,8 +358,8 @@ public final class SigningSession: Sendable {
 
 extension SigningSession {
     /// Under which name a signature over something is kept; `nil` where none is kept.
-    private func unfinishedName(_ digest: Digest) async throws(SigstoreError) -> String? {
-        guard unfinished != nil, isLogged || !services.timestampAuthorities.isEmpty else { return nil }
+    private func unfinishedName(_ digest: Digest?) async throws(SigstoreError) -> String? {
+        guard let digest, unfinished != nil, isLogged else { return nil }
         let signer: String
         if let certifiedKeys {
             let token = try await certifiedKeys.token()
@@ -415,7 +417,6 @@ extension SigningSession {
         -> SigstoreError
     {
         let recorded = zip(entry.bundle.logEntries, entry.transparencyLogs).map { "\($1) as entry \($0.logIndex)" }
-        guard !recorded.isEmpty || error.code == .timedOut || !entry.bundle.timestamps.isEmpty || isLogged else { return error }
         var error = error
         error.message += recorded.isEmpty
             ? "; a transparency log may have recorded the signature nevertheless"

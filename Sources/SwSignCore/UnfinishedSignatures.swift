@@ -1,5 +1,5 @@
 internal import Glibc
-public import InToto
+internal import InToto
 internal import SigstoreCrypto
 internal import SigstoreVerification
 

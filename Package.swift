@@ -15,6 +15,7 @@ let package = Package(
     name: "swsign",
     products: [
         .executable(name: "swsign", targets: ["swsign"]),
+        .executable(name: "local-sigstore", targets: ["local-sigstore"]),
         .library(name: "InToto", targets: ["InToto"]),
         .library(name: "SigstoreCrypto", targets: ["SigstoreCrypto"]),
         .library(name: "SigstoreVerification", targets: ["SigstoreVerification"]),
@@ -22,6 +23,8 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        // The loopback servers of LocalSigstore; never linked into swsign.
+        .package(url: "https://github.com/swhitty/FlyingFox", exact: "0.27.1"),
     ],
     targets: [
         // System libraries, each with the shims that its macros and variadics need.
@@ -55,12 +58,26 @@ let package = Package(
             dependencies: ["InToto", "HTTPTransport", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification"],
             swiftSettings: settings),
 
+        .target(
+            name: "LocalSigstore",
+            dependencies: [
+                "InToto", "SigstoreCrypto",
+                .product(name: "FlyingFox", package: "FlyingFox"),
+                .product(name: "FlyingSocks", package: "FlyingFox"),
+            ], swiftSettings: settings),
+
         // L4
         .executableTarget(
             name: "swsign",
             dependencies: [
                 "InToto", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "SwSignCore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
+
+        .executableTarget(
+            name: "local-sigstore",
+            dependencies: [
+                "InToto", "LocalSigstore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
         .testTarget(name: "InTotoTests", dependencies: ["InToto"], swiftSettings: settings),
@@ -72,6 +89,9 @@ let package = Package(
         .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
         .testTarget(
             name: "HTTPTransportTests", dependencies: ["HTTPTransport", "InToto", "FaultServer"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "LocalSigstoreTests", dependencies: ["LocalSigstore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
         .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],

@@ -36,6 +36,10 @@ let package = Package(
         .target(
             name: "SigstoreCrypto", dependencies: ["InToto", "COpenSSL", "CSodium"], swiftSettings: settings),
 
+        // A C target rather than a system library: it opens libcurl on first use, so that starting costs nothing.
+        .target(name: "CCurl"),
+        .target(name: "HTTPTransport", dependencies: ["InToto", "CCurl"], swiftSettings: settings),
+
         // L1
         .target(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
@@ -62,6 +66,10 @@ let package = Package(
         .testTarget(
             name: "SigstoreVerificationTests",
             dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+        .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
+        .testTarget(
+            name: "HTTPTransportTests", dependencies: ["HTTPTransport", "InToto", "FaultServer"],
+            swiftSettings: settings),
         .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),

@@ -1,0 +1,196 @@
+import Glibc
+public import InToto
+import Synchronization
+
+/// How TLS connections are made.
+public struct TLSOptions: Sendable {
+    /// A PEM file with the only authorities to trust; `nil` for the system's, or those that `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` name.
+    public var authorityFile: String?
+    /// Accept any certificate. Whoever sits on the line can then read and change everything.
+    public var insecureSkipsVerification = false
+    /// A PEM file with the client's certificate. It is shown to the origin of a request, not to where it redirects.
+    public var clientCertificateFile: String?
+    /// A PEM file with the key of that certificate.
+    public var clientKeyFile: String?
+    /// The name to ask for and to verify in place of the host's. It counts for the origin of a request, not for where
+    /// it redirects.
+    public var serverName: String?
+
+    /// The system's authorities, and verification.
+    public init() {}
+}
+
+/// HTTP over libcurl: connections are shared and reused, requests run side by side, everything is bounded.
+///
+/// One client serves a whole command. Its thread starts with the first request and ends when the client is released.
+public final class CurlClient: HTTPClient {
+    /// How a client works.
+    public struct Configuration: Sendable {
+        /// How many requests run side by side.
+        public var maxWorkers = 10
+        /// When everything must be done; `nil` for no limit.
+        public var deadline: ContinuousClock.Instant?
+        /// When and how often requests are repeated.
+        public var retryPolicy = RetryPolicy()
+        /// How many redirects are followed for one request.
+        public var maxRedirects = 10
+        /// How TLS connections are made.
+        public var tls = TLSOptions()
+        /// The value of `User-Agent`.
+        public var userAgent = "swsign"
+        /// Takes one line for each answer: method, URL without what its query holds, status, time. Never a header.
+        public var log: (@Sendable (String) -> Void)?
+
+        /// Ten requests side by side, five attempts, ten redirects, no deadline, no log.
+        public init() {}
+    }
+
+    /// How this client works.
+    public let configuration: Configuration
+    private let loop = Mutex<TransferLoop?>(nil)
+
+    /// Makes a client. libcurl is opened with the first request.
+    /// - Parameter configuration: How it works.
+    public init(_ configuration: Configuration = Configuration()) { self.configuration = configuration }
+
+    deinit { loop.withLock { $0?.stop() } }
+
+    private func openLoop() throws(SigstoreError) -> TransferLoop {
+        try loop.withLock { loop throws(SigstoreError) in
+            if let loop { return loop }
+            let new = try TransferLoop(maxActive: configuration.maxWorkers)
+            loop = new
+            return new
+        }
+    }
+
+    public func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
+        var plan = TransferPlan(
+            method: request.method, url: request.url, headers: request.headers, body: request.body,
+            bodyLimit: request.bodyLimit, timeout: request.timeout, deadline: configuration.deadline,
+            tls: configuration.tls)
+        if !plan.headers.contains(where: { $0.name.lowercased() == "user-agent" }) {
+            plan.headers.append((name: "User-Agent", value: configuration.userAgent))
+        }
+        try Self.check(request.method, plan.headers)
+        if configuration.tls.serverName != nil { plan.headers.append((name: "Host", value: plan.url.origin.authority)) }
+        for _ in 0...configuration.maxRedirects {
+            let response = try await repeating(plan, isIdempotent: request.isIdempotent, into: sink)
+            guard [301, 302, 303, 307, 308].contains(response.status), let location = response.header("location") else {
+                guard (200...299).contains(response.status) || request.handledStatuses.contains(response.status) else {
+                    throw response.failure(request.method)
+                }
+                return response
+            }
+            try follow(location, after: response, &plan)
+        }
+        throw SigstoreError(
+            .tooManyRedirects,
+            "\(request.url.origin.authority) redirects \(request.method) \(request.url.redacted) more than "
+                + "\(configuration.maxRedirects) times")
+    }
+
+    /// A header that could end early and begin another one is refused, wherever its value came from.
+    private static func check(_ method: String, _ headers: [(name: String, value: String)]) throws(SigstoreError) {
+        let isToken = { (text: String) in
+            !text.isEmpty && text.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x3a && $0 != 0x3b }
+        }
+        guard isToken(method) else { throw SigstoreError(.malformedURL, "the request's method is malformed") }
+        for (name, value) in headers {
+            guard isToken(name), value.utf8.allSatisfy({ (0x20...0x7e).contains($0) || $0 == 0x09 }) else {
+                throw SigstoreError(
+                    .malformedURL, "the header field \"\(name)\" cannot be sent: it is not visible ASCII on one line",
+                    advice: "look for line ends in the user name, password or token")
+            }
+        }
+    }
+
+    /// Points a plan to where an answer redirects (RFC 9110, section 15.4), without what is meant for the first origin.
+    private func follow(
+        _ location: String, after response: HTTPResponse, _ plan: inout TransferPlan
+    ) throws(SigstoreError) {
+        let old = plan.url
+        let new = try old.resolving(location)
+        func refusal(_ why: String) -> SigstoreError {
+            SigstoreError(
+                .redirectRefused, "\(old.origin.authority) redirects \(plan.method) to \(new.redacted), \(why)")
+        }
+        guard old.origin.scheme == .http || new.origin.scheme == .https else {
+            throw refusal("which would leave https")
+        }
+        let isRead = plan.method == "GET" || plan.method == "HEAD"
+        guard isRead || response.status == 307 || response.status == 308 else {
+            throw refusal("and says that something else should be sent there")
+        }
+        if new.origin != old.origin {
+            guard isRead else { throw refusal("which is another origin") }
+            plan.headers.removeAll {
+                ["authorization", "proxy-authorization", "cookie", "host"].contains($0.name.lowercased())
+            }
+            plan.tls.clientCertificateFile = nil
+            plan.tls.clientKeyFile = nil
+            plan.tls.serverName = nil
+        }
+        plan.url = new
+    }
+
+    /// Sends to one place until it works, or will not.
+    private func repeating(
+        _ first: TransferPlan, isIdempotent: Bool, into sink: (any BodySink)?
+    ) async throws(SigstoreError) -> HTTPResponse {
+        let loop = try openLoop()
+        let policy = configuration.retryPolicy
+        var attempt = 1
+        while true {
+            var plan = first
+            let start = ContinuousClock.now
+            if let deadline = configuration.deadline {
+                guard start < deadline else { throw .deadlineIsOver(plan.url) }
+                plan.timeout = min(plan.timeout, deadline - start)
+            }
+            guard !Task.isCancelled else { throw SigstoreError(.cancelled, "the request was cancelled") }
+            let outcome = await loop.run(plan, into: sink)
+            log(plan, outcome, start.duration(to: .now), attempt)
+            let isLast = attempt >= policy.maxAttempts
+            var delay = policy.delay(after: attempt)
+            switch outcome {
+            case .failure(let error, let isTransient):
+                guard isTransient, isIdempotent, !isLast, hasTime(for: delay) else { throw error }
+            case .response(let response):
+                // 429 says that nothing was done, so that what is not idempotent may be repeated, too.
+                guard RetryPolicy.transientStatuses.contains(response.status),
+                    isIdempotent || response.status == 429, !isLast
+                else { return response }
+                if let asked = response.header("retry-after").flatMap({
+                    RetryPolicy.retryAfter($0, now: Int64(time(nil)))
+                }) {
+                    guard asked <= policy.maxRetryAfter else { return response }
+                    delay = max(delay, asked)
+                }
+                guard hasTime(for: delay) else { return response }
+            }
+            do {
+                try await Task.sleep(for: delay)
+            } catch {
+                throw SigstoreError(.cancelled, "the request was cancelled")
+            }
+            attempt += 1
+        }
+    }
+
+    private func hasTime(for delay: Duration) -> Bool {
+        configuration.deadline.map { ContinuousClock.now.advanced(by: delay) < $0 } ?? true
+    }
+
+    private func log(_ plan: TransferPlan, _ outcome: TransferOutcome, _ time: Duration, _ attempt: Int) {
+        guard let log = configuration.log else { return }
+        let end =
+            switch outcome {
+            case .response(let response): "\(response.status)"
+            case .failure(let error, _): error.code.rawValue
+            }
+        let which = attempt > 1 ? " (attempt \(attempt))" : ""
+        log("\(plan.method) \(plan.url.redacted) \(end) in \(time.milliseconds) ms\(which)")
+    }
+}

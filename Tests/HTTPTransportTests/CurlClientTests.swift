@@ -1,0 +1,381 @@
+import FaultServer
+import Glibc
+import HTTPTransport
+import InToto
+import Synchronization
+import Testing
+
+/// Keeps what it is given.
+private final class Collector: BodySink {
+    let state = Mutex<(begun: Int, bytes: [UInt8])>((0, []))
+    let limit: Int
+    init(limit: Int = .max) { self.limit = limit }
+    func begin() throws(SigstoreError) { state.withLock { $0 = ($0.begun + 1, []) } }
+    func receive(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) {
+        let count = state.withLock { state in
+            unsafe state.bytes.append(contentsOf: bytes)
+            return state.bytes.count
+        }
+        if count > limit { throw SigstoreError(.init("enough"), "enough") }
+    }
+}
+
+@Suite(.timeLimit(.minutes(1))) struct CurlClientTests {
+    func client(_ change: (inout CurlClient.Configuration) -> Void = { _ in }) -> CurlClient {
+        var configuration = CurlClient.Configuration()
+        configuration.retryPolicy.baseDelay = .milliseconds(5)
+        change(&configuration)
+        return CurlClient(configuration)
+    }
+
+    func failure(_ work: () async throws(SigstoreError) -> Void) async -> SigstoreError? {
+        do throws(SigstoreError) {
+            try await work()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test func sendsAndReceives() async throws {
+        let server = FaultServer { request, connection in
+            let seen = request.header("x-sent") ?? ""
+            connection.respond(200, ["X-Seen: \(seen)", "Content-Type: Text/Plain; a=b"], "hello")
+        }
+        let response = try await client().send(
+            HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/a?b=c"), headers: [("X-Sent", "v 1")]))
+        #expect(response.status == 200)
+        #expect(response.header("x-seen") == "v 1")
+        #expect(response.mediaType == "text/plain")
+        #expect(response.body == Array("hello".utf8))
+        #expect(server.requests.first?.target == "/a?b=c")
+        #expect(server.requests.first?.header("user-agent") == "swsign")
+    }
+
+    @Test func sendsBodiesFromMemoryAndFromAFile() async throws {
+        let server = FaultServer { request, connection in connection.respond(201, [], request.body) }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let bytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+        let posted = try await client().send(HTTPRequest("POST", url, body: .bytes(bytes)))
+        #expect(posted.body == bytes)
+        var path = Array("/tmp/body.XXXXXX".utf8CString)
+        let descriptor = unsafe mkstemp(&path)
+        #expect(unsafe unlink(path) == 0)
+        defer { close(descriptor) }
+        #expect(unsafe write(descriptor, bytes, bytes.count) == bytes.count)
+        let put = try await client().send(
+            HTTPRequest("PUT", url, body: .file(descriptor: descriptor, offset: 7, count: 1_000_000)))
+        #expect(put.body == Array(bytes[7..<1_000_007]))
+        let empty = try await client().send(HTTPRequest("POST", url))
+        #expect(empty.body.isEmpty)
+        #expect(server.requests.last?.header("content-length") == "0")
+        #expect(server.requests.allSatisfy { $0.header("expect") == nil })
+    }
+
+    @Test func reusesConnectionsAndKeepsToTheNumberOfWorkers() async throws {
+        let active = Mutex((now: 0, most: 0))
+        let server = FaultServer { _, connection in
+            active.withLock { $0 = ($0.now + 1, max($0.most, $0.now + 1)) }
+            connection.pause(milliseconds: 20)
+            active.withLock { $0.now -= 1 }
+            connection.respond(200, [], "x")
+        }
+        let client = client { $0.maxWorkers = 4 }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<40 { group.addTask { _ = try await client.send(HTTPRequest("GET", url)) } }
+            try await group.waitForAll()
+        }
+        #expect(server.requests.count == 40)
+        #expect(active.withLock { $0.most } == 4)
+        #expect(server.connectionCount <= 8)
+    }
+
+    @Test(arguments: [408, 429, 500, 502, 503, 504])
+    func triesAgain(_ status: Int) async throws {
+        let server = FaultServer { request, connection in
+            request.number < 3 ? connection.respond(status, [], "later") : connection.respond(200, [], "well")
+        }
+        let response = try await client().send(HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/")))
+        #expect(response.body == Array("well".utf8))
+        #expect(server.requests.count == 4)
+    }
+
+    @Test(arguments: [400, 401, 403, 404, 409, 501])
+    func doesNotTryAgain(_ status: Int) async throws {
+        let server = FaultServer { _, connection in connection.respond(status, [], "the \u{1b}server's\nwords") }
+        let url = try HTTPURL(parsing: "\(server.url)/p?secret")
+        let error = await failure { () throws(SigstoreError) in _ = try await client().send(HTTPRequest("GET", url)) }
+        #expect(error?.code == .httpStatus)
+        #expect(error?.httpStatus == status)
+        #expect(error?.message.contains("server's words") == true)
+        #expect(error?.message.contains("secret") == false)
+        #expect(server.requests.count == 1)
+        let handled = try await client().send(HTTPRequest("GET", url, handledStatuses: [status]))
+        #expect(handled.status == status)
+    }
+
+    @Test func postsOnceUnlessToldOtherwise() async throws {
+        let server = FaultServer { _, connection in connection.respond(503) }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let error = await failure { () throws(SigstoreError) in _ = try await client().send(HTTPRequest("POST", url)) }
+        #expect(error?.httpStatus == 503)
+        #expect(server.requests.count == 1)
+        _ = await failure { () throws(SigstoreError) in
+            _ = try await client { $0.retryPolicy.maxAttempts = 3 }.send(HTTPRequest("POST", url, isIdempotent: true))
+        }
+        #expect(server.requests.count == 4)
+    }
+
+    @Test func obeysRetryAfterWithinItsBounds() async throws {
+        let server = FaultServer { request, connection in
+            request.number == 0 ? connection.respond(429, ["Retry-After: 1"]) : connection.respond(200)
+        }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let time = try await ContinuousClock().measure { _ = try await client().send(HTTPRequest("GET", url)) }
+        #expect(time >= .seconds(1))
+        let patient = FaultServer { _, connection in connection.respond(429, ["Retry-After: 3600"]) }
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(HTTPRequest("GET", try HTTPURL(parsing: "\(patient.url)/")))
+        }
+        #expect(error?.httpStatus == 429)
+        #expect(patient.requests.count == 1)
+    }
+
+    @Test func repeatsWhatBrokeOff() async throws {
+        let server = FaultServer { request, connection in
+            if request.number == 0 {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
+                connection.pause(milliseconds: 50)
+                connection.reset()
+            } else {
+                connection.respond(200, [], "whole")
+            }
+        }
+        let sink = Collector()
+        _ = try await client().send(HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/")), into: sink)
+        #expect(sink.state.withLock { $0.bytes } == Array("whole".utf8))
+        #expect(sink.state.withLock { $0.begun } == 2)
+    }
+
+    @Test func saysWhenNobodyIsThere() async throws {
+        let server = FaultServer { _, _ in }
+        server.stop()
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client { $0.retryPolicy.maxAttempts = 2 }
+                .send(HTTPRequest("GET", try HTTPURL(parsing: "http://127.0.0.1:1/")))
+        }
+        #expect(error?.code == .unreachable)
+        #expect(error?.message.contains("127.0.0.1:1") == true)
+    }
+
+    @Test func endsABodyWithoutEnd() async throws {
+        let server = FaultServer { _, connection in
+            connection.send("HTTP/1.1 200 OK\r\n\r\n")
+            while connection.send([UInt8](repeating: 0x61, count: 65536)) {}
+        }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(HTTPRequest("GET", url, bodyLimit: 1_000_000))
+        }
+        #expect(error?.code == .tooLarge)
+        #expect(server.requests.count == 1)
+        let sink = Collector(limit: 100_000)
+        let refused = await failure { () throws(SigstoreError) in
+            _ = try await client().send(HTTPRequest("GET", url, bodyLimit: .max), into: sink)
+        }
+        #expect(refused?.code.rawValue == "enough")
+    }
+
+    @Test func refusesAnAnnouncedSizeBeforeItComes() async throws {
+        let server = FaultServer { _, connection in
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx")
+        }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let error = await failure { () throws(SigstoreError) in _ = try await client().send(HTTPRequest("GET", url)) }
+        #expect(error?.code == .tooLarge)
+        // A HEAD request has no body, so its length is only news.
+        let response = try await client().send(HTTPRequest("HEAD", url))
+        #expect(response.header("content-length") == "99999999999")
+    }
+
+    @Test func acceptsABodyOfExactlyTheLimit() async throws {
+        let server = FaultServer { _, connection in connection.respond(200, [], [UInt8](repeating: 1, count: 1000)) }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        #expect(try await client().send(HTTPRequest("GET", url, bodyLimit: 1000)).body.count == 1000)
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(HTTPRequest("GET", url, bodyLimit: 999))
+        }
+        #expect(error?.code == .tooLarge)
+    }
+
+    @Test func cutsOffAnEndlessErrorAnswer() async throws {
+        let server = FaultServer { _, connection in
+            connection.send("HTTP/1.1 404 Not Found\r\n\r\n")
+            while connection.send([UInt8](repeating: 0x61, count: 65536)) {}
+        }
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/")))
+        }
+        #expect(error?.httpStatus == 404)
+        #expect((error?.message.utf8.count ?? 0) < 500)
+    }
+
+    @Test func boundsHeaders() async throws {
+        let server = FaultServer { _, connection in
+            connection.send("HTTP/1.1 200 OK\r\n")
+            while connection.send("X-A: \(String(repeating: "a", count: 1000))\r\n") {}
+        }
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/")))
+        }
+        #expect(error?.code == .tooLarge)
+    }
+
+    @Test func endsASlowDrip() async throws {
+        let server = FaultServer { _, connection in
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while connection.send("a") { connection.pause(milliseconds: 20) }
+        }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(HTTPRequest("GET", url, timeout: .milliseconds(300)))
+        }
+        #expect(error?.code == .timedOut)
+        #expect(server.requests.count == 1)
+        let deadline = ContinuousClock.now + .milliseconds(300)
+        let late = await failure { () throws(SigstoreError) in
+            _ = try await client { $0.deadline = deadline }.send(HTTPRequest("GET", url))
+        }
+        #expect(late?.code == .timedOut)
+        #expect(ContinuousClock.now - deadline < .seconds(5))
+    }
+
+    @Test func doesNotBeginAfterTheDeadline() async throws {
+        let server = FaultServer { _, connection in connection.pause(milliseconds: 600); connection.respond(200) }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let client = client {
+            $0.deadline = .now + .milliseconds(400)
+            $0.maxWorkers = 1
+        }
+        async let first = failure { () throws(SigstoreError) in _ = try await client.send(HTTPRequest("GET", url)) }
+        async let second = failure { () throws(SigstoreError) in _ = try await client.send(HTTPRequest("GET", url)) }
+        #expect(await first?.code == .timedOut)
+        #expect(await second?.code == .timedOut)
+        let third = await failure { () throws(SigstoreError) in _ = try await client.send(HTTPRequest("GET", url)) }
+        #expect(third?.code == .timedOut)
+    }
+
+    @Test func endsWhenTheTaskIsCancelled() async throws {
+        let server = FaultServer { _, connection in connection.pause(milliseconds: 3000) }
+        let client = client()
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let task = Task {
+            await failure { () throws(SigstoreError) in _ = try await client.send(HTTPRequest("GET", url)) }
+        }
+        while server.requests.isEmpty { try await Task.sleep(for: .milliseconds(5)) }
+        let time = await ContinuousClock().measure {
+            task.cancel()
+            _ = await task.value
+        }
+        #expect(await task.value?.code == .cancelled)
+        #expect(time < .seconds(1))
+    }
+
+    @Test func followsRedirectsWithoutCarryingSecretsAway() async throws {
+        let other = FaultServer { _, connection in connection.respond(200, [], "there") }
+        let server = FaultServer { request, connection in
+            switch request.path {
+            case "/a": connection.respond(307, ["Location: /b"])
+            default: connection.respond(302, ["Location: \(other.url)/c"])
+            }
+        }
+        let url = try HTTPURL(parsing: "\(server.url)/a")
+        let response = try await client().send(
+            HTTPRequest("GET", url, headers: [("Authorization", "Bearer sentinel"), ("Accept", "x/y")]))
+        #expect(response.body == Array("there".utf8))
+        #expect(response.url.description == "\(other.url)/c")
+        #expect(server.requests.map { $0.header("authorization") } == ["Bearer sentinel", "Bearer sentinel"])
+        #expect(other.requests.count == 1)
+        #expect(other.requests.first?.header("authorization") == nil)
+        #expect(other.requests.first?.header("accept") == "x/y")
+    }
+
+    @Test func doesNotGiveTheSecretBackAfterADetour() async throws {
+        let home = Mutex("")
+        let other = FaultServer { _, connection in
+            connection.respond(302, ["Location: \(home.withLock { $0 })/back"])
+        }
+        let server = FaultServer { request, connection in
+            request.path == "/back" ? connection.respond(200) : connection.respond(302, ["Location: \(other.url)/"])
+        }
+        home.withLock { $0 = server.url }
+        _ = try await client().send(
+            HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), headers: [("Authorization", "sentinel")]))
+        #expect(server.requests.map { $0.header("authorization") } == ["sentinel", nil])
+        #expect(other.requests.map { $0.header("authorization") } == [nil])
+    }
+
+    @Test func endsARedirectLoop() async throws {
+        let server = FaultServer { request, connection in connection.respond(302, ["Location: \(request.target)x"]) }
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client { $0.maxRedirects = 3 }
+                .send(HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/")))
+        }
+        #expect(error?.code == .tooManyRedirects)
+        #expect(server.requests.count == 4)
+    }
+
+    @Test(arguments: ["file:///etc/passwd", "ftp://127.0.0.1/", "http://user:pw@127.0.0.1/", "gopher://127.0.0.1:70/"])
+    func refusesARedirectElsewhere(_ location: String) async throws {
+        let server = FaultServer { _, connection in connection.respond(302, ["Location: \(location)"]) }
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/")))
+        }
+        #expect(error?.code == .malformedURL)
+    }
+
+    @Test func doesNotTakeABodyToAnotherOrigin() async throws {
+        let other = FaultServer { _, connection in connection.respond(200) }
+        let server = FaultServer { _, connection in connection.respond(307, ["Location: \(other.url)/"]) }
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(
+                HTTPRequest("POST", try HTTPURL(parsing: "\(server.url)/"), body: .bytes(Array("sentinel".utf8))))
+        }
+        #expect(error?.code == .redirectRefused)
+        #expect(other.requests.isEmpty)
+    }
+
+    @Test(arguments: ["a\r\nX-Injected: 1", "a\nb", "a\0b", "é"])
+    func refusesAHeaderThatIsTwo(_ value: String) async throws {
+        let server = FaultServer { _, connection in connection.respond(200) }
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(
+                HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), headers: [("X-A", value)]))
+        }
+        #expect(error != nil)
+        #expect(server.requests.isEmpty)
+    }
+
+    @Test func logsNothingSecret() async throws {
+        let lines = Mutex<[String]>([])
+        let server = FaultServer { _, connection in connection.respond(200, ["Set-Cookie: sentinel"], "sentinel") }
+        _ = try await client { $0.log = { line in lines.withLock { $0.append(line) } } }.send(
+            HTTPRequest(
+                "POST", try HTTPURL(parsing: "\(server.url)/path?code=sentinel"),
+                headers: [("Authorization", "Bearer sentinel")], body: .bytes(Array("sentinel".utf8))))
+        let logged = lines.withLock { $0 }
+        #expect(logged.count == 1)
+        #expect(logged.first?.hasPrefix("POST \(server.url)/path?… 200 in ") == true)
+        #expect(!logged.joined().contains("sentinel"))
+    }
+
+    @Test func stopsItsThreadWithTheClient() async throws {
+        let server = FaultServer { _, connection in connection.respond(200) }
+        for _ in 0..<50 {
+            _ = try await client().send(HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/")))
+        }
+        // Each client's connections end with it, so that the server sees 50 of them, and no thread stays.
+        #expect(server.connectionCount == 50)
+    }
+}

@@ -45,7 +45,9 @@ let package = Package(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
 
         // L2
-        .target(name: "SigstoreClients", dependencies: ["InToto"], swiftSettings: settings),
+        .target(
+            name: "SigstoreClients", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport"],
+            swiftSettings: settings),
 
         // L3
         .target(

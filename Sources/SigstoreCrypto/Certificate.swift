@@ -334,7 +334,9 @@ extension SigstoreError.Code {
                     // Bit 0 of the standard is the first octet's highest.
                     var usage: UInt16 = 0
                     for (index, octet) in bits.dropFirst().enumerated() {
-                        for bit in 0..<8 where octet & (0x80 >> UInt8(bit)) != 0 { usage |= 1 << UInt16(index * 8 + bit) }
+                        for bit in 0..<8 where octet & (0x80 >> UInt8(bit)) != 0 {
+                            usage |= 1 << UInt16(index * 8 + bit)
+                        }
                     }
                     keyUsage = KeyUsage(rawValue: usage)
                 case Identifiers.extendedKeyUsage:

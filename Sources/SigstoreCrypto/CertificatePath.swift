@@ -101,7 +101,8 @@ public enum CertificatePath {
     {
         guard !anchors.isEmpty else {
             throw SigstoreError(
-                .certificatePath, "no trusted certificate authority was valid when \(leaf.displayName) was to be verified",
+                .certificatePath,
+                "no trusted certificate authority was valid when the certificate of \(leaf.displayName) was used",
                 advice: "check that the trusted root is the one that the signer used")
         }
         guard let store = unsafe X509_STORE_new() else { throw opensslFailure("preparing a certificate path") }
@@ -156,11 +157,13 @@ public enum CertificatePath {
     }
 
     /// What went wrong in `X509_verify_cert`.
-    private static func failure(_ context: OpaquePointer, _ leaf: Certificate, _ known: [Certificate]) -> SigstoreError {
+    private static func failure(_ context: OpaquePointer, _ leaf: Certificate, _ others: [Certificate]) -> SigstoreError
+    {
         let reason = unsafe X509_STORE_CTX_get_error(context)
         let current = unsafe X509_STORE_CTX_get_current_cert(context)
-        let name = ([leaf] + known).first { unsafe $0.pointer == current }?.displayName ?? leaf.displayName
-        let text = unsafe X509_verify_cert_error_string(Int(reason)).map { unsafe String(cString: $0) } ?? "error \(reason)"
+        let name = ([leaf] + others).first { unsafe $0.pointer == current }?.displayName ?? leaf.displayName
+        let known = unsafe X509_verify_cert_error_string(Int(reason)).map { unsafe String(cString: $0) }
+        let text = known ?? "error \(reason)"
         switch reason {
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
             X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN,
@@ -191,10 +194,13 @@ public enum CertificatePath {
 
     static func checkValidity(of certificate: Certificate, at time: Int64) throws(SigstoreError) {
         guard !certificate.isValid(at: time) else { return }
-        let window = "\(CalendarTime.iso8601(certificate.notBefore)) to \(CalendarTime.iso8601(certificate.notAfter))"
+        let from = CalendarTime.iso8601(certificate.notBefore)
+        let to = CalendarTime.iso8601(certificate.notAfter)
         throw SigstoreError(
             time < certificate.notBefore ? .certificateNotYetValid : .certificateExpired,
-            "the certificate of \(certificate.displayName) is valid from \(window), not at \(CalendarTime.iso8601(time))")
+            "the certificate of \(certificate.displayName) is valid from \(from) to \(to), "
+                + "not at \(CalendarTime.iso8601(time))"
+        )
     }
 
     /// The extensions that OpenSSL or this file acts on. OpenSSL also passes over others, such as policyConstraints.

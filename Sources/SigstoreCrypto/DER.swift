@@ -112,6 +112,11 @@ struct DERReader {
         DERReader(try read(tag, what).content, of: subject)
     }
 
+    /// A reader of what the next element holds where it has this tag, else nothing.
+    mutating func enterIfPresent(_ tag: UInt8) throws(SigstoreError) -> DERReader? {
+        try readIfPresent(tag).map { DERReader($0.content, of: subject) }
+    }
+
     /// An INTEGER's content, in its shortest form.
     mutating func integer(_ what: String) throws(SigstoreError) -> ArraySlice<UInt8> {
         let content = try read(Tag.integer, what).content
@@ -125,7 +130,9 @@ struct DERReader {
     /// An INTEGER from 0 to 127.
     mutating func smallInteger(_ what: String) throws(SigstoreError) -> UInt8 {
         let content = try integer(what)
-        guard content.count == 1, let value = content.first, value < 0x80 else { throw fault("\(what) is out of range") }
+        guard content.count == 1, let value = content.first, value < 0x80 else {
+            throw fault("\(what) is out of range")
+        }
         return value
     }
 
@@ -325,6 +332,7 @@ enum CalendarTime {
             return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
         }
         return "\(padded(year, 4))-\(padded(month, 2))-\(padded(dayOfYear - (153 * marchMonth + 2) / 5 + 1, 2))T"
-            + "\(padded(sinceMidnight / 3600, 2)):\(padded(sinceMidnight / 60 % 60, 2)):\(padded(sinceMidnight % 60, 2))Z"
+            + "\(padded(sinceMidnight / 3600, 2)):\(padded(sinceMidnight / 60 % 60, 2)):"
+            + "\(padded(sinceMidnight % 60, 2))Z"
     }
 }

@@ -122,8 +122,8 @@ public struct SignedCertificateTimestamp: Sendable {
     ///   - certificate: The certificate that the promise is about.
     ///   - issuer: The certificate that issued it: the next one of its validated path.
     ///   - logKey: The key of the log whose id is ``logID``.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/sctLogMismatch`` where ``logID`` is not the id of `logKey`,
-    ///   or ``SigstoreError/Code/sctSignature`` where the signature does not hold.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/sctLogMismatch`` where ``logID`` is not that key's id, or
+    ///   ``SigstoreError/Code/sctSignature`` where the signature does not hold.
     public func verify(certificate: Certificate, issuer: Certificate, logKey: PublicKey) throws(SigstoreError) {
         // The signature is not over the id, so it is compared with the key itself.
         let keyID = try Digest.sha256(logKey.spki).bytes

@@ -88,7 +88,7 @@ public struct TimestampToken: Sendable {
         try explicit.end()
 
         var certificates: [Certificate] = []
-        if var list = try signedData.readIfPresent(Tag.constructed(0)).map({ DERReader($0.content, of: Self.subject) }) {
+        if var list = try signedData.enterIfPresent(Tag.constructed(0)) {
             while !list.isAtEnd {
                 guard certificates.count < Self.certificateLimit else {
                     throw list.fault("it carries more than \(Self.certificateLimit) certificates")
@@ -120,7 +120,7 @@ public struct TimestampToken: Sendable {
         // 0 is granted, 1 is grantedWithMods.
         guard status <= 1 else {
             throw SigstoreError(
-                .timestampRefused, "the timestamp authority did not make a timestamp: it answered with status \(status)")
+                .timestampRefused, "the timestamp authority made no timestamp: it answered with status \(status)")
         }
     }
 
@@ -184,8 +184,7 @@ public struct TimestampToken: Sendable {
             if reader.nextTag == Tag.boolean { _ = try reader.boolean("the ordering") }
             nonce = reader.nextTag == Tag.integer ? Array(try reader.integer("the nonce")) : nil
             _ = try reader.readIfPresent(Tag.constructed(0))  // the authority's name: a hint
-            if var list = try reader.readIfPresent(Tag.constructed(1)).map({ DERReader($0.content, of: reader.subject) })
-            {
+            if var list = try reader.enterIfPresent(Tag.constructed(1)) {
                 while !list.isAtEnd {
                     var entry = try list.enter(Tag.sequence, "an extension")
                     let identifier = try entry.objectIdentifier("an extension")
@@ -225,7 +224,8 @@ public struct TimestampToken: Sendable {
             let signature = try algorithm.objectIdentifier("the signature's algorithm")
             let fitting = Identifiers.hashes.first { $0.hash == hash }?.signatures ?? []
             guard signature == Identifiers.rsa || fitting.contains(signature) else {
-                throw reader.fault("the signature's algorithm \(signature) is neither RSA nor ECDSA over \(hash.rawValue)")
+                throw reader.fault(
+                    "its signature algorithm \(signature) is neither RSA nor ECDSA over \(hash.rawValue)")
             }
             _ = try reader.octetString("the signature")
             _ = try reader.readIfPresent(Tag.constructed(1))  // attributes that are not signed
@@ -249,8 +249,9 @@ public struct TimestampToken: Sendable {
                 values[type] = try set.next()
                 guard set.isAtEnd else { throw attributes.fault("the signed attribute \(type) has several values") }
             }
-            guard values[Identifiers.contentType]?.encoded.elementsEqual(
-                DERWriter.element(Tag.objectIdentifier, Identifiers.timestampInfo.content)) == true
+            guard
+                values[Identifiers.contentType]?.encoded.elementsEqual(
+                    DERWriter.element(Tag.objectIdentifier, Identifiers.timestampInfo.content)) == true
             else { throw attributes.fault("its signed content type is not that of a timestamp") }
             // OpenSSL compares the digest with the content.
             guard let digest = values[Identifiers.messageDigest], digest.tag == Tag.octetString,
@@ -313,14 +314,18 @@ public struct TimestampToken: Sendable {
                 return false
             }
             if let hash { return try Digest.hash(certificate.der, hash).bytes == digest }
-            var sha1 = [UInt8](repeating: 0, count: 20)
-            var length: UInt32 = 0
-            guard
-                unsafe EVP_Digest(certificate.der, certificate.der.count, &sha1, &length, EVP_sha1(), nil) == 1,
-                length == 20
-            else { throw opensslFailure("hashing a certificate") }
-            return sha1 == digest
+            return try TimestampToken.sha1(certificate.der) == digest
         }
+    }
+
+    /// SHA-1, for nothing but the first version's digest of a certificate that is trusted for other reasons.
+    static func sha1(_ bytes: [UInt8]) throws(SigstoreError) -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: 20)
+        var length: UInt32 = 0
+        guard unsafe EVP_Digest(bytes, bytes.count, &digest, &length, EVP_sha1(), nil) == 1, length == 20 else {
+            throw opensslFailure("hashing a certificate")
+        }
+        return digest
     }
 
     // MARK: - Verifying

@@ -6,11 +6,14 @@ public struct CertificateIdentity: Sendable {
         case exactly(String)
         /// Matched anywhere in the field, as RE2 does it.
         case matching(IdentityPattern)
+        /// Every one of these.
+        case all([Pattern])
 
         func holds(for text: String) -> Bool {
             switch self {
             case .exactly(let expected): expected.utf8.elementsEqual(text.utf8)
             case .matching(let pattern): pattern.matches(text)
+            case .all(let patterns): !patterns.isEmpty && patterns.allSatisfy { $0.holds(for: text) }
             }
         }
 
@@ -19,6 +22,7 @@ public struct CertificateIdentity: Sendable {
             switch self {
             case .exactly(let text): text
             case .matching(let pattern): "/\(pattern.source)/"
+            case .all(let patterns): patterns.map(\.description).joined(separator: " and ")
             }
         }
     }

@@ -18,6 +18,37 @@ public struct InputFile: ArtifactSource {
     /// The path's last component.
     public var baseName: String { path.split(separator: "/").last.map(String.init) ?? path }
 
+    /// The regular files in this directory and below it, in the order of their paths.
+    /// - Returns: `nil` where this is not a directory. Symbolic links are not followed.
+    /// - Throws: ``SigstoreError`` where a directory cannot be read, or there are more than 100,000 files.
+    public func filesInDirectory() throws(SigstoreError) -> [InputFile]? {
+        var status = stat()
+        guard !isStandardInput, unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }
+        var files: [InputFile] = []
+        var directories = [path]
+        while let directory = directories.popLast() {
+            guard let stream = unsafe opendir(directory) else { throw .opening(directory, errno) }
+            defer { unsafe closedir(stream) }
+            while let entry = unsafe readdir(stream) {
+                let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) {
+                    unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+                }
+                if name == "." || name == ".." { continue }
+                let inside = directory.hasSuffix("/") ? directory + name : "\(directory)/\(name)"
+                guard unsafe lstat(inside, &status) == 0 else { throw .opening(inside, errno) }
+                switch status.st_mode & S_IFMT {
+                case S_IFDIR: directories.append(inside)
+                case S_IFREG: files.append(InputFile(inside))
+                default: break
+                }
+                guard files.count + directories.count <= 100_000 else {
+                    throw SigstoreError(.fileTooLarge, "there are more than 100,000 files in \(path)")
+                }
+            }
+        }
+        return files.sorted { $0.path < $1.path }
+    }
+
     /// Reads the whole file.
     /// - Parameter limit: The largest size in bytes that is accepted.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound``, ``SigstoreError/Code/fileUnreadable``,

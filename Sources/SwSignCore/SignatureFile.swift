@@ -7,81 +7,186 @@ public import SigstoreVerification
 public enum SignatureFile {
     /// What a bundle's name ends with, behind the name of the file that it is for.
     public static let bundleSuffix = ".sigstore.json"
-    private static let suffixes = [bundleSuffix, ".sigstore"]
+    /// Several bundles, one a line.
+    private static let linesSuffix = ".sigstore.jsonl"
+    private static let suffixes = [bundleSuffix, ".sigstore", linesSuffix]
+    /// How many bundles one file of lines may hold.
+    private static let lineLimit = 100
 
-    /// The bundle that stands beside a file.
-    /// - Parameter artifact: The file's path.
-    /// - Returns: The path with `.sigstore.json` or else `.sigstore` added.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound`` where neither is there.
-    public static func bundle(beside artifact: InputFile) throws(SigstoreError) -> InputFile {
+    /// Whether a file's name says that it is a signature, not something signed.
+    public static func isNamedAsSignature(_ path: String) -> Bool {
+        (suffixes + [".sig", ".crt", ".pem", ".pub"]).contains { path.hasSuffix($0) }
+    }
+
+    /// The bundles that stand beside a file: `FILE.sigstore.json`, else `FILE.sigstore`, else `FILE.sigstore.jsonl`.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound`` where none is there.
+    public static func bundles(beside artifact: InputFile, attestation: Bool) throws(SigstoreError) -> [SigstoreBundle] {
         guard !artifact.isStandardInput else {
             throw SigstoreError(.usage, "there is no bundle beside standard input", advice: "give --bundle or --signature")
         }
         for suffix in suffixes where unsafe access(artifact.path + suffix, F_OK) == 0 {
-            return InputFile(artifact.path + suffix)
+            let file = InputFile(artifact.path + suffix)
+            guard suffix == linesSuffix else { return [try bundle(file, attestation: attestation)] }
+            return try bundles(lines: file)
         }
         throw SigstoreError(
             .fileNotFound,
-            "no signature was given for \(artifact.path), and neither \(artifact.path)\(suffixes[0]) nor \(artifact.path)\(suffixes[1]) is there",
+            "no signature was given for \(artifact.path), and no \(suffixes.map { artifact.path + $0 }.joined(separator: ", ")) is there",
             advice: "give --bundle or --signature")
+    }
+
+    private static func bundles(lines file: InputFile) throws(SigstoreError) -> [SigstoreBundle] {
+        let lines = try file.contents(limit: SigstoreBundle.sizeLimit).split(separator: 0x0a).filter { !$0.isEmpty }
+        guard (1...lineLimit).contains(lines.count) else {
+            throw SigstoreError(.tooManyEntries, "\(file.name) holds \(lines.count) bundles, expected 1 to \(lineLimit)")
+        }
+        var bundles: [SigstoreBundle] = []
+        for line in lines {
+            do throws(SigstoreError) { bundles.append(try SigstoreBundle(parsing: Array(line))) } catch {
+                throw error.concerning(file.name)
+            }
+        }
+        return bundles
     }
 
     /// Reads a bundle file: a Sigstore bundle, or the form that cosign 2 wrote.
     /// - Throws: ``SigstoreError`` that names the file.
-    public static func bundle(_ file: InputFile) throws(SigstoreError) -> SigstoreBundle {
-        let content = try file.contents(limit: SigstoreBundle.sizeLimit)
-        do throws(SigstoreError) {
-            guard let older = try OlderBlobBundle(parsing: content) else { return try SigstoreBundle(parsing: content) }
-            return older.bundle
-        } catch { throw error.concerning(file.name) }
+    public static func bundle(_ file: InputFile, attestation: Bool = false) throws(SigstoreError) -> SigstoreBundle {
+        try Parts(signature: nil, bundle: file, certificate: nil, timestamp: nil).joined(attestation: attestation)
     }
 
-    /// Reads what stands after `--signature`: a file, or the base64 itself.
-    /// - Throws: ``SigstoreError`` that names the file, where it is neither base64 nor a bare signature.
-    public static func detached(_ reference: String) throws(SigstoreError) -> SigstoreBundle {
-        let content = try contents(reference)
-        guard !content.isEmpty else { throw SigstoreError(.malformedSignature, "\(name(reference)): the signature is empty") }
-        return SigstoreBundle(
-            keyMaterial: .publicKey(hint: ""),
-            content: .messageSignature(
-                SigstoreBundle.MessageSignature(digest: nil, signature: try signature(content, reference))))
+    /// The parts of a signature that cosign keeps in files of their own.
+    public struct Parts: Sendable {
+        /// A file, or the base64 itself; of an attestation, the envelope.
+        public var signature: String?
+        /// A bundle of any form.
+        public var bundle: InputFile?
+        /// The signer's certificate.
+        public var certificate: InputFile?
+        /// A timestamp over the signature.
+        public var timestamp: InputFile?
+
+        public init(signature: String?, bundle: InputFile?, certificate: InputFile?, timestamp: InputFile?) {
+            self.signature = signature
+            self.bundle = bundle
+            self.certificate = certificate
+            self.timestamp = timestamp
+        }
+
+        /// Whether nothing was given.
+        public var isEmpty: Bool { signature == nil && bundle == nil && certificate == nil && timestamp == nil }
+
+        /// Joins the parts.
+        /// - Throws: ``SigstoreError`` that names the file which cannot be read, and where two parts contradict.
+        public func joined(attestation: Bool) throws(SigstoreError) -> SigstoreBundle {
+            var older: OlderBlobBundle?
+            if let bundle {
+                let content = try bundle.contents(limit: SigstoreBundle.sizeLimit)
+                do throws(SigstoreError) {
+                    switch try Form(content) {
+                    case .bundle(let whole):
+                        guard signature == nil, certificate == nil, timestamp == nil else {
+                            throw SigstoreError(
+                                .usage, "the bundle is complete, and --signature, --certificate or --rfc3161-timestamp would change it",
+                                advice: "give the bundle alone")
+                        }
+                        return whole
+                    case .older(let found): older = found
+                    case .envelope: return try SigstoreBundle(
+                        signature: content, isAttestation: true, keyMaterial: .publicKey(hint: ""))
+                    }
+                } catch { throw error.concerning(bundle.name) }
+            }
+            let signature = try signatureBytes(older, attestation: attestation)
+            var keyMaterial = older?.keyMaterial ?? .publicKey(hint: "")
+            if let certificate {
+                let content = try certificate.contents(limit: 1 << 20)
+                do throws(SigstoreError) { keyMaterial = try OlderBlobBundle.keyMaterial(content) } catch {
+                    throw error.concerning(certificate.name)
+                }
+            }
+            var timestamps: [[UInt8]] = []
+            if let timestamp {
+                let content = try timestamp.contents(limit: 1 << 20)
+                do throws(SigstoreError) { timestamps = try SigstoreBundle.timestamp(content).map { [$0] } ?? [] } catch {
+                    throw error.concerning(timestamp.name)
+                }
+            }
+            do throws(SigstoreError) {
+                return try SigstoreBundle(
+                    signature: signature, isAttestation: attestation, keyMaterial: keyMaterial,
+                    logEntry: older?.logEntry, timestamps: timestamps)
+            } catch { throw error.concerning(self.signature.map(SignatureFile.name) ?? bundle?.name ?? "the signature") }
+        }
+
+        private func signatureBytes(_ older: OlderBlobBundle?, attestation: Bool) throws(SigstoreError) -> [UInt8] {
+            guard let signature else {
+                guard let older else {
+                    throw SigstoreError(.usage, "no signature was given", advice: "give --bundle or --signature")
+                }
+                return older.signature
+            }
+            let content = try SignatureFile.contents(signature)
+            let bytes: [UInt8]
+            if attestation {
+                bytes = content.first == 0x7b ? content : Base64.decode(content) ?? content
+            } else {
+                bytes = try SignatureFile.signature(content, signature)
+            }
+            if let older, older.signature != bytes {
+                throw SigstoreError(
+                    .malformedSignature, "\(SignatureFile.name(signature)) is another signature than the one in the bundle")
+            }
+            return bytes
+        }
     }
 
-    /// Reads an attestation given with `--signature`: a DSSE envelope, bare or in base64.
-    /// - Throws: ``SigstoreError`` that names the file.
-    public static func detachedAttestation(_ reference: String) throws(SigstoreError) -> SigstoreBundle {
-        let content = try contents(reference)
-        let json = content.first == 0x7b ? content : Base64.decode(content) ?? content
-        do throws(SigstoreError) {
-            return SigstoreBundle(
-                keyMaterial: .publicKey(hint: ""),
-                content: .dsse(try DSSEEnvelope(JSONCursor(try JSONValue(parsing: json)))))
-        } catch { throw error.concerning(name(reference)) }
+    /// What a bundle file can hold.
+    private enum Form {
+        case bundle(SigstoreBundle)
+        case older(OlderBlobBundle)
+        case envelope
+
+        init(_ content: [UInt8]) throws(SigstoreError) {
+            let json = try JSONValue(parsing: content)
+            if case .object(let object) = json, object["mediaType"] == nil {
+                if object["base64Signature"] != nil {
+                    self = .older(try OlderBlobBundle(parsing: content))
+                    return
+                }
+                if object["payloadType"] != nil {
+                    self = .envelope
+                    return
+                }
+            }
+            self = .bundle(try SigstoreBundle(parsing: content))
+        }
     }
 
     /// The content of the file, without the line breaks that editors add; or the reference itself.
-    private static func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
+    fileprivate static func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
         var content: [UInt8]
         if unsafe reference == "-" || access(reference, F_OK) == 0 {
             content = try InputFile(reference).contents(limit: SigstoreBundle.sizeLimit)
         } else {
             content = Array(reference.utf8)
-            guard Base64.decode(content) != nil else {
+            guard !content.isEmpty, Base64.decode(content) != nil else {
                 throw SigstoreError(
                     .fileNotFound, "--signature is neither a file nor a signature in base64: \(reference.prefix(80))",
                     advice: "check the path")
             }
         }
         if content.first != 0x30 { while let last = content.last, last == 0x0a || last == 0x0d { content.removeLast() } }
+        guard !content.isEmpty else { throw SigstoreError(.malformedSignature, "\(name(reference)): the signature is empty") }
         return content
     }
 
-    private static func name(_ reference: String) -> String {
+    fileprivate static func name(_ reference: String) -> String {
         reference.utf8.count > 80 ? "--signature" : InputFile(reference).name
     }
 
     /// Base64 where it is that, else the bytes themselves, as `sign-blob --b64=false` writes them.
-    private static func signature(_ content: [UInt8], _ reference: String) throws(SigstoreError) -> [UInt8] {
+    fileprivate static func signature(_ content: [UInt8], _ reference: String) throws(SigstoreError) -> [UInt8] {
         if let decoded = Base64.decode(content), !decoded.isEmpty { return decoded }
         // A bare ECDSA signature is a DER sequence; bare RSA and Ed25519 signatures have fixed lengths.
         let couldBeBare = content.first == 0x30 || [64, 256, 384, 512].contains(content.count)
@@ -91,27 +196,6 @@ public enum SignatureFile {
                 advice: "the file may be cut short or altered")
         }
         return content
-    }
-}
-
-/// The form of `--bundle` that cosign 2 wrote: `base64Signature`, `cert`, `rekorBundle`.
-struct OlderBlobBundle {
-    let bundle: SigstoreBundle
-
-    /// - Returns: `nil` where the JSON is not of this form.
-    init?(parsing content: [UInt8]) throws(SigstoreError) {
-        let json = JSONCursor(try JSONValue(parsing: content))
-        guard case .object(let object) = json.value, object["base64Signature"] != nil else { return nil }
-        try json.expectOnly(["base64Signature", "cert", "rekorBundle"])
-        let unchecked = [try json.optional("cert"), try json.optional("rekorBundle")].compactMap { $0 }
-        guard unchecked.isEmpty else {
-            throw SigstoreError(
-                .notBuiltYet, "certificates and log entries in cosign 2's bundle form cannot be verified yet")
-        }
-        bundle = SigstoreBundle(
-            keyMaterial: .publicKey(hint: ""),
-            content: .messageSignature(
-                SigstoreBundle.MessageSignature(digest: nil, signature: try json.member("base64Signature").bytes())))
     }
 }
 

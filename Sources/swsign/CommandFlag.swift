@@ -64,27 +64,24 @@ enum FlagTable {
     private static let verifying =
         [
             CommandFlag("key"), CommandFlag("bundle"), CommandFlag("signature"), CommandFlag("insecure-ignore-tlog", .off),
-            CommandFlag("private-infrastructure", .off), CommandFlag("new-bundle-format", .on), CommandFlag("output", short: "o"),
-            CommandFlag("max-workers"), CommandFlag("offline", .off), CommandFlag("trusted-root"),
+            CommandFlag("private-infrastructure", .off), CommandFlag("new-bundle-format", .on),
+            CommandFlag("output", short: "o"), CommandFlag("max-workers"), CommandFlag("offline", .off),
+            CommandFlag("trusted-root"), CommandFlag("staging", .off), CommandFlag("ca-intermediates"),
+            CommandFlag("ca-roots"), CommandFlag("certificate", aliases: ["cert"]),
+            CommandFlag("certificate-chain", aliases: ["cert-chain"]),
+            CommandFlag("certificate-github-workflow-name", aliases: ["cert-github-workflow-name"]),
+            CommandFlag("certificate-github-workflow-ref", aliases: ["cert-github-workflow-ref"]),
+            CommandFlag("certificate-github-workflow-repository", aliases: ["cert-github-workflow-repository"]),
+            CommandFlag("certificate-github-workflow-sha", aliases: ["cert-github-workflow-sha"]),
+            CommandFlag("certificate-github-workflow-trigger", aliases: ["cert-github-workflow-trigger"]),
+            CommandFlag("certificate-identity", .each, aliases: ["cert-identity", "certificate-email", "cert-email"]),
+            CommandFlag("certificate-identity-regexp", .each, aliases: ["cert-identity-regexp"]),
+            CommandFlag("certificate-oidc-issuer", .each, aliases: ["cert-oidc-issuer"]),
+            CommandFlag("certificate-oidc-issuer-regexp", .each, aliases: ["cert-oidc-issuer-regexp"]),
+            CommandFlag("experimental-oci11", .off), CommandFlag("insecure-ignore-sct", .off), CommandFlag("rekor-url"),
+            CommandFlag("rfc3161-timestamp"), CommandFlag("sct"), CommandFlag("timestamp-certificate-chain"),
+            CommandFlag("use-signed-timestamps", .off),
         ] + securityKey
-        + awaiting(
-            "verifying certificates, logs and timestamps",
-            [
-                CommandFlag("ca-intermediates"), CommandFlag("ca-roots"), CommandFlag("certificate", aliases: ["cert"]),
-                CommandFlag("certificate-chain", aliases: ["cert-chain"]),
-                CommandFlag("certificate-github-workflow-name", aliases: ["cert-github-workflow-name"]),
-                CommandFlag("certificate-github-workflow-ref", aliases: ["cert-github-workflow-ref"]),
-                CommandFlag("certificate-github-workflow-repository", aliases: ["cert-github-workflow-repository"]),
-                CommandFlag("certificate-github-workflow-sha", aliases: ["cert-github-workflow-sha"]),
-                CommandFlag("certificate-github-workflow-trigger", aliases: ["cert-github-workflow-trigger"]),
-                CommandFlag("certificate-identity", .each, aliases: ["cert-identity", "certificate-email", "cert-email"]),
-                CommandFlag("certificate-identity-regexp", .each, aliases: ["cert-identity-regexp"]),
-                CommandFlag("certificate-oidc-issuer", .each, aliases: ["cert-oidc-issuer"]),
-                CommandFlag("certificate-oidc-issuer-regexp", .each, aliases: ["cert-oidc-issuer-regexp"]),
-                CommandFlag("experimental-oci11", .off), CommandFlag("insecure-ignore-sct", .off), CommandFlag("rekor-url"),
-                CommandFlag("rfc3161-timestamp"), CommandFlag("sct"), CommandFlag("timestamp-certificate-chain"),
-                CommandFlag("use-signed-timestamps", .off), CommandFlag("staging", .off),
-            ])
 
     /// The commands by their words, such as `bundle inspect`.
     static let commands: [String: [CommandFlag]] = [

@@ -15,7 +15,7 @@ struct AttestBlob: ParsableCommand {
     var predicate: String?
     @Option(help: "A file with a whole in-toto statement, signed as it is; - is standard input.")
     var statement: String?
-    @Option(help: "The type of the predicate: custom, slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, or a URI.")
+    @Option(help: "The type of the predicate: \(PredicateType.nameList), or a URI.")
     var type = "custom"
     @Option(help: "The SHA-256 of the file in hexadecimal, for a file that is kept elsewhere.")
     var hash: String?

@@ -15,7 +15,7 @@ struct BundleCommand: ParsableCommand {
         @Argument(help: "The bundle; - is standard input.")
         var file: String
         @Option(name: .shortAndLong, help: "How it is printed: text or json.")
-        var output: VerificationOptions.OutputFormat = .text
+        var output: OutputFormat = .text
         @OptionGroup(title: "Global options") var global: GlobalOptions
 
         mutating func run() throws {

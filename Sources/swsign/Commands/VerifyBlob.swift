@@ -8,30 +8,30 @@ struct VerifyBlob: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify-blob", abstract: "Verifies the signatures of files.")
 
-    @Argument(help: "The files that were signed; - is standard input, sha256:<hex> a file of which only the digest is known.")
+    @Argument(
+        help: "The files that were signed, or directories of them; - is standard input, sha256:<hex> a file of which only the digest is known.")
     var files: [String]
+    @OptionGroup(title: "Signature") var signature: SignatureOptions
     @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @Option(name: .shortAndLong, help: "How results are printed: text, or json on standard output, one object a file.")
+    var output: OutputFormat = .text
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        try verification.expectSound(files: files.count)
-        try BlobBatch.expectOneStandardInput(files + [verification.bundle, verification.signature].compactMap { $0 })
-        let key = try verification.publicKey(standardInputIsTaken: files.contains("-"))
-        let rule = verification.transparencyLogRule()
-        let verifier = Verifier(trustedRoot: try verification.trust())
-        let (named, signature) = (verification.bundle, verification.signature)
-        try FileVerification(options: verification, verifier: verifier).run(files.map(InputFile.init)) { file in
-            let bundle =
-                if let signature {
-                    try SignatureFile.detached(signature)
-                } else {
-                    try SignatureFile.bundle(try named.map(InputFile.init) ?? SignatureFile.bundle(beside: file))
-                }
-            let policy = VerificationPolicy(
-                signedBy: .key(key), claim: .message(try file.artifact()), transparencyLog: rule)
-            return try verifier.verify(bundle, policy)
-        }
+        try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
+        let inputs = try FileVerification.files(files, expandingDirectories: signature.standardInputs.isEmpty)
+        try signature.expectSound(files: inputs.count)
+        let policy = try verification.policy(
+            identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"))
+        let run = FileVerification(
+            format: output, workers: verification.maxWorkers, verifier: try verification.verifier(trust))
+        let signature = signature
+        try run.run(inputs) { file throws(SigstoreError) in
+            try signature.bundles(for: file, attestation: false)
+        } policy: { file throws(SigstoreError) in policy(.message(try file.artifact())) }
     }
 }
 
@@ -41,8 +41,7 @@ struct VerifyBlobAttestation: ParsableCommand {
 
     @Argument(help: "The files that are attested; - is standard input. May be left out with --digest or --check-claims=false.")
     var files: [String] = []
-    @OptionGroup(title: "Verification") var verification: VerificationOptions
-    @Option(help: "The type that the predicate must have: custom, slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, or a URI.")
+    @Option(help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.")
     var type = "custom"
     @Flag(name: .customLong("check-claims"), inversion: .prefixedNo, help: "Check that the statement is about the file.")
     var checkClaims = true
@@ -50,12 +49,17 @@ struct VerifyBlobAttestation: ParsableCommand {
     var digest: String?
     @Option(name: .customLong("digestAlg"), help: "The algorithm of --digest: sha256, sha384 or sha512.")
     var digestAlg: String?
+    @OptionGroup(title: "Signature") var signature: SignatureOptions
+    @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @Option(name: .shortAndLong, help: "How results are printed: text, or json on standard output, one object a file.")
+    var output: OutputFormat = .text
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        try verification.expectSound(files: files.count)
-        try BlobBatch.expectOneStandardInput(files + [verification.bundle, verification.signature].compactMap { $0 })
+        try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
         let predicateType = try PredicateType(named: type)
         let stated = try statedDigest()
         guard !files.isEmpty || stated != nil || !checkClaims else {
@@ -66,25 +70,26 @@ struct VerifyBlobAttestation: ParsableCommand {
         guard files.isEmpty || stated == nil else {
             throw SigstoreError(.usage, "a file and --digest cannot be given together")
         }
-        let key = try verification.publicKey(standardInputIsTaken: files.contains("-"))
-        let rule = verification.transparencyLogRule()
-        if !checkClaims { Output.warn("the attestation's subject is not checked: it may be about anything (--check-claims=false)") }
-        let verifier = Verifier(trustedRoot: try verification.trust())
-        let (named, signature, checkClaims) = (verification.bundle, verification.signature, checkClaims)
-        let inputs = files.isEmpty ? [InputFile(stated?.description ?? named ?? signature ?? "")] : files.map(InputFile.init)
-        try FileVerification(options: verification, verifier: verifier).run(inputs) { file in
-            let bundle =
-                if let signature {
-                    try SignatureFile.detachedAttestation(signature)
-                } else {
-                    try SignatureFile.bundle(try named.map(InputFile.init) ?? SignatureFile.bundle(beside: file))
-                }
+        guard !files.isEmpty || signature.bundle != nil || signature.signature != nil else {
+            throw SigstoreError(.usage, "no attestation was given", advice: "give --bundle or --signature")
+        }
+        var inputs = try FileVerification.files(files, expandingDirectories: signature.standardInputs.isEmpty)
+        if inputs.isEmpty { inputs = [InputFile(stated?.description ?? signature.bundle ?? signature.signature ?? "")] }
+        try signature.expectSound(files: inputs.count)
+        let policy = try verification.policy(
+            identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"))
+        if !checkClaims {
+            Output.warn("what the attestation is about is not checked: it may be about anything (--check-claims=false)")
+        }
+        let run = FileVerification(
+            format: output, workers: verification.maxWorkers, verifier: try verification.verifier(trust))
+        let (signature, checkClaims) = (signature, checkClaims)
+        try run.run(inputs) { file throws(SigstoreError) in
+            try signature.bundles(for: file, attestation: true)
+        } policy: { file throws(SigstoreError) in
             let subject: VerificationPolicy.Subject? =
                 if !checkClaims { nil } else if let stated { .digest(stated) } else { .artifact(try file.artifact()) }
-            let policy = VerificationPolicy(
-                signedBy: .key(key), claim: .attestation(subject: subject, predicateType: predicateType),
-                transparencyLog: rule)
-            return try verifier.verify(bundle, policy)
+            return policy(.attestation(subject: subject, predicateType: predicateType))
         }
     }
 
@@ -108,4 +113,9 @@ extension InputFile {
         guard path.utf8.starts(with: "sha256:".utf8), !OutputFile(path).exists else { return self }
         return ArtifactDigest(try Digest(parsing: path))
     }
+}
+
+extension PredicateType {
+    /// The short names that `--type` knows.
+    static let nameList = shortNames.map(\.name).joined(separator: ", ")
 }

@@ -1,0 +1,75 @@
+# What can be made here: `make help`. What the program is: README.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: help deps test-deps build release install test interop conformance bench demo format lint clean
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr/local
+
+# What the program is built with, and what its tests run against.
+packages := libssl-dev libcurl4-openssl-dev libsodium-dev libre2-dev pkg-config
+test_packages := docker-registry openssl python3
+
+# How the release is built. lld, which comes with Swift, because gold warns of functions that the program never calls.
+release := -c release --static-swift-stdlib -Xswiftc -use-ld=lld --product swsign
+
+as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
+# Installs those of the packages $(1) that are missing; asks nothing of the network where none is.
+define install_missing
+missing=(); \
+for package in $(1); do \
+    [[ $$(dpkg-query -W -f '$${Status}' $$package 2>/dev/null) == *' installed' ]] || missing+=($$package); \
+done; \
+if (( $${#missing[@]} )); then \
+    echo "installing $${missing[*]}"; \
+    $(as_root) apt-get update -qq; \
+    $(as_root) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" </dev/null; \
+fi
+endef
+
+help: ## lists these targets
+	@sed -nE 's/^([a-z]+): [^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
+	    printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+deps: ## installs the system libraries that are missing (Debian and Ubuntu; uses sudo unless root)
+	@$(call install_missing,$(packages))
+
+test-deps: deps
+	@$(call install_missing,$(test_packages))
+
+build: deps ## builds everything for debugging
+	swift build
+
+release: deps ## builds the program for use: .build/swsign, stripped, the standard library linked in
+	swift build $(release)
+	cp "$$(swift build $(release) --show-bin-path)/swsign" .build/swsign.unstripped
+	strip -o .build/swsign .build/swsign.unstripped
+
+install: release ## puts the program into PREFIX/bin (PREFIX=/usr/local)
+	install -D -m 755 .build/swsign "$(DESTDIR)$(PREFIX)/bin/swsign"
+
+test: test-deps ## builds and runs all tests and the checks of the release program; says what was left out
+	swift build --build-tests
+	@$(MAKE) release
+	Tests/Release/check .build/swsign .build/swsign.unstripped
+	Tests/report swift test --skip-build
+
+interop: test-deps ## only the tests against cosign 2 and cosign 3 (in ../shared/peers) and the corpus beside them
+	Tests/report swift test --filter InteropTests
+
+bench: test-deps release ## measures the release program beside openssl and cosign 3; fails when a bound is missed
+	Tests/Benchmarks/bench .build/swsign
+
+demo: release ## signs and verifies a real file with the release program, printing each command
+	@Tests/demo .build/swsign
+
+format: ## formats the sources
+	swift format format --in-place --parallel --recursive Package.swift Sources Tests
+
+lint: ## says where the sources are not formatted
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+
+clean: ## removes everything that was built
+	rm -rf .build

@@ -1,0 +1,145 @@
+import Glibc
+import InToto
+import SigstoreCrypto
+import SigstoreVerification
+import SwSignCore
+
+/// Verifies files and prints what came of each.
+struct FileVerification {
+    let format: OutputFormat
+    let workers: Int
+    let verifier: Verifier
+
+    /// The files that the person named; a directory stands for everything in it that is not itself a signature.
+    static func files(_ names: [String], expandingDirectories: Bool) throws(SigstoreError) -> [InputFile] {
+        var files: [InputFile] = []
+        for name in names {
+            if expandingDirectories, let inside = try InputFile(name).filesInDirectory() {
+                let signed = inside.filter { !SignatureFile.isNamedAsSignature($0.path) }
+                guard !signed.isEmpty else {
+                    throw SigstoreError(.fileNotFound, "there is no file to verify in the directory \(name)")
+                }
+                files += signed
+            } else {
+                files.append(InputFile(name))
+            }
+        }
+        return files
+    }
+
+    /// Verifies all of the files, side by side.
+    /// - Parameters:
+    ///   - files: The files as the person named them.
+    ///   - bundles: Reads the signatures of one file, of which one must hold.
+    ///   - policy: What must hold for one file.
+    func run(
+        _ files: [InputFile], bundles: @Sendable (InputFile) throws(SigstoreError) -> [SigstoreBundle],
+        policy: @Sendable (InputFile) throws(SigstoreError) -> VerificationPolicy
+    ) throws(SigstoreError) {
+        try BlobBatch(verb: "verified", workers: workers).forEach(files) { file throws(SigstoreError) in
+            var failedStep: RejectedBundle?
+            do throws(SigstoreError) {
+                let policy = try policy(file)
+                for bundle in try bundles(file) {
+                    do throws(RejectedBundle) {
+                        let verified = try verifier.verify(bundle, policy)
+                        try report(file, verified, isOneOfMany: files.count > 1)
+                        return
+                    } catch {
+                        // The first signature's reason is shown, unless a later one came further.
+                        if failedStep.map({ $0.checks.count < error.checks.count }) ?? true { failedStep = error }
+                    }
+                }
+                throw failedStep?.error ?? SigstoreError(.noLogEntry, "there is no signature for \(file.name)")
+            } catch {
+                if format == .json, error.code != .outputFailed {
+                    try Output.json(Self.json(file, error, failedStep))
+                }
+                throw error
+            }
+        }
+    }
+
+    private func report(_ file: InputFile, _ verified: VerifiedBundle, isOneOfMany: Bool) throws(RejectedBundle) {
+        if format == .json { try? Output.json(Self.json(file, verified)) }
+        for check in verified.checks { Output.detail("  \(check.step.rawValue): \(check.detail)") }
+        let lines = VerifiedDescription(verified)
+        if isOneOfMany {
+            Output.note("\(file.name): Verified OK, \(lines.signer)")
+        } else {
+            Output.note("Verified OK")
+            Output.note("  \(lines.signer)")
+            for time in lines.times { Output.note("  \(time)") }
+            Output.note("  checked: \(lines.checks)")
+        }
+    }
+
+    /// The layout of the objects that `--output json` prints.
+    private static let version = JSONValue.integer(1)
+
+    private static func json(_ file: InputFile, _ verified: VerifiedBundle) -> JSONValue {
+        var object: JSONObject = ["version": version, "file": .string(file.name), "verified": .bool(true)]
+        for member in VerifiedDescription(verified).members { object[member.name] = member.value }
+        return .object(object)
+    }
+
+    private static func json(_ file: InputFile, _ error: SigstoreError, _ rejected: RejectedBundle?) -> JSONValue {
+        var object: JSONObject = [
+            "version": version, "file": .string(file.name), "verified": .bool(false),
+            "checks": VerifiedDescription.json(rejected?.checks ?? []),
+        ]
+        if let rejected { object["failedStep"] = .string(rejected.step.rawValue) }
+        if case .object(let members) = Output.report(error), let words = members["error"] { object["error"] = words }
+        return .object(object)
+    }
+}
+
+/// A verified bundle in words, and for programs.
+struct VerifiedDescription {
+    /// Who signed, such as `signed by a@b.example (issuer https://…)`.
+    let signer: String
+    /// When, one line for each time, with who vouches for it.
+    let times: [String]
+    /// The checks that were made.
+    let checks: String
+    /// The same as JSON members.
+    let members: [(name: String, value: JSONValue)]
+
+    init(_ verified: VerifiedBundle) {
+        let who: JSONValue
+        switch verified.signer {
+        case .key(let fingerprint):
+            signer = "signed with the key \(fingerprint)"
+            who = .object(["key": .string(fingerprint)])
+        case .certificate(let identity, let issuer):
+            signer = "signed by \(identity) (issuer \(issuer))"
+            who = .object(["identity": .string(identity), "issuer": .string(issuer)])
+        }
+        times = verified.times.map { time in
+            switch time.source {
+            case .timestampAuthority(let name): "at \(UTCTime.text(time.seconds)), says the timestamp authority \(name)"
+            case .transparencyLog(let name): "at \(UTCTime.text(time.seconds)), says the log \(name)"
+            case .currentTime: "the certificate is valid now (\(UTCTime.text(time.seconds)))"
+            }
+        }
+        checks = verified.checks.map(\.name).joined(separator: ", ")
+        var members: [(name: String, value: JSONValue)] = [
+            ("checks", Self.json(verified.checks)), ("signer", who),
+            ("signatureScheme", .string(verified.scheme.description)),
+            ("times", .array(verified.times.map { .string(UTCTime.text($0.seconds)) })),
+        ]
+        if let statement = verified.statement {
+            members.append(("predicateType", .string(statement.predicateType.uri)))
+        }
+        self.members = members
+    }
+
+    static func json(_ checks: [VerificationCheck]) -> JSONValue {
+        .array(
+            checks.map {
+                .object([
+                    "step": .string($0.step.rawValue), "name": .string($0.name), "detail": .string($0.detail),
+                ])
+            })
+    }
+}

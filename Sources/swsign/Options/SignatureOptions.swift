@@ -1,0 +1,41 @@
+import ArgumentParser
+import InToto
+import SigstoreCrypto
+import SigstoreVerification
+import SwSignCore
+
+/// The flags that say where the signature of a file is.
+struct SignatureOptions: ParsableArguments {
+    @Option(help: "The bundle; without it, FILE.sigstore.json, FILE.sigstore or FILE.sigstore.jsonl beside the file.")
+    var bundle: String?
+    @Option(help: "The signature: a file, or the base64 itself.")
+    var signature: String?
+    @Option(help: "The signer's certificate, where it is not in the bundle: PEM, or base64 of PEM.")
+    var certificate: String?
+    @Option(name: .customLong("rfc3161-timestamp"), help: "A timestamp over the signature, as cosign writes it.")
+    var timestamp: String?
+
+    /// Refuses combinations that cannot be meant.
+    /// - Parameter files: How many files are verified.
+    func expectSound(files: Int) throws(SigstoreError) {
+        if files > 1, [bundle, signature, certificate, timestamp].contains(where: { $0 != nil }) {
+            throw SigstoreError(
+                .usage, "\(files) files are to be verified, and --bundle, --signature, --certificate or --rfc3161-timestamp names one",
+                advice: "leave it out: each file's bundle is looked for beside it")
+        }
+        if certificate != nil, bundle == nil, signature == nil {
+            throw SigstoreError(.usage, "--certificate needs --signature or --bundle")
+        }
+    }
+
+    var standardInputs: [String] { [bundle, signature, certificate, timestamp].compactMap { $0 } }
+
+    /// The signatures of a file, each as a bundle; one of them must hold.
+    func bundles(for file: InputFile, attestation: Bool) throws(SigstoreError) -> [SigstoreBundle] {
+        let parts = SignatureFile.Parts(
+            signature: signature, bundle: bundle.map(InputFile.init), certificate: certificate.map(InputFile.init),
+            timestamp: timestamp.map(InputFile.init))
+        if parts.isEmpty { return try SignatureFile.bundles(beside: file, attestation: attestation) }
+        return [try parts.joined(attestation: attestation)]
+    }
+}

@@ -1,0 +1,94 @@
+import ArgumentParser
+import Glibc
+import InToto
+import SigstoreCrypto
+import SigstoreVerification
+import SwSignCore
+
+/// The flags and variables that say which authorities and logs are believed.
+struct TrustOptions: ParsableArguments {
+    @Option(name: .customLong("trusted-root"), help: "A trusted root file; without it, the public Sigstore instance's.")
+    var trustedRoot: String?
+    @Flag(help: "Believe the public instance's staging, which is for rehearsals only.")
+    var staging = false
+    @Option(name: .customLong("ca-roots"), help: "Root certificates that signing certificates must lead to, in PEM.")
+    var caRoots: String?
+    @Option(name: .customLong("ca-intermediates"), help: "Intermediate certificates for --ca-roots, in PEM.")
+    var caIntermediates: String?
+    @Option(
+        name: .customLong("certificate-chain"), help: "The chain of the signing certificate, its root last, in PEM.")
+    var certificateChain: String?
+    @Option(
+        name: .customLong("timestamp-certificate-chain"), help: "The timestamp authority's certificates with its root, in PEM.")
+    var timestampCertificateChain: String?
+
+    private static let limit = 1 << 24
+
+    /// Whether the person said anything about whom to believe.
+    var isStated: Bool {
+        trustedRoot != nil || staging || caRoots != nil || certificateChain != nil || timestampCertificateChain != nil
+            || Self.variables.contains { Self.variable($0) != nil }
+    }
+
+    private static let variables = [
+        "SIGSTORE_ROOT_FILE", "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "SIGSTORE_REKOR_PUBLIC_KEY",
+        "SIGSTORE_TSA_CERTIFICATE_FILE",
+    ]
+
+    /// Puts together what is believed: a trusted root, in which each part that was given by itself replaces its own.
+    func trust() throws(SigstoreError) -> TrustedRoot {
+        var root: TrustedRoot
+        if let trustedRoot {
+            root = try Self.read(trustedRoot) { content throws(SigstoreError) in try TrustedRoot(parsing: content) }
+        } else {
+            root = try TrustedRoot.embedded(staging ? .staging : .production)
+        }
+        guard caRoots == nil || certificateChain == nil else {
+            throw SigstoreError(.usage, "--ca-roots and --certificate-chain cannot be given together")
+        }
+        guard caIntermediates == nil || caRoots != nil else {
+            throw SigstoreError(.usage, "--ca-intermediates needs --ca-roots")
+        }
+        if let file = certificateChain ?? (caRoots == nil ? Self.variable("SIGSTORE_ROOT_FILE") : nil) {
+            root.certificateAuthorities = [try Self.authority(file)]
+        }
+        if let caRoots {
+            var authority = try Self.authority(caRoots)
+            if let caIntermediates {
+                authority.intermediates += try Self.read(caIntermediates) { content throws(SigstoreError) in
+                    try Certificate.chain(pem: content)
+                }
+            }
+            root.certificateAuthorities = [authority]
+        }
+        if let file = timestampCertificateChain ?? Self.variable("SIGSTORE_TSA_CERTIFICATE_FILE") {
+            root.timestampAuthorities = [try Self.authority(file)]
+        }
+        if let file = Self.variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE") {
+            root.certificateTransparencyLogs = [try Self.log(file)]
+        }
+        if let file = Self.variable("SIGSTORE_REKOR_PUBLIC_KEY") { root.transparencyLogs = [try Self.log(file)] }
+        return root
+    }
+
+    private static func variable(_ name: String) -> String? {
+        guard let value = unsafe getenv(name), unsafe strlen(value) > 0 else { return nil }
+        return unsafe String(cString: value)
+    }
+
+    private static func authority(_ path: String) throws(SigstoreError) -> TrustedRoot.Authority {
+        try read(path) { content throws(SigstoreError) in
+            try TrustedRoot.Authority(certificates: try Certificate.chain(pem: content))
+        }
+    }
+
+    private static func log(_ path: String) throws(SigstoreError) -> TrustedRoot.Log {
+        try read(path) { content throws(SigstoreError) in try TrustedRoot.Log(publicKey: try PublicKey(file: content)) }
+    }
+
+    private static func read<T>(_ path: String, _ parse: ([UInt8]) throws(SigstoreError) -> T) throws(SigstoreError) -> T {
+        let file = InputFile(path)
+        let content = try file.contents(limit: limit)
+        do throws(SigstoreError) { return try parse(content) } catch { throw error.concerning(file.name) }
+    }
+}

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import HTTPTransport
 public import InToto
 
 /// Where one mirror's metadata and targets are kept between runs.

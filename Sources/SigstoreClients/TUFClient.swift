@@ -1,6 +1,7 @@
 internal import Glibc
 internal import HTTPTransport
 public import InToto
+internal import SigstoreCrypto
 public import SigstoreVerification
 
 /// A TUF client (specification 1.0, section 5): gets targets from a mirror and keeps what it has verified.

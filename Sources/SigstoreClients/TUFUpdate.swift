@@ -1,5 +1,5 @@
 public import InToto
-public import SigstoreCrypto
+internal import SigstoreCrypto
 public import SigstoreVerification
 
 /// The client workflow of TUF (specification 1.0, section 5) as a machine that takes files in and lets no wrong one

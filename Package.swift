@@ -73,6 +73,14 @@ let package = Package(
             name: "HTTPTransportTests", dependencies: ["HTTPTransport", "InToto", "FaultServer"],
             swiftSettings: settings),
         .testTarget(
+            name: "SigstoreClientsTests",
+            dependencies: ["SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "InToto"],
+            swiftSettings: settings),
+        // The client under test for the public TUF conformance suite.
+        .executableTarget(
+            name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
+            path: "Tests/Conformance/TUFClient", swiftSettings: settings),
+        .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
     ]

@@ -67,11 +67,12 @@ public struct TUFCache: Sendable {
     ///   - limit: The most bytes that it may have.
     /// - Returns: `nil` where there is none.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufCache`` where there is one that cannot be read.
-    func read(_ path: String, limit: Int) throws(SigstoreError) -> [UInt8]? {
+    public func read(_ path: String, limit: Int) throws(SigstoreError) -> [UInt8]? {
         try Self.read(file: "\(folder)/\(path)", limit: limit)
     }
 
-    static func read(file path: String, limit: Int) throws(SigstoreError) -> [UInt8]? {
+    /// Reads a file; see ``read(_:limit:)``.
+    public static func read(file path: String, limit: Int) throws(SigstoreError) -> [UInt8]? {
         // A pipe that somebody put there must not make us wait.
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
@@ -120,7 +121,7 @@ public struct TUFCache: Sendable {
     ///   - bytes: The whole content.
     ///   - path: Below the folder.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufCache``.
-    func write(_ bytes: [UInt8], to path: String) throws(SigstoreError) {
+    public func write(_ bytes: [UInt8], to path: String) throws(SigstoreError) {
         try Self.write(bytes, file: "\(folder)/\(path)")
     }
 

@@ -78,8 +78,13 @@ public struct TUFClient: Sendable {
         case .offline: return try await offlineTarget(name, now)
         case .now: break
         case .daily:
-            // Reading is safe without the lock: whatever does not fit together is not accepted.
-            if wasCheckedToday(now), let target = try? await storedTarget(name, now) { return target }
+            // Reading is safe without the lock: whatever does not fit together is not accepted. What is wrong with it
+            // is said once, below.
+            var quiet = configuration
+            quiet.notice = { _ in }
+            if wasCheckedToday(now), let target = try? await TUFClient(quiet, fetcher: fetcher).storedTarget(name, now) {
+                return target
+            }
         }
         let lock = try await lock()
         defer { withExtendedLifetime(lock) {} }
@@ -397,7 +402,7 @@ public struct TUFClient: Sendable {
         } catch {
             guard [.unreachable, .timedOut, .tlsFailed, .httpStatus, .tufCache].contains(error.code) else { throw error }
             throw SigstoreError(
-                .tufUnreachable, "the TUF mirror \(base) cannot be reached: \(error.message)", advice: error.advice,
+                .tufUnreachable, "the TUF mirror \(base) cannot be asked: \(error.message)", advice: error.advice,
                 cause: error)
         }
         guard (bytes?.count ?? 0) <= limit else {

@@ -93,6 +93,15 @@ let package = Package(
         .testTarget(
             name: "LocalSigstoreTests", dependencies: ["LocalSigstore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
+            name: "SigstoreClientsTests",
+            dependencies: [
+                "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "InToto",
+                "LocalSigstore", "FaultServer",
+            ], swiftSettings: settings),
+        // The client under test for the public TUF conformance suite.
+        .executableTarget(
+            name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
+            path: "Tests/Conformance/TUFClient", swiftSettings: settings),
         .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),

@@ -45,6 +45,9 @@ let package = Package(
 
         // L1
         .target(
+            name: "OCIRegistry", dependencies: ["InToto", "SigstoreCrypto", "HTTPTransport"],
+            swiftSettings: settings),
+        .target(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
 
         // L2
@@ -55,7 +58,9 @@ let package = Package(
         // L3
         .target(
             name: "SwSignCore",
-            dependencies: ["InToto", "HTTPTransport", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification"],
+            dependencies: [
+                "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+            ],
             swiftSettings: settings),
 
         .target(
@@ -70,8 +75,8 @@ let package = Package(
         .executableTarget(
             name: "swsign",
             dependencies: [
-                "InToto", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "SwSignCore",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+                "SwSignCore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
         .executableTarget(
@@ -91,8 +96,12 @@ let package = Package(
             name: "HTTPTransportTests", dependencies: ["HTTPTransport", "InToto", "FaultServer"],
             swiftSettings: settings),
         .testTarget(
+            name: "OCIRegistryTests",
+            dependencies: ["OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+        .testTarget(
             name: "LocalSigstoreTests", dependencies: ["LocalSigstore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
+        .testTarget(
             name: "SigstoreClientsTests",
             dependencies: [
                 "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "InToto",
@@ -102,6 +111,8 @@ let package = Package(
         .executableTarget(
             name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
             path: "Tests/Conformance/TUFClient", swiftSettings: settings),
+        .testTarget(
+            name: "InteropTests", dependencies: ["swsign"], swiftSettings: settings),
         .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),

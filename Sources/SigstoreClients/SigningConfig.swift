@@ -107,6 +107,17 @@ public struct SigningConfig: Sendable {
     }
 }
 
+extension SigningConfig {
+    /// The signing config of a public instance, as it was when this program was built.
+    /// - Throws: ``SigstoreError`` where it cannot be read.
+    public static func embedded(_ instance: TrustedRoot.Instance) throws(SigstoreError) -> SigningConfig {
+        switch instance {
+        case .production: try SigningConfig(parsing: EmbeddedTrust.productionSigningConfig)
+        case .staging: try SigningConfig(parsing: EmbeddedTrust.stagingSigningConfig)
+        }
+    }
+}
+
 // MARK: - Selecting
 
 extension SigstoreError.Code {

@@ -86,7 +86,8 @@ public struct Checkpoint: Sendable {
             guard let host = Self.host(of: log.baseURL), origin.utf8.elementsEqual(host.utf8) else {
                 throw SigstoreError(
                     .invalidCheckpoint,
-                    "the checkpoint is of another log: expected the origin \(Self.host(of: log.baseURL) ?? log.name), found \(origin)")
+                    "the checkpoint is of another log: expected the origin \(Self.host(of: log.baseURL) ?? log.name), found \(origin)"
+                )
             }
         }
         let candidates = signatures.filter { signature in

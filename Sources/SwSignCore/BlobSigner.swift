@@ -9,7 +9,7 @@ public struct BlobSigner: Sendable {
     public enum Form: Hashable, Sendable {
         /// A Sigstore bundle, version 0.3, as cosign 3 writes it.
         case bundle
-        /// The bare signature, as cosign 2 prints it: ECDSA over SHA-256 whatever the curve.
+        /// The bare signature or envelope, as cosign 2 prints it: ECDSA over SHA-256 whatever the curve.
         case detached
     }
 
@@ -72,9 +72,13 @@ public struct BlobSigner: Sendable {
     }
 
     /// Signs a statement as a DSSE envelope, and checks the bundle before giving it back.
-    /// - Parameter statement: JSON in UTF-8, signed as it is.
-    public func attest(_ statement: [UInt8]) async throws(SigstoreError) -> SigstoreBundle {
-        try await session.attest(statement)
+    /// - Parameters:
+    ///   - statement: JSON in UTF-8, signed as it is.
+    ///   - form: Whether the envelope goes into a bundle or stands by itself, which decides on the hash function.
+    public func attest(_ statement: [UInt8], form: Form = .bundle) async throws(SigstoreError) -> SigstoreBundle {
+        let kind = session.key?.publicKey.kind ?? .ecP256
+        let scheme = session.attestationScheme
+        return try await session.attest(statement, scheme: form == .bundle ? scheme : kind.detachedScheme(for: scheme))
     }
 }
 

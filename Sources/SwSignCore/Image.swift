@@ -39,7 +39,7 @@ public struct Image: Sendable {
         switch location {
         case .registry(let reference): selector = reference.selector
         case .layout(_, let picked?): selector = picked
-        case .layout(let path, nil): selector = .digest(try await (store as? ImageLayout)?.onlyImage() ?? Self.none(path))
+        case .layout(let path, nil): selector = try ImageLayout(opening: path).onlyImage()
         }
         guard let found = try await store.resolve(selector) else {
             throw SigstoreError(
@@ -58,8 +58,14 @@ public struct Image: Sendable {
         self.descriptor = descriptor
     }
 
-    private static func none(_ path: String) throws(SigstoreError) -> Digest {
-        throw SigstoreError(.imageNotFound, "there is no image in the layout \(path)")
+    /// What is attached to this image under a tag of the older scheme, such as its SBOM, as something to verify itself.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where nothing is attached.
+    public func attachment(_ kind: SignatureStore.Kind, tagPrefix: String) async throws(SigstoreError) -> Image {
+        let tag = SignatureStore(self, tagPrefix: tagPrefix).tag(kind)
+        guard let found = try await signatureStore.resolve(try ManifestSelector(tag: tag)) else {
+            throw SigstoreError(.imageNotFound, "\(name) has no attachment \(tag)")
+        }
+        return Image(self, found)
     }
 
     /// Whether the name has a tag, which may point elsewhere tomorrow.

@@ -1,7 +1,7 @@
 public import FoundationEssentials
 public import InToto
-public import OCIRegistry
-public import SigstoreCrypto
+internal import OCIRegistry
+internal import SigstoreCrypto
 public import SigstoreVerification
 
 /// Signs and attests images, and puts what was made beside them.
@@ -42,8 +42,11 @@ public struct ImageSigner: Sendable {
     /// - Parameters:
     ///   - image: The image; its digest is what is signed.
     ///   - annotations: What the signer says of it.
+    ///   - identity: What the payload of the older scheme names as the image's repository, if not its own.
     ///   - payload: A payload that was made elsewhere (`--payload`), for the older scheme.
-    public func sign(_ image: Image, annotations: JSONObject, payload: [UInt8]? = nil) throws(SigstoreError) -> Signed {
+    public func sign(_ image: Image, annotations: JSONObject, identity: String? = nil, payload: [UInt8]? = nil)
+        async throws(SigstoreError) -> Signed
+    {
         switch scheme {
         case .bundle:
             let subject = ResourceDescriptor(
@@ -52,12 +55,12 @@ public struct ImageSigner: Sendable {
             let statement = Statement(
                 layout: .v1, subjects: [subject], predicateType: .cosignSign, predicate: .object([:])
             ).json().serialized()
-            return Signed(payload: statement, bundle: try signer.attest(statement), signature: nil)
+            return Signed(payload: statement, bundle: try await signer.attest(statement), signature: nil)
         case .layer:
             let made = SimpleSigningPayload(
-                dockerReference: image.repositoryName, digest: image.digest, annotations: annotations)
+                dockerReference: identity ?? image.repositoryName, digest: image.digest, annotations: annotations)
             let content = payload ?? made.json().serialized()
-            let signed = try signer.sign(ArtifactBytes(content), forms: [.detached])
+            let signed = try await signer.sign(ArtifactBytes(content), forms: [.detached])
             return Signed(payload: content, bundle: nil, signature: signed.detached)
         }
     }
@@ -82,7 +85,7 @@ public struct ImageSigner: Sendable {
         async throws(SigstoreError) -> DSSEEnvelope
     {
         let type = try Statement(parsing: statement).predicateType
-        let bundle = try signer.attest(statement)
+        let bundle = try await signer.attest(statement)
         guard case .dsse(let envelope) = bundle.content else { throw .signedWrongly }
         guard upload else { return envelope }
         switch scheme {
@@ -90,8 +93,8 @@ public struct ImageSigner: Sendable {
             let before = replacing ? try await store.find(.attestation).readable : []
             let added = try await store.add(bundle, created: now.formatted(.iso8601))
             for old in before where old.manifest != added && old.predicateType?.matches(type) ?? false {
-                guard case .bundle = old.form else { continue }
-                _ = try await store.image.signatureStore.delete(.digest(old.manifest))
+                guard case .bundle = old.form, let manifest = old.manifest else { continue }
+                _ = try await store.image.signatureStore.delete(.digest(manifest))
             }
         case .layer:
             try await store.add(

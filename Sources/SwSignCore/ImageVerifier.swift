@@ -1,6 +1,6 @@
 public import InToto
-public import OCIRegistry
-public import SigstoreCrypto
+internal import OCIRegistry
+internal import SigstoreCrypto
 public import SigstoreVerification
 
 /// A signature or attestation of an image that holds.
@@ -45,18 +45,16 @@ public struct ImageVerifier: Sendable {
 
     /// Verifies an image.
     /// - Parameters:
-    ///   - store: Where its signatures are.
+    ///   - image: The image.
+    ///   - found: What was found with it (``SignatureStore/find(_:)``).
     ///   - sought: What is looked for.
-    ///   - tagPrefix: What stands before tags of the older scheme.
     /// - Returns: Everything that holds; at least one.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noSignature`` where there is nothing,
     ///   ``SigstoreError/Code/noMatchingSignature`` where nothing holds, ``SigstoreError/Code/noCertificate`` where an
-    ///   identity is demanded and keys signed, or because the store could not be asked.
-    public func verify(_ store: SignatureStore, _ sought: Sought, tagPrefix: String = "") async throws(SigstoreError)
+    ///   identity is demanded and keys signed.
+    public func verify(_ image: Image, _ found: StoredSignatures, _ sought: Sought) throws(SigstoreError)
         -> [VerifiedImageSignature]
     {
-        let kind: SignatureStore.Kind = if case .signature = sought { .signature } else { .attestation }
-        let found = try await store.find(kind, tagPrefix: tagPrefix)
         var held: [VerifiedImageSignature] = []
         var failures: [SigstoreError] = []
         var others: [String] = []
@@ -65,12 +63,12 @@ public struct ImageVerifier: Sendable {
                 others.append(signature.predicateType?.uri ?? "a signature over a file")
                 continue
             }
-            do throws(SigstoreError) { held.append(try verify(signature, of: store.image, sought)) } catch {
+            do throws(SigstoreError) { held.append(try verify(signature, of: image, sought)) } catch {
                 failures.append(error.concerning(signature.place))
             }
         }
         guard held.isEmpty else { return held }
-        throw failure(store.image, sought, failures, found.unreadable, others)
+        throw failure(image, sought, failures, found.unreadable, others)
     }
 
     private func isSought(_ signature: StoredSignature, _ sought: Sought) -> Bool {

@@ -1,3 +1,4 @@
+internal import HTTPTransport
 public import InToto
 public import OCIRegistry
 public import SigstoreCrypto
@@ -21,8 +22,20 @@ public struct StoredSignature: Sendable {
     public let form: Form
     /// Where it was found, such as `sha256-….sig, layer 0`.
     public let place: String
-    /// The manifest that holds it.
-    public let manifest: Digest
+    /// The manifest that holds it; none for one that came in files.
+    public let manifest: Digest?
+
+    /// Makes one of files: a signature of the older scheme with its payload.
+    public init(bundle: SigstoreBundle, payload: [UInt8]) {
+        self.init(bundle: bundle, form: .simpleSigning(payload), place: "the signature file", manifest: nil)
+    }
+
+    init(bundle: SigstoreBundle, form: Form, place: String, manifest: Digest?) {
+        self.bundle = bundle
+        self.form = form
+        self.place = place
+        self.manifest = manifest
+    }
 
     /// The type of its predicate; none for a signature of the older scheme, or where the statement cannot be read.
     public var predicateType: PredicateType? {
@@ -37,6 +50,8 @@ public struct StoredSignatures: Sendable {
     public internal(set) var readable: [StoredSignature] = []
     /// What could not be read, each with its place and reason. It neither counts as a signature nor hides one.
     public internal(set) var unreadable: [SigstoreError] = []
+
+    public init(_ readable: [StoredSignature] = []) { self.readable = readable }
 }
 
 /// Where the signatures and attestations of an image live, in both of cosign's schemes.
@@ -65,31 +80,32 @@ public struct SignatureStore: Sendable {
     /// The image.
     public let image: Image
     private let attachmentLimit: Int64
+    private let tagPrefix: String
 
     /// - Parameters:
     ///   - image: The image whose signatures are kept.
     ///   - attachmentLimit: The most bytes that one signature may have; 128 MiB unless told (`COSIGN_MAX_ATTACHMENT_SIZE`).
-    public init(_ image: Image, attachmentLimit: Int64 = 128 << 20) {
+    ///   - tagPrefix: What stands before tags of the older scheme (`--attachment-tag-prefix`).
+    public init(_ image: Image, attachmentLimit: Int64 = 128 << 20, tagPrefix: String = "") {
         self.image = image
         self.attachmentLimit = attachmentLimit
+        self.tagPrefix = tagPrefix
     }
 
     /// The tag of the older scheme.
-    public func tag(_ kind: Kind, prefix: String = "") -> String {
-        "\(prefix)\(image.digest.algorithm.rawValue)-\(image.digest.hex).\(kind.rawValue)"
+    public func tag(_ kind: Kind) -> String {
+        "\(tagPrefix)\(image.digest.algorithm.rawValue)-\(image.digest.hex).\(kind.rawValue)"
     }
 
     // MARK: Reading
 
     /// Finds what is there, in both schemes at once.
-    /// - Parameters:
-    ///   - kind: `signature` or `attestation`: which tag of the older scheme is read. Bundles of both kinds come back.
-    ///   - tagPrefix: What stands before the tag (`--attachment-tag-prefix`).
+    /// - Parameter kind: `signature` or `attestation`: which tag of the older scheme is read. Bundles of both come back.
     /// - Throws: ``SigstoreError`` where the store could not be asked, what it sent is not what was asked for, or more
     ///   than ``limit`` are there. Nothing is ever "not there" because it could not be looked at.
-    public func find(_ kind: Kind, tagPrefix: String = "") async throws(SigstoreError) -> StoredSignatures {
+    public func find(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
         async let newer = bundles(kind)
-        async let older = layers(kind, tagPrefix: tagPrefix)
+        async let older = layers(kind)
         var found: StoredSignatures
         do {
             found = try await newer
@@ -175,8 +191,8 @@ public struct SignatureStore: Sendable {
     }
 
     /// The older scheme: one layer each, what else it needs in annotations.
-    private func layers(_ kind: Kind, tagPrefix: String) async throws(SigstoreError) -> StoredSignatures {
-        let tag = tag(kind, prefix: tagPrefix)
+    private func layers(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+        let tag = tag(kind)
         guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
             return StoredSignatures()
         }
@@ -271,30 +287,29 @@ public struct SignatureStore: Sendable {
         let layer = Descriptor(
             mediaType: kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType,
             digest: blob.digest, size: blob.size, annotations: annotations)
-        let own = try await Self.manifest([layer], in: store)
-        let id = try Self.identifier(layer)
-        try await store.merge(
-            TagMerge(tag: tag(kind), own: own, id: id) { (manifest) throws(SigstoreError) in
-                var ids: Set<String> = []
-                for layer in manifest.image?.layers ?? [] { ids.insert(try Self.identifier(layer)) }
-                return ids
-            } merged: { (manifests) throws(SigstoreError) in
-                var layers: [Descriptor] = []
-                var known: Set<String> = []
-                for manifest in manifests {
-                    for layer in manifest.image?.layers ?? [] {
-                        let name = try Self.identifier(layer)
-                        if name != id, replacing(layer.annotations) { continue }
-                        if known.insert(name).inserted { layers.append(layer) }
-                    }
+        let (own, id) = (try Self.manifest([layer]), try Self.identifier(layer))
+        try await store.putBlob(own.config)
+        var change = TagMerge(tag: tag(kind), own: own.manifest, id: id) { (manifest) throws(SigstoreError) in
+            var ids: Set<String> = []
+            for layer in manifest.image?.layers ?? [] { ids.insert(try Self.identifier(layer)) }
+            return ids
+        } merged: { [image] (manifests) throws(SigstoreError) in
+            var layers: [Descriptor] = []
+            var known: Set<String> = []
+            for manifest in manifests {
+                for layer in manifest.image?.layers ?? [] {
+                    let name = try Self.identifier(layer)
+                    if name != id, replacing(layer.annotations) { continue }
+                    if known.insert(name).inserted { layers.append(layer) }
                 }
-                guard layers.count <= Self.limit else {
-                    throw SigstoreError(
-                        .tooManySignatures, "\(image.name) would have more than \(Self.limit) signatures",
-                        advice: "remove those that nobody needs, with swsign clean")
-                }
-                return try await Self.manifest(layers, in: store)
-            })
+            }
+            try Self.expect(layers.count, of: image)
+            return try Self.manifest(layers).manifest
+        }
+        change.blobs = { (manifest) throws(SigstoreError) in
+            [try Self.manifest(manifest.image?.layers ?? []).config]
+        }
+        try await store.merge(change)
     }
 
     /// What names a layer among those of a tag: two signatures over one payload differ in their annotations only.
@@ -303,8 +318,8 @@ public struct SignatureStore: Sendable {
         return String(try Digest.sha256(Array("\(layer.digest) \(signature)".utf8)).hex.prefix(48))
     }
 
-    /// A manifest of these layers with the config that go-containerregistry expects, which is stored first.
-    private static func manifest(_ layers: [Descriptor], in store: any ImageStore) async throws(SigstoreError) -> Manifest {
+    /// A manifest of these layers, and the config that go-containerregistry expects with them.
+    private static func manifest(_ layers: [Descriptor]) throws(SigstoreError) -> (manifest: Manifest, config: Blob) {
         let never = "0001-01-01T00:00:00Z"
         let config = try Blob(
             JSONValue.object([
@@ -314,12 +329,12 @@ public struct SignatureStore: Sendable {
                     "type": .string("layers"), "diff_ids": .array(layers.map { .string($0.digest.description) }),
                 ]), "config": .object([:]),
             ]).serialized())
-        try await store.putBlob(config)
-        return try ImageManifest(
+        let manifest = try ImageManifest(
             config: Descriptor(
                 mediaType: "application/vnd.oci.image.config.v1+json", digest: config.digest, size: config.size),
             layers: layers
         ).encoded()
+        return (manifest, config)
     }
 }
 

@@ -121,8 +121,8 @@ public final class SigningSession: Sendable {
         return signer.publicKey.kind == .ed25519 && isLogged ? .ed25519ph : signer.publicKey.defaultScheme
     }
 
-    /// How envelopes are signed. Rekor v1 takes an envelope whole and verifies Ed25519 over it in its pure form.
-    private var envelopeScheme: SignatureScheme {
+    /// How attestations are signed. Rekor v1 takes an envelope whole and verifies Ed25519 over it in its pure form.
+    public var attestationScheme: SignatureScheme {
         guard case .key(let signer, nil) = signatory, signer.publicKey.kind == .ed25519 else { return messageScheme }
         return services.transparencyLogs.contains { $0.version == .v2 } ? .ed25519ph : .ed25519
     }
@@ -179,18 +179,23 @@ public final class SigningSession: Sendable {
     }
 
     /// Signs a statement as a DSSE envelope.
-    /// - Parameter statement: JSON in UTF-8, signed as it is.
+    /// - Parameters:
+    ///   - statement: JSON in UTF-8, signed as it is.
+    ///   - scheme: How; by default ``attestationScheme``.
     /// - Returns: A bundle that our own verifier has accepted.
     /// - Throws: ``SigstoreError`` naming the service or the step that failed, and what was recorded before.
-    public func attest(_ statement: [UInt8]) async throws(SigstoreError) -> SigstoreBundle {
+    public func attest(_ statement: [UInt8], scheme: SignatureScheme? = nil) async throws(SigstoreError)
+        -> SigstoreBundle
+    {
         try await sign(
-            .payload(statement, type: Statement.payloadType), named: try Digest.sha256(statement), envelopeScheme)
+            .payload(statement, type: Statement.payloadType), named: try Digest.sha256(statement),
+            scheme ?? attestationScheme)
     }
 
     /// Gives a finished bundle to whoever writes or pushes it. Where that fails, the bundle is kept, so that the next
     /// run delivers it instead of signing again.
     /// - Parameters:
-    ///   - bundle: What ``sign(_:scheme:)`` or ``attest(_:)`` returned.
+    ///   - bundle: What ``sign(_:scheme:)`` or ``attest(_:scheme:)`` returned.
     ///   - delivery: Writes or pushes it.
     /// - Throws: What the delivery threw, with what was recorded already.
     public func deliver(_ bundle: SigstoreBundle, _ delivery: (SigstoreBundle) async throws(SigstoreError) -> Void)

@@ -35,9 +35,11 @@ struct SignBlob: ParsableCommand {
             if beside || signing.bundle != nil { forms.insert(signing.newBundleFormat ? .bundle : .detached) }
             let printing = !beside && signing.outputSignature == nil && (signing.bundle == nil || !signing.newBundleFormat)
             if printing || signing.outputSignature != nil { forms.insert(.detached) }
-            let signed = try signer.sign(file, forms: forms)
+            let signed = try waiting { [forms] () throws(SigstoreError) in try await signer.sign(file, forms: forms) }
             let base64 = Base64.encode(signed.detached ?? [])
-            let content = signed.bundle?.serialized() ?? JSONValue.object(["base64Signature": .string(base64)]).serialized()
+            let content = signing.newBundleFormat
+                ? signed.bundle.serialized()
+                : JSONValue.object(["base64Signature": .string(base64)]).serialized()
             if beside {
                 try signing.writeBeside(content, try signing.bundleFile(for: file))
             } else if let bundle = signing.bundle {

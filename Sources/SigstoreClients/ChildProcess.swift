@@ -29,7 +29,8 @@ enum ChildProcess {
         var ends: [CInt] = [-1, -1]
         guard unsafe pipe(&ends) == 0 else { throw failure("cannot be started: there is no pipe for it") }
         defer { close(ends[0]) }
-        guard fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0, fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0,
+        guard fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0, fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0,
+            fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0,
             let process = spawn(arguments, environment, standardOutput: ends[1])
         else {
             close(ends[1])

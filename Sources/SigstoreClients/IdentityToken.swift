@@ -199,7 +199,8 @@ extension IdentityToken {
             if names.isEmpty { names = [.matching(try IdentityPattern(".+"))] }
         }
         var identities: [CertificateIdentity] = []
-        for issuer in [certificateIssuer, issuer] {
+        let issuers = certificateIssuer.utf8.elementsEqual(issuer.utf8) ? [issuer] : [certificateIssuer, issuer]
+        for issuer in issuers {
             for name in names { identities.append(CertificateIdentity(subject: name, issuer: .exactly(issuer))) }
         }
         return identities

@@ -361,6 +361,9 @@ final class LoopbackResponder: Sendable {
             rest = rest.dropFirst(count)
         }
         shutdown(socket, CInt(SHUT_WR))
+        // What is left unread when a socket is closed would take the page with it.
+        var left = [UInt8](repeating: 0, count: 65_536)
+        _ = unsafe recv(socket, &left, left.count, 0)
         close(socket)
     }
 }

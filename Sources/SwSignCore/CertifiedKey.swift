@@ -47,7 +47,8 @@ actor CertifiedKeySource {
         return token
     }
 
-    /// A key with a certificate that can be used now. Whoever asks while one is being obtained waits for that one.
+    /// A key with a certificate that can be used now. Whoever asks while one is being obtained waits for that one. A
+    /// failure is final, so that nobody is asked to sign in once for each file.
     func certifiedKey() async throws(SigstoreError) -> CertifiedKey {
         if let current {
             switch await current.value {

@@ -206,7 +206,7 @@ public final class SigningSession: Sendable {
             var entry = UnfinishedSignatures.Entry(bundle: bundle)
             entry.timestampAuthorities = services.timestampAuthorities.prefix(bundle.timestamps.count).map(\.url.description)
             entry.transparencyLogs = services.transparencyLogs.prefix(bundle.logEntries.count).map(\.url.description)
-            throw await kept(entry, name: try? await name(of: bundle), after: error)
+            throw kept(entry, askingLogsAgain: false, name: try? await name(of: bundle), after: error)
         }
     }
 
@@ -226,6 +226,7 @@ public final class SigningSession: Sendable {
             entry = UnfinishedSignatures.Entry(bundle: try await signed(subject, key, scheme))
         }
         var mayBeLogged = false
+        var isComplete = false
         do throws(SigstoreError) {
             // 3. Timestamps. What does not hold with them is not recorded.
             let signature = try entry.bundle.signature()
@@ -247,6 +248,7 @@ public final class SigningSession: Sendable {
                 mayBeLogged = false
                 entry.transparencyLogs.append(url)
             }
+            isComplete = true
             // 5. The finished bundle, as whoever reads it will see it.
             let finished = try verified(entry.bundle, subject, certified, logs: services.transparencyLogs.count)
             if let name { unfinished?.remove(name) }
@@ -254,7 +256,7 @@ public final class SigningSession: Sendable {
         } catch {
             let isOpen = mayBeLogged && Self.leavesOpen(error)
             guard isOpen || !entry.transparencyLogs.isEmpty else { throw error }
-            throw await kept(entry, name: name, after: error)
+            throw kept(entry, askingLogsAgain: isComplete, name: name, after: error)
         }
     }
 
@@ -418,15 +420,22 @@ extension SigningSession {
     }
 
     /// The error, with what was recorded before it; keeps the signature for the next run.
-    private func kept(_ entry: UnfinishedSignatures.Entry, name: String?, after error: SigstoreError) async
-        -> SigstoreError
-    {
+    /// - Parameter askingLogsAgain: Whether what the logs answered is no good. The next run then asks them for the same
+    ///   entry again, which they have already and do not record twice.
+    private func kept(
+        _ entry: UnfinishedSignatures.Entry, askingLogsAgain: Bool, name: String?, after error: SigstoreError
+    ) -> SigstoreError {
         let recorded = zip(entry.bundle.logEntries, entry.transparencyLogs).map { "\($1) as entry \($0.logIndex)" }
         var error = error
         error.message += recorded.isEmpty
             ? "; a transparency log may have recorded the signature nevertheless"
             : "; the signature is already recorded in \(recorded.joined(separator: " and "))"
         guard let name, let unfinished else { return error }
+        var entry = entry
+        if askingLogsAgain {
+            entry.bundle.logEntries = []
+            entry.transparencyLogs = []
+        }
         do throws(SigstoreError) {
             try unfinished.keep(entry, name)
             error.message += "; it is kept in \(unfinished.path(name))"

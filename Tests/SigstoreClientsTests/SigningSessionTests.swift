@@ -317,6 +317,28 @@ struct SigningSessionTests {
         #expect(try next.signature() != finished.signature())
     }
 
+    @Test("A log that lied once is asked again for the entry that it has", arguments: [Fault.Action.wrongProof, .wrongCheckpoint])
+    func askedAgain(_ lie: Fault.Action) async throws {
+        for (kind, server) in [(.v1, \.rekorV1), (.v2, \.rekorV2)]
+            as [(LocalServices.SigningConfigKind, KeyPath<LocalServices, LoopbackServer>)]
+        {
+            let shop = try Workshop()
+            let unfinished = directory()
+            let identity = LocalIdentity.email("alice@local.test")
+            let artifact = ArtifactBytes(Array("lied about \(kind) \(lie)".utf8))
+            let session = try shop.session(identity, try shop.clients(kind), unfinished: unfinished)
+            let log = shop.services[keyPath: server]
+            log.faults.add(Fault(lie, method: "POST"))
+            let error = await failure { _ = try await session.sign(artifact) }
+            log.faults.removeAll()
+            #expect(error?.message.contains("already recorded in \(log.url)/ as entry") == true)
+            let index = error?.message.split(separator: "as entry ").last.flatMap { Int64($0.prefix { $0.isNumber }) }
+            let bundle = try await session.sign(artifact)
+            #expect(bundle.logEntries.first?.logIndex == index)
+            _ = try shop.verify(bundle, by: identity, .message(artifact), logs: 1)
+        }
+    }
+
     @Test("What could not be delivered is delivered by the next run")
     func delivery() async throws {
         let shop = try Workshop()

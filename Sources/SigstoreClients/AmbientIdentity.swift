@@ -60,13 +60,15 @@ public struct AmbientIdentity: Sendable {
             let kinds = try Self.kinds(named: name)
             if let kind = kinds.first(where: offers) { return AmbientProvider(kind: kind, place: self, http: http) }
             throw SigstoreError(
-                .noIdentityToken, "there is no identity token to be had from \(kinds.map(\.words).joined(separator: " or ")) here",
+                .noIdentityToken,
+                "there is no identity token to be had from \(kinds.map(\.words).joined(separator: " or ")) here",
                 advice: advice(for: kinds[0]))
         }
         if let kind = Kind.allCases.first(where: offers) { return AmbientProvider(kind: kind, place: self, http: http) }
         if environment["GITHUB_ACTIONS"] == "true" {
             throw SigstoreError(
-                .noIdentityToken, "this GitHub Actions job may not request an identity token", advice: advice(for: .github))
+                .noIdentityToken, "this GitHub Actions job may not request an identity token",
+                advice: advice(for: .github))
         }
         if environment["GITLAB_CI"] == "true" {
             throw SigstoreError(
@@ -154,7 +156,8 @@ private struct AmbientProvider: IdentityTokenProvider {
         } catch { throw error.concerning(name) }
     }
 
-    private func get(_ url: HTTPURL, _ headers: [(name: String, value: String)]) async throws(SigstoreError) -> [UInt8] {
+    private func get(_ url: HTTPURL, _ headers: [(name: String, value: String)]) async throws(SigstoreError) -> [UInt8]
+    {
         try await http.send(
             HTTPRequest("GET", url, headers: headers, bodyLimit: 1 << 16, timeout: .seconds(20))
         ).body
@@ -172,7 +175,8 @@ private struct AmbientProvider: IdentityTokenProvider {
     }
 
     /// Google's "Verify the identity of instances".
-    private func metadata(_ path: String, _ parameters: [(String, String)] = []) async throws(SigstoreError) -> [UInt8] {
+    private func metadata(_ path: String, _ parameters: [(String, String)] = []) async throws(SigstoreError) -> [UInt8]
+    {
         let host = place.environment["GCE_METADATA_HOST"] ?? "metadata.google.internal"
         var url = try HTTPURL(parsing: "http://\(host)/computeMetadata/v1/instance/service-accounts/default/\(path)")
         for (name, value) in parameters { url = url.adding(name, value) }
@@ -202,7 +206,8 @@ private struct AmbientProvider: IdentityTokenProvider {
             HTTPRequest(
                 "POST", url,
                 headers: [
-                    (name: "Authorization", value: "Bearer \(access)"), (name: "Content-Type", value: "application/json"),
+                    (name: "Authorization", value: "Bearer \(access)"),
+                    (name: "Content-Type", value: "application/json"),
                 ], body: .bytes(body), bodyLimit: 1 << 16, timeout: .seconds(20), isIdempotent: true))
         return try IdentityToken(
             parsing: try JSONCursor(try JSONValue(parsing: answer.body, depth: 8)).member("token").string())

@@ -43,14 +43,18 @@ enum ChildProcess {
         var status: CInt = 0
         while unsafe waitpid(process, &status, 0) < 0 { guard errno == EINTR else { throw failure("was lost") } }
         guard finished else {
-            throw failure(printed.count > limit ? "printed more than \(limit) bytes" : "did not end within \(timeout.components.seconds) s")
+            throw failure(
+                printed.count > limit
+                    ? "printed more than \(limit) bytes" : "did not end within \(timeout.components.seconds) s")
         }
         guard status == 0 else { throw failure("failed with status \(status >> 8 & 0xff)") }
         return printed
     }
 
     /// - Returns: Whether the program closed its output in time and within the limit.
-    private static func read(from pipe: CInt, into printed: inout [UInt8], limit: Int, until end: ContinuousClock.Instant)
+    private static func read(
+        from pipe: CInt, into printed: inout [UInt8], limit: Int, until end: ContinuousClock.Instant
+    )
         -> Bool
     {
         var buffer = [UInt8](repeating: 0, count: 4096)
@@ -88,12 +92,14 @@ enum ChildProcess {
             unsafe posix_spawn_file_actions_adddup2(&actions, standardOutput, STDOUT_FILENO) == 0
         else { return nil }
         if let standardError {
-            guard unsafe posix_spawn_file_actions_adddup2(&actions, standardError, STDERR_FILENO) == 0 else { return nil }
+            guard unsafe posix_spawn_file_actions_adddup2(&actions, standardError, STDERR_FILENO) == 0 else {
+                return nil
+            }
         }
         // Freed below; posix_spawn copies what it needs.
         var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] = unsafe environment.map { unsafe strdup("\($0)=\($1)") } + [nil]
-        defer { for unsafe pointer in unsafe words + variables { unsafe free(pointer) } }
+        defer { for unsafepointer in unsafe words + variables { unsafe free(pointer) } }
         var process: pid_t = 0
         guard unsafe posix_spawn(&process, program, &actions, nil, &words, &variables) == 0 else { return nil }
         return process

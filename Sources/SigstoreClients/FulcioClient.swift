@@ -46,7 +46,8 @@ public struct FulcioClient: Sendable {
         do throws(SigstoreError) {
             let key = signer.publicKey
             let scheme = key.defaultScheme
-            let proof = try signer.sign(HashedMessage.of(Array(token.challenge.utf8), schemes: [scheme]), scheme: scheme)
+            let proof = try signer.sign(
+                HashedMessage.of(Array(token.challenge.utf8), schemes: [scheme]), scheme: scheme)
             let algorithm =
                 switch key.kind {
                 case .ecP256, .ecP384, .ecP521: "ECDSA"
@@ -83,7 +84,8 @@ public struct FulcioClient: Sendable {
                 .tokenRefused,
                 "the identity token is refused, although it looks sound: it was issued by \(token.issuer) for "
                     + "\(token.audiences.joined(separator: ", ")) to \(token.identity)",
-                advice: "check that this instance accepts the issuer \(token.issuer) and that audience, and that the token "
+                advice:
+                    "check that this instance accepts the issuer \(token.issuer) and that audience, and that the token "
                     + "is from the same instance", cause: cause)
         case 400:
             return SigstoreError(

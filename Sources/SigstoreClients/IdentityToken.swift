@@ -67,7 +67,7 @@ public struct IdentityToken: Sendable {
             federatedIssuer = connector.isEmpty ? nil : connector
             nonce = try claims.optional("nonce")?.string()
             (workflowNames, workflowReference) = Self.workflow(claims)
-        } catch where error.code != .malformedToken {
+        } catch  where error.code != .malformedToken {
             throw Self.fault(error.message)
         }
         guard !issuer.isEmpty, !subject.isEmpty else { throw Self.fault("its issuer or its subject is empty") }
@@ -97,7 +97,8 @@ public struct IdentityToken: Sendable {
     /// A NumericDate, whose fraction is cut off.
     private static func seconds(_ json: JSONCursor) throws(SigstoreError) -> Int64 {
         guard case .number(let literal) = json.value,
-            let seconds = Int64(literal.prefix { $0 != "." }), !literal.utf8.contains(0x65), !literal.utf8.contains(0x45)
+            let seconds = Int64(literal.prefix { $0 != "." }), !literal.utf8.contains(0x65),
+            !literal.utf8.contains(0x45)
         else { throw json.fault("is not a number of seconds") }
         return seconds
     }
@@ -163,7 +164,8 @@ extension IdentityToken {
         }
         guard now < expiry else {
             throw SigstoreError(
-                .tokenExpired, "the identity token of \(issuer) expired at \(Instant(seconds: expiry)); it is "
+                .tokenExpired,
+                "the identity token of \(issuer) expired at \(Instant(seconds: expiry)); it is "
                     + "\(Instant(seconds: now)) now",
                 advice: "get a new token right before signing, and check this machine's clock")
         }

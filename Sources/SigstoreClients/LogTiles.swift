@@ -22,7 +22,8 @@ struct LogTiles {
         let log = try Self.signer(of: checkpoint, trusted)
         guard index < checkpoint.treeSize else {
             throw SigstoreError(
-                .unexpectedAnswer, "the log's checkpoint is of \(checkpoint.treeSize) entries, and does not cover \(index) yet",
+                .unexpectedAnswer,
+                "the log's checkpoint is of \(checkpoint.treeSize) entries, and does not cover \(index) yet",
                 advice: "try again in a minute")
         }
         let body = try await self.body(at: index, checkpoint.treeSize)

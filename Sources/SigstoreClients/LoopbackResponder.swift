@@ -69,7 +69,8 @@ final class LoopbackResponder: Sendable {
         init(parsing text: String) throws(SigstoreError) {
             func fault() -> SigstoreError {
                 SigstoreError(
-                    .unusableRedirect, "the redirect URL \"\(text.prefix(256))\" does not lead to this machine over http",
+                    .unusableRedirect,
+                    "the redirect URL \"\(text.prefix(256))\" does not lead to this machine over http",
                     advice: "give one such as http://localhost:0/auth/callback, where 0 is any free port")
             }
             let prefix = "http://"
@@ -78,7 +79,9 @@ final class LoopbackResponder: Sendable {
             let authority = rest.prefix { $0 != 0x2f }
             path = String(decoding: rest.dropFirst(authority.count), as: UTF8.self)
             if path.isEmpty { path = "/" }
-            guard path.utf8.allSatisfy({ (0x21...0x7e).contains($0) && $0 != 0x3f && $0 != 0x23 }) else { throw fault() }
+            guard path.utf8.allSatisfy({ (0x21...0x7e).contains($0) && $0 != 0x3f && $0 != 0x23 }) else {
+                throw fault()
+            }
             let isBracketed = authority.first == 0x5b
             let colon = authority.lastIndex(of: 0x3a).flatMap { at in
                 isBracketed && authority[at...].contains(0x5d) ? nil : at
@@ -131,7 +134,8 @@ final class LoopbackResponder: Sendable {
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unusableRedirect`` where the port cannot be had.
     init(_ address: Address) throws(SigstoreError) {
         let isIPv6 = address.host.utf8.first == 0x5b
-        listener = socket(isIPv6 ? AF_INET6 : AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+        listener = socket(
+            isIPv6 ? AF_INET6 : AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
         self.address = address
         guard listener >= 0, let port = Self.bind(listener, address, isIPv6) else {
             let number = errno
@@ -321,7 +325,8 @@ final class LoopbackResponder: Sendable {
         for part in query.split(separator: 0x26) {
             guard parameters.count < 32 else { return nil }
             let name = part.prefix { $0 != 0x3d }
-            guard let name = decoded(name), let value = decoded(part.dropFirst(name.count == part.count ? part.count : name.count + 1))
+            guard let name = decoded(name),
+                let value = decoded(part.dropFirst(name.count == part.count ? part.count : name.count + 1))
             else { return nil }
             parameters.append((name: name, value: value))
         }
@@ -335,7 +340,9 @@ final class LoopbackResponder: Sendable {
             switch byte {
             case 0x2b: out.append(0x20)
             case 0x25:
-                guard let high = rest.popFirst().flatMap(digit), let low = rest.popFirst().flatMap(digit) else { return nil }
+                guard let high = rest.popFirst().flatMap(digit), let low = rest.popFirst().flatMap(digit) else {
+                    return nil
+                }
                 out.append(high << 4 | low)
             default: out.append(byte)
             }
@@ -356,7 +363,9 @@ final class LoopbackResponder: Sendable {
     private static func answer(_ socket: CInt, _ page: LandingPage) {
         var rest = page.response[...]
         while !rest.isEmpty {
-            let count = unsafe rest.withUnsafeBytes { unsafe send(socket, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
+            let count = unsafe rest.withUnsafeBytes {
+                unsafe send(socket, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL))
+            }
             guard count > 0 else { break }
             rest = rest.dropFirst(count)
         }

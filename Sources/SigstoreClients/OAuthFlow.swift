@@ -147,14 +147,16 @@ public struct OAuthFlow: IdentityTokenProvider {
                 ], endpoints, clientID)
             guard let found = token.nonce, found.utf8.elementsEqual(nonce.utf8) else {
                 throw SigstoreError(
-                    .signInRefused, "the identity token is not from this sign-in: its nonce is not the one that was sent",
+                    .signInRefused,
+                    "the identity token is not from this sign-in: its nonce is not the one that was sent",
                     advice: "somebody may have put another token in its place; sign in again")
             }
             responder.finish(
                 callback,
                 LandingPage(
                     title: "Signed in",
-                    text: "You are signed in as \(token.identity). You can close this page and go back to the terminal."))
+                    text: "You are signed in as \(token.identity). You can close this page and go back to the terminal."
+                ))
             return token
         } catch {
             responder.finish(callback, .failure(error.message))
@@ -166,7 +168,8 @@ public struct OAuthFlow: IdentityTokenProvider {
     private static func code(in callback: LoopbackResponder.Callback, state: String) throws(SigstoreError) -> String {
         guard let found = callback.value("state"), found.utf8.elementsEqual(state.utf8) else {
             throw SigstoreError(
-                .signInRefused, "what came back from the browser is not the answer to this sign-in: its state is not the one that was sent",
+                .signInRefused,
+                "what came back from the browser is not the answer to this sign-in: its state is not the one that was sent",
                 advice: "somebody may have sent you a link of theirs; sign in again, and follow no other link")
         }
         if let error = callback.value("error") {
@@ -190,7 +193,8 @@ public struct OAuthFlow: IdentityTokenProvider {
         let verifier = Self.secret()
         let challenge = Base64.encodeURLSafe(try Digest.sha256(Array(verifier.utf8)).bytes)
         let response = try await post(
-            device, [("scope", "openid email"), ("code_challenge", challenge), ("code_challenge_method", "S256")], endpoints,
+            device, [("scope", "openid email"), ("code_challenge", challenge), ("code_challenge_method", "S256")],
+            endpoints,
             clientID)
         guard (200...299).contains(response.status) else { throw Self.failure(response) }
         let (code, shown, interval, lifetime) = try Self.deviceCode(response.body)
@@ -250,7 +254,8 @@ public struct OAuthFlow: IdentityTokenProvider {
     {
         var form = form
         var headers = [
-            (name: "Content-Type", value: "application/x-www-form-urlencoded"), (name: "Accept", value: "application/json"),
+            (name: "Content-Type", value: "application/x-www-form-urlencoded"),
+            (name: "Accept", value: "application/json"),
         ]
         form.append(("client_id", clientID))
         if let clientSecret {
@@ -264,7 +269,8 @@ public struct OAuthFlow: IdentityTokenProvider {
         let body = form.map { "\($0)=\(HTTPURL.percentEncoded($1))" }.joined(separator: "&")
         return try await http.send(
             HTTPRequest(
-                "POST", url, headers: headers, body: .bytes(Array(body.utf8)), bodyLimit: 1 << 20, timeout: .seconds(20),
+                "POST", url, headers: headers, body: .bytes(Array(body.utf8)), bodyLimit: 1 << 20,
+                timeout: .seconds(20),
                 handledStatuses: [400, 401, 403]))
     }
 

@@ -138,20 +138,24 @@ public struct RekorClient: Sendable {
             else { throw mismatch("kind") }
         }
         switch body.subject {
-        case .message(let digest), .payload(let digest): guard digest == expected.subject else { throw mismatch("digest") }
+        case .message(let digest), .payload(let digest):
+            guard digest == expected.subject else { throw mismatch("digest") }
         case .envelope: throw mismatch("digest")
         }
         guard body.signatures.count == 1, let signature = body.signatures.first, signature.signature == sent.signature
         else { throw mismatch("signature") }
         switch (signature.verifier, sent.certificate) {
-        case (.certificate(let der), let certificate?): guard der == certificate.der else { throw mismatch("certificate") }
+        case (.certificate(let der), let certificate?):
+            guard der == certificate.der else { throw mismatch("certificate") }
         case (.publicKey(let spki), nil): guard spki == sent.key.spki else { throw mismatch("key") }
         default: throw mismatch("verifier")
         }
     }
 
     /// The digest of what an envelope's signature is over.
-    private static func encodingDigest(_ envelope: DSSEEnvelope, _ scheme: SignatureScheme) throws(SigstoreError) -> Digest {
+    private static func encodingDigest(_ envelope: DSSEEnvelope, _ scheme: SignatureScheme) throws(SigstoreError)
+        -> Digest
+    {
         try Digest.hash(envelope.preAuthenticationEncoding, scheme.hash ?? .sha256)
     }
 }
@@ -217,7 +221,9 @@ extension RekorClient {
         do throws(SigstoreError) {
             let answer = JSONCursor(try JSONValue(parsing: body, depth: 16))
             let names = try answer.names()
-            guard names.count == 1, let name = names.first else { throw answer.fault("holds \(names.count) entries, not one") }
+            guard names.count == 1, let name = names.first else {
+                throw answer.fault("holds \(names.count) entries, not one")
+            }
             let json = try answer.member(name)
             try json.expectOnly(["attestation", "body", "integratedTime", "logID", "logIndex", "verification"])
             let canonical = try json.member("body").bytes()

@@ -181,7 +181,8 @@ extension SigningConfig {
             .map(\.element)
         guard !inUse.isEmpty else {
             throw SigstoreError(
-                .noUsableService, "none of the \(services.count) of kind \(what) in the signing config is in use at \(moment)",
+                .noUsableService,
+                "none of the \(services.count) of kind \(what) in the signing config is in use at \(moment)",
                 advice: "get the instance's current signing config, and check this machine's clock")
         }
         var selected: [Service] = []

@@ -42,7 +42,8 @@ struct WorkloadAPI {
         let framed = [0] + Self.bigEndian(message.count, 4) + message
         var headers: [UInt8] = []
         for (name, value) in [
-            (":method", "POST"), (":scheme", "http"), (":path", "/SpiffeWorkloadAPI/FetchJWTSVID"), (":authority", "localhost"),
+            (":method", "POST"), (":scheme", "http"), (":path", "/SpiffeWorkloadAPI/FetchJWTSVID"),
+            (":authority", "localhost"),
             ("content-type", "application/grpc"), ("te", "trailers"), ("workload.spiffe.io", "true"),
         ] {
             // HPACK: a literal that is not indexed, with a new name (RFC 7541, section 6.2.2).
@@ -65,7 +66,9 @@ struct WorkloadAPI {
     }
 
     /// A string of HPACK of fewer than 127 bytes.
-    private static func shortString(_ text: String) -> [UInt8] { [UInt8(truncatingIfNeeded: text.utf8.count & 0x7f)] + text.utf8 }
+    private static func shortString(_ text: String) -> [UInt8] {
+        [UInt8(truncatingIfNeeded: text.utf8.count & 0x7f)] + text.utf8
+    }
 
     /// The data of stream 1, up to its end.
     private func answer(_ connection: CInt, until end: ContinuousClock.Instant) throws(SigstoreError) -> [UInt8] {
@@ -82,7 +85,9 @@ struct WorkloadAPI {
                 switch type {
                 case 0 where stream == 1:
                     if flags & 8 != 0 {
-                        guard let padding = payload.popFirst(), Int(padding) <= payload.count else { throw failure("is not gRPC") }
+                        guard let padding = payload.popFirst(), Int(padding) <= payload.count else {
+                            throw failure("is not gRPC")
+                        }
                         payload = payload.dropLast(Int(padding))
                     }
                     data += payload
@@ -122,7 +127,9 @@ struct WorkloadAPI {
     private func send(_ bytes: [UInt8], _ connection: CInt) throws(SigstoreError) {
         var rest = bytes[...]
         while !rest.isEmpty {
-            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.send(connection, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
+            let count = unsafe rest.withUnsafeBytes {
+                unsafe Glibc.send(connection, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL))
+            }
             guard count > 0 else { throw failure("ended the connection") }
             rest = rest.dropFirst(count)
         }
@@ -131,7 +138,9 @@ struct WorkloadAPI {
     private func receive(_ connection: CInt, until end: ContinuousClock.Instant) throws(SigstoreError) -> [UInt8] {
         var buffer = [UInt8](repeating: 0, count: 16_384)
         while true {
-            guard ContinuousClock.now < end else { throw failure("did not answer within \(Self.timeout.components.seconds) s") }
+            guard ContinuousClock.now < end else {
+                throw failure("did not answer within \(Self.timeout.components.seconds) s")
+            }
             var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
             let ready = unsafe poll(&polled, 1, 200)
             if ready == 0 || (ready < 0 && errno == EINTR) { continue }

@@ -49,7 +49,8 @@ public struct TimestampRequest: Sendable {
         guard token.imprint == digest else {
             throw SigstoreError(
                 .timestampMismatch,
-                "the timestamp is over other bytes than those that were sent: expected \(digest), found \(token.imprint)")
+                "the timestamp is over other bytes than those that were sent: expected \(digest), found \(token.imprint)"
+            )
         }
         guard let found = token.nonce, found == nonce else {
             throw SigstoreError(

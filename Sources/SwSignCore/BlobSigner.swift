@@ -105,6 +105,7 @@ extension SigstoreError {
     static var signedWrongly: SigstoreError {
         SigstoreError(
             .cryptographyFailed, "the signature that was just made does not verify; nothing was written",
-            advice: "the machine or the key may be faulty: try again, and do not trust this machine if it happens twice")
+            advice: "the machine or the key may be faulty: try again, and do not trust this machine if it happens twice"
+        )
     }
 }

@@ -71,7 +71,9 @@ actor CertifiedKeySource {
         let key = try PrivateKey.generate(.ecdsaP256)
         let issued = try await fulcio.certificate(for: key, token: token)
         var detached: [SignedCertificateTimestamp] = []
-        if let json = issued.detachedTimestamp, !json.isEmpty { detached = [try SignedCertificateTimestamp(detached: json)] }
+        if let json = issued.detachedTimestamp, !json.isEmpty {
+            detached = [try SignedCertificateTimestamp(detached: json)]
+        }
         let certified = CertifiedKey(
             key: key, certificate: issued.leaf, identities: try token.certificateIdentities(),
             detachedTimestamps: detached)
@@ -84,11 +86,13 @@ actor CertifiedKeySource {
     private func check(_ certified: CertifiedKey, _ issued: IssuedCertificate, _ token: IdentityToken)
         throws(SigstoreError)
     {
-        let challenge = try HashedMessage.of(Array(token.challenge.utf8), schemes: [certified.key.publicKey.defaultScheme])
+        let challenge = try HashedMessage.of(
+            Array(token.challenge.utf8), schemes: [certified.key.publicKey.defaultScheme])
         let proof = SigstoreBundle(
             keyMaterial: .certificates([certified.certificate.der]),
             content: .messageSignature(
-                SigstoreBundle.MessageSignature(digest: challenge.digest(.sha256), signature: issued.proofOfPossession)))
+                SigstoreBundle.MessageSignature(digest: challenge.digest(.sha256), signature: issued.proofOfPossession))
+        )
         // Where this machine's clock is a little off, what counts is Fulcio's.
         let now = VerificationPolicy.systemClock()
         var policy = VerificationPolicy(

@@ -84,7 +84,9 @@ public final class SigningSession: Sendable {
             }
         case .identity(let fulcio, let provider, let audience):
             guard let trustedRoot else { throw Self.noTrustedRoot }
-            guard !services.timestampAuthorities.isEmpty || services.transparencyLogs.contains(where: { $0.version == .v1 })
+            guard
+                !services.timestampAuthorities.isEmpty
+                    || services.transparencyLogs.contains(where: { $0.version == .v1 })
             else {
                 throw SigstoreError(
                     .noTime,
@@ -146,7 +148,8 @@ public final class SigningSession: Sendable {
             lines.append(
                 attestations && log.version == .v1
                     ? "each attestation, whole, with its signature and \(verifier), in the transparency log \(log.url)"
-                    : "each signature with \(verifier) and the digest of what is signed, in the transparency log \(log.url)")
+                    : "each signature with \(verifier) and the digest of what is signed, in the transparency log \(log.url)"
+            )
         }
         if !lines.isEmpty { lines.append("this is public for good, and cannot be taken back") }
         return lines
@@ -204,7 +207,8 @@ public final class SigningSession: Sendable {
         do throws(SigstoreError) { try await delivery(bundle) } catch {
             guard !bundle.logEntries.isEmpty else { throw error }
             var entry = UnfinishedSignatures.Entry(bundle: bundle)
-            entry.timestampAuthorities = services.timestampAuthorities.prefix(bundle.timestamps.count).map(\.url.description)
+            entry.timestampAuthorities = services.timestampAuthorities.prefix(bundle.timestamps.count).map(
+                \.url.description)
             entry.transparencyLogs = services.transparencyLogs.prefix(bundle.logEntries.count).map(\.url.description)
             throw kept(entry, askingLogsAgain: false, name: try? await name(of: bundle), after: error)
         }
@@ -244,7 +248,8 @@ public final class SigningSession: Sendable {
                 mayBeLogged = true
                 entry.bundle.logEntries.append(
                     try await log.record(
-                        try proposal(entry.bundle, subject, certified, scheme), trusted: trustedRoot?.transparencyLogs ?? []))
+                        try proposal(entry.bundle, subject, certified, scheme),
+                        trusted: trustedRoot?.transparencyLogs ?? []))
                 mayBeLogged = false
                 entry.transparencyLogs.append(url)
             }
@@ -279,7 +284,8 @@ public final class SigningSession: Sendable {
         switch subject {
         case .message(let message):
             // A key service or a token may take its time.
-            let signature = try await onOwnThread { () throws(SigstoreError) in try signer.sign(message, scheme: scheme) }
+            let signature = try await onOwnThread { () throws(SigstoreError) in try signer.sign(message, scheme: scheme)
+            }
             return SigstoreBundle(
                 keyMaterial: key.material,
                 content: .messageSignature(
@@ -348,14 +354,16 @@ public final class SigningSession: Sendable {
         if let certified {
             policy.detachedCertificateTimestamps = certified.detachedTimestamps
             // Without a timestamp yet, what counts is that the certificate holds at all.
-            policy.currentTime = min(max(policy.currentTime, certified.certificate.notBefore), certified.certificate.notAfter)
+            policy.currentTime = min(
+                max(policy.currentTime, certified.certificate.notBefore), certified.certificate.notAfter)
         }
         do throws(RejectedBundle) { _ = try Verifier(trustedRoot: trustedRoot).verify(readBack, policy) } catch {
             let error = error.error
             guard trustedRoot != nil else { throw SigstoreError.signedWrongly }
             throw SigstoreError(
                 error.code, "the bundle that was just made does not verify, so it was not written: \(error.message)",
-                advice: error.advice ?? "check that the trusted root is that of the services that were used", cause: error)
+                advice: error.advice ?? "check that the trusted root is that of the services that were used",
+                cause: error)
         }
         return readBack
     }
@@ -427,7 +435,8 @@ extension SigningSession {
     ) -> SigstoreError {
         let recorded = zip(entry.bundle.logEntries, entry.transparencyLogs).map { "\($1) as entry \($0.logIndex)" }
         var error = error
-        error.message += recorded.isEmpty
+        error.message +=
+            recorded.isEmpty
             ? "; a transparency log may have recorded the signature nevertheless"
             : "; the signature is already recorded in \(recorded.joined(separator: " and "))"
         guard let name, let unfinished else { return error }
@@ -440,7 +449,8 @@ extension SigningSession {
             try unfinished.keep(entry, name)
             error.message += "; it is kept in \(unfinished.path(name))"
             error.advice =
-                (error.advice.map { "\($0); " } ?? "") + "run the same command again to finish it without recording it twice"
+                (error.advice.map { "\($0); " } ?? "")
+                + "run the same command again to finish it without recording it twice"
         } catch {
             return SigstoreError(
                 error.code, "the signature could not be kept for another run: \(error.message)", advice: error.advice,

@@ -31,7 +31,9 @@ public struct UnfinishedSignatures: Sendable {
                 throw mediaType.fault("is not \(Self.mediaType)")
             }
             bundle = try SigstoreBundle(parsing: try entry.member("bundle").value.serialized())
-            for url in try entry.member("timestampAuthorities").elements() { timestampAuthorities.append(try url.string()) }
+            for url in try entry.member("timestampAuthorities").elements() {
+                timestampAuthorities.append(try url.string())
+            }
             for url in try entry.member("transparencyLogs").elements() { transparencyLogs.append(try url.string()) }
             guard timestampAuthorities.count == bundle.timestamps.count,
                 transparencyLogs.count == bundle.logEntries.count
@@ -57,7 +59,8 @@ public struct UnfinishedSignatures: Sendable {
     /// What was kept under a name; `nil` where nothing was.
     func load(_ name: String) throws(SigstoreError) -> Entry? {
         let content: [UInt8]
-        do throws(SigstoreError) { content = try InputFile(path(name)).contents(limit: SigstoreBundle.sizeLimit) } catch {
+        do throws(SigstoreError) { content = try InputFile(path(name)).contents(limit: SigstoreBundle.sizeLimit) } catch
+        {
             guard error.code == .fileNotFound else { throw error }
             return nil
         }
@@ -72,7 +75,8 @@ public struct UnfinishedSignatures: Sendable {
         // Each directory on the way that is not there yet, closed to others.
         var at = directory.utf8.startIndex
         while at != directory.utf8.endIndex {
-            let next = directory.utf8[directory.utf8.index(after: at)...].firstIndex(of: 0x2f) ?? directory.utf8.endIndex
+            let next =
+                directory.utf8[directory.utf8.index(after: at)...].firstIndex(of: 0x2f) ?? directory.utf8.endIndex
             let part = String(directory[..<next])
             guard unsafe mkdir(part, 0o700) == 0 || errno == EEXIST else { throw .writing(part, errno) }
             at = next

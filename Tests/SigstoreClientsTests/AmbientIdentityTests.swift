@@ -49,7 +49,9 @@ struct AmbientIdentityTests {
 
     @Test("GitLab CI, a variable, a file")
     func simple() async throws {
-        #expect(try await token(place(["SIGSTORE_ID_TOKEN": SigstoreClientsTests.token(claims)])).issuer == "https://issuer.test")
+        #expect(
+            try await token(place(["SIGSTORE_ID_TOKEN": SigstoreClientsTests.token(claims)])).issuer
+                == "https://issuer.test")
         let denied = await failure { _ = try place(["GITLAB_CI": "true"]).provider() }
         #expect(denied?.advice?.contains("id_tokens") == true)
         #expect(await failure { _ = try await token(place(["SIGSTORE_ID_TOKEN": "junk"])) }?.code == .malformedToken)
@@ -85,11 +87,14 @@ struct AmbientIdentityTests {
                 let good =
                     request.header("authorization") == "Bearer access"
                     && request.path == "/v1/projects/-/serviceAccounts/sa%40p.test:generateIdToken"
-                    && String(decoding: request.body, as: UTF8.self) == "{\"audience\":\"sigstore\",\"includeEmail\":true}"
+                    && String(decoding: request.body, as: UTF8.self)
+                        == "{\"audience\":\"sigstore\",\"includeEmail\":true}"
                 connection.respond(good ? 200 : 403, [], "{\"token\":\"\(encoded)\"}")
             case _ where request.header("metadata-flavor") != "Google": connection.respond(403, [], "no flavour")
-            case _ where request.target.hasSuffix("/identity?audience=sigstore&format=full"): connection.respond(200, [], encoded)
-            case _ where request.path.hasSuffix("/token"): connection.respond(200, [], "{\"access_token\":\"access\",\"expires_in\":9}")
+            case _ where request.target.hasSuffix("/identity?audience=sigstore&format=full"):
+                connection.respond(200, [], encoded)
+            case _ where request.path.hasSuffix("/token"):
+                connection.respond(200, [], "{\"access_token\":\"access\",\"expires_in\":9}")
             default: connection.respond(404, [], "")
             }
         }
@@ -142,23 +147,28 @@ struct AmbientIdentityTests {
         defer { unsafe unlink(path) }
         let encoded = Array(SigstoreClientsTests.token(claims).utf8)
         // JWTSVIDResponse { svids = 1: JWTSVID { spiffe_id = 1, svid = 2 } }
-        let svid = [0x0a, 3] + Array("s:x".utf8) + [0x12, UInt8(encoded.count & 0x7f | 0x80), UInt8(encoded.count >> 7)] + encoded
+        let svid =
+            [0x0a, 3] + Array("s:x".utf8) + [0x12, UInt8(encoded.count & 0x7f | 0x80), UInt8(encoded.count >> 7)]
+            + encoded
         let message = [0x0a, UInt8(svid.count & 0x7f | 0x80), UInt8(svid.count >> 7)] + svid
         let grpc = [0, 0, 0, UInt8(message.count >> 8), UInt8(message.count & 0xff)] + message
         func frame(_ type: UInt8, _ flags: UInt8, _ stream: UInt8, _ payload: [UInt8]) -> [UInt8] {
             [0, UInt8(payload.count >> 8), UInt8(payload.count & 0xff), type, flags, 0, 0, 0, stream] + payload
         }
         let good =
-            frame(4, 0, 0, []) + frame(6, 0, 0, [1, 2, 3, 4, 5, 6, 7, 8]) + frame(1, 4, 1, [0x88]) + frame(0, 0, 1, Array(grpc.prefix(20)))
+            frame(4, 0, 0, []) + frame(6, 0, 0, [1, 2, 3, 4, 5, 6, 7, 8]) + frame(1, 4, 1, [0x88])
+            + frame(0, 0, 1, Array(grpc.prefix(20)))
             + frame(0, 0, 1, Array(grpc.dropFirst(20))) + frame(1, 5, 1, [0x88])
-        #expect(try await serve(path, good) { try WorkloadAPI(socket: "unix://\(path)").token(audience: "sigstore") }
-            == String(decoding: encoded, as: UTF8.self))
+        #expect(
+            try await serve(path, good) { try WorkloadAPI(socket: "unix://\(path)").token(audience: "sigstore") }
+                == String(decoding: encoded, as: UTF8.self))
         // The provider as a whole.
         let place = place(["SPIFFE_ENDPOINT_SOCKET": "unix://\(path)"])
         let subject = try await serve(path, good) { try await token(place).subject }
         #expect(subject == "x")
         for bad in [
-            [], frame(4, 0, 0, []) + frame(1, 5, 1, [0x88]), frame(3, 0, 1, [0, 0, 0, 2]), frame(7, 0, 0, [0, 0, 0, 0]),
+            [], frame(4, 0, 0, []) + frame(1, 5, 1, [0x88]), frame(3, 0, 1, [0, 0, 0, 2]),
+            frame(7, 0, 0, [0, 0, 0, 0]),
             [0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1], frame(0, 1, 1, [0, 0, 0, 0, 9, 1]), frame(0, 9, 1, [200, 1]),
             frame(0, 1, 1, [0, 0, 0, 0, 2, 0x0a, 0x7f]), frame(0, 1, 1, [0, 0, 0, 0, 1, 0xff]),
         ] {

@@ -50,7 +50,8 @@ struct IdentityTokenTests {
         #expect(fault(["nbf": "\(now + 60)"]) == nil)
         #expect(fault(["exp": "\(now + 60).75"]) == nil)
         for (name, value) in [
-            ("exp", "\"soon\""), ("exp", "1e99"), ("exp", "99999999999999999999"), ("iss", "1"), ("sub", "\"\""), ("iss", "null"),
+            ("exp", "\"soon\""), ("exp", "1e99"), ("exp", "99999999999999999999"), ("iss", "1"), ("sub", "\"\""),
+            ("iss", "null"),
             ("aud", "{}"), ("email", "1"), ("federated_claims", "[]"), ("nbf", "true"),
         ] as [(String, String?)] {
             #expect(fault([name: value])?.code == .malformedToken, "\(name): \(value ?? "")")
@@ -60,7 +61,8 @@ struct IdentityTokenTests {
     @Test(
         "What is not a token",
         arguments: [
-            "", "abc", "a.b", "a.b.c.d", "..", "e30.e30.", "!.e30.e30", "e30.!.e30", "e30.e30.!", "W10.e30.AQ", "e30.W10.AQ",
+            "", "abc", "a.b", "a.b.c.d", "..", "e30.e30.", "!.e30.e30", "e30.!.e30", "e30.e30.!", "W10.e30.AQ",
+            "e30.W10.AQ",
             token("{\"iss\":\"a\",\"iss\":\"b\"}"), token("{} "), token(String(repeating: "[", count: 40)),
             String(repeating: "a", count: 40_000),
         ])
@@ -72,7 +74,9 @@ struct IdentityTokenTests {
 
     @Test("Whom the proof names, and whom the certificate may")
     func identities() throws {
-        func read(_ changes: [String: String?]) throws -> IdentityToken { try IdentityToken(parsing: token(claims(changes))) }
+        func read(_ changes: [String: String?]) throws -> IdentityToken {
+            try IdentityToken(parsing: token(claims(changes)))
+        }
         func allows(_ token: IdentityToken, _ name: String, _ issuer: String) throws -> Bool {
             func holds(_ pattern: CertificateIdentity.Pattern, _ text: String) -> Bool {
                 switch pattern {
@@ -106,7 +110,10 @@ struct IdentityTokenTests {
         #expect(try allows(github, name.replacingOccurrences(of: "github.com", with: "github.corp"), github.issuer))
         #expect(try !allows(github, name + "x", github.issuer))
         #expect(try !allows(github, name.replacingOccurrences(of: "a+b.yml", with: "aab.yml"), github.issuer))
-        #expect(try !allows(github, "https://evil.test/?https://github.com/o/r/.github/workflows/a+b.yml@refs/heads/main", github.issuer))
+        #expect(
+            try !allows(
+                github, "https://evil.test/?https://github.com/o/r/.github/workflows/a+b.yml@refs/heads/main",
+                github.issuer))
 
         let gitlab = try read(["email": nil, "ci_config_ref_uri": "\"gitlab.com/g/p//.gitlab-ci.yml@refs/heads/main\""])
         #expect(gitlab.identity == "https://gitlab.com/g/p//.gitlab-ci.yml@refs/heads/main")

@@ -78,7 +78,8 @@ struct Workshop {
             transparencyLogs: try config.transparencyLogs(at: now).map {
                 RekorClient(
                     url: try HTTPURL(parsing: $0.url),
-                    version: try #require(RekorClient.Version(rawValue: $0.majorAPIVersion)), http: http, timeout: timeout)
+                    version: try #require(RekorClient.Version(rawValue: $0.majorAPIVersion)), http: http,
+                    timeout: timeout)
             })
     }
 
@@ -127,7 +128,9 @@ struct Workshop {
 func statement(_ name: String = "artifact") -> [UInt8] {
     Statement(
         layout: .v1,
-        subjects: [ResourceDescriptor(name: name, digests: [(algorithm: "sha256", hex: String(repeating: "ab", count: 32))])],
+        subjects: [
+            ResourceDescriptor(name: name, digests: [(algorithm: "sha256", hex: String(repeating: "ab", count: 32))])
+        ],
         predicateType: PredicateType(uri: "https://example.com/p"), predicate: .object([:])
     ).json().serialized()
 }

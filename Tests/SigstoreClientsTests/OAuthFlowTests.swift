@@ -99,7 +99,9 @@ struct OAuthFlowTests {
         #expect(!page.page.contains("<b>") && page.page.contains("Content-Security-Policy: default-src 'none'"))
         let url = try #require(asked.withLock { $0 })
         #expect(value("code_challenge_method", url) == "S256" && value("code_challenge", url).count == 43)
-        #expect(value("state", url).count == 43 && value("nonce", url).count == 43 && value("state", url) != value("nonce", url))
+        #expect(
+            value("state", url).count == 43 && value("nonce", url).count == 43
+                && value("state", url) != value("nonce", url))
         #expect(value("scope", url) == "openid email" && value("client_id", url) == "sigstore")
         #expect(value("redirect_uri", url).hasPrefix("http://localhost:"))
     }
@@ -107,7 +109,8 @@ struct OAuthFlowTests {
     @Test("A wrong state, none, or two")
     func state() async throws {
         for change: @Sendable (String) -> String in [
-            { $0.replacingOccurrences(of: "state=", with: "state=x") }, { $0.replacingOccurrences(of: "state=", with: "other=") },
+            { $0.replacingOccurrences(of: "state=", with: "state=x") },
+            { $0.replacingOccurrences(of: "state=", with: "other=") },
             { $0 + "&state=x" }, { $0.components(separatedBy: "?")[0] },
         ] {
             let landed = Mutex<Landed?>(nil)
@@ -160,10 +163,13 @@ struct OAuthFlowTests {
                 }
             }
             let answers = [
-                raw(port, "GET /favicon.ico HTTP/1.1\r\n\r\n")?.status, raw(port, "POST /auth/callback HTTP/1.1\r\n\r\n")?.status,
-                raw(port, "GET /auth/callback?state=%zz HTTP/1.1\r\n\r\n")?.status, raw(port, "nonsense\r\n\r\n")?.status,
+                raw(port, "GET /favicon.ico HTTP/1.1\r\n\r\n")?.status,
+                raw(port, "POST /auth/callback HTTP/1.1\r\n\r\n")?.status,
+                raw(port, "GET /auth/callback?state=%zz HTTP/1.1\r\n\r\n")?.status,
+                raw(port, "nonsense\r\n\r\n")?.status,
                 raw(port, "GET /auth/callback?\(String(repeating: "a", count: 20_000)) HTTP/1.1\r\n\r\n")?.status,
-                raw(port, "GET /auth/callback?\((0..<40).map { "a\($0)=1" }.joined(separator: "&")) HTTP/1.1\r\n\r\n")?.status,
+                raw(port, "GET /auth/callback?\((0..<40).map { "a\($0)=1" }.joined(separator: "&")) HTTP/1.1\r\n\r\n")?
+                    .status,
             ]
             statuses.withLock { $0 = answers }
             _ = get(redirect(url))
@@ -190,22 +196,29 @@ struct OAuthFlowTests {
     func refusal() async throws {
         let error = await failure {
             _ = try await signIn { url in
-                _ = get("\(value("redirect_uri", url))?state=\(value("state", url))&error=access_denied&error_description=not+you%21")
+                _ = get(
+                    "\(value("redirect_uri", url))?state=\(value("state", url))&error=access_denied&error_description=not+you%21"
+                )
             }
         }
         #expect(error?.code == .signInFailed && error?.message.contains("access_denied: not you!") == true)
-        #expect(await failure {
-            _ = try await signIn { url in _ = get("\(value("redirect_uri", url))?state=\(value("state", url))") }
-        }?.message.contains("without a code") == true)
+        #expect(
+            await failure {
+                _ = try await signIn { url in _ = get("\(value("redirect_uri", url))?state=\(value("state", url))") }
+            }?.message.contains("without a code") == true)
         // A code that is nobody's.
-        #expect(await failure {
-            _ = try await signIn { url in _ = get("\(value("redirect_uri", url))?state=\(value("state", url))&code=x") }
-        }?.message.contains("invalid_grant") == true)
+        #expect(
+            await failure {
+                _ = try await signIn { url in
+                    _ = get("\(value("redirect_uri", url))?state=\(value("state", url))&code=x")
+                }
+            }?.message.contains("invalid_grant") == true)
     }
 
     /// An issuer whose token is what a test says, given the nonce that was asked for.
     private func issuer(
-        stated: (@Sendable (String) -> String)? = nil, _ token: @escaping @Sendable (_ url: String, _ nonce: String) -> String
+        stated: (@Sendable (String) -> String)? = nil,
+        _ token: @escaping @Sendable (_ url: String, _ nonce: String) -> String
     ) -> (FaultServer, @Sendable (URLComponents) -> Void) {
         final class Box: Sendable { let nonce = Mutex("") }
         let box = Box()
@@ -215,7 +228,8 @@ struct OAuthFlowTests {
             case "/.well-known/openid-configuration":
                 connection.respond(
                     200, [],
-                    "{\"issuer\":\"\(stated?(url) ?? url)\",\"authorization_endpoint\":\"\(url)/a\",\"token_endpoint\":\"\(url)/t\"}")
+                    "{\"issuer\":\"\(stated?(url) ?? url)\",\"authorization_endpoint\":\"\(url)/a\",\"token_endpoint\":\"\(url)/t\"}"
+                )
             case "/t": connection.respond(200, [], "{\"id_token\":\"\(token(url, box.nonce.withLock { $0 }))\"}")
             default: connection.respond(404, [], "")
             }
@@ -239,7 +253,9 @@ struct OAuthFlowTests {
         #expect(try await signIn(issuer: server.url, browser).subject == "x")
         // The exchange had our verifier, and it is the one that was promised.
         let form = String(decoding: try #require(server.requests.first { $0.path == "/t" }).body, as: UTF8.self)
-        #expect(form.contains("grant_type=authorization_code") && form.contains("code_verifier=") && form.contains("client_id=sigstore"))
+        #expect(
+            form.contains("grant_type=authorization_code") && form.contains("code_verifier=")
+                && form.contains("client_id=sigstore"))
         #expect(!form.contains("client_secret"))
 
         for bad: @Sendable (String, String) -> String in [
@@ -271,14 +287,18 @@ struct OAuthFlowTests {
     @Test("Redirect URLs")
     func redirectURLs() async throws {
         for bad in [
-            "https://localhost:0/x", "http://example.com:0/x", "http://127.0.0.1.evil.test:0/x", "http://localhost:99999/x",
-            "http://localhost:0/x?y", "http://localhost:x/", "ftp://localhost", "http://[::2]:0/", "http://127.1.2:0/", "",
+            "https://localhost:0/x", "http://example.com:0/x", "http://127.0.0.1.evil.test:0/x",
+            "http://localhost:99999/x",
+            "http://localhost:0/x?y", "http://localhost:x/", "ftp://localhost", "http://[::2]:0/", "http://127.1.2:0/",
+            "",
         ] {
             #expect(throws: SigstoreError.self, "\(bad)") { try LoopbackResponder.Address(parsing: bad) }
         }
         for good in ["http://127.0.0.1:0/cb", "http://[::1]:0/cb", "http://localhost:0"] {
             let responder = try LoopbackResponder(try LoopbackResponder.Address(parsing: good))
-            #expect(responder.redirectURL.hasPrefix(good.components(separatedBy: ":0")[0]) && !responder.redirectURL.contains(":0/"))
+            #expect(
+                responder.redirectURL.hasPrefix(good.components(separatedBy: ":0")[0])
+                    && !responder.redirectURL.contains(":0/"))
         }
         // A port that is taken.
         let taken = try LoopbackResponder(try LoopbackResponder.Address(parsing: "http://127.0.0.1:0/cb"))
@@ -286,14 +306,18 @@ struct OAuthFlowTests {
             try LoopbackResponder(try LoopbackResponder.Address(parsing: taken.redirectURL))
         }
         let port = try #require(URLComponents(string: taken.redirectURL)?.port)
-        #expect(await failure { _ = try await signIn(redirectURL: "http://127.0.0.1:\(port)/cb") { _ in } }?.code == .unusableRedirect)
+        #expect(
+            await failure { _ = try await signIn(redirectURL: "http://127.0.0.1:\(port)/cb") { _ in } }?.code
+                == .unusableRedirect)
     }
 
     @Test("On another device")
     func device() async throws {
         let services = try #require(LocalSigstoreTrait.services)
         let shown = Mutex<String?>(nil)
-        let flow = try OAuthFlow(issuer: services.issuer.url, method: .device, timeout: .seconds(20), http: CountingClient()) {
+        let flow = try OAuthFlow(
+            issuer: services.issuer.url, method: .device, timeout: .seconds(20), http: CountingClient()
+        ) {
             prompt in
             guard case .enter(let code, let url, let complete) = prompt else { return }
             shown.withLock { $0 = "\(code) \(url) \(complete ?? "")" }
@@ -302,14 +326,17 @@ struct OAuthFlowTests {
                 let form = "user_code=\(code)&email=dora%40local.test"
                 _ = raw(
                     Int(port),
-                    "POST /auth/device HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: \(form.utf8.count)\r\n\r\n\(form)")
+                    "POST /auth/device HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: \(form.utf8.count)\r\n\r\n\(form)"
+                )
             }
         }
         let token = try await flow.token(audience: "sigstore")
         #expect(token.email == "dora@local.test")
         #expect(shown.withLock { $0 }?.contains("/auth/device") == true)
         // Nobody enters the code.
-        let slow = try OAuthFlow(issuer: services.issuer.url, method: .device, timeout: .milliseconds(1500), http: CountingClient()) { _ in }
+        let slow = try OAuthFlow(
+            issuer: services.issuer.url, method: .device, timeout: .milliseconds(1500), http: CountingClient()
+        ) { _ in }
         #expect(await failure { _ = try await slow.token(audience: "sigstore") }?.code == .timedOut)
         // An issuer that offers none.
         let (server, _) = issuer { _, _ in "" }

@@ -34,12 +34,14 @@ struct ServiceAnswerTests {
     }
 
     @Test(
-        "Fulcio's certificates", arguments: ["fulcio-01-pubkey-ok", "fulcio-05-github-ok", "fulcio-07-fed-issuer-ok", "fulcio-08-uri-ok"])
+        "Fulcio's certificates",
+        arguments: ["fulcio-01-pubkey-ok", "fulcio-05-github-ok", "fulcio-07-fed-issuer-ok", "fulcio-08-uri-ok"])
     func certificates(_ name: String) async throws {
         let exchange = try WireExchange(name)
         let token = try recordedToken(exchange)
         let http = ScriptedClient(exchange)
-        let issued = try await FulcioClient(url: try url(), http: http).certificate(for: recordedKey(exchange), token: token)
+        let issued = try await FulcioClient(url: try url(), http: http).certificate(
+            for: recordedKey(exchange), token: token)
         #expect(issued.authorities.count == 2)
         #expect(issued.detachedTimestamp == nil)
         // Our request is the recorded one but for the proof.
@@ -56,7 +58,9 @@ struct ServiceAnswerTests {
         let name = issued.leaf.subjectAlternativeNames.first?.text
         let issuer = try issued.leaf.fulcioExtension(8)
         let fits = try token.certificateIdentities().contains { identity in
-            guard case .exactly(let subject) = identity.subject, case .exactly(let by) = identity.issuer else { return false }
+            guard case .exactly(let subject) = identity.subject, case .exactly(let by) = identity.issuer else {
+                return false
+            }
             return subject == name && by == issuer
         }
         #expect(fits, "\(name ?? "") \(issuer ?? "")")
@@ -81,12 +85,15 @@ struct ServiceAnswerTests {
         let good = try WireExchange("fulcio-01-pubkey-ok")
         let exchange = try WireExchange(name)
         let fulcio = FulcioClient(url: try url(), http: ScriptedClient(exchange))
-        let error = try #require(await failure {
-            _ = try await fulcio.certificate(for: recordedKey(good), token: recordedToken(good))
-        })
+        let error = try #require(
+            await failure {
+                _ = try await fulcio.certificate(for: recordedKey(good), token: recordedToken(good))
+            })
         #expect(error.code == code, "\(error)")
         #expect(error.message.hasPrefix("Fulcio at 127.0.0.1: "))
-        if exchange.response.status == 404 || exchange.response.status == 501 { #expect(error.message.contains("no Fulcio API v2")) }
+        if exchange.response.status == 404 || exchange.response.status == 501 {
+            #expect(error.message.contains("no Fulcio API v2"))
+        }
         if code == .tokenRefused { #expect(error.message.contains("http://127.0.0.1:8888")) }
         #expect(!error.description.contains("eyJ"), "a token stands in the message")
     }
@@ -144,16 +151,20 @@ struct ServiceAnswerTests {
 
     @Test(
         "Rekor v1's entries",
-        arguments: ["rekor1-01-hashedrekord-201", "rekor1-03-dsse-201", "rekor1-16-pubkey-pem", "rekor1-18-p384-sha384"])
+        arguments: [
+            "rekor1-01-hashedrekord-201", "rekor1-03-dsse-201", "rekor1-16-pubkey-pem", "rekor1-18-p384-sha384",
+        ])
     func entriesV1(_ name: String) async throws {
         let exchange = try WireExchange(name)
         let http = ScriptedClient(exchange)
         let entry = try await RekorClient(url: try url(), version: .v1, http: http).record(proposalV1(exchange))
         #expect(entry.integratedTime > 1_700_000_000 && entry.promise != nil && entry.logID.count == 32)
         let proof = try #require(entry.proof)
-        #expect(try MerkleTree.root(
-            leafHash: MerkleTree.leafHash(entry.body), index: proof.logIndex, size: proof.treeSize, path: proof.hashes)
-            == proof.rootHash)
+        #expect(
+            try MerkleTree.root(
+                leafHash: MerkleTree.leafHash(entry.body), index: proof.logIndex, size: proof.treeSize,
+                path: proof.hashes)
+                == proof.rootHash)
         // The request is the recorded one, but for how texts within the text are written: envelopes, and certificates,
         // which were sent without the line feed at their end.
         let sent = try JSONValue(parsing: try #require(http.requests.first).bytes).canonicalized()
@@ -172,10 +183,13 @@ struct ServiceAnswerTests {
         #expect(http.requests.map(\.url.path).last == found.request.line.split(separator: " ")[1].description)
     }
 
-    @Test("A Location that leads elsewhere is never followed", arguments: [
-        "http://evil.test/api/v1/log/entries/2ebb6f78f26380413f13e6e5b5c0f11deb7c797ae8dca340ce2ef97805db0d71d4342c40b6c91048",
-        "//evil.test/2ebb6f78f26380413f13e6e5b5c0f11deb7c797ae8dca340ce2ef97805db0d71d4342c40b6c91048", "/x/../../y", "", "?a",
-    ])
+    @Test(
+        "A Location that leads elsewhere is never followed",
+        arguments: [
+            "http://evil.test/api/v1/log/entries/2ebb6f78f26380413f13e6e5b5c0f11deb7c797ae8dca340ce2ef97805db0d71d4342c40b6c91048",
+            "//evil.test/2ebb6f78f26380413f13e6e5b5c0f11deb7c797ae8dca340ce2ef97805db0d71d4342c40b6c91048",
+            "/x/../../y", "", "?a",
+        ])
     func foreignLocation(_ location: String) async throws {
         let exchange = try WireExchange("rekor1-02-duplicate-409")
         let there = try WireExchange("rekor1-20-get-entry").response
@@ -200,15 +214,17 @@ struct ServiceAnswerTests {
             #expect(error?.code == .logEntryMismatch, "\(other): \(String(describing: error))")
         }
         let http = ScriptedClient(try WireExchange("rekor2-01-hashedrekord-201"))
-        #expect(await failure {
-            _ = try await RekorClient(url: try url(), version: .v1, http: http).record(proposalV1(exchange))
-        }?.code == .unexpectedAnswer)
+        #expect(
+            await failure {
+                _ = try await RekorClient(url: try url(), version: .v1, http: http).record(proposalV1(exchange))
+            }?.code == .unexpectedAnswer)
     }
 
     @Test(
         "What Rekor v1 refuses",
         arguments: [
-            ("rekor1-06-dsse-bad-signature", SigstoreError.Code.entryRefused), ("rekor1-10-bad-signature", .entryRefused),
+            ("rekor1-06-dsse-bad-signature", SigstoreError.Code.entryRefused),
+            ("rekor1-10-bad-signature", .entryRefused),
             ("rekor1-11-not-base64-sig", .entryRefused), ("rekor1-12-bad-json", .httpStatus),
             ("rekor1-13-unknown-kind", .entryRefused), ("rekor1-14-unknown-version", .entryRefused),
             ("rekor1-15-text-plain", .entryRefused), ("rekor1-17-ed25519", .entryRefused),
@@ -218,14 +234,18 @@ struct ServiceAnswerTests {
     func refusalsV1(_ name: String, _ code: SigstoreError.Code) async throws {
         let good = try proposalV1(try WireExchange("rekor1-01-hashedrekord-201"))
         let exchange = try WireExchange(name)
-        let error = try #require(await failure {
-            _ = try await RekorClient(url: try url(), version: .v1, http: ScriptedClient(exchange)).record(good)
-        })
+        let error = try #require(
+            await failure {
+                _ = try await RekorClient(url: try url(), version: .v1, http: ScriptedClient(exchange)).record(good)
+            })
         #expect(error.code == code, "\(error)")
         #expect(error.message.hasPrefix("transparency log 127.0.0.1: "))
         if exchange.response.status == 404 { #expect(error.message.contains("no Rekor API v1")) }
-        if exchange.response.status == 400 { #expect(error.message.contains("error processing entry") || error.message.contains("code")
-            || error.message.count > 80) }
+        if exchange.response.status == 400 {
+            #expect(
+                error.message.contains("error processing entry") || error.message.contains("code")
+                    || error.message.count > 80)
+        }
     }
 
     // MARK: - Rekor v2
@@ -233,8 +253,11 @@ struct ServiceAnswerTests {
     private func proposalV2(_ exchange: WireExchange) throws -> ProposedLogEntry {
         let request = try JSONCursor(try JSONValue(parsing: exchange.request.body)).member("hashedRekordRequestV002")
         let verifier = try request.member("signature").member("verifier")
-        let certificate = try verifier.optional("x509Certificate").map { try Certificate(der: try $0.member("rawBytes").bytes()) }
-        let key = try certificate?.publicKey ?? PublicKey(der: try verifier.member("publicKey").member("rawBytes").bytes())
+        let certificate = try verifier.optional("x509Certificate").map {
+            try Certificate(der: try $0.member("rawBytes").bytes())
+        }
+        let key =
+            try certificate?.publicKey ?? PublicKey(der: try verifier.member("publicKey").member("rawBytes").bytes())
         let bytes = try request.member("digest").bytes()
         let algorithm = try #require(HashAlgorithm.allCases.first { $0.byteCount == bytes.count })
         return ProposedLogEntry(
@@ -245,7 +268,9 @@ struct ServiceAnswerTests {
 
     @Test(
         "Rekor v2's entries",
-        arguments: ["rekor2-01-hashedrekord-201", "rekor2-03-dsse-as-hashedrekord", "rekor2-11-publickey", "rekor2-14-p384"])
+        arguments: [
+            "rekor2-01-hashedrekord-201", "rekor2-03-dsse-as-hashedrekord", "rekor2-11-publickey", "rekor2-14-p384",
+        ])
     func entriesV2(_ name: String) async throws {
         let exchange = try WireExchange(name)
         let http = ScriptedClient(exchange)
@@ -274,7 +299,8 @@ struct ServiceAnswerTests {
                     certificate: nil))
         }
         #expect(error?.code == .entryRefused && error?.message.contains("invalid hashedrekord request") == true)
-        let sent = try JSONCursor(try JSONValue(parsing: try #require(http.requests.first).bytes)).member("hashedRekordRequestV002")
+        let sent = try JSONCursor(try JSONValue(parsing: try #require(http.requests.first).bytes)).member(
+            "hashedRekordRequestV002")
         #expect(try sent.member("digest").bytes() == Digest.sha256(encoding).bytes)
     }
 
@@ -293,9 +319,10 @@ struct ServiceAnswerTests {
         let good = try proposalV2(try WireExchange("rekor2-01-hashedrekord-201"))
         let exchange = try WireExchange(name)
         let http = ScriptedClient(exchange)
-        let error = try #require(await failure {
-            _ = try await RekorClient(url: try url(), version: .v2, http: http).record(good)
-        })
+        let error = try #require(
+            await failure {
+                _ = try await RekorClient(url: try url(), version: .v2, http: http).record(good)
+            })
         #expect(error.code == code, "\(error)")
         if code == .entryExists {
             #expect(error.message.contains("index 23") && error.advice?.contains("second time") == true)
@@ -321,7 +348,8 @@ struct ServiceAnswerTests {
 
     @Test("Timestamp requests are as RFC 3161 has them")
     func timestampRequest() throws {
-        let digest = try Digest(.sha256, bytes: WireExchange("tsa-02-ok-nonce-certreq").request.body[24..<56].map { $0 })
+        let digest = try Digest(
+            .sha256, bytes: WireExchange("tsa-02-ok-nonce-certreq").request.body[24..<56].map { $0 })
         let request = try TimestampRequest(digest)
         let recorded = try WireExchange("tsa-02-ok-nonce-certreq").request.body
         // Up to the nonce both are the same but for the lengths; our nonce has one byte less.
@@ -342,16 +370,19 @@ struct ServiceAnswerTests {
         arguments: [
             ("tsa-04-garbage", SigstoreError.Code.timestampRefused), ("tsa-05-sha1", .timestampRefused),
             ("tsa-06-wrong-length", .timestampRefused), ("tsa-07-content-type", .timestampRefused),
-            ("tsa-08-get", .timestampRefused), ("tsa-11-empty", .timestampRefused), ("tsa-12-trailing", .timestampRefused),
+            ("tsa-08-get", .timestampRefused), ("tsa-11-empty", .timestampRefused),
+            ("tsa-12-trailing", .timestampRefused),
             // Answers to other questions.
             ("tsa-01-ok-no-nonce", .timestampMismatch), ("tsa-02-ok-nonce-certreq", .timestampMismatch),
             ("tsa-10-sha512", .timestampMismatch), ("tsa-09-certchain", .malformedTimestamp),
         ])
     func timestamps(_ name: String, _ code: SigstoreError.Code) async throws {
         let http = ScriptedClient(try WireExchange(name))
-        let error = try #require(await failure {
-            _ = try await TimestampClient(url: try HTTPURL(parsing: "http://127.0.0.1/ts"), http: http).timestamp(over: [1, 2])
-        })
+        let error = try #require(
+            await failure {
+                _ = try await TimestampClient(url: try HTTPURL(parsing: "http://127.0.0.1/ts"), http: http).timestamp(
+                    over: [1, 2])
+            })
         #expect(error.code == code, "\(error)")
         #expect(error.message.hasPrefix("timestamp authority 127.0.0.1: "))
         #expect(http.requests.first?.url.path == "/ts")

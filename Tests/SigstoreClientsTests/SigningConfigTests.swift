@@ -10,13 +10,18 @@ struct SigningConfigTests {
     private func config(_ logs: [String], _ selector: String = "{\"selector\":\"ANY\"}") throws -> SigningConfig {
         try SigningConfig(
             parsing: Array(
-                "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"rekorTlogUrls\":[\(logs.joined(separator: ","))],\"rekorTlogConfig\":\(selector)}".utf8))
+                "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"rekorTlogUrls\":[\(logs.joined(separator: ","))],\"rekorTlogConfig\":\(selector)}"
+                    .utf8))
     }
-    private func log(_ name: String, _ version: Int = 1, by who: String = "a", from: String = "2020-01-01T00:00:00Z", to: String? = nil) -> String {
+    private func log(
+        _ name: String, _ version: Int = 1, by who: String = "a", from: String = "2020-01-01T00:00:00Z",
+        to: String? = nil
+    ) -> String {
         let end = to.map { ",\"end\":\"\($0)\"" } ?? ""
-        return "{\"url\":\"https://\(name)\",\"majorApiVersion\":\(version),\"validFor\":{\"start\":\"\(from)\"\(end)},\"operator\":\"\(who)\"}"
+        return
+            "{\"url\":\"https://\(name)\",\"majorApiVersion\":\(version),\"validFor\":{\"start\":\"\(from)\"\(end)},\"operator\":\"\(who)\"}"
     }
-    private let now = Instant(rfc3339: "2026-01-01T00:00:00Z")!
+    private let now = Instant(seconds: 1_767_225_600)
 
     private func selected(_ logs: [String], _ selector: String = "{\"selector\":\"ANY\"}") throws -> [String] {
         try config(logs, selector).transparencyLogs(at: now).map { String($0.url.dropFirst(8)) }
@@ -25,13 +30,17 @@ struct SigningConfigTests {
     @Test("Windows, versions, operators and selectors")
     func selection() throws {
         #expect(try selected([]) == [])
-        #expect(try selected([log("old", to: "2025-12-31T00:00:00Z"), log("new", from: "2025-12-31T00:00:00Z")]) == ["new"])
+        #expect(
+            try selected([log("old", to: "2025-12-31T00:00:00Z"), log("new", from: "2025-12-31T00:00:00Z")]) == ["new"])
         // The newest version that is spoken wins; newer ones are passed over.
         #expect(try selected([log("v1"), log("v2", 2), log("v3", 3)]) == ["v2"])
         #expect(try selected([log("v1"), log("v2", 2, from: "2027-01-01T00:00:00Z")]) == ["v1"])
         // One of each operator, its newest.
         let all = "{\"selector\":\"ALL\"}"
-        let many = [log("a1", by: "a"), log("a2", by: "a", from: "2024-01-01T00:00:00Z"), log("b1", by: "b"), log("c2", 2, by: "c")]
+        let many = [
+            log("a1", by: "a"), log("a2", by: "a", from: "2024-01-01T00:00:00Z"), log("b1", by: "b"),
+            log("c2", 2, by: "c"),
+        ]
         #expect(try selected(many, all) == ["c2"])
         #expect(try selected(Array(many.dropLast()), all) == ["a2", "b1"])
         #expect(try selected(Array(many.dropLast()), "{\"selector\":\"EXACT\",\"count\":2}") == ["a2", "b1"])
@@ -55,18 +64,23 @@ struct SigningConfigTests {
         #expect(try production.certificateAuthority(at: now).url == "https://fulcio.sigstore.dev")
         #expect(try production.issuer(at: now).url == "https://oauth2.sigstore.dev/auth")
         #expect(try production.transparencyLogs(at: now).map(\.url) == ["https://rekor.sigstore.dev"])
-        #expect(try production.timestampAuthorities(at: now).map(\.url) == ["https://timestamp.sigstore.dev/api/v1/timestamp"])
+        #expect(
+            try production.timestampAuthorities(at: now).map(\.url) == [
+                "https://timestamp.sigstore.dev/api/v1/timestamp"
+            ])
         #expect(try SigningConfig.embedded(.staging).transparencyLogs(at: now).map(\.majorAPIVersion) == [2])
     }
 
-    @Test("What is not a signing config", arguments: [
-        "", "{}", "{\"mediaType\":\"x\"}", "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"surprise\":1}",
-        "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"rekorTlogConfig\":{\"selector\":\"SOME\"}}",
-        "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"rekorTlogConfig\":{\"selector\":\"EXACT\"}}",
-        "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"rekorTlogConfig\":{\"selector\":\"EXACT\",\"count\":0}}",
-        "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"caUrls\":[{\"url\":\"https://x\"}]}",
-        "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"caUrls\":[{\"url\":\"https://x\",\"validFor\":{\"start\":\"yesterday\"}}]}",
-    ])
+    @Test(
+        "What is not a signing config",
+        arguments: [
+            "", "{}", "{\"mediaType\":\"x\"}", "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"surprise\":1}",
+            "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"rekorTlogConfig\":{\"selector\":\"SOME\"}}",
+            "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"rekorTlogConfig\":{\"selector\":\"EXACT\"}}",
+            "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"rekorTlogConfig\":{\"selector\":\"EXACT\",\"count\":0}}",
+            "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"caUrls\":[{\"url\":\"https://x\"}]}",
+            "{\"mediaType\":\"\(SigningConfig.mediaType)\",\"caUrls\":[{\"url\":\"https://x\",\"validFor\":{\"start\":\"yesterday\"}}]}",
+        ])
     func malformed(_ text: String) {
         #expect(throws: SigstoreError.self) { try SigningConfig(parsing: Array(text.utf8)) }
     }

@@ -15,7 +15,9 @@ struct SigningSessionTests {
         .federated(email: "bob@local.test", connector: "https://accounts.example.test"),
     ]
 
-    @Test("Files and attestations × services × identities", arguments: LocalServices.SigningConfigKind.allCases, identities)
+    @Test(
+        "Files and attestations × services × identities", arguments: LocalServices.SigningConfigKind.allCases,
+        identities)
     func matrix(_ kind: LocalServices.SigningConfigKind, _ identity: LocalIdentity) async throws {
         let shop = try Workshop()
         let services = try shop.clients(kind)
@@ -41,7 +43,8 @@ struct SigningSessionTests {
         #expect(shop.http.requests.filter { $0.contains("signingCert") }.count == 1)
     }
 
-    @Test("Keys with a log", arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521, .ed25519, .rsa2048], [1, 2])
+    @Test(
+        "Keys with a log", arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521, .ed25519, .rsa2048], [1, 2])
     func keys(_ algorithm: SigningAlgorithm, _ version: Int64) async throws {
         let shop = try Workshop()
         let key = try PrivateKey.generate(algorithm)
@@ -50,7 +53,9 @@ struct SigningSessionTests {
             signatory: .key(key, algorithm: nil), services: SigningSession.Services(transparencyLogs: [log]),
             trustedRoot: shop.trustedRoot)
         let artifact = ArtifactBytes(Array("\(algorithm) \(version)".utf8))
-        let policy = { (claim: VerificationPolicy.Claim) in VerificationPolicy(signedBy: .key(key.publicKey), claim: claim) }
+        let policy = { (claim: VerificationPolicy.Claim) in
+            VerificationPolicy(signedBy: .key(key.publicKey), claim: claim)
+        }
         let bundle = try await session.sign(artifact)
         let verifier = Verifier(trustedRoot: shop.trustedRoot)
         _ = try verifier.verify(bundle, policy(.message(artifact)))
@@ -105,7 +110,8 @@ struct SigningSessionTests {
             #expect(again.logIndex == recorded[number])
             let proof = try #require(again.proof)
             let root = try MerkleTree.root(
-                leafHash: try MerkleTree.leafHash(again.body), index: proof.logIndex, size: proof.treeSize, path: proof.hashes)
+                leafHash: try MerkleTree.leafHash(again.body), index: proof.logIndex, size: proof.treeSize,
+                path: proof.hashes)
             #expect(root == proof.rootHash)
         }
         // Without a log that is trusted, nothing is taken from the tiles.
@@ -119,7 +125,9 @@ struct SigningSessionTests {
         let shop = try Workshop()
         let session = try shop.session(.email("many@local.test"), try shop.clients(.v1))
         let bundles = try await withThrowingTaskGroup(of: SigstoreBundle.self) { group in
-            for number in 0..<12 { group.addTask { try await session.sign(ArtifactBytes(Array("file \(number)".utf8))) } }
+            for number in 0..<12 {
+                group.addTask { try await session.sign(ArtifactBytes(Array("file \(number)".utf8))) }
+            }
             return try await group.reduce(into: []) { $0.append($1) }
         }
         #expect(bundles.count == 12)
@@ -146,11 +154,13 @@ struct SigningSessionTests {
         let bundle = try await session.sign(artifact)
         _ = try Verifier(trustedRoot: nil).verify(
             bundle,
-            VerificationPolicy(signedBy: .key(key.publicKey), claim: .message(artifact), transparencyLog: .insecurelyIgnored))
+            VerificationPolicy(
+                signedBy: .key(key.publicKey), claim: .message(artifact), transparencyLog: .insecurelyIgnored))
         #expect(try await session.publication(ofAttestations: true).isEmpty)
-        #expect(await failure {
-            _ = try SigningSession(signatory: .key(key, algorithm: .ecdsaP256))
-        }?.code == .unsupportedKey)
+        #expect(
+            await failure {
+                _ = try SigningSession(signatory: .key(key, algorithm: .ecdsaP256))
+            }?.code == .unsupportedKey)
     }
 
     @Test("What will be public is said before")
@@ -180,42 +190,87 @@ struct SigningSessionTests {
     }
 
     static let faults: [Case] = [
-        Case(name: "Fulcio 503", service: \.fulcio, action: .status(503, retryAfter: nil), codes: [.httpStatus], words: "Fulcio"),
-        Case(name: "Fulcio 429", service: \.fulcio, action: .status(429, retryAfter: nil), codes: [.httpStatus], words: "Fulcio"),
+        Case(
+            name: "Fulcio 503", service: \.fulcio, action: .status(503, retryAfter: nil), codes: [.httpStatus],
+            words: "Fulcio"),
+        Case(
+            name: "Fulcio 429", service: \.fulcio, action: .status(429, retryAfter: nil), codes: [.httpStatus],
+            words: "Fulcio"),
         Case(name: "Fulcio hangs", service: \.fulcio, action: .hang, codes: [.timedOut], words: "Fulcio"),
         Case(name: "Fulcio resets", service: \.fulcio, action: .reset, codes: [.unreachable], words: "Fulcio"),
         Case(
             name: "Fulcio garbage", service: \.fulcio,
             action: .answer(200, contentType: "application/json", body: Array("{}".utf8)), codes: [.unexpectedAnswer],
             words: "Fulcio"),
-        Case(name: "wrong SCT", service: \.fulcio, action: .wrongSCT, codes: [.sctSignature, .noCertificateTimestamp], words: "Fulcio"),
-        Case(name: "missing SCT", service: \.fulcio, action: .missingSCT, codes: [.noCertificateTimestamp], words: "Fulcio"),
-        Case(name: "wrong identity", service: \.fulcio, action: .wrongCertificate, codes: [.wrongIdentity], words: "Fulcio"),
+        Case(
+            name: "wrong SCT", service: \.fulcio, action: .wrongSCT, codes: [.sctSignature, .noCertificateTimestamp],
+            words: "Fulcio"),
+        Case(
+            name: "missing SCT", service: \.fulcio, action: .missingSCT, codes: [.noCertificateTimestamp],
+            words: "Fulcio"),
+        Case(
+            name: "wrong identity", service: \.fulcio, action: .wrongCertificate, codes: [.wrongIdentity],
+            words: "Fulcio"),
         Case(name: "wrong key", service: \.fulcio, action: .wrongKey, codes: [.unexpectedAnswer], words: "Fulcio"),
-        Case(name: "TSA 500", service: \.timestampAuthority, action: .status(500, retryAfter: nil), codes: [.httpStatus], words: "timestamp authority"),
-        Case(name: "TSA hangs", service: \.timestampAuthority, action: .hang, codes: [.timedOut], words: "timestamp authority"),
-        Case(name: "TSA 400", service: \.timestampAuthority, action: .status(400, retryAfter: nil), codes: [.timestampRefused], words: "timestamp authority"),
-        Case(name: "TSA other digest", service: \.timestampAuthority, action: .wrongImprint, codes: [.timestampMismatch], words: "timestamp authority"),
+        Case(
+            name: "TSA 500", service: \.timestampAuthority, action: .status(500, retryAfter: nil), codes: [.httpStatus],
+            words: "timestamp authority"),
+        Case(
+            name: "TSA hangs", service: \.timestampAuthority, action: .hang, codes: [.timedOut],
+            words: "timestamp authority"),
+        Case(
+            name: "TSA 400", service: \.timestampAuthority, action: .status(400, retryAfter: nil),
+            codes: [.timestampRefused], words: "timestamp authority"),
+        Case(
+            name: "TSA other digest", service: \.timestampAuthority, action: .wrongImprint, codes: [.timestampMismatch],
+            words: "timestamp authority"),
         Case(
             name: "TSA other signer", service: \.timestampAuthority, action: .wrongCertificate,
             codes: [.timestampAuthority, .timestampSignature], words: "does not verify"),
         Case(
             name: "TSA other time", service: \.timestampAuthority, action: .wrongTime(seconds: -3600 * 5),
-            codes: [.certificateNotYetValid, .timestampAuthorityNotValid, .noTimestamp, .timestampAuthority, .certificatePath],
+            codes: [
+                .certificateNotYetValid, .timestampAuthorityNotValid, .noTimestamp, .timestampAuthority,
+                .certificatePath,
+            ],
             words: "does not verify"),
-        Case(name: "TSA endless", service: \.timestampAuthority, action: .endlessBody, codes: [.tooLarge, .timedOut], words: "timestamp authority"),
-        Case(name: "Rekor 500", service: \.rekorV1, action: .status(500, retryAfter: nil), codes: [.httpStatus], words: "transparency log"),
+        Case(
+            name: "TSA endless", service: \.timestampAuthority, action: .endlessBody, codes: [.tooLarge, .timedOut],
+            words: "timestamp authority"),
+        Case(
+            name: "Rekor 500", service: \.rekorV1, action: .status(500, retryAfter: nil), codes: [.httpStatus],
+            words: "transparency log"),
         Case(name: "Rekor hangs", service: \.rekorV1, action: .hang, codes: [.timedOut], words: "transparency log"),
-        Case(name: "Rekor 400", service: \.rekorV1, action: .status(400, retryAfter: nil), codes: [.entryRefused], words: "transparency log"),
-        Case(name: "Rekor other entry", service: \.rekorV1, action: .wrongEntry, codes: [.logEntryMismatch], words: "transparency log"),
-        Case(name: "Rekor promise", service: \.rekorV1, action: .wrongPromise, codes: [.invalidPromise], words: "does not verify"),
-        Case(name: "Rekor proof", service: \.rekorV1, action: .wrongProof, codes: [.invalidInclusionProof], words: "does not verify"),
-        Case(name: "Rekor checkpoint", service: \.rekorV1, action: .wrongCheckpoint, codes: [.invalidCheckpoint], words: "does not verify"),
-        Case(name: "Rekor redirects", service: \.rekorV1, action: .redirect("http://localhost:9/x"), codes: [.redirectRefused], words: "transparency log"),
-        Case(name: "Rekor v2 500", service: \.rekorV2, action: .status(500, retryAfter: nil), codes: [.httpStatus], words: "transparency log", kind: .v2),
-        Case(name: "Rekor v2 proof", service: \.rekorV2, action: .wrongProof, codes: [.invalidInclusionProof], words: "does not verify", kind: .v2),
-        Case(name: "Rekor v2 checkpoint", service: \.rekorV2, action: .wrongCheckpoint, codes: [.invalidCheckpoint], words: "does not verify", kind: .v2),
-        Case(name: "Rekor v2 other entry", service: \.rekorV2, action: .wrongEntry, codes: [.logEntryMismatch], words: "transparency log", kind: .v2),
+        Case(
+            name: "Rekor 400", service: \.rekorV1, action: .status(400, retryAfter: nil), codes: [.entryRefused],
+            words: "transparency log"),
+        Case(
+            name: "Rekor other entry", service: \.rekorV1, action: .wrongEntry, codes: [.logEntryMismatch],
+            words: "transparency log"),
+        Case(
+            name: "Rekor promise", service: \.rekorV1, action: .wrongPromise, codes: [.invalidPromise],
+            words: "does not verify"),
+        Case(
+            name: "Rekor proof", service: \.rekorV1, action: .wrongProof, codes: [.invalidInclusionProof],
+            words: "does not verify"),
+        Case(
+            name: "Rekor checkpoint", service: \.rekorV1, action: .wrongCheckpoint, codes: [.invalidCheckpoint],
+            words: "does not verify"),
+        Case(
+            name: "Rekor redirects", service: \.rekorV1, action: .redirect("http://localhost:9/x"),
+            codes: [.redirectRefused], words: "transparency log"),
+        Case(
+            name: "Rekor v2 500", service: \.rekorV2, action: .status(500, retryAfter: nil), codes: [.httpStatus],
+            words: "transparency log", kind: .v2),
+        Case(
+            name: "Rekor v2 proof", service: \.rekorV2, action: .wrongProof, codes: [.invalidInclusionProof],
+            words: "does not verify", kind: .v2),
+        Case(
+            name: "Rekor v2 checkpoint", service: \.rekorV2, action: .wrongCheckpoint, codes: [.invalidCheckpoint],
+            words: "does not verify", kind: .v2),
+        Case(
+            name: "Rekor v2 other entry", service: \.rekorV2, action: .wrongEntry, codes: [.logEntryMismatch],
+            words: "transparency log", kind: .v2),
     ]
 
     @Test("Each fault is an error that names the service", arguments: faults)
@@ -224,7 +279,8 @@ struct SigningSessionTests {
         let server = one.service(shop.services)
         // An entry that is not ours must be there to be given back.
         let identity = LocalIdentity.email("alice@local.test")
-        _ = try await shop.session(identity, try shop.clients(one.kind)).sign(ArtifactBytes(Array("before \(one.name)".utf8)))
+        _ = try await shop.session(identity, try shop.clients(one.kind)).sign(
+            ArtifactBytes(Array("before \(one.name)".utf8)))
         server.faults.add(Fault(one.action, method: "POST"))
         defer { server.faults.removeAll() }
         let services = try shop.clients(one.kind, timeout: .milliseconds(700))
@@ -275,7 +331,8 @@ struct SigningSessionTests {
 
     private func directory() -> UnfinishedSignatures {
         UnfinishedSignatures(
-            directory: FileManager.default.temporaryDirectory.appendingPathComponent("u-\(UUID().uuidString)/below").path)
+            directory: FileManager.default.temporaryDirectory.appendingPathComponent("u-\(UUID().uuidString)/below")
+                .path)
     }
 
     private func files(_ unfinished: UnfinishedSignatures) -> [String] {
@@ -317,7 +374,9 @@ struct SigningSessionTests {
         #expect(try next.signature() != finished.signature())
     }
 
-    @Test("A log that lied once is asked again for the entry that it has", arguments: [Fault.Action.wrongProof, .wrongCheckpoint])
+    @Test(
+        "A log that lied once is asked again for the entry that it has",
+        arguments: [Fault.Action.wrongProof, .wrongCheckpoint])
     func askedAgain(_ lie: Fault.Action) async throws {
         for (kind, server) in [(.v1, \.rekorV1), (.v2, \.rekorV2)]
             as [(LocalServices.SigningConfigKind, KeyPath<LocalServices, LoopbackServer>)]
@@ -373,7 +432,8 @@ struct SigningSessionTests {
             try await session.deliver(bundle) { _ throws(SigstoreError) in throw SigstoreError(.fileUnreadable, "no") }
         }
         #expect(files(unfinished).count == 1)
-        let other = try await shop.session(.email("mallory@local.test"), services, unfinished: unfinished).sign(artifact)
+        let other = try await shop.session(.email("mallory@local.test"), services, unfinished: unfinished).sign(
+            artifact)
         #expect(try other.signature() != bundle.signature())
         #expect(files(unfinished).count == 1)
     }
@@ -396,10 +456,12 @@ struct SigningSessionTests {
         // Another signature, no log entry yet: it must not be recorded.
         let other = try await shop.session(identity, services).sign(ArtifactBytes([1]))
         let entry = "\"tlogEntries\":["
-        let start = try #require(text.range(of: entry)), end = try #require(text.range(of: "],\"timestampVerificationData\""))
+        let start = try #require(text.range(of: entry)),
+            end = try #require(text.range(of: "],\"timestampVerificationData\""))
         var changed = text
         changed.replaceSubrange(start.upperBound..<end.lowerBound, with: "")
-        changed = changed.replacingOccurrences(of: "\"transparencyLogs\":[\"\(shop.services.rekorV1.url)/\"]", with: "\"transparencyLogs\":[]")
+        changed = changed.replacingOccurrences(
+            of: "\"transparencyLogs\":[\"\(shop.services.rekorV1.url)/\"]", with: "\"transparencyLogs\":[]")
         changed = changed.replacingOccurrences(of: signature, with: Base64.encode(try other.signature()))
         try changed.write(toFile: path, atomically: true, encoding: .utf8)
         let recordings = shop.recordings

@@ -138,6 +138,23 @@ enum FlagTable {
         ],
         "verify-attestation": imageVerification + [CommandFlag("type"), CommandFlag("policy", .each, awaits: "policies")],
         "bundle inspect": [CommandFlag("output", short: "o")],
+        "bundle create": [
+            CommandFlag("artifact"), CommandFlag("signature"), CommandFlag("attestation"), CommandFlag("bundle"),
+            CommandFlag("certificate", aliases: ["cert"]), CommandFlag("key"), CommandFlag("rfc3161-timestamp"),
+            CommandFlag("ignore-tlog", .off), CommandFlag("out"),
+        ] + securityKey,
+        "trusted-root create": [
+            CommandFlag("fulcio", .each), CommandFlag("ctfe", .each), CommandFlag("rekor", .each), CommandFlag("tsa", .each),
+            CommandFlag("certificate-chain", .each), CommandFlag("timestamp-certificate-chain", .each),
+            CommandFlag("ctfe-key", .each), CommandFlag("ctfe-start-time", .each), CommandFlag("rekor-key", .each),
+            CommandFlag("rekor-start-time", .each), CommandFlag("out"),
+        ] + awaiting(
+            "the public instance's trusted root as it is now",
+            [
+                CommandFlag("with-default-services", .off), CommandFlag("no-default-ctfe", .off),
+                CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
+                CommandFlag("no-default-tsa", .off),
+            ]),
         "version": [CommandFlag("json", .off)],
         "env": [CommandFlag("show-descriptions", .on), CommandFlag("show-sensitive-values", .off)],
         "completion": [],
@@ -147,7 +164,7 @@ enum FlagTable {
     static let laterCommands = [
         "attach", "clean", "copy", "download", "initialize", "load",
         "login", "logout", "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "save", "signing-config", "tree",
-        "triangulate", "trusted-root", "upload", "generate",
+        "triangulate", "upload", "generate",
     ]
 
     private static func awaiting(_ what: String, _ flags: [CommandFlag]) -> [CommandFlag] {

@@ -99,7 +99,10 @@ enum ChildProcess {
         // Freed below; posix_spawn copies what it needs.
         var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] = unsafe environment.map { unsafe strdup("\($0)=\($1)") } + [nil]
-        defer { for unsafepointer in unsafe words + variables { unsafe free(pointer) } }
+        defer {
+            unsafe words.forEach { unsafe free($0) }
+            unsafe variables.forEach { unsafe free($0) }
+        }
         var process: pid_t = 0
         guard unsafe posix_spawn(&process, program, &actions, nil, &words, &variables) == 0 else { return nil }
         return process

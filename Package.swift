@@ -52,11 +52,16 @@ let package = Package(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
 
         // L2
-        .target(name: "SigstoreClients", dependencies: ["InToto"], swiftSettings: settings),
+        .target(
+            name: "SigstoreClients",
+            dependencies: ["InToto", "HTTPTransport", "SigstoreCrypto", "SigstoreVerification"], swiftSettings: settings),
 
         // L3
         .target(
-            name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification", "OCIRegistry", "HTTPTransport"],
+            name: "SwSignCore",
+            dependencies: [
+                "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+            ],
             swiftSettings: settings),
 
         .target(
@@ -99,6 +104,16 @@ let package = Package(
         .testTarget(
             name: "LocalSigstoreTests", dependencies: ["Spawning", "LocalSigstore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
+        .testTarget(
+            name: "SigstoreClientsTests",
+            dependencies: [
+                "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "InToto",
+                "LocalSigstore", "FaultServer",
+            ], swiftSettings: settings),
+        // The client under test for the public TUF conformance suite.
+        .executableTarget(
+            name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
+            path: "Tests/Conformance/TUFClient", swiftSettings: settings),
         .testTarget(
             name: "InteropTests", dependencies: ["Spawning", "swsign"], swiftSettings: settings),
         .testTarget(

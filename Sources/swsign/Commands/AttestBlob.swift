@@ -45,7 +45,7 @@ struct AttestBlob: ParsableCommand {
         if signing.bundle != nil || place.outputDirectory != nil {
             let written =
                 signing.newBundleFormat
-                ? try signer.attest(content).serialized()
+                ? try waiting { () throws(SigstoreError) in try await signer.attest(content) }.serialized()
                 : JSONValue.object(["base64Signature": .string(Base64.encode(try detachedEnvelope(signer, content)))]).serialized()
             if let path = signing.bundle {
                 try OutputFile(path).write(written)
@@ -65,7 +65,8 @@ struct AttestBlob: ParsableCommand {
 
     /// The signed envelope by itself, as cosign 2 writes it.
     private func detachedEnvelope(_ signer: BlobSigner, _ statement: [UInt8]) throws(SigstoreError) -> [UInt8] {
-        guard case .dsse(let envelope) = try signer.attest(statement, form: .detached).content else {
+        let bundle = try waiting { () throws(SigstoreError) in try await signer.attest(statement, form: .detached) }
+        guard case .dsse(let envelope) = bundle.content else {
             throw SigstoreError(.cryptographyFailed, "no envelope was made")
         }
         return envelope.json(includingEmptyKeyID: true).serialized()

@@ -42,9 +42,11 @@ struct SignBlob: ParsableCommand {
         let key = try signing.signer(standardInputIsTaken: files.contains("-"))
         let signer = try BlobSigner(signer: key, algorithm: algorithm)
         try BlobBatch(verb: "signed").forEach(inputs) { [signing, place, b64, forms] file throws(SigstoreError) in
-            let signed = try signer.sign(file, forms: forms)
+            let signed = try waiting { () throws(SigstoreError) in try await signer.sign(file, forms: forms) }
             let base64 = Base64.encode(signed.detached ?? [])
-            let content = signed.bundle?.serialized() ?? JSONValue.object(["base64Signature": .string(base64)]).serialized()
+            let content = signing.newBundleFormat
+                ? signed.bundle.serialized()
+                : JSONValue.object(["base64Signature": .string(base64)]).serialized()
             if beside {
                 try place.write(content, for: file, replacing: signing.yes)
             } else if let bundle = signing.bundle {

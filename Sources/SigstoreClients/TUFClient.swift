@@ -359,6 +359,7 @@ public struct TUFClient: Sendable {
     private func role(
         _ step: TUFTargetSearch.Step, _ update: inout TUFUpdate, fetching: Bool, writing: Bool
     ) async throws(SigstoreError) -> TUFMetadata<TUFTargets> {
+        if step.delegation == nil, let top = update.topTargets { return top }
         let path = "\(TUFCache.fileName(step.role)).json"
         guard path.utf8.count <= 200 else {
             throw SigstoreError(.tufTargetName, "the name of the delegated role \"\(step.role)\" is too long")

@@ -216,6 +216,9 @@ public struct TUFUpdate: Sendable {
         return metadata
     }
 
+    /// The metadata of the top targets role, once there is some.
+    public var topTargets: TUFMetadata<TUFTargets>? { targets[Array(TUFTargets.type.utf8)] }
+
     // MARK: - Checks
 
     private mutating func judge<Content>(_ metadata: TUFMetadata<Content>, name: String) throws(SigstoreError) {

@@ -15,6 +15,7 @@ let package = Package(
     name: "swsign",
     products: [
         .executable(name: "swsign", targets: ["swsign"]),
+        .executable(name: "local-sigstore", targets: ["local-sigstore"]),
         .library(name: "InToto", targets: ["InToto"]),
         .library(name: "SigstoreCrypto", targets: ["SigstoreCrypto"]),
         .library(name: "SigstoreVerification", targets: ["SigstoreVerification"]),
@@ -22,6 +23,8 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        // The loopback servers of LocalSigstore; never linked into swsign.
+        .package(url: "https://github.com/swhitty/FlyingFox", exact: "0.27.1"),
     ],
     targets: [
         // System libraries, each with the shims that its macros and variadics need.
@@ -42,6 +45,9 @@ let package = Package(
 
         // L1
         .target(
+            name: "OCIRegistry", dependencies: ["InToto", "SigstoreCrypto", "HTTPTransport"],
+            swiftSettings: settings),
+        .target(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
 
         // L2
@@ -51,15 +57,29 @@ let package = Package(
 
         // L3
         .target(
-            name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification"],
+            name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification", "OCIRegistry", "HTTPTransport"],
             swiftSettings: settings),
+
+        .target(
+            name: "LocalSigstore",
+            dependencies: [
+                "InToto", "SigstoreCrypto",
+                .product(name: "FlyingFox", package: "FlyingFox"),
+                .product(name: "FlyingSocks", package: "FlyingFox"),
+            ], swiftSettings: settings),
 
         // L4
         .executableTarget(
             name: "swsign",
             dependencies: [
-                "InToto", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "SwSignCore",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+                "SwSignCore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
+
+        .executableTarget(
+            name: "local-sigstore",
+            dependencies: [
+                "InToto", "LocalSigstore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
         .testTarget(name: "InTotoTests", dependencies: ["InToto"], swiftSettings: settings),
@@ -80,6 +100,14 @@ let package = Package(
         .executableTarget(
             name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
             path: "Tests/Conformance/TUFClient", swiftSettings: settings),
+        .testTarget(
+            name: "OCIRegistryTests",
+            dependencies: ["OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+        .testTarget(
+            name: "LocalSigstoreTests", dependencies: ["LocalSigstore", "InToto", "SigstoreCrypto"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "InteropTests", dependencies: ["swsign"], swiftSettings: settings),
         .testTarget(
             name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),

@@ -16,9 +16,11 @@ public struct ArtifactBytes: ArtifactSource {
     /// The whole artifact.
     public let bytes: [UInt8]
 
+    /// Takes an artifact that is in memory.
     public init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
+    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage
+    {
         try HashedMessage.of(bytes, digests: digests, schemes: schemes)
     }
 }
@@ -28,12 +30,14 @@ public struct ArtifactDigest: ArtifactSource {
     /// The digest.
     public let digest: Digest
 
+    /// Takes the digest of an artifact that is not at hand.
     public init(_ digest: Digest) { self.digest = digest }
 
     /// Gives the digest.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/otherDigestNeeded`` where the signature is over another
     ///   digest, naming that one.
-    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
+    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage
+    {
         // libsodium takes Ed25519ph's digest only as it makes it, so Ed25519 needs the file in both of its forms.
         let needsFile = !schemes.isEmpty && schemes.allSatisfy { $0 == .ed25519 || $0 == .ed25519ph }
         guard !needsFile else {
@@ -46,7 +50,8 @@ public struct ArtifactDigest: ArtifactSource {
             let names = usable.map(\.rawValue).sorted()
             throw SigstoreError(
                 .otherDigestNeeded,
-                "this signature needs the file's \(names.joined(separator: " or ")) digest, not \(digest.algorithm.rawValue)",
+                "this signature needs the file's \(names.joined(separator: " or ")) digest, "
+                    + "not \(digest.algorithm.rawValue)",
                 advice: "give the file, or its digest as \(names.joined(separator: ": or ")):…")
         }
         return HashedMessage(digest: digest)

@@ -37,19 +37,28 @@ extension Verification {
                 .noTrustedRoot, "there is no trusted certificate authority to verify the certificate with",
                 advice: "give a trusted root with --trusted-root")
         }
-        var first: [Certificate]?
+        var first: (path: [Certificate], authority: TrustedRoot.Authority)?
         for time in times {
-            let path = try path(of: leaf, intermediates, trustedRoot.certificateAuthorities, at: time.seconds)
-            first = first ?? path
+            // A path that was validated holds at another time too if all of it is valid then.
+            let holdsStill = first.map { found in
+                found.authority.validFor.contains(Instant(seconds: time.seconds))
+                    && found.path.allSatisfy { $0.isValid(at: time.seconds) }
+            }
+            if holdsStill != true {
+                let found = try path(of: leaf, intermediates, trustedRoot.certificateAuthorities, at: time.seconds)
+                first = first ?? found
+            }
             held("certificate-path", "the certificate holds at \(Instant(seconds: time.seconds))")
         }
-        guard let first else { throw SigstoreError(.noTime, "there is no time at which the certificate could hold") }
+        guard let first = first?.path else {
+            throw SigstoreError(.noTime, "there is no time at which the certificate could hold")
+        }
         return first
     }
 
     private func path(
         of leaf: Certificate, _ intermediates: [Certificate], _ authorities: [TrustedRoot.Authority], at time: Int64
-    ) throws(SigstoreError) -> [Certificate] {
+    ) throws(SigstoreError) -> (path: [Certificate], authority: TrustedRoot.Authority) {
         var failure: SigstoreError?
         for authority in authorities {
             guard authority.validFor.contains(Instant(seconds: time)) else {
@@ -62,9 +71,10 @@ extension Verification {
                 continue
             }
             do throws(SigstoreError) {
-                return try CertificatePath.build(
+                let path = try CertificatePath.build(
                     leaf: leaf, intermediates: authority.intermediates + intermediates, anchors: authority.anchors,
                     at: time, purpose: .codeSigning)
+                return (path, authority)
             } catch {
                 // Of several failures, the one that got further than "not of this authority" says most.
                 if failure == nil || failure?.code == .authorityNotValid || failure?.code == .certificatePath {
@@ -96,7 +106,8 @@ extension Verification {
 
     /// 3.4 A certificate transparency log promised to include the certificate (RFC 6962, section 3.2), with a key that
     /// counted when it did. Promises of logs that are not known say nothing; one of a known log must hold.
-    private mutating func verifyCertificateTimestamps(_ leaf: Certificate, _ path: [Certificate]) throws(SigstoreError) {
+    private mutating func verifyCertificateTimestamps(_ leaf: Certificate, _ path: [Certificate]) throws(SigstoreError)
+    {
         guard case .required = policy.certificateTransparency else { return }
         guard let issuer = path.dropFirst().first else {
             throw SigstoreError(.noCertificateTimestamp, "the certificate's issuer is not known")
@@ -119,12 +130,15 @@ extension Verification {
                     verified = true
                     let moment = Instant(milliseconds: Int64(clamping: timestamp.timestamp))
                     if log.validFor.contains(moment) {
-                        if !held { self.held("certificate-timestamp", "\(log.name) logged the certificate at \(moment)") }
+                        if !held {
+                            self.held("certificate-timestamp", "\(log.name) logged the certificate at \(moment)")
+                        }
                         held = true
                     } else {
                         untimely = SigstoreError(
                             .certificateLogNotValid,
-                            "the key of the certificate log \(log.name) is valid from \(log.validFor.description), not at \(moment)")
+                            "the key of the certificate log \(log.name) is valid from \(log.validFor.description), not at \(moment)"
+                        )
                     }
                 } catch { failure = failure ?? error }
             }
@@ -162,7 +176,8 @@ extension Verification {
             throw failures.last ?? SigstoreError(.wrongIdentity, "no identity was given that could have signed")
         }
         throw SigstoreError(
-            last.code, "none of the \(failures.count) identities signed; of the last: \(last.message)", advice: last.advice)
+            last.code, "none of the \(failures.count) identities signed; of the last: \(last.message)",
+            advice: last.advice)
     }
 
     private func mismatch(_ identity: CertificateIdentity, _ leaf: Certificate, _ issuer: String)
@@ -188,7 +203,8 @@ extension Verification {
             let found = try leaf.fulcioExtension(arc)
             guard let found, found.utf8.elementsEqual(expected.utf8) else {
                 return SigstoreError(
-                    .wrongWorkflow, "expected GitHub workflow \(name) \(expected), certificate says \(found ?? "nothing")")
+                    .wrongWorkflow,
+                    "expected GitHub workflow \(name) \(expected), certificate says \(found ?? "nothing")")
             }
         }
         return nil

@@ -1,5 +1,5 @@
 public import InToto
-internal import SigstoreCrypto
+public import SigstoreCrypto
 
 /// A log's signed statement of how large its tree is and what its root is (C2SP `tlog-checkpoint` on `signed-note`).
 public struct Checkpoint: Sendable {
@@ -69,6 +69,17 @@ public struct Checkpoint: Sendable {
             signature: Array(bytes.dropFirst(4)))
     }
 
+    /// The untruncated hash that names a key in signed notes, which is also a Rekor v2 log's id: of an Ed25519 key the
+    /// SHA-256 of name, line feed, algorithm byte 1 and the key (C2SP signed-note); of any other key that of its
+    /// SubjectPublicKeyInfo.
+    /// - Parameters:
+    ///   - name: The origin of the log.
+    ///   - key: The log's key.
+    public static func keyHash(name: String, key: PublicKey) throws(SigstoreError) -> [UInt8] {
+        guard case .ed25519 = key.kind else { return try Digest.sha256(key.spki).bytes }
+        return try Digest.sha256(Array(name.utf8) + [0x0a, 0x01] + key.spki.suffix(32)).bytes
+    }
+
     private static func fault(_ what: String) -> SigstoreError {
         SigstoreError(.malformedCheckpoint, "the log's checkpoint cannot be read: \(what)")
     }
@@ -86,7 +97,8 @@ public struct Checkpoint: Sendable {
             guard let host = Self.host(of: log.baseURL), origin.utf8.elementsEqual(host.utf8) else {
                 throw SigstoreError(
                     .invalidCheckpoint,
-                    "the checkpoint is of another log: expected the origin \(Self.host(of: log.baseURL) ?? log.name), found \(origin)")
+                    "the checkpoint is of another log: expected the origin \(Self.host(of: log.baseURL) ?? log.name), found \(origin)"
+                )
             }
         }
         let candidates = signatures.filter { signature in

@@ -19,8 +19,11 @@ extension TrustedRoot {
     }
 
     // Read once, when first needed.
-    private static let production = Result { () throws(SigstoreError) in try TrustedRoot(parsing: Array(productionJSON.utf8)) }
-    private static let staging = Result { () throws(SigstoreError) in try TrustedRoot(parsing: Array(stagingJSON.utf8)) }
+    private static let production = Result { () throws(SigstoreError) in
+        try TrustedRoot(parsing: Array(productionJSON.utf8))
+    }
+    private static let staging = Result { () throws(SigstoreError) in try TrustedRoot(parsing: Array(stagingJSON.utf8))
+    }
 
     /// `trusted_root.json` of the public instance's TUF repository.
     private static let productionJSON = #"""

@@ -50,7 +50,8 @@ extension Verification {
                 advice: "give --certificate-identity and --certificate-oidc-issuer in place of --key")
         case (.identities, .publicKey):
             throw SigstoreError(
-                .keyNotCertificate, "an identity was given, but the signature was made with a key, without a certificate",
+                .keyNotCertificate,
+                "an identity was given, but the signature was made with a key, without a certificate",
                 advice: "give the signer's public key with --key")
         }
     }

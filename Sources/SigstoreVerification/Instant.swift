@@ -12,6 +12,7 @@ public struct Instant: Sendable, Hashable, Comparable, CustomStringConvertible {
         milliseconds = overflow ? (seconds < 0 ? .min : .max) : product
     }
 
+    /// Whether one moment lies before another.
     public static func < (left: Instant, right: Instant) -> Bool { left.milliseconds < right.milliseconds }
 
     /// Reads a time as protobuf's JSON writes it (RFC 3339): `2022-12-31T23:59:59.999Z`, or with an offset.

@@ -39,7 +39,9 @@ public struct LogEntryBody: Sendable {
     /// The signatures; one in everything that Sigstore makes.
     public let signatures: [Signature]
     /// Whether only Rekor v2 has entries of this kind and version.
-    public var isRekorV2: Bool { kindVersion.utf8.elementsEqual("0.0.2".utf8) && !kind.utf8.elementsEqual("intoto".utf8) }
+    public var isRekorV2: Bool {
+        kindVersion.utf8.elementsEqual("0.0.2".utf8) && !kind.utf8.elementsEqual("intoto".utf8)
+    }
 
     /// Reads the body of an entry.
     /// - Parameter body: Canonical JSON, as the log holds it.
@@ -50,10 +52,11 @@ public struct LogEntryBody: Sendable {
         kind = try top.member("kind").string()
         kindVersion = try top.member("apiVersion").string()
         let spec = try top.member("spec")
-        let known: (kind: String, version: String, read: (JSONCursor) throws(SigstoreError) -> (Subject, [Signature]))? =
-            Self.readers.first { [kind, kindVersion] in
-                $0.kind.utf8.elementsEqual(kind.utf8) && $0.version.utf8.elementsEqual(kindVersion.utf8)
-            }
+        let known:
+            (kind: String, version: String, read: (JSONCursor) throws(SigstoreError) -> (Subject, [Signature]))? =
+                Self.readers.first { [kind, kindVersion] in
+                    $0.kind.utf8.elementsEqual(kind.utf8) && $0.version.utf8.elementsEqual(kindVersion.utf8)
+                }
         guard let known else {
             throw SigstoreError(.unknownEntryKind, "log entries of kind \(kind) \(kindVersion) are not known")
         }
@@ -61,10 +64,12 @@ public struct LogEntryBody: Sendable {
     }
 
     private static let readers:
-        [(kind: String, version: String, read: @Sendable (JSONCursor) throws(SigstoreError) -> (Subject, [Signature]))] = [
-            ("hashedrekord", "0.0.1", hashedrekord1), ("hashedrekord", "0.0.2", hashedrekord2),
-            ("dsse", "0.0.1", dsse1), ("dsse", "0.0.2", dsse2), ("intoto", "0.0.1", intoto1), ("intoto", "0.0.2", intoto2),
-        ]
+        [(kind: String, version: String, read: @Sendable (JSONCursor) throws(SigstoreError) -> (Subject, [Signature]))] =
+            [
+                ("hashedrekord", "0.0.1", hashedrekord1), ("hashedrekord", "0.0.2", hashedrekord2),
+                ("dsse", "0.0.1", dsse1), ("dsse", "0.0.2", dsse2), ("intoto", "0.0.1", intoto1),
+                ("intoto", "0.0.2", intoto2),
+            ]
 
     @Sendable private static func hashedrekord1(_ spec: JSONCursor) throws(SigstoreError) -> (Subject, [Signature]) {
         let signature = try spec.member("signature")

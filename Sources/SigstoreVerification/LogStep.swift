@@ -48,7 +48,8 @@ extension Verification {
         let logs = trustedRoot.transparencyLogs.filter { $0.logID == entry.logID }
         guard !logs.isEmpty else {
             throw SigstoreError(
-                .unknownLog, "the log \(Hexadecimal.encode(entry.logID.prefix(32))) is not one that the trusted root knows",
+                .unknownLog,
+                "the log \(Hexadecimal.encode(entry.logID.prefix(32))) is not one that the trusted root knows",
                 advice: "check that the trusted root is the one that the signer used")
         }
         return logs
@@ -94,7 +95,8 @@ extension Verification {
     private func checkWindow(of log: TrustedRoot.Log, at moment: Instant) throws(SigstoreError) {
         guard log.validFor.contains(moment) else {
             throw SigstoreError(
-                .logKeyNotValid, "the key of the log \(log.name) is valid from \(log.validFor.description), not at \(moment)")
+                .logKeyNotValid,
+                "the key of the log \(log.name) is valid from \(log.validFor.description), not at \(moment)")
         }
     }
 
@@ -111,7 +113,8 @@ extension Verification {
             return
         }
         let root = try MerkleTree.root(
-            leafHash: try MerkleTree.leafHash(entry.body), index: proof.logIndex, size: proof.treeSize, path: proof.hashes)
+            leafHash: try MerkleTree.leafHash(entry.body), index: proof.logIndex, size: proof.treeSize,
+            path: proof.hashes)
         guard root == proof.rootHash else {
             throw SigstoreError(
                 .invalidInclusionProof,
@@ -176,9 +179,11 @@ extension Verification {
                     advice: "give the public key of whoever signed")
             }
         case (.certificate, nil):
-            throw SigstoreError(.logEntryMismatch, "the log entry is about a certificate, the signature was made by a key")
+            throw SigstoreError(
+                .logEntryMismatch, "the log entry is about a certificate, the signature was made by a key")
         case (.publicKey, .some):
-            throw SigstoreError(.logEntryMismatch, "the log entry is about a key, the signature was made with a certificate")
+            throw SigstoreError(
+                .logEntryMismatch, "the log entry is about a key, the signature was made with a certificate")
         }
         try checkSubject(body.subject, hasSignature: logged.signature != nil, message)
     }

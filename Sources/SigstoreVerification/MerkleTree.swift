@@ -33,7 +33,8 @@ public enum MerkleTree {
         for sibling in path {
             guard last > 0 else { throw wrongLength }
             guard sibling.count == 32 else {
-                throw SigstoreError(.invalidInclusionProof, "a hash of the inclusion proof has \(sibling.count) bytes, not 32")
+                throw SigstoreError(
+                    .invalidInclusionProof, "a hash of the inclusion proof has \(sibling.count) bytes, not 32")
             }
             if place & 1 == 1 || place == last {
                 hash = try nodeHash(sibling, hash)

@@ -111,7 +111,8 @@ extension SigstoreBundle {
         if let certificate = text("dev.sigstore.cosign/certificate") {
             var chain = try PEM.blocks(in: certificate).filter { $0.label == "CERTIFICATE" }.map(\.bytes)
             guard !chain.isEmpty else {
-                throw SigstoreError(.malformedCertificate, "the annotation dev.sigstore.cosign/certificate holds no certificate")
+                throw SigstoreError(
+                    .malformedCertificate, "the annotation dev.sigstore.cosign/certificate holds no certificate")
             }
             if let rest = text("dev.sigstore.cosign/chain") {
                 // The chain comes with its root, which only the trusted root may bring.

@@ -12,6 +12,11 @@ extension Verification {
     func signatureSchemes(of key: PublicKey) throws(SigstoreError) -> [SignatureScheme] {
         guard case .messageSignature(let message) = bundle.content else { return key.schemes }
         guard let named = message.digest?.algorithm else {
+            guard !message.isDigestStated || key.kind == .ed25519 else {
+                throw SigstoreError(
+                    .malformedBundle,
+                    "the bundle's message digest is empty, which only a signature by an Ed25519 key may have")
+            }
             switch key.kind {
             case .ecP256, .ecP384, .ecP521: return key.schemes
             case .rsa: return [.rsaPKCS1(.sha256), .rsaPSS(.sha256)]
@@ -40,7 +45,8 @@ extension Verification {
             let message = try source.read(digests: digests, schemes: Set(schemes))
             if let named = signed.digest {
                 guard let found = message.digest(named.algorithm) else {
-                    throw SigstoreError(.artifactMismatch, "the artifact's \(named.algorithm.rawValue) digest is not known")
+                    throw SigstoreError(
+                        .artifactMismatch, "the artifact's \(named.algorithm.rawValue) digest is not known")
                 }
                 guard found.bytes == named.bytes else {
                     throw SigstoreError(
@@ -74,7 +80,8 @@ extension Verification {
     private func unverified(_ key: PublicKey) -> SigstoreError {
         let count = signature.count
         // A DER signature is a SEQUENCE whose length fits; P1363 is two numbers of the curve's size side by side.
-        let der = signature.first == 0x30 && (signature.dropFirst().first.map { Int($0) == count - 2 || $0 == 0x81 } ?? false)
+        let der =
+            signature.first == 0x30 && (signature.dropFirst().first.map { Int($0) == count - 2 || $0 == 0x81 } ?? false)
         let size: Int? =
             switch key.kind {
             case .ecP256: 64
@@ -117,7 +124,8 @@ extension Verification {
 
     /// 8. What an attestation is about, and the type of its predicate; nothing for signatures over files.
     mutating func verifyStatement() throws(SigstoreError) -> Statement? {
-        guard case .dsse(let envelope) = bundle.content, case .attestation(let subject, let predicateType) = policy.claim
+        guard case .dsse(let envelope) = bundle.content,
+            case .attestation(let subject, let predicateType) = policy.claim
         else { return nil }
         let statement = try Statement(parsing: envelope.payload)
         if let predicateType {

@@ -57,7 +57,13 @@ public struct SigstoreBundle: Sendable {
         public var digest: Digest?
         /// The signature's bytes.
         public var signature: [UInt8]
+        /// Whether the bundle has a place for the digest: an empty one there says that the signature is over none.
+        private(set) var isDigestStated = false
 
+        /// Makes a signature over a file.
+        /// - Parameters:
+        ///   - digest: The file's digest; `nil` for pure Ed25519 and for bare signatures.
+        ///   - signature: DER for ECDSA, the bare bytes otherwise.
         public init(digest: Digest?, signature: [UInt8]) {
             self.digest = digest
             self.signature = signature
@@ -242,7 +248,9 @@ extension SigstoreBundle {
             guard version != .v03 else { throw chain.fault("does not belong into a bundle of version 0.3") }
             try chain.expectOnly(["certificates"])
             let list = try chain.member("certificates").elements()
-            guard (1...10).contains(list.count) else { throw chain.fault("holds \(list.count) certificates, not 1 to 10") }
+            guard (1...10).contains(list.count) else {
+                throw chain.fault("holds \(list.count) certificates, not 1 to 10")
+            }
             var certificates: [[UInt8]] = []
             for certificate in list {
                 try certificate.expectOnly(["rawBytes"])
@@ -288,7 +296,8 @@ extension SigstoreBundle.MessageSignature {
         try json.expectOnly(["messageDigest", "signature"])
         signature = try json.member("signature").bytes()
         digest = nil
-        guard let named = try json.optional("messageDigest") else { return }
+        isDigestStated = true
+        let named = try json.member("messageDigest")
         try named.expectOnly(["algorithm", "digest"])
         switch (try named.optional("algorithm"), try named.optional("digest")) {
         case (nil, nil): break
@@ -336,9 +345,22 @@ extension SigstoreBundle {
         var bundle: JSONObject = ["mediaType": .string(version.mediaType), "verificationMaterial": .object(material)]
         switch content {
         case .messageSignature(let message): bundle["messageSignature"] = message.json
-        case .dsse(let envelope): bundle["dsseEnvelope"] = envelope.json()
+        case .dsse(let envelope): bundle["dsseEnvelope"] = Self.json(envelope)
         }
         return .object(bundle)
+    }
+
+    /// An envelope in protobuf's order of members, which is not that of envelopes in files of their own.
+    private static func json(_ envelope: DSSEEnvelope) -> JSONValue {
+        .object([
+            "payload": .bytes(envelope.payload), "payloadType": .string(envelope.payloadType),
+            "signatures": .array(
+                envelope.signatures.map {
+                    var signature: JSONObject = ["sig": .bytes($0.signature)]
+                    if !$0.keyID.isEmpty { signature["keyid"] = .string($0.keyID) }
+                    return .object(signature)
+                }),
+        ])
     }
 }
 

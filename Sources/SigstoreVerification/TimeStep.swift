@@ -14,7 +14,8 @@ extension Verification {
         case .required:
             if let untimelyTimestamp { throw untimelyTimestamp }
             throw SigstoreError(
-                .noTime, "nothing proves when the signature was made: no signed timestamp, and no time that a log promised",
+                .noTime,
+                "nothing proves when the signature was made: no signed timestamp, and no time that a log promised",
                 advice: "sign with a timestamp authority, or with a log that promises a time")
         case .insecurelyIgnored:
             times = [VerifiedTime(source: .currentTime, seconds: policy.currentTime)]
@@ -63,7 +64,8 @@ extension Verification {
             throw SigstoreError(
                 .noTimestamp,
                 "expected verified timestamps of \(max(1, threshold)) authorities, found \(counted.count)"
-                    + (authorities.isEmpty && !bundle.timestamps.isEmpty ? ": the trusted root knows no authority" : ""),
+                    + (authorities.isEmpty && !bundle.timestamps.isEmpty
+                        ? ": the trusted root knows no authority" : ""),
                 advice: "sign with a timestamp authority, and give a trusted root that knows it")
         }
     }

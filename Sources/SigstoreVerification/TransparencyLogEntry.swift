@@ -15,6 +15,7 @@ public struct TransparencyLogEntry: Sendable {
         /// The log's signed note about the root (C2SP tlog-checkpoint); old bundles may lack it.
         public var checkpoint: String?
 
+        /// Makes a proof from its parts.
         public init(logIndex: Int64, rootHash: [UInt8], treeSize: Int64, hashes: [[UInt8]], checkpoint: String?) {
             self.logIndex = logIndex
             self.rootHash = rootHash

@@ -30,6 +30,20 @@ public struct TrustedRoot: Sendable {
                 baseURL: "", publicKey: publicKey, logID: try Digest.sha256(publicKey.spki).bytes, validFor: .always)
         }
 
+        /// The id of a log of Rekor v2: the whole hash of which a note's signature carries four bytes (C2SP signed-note,
+        /// "Verifying", and what rekor-tiles does for keys that it does not know).
+        /// - Parameters:
+        ///   - origin: The log's name in its checkpoints: the host name of its URL.
+        ///   - publicKey: The log's key.
+        public static func noteKeyHash(origin: String, publicKey: PublicKey) throws(SigstoreError) -> [UInt8] {
+            let name = Array("\(origin)\n".utf8)
+            switch publicKey.kind {
+            case .ed25519: return try Digest.sha256(name + [1] + publicKey.spki.suffix(32)).bytes
+            case .ecP256, .ecP384, .ecP521: return try Digest.sha256(publicKey.spki).bytes
+            case .rsa: return try Digest.sha256(name + [255] + Array("PKIX-RSA-PKCS#1v1.5".utf8) + publicKey.spki).bytes
+            }
+        }
+
         /// The log in words: its URL, or its id where it has none.
         public var name: String { baseURL.isEmpty ? "log \(Hexadecimal.encode(logID.prefix(4)))" : baseURL }
     }
@@ -136,7 +150,7 @@ extension TrustedRoot {
             let publicKey: PublicKey
             do throws(SigstoreError) {
                 publicKey = try PublicKey(der: try key.member("rawBytes").bytes())
-            } catch where error.code == .unsupportedKey {
+            } catch  where error.code == .unsupportedKey {
                 continue
             }
             logs.append(
@@ -167,12 +181,66 @@ extension TrustedRoot {
         let window = try json.member("validFor")
         guard let start = try window.optional("start") else { throw window.fault("does not say when it starts") }
         let end = try window.optional("end")
-        return ValidityWindow(start: try moment(start), end: try end.map { cursor throws(SigstoreError) in try moment(cursor) })
+        return ValidityWindow(
+            start: try moment(start), end: try end.map { cursor throws(SigstoreError) in try moment(cursor) })
     }
 
     private static func moment(_ json: JSONCursor) throws(SigstoreError) -> Instant {
         guard let moment = Instant(rfc3339: try json.string()) else { throw json.fault("is not a time of RFC 3339") }
         return moment
+    }
+}
+
+// MARK: - Writing
+
+extension TrustedRoot {
+    /// The trusted root as JSON of version 0.1. An authority with several anchors is written once for each of them.
+    public func serialized() -> [UInt8] {
+        JSONValue.object([
+            "mediaType": .string(Self.mediaTypes[0]),
+            "tlogs": .array(transparencyLogs.map(Self.json)),
+            "certificateAuthorities": .array(certificateAuthorities.flatMap(Self.json)),
+            "ctlogs": .array(certificateTransparencyLogs.map(Self.json)),
+            "timestampAuthorities": .array(timestampAuthorities.flatMap(Self.json)),
+        ]).serialized()
+    }
+
+    private static func json(_ log: Log) -> JSONValue {
+        let details =
+            switch log.publicKey.kind {
+            case .ecP256: "PKIX_ECDSA_P256_SHA_256"
+            case .ecP384: "PKIX_ECDSA_P384_SHA_384"
+            case .ecP521: "PKIX_ECDSA_P521_SHA_512"
+            case .ed25519: "PKIX_ED25519"
+            case .rsa(let bits): "PKIX_RSA_PKCS1V15_\(bits)_SHA256"
+            }
+        return .object([
+            "baseUrl": .string(log.baseURL), "hashAlgorithm": .string("SHA2_256"),
+            "publicKey": .object([
+                "rawBytes": .bytes(log.publicKey.spki), "keyDetails": .string(details), "validFor": json(log.validFor),
+            ]),
+            "logId": .object(["keyId": .bytes(log.logID)]),
+        ])
+    }
+
+    private static func json(_ authority: Authority) -> [JSONValue] {
+        authority.anchors.map { anchor in
+            .object([
+                "uri": .string(authority.uri),
+                "certChain": .object([
+                    "certificates": .array(
+                        (authority.intermediates + [anchor]).map { .object(["rawBytes": .bytes($0.der)]) })
+                ]),
+                "validFor": json(authority.validFor),
+            ])
+        }
+    }
+
+    private static func json(_ window: ValidityWindow) -> JSONValue {
+        // A start must be written; one before 1970 means "always".
+        var object: JSONObject = ["start": .string(max(window.start, Instant(milliseconds: 0)).description)]
+        if let end = window.end { object["end"] = .string(end.description) }
+        return .object(object)
     }
 }
 

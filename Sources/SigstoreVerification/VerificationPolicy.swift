@@ -81,7 +81,8 @@ public struct VerificationPolicy: Sendable {
     ///   - currentTime: The verifier's clock in seconds since 1970.
     public init(
         signedBy: SignedBy, claim: Claim, transparencyLog: TransparencyLogRule = .required(threshold: 1),
-        signedTimestamps: TimestampRule = .whenPresent, certificateTransparency: CertificateTransparencyRule = .required,
+        signedTimestamps: TimestampRule = .whenPresent,
+        certificateTransparency: CertificateTransparencyRule = .required,
         currentTime: Int64 = systemClock()
     ) {
         self.signedBy = signedBy

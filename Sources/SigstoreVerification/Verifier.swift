@@ -22,7 +22,8 @@ public struct Verifier: Sendable {
     ///   - policy: What must hold.
     /// - Returns: The bundle with what is now known about it.
     /// - Throws: ``RejectedBundle`` with the first step that failed and the checks that held before it.
-    public func verify(_ bundle: SigstoreBundle, _ policy: VerificationPolicy) throws(RejectedBundle) -> VerifiedBundle {
+    public func verify(_ bundle: SigstoreBundle, _ policy: VerificationPolicy) throws(RejectedBundle) -> VerifiedBundle
+    {
         var verification = Verification(bundle: bundle, policy: policy, trustedRoot: trustedRoot, report: report)
         do throws(SigstoreError) {
             return try verification.run()

@@ -8,7 +8,7 @@ public struct BlobSigner: Sendable {
     public enum Form: Hashable, Sendable {
         /// A Sigstore bundle, version 0.3, as cosign 3 writes it.
         case bundle
-        /// The bare signature, as cosign 2 prints it: ECDSA over SHA-256 whatever the curve.
+        /// The bare signature or envelope, as cosign 2 prints it: ECDSA over SHA-256 whatever the curve.
         case detached
     }
 
@@ -22,6 +22,7 @@ public struct BlobSigner: Sendable {
 
     private let signer: any Signer
     private let scheme: SignatureScheme
+    private var detachedScheme: SignatureScheme { signer.publicKey.kind.detachedScheme(for: scheme) }
 
     /// Makes a signer.
     /// - Parameters:
@@ -49,7 +50,6 @@ public struct BlobSigner: Sendable {
     ///   - forms: What is wanted.
     /// - Throws: ``SigstoreError`` where the file cannot be read, or pure Ed25519 would need more than 128 MiB of it.
     public func sign(_ artifact: some ArtifactSource, forms: Set<Form>) throws(SigstoreError) -> SignedBlob {
-        let detachedScheme = signer.publicKey.kind.detachedScheme(for: scheme)
         var schemes: Set<SignatureScheme> = []
         if forms.contains(.bundle) { schemes.insert(scheme) }
         if forms.contains(.detached) { schemes.insert(detachedScheme) }
@@ -76,8 +76,11 @@ public struct BlobSigner: Sendable {
     }
 
     /// Signs a statement as a DSSE envelope, and checks the bundle before giving it back.
-    /// - Parameter statement: JSON in UTF-8, signed as it is.
-    public func attest(_ statement: [UInt8]) throws(SigstoreError) -> SigstoreBundle {
+    /// - Parameters:
+    ///   - statement: JSON in UTF-8, signed as it is.
+    ///   - form: Whether the envelope goes into a bundle or stands by itself, which decides on the hash function.
+    public func attest(_ statement: [UInt8], form: Form = .bundle) throws(SigstoreError) -> SigstoreBundle {
+        let scheme = form == .bundle ? scheme : detachedScheme
         let encoding = DSSEEnvelope.preAuthenticationEncoding(payloadType: Statement.payloadType, payload: statement)
         let signature = try signer.sign(HashedMessage.of(encoding, schemes: [scheme]), scheme: scheme)
         let bundle = SigstoreBundle(

@@ -63,11 +63,10 @@ enum FlagTable {
 
     private static let verifying =
         [
-            CommandFlag("key"), CommandFlag("bundle"), CommandFlag("signature"), CommandFlag("insecure-ignore-tlog", .off),
-            CommandFlag("private-infrastructure", .off), CommandFlag("new-bundle-format", .on),
-            CommandFlag("output", short: "o"), CommandFlag("max-workers"), CommandFlag("offline", .off),
-            CommandFlag("trusted-root"), CommandFlag("staging", .off), CommandFlag("ca-intermediates"),
-            CommandFlag("ca-roots"), CommandFlag("certificate", aliases: ["cert"]),
+            CommandFlag("key"), CommandFlag("insecure-ignore-tlog", .off), CommandFlag("private-infrastructure", .off),
+            CommandFlag("new-bundle-format", .on), CommandFlag("output", short: "o"), CommandFlag("max-workers"),
+            CommandFlag("offline", .off), CommandFlag("trusted-root"), CommandFlag("staging", .off),
+            CommandFlag("ca-intermediates"), CommandFlag("ca-roots"),
             CommandFlag("certificate-chain", aliases: ["cert-chain"]),
             CommandFlag("certificate-github-workflow-name", aliases: ["cert-github-workflow-name"]),
             CommandFlag("certificate-github-workflow-ref", aliases: ["cert-github-workflow-ref"]),
@@ -79,9 +78,30 @@ enum FlagTable {
             CommandFlag("certificate-oidc-issuer", .each, aliases: ["cert-oidc-issuer"]),
             CommandFlag("certificate-oidc-issuer-regexp", .each, aliases: ["cert-oidc-issuer-regexp"]),
             CommandFlag("experimental-oci11", .off), CommandFlag("insecure-ignore-sct", .off), CommandFlag("rekor-url"),
-            CommandFlag("rfc3161-timestamp"), CommandFlag("sct"), CommandFlag("timestamp-certificate-chain"),
-            CommandFlag("use-signed-timestamps", .off),
+            CommandFlag("sct"), CommandFlag("timestamp-certificate-chain"), CommandFlag("use-signed-timestamps", .off),
         ] + securityKey
+    private static let fileSignature = [
+        CommandFlag("bundle"), CommandFlag("signature"), CommandFlag("certificate", aliases: ["cert"]),
+        CommandFlag("rfc3161-timestamp"),
+    ]
+    private static let registry = [
+        CommandFlag("registry-username"), CommandFlag("registry-password"), CommandFlag("registry-token"),
+        CommandFlag("registry-auth-realm", .list), CommandFlag("allow-http-registry", .off),
+        CommandFlag("allow-insecure-registry", .off), CommandFlag("registry-cacert"), CommandFlag("registry-client-cert"),
+        CommandFlag("registry-client-key"), CommandFlag("registry-server-name"), CommandFlag("registry-referrers-mode"),
+        CommandFlag("max-workers"), CommandFlag("k8s-keychain", .off, awaits: "Kubernetes' keychains"),
+    ]
+    private static let imageVerification =
+        verifying + registry.filter { $0.name != "max-workers" } + [
+            CommandFlag("check-claims", .on), CommandFlag("local-image", .off), CommandFlag("recursive", .off, short: "r"),
+            CommandFlag("platform"), CommandFlag("attachment-tag-prefix"),
+            CommandFlag("certificate", aliases: ["cert"], awaits: "a certificate beside an image's signature"),
+        ]
+    private static let imageSigning =
+        signing + registry + [
+            CommandFlag("recursive", .off, short: "r"), CommandFlag("upload", .on), CommandFlag("attachment-tag-prefix"),
+            CommandFlag("record-creation-timestamp", .off, awaits: "the time in the older scheme's manifests"),
+        ]
 
     /// The commands by their words, such as `bundle inspect`.
     static let commands: [String: [CommandFlag]] = [
@@ -100,11 +120,41 @@ enum FlagTable {
             CommandFlag("predicate"), CommandFlag("statement"), CommandFlag("type"), CommandFlag("hash"), CommandFlag("output-attestation"),
             CommandFlag("output-directory"),
         ],
-        "verify-blob": verifying,
-        "verify-blob-attestation": verifying + [
+        "verify-blob": verifying + fileSignature,
+        "verify-blob-attestation": verifying + fileSignature + [
             CommandFlag("type"), CommandFlag("check-claims", .on), CommandFlag("digest"), CommandFlag("digestAlg"),
         ],
+        "sign": imageSigning + [
+            CommandFlag("annotations", .list, short: "a"), CommandFlag("payload"), CommandFlag("output-payload"),
+            CommandFlag("sign-container-identity"), CommandFlag("attachment"),
+        ],
+        "attest": imageSigning + [
+            CommandFlag("predicate"), CommandFlag("statement"), CommandFlag("type"), CommandFlag("replace", .off),
+            CommandFlag("no-upload", .off),
+        ],
+        "verify": imageVerification + [
+            CommandFlag("annotations", .list, short: "a"), CommandFlag("attachment"), CommandFlag("payload"),
+            CommandFlag("signature"), CommandFlag("signature-digest-algorithm"),
+        ],
+        "verify-attestation": imageVerification + [CommandFlag("type"), CommandFlag("policy", .each, awaits: "policies")],
         "bundle inspect": [CommandFlag("output", short: "o")],
+        "bundle create": [
+            CommandFlag("artifact"), CommandFlag("signature"), CommandFlag("attestation"), CommandFlag("bundle"),
+            CommandFlag("certificate", aliases: ["cert"]), CommandFlag("key"), CommandFlag("rfc3161-timestamp"),
+            CommandFlag("ignore-tlog", .off), CommandFlag("out"),
+        ] + securityKey,
+        "trusted-root create": [
+            CommandFlag("fulcio", .each), CommandFlag("ctfe", .each), CommandFlag("rekor", .each), CommandFlag("tsa", .each),
+            CommandFlag("certificate-chain", .each), CommandFlag("timestamp-certificate-chain", .each),
+            CommandFlag("ctfe-key", .each), CommandFlag("ctfe-start-time", .each), CommandFlag("rekor-key", .each),
+            CommandFlag("rekor-start-time", .each), CommandFlag("out"),
+        ] + awaiting(
+            "the public instance's trusted root as it is now",
+            [
+                CommandFlag("with-default-services", .off), CommandFlag("no-default-ctfe", .off),
+                CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
+                CommandFlag("no-default-tsa", .off),
+            ]),
         "version": [CommandFlag("json", .off)],
         "env": [CommandFlag("show-descriptions", .on), CommandFlag("show-sensitive-values", .off)],
         "completion": [],
@@ -112,9 +162,9 @@ enum FlagTable {
 
     /// cosign's commands that are not built yet.
     static let laterCommands = [
-        "sign", "verify", "attest", "verify-attestation", "attach", "clean", "copy", "download", "initialize", "load",
+        "attach", "clean", "copy", "download", "initialize", "load",
         "login", "logout", "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "save", "signing-config", "tree",
-        "triangulate", "trusted-root", "upload", "generate",
+        "triangulate", "upload", "generate",
     ]
 
     private static func awaiting(_ what: String, _ flags: [CommandFlag]) -> [CommandFlag] {

@@ -11,9 +11,10 @@ struct SwSign: ParsableCommand {
         abstract: "Signs and verifies container images, attestations and files, the way cosign does.",
         groupedSubcommands: [
             CommandGroup(name: "Keys:", subcommands: [GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self]),
+            CommandGroup(name: "Images:", subcommands: [Sign.self, Verify.self, Attest.self, VerifyAttestation.self]),
             CommandGroup(
                 name: "Files:", subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
-            CommandGroup(name: "Bundles:", subcommands: [BundleCommand.self]),
+            CommandGroup(name: "Bundles and trust:", subcommands: [BundleCommand.self, TrustedRootCommand.self]),
             CommandGroup(name: "This program:", subcommands: [Version.self, Environment.self, Completion.self]),
         ])
 
@@ -28,7 +29,8 @@ struct SwSign: ParsableCommand {
             status = 0
         } catch {
             if error.code != .alreadyReported { Output.error(error) }
-            status = exitStatus(error.code)
+            // After several images, the first failure decides.
+            status = exitStatus((error.code == .alreadyReported ? error.cause as? SigstoreError : nil)?.code ?? error.code)
         }
         Glibc.exit(status)
     }
@@ -58,7 +60,14 @@ struct SwSign: ParsableCommand {
 
     /// cosign's exit codes: 1 for anything that has none of its own.
     private static func exitStatus(_ code: SigstoreError.Code) -> Int32 {
-        code == .interrupted ? 130 : 1
+        switch code {
+        case .noSignature: 10
+        case .imageNotFound: 11
+        case .noMatchingSignature: 12
+        case .noCertificate: 13
+        case .interrupted: 130
+        default: 1
+        }
     }
 }
 

@@ -32,21 +32,27 @@ struct ConformanceTests {
                 SharedMaterial.exists("\(folder)/\(file)") ? try SharedMaterial.read("\(folder)/\(file)") : nil
             }
             let artifact = try optional("artifact") ?? SharedMaterial.read("conformance/bundle-verify/a.txt")
-            for source in [ArtifactBytes(artifact), ArtifactDigest(try Digest.sha256(artifact))] as [any ArtifactSource] {
+            for source in [ArtifactBytes(artifact), ArtifactDigest(try Digest.sha256(artifact))] as [any ArtifactSource]
+            {
                 var outcome: String
                 do {
-                    let root = try optional("trusted_root.json").map { try TrustedRoot(parsing: $0) } ?? .embedded(.production)
+                    let root =
+                        try optional("trusted_root.json").map { try TrustedRoot(parsing: $0) } ?? .embedded(.production)
                     let signedBy: VerificationPolicy.SignedBy
                     if let key = try optional("key.pub") {
                         signedBy = .key(try PublicKey(file: key))
                     } else {
                         signedBy = .identities([
                             CertificateIdentity(
-                                subject: .exactly(String(decoding: try optional("identity") ?? Array(Self.beacon.utf8), as: UTF8.self)),
-                                issuer: .exactly(String(decoding: try optional("issuer") ?? Array(Self.github.utf8), as: UTF8.self)))
+                                subject: .exactly(
+                                    String(decoding: try optional("identity") ?? Array(Self.beacon.utf8), as: UTF8.self)
+                                ),
+                                issuer: .exactly(
+                                    String(decoding: try optional("issuer") ?? Array(Self.github.utf8), as: UTF8.self)))
                         ])
                     }
-                    let verified = try Self.verify(try SharedMaterial.read("\(folder)/bundle.sigstore.json"), source, root, signedBy)
+                    let verified = try Self.verify(
+                        try SharedMaterial.read("\(folder)/bundle.sigstore.json"), source, root, signedBy)
                     outcome = "ok: \(verified.checks.map(\.name))"
                 } catch { outcome = "fail: \(error)" }
                 #expect(outcome.hasPrefix(name.hasSuffix("_fail") ? "fail" : "ok"), "\(name): \(outcome)")
@@ -61,7 +67,8 @@ struct ConformanceTests {
             let json = try SharedMaterial.read("conformance/cpython/\(try each.member("bundle").string())")
             let digest = try Digest(hex: try each.member("sha256").string(), .sha256)
             let identity = CertificateIdentity(
-                subject: .exactly(try each.member("identity").string()), issuer: .exactly(try each.member("issuer").string()))
+                subject: .exactly(try each.member("identity").string()),
+                issuer: .exactly(try each.member("issuer").string()))
             _ = try Self.verify(json, ArtifactDigest(digest), .embedded(.production), .identities([identity]))
         }
     }

@@ -19,13 +19,16 @@ struct KeyTests {
                     signature: try signer.sign(message, scheme: scheme))))
     }
 
-    @Test("Every kind of key signs, and its bundle verifies after a round trip through JSON", arguments: SigningAlgorithm.allCases)
+    @Test(
+        "Every kind of key signs, and its bundle verifies after a round trip through JSON",
+        arguments: SigningAlgorithm.allCases)
     func everyKey(_ algorithm: SigningAlgorithm) throws {
         let signer = try PrivateKey.generate(algorithm)
         let file = Array("a file".utf8)
         let bundle = try Self.bundle(signer, over: file, scheme: algorithm.scheme)
         let read = try SigstoreBundle(parsing: bundle.serialized())
-        let verified = try Verifier(trustedRoot: nil).verify(read, Self.unlogged(signer.publicKey, .message(ArtifactBytes(file))))
+        let verified = try Verifier(trustedRoot: nil).verify(
+            read, Self.unlogged(signer.publicKey, .message(ArtifactBytes(file))))
         #expect(verified.scheme == algorithm.scheme)
         #expect(verified.times.isEmpty)
         #expect(throws: RejectedBundle.self) {

@@ -23,8 +23,11 @@ struct SampleCorpusTests {
             else { return nil }
             let environment = try entry.optional("verify_env")
             return Case(
-                id: try entry.member("id").string(), arguments: try entry.member("verify").elements().map { try $0.string() },
-                environment: try environment?.names().map { ($0, try environment!.member($0).string()) } ?? [],
+                id: try entry.member("id").string(),
+                arguments: try entry.member("verify").elements().map { try $0.string() },
+                environment: try environment.map { variables in
+                    try variables.names().map { ($0, try variables.member($0).string()) }
+                } ?? [],
                 want: try entry.member("want").string())
         }
     }
@@ -91,7 +94,8 @@ struct SampleCorpusTests {
             root?.certificateAuthorities = [
                 .init(
                     uri: "", anchors: try Certificate.chain(pem: try file(path)),
-                    intermediates: try options["--ca-intermediates"].map { try Certificate.chain(pem: try file($0)) } ?? [],
+                    intermediates: try options["--ca-intermediates"].map { try Certificate.chain(pem: try file($0)) }
+                        ?? [],
                     validFor: .always)
             ]
         }
@@ -105,7 +109,10 @@ struct SampleCorpusTests {
             let text = try file(path)
             signature = isAttestation ? text : Base64.decode(text.filter { $0 > 0x20 }) ?? text
         }
-        let timestamps = try options["--rfc3161-timestamp"].map { [try SigstoreBundle.timestamp(try file($0))!] } ?? []
+        let timestamps =
+            try options["--rfc3161-timestamp"].map {
+                [try #require(try SigstoreBundle.timestamp(try file($0)))]
+            } ?? []
         let bundle: SigstoreBundle
         if let path = options["--bundle"], path.hasSuffix(".sigstore.json") {
             bundle = try SigstoreBundle(parsing: try file(path))
@@ -145,7 +152,8 @@ struct SampleCorpusTests {
             } else if !flags.contains("--check-claims=false") {
                 subject = .artifact(ArtifactBytes(try file(files[0])))
             }
-            claim = .attestation(subject: subject, predicateType: try PredicateType(named: options["--type"] ?? "custom"))
+            claim = .attestation(
+                subject: subject, predicateType: try PredicateType(named: options["--type"] ?? "custom"))
         } else {
             claim = .message(ArtifactBytes(try file(files[0])))
         }

@@ -36,27 +36,38 @@ struct AttestBlob: ParsableCommand {
         try BlobBatch.expectOneStandardInput([file, predicate, statement].compactMap { $0 })
         let key = try signing.signer(standardInputIsTaken: [file, predicate, statement].contains("-"))
         let content = try attestedStatement()
-        let bundle = try BlobSigner(signer: key).attest(content)
-        guard case .dsse(let envelope) = bundle.content else { throw SigstoreError(.usage, "no envelope was made") }
-        let older = Array(envelope.json(includingEmptyKeyID: true).serialized())
+        let signer = try BlobSigner(signer: key)
         if let path = outputAttestation {
             try OutputFile(path).write(content)
             Output.note("Wrote statement to file \(path)")
         }
-        let written = signing.newBundleFormat ? bundle.serialized() : older
-        if let path = signing.bundle {
-            try OutputFile(path).write(written)
-            Output.note("Wrote bundle to file \(path)")
-        } else if signing.outputDirectory != nil {
-            guard let file else { throw SigstoreError(.usage, "--output-directory needs the file to be named") }
-            try signing.writeBeside(written, try signing.bundleFile(for: InputFile(file)))
+        if signing.bundle != nil || signing.outputDirectory != nil {
+            let written =
+                signing.newBundleFormat
+                ? try signer.attest(content).serialized()
+                : JSONValue.object(["base64Signature": .string(Base64.encode(try detachedEnvelope(signer, content)))]).serialized()
+            if let path = signing.bundle {
+                try OutputFile(path).write(written)
+                Output.note("Wrote bundle to file \(path)")
+            } else {
+                guard let file else { throw SigstoreError(.usage, "--output-directory needs the file to be named") }
+                try signing.writeBeside(written, try signing.bundleFile(for: InputFile(file)))
+            }
         }
         if let path = signing.outputSignature {
-            try OutputFile(path).write(older)
+            try OutputFile(path).write(detachedEnvelope(signer, content))
             Output.note("Wrote attestation to file \(path)")
         } else if signing.bundle == nil, signing.outputDirectory == nil {
-            try Output.text(String(decoding: older, as: UTF8.self) + "\n")
+            try Output.bytes(detachedEnvelope(signer, content) + [0x0a])
         }
+    }
+
+    /// The signed envelope by itself, as cosign 2 writes it.
+    private func detachedEnvelope(_ signer: BlobSigner, _ statement: [UInt8]) throws(SigstoreError) -> [UInt8] {
+        guard case .dsse(let envelope) = try signer.attest(statement, form: .detached).content else {
+            throw SigstoreError(.cryptographyFailed, "no envelope was made")
+        }
+        return envelope.json(includingEmptyKeyID: true).serialized()
     }
 
     /// The statement to sign, made from the predicate or given whole.

@@ -50,6 +50,7 @@ struct SignBlob: ParsableCommand {
             } else if printing {
                 if b64 { try Output.result(base64) } else { try Output.bytes(signed.detached ?? []) }
             }
+            return "signed"
         }
     }
 }

@@ -14,6 +14,8 @@ struct SignatureOptions: ParsableArguments {
     var certificate: String?
     @Option(name: .customLong("rfc3161-timestamp"), help: "A timestamp over the signature, as cosign writes it.")
     var timestamp: String?
+    @Option(name: .customLong("max-workers"), help: "How many files are worked on at the same time.")
+    var maxWorkers = 10
 
     /// Refuses combinations that cannot be meant.
     /// - Parameter files: How many files are verified.

@@ -32,8 +32,6 @@ struct VerificationOptions: ParsableArguments {
     var newBundleFormat = true
     @Flag(name: .customLong("experimental-oci11"), help: "Accepted as in cosign; referrers are always read.")
     var experimentalOCI11 = false
-    @Option(name: .customLong("max-workers"), help: "How many signatures are worked on at the same time.")
-    var maxWorkers = 10
 
     /// What must hold, warning of each check that is weaker than usual.
     /// - Parameters:

@@ -1,0 +1,420 @@
+import Glibc
+import HTTPTransport
+public import InToto
+import Synchronization
+
+/// What a registry is shown to prove who asks.
+public enum Credential: Sendable, Equatable {
+    case anonymous
+    /// A user name and a password, or a token used as one.
+    case password(user: String, password: String)
+    /// A refresh token, exchanged for an access token (Docker's `identitytoken`).
+    case identityToken(String)
+    /// An access token, sent as it is.
+    case registryToken(String)
+}
+
+/// Finds and keeps credentials where Docker and Podman do.
+///
+/// They are looked for in `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`, then in `$REGISTRY_AUTH_FILE`, then
+/// in `$XDG_RUNTIME_DIR/containers/auth.json`; in each file first by the programs it names (`credHelpers`,
+/// `credsStore`), then in what it holds itself (`auths`).
+public struct CredentialStore: Sendable {
+    private let environment: @Sendable (String) -> String?
+    private let helperTimeout: Duration
+
+    /// Looks where the environment says.
+    /// - Parameters:
+    ///   - environment: The value of a variable; the process's own unless told.
+    ///   - helperTimeout: How long a credential helper may take; 30 seconds unless told.
+    public init(
+        environment: @escaping @Sendable (String) -> String? = CredentialStore.processEnvironment,
+        helperTimeout: Duration = .seconds(30)
+    ) {
+        self.environment = environment
+        self.helperTimeout = helperTimeout
+    }
+
+    /// The value of a variable of this process; `nil` where it is not set or empty.
+    public static func processEnvironment(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
+        let text = unsafe String(cString: value)
+        return text.isEmpty ? nil : text
+    }
+
+    /// Docker's configuration, which `login` and `logout` change.
+    private var dockerFile: String? {
+        environment("DOCKER_CONFIG").map { "\($0)/config.json" }
+            ?? environment("HOME").map { "\($0)/.docker/config.json" }
+    }
+
+    /// The name that Docker's configuration and helpers know a registry by.
+    private static func key(_ registry: Registry) -> String {
+        registry == .dockerHub ? "https://index.docker.io/v1/" : registry.name
+    }
+
+    // MARK: Finding
+
+    /// The credential for a repository.
+    /// - Parameter repository: Podman's files may hold credentials for a part of a registry; the longest match counts.
+    /// - Returns: ``Credential/anonymous`` where there is none.
+    /// - Throws: ``SigstoreError`` with `credentials-unreadable` where a file is malformed or a helper fails: not to
+    ///   know a credential is something else than to have none.
+    public func credential(for repository: Repository) async throws(SigstoreError) -> Credential {
+        let files = [
+            dockerFile, environment("REGISTRY_AUTH_FILE"),
+            environment("XDG_RUNTIME_DIR").map { "\($0)/containers/auth.json" },
+        ]
+        for case let file? in files {
+            guard let config = try Self.read(file) else { continue }
+            if let credential = try await find(repository, config, file) { return credential }
+        }
+        return .anonymous
+    }
+
+    private static func read(_ path: String) throws(SigstoreError) -> JSONObject? {
+        guard let bytes = try LocalFile.read(path, limit: 4 << 20) else { return nil }
+        // An empty file is what some tools leave behind; it says nothing.
+        if bytes.allSatisfy({ $0 == 0x20 || $0 == 0x0a || $0 == 0x0d || $0 == 0x09 }) { return nil }
+        let value: JSONValue
+        do throws(SigstoreError) { value = try JSONValue(parsing: bytes) } catch {
+            throw unreadable(path, "it is \(error.message)")
+        }
+        guard case .object(let object) = value else { throw unreadable(path, "it is not a JSON object") }
+        return object
+    }
+
+    private static func unreadable(_ path: String, _ why: String) -> SigstoreError {
+        SigstoreError(
+            .credentialsUnreadable, "the credentials in \(path) cannot be read: \(why)",
+            advice: "repair the file, or give --registry-username and --registry-password")
+    }
+
+    private func find(
+        _ repository: Repository, _ config: JSONObject, _ path: String
+    ) async throws(SigstoreError) -> Credential? {
+        let json = JSONCursor(.object(config))
+        let key = Self.key(repository.registry)
+        do throws(SigstoreError) {
+            if let helper = try Self.helper(for: repository.registry, json),
+                let found = try await ask(helper, key)
+            {
+                return found
+            }
+            guard let auths = try json.optional("auths") else { return nil }
+            for candidate in Self.candidates(repository) {
+                for name in try auths.names() where Self.matches(name, candidate) {
+                    if let entry = try auths.optional(name), let found = try Self.credential(entry) { return found }
+                }
+            }
+            return nil
+        } catch {
+            guard error.code == .unexpectedJSON || error.code == .malformedBase64 else { throw error }
+            throw Self.unreadable(path, error.message)
+        }
+    }
+
+    /// The names under which `auths` may hold something for a repository, the most particular first.
+    private static func candidates(_ repository: Repository) -> [String] {
+        var names: [String] = []
+        var parts = repository.path.split(separator: "/")
+        while !parts.isEmpty {
+            names.append("\(repository.registry.name)/\(parts.joined(separator: "/"))")
+            parts.removeLast()
+        }
+        names.append(repository.registry.name)
+        if repository.registry == .dockerHub {
+            names += names.map { "docker.io\($0.dropFirst(Registry.dockerHub.name.count))" }
+        }
+        return names
+    }
+
+    /// Docker also writes `https://HOST/v1/` and the like where only the host counts.
+    private static func matches(_ written: String, _ candidate: String) -> Bool {
+        if written.utf8.elementsEqual(candidate.utf8) { return true }
+        var name = written.utf8[...]
+        for scheme in ["https://", "http://"] where name.starts(with: scheme.utf8) {
+            name = name.dropFirst(scheme.utf8.count)
+            return ["", "/", "/v1", "/v1/", "/v2", "/v2/"].contains { name.elementsEqual((candidate + $0).utf8) }
+        }
+        return false
+    }
+
+    private static func credential(_ entry: JSONCursor) throws(SigstoreError) -> Credential? {
+        if let token = try entry.optional("registrytoken")?.string(), !token.isEmpty { return .registryToken(token) }
+        if let token = try entry.optional("identitytoken")?.string(), !token.isEmpty { return .identityToken(token) }
+        if let auth = try entry.optional("auth"), try !auth.string().isEmpty {
+            let pair = try auth.bytes()
+            guard let colon = pair.firstIndex(of: 0x3a) else { throw auth.fault("has no colon in it") }
+            // Docker ends old entries with zero bytes.
+            var secret = pair[(colon + 1)...]
+            while secret.last == 0 { secret.removeLast() }
+            return .password(
+                user: String(decoding: pair[..<colon], as: UTF8.self),
+                password: String(decoding: secret, as: UTF8.self))
+        }
+        if let user = try entry.optional("username")?.string(), !user.isEmpty {
+            return .password(user: user, password: try entry.optional("password")?.string() ?? "")
+        }
+        return nil
+    }
+
+    // MARK: Helpers
+
+    /// The helper that a configuration names for a registry.
+    private static func helper(for registry: Registry, _ config: JSONCursor) throws(SigstoreError) -> String? {
+        var name: String?
+        if let helpers = try config.optional("credHelpers") {
+            for candidate in try helpers.names()
+            where matches(candidate, registry.name) || candidate.utf8.elementsEqual(key(registry).utf8)
+                || registry == .dockerHub && candidate.utf8.elementsEqual("docker.io".utf8)
+            {
+                name = try helpers.optional(candidate)?.string()
+            }
+        }
+        if name == nil { name = try config.optional("credsStore")?.string() }
+        guard let chosen = name, !chosen.isEmpty else { return nil }
+        guard chosen.utf8.allSatisfy({ isNameByte($0) }) else {
+            throw config.fault("names \"\(chosen.prefix(64))\", which cannot be a credential helper")
+        }
+        return "docker-credential-\(chosen)"
+    }
+
+    private static func isNameByte(_ byte: UInt8) -> Bool {
+        (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte) || byte == 0x5f
+            || byte == 0x2e || byte == 0x2d
+    }
+
+    /// Asks a helper (docker-credential-helpers' protocol).
+    private func ask(_ helper: String, _ key: String) async throws(SigstoreError) -> Credential? {
+        let answer = try await run(helper, "get", Array(key.utf8))
+        guard answer.status == 0 else {
+            let words = answer.words
+            if words.contains("credentials not found") || words.contains("not found in native keychain") { return nil }
+            throw failed(helper, "it says \"\(words)\"")
+        }
+        do throws(SigstoreError) {
+            let json = JSONCursor(try JSONValue(parsing: answer.output))
+            let user = try json.optional("Username")?.string() ?? ""
+            let secret = try json.optional("Secret")?.string() ?? ""
+            if secret.isEmpty { return nil }
+            return user == "<token>" ? .identityToken(secret) : .password(user: user, password: secret)
+        } catch {
+            throw failed(helper, "what it answers is \(error.message)")
+        }
+    }
+
+    private func run(_ helper: String, _ action: String, _ input: [UInt8]) async throws(SigstoreError) -> HelperAnswer {
+        let timeout = helperTimeout
+        return try await onOwnThread { () throws(SigstoreError) in
+            try CredentialHelper.run(helper, action, input, timeout: timeout)
+        }
+    }
+
+    private func failed(_ helper: String, _ why: String) -> SigstoreError {
+        SigstoreError(
+            .credentialsUnreadable, "the credential helper \(helper) failed: \(why)",
+            advice: "run it by hand, or give --registry-username and --registry-password")
+    }
+
+    // MARK: Keeping
+
+    /// Keeps a credential: with the helper that Docker's configuration names, or else in that configuration.
+    /// - Returns: Where it is kept now, for people to read.
+    /// - Throws: ``SigstoreError`` with `credentials-unreadable` or `file-unwritable`.
+    @discardableResult
+    public func save(user: String, password: String, for registry: Registry) async throws(SigstoreError) -> String {
+        let (path, config) = try writable()
+        let json = JSONCursor(.object(config))
+        let key = Self.key(registry)
+        if let helper = try Self.helper(for: registry, json) {
+            let input: JSONObject = ["ServerURL": .string(key), "Username": .string(user), "Secret": .string(password)]
+            let answer = try await run(helper, "store", JSONValue.object(input).serialized())
+            guard answer.status == 0 else { throw failed(helper, "it says \"\(answer.words)\"") }
+            // Docker lists the registry with an empty entry, so that people see where they are logged in.
+            try Self.write(path, config, key, .object([:]))
+            return helper
+        }
+        try Self.write(path, config, key, .object(["auth": .bytes(Array("\(user):\(password)".utf8))]))
+        return path
+    }
+
+    /// Forgets the credential of a registry.
+    /// - Returns: False where there was none.
+    public func remove(for registry: Registry) async throws(SigstoreError) -> Bool {
+        let (path, config) = try writable()
+        let json = JSONCursor(.object(config))
+        var found = false
+        if let helper = try Self.helper(for: registry, json) {
+            let answer = try await run(helper, "erase", Array(Self.key(registry).utf8))
+            found = answer.status == 0
+            guard found || answer.words.contains("not found") else {
+                throw failed(helper, "it says \"\(answer.words)\"")
+            }
+        }
+        guard let auths = try json.optional("auths") else { return found }
+        for name in try auths.names() where Self.matches(name, registry.name) || name == Self.key(registry) {
+            try Self.write(path, try Self.read(path) ?? [:], name, nil)
+            found = true
+        }
+        return found
+    }
+
+    private func writable() throws(SigstoreError) -> (path: String, config: JSONObject) {
+        guard let path = dockerFile else {
+            throw SigstoreError(
+                .credentialsUnreadable, "there is no place to keep credentials: neither HOME nor DOCKER_CONFIG is set")
+        }
+        return (path, try Self.read(path) ?? [:])
+    }
+
+    private static func write(
+        _ path: String, _ old: JSONObject, _ key: String, _ entry: JSONValue?
+    ) throws(SigstoreError) {
+        var config = old
+        var auths: JSONObject = [:]
+        if case .object(let object)? = config["auths"] { auths = object }
+        auths[key] = entry
+        config["auths"] = .object(auths)
+        var text: [UInt8] = []
+        indent(.object(config), 0, &text)
+        text.append(0x0a)
+        try LocalFile.makeParent(of: path, mode: 0o700)
+        try LocalFile.replace(path, with: text, mode: 0o600)
+    }
+
+    /// People edit this file, so it is written as Docker writes it, with tabs. What was read has bounded depth.
+    private static func indent(_ value: JSONValue, _ depth: Int, _ out: inout [UInt8]) {
+        guard case .object(let object) = value, !object.members.isEmpty else {
+            out += value.serialized()
+            return
+        }
+        out.append(0x7b)
+        for (index, member) in object.members.enumerated() {
+            if index > 0 { out.append(0x2c) }
+            out.append(0x0a)
+            out += [UInt8](repeating: 0x09, count: depth + 1)
+            out += JSONValue.string(member.name).serialized()
+            out += Array(": ".utf8)
+            indent(member.value, depth + 1, &out)
+        }
+        out.append(0x0a)
+        out += [UInt8](repeating: 0x09, count: depth)
+        out.append(0x7d)
+    }
+}
+
+/// What a credential helper answered.
+struct HelperAnswer: Sendable {
+    /// The exit status; 128 and more where a signal ended it.
+    var status: CInt
+    /// At most 64 KiB of its standard output.
+    var output: [UInt8]
+    /// What it said, as one line of at most 256 bytes.
+    var words: String {
+        let line = output.prefix(256).map { $0 == 0x0a || $0 == 0x0d ? 0x20 : $0 }
+        return String(decoding: line, as: UTF8.self)
+    }
+}
+
+/// Runs `docker-credential-…` programs.
+enum CredentialHelper {
+    /// One at a time: a helper started between another's `pipe` and `fcntl` would keep that pipe open.
+    private static let spawning = Mutex(())
+
+    /// Starts a program in a process group of its own, with pipes to its input and from its output.
+    private static func spawn(_ program: String, _ action: String) -> (process: pid_t, input: CInt, output: CInt)? {
+        var pipes: [CInt] = [-1, -1, -1, -1]
+        var keep: Set<CInt> = []
+        defer { for descriptor in pipes where descriptor >= 0 && !keep.contains(descriptor) { close(descriptor) } }
+        var pair: [CInt] = [-1, -1]
+        for start in [0, 2] {
+            guard unsafe pipe(&pair) == 0 else { return nil }
+            pipes[start] = pair[0]
+            pipes[start + 1] = pair[1]
+            for descriptor in pair { guard fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0 else { return nil } }
+        }
+        var signals = sigset_t()
+        unsafe sigemptyset(&signals)
+        var actions = unsafe posix_spawn_file_actions_t()
+        var attributes = posix_spawnattr_t()
+        guard unsafe posix_spawn_file_actions_init(&actions) == 0 else { return nil }
+        defer { unsafe posix_spawn_file_actions_destroy(&actions) }
+        guard unsafe posix_spawnattr_init(&attributes) == 0 else { return nil }
+        defer { unsafe posix_spawnattr_destroy(&attributes) }
+        let flags = Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETPGROUP)
+        guard unsafe posix_spawn_file_actions_adddup2(&actions, pipes[0], 0) == 0,
+            unsafe posix_spawn_file_actions_adddup2(&actions, pipes[3], 1) == 0,
+            unsafe posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0) == 0,
+            unsafe posix_spawnattr_setsigmask(&attributes, &signals) == 0,
+            unsafe posix_spawnattr_setpgroup(&attributes, 0) == 0,
+            unsafe posix_spawnattr_setflags(&attributes, flags) == 0
+        else { return nil }
+        var arguments: [UnsafeMutablePointer<CChar>?] = unsafe [strdup(program), strdup(action), nil]
+        defer { for unsafe argument in unsafe arguments { unsafe free(argument) } }
+        var process = pid_t()
+        guard unsafe posix_spawnp(&process, program, &actions, &attributes, &arguments, environ) == 0 else {
+            return nil
+        }
+        keep = [pipes[1], pipes[2]]
+        return (process, pipes[1], pipes[2])
+    }
+
+    /// Runs a program from `PATH`: bytes in, bytes out, within a time. To be called on a thread that may block.
+    static func run(
+        _ program: String, _ action: String, _ input: [UInt8], timeout: Duration
+    ) throws(SigstoreError) -> HelperAnswer {
+        func failure(_ what: String) -> SigstoreError {
+            SigstoreError(
+                .credentialsUnreadable, "the credential helper \(program) \(what)",
+                advice: "install or repair it, or take it out of Docker's config.json")
+        }
+        // A helper that ends before it has read everything must not end us; this thread is ours alone.
+        var signals = sigset_t()
+        unsafe sigemptyset(&signals)
+        unsafe sigaddset(&signals, SIGPIPE)
+        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+
+        let (process, toHelper, fromHelper) = try spawning.withLock { (_) throws(SigstoreError) in
+            guard let started = spawn(program, action) else {
+                throw failure("cannot be run: it is not in PATH, or the system gives no process")
+            }
+            return started
+        }
+        defer { close(fromHelper) }
+
+        // What is sent is smaller than a pipe's buffer, unless someone has a password of 64 KiB.
+        if input.count <= 65536 { _ = unsafe write(toHelper, input, input.count) }
+        close(toHelper)
+
+        var output: [UInt8] = []
+        let deadline = ContinuousClock.now + timeout
+        var isOver = false
+        while true {
+            let left = ContinuousClock.now.duration(to: deadline)
+            var poller = pollfd(fd: fromHelper, events: Int16(POLLIN), revents: 0)
+            let ready = unsafe poll(&poller, 1, CInt(clamping: max(0, left.components.seconds * 1000 + 1)))
+            if ready < 0 && errno == EINTR { continue }
+            isOver = left <= .zero || output.count > 65536
+            if isOver || ready < 0 { break }
+            if ready == 0 { continue }
+            var chunk = [UInt8](repeating: 0, count: 4096)
+            let count = unsafe read(fromHelper, &chunk, chunk.count)
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { break }
+            output += chunk[..<count]
+        }
+        // Also what it started itself, which could hold the pipe open.
+        if isOver { kill(-process, SIGKILL) }
+        var status: CInt = 0
+        while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
+        guard !isOver else { throw failure("did not answer in time, or said too much") }
+        let signal = status & 0x7f
+        return HelperAnswer(status: signal == 0 ? status >> 8 & 0xff : 128 + signal, output: output)
+    }
+}
+
+extension SigstoreError.Code {
+    /// A file with credentials is malformed, or a credential helper failed.
+    public static let credentialsUnreadable = Self("credentials-unreadable")
+}

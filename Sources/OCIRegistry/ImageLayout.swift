@@ -1,0 +1,400 @@
+import Glibc
+public import HTTPTransport
+public import InToto
+public import SigstoreCrypto
+
+/// An OCI image layout on disk (OCI image specification, "Image Layout"): the same operations as on a registry.
+///
+/// Blobs appear under their name when they are whole, and `index.json` is replaced as a whole under a lock, so that a
+/// write that is interrupted leaves the layout as it was. Nothing outside the folder is written.
+public struct ImageLayout: ImageStore {
+    /// The annotation that names an entry of `index.json`.
+    public static let tagAnnotation = "org.opencontainers.image.ref.name"
+
+    /// The folder.
+    public let path: String
+    private let root: Folder
+
+    public var name: String { "oci-layout:\(path)" }
+
+    /// An open folder: what is in it is reached from here, whatever happens to its path.
+    private final class Folder: Sendable {
+        let descriptor: CInt
+        init?(_ path: String, in parent: CInt = AT_FDCWD, followingLinks: Bool = true) {
+            let flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (followingLinks ? 0 : O_NOFOLLOW)
+            descriptor = unsafe openat(parent, path, flags)
+            guard descriptor >= 0 else { return nil }
+        }
+        deinit { if descriptor >= 0 { close(descriptor) } }
+    }
+
+    // MARK: Opening
+
+    /// Opens a layout that is there.
+    /// - Parameter path: The folder.
+    /// - Throws: ``SigstoreError`` with `not-found` where there is no layout, or `malformed-layout`.
+    public init(opening path: String) throws(SigstoreError) {
+        guard let root = Folder(path) else {
+            throw SigstoreError(
+                .notFound, "there is no image layout at \(path)",
+                advice: "name a folder that holds oci-layout and index.json")
+        }
+        self.path = path
+        self.root = root
+        guard let marker = try LocalFile.read("oci-layout", in: root.descriptor, limit: 4096) else {
+            throw SigstoreError(
+                .notFound, "\(path) is no image layout: it has no file oci-layout",
+                advice: "name a folder that holds oci-layout and index.json")
+        }
+        do throws(SigstoreError) {
+            let version = try JSONCursor(try JSONValue(parsing: marker)).member("imageLayoutVersion").string()
+            guard version.utf8.starts(with: "1.".utf8) else { throw malformed("its version is \(version.prefix(32))") }
+        } catch {
+            throw error.code == .malformedLayout ? error : malformed(error.message)
+        }
+    }
+
+    /// Opens a layout, and makes an empty one where there is none.
+    /// - Parameter path: The folder; it is made with those above it.
+    public init(creating path: String) throws(SigstoreError) {
+        try LocalFile.makeFolder(path, mode: 0o755)
+        guard let root = Folder(path) else { throw LocalFile.unwritable(path, errno) }
+        if unsafe faccessat(root.descriptor, "oci-layout", F_OK, 0) != 0 {
+            if unsafe faccessat(root.descriptor, "index.json", F_OK, 0) != 0 {
+                let empty = JSONValue.object(Self.emptyIndex).serialized()
+                try LocalFile.replace("index.json", in: root.descriptor, with: empty, mode: 0o644)
+            }
+            let marker = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)
+            try LocalFile.replace("oci-layout", in: root.descriptor, with: marker, mode: 0o644)
+        }
+        try self.init(opening: path)
+    }
+
+    private static let emptyIndex: JSONObject = [
+        "schemaVersion": .integer(2), "mediaType": .string(MediaType.imageIndex), "manifests": .array([]),
+    ]
+
+    private func malformed(_ what: String) -> SigstoreError {
+        SigstoreError(.malformedLayout, "\(name) cannot be used: \(what)")
+    }
+
+    // MARK: The index
+
+    private func readIndex() throws(SigstoreError) -> JSONObject {
+        guard let bytes = try LocalFile.read("index.json", in: root.descriptor, limit: Manifest.byteLimit) else {
+            throw malformed("it has no index.json")
+        }
+        do throws(SigstoreError) {
+            guard case .object(let object) = try JSONValue(parsing: bytes, depth: 32) else {
+                throw malformed("index.json is not an object")
+            }
+            return object
+        } catch {
+            throw error.code == .malformedLayout ? error : malformed("index.json is \(error.message)")
+        }
+    }
+
+    private func entries(_ index: JSONObject) throws(SigstoreError) -> [(json: JSONValue, descriptor: Descriptor)] {
+        do throws(SigstoreError) {
+            var entries: [(json: JSONValue, descriptor: Descriptor)] = []
+            for element in try JSONCursor(.object(index)).optional("manifests")?.elements() ?? [] {
+                entries.append((element.value, try Descriptor(element)))
+            }
+            return entries
+        } catch {
+            throw malformed("in index.json, \(error.message)")
+        }
+    }
+
+    /// The entries of `index.json`, with their annotations.
+    /// - Throws: ``SigstoreError`` with `malformed-layout`.
+    public func entries() throws(SigstoreError) -> [Descriptor] {
+        try entries(try readIndex()).map(\.descriptor)
+    }
+
+    /// The only image in the layout, for a name without tag and digest. What is attached to an image does not count.
+    /// - Throws: ``SigstoreError`` with `malformed-reference` where there are several, `not-found` where there is none.
+    public func onlyImage() throws(SigstoreError) -> ManifestSelector {
+        var found: [Digest] = []
+        for entry in try entries() where !found.contains(entry.digest) {
+            if let tag = entry.annotations[Self.tagAnnotation], Self.isAttachmentTag(tag) { continue }
+            if try readManifest(entry)?.subject != nil { continue }
+            found.append(entry.digest)
+        }
+        guard let only = found.first else { throw SigstoreError(.notFound, "\(name) holds no image") }
+        guard found.count == 1 else {
+            throw SigstoreError(
+                .malformedReference, "\(name) holds \(found.count) images, and none was picked",
+                advice: "write oci-layout:PATH:TAG or oci-layout:PATH@DIGEST")
+        }
+        return .digest(only)
+    }
+
+    /// `sha256-<hex>`, alone or with something behind it: cosign's tags and the fallback tag of referrers.
+    private static func isAttachmentTag(_ tag: String) -> Bool {
+        tag.utf8.count >= 71 && tag.utf8.starts(with: "sha256-".utf8)
+            && tag.utf8.dropFirst(7).prefix(64).allSatisfy {
+                (0x30...0x39).contains($0) || (0x61...0x66).contains($0)
+            }
+    }
+
+    /// Changes `index.json` while nobody else does.
+    /// - Parameter change: Gets the index as it is; `nil` to leave it so.
+    private func update<Value: Sendable>(
+        _ change: @Sendable (JSONObject) throws(SigstoreError) -> (JSONObject?, Value)
+    ) async throws(SigstoreError) -> Value {
+        // The file that every layout has and nobody replaces is the lock. It is let go by the system, too, when a
+        // process dies.
+        var lock = unsafe openat(root.descriptor, "oci-layout", O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        if lock < 0 { lock = unsafe openat(root.descriptor, "oci-layout", O_RDONLY | O_CLOEXEC) }
+        guard lock >= 0 else { throw LocalFile.unwritable("\(path)/oci-layout", errno) }
+        defer { close(lock) }
+        let deadline = ContinuousClock.now + .seconds(60)
+        while flock(lock, LOCK_EX | LOCK_NB) != 0 {
+            guard errno == EWOULDBLOCK || errno == EINTR else {
+                throw LocalFile.unwritable("\(path)/oci-layout", errno)
+            }
+            guard ContinuousClock.now < deadline else {
+                throw SigstoreError(
+                    .contended, "\(name) has been locked by another process for a minute",
+                    advice: "look for a process that hangs while it writes there")
+            }
+            do { try await Task.sleep(for: .milliseconds(Int64.random(in: 1...10))) } catch {
+                throw SigstoreError(.cancelled, "the write was cancelled")
+            }
+        }
+        let (new, value) = try change(try readIndex())
+        if let new {
+            let bytes = JSONValue.object(new).serialized()
+            guard bytes.count <= Manifest.byteLimit else {
+                throw SigstoreError(.tooLarge, "index.json of \(name) would be larger than 4 MiB")
+            }
+            try LocalFile.replace("index.json", in: root.descriptor, with: bytes, mode: 0o644)
+        }
+        return value
+    }
+
+    /// Puts a manifest into the index.
+    private func adding(
+        _ manifest: Manifest, tag: String?, annotations: Annotations = [:], to index: JSONObject
+    ) throws(SigstoreError) -> JSONObject {
+        var kept: [JSONValue] = []
+        var isThere = false
+        for (json, descriptor) in try entries(index) {
+            let written = descriptor.annotations[Self.tagAnnotation]
+            if let tag, let written, written.utf8.elementsEqual(tag.utf8) { continue }
+            if tag == nil, descriptor.digest == manifest.digest { isThere = true }
+            kept.append(json)
+        }
+        if !isThere {
+            var entry = tag == nil ? manifest.referrerDescriptor : manifest.descriptor
+            entry.annotations = annotations
+            if let tag { entry.annotations[Self.tagAnnotation] = tag }
+            kept.append(entry.json)
+        }
+        var index = index
+        index["manifests"] = .array(kept)
+        return index
+    }
+
+    // MARK: Manifests
+
+    private func find(_ selector: ManifestSelector) throws(SigstoreError) -> Descriptor? {
+        switch selector {
+        case .tag(let tag):
+            return try entries().first {
+                $0.annotations[Self.tagAnnotation].map { $0.utf8.elementsEqual(tag.utf8) } ?? false
+            }
+        case .digest(let digest):
+            guard let file = try OpenFile(reading: blobPath(digest), in: root.descriptor) else { return nil }
+            return Descriptor(mediaType: "", digest: digest, size: file.size)
+        }
+    }
+
+    private func readManifest(_ descriptor: Descriptor) throws(SigstoreError) -> Manifest? {
+        guard
+            let bytes = try LocalFile.read(
+                blobPath(descriptor.digest), in: root.descriptor, limit: Manifest.byteLimit)
+        else { return nil }
+        let digest = try Digest.hash(bytes, descriptor.digest.algorithm)
+        guard digest == descriptor.digest, Int64(bytes.count) == descriptor.size else {
+            throw SigstoreError(
+                .digestMismatch, "\(name) holds something else than \(descriptor.digest) under that name",
+                advice: "the layout is damaged or was tampered with; get it again")
+        }
+        return try Manifest(bytes, contentType: descriptor.mediaType, algorithm: digest.algorithm)
+    }
+
+    public func resolve(_ selector: ManifestSelector) async throws(SigstoreError) -> Descriptor? {
+        try await manifest(selector)?.descriptor
+    }
+
+    public func manifest(_ selector: ManifestSelector) async throws(SigstoreError) -> Manifest? {
+        guard let descriptor = try find(selector) else { return nil }
+        guard let manifest = try readManifest(descriptor) else {
+            throw malformed("index.json names \(descriptor.digest), which is not there")
+        }
+        return manifest
+    }
+
+    public func putManifest(_ manifest: Manifest, tag: String?) async throws(SigstoreError) {
+        if let tag { _ = try ManifestSelector(tag: tag) }
+        try await putBlob(try Blob(manifest.bytes))
+        guard tag != nil else { return }
+        try await update { (index) throws(SigstoreError) in (try adding(manifest, tag: tag, to: index), ()) }
+    }
+
+    /// Stores a manifest and lists it in `index.json` with annotations of the entry's own, as cosign marks what it
+    /// saves.
+    /// - Parameters:
+    ///   - manifest: What to store.
+    ///   - annotations: The entry's annotations.
+    public func putEntry(_ manifest: Manifest, annotations: Annotations) async throws(SigstoreError) {
+        try await putBlob(try Blob(manifest.bytes))
+        try await update { (index) throws(SigstoreError) in
+            (try adding(manifest, tag: nil, annotations: annotations, to: index), ())
+        }
+    }
+
+    public func putReferrer(_ manifest: Manifest) async throws(SigstoreError) {
+        guard manifest.subject != nil else { throw .noSubject(manifest) }
+        try await putBlob(try Blob(manifest.bytes))
+        try await update { (index) throws(SigstoreError) in (try adding(manifest, tag: nil, to: index), ()) }
+    }
+
+    public func referrers(
+        of digest: Digest, artifactType: String?
+    ) async throws(SigstoreError) -> Referrers {
+        var found: [Descriptor] = []
+        var seen: Set<Digest> = []
+        let fallback = TagMerge.fallbackTag(digest)
+        for entry in try entries() {
+            // The layout's own list does not say what refers to what: the manifests do.
+            guard let manifest = try readManifest(entry) else { continue }
+            if manifest.subject?.digest == digest, seen.insert(manifest.digest).inserted {
+                found.append(manifest.referrerDescriptor)
+            }
+            guard entry.annotations[Self.tagAnnotation].map({ $0.utf8.elementsEqual(fallback.utf8) }) ?? false else {
+                continue
+            }
+            for listed in manifest.index?.manifests ?? [] where seen.insert(listed.digest).inserted {
+                found.append(listed)
+            }
+        }
+        return Referrers(RegistryClient.mayBe(artifactType, found), source: found.isEmpty ? .nothing : .list)
+    }
+
+    public func merge(_ change: TagMerge) async throws(SigstoreError) {
+        try await putBlob(try Blob(change.own.bytes))
+        try await update { (index) throws(SigstoreError) in
+            let entry = try entries(index).first {
+                $0.descriptor.annotations[Self.tagAnnotation].map { $0.utf8.elementsEqual(change.tag.utf8) } ?? false
+            }
+            let current = try entry.map { (entry) throws(SigstoreError) in try readManifest(entry.descriptor) } ?? nil
+            if let current, try change.entries(current).contains(change.id) { return (nil, ()) }
+            let merged = try change.merged((current.map { [$0] } ?? []) + [change.own])
+            for blob in try change.blobs(merged) + [try Blob(merged.bytes)] { try write(blob) }
+            return (try adding(merged, tag: change.tag, to: index), ())
+        }
+    }
+
+    public func tags() async throws(SigstoreError) -> [String] {
+        try entries().compactMap { $0.annotations[Self.tagAnnotation] }
+    }
+
+    public func delete(_ selector: ManifestSelector) async throws(SigstoreError) -> Bool {
+        try await update { (index) throws(SigstoreError) in
+            let all = try entries(index)
+            let kept = all.filter { entry in
+                switch selector {
+                case .digest(let digest): entry.descriptor.digest != digest
+                case .tag(let tag):
+                    !(entry.descriptor.annotations[Self.tagAnnotation].map { $0.utf8.elementsEqual(tag.utf8) } ?? false)
+                }
+            }
+            guard kept.count < all.count else { return (nil, false) }
+            var index = index
+            index["manifests"] = .array(kept.map(\.json))
+            return (index, true)
+        }
+    }
+
+    // MARK: Blobs
+
+    /// A digest holds nothing but hexadecimal digits, so this path stays in the folder.
+    private func blobPath(_ digest: Digest) -> String { "blobs/\(digest.algorithm.rawValue)/\(digest.hex)" }
+
+    public func fetchBlob(
+        _ descriptor: Descriptor, limit: Int64, into sink: any BodySink
+    ) async throws(SigstoreError) {
+        guard descriptor.size <= limit else { throw .blobTooLarge(descriptor, name, limit) }
+        try await onOwnThread { () throws(SigstoreError) in
+            guard let file = try OpenFile(reading: blobPath(descriptor.digest), in: root.descriptor) else {
+                throw SigstoreError(
+                    .notFound, "\(name) has no blob \(descriptor.digest), although a manifest there names it")
+            }
+            let verifying = VerifyingSink(descriptor, sink)
+            try verifying.begin()
+            unsafe try file.forEachPiece { (piece) throws(SigstoreError) in unsafe try verifying.receive(piece) }
+            try verifying.finish()
+        }
+    }
+
+    public func putBlob(_ blob: Blob) async throws(SigstoreError) {
+        try await onOwnThread { () throws(SigstoreError) in try write(blob) }
+    }
+
+    private func write(_ blob: Blob) throws(SigstoreError) {
+        let path = blobPath(blob.digest)
+        if let file = try OpenFile(reading: path, in: root.descriptor), file.size == blob.size { return }
+        // A link in place of a folder would lead the write out of the layout.
+        let folder = try makeFolder(blob.digest.algorithm.rawValue, in: try makeFolder("blobs", in: root))
+        let file = try TemporaryFile(beside: blob.digest.hex, in: folder.descriptor, mode: 0o644)
+        let descriptor = Descriptor(mediaType: "", digest: blob.digest, size: blob.size)
+        let check = VerifyingSink(descriptor, FileSink(file))
+        try check.begin()
+        switch blob.body {
+        case .none: break
+        case .bytes(let bytes):
+            unsafe try bytes.span.bytes.withUnsafeBytes { (bytes) throws(SigstoreError) in
+                unsafe try check.receive(bytes)
+            }
+        case .file(let source, let offset, let count):
+            var buffer = [UInt8](repeating: 0, count: 256 << 10)
+            var sent: Int64 = 0
+            while sent < count {
+                let wanted = Int(min(Int64(buffer.count), count - sent))
+                let got = unsafe pread(source, &buffer, wanted, off_t(offset + sent))
+                if got < 0 && errno == EINTR { continue }
+                guard got > 0 else { throw LocalFile.unreadable("the file to be stored", got < 0 ? errno : EIO) }
+                sent += Int64(got)
+                unsafe try buffer.span.bytes.withUnsafeBytes { (bytes) throws(SigstoreError) in
+                    unsafe try check.receive(UnsafeRawBufferPointer(rebasing: bytes[..<got]))
+                }
+            }
+        }
+        try check.finish()
+        try file.publish(as: blob.digest.hex)
+    }
+
+    private func makeFolder(_ name: String, in parent: Folder) throws(SigstoreError) -> Folder {
+        _ = unsafe mkdirat(parent.descriptor, name, 0o755)
+        guard let folder = Folder(name, in: parent.descriptor, followingLinks: false) else {
+            throw LocalFile.unwritable("\(path)/\(name)", errno)
+        }
+        return folder
+    }
+
+    /// Writes a body into a file that gets its name later.
+    private final class FileSink: BodySink {
+        private let file: TemporaryFile
+        init(_ file: TemporaryFile) { self.file = file }
+        func begin() throws(SigstoreError) {}
+        func receive(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) { unsafe try file.write(bytes) }
+    }
+}
+
+extension SigstoreError.Code {
+    /// A folder is no image layout, or a damaged one.
+    public static let malformedLayout = Self("malformed-layout")
+}

@@ -1,0 +1,319 @@
+import Glibc
+public import HTTPTransport
+public import InToto
+public import SigstoreCrypto
+import Synchronization
+
+/// Where images and what is attached to them are kept: a repository of a registry, or an OCI image layout on disk.
+///
+/// Whatever is asked for by digest is checked against it here. `nil` and an empty list mean that the store answered
+/// and has nothing; that it could not be asked is always an error.
+public protocol ImageStore: Sendable {
+    /// The store's name: the repository with its registry, or `oci-layout:PATH`.
+    var name: String { get }
+
+    /// What a tag points at now, or what a digest names.
+    /// - Returns: Media type, digest and size; `nil` where the store has no such manifest.
+    func resolve(_ selector: ManifestSelector) async throws(SigstoreError) -> Descriptor?
+
+    /// A manifest of at most 4 MiB, its digest recomputed.
+    /// - Returns: `nil` where the store has no such manifest.
+    func manifest(_ selector: ManifestSelector) async throws(SigstoreError) -> Manifest?
+
+    /// A blob, its digest and size checked, handed out piece by piece.
+    /// - Parameters:
+    ///   - descriptor: What to fetch.
+    ///   - limit: The most bytes to accept; a larger size in the descriptor is refused before anything is fetched.
+    ///   - sink: Takes the bytes. They are not to be trusted before this call has returned.
+    /// - Throws: ``SigstoreError`` with `too-large`, `digest-mismatch`, `not-found`, or because the store cannot be
+    ///   read.
+    func fetchBlob(_ descriptor: Descriptor, limit: Int64, into sink: any BodySink) async throws(SigstoreError)
+
+    /// Stores a blob, unless it is there.
+    func putBlob(_ blob: Blob) async throws(SigstoreError)
+
+    /// Stores a manifest whose blobs are there.
+    /// - Parameters:
+    ///   - manifest: What to store.
+    ///   - tag: The tag to point at it; `nil` to store it by digest only.
+    func putManifest(_ manifest: Manifest, tag: String?) async throws(SigstoreError)
+
+    /// Stores a manifest that has a subject, so that ``referrers(of:artifactType:)`` lists it.
+    /// - Throws: Also where the manifest is stored, but it cannot be made sure that it is listed.
+    func putReferrer(_ manifest: Manifest) async throws(SigstoreError)
+
+    /// What refers to a manifest.
+    /// - Parameters:
+    ///   - digest: The manifest that is referred to; it need not exist.
+    ///   - artifactType: Leaves out what is known to be of another type. What lists say is not always right: look
+    ///     into the manifests.
+    func referrers(of digest: Digest, artifactType: String?) async throws(SigstoreError) -> Referrers
+
+    /// Changes what a tag points at together with writers who do the same at the same time; see ``TagMerge``.
+    /// - Throws: ``SigstoreError`` with `contended` where it cannot be made sure that the entry is there.
+    func merge(_ change: TagMerge) async throws(SigstoreError)
+
+    /// All tags.
+    func tags() async throws(SigstoreError) -> [String]
+
+    /// Removes a tag, or a manifest with all its tags.
+    /// - Returns: False where there was nothing to remove.
+    /// - Throws: ``SigstoreError`` with `unsupported` where the store cannot remove a tag without its manifest.
+    func delete(_ selector: ManifestSelector) async throws(SigstoreError) -> Bool
+}
+
+extension ImageStore {
+    /// A blob in memory, its digest and size checked.
+    /// - Parameters:
+    ///   - descriptor: What to fetch.
+    ///   - limit: The most bytes to accept.
+    public func blob(_ descriptor: Descriptor, limit: Int64) async throws(SigstoreError) -> [UInt8] {
+        let sink = MemorySink()
+        try await fetchBlob(descriptor, limit: limit, into: sink)
+        return sink.bytes.withLock { $0 }
+    }
+}
+
+/// Bytes to be stored under their digest.
+public struct Blob: Sendable {
+    /// The digest of the bytes.
+    public let digest: Digest
+    /// How many they are.
+    public let size: Int64
+    /// Where they come from.
+    public let body: HTTPRequest.Body
+    /// A repository of the same registry that has the blob: it need not be sent then.
+    public var source: Repository?
+
+    /// Bytes in memory.
+    /// - Throws: Where hashing fails.
+    public init(_ bytes: [UInt8]) throws(SigstoreError) {
+        digest = try Digest.sha256(bytes)
+        size = Int64(bytes.count)
+        body = .bytes(bytes)
+    }
+
+    /// An open file, from its beginning.
+    /// - Parameters:
+    ///   - descriptor: The file, which stays the caller's.
+    ///   - digest: The digest of its content. The store checks it.
+    ///   - size: The size of its content in bytes.
+    public init(file descriptor: CInt, digest: Digest, size: Int64) {
+        self.digest = digest
+        self.size = size
+        body = .file(descriptor: descriptor, offset: 0, count: size)
+    }
+}
+
+/// What refers to a manifest, and who said so.
+public struct Referrers: Sendable {
+    /// How the list was found.
+    public enum Source: Sendable, Hashable {
+        /// The registry's referrers API, or the index of a layout.
+        case list
+        /// The fallback tag `sha256-<hex>`.
+        case fallbackTag
+        /// The registry has no referrers API, and nothing stands at the fallback tag.
+        case nothing
+        /// The registry has no referrers API, and what stands at the fallback tag is no index; some registries answer
+        /// with the subject itself.
+        case notAnIndex
+    }
+    /// The manifests that refer to it.
+    public var descriptors: [Descriptor]
+    /// How the list was found.
+    public var source: Source
+
+    /// Makes a list.
+    public init(_ descriptors: [Descriptor], source: Source) {
+        self.descriptors = descriptors
+        self.source = source
+    }
+}
+
+/// One writer's part in changing a tag that many write to: an index of referrers, or a cosign `.sig` manifest.
+///
+/// No registry offers compare-and-swap on tags. So a writer first makes its own entry reachable under a tag of its
+/// own, `<tag>.<id>`, and only then reads the shared tag, adds its entry and all others that were made known in that
+/// way, and writes. It is done when, after its last write, the shared tag has all entries that are made known. Whoever
+/// writes last looks last, so nobody's entry is lost between writers that keep to this. Other tools do not; what they
+/// overwrite is seen on a further look after a random pause, and put back.
+public struct TagMerge: Sendable {
+    /// The tag that many write to.
+    public var tag: String
+    /// This writer's entry alone, as a manifest that could stand at the tag or be listed by what stands there.
+    public var own: Manifest
+    /// The name of the entry: lower case hexadecimal digits, at most 48, the same for the same entry.
+    public var id: String
+    /// The names of the entries in what stands at the tag.
+    public var entries: @Sendable (Manifest) throws(SigstoreError) -> Set<String>
+    /// Makes a manifest that has the entries of all these. The first is what stands at the tag, or else an entry.
+    public var merged: @Sendable ([Manifest]) throws(SigstoreError) -> Manifest
+
+    /// The blobs that a merged manifest needs beside those of its parts, such as its config; stored before it.
+    public var blobs: @Sendable (Manifest) throws(SigstoreError) -> [Blob] = { _ in [] }
+
+    /// Makes a change.
+    public init(
+        tag: String, own: Manifest, id: String,
+        entries: @escaping @Sendable (Manifest) throws(SigstoreError) -> Set<String>,
+        merged: @escaping @Sendable ([Manifest]) throws(SigstoreError) -> Manifest
+    ) {
+        self.tag = tag
+        self.own = own
+        self.id = id
+        self.entries = entries
+        self.merged = merged
+    }
+
+    /// The tag under which an entry is made known.
+    func announcement(_ id: String) -> String { "\(tag).\(id)" }
+
+    /// The tag where registries without the referrers API keep a list of what refers to a manifest (OCI distribution
+    /// specification, "Referrers Tag Schema").
+    static func fallbackTag(_ digest: Digest) -> String { "\(digest.algorithm.rawValue)-\(digest.hex.prefix(64))" }
+
+    /// Adds a referrer to the index at the fallback tag.
+    static func referrer(_ own: Manifest, of subject: Digest) -> TagMerge {
+        @Sendable func id(_ digest: Digest) -> String { String(digest.hex.prefix(48)) }
+        return TagMerge(tag: fallbackTag(subject), own: own, id: id(own.digest)) { manifest in
+            Set((manifest.index?.manifests ?? []).map { id($0.digest) })
+        } merged: { (manifests) throws(SigstoreError) in
+            // What others wrote is kept as they wrote it, with members that are not known here.
+            var document: JSONObject = [
+                "schemaVersion": .integer(2), "mediaType": .string(MediaType.imageIndex), "manifests": .array([]),
+            ]
+            if let first = manifests.first, first.index != nil,
+                case .object(let written) = try JSONValue(parsing: first.bytes)
+            {
+                document = written
+            }
+            var list: [JSONValue] = []
+            var known: Set<Digest> = []
+            for manifest in manifests {
+                guard manifest.index != nil else {
+                    // What is neither an index nor refers to the subject is nothing that belongs in the list.
+                    guard manifest.subject?.digest == subject else { continue }
+                    if known.insert(manifest.digest).inserted { list.append(manifest.referrerDescriptor.json) }
+                    continue
+                }
+                for element in try JSONCursor(try JSONValue(parsing: manifest.bytes)).member("manifests").elements() {
+                    if known.insert(try Descriptor(element).digest).inserted { list.append(element.value) }
+                }
+            }
+            document["manifests"] = .array(list)
+            return try Manifest(JSONValue.object(document).serialized())
+        }
+    }
+}
+
+/// Keeps a body in memory.
+final class MemorySink: BodySink {
+    let bytes = Mutex<[UInt8]>([])
+    func begin() throws(SigstoreError) { bytes.withLock { $0 = [] } }
+    func receive(_ piece: UnsafeRawBufferPointer) throws(SigstoreError) {
+        bytes.withLock { (bytes) in unsafe bytes.append(contentsOf: piece) }
+    }
+}
+
+/// Passes a body on, and checks its size and digest. Unchecked, because whoever sends a body calls its sink from one
+/// thread at a time, and `finish()` comes after the last of those calls.
+final class VerifyingSink: BodySink, @unchecked Sendable {
+    private let expected: Descriptor
+    private let sink: any BodySink
+    private var hasher: MessageHasher?
+    private var size: Int64 = 0
+
+    init(_ expected: Descriptor, _ sink: any BodySink) {
+        self.expected = expected
+        self.sink = sink
+    }
+
+    func begin() throws(SigstoreError) {
+        hasher = try MessageHasher(digests: [expected.digest.algorithm])
+        size = 0
+        try sink.begin()
+    }
+
+    func receive(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) {
+        size &+= Int64(bytes.count)
+        guard size <= expected.size else { throw mismatch("more than \(expected.size) bytes came") }
+        unsafe try hasher?.update(bytes)
+        unsafe try sink.receive(bytes)
+    }
+
+    /// Checks what came. To be called once, after the last byte.
+    func finish() throws(SigstoreError) {
+        guard size == expected.size else { throw mismatch("\(size) bytes came in place of \(expected.size)") }
+        guard let hasher = hasher.take() else { throw mismatch("nothing came") }
+        guard try hasher.finish().digest(expected.digest.algorithm) == expected.digest else {
+            throw mismatch("other content came")
+        }
+    }
+
+    private func mismatch(_ what: String) -> SigstoreError {
+        SigstoreError(
+            .digestMismatch, "\(expected.digest) is not what was asked for: \(what)",
+            advice: "the store or something on the way to it is broken or lies; do not use what came")
+    }
+}
+
+private final class ThreadJob: Sendable {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+}
+
+/// Runs blocking work on a thread of its own, so that Swift's cooperative pool never waits for a disk or a program.
+func onOwnThread<Value: Sendable>(
+    _ work: @escaping @Sendable () throws(SigstoreError) -> Value
+) async throws(SigstoreError) -> Value {
+    let result: Result<Value, SigstoreError> = await withCheckedContinuation { continuation in
+        let job = ThreadJob {
+            do throws(SigstoreError) {
+                continuation.resume(returning: .success(try work()))
+            } catch {
+                continuation.resume(returning: .failure(error))
+            }
+        }
+        var thread = pthread_t()
+        let retained = unsafe Unmanaged.passRetained(job)
+        let failed = unsafe pthread_create(
+            &thread, nil,
+            { pointer in
+                if let pointer = unsafe pointer {
+                    unsafe Unmanaged<ThreadJob>.fromOpaque(pointer).takeRetainedValue().run()
+                }
+                return nil
+            }, retained.toOpaque())
+        if failed == 0 {
+            pthread_detach(thread)
+        } else {
+            unsafe retained.release()
+            continuation.resume(returning: .failure(SigstoreError(.unsupported, "the system gives no thread")))
+        }
+    }
+    return try result.get()
+}
+
+extension SigstoreError {
+    static func blobTooLarge(_ descriptor: Descriptor, _ store: String, _ limit: Int64) -> SigstoreError {
+        SigstoreError(
+            .tooLarge, "\(descriptor.digest) in \(store) has \(descriptor.size) bytes, more than the \(limit) accepted",
+            advice: "if that is right, set COSIGN_MAX_ATTACHMENT_SIZE")
+    }
+    static func noSubject(_ manifest: Manifest) -> SigstoreError {
+        SigstoreError(
+            .malformedManifest, "the manifest \(manifest.digest) refers to nothing: it has no subject")
+    }
+}
+
+extension SigstoreError.Code {
+    /// The store has no such manifest or blob.
+    public static let notFound = Self("not-found")
+    /// What came is not what its digest or size says.
+    public static let digestMismatch = Self("digest-mismatch")
+    /// Others write to the same tag so often that it cannot be made sure that an entry is there.
+    public static let contended = Self("contended")
+    /// The registry or layout cannot do what is asked of it.
+    public static let unsupported = Self("unsupported")
+}

@@ -1,0 +1,433 @@
+public import HTTPTransport
+public import InToto
+public import SigstoreCrypto
+
+/// One repository of a registry (OCI distribution specification 1.1).
+public struct RegistryClient: ImageStore {
+    /// The repository.
+    public let repository: Repository
+    let sessions: Sessions
+    let maxPages: Int
+
+    public var name: String { repository.name }
+
+    private static let acceptedManifests = (name: "Accept", value: MediaType.manifests.joined(separator: ", "))
+
+    // MARK: Asking
+
+    private func url(_ rest: String) async throws(SigstoreError) -> HTTPURL {
+        let origin = try await sessions.session(repository.registry).origin()
+        return try HTTPURL(origin, path: "/v2/\(repository.path)/\(rest)")
+    }
+
+    private func send(
+        _ request: HTTPRequest, _ access: RegistrySession.Access = .pull, extraScopes: [String] = [],
+        into sink: (any BodySink)? = nil
+    ) async throws(SigstoreError) -> HTTPResponse {
+        try await sessions.session(repository.registry).send(
+            request, repository, access, extraScopes: extraScopes, into: sink)
+    }
+
+    /// What a registry says about a failure, as one line of at most 256 bytes.
+    static func words(_ response: HTTPResponse) -> String {
+        guard let json = try? JSONCursor(JSONValue(parsing: response.body)),
+            let error = try? json.optional("errors")?.elements().first
+        else { return response.words }
+        let parts = ["code", "message"].compactMap { name in try? error.optional(name)?.string() }
+        return String(decoding: parts.joined(separator: ": ").utf8.prefix(256), as: UTF8.self)
+    }
+
+    /// The error that an answer is.
+    static func failure(_ response: HTTPResponse, _ what: String) -> SigstoreError {
+        var error = response.failure(what)
+        if response.status == 403 { error.code = .denied }
+        if response.status == 401 { error.code = .unauthorized }
+        let said = words(response)
+        error.message =
+            "\(response.url.origin.authority) answered \(response.status) to \(what) \(response.url.redacted)"
+            + (said.isEmpty ? "" : ": \(said)")
+        return error
+    }
+
+    // MARK: Manifests
+
+    public func resolve(_ selector: ManifestSelector) async throws(SigstoreError) -> Descriptor? {
+        let url = try await url("manifests/\(selector)")
+        let response = try await send(HTTPRequest("HEAD", url, headers: [Self.acceptedManifests]))
+        switch response.status {
+        case 404: return nil
+        case 200:
+            // Not every registry gives all three with HEAD; then the manifest itself is asked for.
+            guard let text = response.header("docker-content-digest"), let digest = try? ImageReference.digest(text),
+                let size = response.header("content-length").flatMap({ Int64($0) }), size > 0,
+                !response.mediaType.isEmpty
+            else { return try await manifest(selector)?.descriptor }
+            if case .digest(let asked) = selector, asked != digest {
+                throw Self.substituted(asked, "the registry answers with \(digest)")
+            }
+            return Descriptor(mediaType: response.mediaType, digest: digest, size: size)
+        // HEAD is the newer way to ask, and its answer has no words.
+        case 405: return try await manifest(selector)?.descriptor
+        case 401, 403:
+            if let manifest = try await manifest(selector) { return manifest.descriptor }
+            return nil
+        default: throw Self.failure(response, "HEAD")
+        }
+    }
+
+    private static func substituted(_ digest: Digest, _ what: String) -> SigstoreError {
+        SigstoreError(
+            .digestMismatch, "the manifest \(digest) is not what was asked for: \(what)",
+            advice: "the registry or something on the way to it is broken or lies; do not use what came")
+    }
+
+    public func manifest(_ selector: ManifestSelector) async throws(SigstoreError) -> Manifest? {
+        let url = try await url("manifests/\(selector)")
+        let response = try await send(
+            HTTPRequest(
+                "GET", url, headers: [Self.acceptedManifests], bodyLimit: Int64(Manifest.byteLimit)))
+        switch response.status {
+        case 404: return nil
+        case 200: break
+        default: throw Self.failure(response, "GET")
+        }
+        var claimed: Digest?
+        var algorithm = HashAlgorithm.sha256
+        if let text = response.header("docker-content-digest") { claimed = try? ImageReference.digest(text) }
+        if case .digest(let asked) = selector {
+            algorithm = asked.algorithm
+            let actual = try Digest.hash(response.body, algorithm)
+            guard actual == asked else { throw Self.substituted(asked, "what came has the digest \(actual)") }
+        } else if let claimed {
+            algorithm = claimed.algorithm
+            let actual = try Digest.hash(response.body, algorithm)
+            guard actual == claimed else {
+                throw Self.substituted(claimed, "what came with this digest has the digest \(actual)")
+            }
+        }
+        return try Manifest(response.body, contentType: response.mediaType, algorithm: algorithm)
+    }
+
+    public func putManifest(_ manifest: Manifest, tag: String?) async throws(SigstoreError) {
+        _ = try await put(manifest, tag)
+    }
+
+    /// - Returns: Whether the registry says that it now lists the manifest as a referrer of its subject.
+    private func put(_ manifest: Manifest, _ tag: String?) async throws(SigstoreError) -> Bool {
+        let selector: ManifestSelector =
+            if let tag { try ManifestSelector(tag: tag) } else { .digest(manifest.digest) }
+        let response = try await send(
+            HTTPRequest(
+                "PUT", try await url("manifests/\(selector)"), headers: [("Content-Type", manifest.mediaType)],
+                body: .bytes(manifest.bytes), timeout: .seconds(120)), .push)
+        guard (200...299).contains(response.status) else { throw Self.failure(response, "PUT") }
+        if let text = response.header("docker-content-digest"), let digest = try? ImageReference.digest(text),
+            digest.algorithm == manifest.digest.algorithm, digest != manifest.digest
+        {
+            throw Self.substituted(manifest.digest, "the registry stored \(digest)")
+        }
+        guard let subject = manifest.subject, let honoured = response.header("oci-subject") else { return false }
+        return honoured.utf8.elementsEqual(subject.digest.description.utf8)
+    }
+
+    public func delete(_ selector: ManifestSelector) async throws(SigstoreError) -> Bool {
+        let response = try await send(HTTPRequest("DELETE", try await url("manifests/\(selector)")), .delete)
+        switch response.status {
+        case 200...299: return true
+        case 404: return false
+        case 400, 405:
+            throw SigstoreError(
+                .unsupported, "\(repository.registry) cannot delete \(repository):\(selector): \(Self.words(response))",
+                advice: "allow deletion in the registry, or delete it there",
+                cause: HTTPStatusError(response: response))
+        default: throw Self.failure(response, "DELETE")
+        }
+    }
+
+    // MARK: Blobs
+
+    public func fetchBlob(
+        _ descriptor: Descriptor, limit: Int64, into sink: any BodySink
+    ) async throws(SigstoreError) {
+        guard descriptor.size <= limit else { throw .blobTooLarge(descriptor, name, limit) }
+        let verifying = VerifyingSink(descriptor, sink)
+        let response = try await send(
+            HTTPRequest(
+                "GET", try await url("blobs/\(descriptor.digest)"), bodyLimit: descriptor.size, timeout: .seconds(600)),
+            into: verifying)
+        switch response.status {
+        case 200: try verifying.finish()
+        case 404:
+            throw SigstoreError(
+                .notFound, "\(name) has no blob \(descriptor.digest), although a manifest there names it",
+                cause: HTTPStatusError(response: response))
+        default: throw Self.failure(response, "GET")
+        }
+    }
+
+    public func putBlob(_ blob: Blob) async throws(SigstoreError) {
+        var attempt = 1
+        while true {
+            do throws(SigstoreError) {
+                return try await putOnce(blob)
+            } catch {
+                // An upload that broke off cannot be resumed at will: it is begun anew.
+                let isTransient =
+                    error.code == .unreachable
+                    || error.httpStatus.map { RetryPolicy.transientStatuses.contains($0) } ?? false
+                guard isTransient, attempt < 4 else { throw error }
+                try await Self.pause(RetryPolicy().delay(after: attempt))
+                attempt += 1
+            }
+        }
+    }
+
+    private static func pause(_ duration: Duration) async throws(SigstoreError) {
+        do { try await Task.sleep(for: duration) } catch {
+            throw SigstoreError(.cancelled, "the request was cancelled")
+        }
+    }
+
+    private func putOnce(_ blob: Blob) async throws(SigstoreError) {
+        let head = try await send(HTTPRequest("HEAD", try await url("blobs/\(blob.digest)")))
+        if head.status == 200 { return }
+        guard head.status == 404 || head.status == 405 else {
+            // HEAD has no words to say why.
+            throw Self.failure(head, "HEAD")
+        }
+        var start = try await url("blobs/uploads/")
+        var scopes: [String] = []
+        if let source = blob.source, source.registry == repository.registry, source != repository {
+            start = start.adding("mount", blob.digest.description).adding("from", source.path)
+            scopes = [RegistrySession.Access.pull.scope(source)]
+        }
+        let begun = try await send(
+            HTTPRequest("POST", start, isIdempotent: true), .push, extraScopes: scopes)
+        if begun.status == 201 { return }
+        guard (200...299).contains(begun.status), let location = begun.header("location") else {
+            throw Self.failure(begun, "POST")
+        }
+        let target = try start.resolving(location).adding("digest", blob.digest.description)
+        guard start.origin.scheme == .http || target.origin.scheme == .https else {
+            throw SigstoreError(
+                .redirectRefused,
+                "\(repository.registry) wants a blob sent to \(target.redacted), which would leave https")
+        }
+        // Sent twice to the same place it would fail the second time; `putBlob` begins anew instead.
+        let request = HTTPRequest(
+            "PUT", target, headers: [("Content-Type", "application/octet-stream")], body: blob.body,
+            timeout: .seconds(600), handledStatuses: RegistrySession.failures, isIdempotent: false)
+        let session = await sessions.session(repository.registry)
+        let response: HTTPResponse
+        if target.origin == start.origin {
+            response = try await session.send(request, repository, .push, extraScopes: scopes)
+        } else {
+            // Somewhere else the URL itself is the permission, and what we are is nobody's business.
+            response = try await session.sendElsewhere(request)
+        }
+        guard (200...299).contains(response.status) else { throw Self.failure(response, "PUT") }
+        if let text = response.header("docker-content-digest"), let digest = try? ImageReference.digest(text),
+            digest.algorithm == blob.digest.algorithm, digest != blob.digest
+        {
+            throw SigstoreError(
+                .digestMismatch, "\(repository.registry) stored \(digest) where \(blob.digest) was sent")
+        }
+    }
+
+    // MARK: Lists
+
+    /// Reads the pages of a list one after the other.
+    /// - Parameters:
+    ///   - first: The first page.
+    ///   - what: What is listed, for messages.
+    ///   - page: Takes an answer; `false` where it is no such list and reading ends.
+    private func forEachPage(
+        _ first: HTTPURL, accept: String, _ what: String,
+        _ page: (HTTPResponse, Int) throws(SigstoreError) -> Bool
+    ) async throws(SigstoreError) {
+        var next = first
+        var seen: Set<HTTPURL> = [first]
+        for number in 0..<maxPages {
+            let response = try await send(HTTPRequest("GET", next, headers: [("Accept", accept)]))
+            guard try page(response, number), let link = Self.nextPage(response.allHeaders("link")) else { return }
+            next = try response.url.resolving(link)
+            guard next.origin == first.origin else {
+                throw SigstoreError(
+                    .redirectRefused,
+                    "\(repository.registry) says that the \(what) go on at \(next.redacted), another origin")
+            }
+            guard seen.insert(next).inserted else {
+                throw SigstoreError(.tooLarge, "the pages of the \(what) of \(name) go in a circle")
+            }
+        }
+        throw SigstoreError(.tooLarge, "the \(what) of \(name) have more than the \(maxPages) pages accepted")
+    }
+
+    /// The target of `Link: <…>; rel="next"` (RFC 8288).
+    static func nextPage(_ headers: [String]) -> String? {
+        for header in headers.prefix(4) {
+            for link in header.split(separator: ",") {
+                guard let open = link.utf8.firstIndex(of: 0x3c), let close = link.utf8.lastIndex(of: 0x3e),
+                    open < close
+                else { continue }
+                let parameters = link[close...].split(separator: ";").dropFirst()
+                    .map { $0.filter { $0 != " " && $0 != "\"" && $0 != "\t" }.lowercased() }
+                if parameters.contains("rel=next") { return String(link[link.utf8.index(after: open)..<close]) }
+            }
+        }
+        return nil
+    }
+
+    public func tags() async throws(SigstoreError) -> [String] {
+        var tags: [String] = []
+        let first = try await url("tags/list").adding("n", "1000")
+        try await forEachPage(first, accept: "application/json", "tags") { (response, _) throws(SigstoreError) in
+            // A repository without any tag is not there for many registries.
+            if response.status == 404 { return false }
+            guard response.status == 200 else { throw Self.failure(response, "GET") }
+            let json = JSONCursor(try JSONValue(parsing: response.body))
+            for element in try json.optional("tags")?.elements() ?? [] {
+                let tag = try element.string()
+                guard ManifestSelector.isTag(tag) else { throw element.fault("is not a tag") }
+                tags.append(tag)
+            }
+            return true
+        }
+        return tags
+    }
+
+    // MARK: Referrers
+
+    /// What the registry's own list says; `nil` where it has none (OCI distribution specification, "Listing
+    /// referrers").
+    private func listed(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> [Descriptor]? {
+        var found: [Descriptor]? = []
+        var first = try await url("referrers/\(digest)")
+        if let artifactType { first = first.adding("artifactType", artifactType) }
+        try await forEachPage(first, accept: MediaType.imageIndex, "referrers") {
+            (response, number) throws(SigstoreError) in
+            let isList = response.mediaType.utf8.elementsEqual(MediaType.imageIndex.utf8)
+            if number == 0, [400, 404, 405, 406].contains(response.status) || response.status == 200 && !isList {
+                found = nil
+                return false
+            }
+            guard response.status == 200, isList else { throw Self.failure(response, "GET") }
+            guard let index = try Manifest(response.body, contentType: response.mediaType).index else {
+                throw SigstoreError(.malformedManifest, "the list of referrers of \(digest) in \(name) is no index")
+            }
+            found?.append(contentsOf: index.manifests)
+            return true
+        }
+        return found
+    }
+
+    public func referrers(
+        of digest: Digest, artifactType: String?
+    ) async throws(SigstoreError) -> Referrers {
+        if let listed = try await listed(digest, artifactType) {
+            return Referrers(Self.mayBe(artifactType, listed), source: .list)
+        }
+        guard let manifest = try await manifest(.tag(TagMerge.fallbackTag(digest))) else {
+            return Referrers([], source: .nothing)
+        }
+        guard let index = manifest.index else { return Referrers([], source: .notAnIndex) }
+        return Referrers(Self.mayBe(artifactType, index.manifests), source: .fallbackTag)
+    }
+
+    /// Leaves out what is of another type, but keeps what does not say: cosign lists its bundles under the type of
+    /// their empty config.
+    static func mayBe(_ artifactType: String?, _ list: [Descriptor]) -> [Descriptor] {
+        guard let artifactType else { return list }
+        return list.filter {
+            guard let type = $0.artifactType, !type.isEmpty else { return true }
+            return type.utf8.elementsEqual(artifactType.utf8) || type.utf8.elementsEqual(MediaType.empty.utf8)
+        }
+    }
+
+    public func putReferrer(_ manifest: Manifest) async throws(SigstoreError) {
+        guard let subject = manifest.subject?.digest else { throw .noSubject(manifest) }
+        if try await put(manifest, nil) { return }
+        // Some registries have the list and do not say so when something is stored.
+        for attempt in 1...4 {
+            guard let listed = try await listed(subject, nil) else {
+                return try await merge(.referrer(manifest, of: subject))
+            }
+            if listed.contains(where: { $0.digest == manifest.digest }) { return }
+            try await Self.pause(RetryPolicy().delay(after: attempt))
+        }
+        throw SigstoreError(
+            .contended, "\(name) stored \(manifest.digest), but does not list it as a referrer of \(subject)",
+            advice: "run the command again; if that does not help, the registry's list of referrers is broken")
+    }
+
+    // MARK: Writing with others
+
+    public func merge(_ change: TagMerge) async throws(SigstoreError) {
+        let announcement = change.announcement(change.id)
+        try await putManifest(change.own, tag: announcement)
+        // Everything that ever stood at the tag while we looked: what another tool overwrites is put back.
+        var seen: [Manifest] = []
+        var announced: [String: Manifest] = [change.id: change.own]
+        var wholeReads = 0
+        for attempt in 1...64 {
+            // The order matters: first who is there, then what stands at the tag (see TagMerge).
+            let ids = try await announcements(change)
+            let current = try await manifest(.tag(change.tag))
+            let present = try current.map { (manifest) throws(SigstoreError) in try change.entries(manifest) } ?? []
+            var wanted = ids.union([change.id])
+            for manifest in seen { wanted.formUnion(try change.entries(manifest)) }
+            if wanted.isSubset(of: present) {
+                wholeReads += 1
+                let isAlone = ids.subtracting([change.id]).isEmpty
+                // Another look after a pause is for tools that do not announce themselves.
+                if wholeReads == 2 {
+                    if isAlone { try await withdraw(announcement, change.own) }
+                    return
+                }
+            } else {
+                wholeReads = 0
+                for id in ids where announced[id] == nil && !present.contains(id) {
+                    // It may be gone: whoever made it known has seen it at the tag, and then so will we.
+                    announced[id] = try await manifest(.tag(change.announcement(id)))
+                }
+                let missing = announced.filter { wanted.contains($0.key) && !present.contains($0.key) }
+                    .sorted { $0.key < $1.key }.map(\.value)
+                let merged = try change.merged((current.map { [$0] } ?? []) + seen + missing)
+                for blob in try change.blobs(merged) { try await putBlob(blob) }
+                try await putManifest(merged, tag: change.tag)
+            }
+            if let current, !seen.contains(where: { $0.digest == current.digest }) { seen.append(current) }
+            try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * Int64(min(attempt, 20))))))
+        }
+        throw SigstoreError(
+            .contended,
+            "it cannot be made sure that \(change.own.digest) is in \(name):\(change.tag): others keep changing it",
+            advice: "it is stored as \(name):\(announcement); run the command again when less is going on")
+    }
+
+    /// Who makes an entry for this tag known at the moment.
+    private func announcements(_ change: TagMerge) async throws(SigstoreError) -> Set<String> {
+        let prefix = change.announcement("").utf8
+        return Set(
+            try await tags().filter { $0.utf8.starts(with: prefix) }
+                .map { String($0.utf8.dropFirst(prefix.count)) ?? "" }
+                .filter { (1...48).contains($0.utf8.count) && $0.utf8.allSatisfy(Self.isHexadecimal) })
+    }
+
+    private static func isHexadecimal(_ byte: UInt8) -> Bool {
+        (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte)
+    }
+
+    /// Takes our own announcement back, where nobody else is writing and the registry can remove a tag alone.
+    private func withdraw(_ announcement: String, _ own: Manifest) async throws(SigstoreError) {
+        do throws(SigstoreError) {
+            guard try await delete(.tag(announcement)) else { return }
+        } catch {
+            // That the tag stays does no harm, and many registries or credentials do not allow deleting.
+            guard [.unsupported, .denied, .unauthorized, .httpStatus].contains(error.code) else { throw error }
+            return
+        }
+        // Some registries remove a manifest with its last tag, even one that an index lists.
+        if try await resolve(.digest(own.digest)) == nil { try await putManifest(own, tag: announcement) }
+    }
+}

@@ -1,0 +1,405 @@
+import Glibc
+public import HTTPTransport
+public import InToto
+
+/// How registries are spoken to.
+public struct RegistryOptions: Sendable {
+    /// A credential for every registry; `nil` to look for one in ``credentials``.
+    public var credential: Credential?
+    /// Where credentials are looked for.
+    public var credentials = CredentialStore()
+    /// Speak plain HTTP also to registries that are not on this machine, where they do not speak HTTPS.
+    public var allowsHTTP = false
+    /// Hosts (with a port where it is not 443) that a registry may name for its tokens, and that are then given the
+    /// credential for that registry. Without being listed here, a host gets it only where it is the registry itself,
+    /// a domain that the registry's is part of, or Docker Hub's own `auth.docker.io`.
+    public var authRealms: Set<String> = []
+    /// How many pages of a list are read.
+    public var maxPages = 500
+
+    /// Credentials as Docker and Podman keep them, HTTPS except on this machine.
+    public init() {}
+}
+
+/// The registries that one command speaks to: connections, credentials and tokens are shared.
+public final class Registries: Sendable {
+    private let sessions: Sessions
+    let http: any HTTPClient
+    let options: RegistryOptions
+
+    /// - Parameters:
+    ///   - http: Carries the requests.
+    ///   - options: How registries are spoken to.
+    public init(_ http: any HTTPClient, _ options: RegistryOptions = RegistryOptions()) {
+        self.http = http
+        self.options = options
+        sessions = Sessions(http, options)
+    }
+
+    /// A client for one repository.
+    public func client(for repository: Repository) -> RegistryClient {
+        RegistryClient(repository: repository, sessions: sessions, maxPages: options.maxPages)
+    }
+
+    /// The store that holds an image.
+    /// - Parameter location: Where the image is. A layout is opened as it is, not made.
+    public func store(for location: ImageLocation) throws(SigstoreError) -> any ImageStore {
+        switch location {
+        case .registry(let reference): client(for: reference.repository)
+        case .layout(let path, _): try ImageLayout(opening: path)
+        }
+    }
+
+    /// Asks a registry whether it accepts a credential, as `login` does before it keeps one.
+    /// - Throws: ``SigstoreError`` with `unauthorized` where it does not.
+    public func check(_ credential: Credential, for registry: Registry) async throws(SigstoreError) {
+        var options = options
+        options.credential = credential
+        try await RegistrySession(registry, http, options).check()
+    }
+}
+
+/// One session for each registry.
+actor Sessions {
+    private let http: any HTTPClient
+    private let options: RegistryOptions
+    private var sessions: [Registry: RegistrySession] = [:]
+
+    init(_ http: any HTTPClient, _ options: RegistryOptions) {
+        self.http = http
+        self.options = options
+    }
+
+    func session(_ registry: Registry) -> RegistrySession {
+        if let session = sessions[registry] { return session }
+        let session = RegistrySession(registry, http, options)
+        sessions[registry] = session
+        return session
+    }
+}
+
+/// What is known of one registry: whether it speaks TLS, how it wants to be asked, and the tokens it gave.
+actor RegistrySession {
+    /// What a request does to a repository. A token for more serves for less.
+    enum Access: Int, Sendable {
+        case pull, push, delete
+
+        func scope(_ repository: Repository) -> String {
+            let actions = ["pull", "pull,push", "delete,pull,push"][rawValue]
+            return "repository:\(repository.path):\(actions)"
+        }
+    }
+
+    /// Every status that a caller here wants to see itself.
+    static let failures = Set(400...599)
+
+    private struct Token {
+        var value: String
+        var expiry: ContinuousClock.Instant
+    }
+    private struct TokenKey: Hashable {
+        var repository: Repository?
+        var access: Access
+        var extra: [String]
+    }
+
+    private let registry: Registry
+    private let http: any HTTPClient
+    private let options: RegistryOptions
+    private var challenge: AuthChallenge?
+    private var originTask: Task<HTTPURL.Origin, any Error>?
+    private var credentialTasks: [Repository?: Task<Credential, any Error>] = [:]
+    private var tokens: [TokenKey: Token] = [:]
+    private var tokenTasks: [TokenKey: Task<Token, any Error>] = [:]
+
+    init(_ registry: Registry, _ http: any HTTPClient, _ options: RegistryOptions) {
+        self.registry = registry
+        self.http = http
+        self.options = options
+    }
+
+    private static func value<Value>(_ task: Task<Value, any Error>) async throws(SigstoreError) -> Value {
+        do {
+            return try await task.value
+        } catch {
+            throw error as? SigstoreError ?? SigstoreError(.cancelled, "the request was cancelled", cause: error)
+        }
+    }
+
+    // MARK: Where the registry is
+
+    /// Scheme, host and port. Only a registry on this machine, or where plain HTTP was allowed, is asked which scheme
+    /// it speaks, before anything secret is sent.
+    func origin() async throws(SigstoreError) -> HTTPURL.Origin {
+        let secure = try HTTPURL.origin(registry.authority, .https)
+        guard secure.isLoopback || options.allowsHTTP else { return secure }
+        if originTask == nil { originTask = Task { try await self.probe(secure) } }
+        guard let originTask else { return secure }
+        do throws(SigstoreError) {
+            return try await Self.value(originTask)
+        } catch {
+            // Another try is another question.
+            self.originTask = nil
+            throw error
+        }
+    }
+
+    private func probe(_ secure: HTTPURL.Origin) async throws(SigstoreError) -> HTTPURL.Origin {
+        // Elsewhere TLS comes first; on this machine it is the exception.
+        let plain = try HTTPURL.origin(registry.authority, .http)
+        let order = secure.isLoopback ? [plain, secure] : [secure, plain]
+        var failures: [SigstoreError] = []
+        var isGo = false
+        for (index, origin) in order.enumerated() {
+            let url = try HTTPURL(origin, path: "/v2/")
+            // What may well fail is not tried again and again before the other scheme is.
+            let request = HTTPRequest(
+                "GET", url, handledStatuses: Set(300...599), isIdempotent: index > 0 || secure.isLoopback)
+            do throws(SigstoreError) {
+                let response = try await http.send(request)
+                // Go's servers say so with 400 when they are spoken to without TLS.
+                if origin == plain, index == 0, response.status == 400 {
+                    isGo = true
+                    continue
+                }
+                note(response)
+                return origin
+            } catch {
+                failures.append(error)
+            }
+        }
+        if isGo, failures.first?.code != .tlsFailed { return plain }
+        throw failures.first { $0.code == .tlsFailed } ?? failures.first
+            ?? SigstoreError(.unreachable, "\(registry) cannot be reached")
+    }
+
+    private func note(_ response: HTTPResponse) {
+        guard response.status == 401 else { return }
+        challenge = AuthChallenge.choose(response.allHeaders("www-authenticate")) ?? challenge
+    }
+
+    // MARK: Asking
+
+    /// Sends a request with what the registry wants to see.
+    /// - Parameters:
+    ///   - request: A request to this registry's origin, without `Authorization`. All 4xx and 5xx come back.
+    ///   - repository: What it is about.
+    ///   - access: What it does.
+    ///   - extraScopes: Further scopes, for a mount from elsewhere.
+    func send(
+        _ request: HTTPRequest, _ repository: Repository?, _ access: Access, extraScopes: [String] = [],
+        into sink: (any BodySink)? = nil
+    ) async throws(SigstoreError) -> HTTPResponse {
+        let origin = try await origin()
+        guard request.url.origin == origin else {
+            throw SigstoreError(.redirectRefused, "\(request.url.redacted) is not at the registry \(registry)")
+        }
+        var request = request
+        request.handledStatuses.formUnion(Self.failures)
+        let plainHeaders = request.headers
+        var wanted = extraScopes
+        var rejected: String?
+        while true {
+            let authorization = try await authorization(origin, repository, access, wanted, rejected)
+            request.headers = plainHeaders
+            if let authorization { request.headers.append((name: "Authorization", value: authorization)) }
+            let response = try await http.send(request, into: sink)
+            // A storage server that we were redirected to is not who decides about our credentials.
+            guard response.status == 401, response.url.origin == origin else { return response }
+            note(response)
+            if case .bearer(_, _, let scopes)? = challenge {
+                let own = repository.map { access.scope($0) }
+                for scope in scopes.prefix(8) where scope != own && !wanted.contains(scope) { wanted.append(scope) }
+            }
+            guard rejected == nil, challenge != nil else {
+                throw try await unauthorized(repository, Self.words(response))
+            }
+            if authorization != nil, case .basic? = challenge, authorization?.hasPrefix("Basic ") == true {
+                throw try await unauthorized(repository, Self.words(response))
+            }
+            rejected = authorization ?? ""
+        }
+    }
+
+    /// Sends a request to another origin than the registry's, with nothing that tells who we are.
+    func sendElsewhere(_ request: HTTPRequest) async throws(SigstoreError) -> HTTPResponse {
+        try await http.send(request)
+    }
+
+    /// Whether the registry accepts the credential.
+    func check() async throws(SigstoreError) {
+        let response = try await send(
+            HTTPRequest("GET", try HTTPURL(try await origin(), path: "/v2/")), nil, .pull)
+        guard response.status == 200 else { throw RegistryClient.failure(response, "GET") }
+    }
+
+    private static func words(_ response: HTTPResponse) -> String { RegistryClient.words(response) }
+
+    private func unauthorized(_ repository: Repository?, _ words: String) async throws(SigstoreError) -> SigstoreError {
+        let credential = try await credential(repository)
+        let said = words.isEmpty ? "" : ": \(words)"
+        if credential == .anonymous {
+            return SigstoreError(
+                .unauthorized, "\(registry) wants credentials, and none were found\(said)",
+                advice: "log in with swsign login \(registry), or give --registry-username and --registry-password")
+        }
+        if case .bearer(let realm, _, _)? = challenge, let url = try? HTTPURL(parsing: realm),
+            try await !mayReceive(url)
+        {
+            return Self.withheld(registry, url)
+        }
+        return SigstoreError(
+            .unauthorized, "\(registry) does not accept the credentials\(said)",
+            advice: "check the user name, and log in again with a fresh password or token")
+    }
+
+    private static func withheld(_ registry: Registry, _ realm: HTTPURL) -> SigstoreError {
+        SigstoreError(
+            .unauthorized,
+            "\(registry) sends for a token to \(realm.origin), another host, which was not given the credentials",
+            advice: "if that host is to have them, say so with --registry-auth-realm \(realm.origin.authority)")
+    }
+
+    private func credential(_ repository: Repository?) async throws(SigstoreError) -> Credential {
+        if let credential = options.credential { return credential }
+        guard let repository else { return .anonymous }
+        if credentialTasks[repository] == nil {
+            let store = options.credentials
+            credentialTasks[repository] = Task { try await store.credential(for: repository) }
+        }
+        guard let task = credentialTasks[repository] else { return .anonymous }
+        return try await Self.value(task)
+    }
+
+    /// The value of `Authorization`; `nil` to ask without.
+    private func authorization(
+        _ origin: HTTPURL.Origin, _ repository: Repository?, _ access: Access, _ extra: [String], _ rejected: String?
+    ) async throws(SigstoreError) -> String? {
+        // Before the registry has asked for it, nothing is shown.
+        guard let challenge else { return nil }
+        let credential = try await credential(repository)
+        if case .registryToken(let token) = credential { return "Bearer \(token)" }
+        switch challenge {
+        case .basic:
+            guard case .password(let user, let password) = credential else { return nil }
+            return "Basic \(Base64.encode(Array("\(user):\(password)".utf8)))"
+        case .bearer:
+            return "Bearer \(try await token(repository, access, extra, rejected, credential))"
+        }
+    }
+
+    // MARK: Tokens
+
+    private func token(
+        _ repository: Repository?, _ access: Access, _ extra: [String], _ rejected: String?, _ credential: Credential
+    ) async throws(SigstoreError) -> String {
+        let now = ContinuousClock.now
+        for candidate in [Access.pull, .push, .delete] where candidate.rawValue >= access.rawValue {
+            let key = TokenKey(repository: repository, access: candidate, extra: extra)
+            guard let token = tokens[key] else { continue }
+            // The registry may forget a token before its time: that one is not tried twice.
+            guard token.expiry <= now || "Bearer \(token.value)" == rejected else { return token.value }
+            tokens[key] = nil
+        }
+        let key = TokenKey(repository: repository, access: access, extra: extra)
+        if tokenTasks[key] == nil {
+            tokenTasks[key] = Task { try await self.fetchToken(key, credential) }
+        }
+        guard let task = tokenTasks[key] else { return "" }
+        defer { tokenTasks[key] = nil }
+        let token = try await Self.value(task)
+        tokens[key] = token
+        return token.value
+    }
+
+    /// Whether a realm may see the credential for this registry. Who asks for it is the registry, in an answer that
+    /// others may have a hand in; so it goes to the registry itself, to a domain that the registry's own is part of
+    /// (`gitlab.com` for `registry.gitlab.com`: whoever has that one has this one as well), to Docker Hub's own
+    /// service, and to hosts that the user names. A credential that the user has *for the realm's host* is not used:
+    /// the token that it gives would then be shown to this registry, which may be anyone's.
+    private func mayReceive(_ realm: HTTPURL) async throws(SigstoreError) -> Bool {
+        let origin = try await origin()
+        if realm.origin == origin { return true }
+        if realm.origin.scheme == .http {
+            guard origin.scheme == .http, realm.origin.isLoopback || options.allowsHTTP else { return false }
+        }
+        if options.authRealms.contains(where: { $0.utf8.elementsEqual(realm.origin.authority.utf8) }) { return true }
+        guard realm.origin.scheme == .https, realm.origin.port == 443, origin.scheme == .https else { return false }
+        if registry == .dockerHub { return realm.origin.host.utf8.elementsEqual("auth.docker.io".utf8) }
+        let isName = realm.origin.host.utf8.contains(0x2e)
+            && !realm.origin.host.utf8.allSatisfy { (0x30...0x39).contains($0) || $0 == 0x2e }
+        return isName && origin.host.utf8.reversed().starts(with: ".\(realm.origin.host)".utf8.reversed())
+    }
+
+    private func fetchToken(_ key: TokenKey, _ credential: Credential) async throws(SigstoreError) -> Token {
+        guard case .bearer(let realm, let service, _)? = challenge else {
+            throw SigstoreError(.unauthorized, "\(registry) does not say where to get a token")
+        }
+        let origin = try await origin()
+        let url = try HTTPURL(parsing: realm)
+        guard origin.scheme == .http || url.origin.scheme == .https else {
+            throw SigstoreError(
+                .redirectRefused, "\(registry) sends for a token to \(url.redacted), which would leave https")
+        }
+        let own = key.repository.map { key.access.scope($0) }
+        let scopes = (own.map { [$0] } ?? []) + key.extra
+        let isAllowed = try await mayReceive(url)
+        let response: HTTPResponse
+        if isAllowed, case .identityToken(let token) = credential {
+            var fields = [("grant_type", "refresh_token"), ("client_id", "swsign"), ("refresh_token", token)]
+            if let service { fields.append(("service", service)) }
+            if !scopes.isEmpty { fields.append(("scope", scopes.joined(separator: " "))) }
+            let form = fields.map { "\($0.0)=\(HTTPURL.percentEncoded($0.1))" }.joined(separator: "&")
+            response = try await http.send(
+                HTTPRequest(
+                    "POST", url, headers: [("Content-Type", "application/x-www-form-urlencoded")],
+                    body: .bytes(Array(form.utf8)), bodyLimit: 1 << 20, handledStatuses: Self.failures,
+                    isIdempotent: true))
+        } else {
+            var asked = url
+            if let service { asked = asked.adding("service", service) }
+            for scope in scopes { asked = asked.adding("scope", scope) }
+            var headers: [(name: String, value: String)] = []
+            if isAllowed, case .password(let user, let password) = credential {
+                headers.append(("Authorization", "Basic \(Base64.encode(Array("\(user):\(password)".utf8)))"))
+            }
+            response = try await http.send(
+                HTTPRequest("GET", asked, headers: headers, bodyLimit: 1 << 20, handledStatuses: Self.failures))
+        }
+        guard response.status == 200 else {
+            if !isAllowed, credential != .anonymous { throw Self.withheld(registry, url) }
+            guard response.status == 401 || response.status == 403 else {
+                throw RegistryClient.failure(response, "the request for a token")
+            }
+            let words = RegistryClient.words(response)
+            throw SigstoreError(
+                .unauthorized, "\(url.origin.authority) gives no token for \(registry): \(response.status) \(words)",
+                advice: credential == .anonymous
+                    ? "log in with swsign login \(registry), or give --registry-username and --registry-password"
+                    : "check the user name, and log in again with a fresh password or token",
+                cause: HTTPStatusError(response: response))
+        }
+        do throws(SigstoreError) {
+            let json = JSONCursor(try JSONValue(parsing: response.body))
+            let first = try json.optional("token")?.string() ?? ""
+            let value = try first.isEmpty ? json.member("access_token").string() : first
+            guard !value.isEmpty, value.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
+                throw json.fault("has a token with characters that no token has")
+            }
+            // The specification's default is 60 seconds, and it forbids less.
+            let seconds = try json.optional("expires_in")?.integer() ?? 60
+            let life = Duration.seconds(min(max(seconds, 60), 86_400) - 10)
+            return Token(value: value, expiry: .now + life)
+        } catch {
+            throw SigstoreError(
+                .unexpectedJSON, "\(url.origin.authority) answers a request for a token with something else: \(error)")
+        }
+    }
+}
+
+extension SigstoreError.Code {
+    /// A registry wants credentials, or does not accept those it was shown.
+    public static let unauthorized = Self("unauthorized")
+    /// A registry says that this must not be done with these credentials.
+    public static let denied = Self("denied")
+}

@@ -1,0 +1,105 @@
+public import FoundationEssentials
+public import InToto
+internal import OCIRegistry
+internal import SigstoreCrypto
+public import SigstoreVerification
+
+/// Signs and attests images, and puts what was made beside them.
+public struct ImageSigner: Sendable {
+    /// Which of cosign's schemes is written.
+    public enum Scheme: Sendable {
+        /// A bundle that refers to the image (cosign 3).
+        case bundle
+        /// A layer under a tag (cosign 1 and 2).
+        case layer
+    }
+
+    private let signer: BlobSigner
+    private let scheme: Scheme
+    private let now: Date
+
+    /// - Parameters:
+    ///   - signer: Makes the signatures.
+    ///   - scheme: Which scheme is written.
+    ///   - now: The time in annotations and predicates (`SOURCE_DATE_EPOCH`).
+    public init(signer: BlobSigner, scheme: Scheme, now: Date = Date()) {
+        self.signer = signer
+        self.scheme = scheme
+        self.now = now
+    }
+
+    /// A signature that was made and not stored yet.
+    public struct Signed: Sendable {
+        /// The signed payload: what `--output-payload` writes.
+        public let payload: [UInt8]
+        /// The bundle, in the newer scheme.
+        public let bundle: SigstoreBundle?
+        /// The detached signature, in the older scheme.
+        public let signature: [UInt8]?
+    }
+
+    /// Signs an image.
+    /// - Parameters:
+    ///   - image: The image; its digest is what is signed.
+    ///   - annotations: What the signer says of it.
+    ///   - identity: What the payload of the older scheme names as the image's repository, if not its own.
+    ///   - payload: A payload that was made elsewhere (`--payload`), for the older scheme.
+    public func sign(_ image: Image, annotations: JSONObject, identity: String? = nil, payload: [UInt8]? = nil) throws(SigstoreError) -> Signed {
+        switch scheme {
+        case .bundle:
+            let subject = ResourceDescriptor(
+                name: nil, digests: [(algorithm: image.digest.algorithm.rawValue, hex: image.digest.hex)],
+                annotations: annotations)
+            let statement = Statement(
+                layout: .v1, subjects: [subject], predicateType: .cosignSign, predicate: .object([:])
+            ).json().serialized()
+            return Signed(payload: statement, bundle: try signer.attest(statement), signature: nil)
+        case .layer:
+            let made = SimpleSigningPayload(
+                dockerReference: identity ?? image.repositoryName, digest: image.digest, annotations: annotations)
+            let content = payload ?? made.json().serialized()
+            let signed = try signer.sign(ArtifactBytes(content), forms: [.detached])
+            return Signed(payload: content, bundle: nil, signature: signed.detached)
+        }
+    }
+
+    /// Puts a signature beside its image.
+    public func store(_ signed: Signed, in store: SignatureStore) async throws(SigstoreError) {
+        if let bundle = signed.bundle {
+            try await store.add(bundle, created: now.formatted(.iso8601))
+        } else if let signature = signed.signature {
+            try await store.add(
+                .signature, signed.payload, annotations: [SignatureStore.signatureAnnotation: Base64.encode(signature)])
+        }
+    }
+
+    /// Makes an attestation about an image and puts it beside it.
+    /// - Parameters:
+    ///   - store: Where the image's attestations are.
+    ///   - statement: The statement, as JSON.
+    ///   - replacing: Whether attestations whose predicate has the same type are removed.
+    /// - Returns: The envelope, as cosign prints it.
+    public func attest(_ statement: [UInt8], in store: SignatureStore, upload: Bool, replacing: Bool)
+        async throws(SigstoreError) -> DSSEEnvelope
+    {
+        let type = try Statement(parsing: statement).predicateType
+        let bundle = try signer.attest(statement)
+        guard case .dsse(let envelope) = bundle.content else { throw .signedWrongly }
+        guard upload else { return envelope }
+        switch scheme {
+        case .bundle:
+            let before = replacing ? try await store.find(.attestation).readable : []
+            let added = try await store.add(bundle, created: now.formatted(.iso8601))
+            for old in before where old.manifest != added && old.predicateType?.matches(type) ?? false {
+                guard case .bundle = old.form, let manifest = old.manifest else { continue }
+                _ = try await store.image.signatureStore.delete(.digest(manifest))
+            }
+        case .layer:
+            try await store.add(
+                .attestation, envelope.json(includingEmptyKeyID: true).serialized(),
+                annotations: [SignatureStore.signatureAnnotation: "", "predicateType": type.uri]
+            ) { replacing && ($0["predicateType"]?.utf8.elementsEqual(type.uri.utf8) ?? false) }
+        }
+        return envelope
+    }
+}

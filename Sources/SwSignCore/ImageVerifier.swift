@@ -1,0 +1,202 @@
+public import InToto
+internal import OCIRegistry
+internal import SigstoreCrypto
+public import SigstoreVerification
+
+/// A signature or attestation of an image that holds.
+public struct VerifiedImageSignature: Sendable {
+    /// What was found.
+    public let signature: StoredSignature
+    /// What the verifier knows of it.
+    public let verified: VerifiedBundle
+    /// The payload that cosign prints for it: of the older scheme what was signed, of the newer the same made of it.
+    public let payload: JSONValue
+}
+
+/// Verifies what is found with images.
+public struct ImageVerifier: Sendable {
+    /// What is looked for.
+    public enum Sought: Sendable {
+        /// A signature: a payload of the older scheme, or a statement of cosign's sign predicate. Never some attestation.
+        case signature
+        /// An attestation whose predicate has this type.
+        case attestation(PredicateType)
+    }
+
+    private let verifier: Verifier
+    private let policy: @Sendable (VerificationPolicy.Claim) -> VerificationPolicy
+    private let annotations: [(name: String, value: String)]
+    private let checksClaims: Bool
+
+    /// - Parameters:
+    ///   - verifier: The verifier, with whom it believes.
+    ///   - policy: What must hold, for a claim.
+    ///   - annotations: What the signer must have said, compared byte for byte.
+    ///   - checksClaims: Whether the digest that was signed must be the image's.
+    public init(
+        verifier: Verifier, policy: @escaping @Sendable (VerificationPolicy.Claim) -> VerificationPolicy,
+        annotations: [(name: String, value: String)] = [], checksClaims: Bool = true
+    ) {
+        self.verifier = verifier
+        self.policy = policy
+        self.annotations = annotations
+        self.checksClaims = checksClaims
+    }
+
+    /// Verifies an image.
+    /// - Parameters:
+    ///   - image: The image.
+    ///   - found: What was found with it (``SignatureStore/find(_:)``).
+    ///   - sought: What is looked for.
+    /// - Returns: Everything that holds; at least one.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noSignature`` where there is nothing,
+    ///   ``SigstoreError/Code/noMatchingSignature`` where nothing holds, ``SigstoreError/Code/noCertificate`` where an
+    ///   identity is demanded and keys signed.
+    public func verify(_ image: Image, _ found: StoredSignatures, _ sought: Sought) throws(SigstoreError)
+        -> [VerifiedImageSignature]
+    {
+        var held: [VerifiedImageSignature] = []
+        var failures: [SigstoreError] = []
+        var others: [String] = []
+        for signature in found.readable {
+            guard isSought(signature, sought) else {
+                others.append(signature.predicateType?.uri ?? "a signature over a file")
+                continue
+            }
+            do throws(SigstoreError) { held.append(try verify(signature, of: image, sought)) } catch {
+                failures.append(error.concerning(signature.place))
+            }
+        }
+        guard held.isEmpty else { return held }
+        throw failure(image, sought, failures, found.unreadable, others)
+    }
+
+    private func isSought(_ signature: StoredSignature, _ sought: Sought) -> Bool {
+        switch (sought, signature.form) {
+        case (.signature, .simpleSigning): true
+        case (.signature, .bundle): signature.predicateType?.matches(.cosignSign) ?? false
+        case (.signature, .envelope), (.attestation, .simpleSigning): false
+        case (.attestation(let type), .bundle), (.attestation(let type), .envelope):
+            signature.predicateType?.matches(type) ?? false
+        }
+    }
+
+    private func verify(_ signature: StoredSignature, of image: Image, _ sought: Sought) throws(SigstoreError)
+        -> VerifiedImageSignature
+    {
+        let claim: VerificationPolicy.Claim
+        switch (sought, signature.form) {
+        case (_, .simpleSigning(let payload)): claim = .message(ArtifactBytes(payload))
+        case (.signature, _):
+            claim = .attestation(subject: checksClaims ? .digest(image.digest) : nil, predicateType: .cosignSign)
+        case (.attestation(let type), _):
+            claim = .attestation(subject: checksClaims ? .digest(image.digest) : nil, predicateType: type)
+        }
+        let verified: VerifiedBundle
+        do throws(RejectedBundle) { verified = try verifier.verify(signature.bundle, policy(claim)) } catch {
+            throw error.error
+        }
+        return VerifiedImageSignature(
+            signature: signature, verified: verified, payload: try checkClaims(signature, verified, image))
+    }
+
+    /// What was signed names this image, and says what the signer must have said.
+    private func checkClaims(_ signature: StoredSignature, _ verified: VerifiedBundle, _ image: Image) throws(SigstoreError)
+        -> JSONValue
+    {
+        switch signature.form {
+        case .simpleSigning(let bytes):
+            let payload = try SimpleSigningPayload(parsing: bytes)
+            if checksClaims, payload.digest != image.digest {
+                throw SigstoreError(
+                    .wrongSubject, "the signature is for another image: expected \(image.digest), it names \(payload.digest)")
+            }
+            try checkAnnotations([payload.annotations])
+            return try JSONValue(parsing: bytes)
+        case .bundle, .envelope:
+            let subjects = verified.statement?.subjects ?? []
+            let about = subjects.filter { subject in
+                !checksClaims
+                    || subject.digests.contains {
+                        $0.algorithm.utf8.elementsEqual(image.digest.algorithm.rawValue.utf8)
+                            && $0.hex.utf8.elementsEqual(image.digest.hex.utf8)
+                    }
+            }
+            try checkAnnotations(about.map { $0.annotations ?? [:] })
+            return .object([
+                "critical": .object([
+                    "identity": .object(["docker-reference": .string(image.name)]),
+                    "image": .object(["docker-manifest-digest": .string(image.digest.description)]),
+                    "type": .string(verified.statement?.predicateType.uri ?? ""),
+                ]), "optional": .object(about.first?.annotations ?? [:]),
+            ])
+        }
+    }
+
+    private func checkAnnotations(_ candidates: [JSONObject]) throws(SigstoreError) {
+        for expected in annotations {
+            let values = candidates.compactMap { $0[expected.name] }
+            let holds = values.contains { value in
+                if case .string(let text) = value { text.utf8.elementsEqual(expected.value.utf8) } else { false }
+            }
+            guard holds else {
+                let found = values.first.map { String(decoding: $0.serialized(), as: UTF8.self) } ?? "none"
+                throw SigstoreError(
+                    .wrongAnnotation, "the annotation \(expected.name): expected \"\(expected.value)\", found \(found)")
+            }
+        }
+    }
+
+    /// Why nothing holds: unsigned, signed by somebody else, or signed in a way that cannot be checked.
+    private func failure(
+        _ image: Image, _ sought: Sought, _ failures: [SigstoreError], _ unreadable: [SigstoreError], _ others: [String]
+    ) -> SigstoreError {
+        let what: String
+        let instead: String
+        switch sought {
+        case .signature: (what, instead) = ("signature", "it has attestations, which verify-attestation verifies")
+        case .attestation(let type):
+            (what, instead) = ("attestation of type \(type.uri)", "give one of these with --type")
+        }
+        if let first = failures.first {
+            let keysOnly = failures.allSatisfy { $0.code == .keyNotCertificate }
+            let reasons = failures.prefix(5).map(\.message).joined(separator: "; ")
+            return SigstoreError(
+                keysOnly ? .noCertificate : .noMatchingSignature,
+                "no \(what) of \(image.name) (\(image.digest)) holds: \(reasons)\(failures.count > 5 ? "; and \(failures.count - 5) more" : "")",
+                advice: first.advice, cause: first)
+        }
+        if let first = unreadable.first {
+            return SigstoreError(
+                .noMatchingSignature,
+                "\(image.name) (\(image.digest)) is signed in a way that cannot be checked: \(first.message)"
+                    + (unreadable.count > 1 ? "; and \(unreadable.count - 1) more" : ""), advice: first.advice, cause: first)
+        }
+        guard others.isEmpty else {
+            var types: [String] = []
+            for type in others where !types.contains(type) { types.append(type) }
+            return SigstoreError(
+                sought.isSignature ? .noSignature : .noMatchingSignature,
+                "there is no \(what) of \(image.name) (\(image.digest)), only: \(types.prefix(5).joined(separator: ", "))",
+                advice: instead)
+        }
+        return SigstoreError(
+            .noSignature, "there is no \(sought.isSignature ? "signature" : "attestation") of \(image.name) (\(image.digest))",
+            advice: "sign it with swsign \(sought.isSignature ? "sign" : "attest"), or check that this is the image that was signed")
+    }
+}
+
+extension ImageVerifier.Sought {
+    var isSignature: Bool { if case .signature = self { true } else { false } }
+}
+
+extension SigstoreError.Code {
+    /// An image that nobody signed (exit code 10).
+    public static let noSignature = Self("no-signature")
+    /// An image whose signatures do not hold, or are by others (exit code 12).
+    public static let noMatchingSignature = Self("no-matching-signature")
+    /// An identity is demanded, and the image is signed with keys only (exit code 13).
+    public static let noCertificate = Self("no-certificate")
+    /// What the signer says of an image is not what was demanded.
+    public static let wrongAnnotation = Self("wrong-annotation")
+}

@@ -1,0 +1,379 @@
+internal import HTTPTransport
+public import InToto
+public import OCIRegistry
+public import SigstoreCrypto
+public import SigstoreVerification
+
+/// A signature or attestation as it was found with an image: already a bundle, whatever its form was.
+public struct StoredSignature: Sendable {
+    /// What was found.
+    public enum Form: Sendable {
+        /// A bundle of the newer scheme.
+        case bundle
+        /// A signature of the older scheme, with the payload that it is over.
+        case simpleSigning([UInt8])
+        /// An attestation of the older scheme.
+        case envelope
+    }
+
+    /// The signature.
+    public let bundle: SigstoreBundle
+    /// What it was made of.
+    public let form: Form
+    /// Where it was found, such as `sha256-….sig, layer 0`.
+    public let place: String
+    /// The manifest that holds it; none for one that came in files.
+    public let manifest: Digest?
+
+    /// Makes one of files: a signature of the older scheme with its payload.
+    public init(bundle: SigstoreBundle, payload: [UInt8]) {
+        self.init(bundle: bundle, form: .simpleSigning(payload), place: "the signature file", manifest: nil)
+    }
+
+    init(bundle: SigstoreBundle, form: Form, place: String, manifest: Digest?) {
+        self.bundle = bundle
+        self.form = form
+        self.place = place
+        self.manifest = manifest
+    }
+
+    /// The type of its predicate; none for a signature of the older scheme, or where the statement cannot be read.
+    public var predicateType: PredicateType? {
+        guard case .dsse(let envelope) = bundle.content else { return nil }
+        return (try? Statement(parsing: envelope.payload))?.predicateType
+    }
+}
+
+/// What was found with an image.
+public struct StoredSignatures: Sendable {
+    /// What could be read.
+    public internal(set) var readable: [StoredSignature] = []
+    /// What could not be read, each with its place and reason. It neither counts as a signature nor hides one.
+    public internal(set) var unreadable: [SigstoreError] = []
+
+    public init(_ readable: [StoredSignature] = []) { self.readable = readable }
+}
+
+/// Where the signatures and attestations of an image live, in both of cosign's schemes.
+///
+/// The newer scheme keeps each as a bundle that refers to the image (OCI referrers); the older one keeps signatures as
+/// layers of the tag `sha256-<hex>.sig`, attestations of `.att`. Both are always read.
+public struct SignatureStore: Sendable {
+    /// The media type of a bundle, and of the manifest that holds it.
+    public static let bundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+    /// The media type of an attestation's layer in the older scheme.
+    public static let envelopeMediaType = "application/vnd.dsse.envelope.v1+json"
+    /// The config's media type by which cosign 2 marks a signature manifest that is a referrer.
+    static let signatureArtifactType = "application/vnd.dev.cosign.artifact.sig.v1+json"
+    /// The most signatures, and the most attestations, that one image may have (cosign's limit).
+    public static let limit = 100
+    /// The annotation of a layer that holds its signature, in base64.
+    static let signatureAnnotation = "dev.cosignproject.cosign/signature"
+
+    /// What is kept under a tag of the older scheme.
+    public enum Kind: String, Sendable {
+        case signature = "sig"
+        case attestation = "att"
+        case sbom
+    }
+
+    /// The image.
+    public let image: Image
+    private let attachmentLimit: Int64
+    private let tagPrefix: String
+
+    /// - Parameters:
+    ///   - image: The image whose signatures are kept.
+    ///   - attachmentLimit: The most bytes that one signature may have; 128 MiB unless told (`COSIGN_MAX_ATTACHMENT_SIZE`).
+    ///   - tagPrefix: What stands before tags of the older scheme (`--attachment-tag-prefix`).
+    public init(_ image: Image, attachmentLimit: Int64 = 128 << 20, tagPrefix: String = "") {
+        self.image = image
+        self.attachmentLimit = attachmentLimit
+        self.tagPrefix = tagPrefix
+    }
+
+    /// The tag of the older scheme.
+    public func tag(_ kind: Kind) -> String {
+        "\(tagPrefix)\(image.digest.algorithm.rawValue)-\(image.digest.hex).\(kind.rawValue)"
+    }
+
+    // MARK: Reading
+
+    /// Finds what is there, in both schemes at once.
+    /// - Parameter kind: `signature` or `attestation`: which tag of the older scheme is read. Bundles of both come back.
+    /// - Throws: ``SigstoreError`` where the store could not be asked, what it sent is not what was asked for, or more
+    ///   than ``limit`` are there. Nothing is ever "not there" because it could not be looked at.
+    public func find(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+        async let newer = bundles(kind)
+        async let older = layers(kind)
+        var found: StoredSignatures
+        do {
+            found = try await newer
+            let more = try await older
+            found.readable += more.readable
+            found.unreadable += more.unreadable
+        } catch let error as SigstoreError {
+            throw error
+        } catch {
+            throw SigstoreError(.unreadableSignature, "the signatures of \(image.name) cannot be read: \(error)", cause: error)
+        }
+        try Self.expect(found.readable.count + found.unreadable.count, of: image)
+        return found
+    }
+
+    private static func expect(_ count: Int, of image: Image) throws(SigstoreError) {
+        guard count <= limit else {
+            throw SigstoreError(
+                .tooManySignatures, "\(image.name) has \(count) signatures, more than the \(limit) that are looked at",
+                advice: "remove those that nobody needs, with cosign clean or swsign clean")
+        }
+    }
+
+    /// The newer scheme. What a list says of an artifact's type is not always right, so manifests are looked into.
+    private func bundles(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+        let referrers = try await image.signatureStore.referrers(of: image.digest, artifactType: nil)
+        let candidates = referrers.descriptors.filter { descriptor in
+            guard let type = descriptor.artifactType, type != MediaType.empty else { return true }
+            return type.hasPrefix("application/vnd.dev.sigstore.bundle") || type == Self.signatureArtifactType
+        }
+        try Self.expect(candidates.count, of: image)
+        var found = StoredSignatures()
+        let parts = try await concurrently(candidates) { descriptor throws(SigstoreError) in
+            do throws(SigstoreError) { return try await self.referrer(descriptor, kind) } catch {
+                guard error.isAboutContent else { throw error }
+                var found = StoredSignatures()
+                found.unreadable.append(
+                    SigstoreError(.unreadableSignature, error.message, cause: error).concerning("referrer \(descriptor.digest)"))
+                return found
+            }
+        }
+        for part in parts {
+            found.readable += part.readable
+            found.unreadable += part.unreadable
+        }
+        return found
+    }
+
+    private func referrer(_ descriptor: Descriptor, _ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+        var found = StoredSignatures()
+        guard let manifest = try await image.signatureStore.manifest(.digest(descriptor.digest)) else {
+            found.unreadable.append(
+                SigstoreError(.unreadableSignature, "\(descriptor.digest) is listed as a referrer of \(image.name) and is not there"))
+            return found
+        }
+        guard let content = manifest.image else { return found }
+        if content.config.mediaType == Self.signatureArtifactType {
+            return kind == .signature ? try await layers(of: manifest, "\(manifest.digest)", .signature) : found
+        }
+        guard let first = content.layers.first, first.mediaType.hasPrefix("application/vnd.dev.sigstore.bundle") else {
+            return found
+        }
+        do throws(SigstoreError) {
+            guard content.layers.count == 1 else {
+                throw SigstoreError(.unreadableSignature, "it has \(content.layers.count) layers, and a bundle is exactly one")
+            }
+            guard manifest.subject?.digest == image.digest else {
+                throw SigstoreError(
+                    .unreadableSignature,
+                    "it refers to \(manifest.subject.map { "\($0.digest)" } ?? "nothing"), not to this image")
+            }
+            let json = try await image.signatureStore.blob(first, limit: attachmentLimit)
+            do throws(SigstoreError) {
+                found.readable.append(
+                    StoredSignature(
+                        bundle: try SigstoreBundle(parsing: json), form: .bundle, place: "referrer \(manifest.digest)",
+                        manifest: manifest.digest))
+            } catch { throw SigstoreError(.unreadableSignature, error.message, cause: error) }
+        } catch where error.code == .unreadableSignature {
+            found.unreadable.append(error.concerning("referrer \(manifest.digest)"))
+        }
+        return found
+    }
+
+    /// The older scheme: one layer each, what else it needs in annotations.
+    private func layers(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+        let tag = tag(kind)
+        guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
+            return StoredSignatures()
+        }
+        return try await layers(of: manifest, tag, kind)
+    }
+
+    private func layers(of manifest: Manifest, _ place: String, _ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+        var found = StoredSignatures()
+        guard let content = manifest.image else {
+            found.unreadable.append(SigstoreError(.unreadableSignature, "\(place) is not a manifest with layers"))
+            return found
+        }
+        try Self.expect(content.layers.count, of: image)
+        let parts = try await concurrently(Array(content.layers.enumerated())) { entry throws(SigstoreError) in
+            try await self.layer(entry.element, manifest, "\(place), layer \(entry.offset)", kind)
+        }
+        for part in parts {
+            switch part {
+            case .success(let signature): found.readable.append(signature)
+            case .failure(let error): found.unreadable.append(error)
+            }
+        }
+        return found
+    }
+
+    private func layer(_ layer: Descriptor, _ manifest: Manifest, _ place: String, _ kind: Kind) async throws(SigstoreError)
+        -> Result<StoredSignature, SigstoreError>
+    {
+        let expected = kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType
+        guard layer.mediaType.utf8.elementsEqual(expected.utf8) else {
+            return .failure(SigstoreError(.unreadableSignature, "\(place) has the media type \(layer.mediaType), not \(expected)"))
+        }
+        do throws(SigstoreError) {
+            let content = try await image.signatureStore.blob(layer, limit: attachmentLimit)
+            var annotations: [String: String] = [:]
+            for entry in layer.annotations.entries { annotations[entry.name] = entry.value }
+            return .success(
+                StoredSignature(
+                    bundle: try SigstoreBundle(
+                        annotations: annotations, layer: content, isAttestation: kind == .attestation),
+                    form: kind == .attestation ? .envelope : .simpleSigning(content), place: place,
+                    manifest: manifest.digest))
+        } catch {
+            guard error.isAboutContent else { throw error }
+            return .failure(SigstoreError(.unreadableSignature, error.message, cause: error).concerning(place))
+        }
+    }
+
+    // MARK: Writing
+
+    /// Adds a bundle to the image in the newer scheme.
+    /// - Parameter created: The time in the manifest's annotation, RFC 3339.
+    /// - Throws: ``SigstoreError`` where it could not be stored, or it cannot be made sure that it is listed.
+    /// - Returns: The digest of the manifest that holds it.
+    @discardableResult
+    public func add(_ bundle: SigstoreBundle, created: String) async throws(SigstoreError) -> Digest {
+        let (config, layer) = (try Blob(Array("{}".utf8)), try Blob(bundle.serialized()))
+        try await image.signatureStore.putBlob(config)
+        try await image.signatureStore.putBlob(layer)
+        var annotations: Annotations = ["org.opencontainers.image.created": created]
+        switch bundle.content {
+        case .messageSignature: annotations["dev.sigstore.bundle.content"] = "message-signature"
+        case .dsse(let envelope):
+            annotations["dev.sigstore.bundle.content"] = "dsse-envelope"
+            annotations["dev.sigstore.bundle.predicateType"] = try Statement(parsing: envelope.payload).predicateType.uri
+        }
+        let subject = Descriptor(
+            mediaType: image.descriptor.mediaType, digest: image.digest, size: image.descriptor.size)
+        let manifest = try ImageManifest(
+            artifactType: Self.bundleMediaType,
+            config: Descriptor(mediaType: MediaType.empty, digest: config.digest, size: config.size),
+            layers: [Descriptor(mediaType: Self.bundleMediaType, digest: layer.digest, size: layer.size)],
+            subject: subject, annotations: annotations
+        ).encoded()
+        try await image.signatureStore.putReferrer(manifest)
+        return manifest.digest
+    }
+
+    /// Adds a layer to the tag of the older scheme, beside those that are there.
+    /// - Parameters:
+    ///   - kind: Which tag.
+    ///   - content: The layer: what was signed, or the envelope of an attestation.
+    ///   - annotations: The layer's annotations.
+    ///   - replacing: Leaves out layers that are there, by their annotations (`--replace`).
+    public func add(
+        _ kind: Kind, _ content: [UInt8], annotations: Annotations,
+        replacing: @escaping @Sendable (Annotations) -> Bool = { _ in false }
+    ) async throws(SigstoreError) {
+        let store = image.signatureStore
+        let blob = try Blob(content)
+        try await store.putBlob(blob)
+        let layer = Descriptor(
+            mediaType: kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType,
+            digest: blob.digest, size: blob.size, annotations: annotations)
+        let (own, id) = (try Self.manifest([layer]), try Self.identifier(layer))
+        try await store.putBlob(own.config)
+        var change = TagMerge(tag: tag(kind), own: own.manifest, id: id) { (manifest) throws(SigstoreError) in
+            var ids: Set<String> = []
+            for layer in manifest.image?.layers ?? [] { ids.insert(try Self.identifier(layer)) }
+            return ids
+        } merged: { [image] (manifests) throws(SigstoreError) in
+            var layers: [Descriptor] = []
+            var known: Set<String> = []
+            for manifest in manifests {
+                for layer in manifest.image?.layers ?? [] {
+                    let name = try Self.identifier(layer)
+                    if name != id, replacing(layer.annotations) { continue }
+                    if known.insert(name).inserted { layers.append(layer) }
+                }
+            }
+            try Self.expect(layers.count, of: image)
+            return try Self.manifest(layers).manifest
+        }
+        change.blobs = { (manifest) throws(SigstoreError) in
+            [try Self.manifest(manifest.image?.layers ?? []).config]
+        }
+        try await store.merge(change)
+    }
+
+    /// What names a layer among those of a tag: two signatures over one payload differ in their annotations only.
+    private static func identifier(_ layer: Descriptor) throws(SigstoreError) -> String {
+        let signature = layer.annotations[signatureAnnotation] ?? ""
+        return String(try Digest.sha256(Array("\(layer.digest) \(signature)".utf8)).hex.prefix(48))
+    }
+
+    /// A manifest of these layers, and the config that go-containerregistry expects with them.
+    private static func manifest(_ layers: [Descriptor]) throws(SigstoreError) -> (manifest: Manifest, config: Blob) {
+        let never = "0001-01-01T00:00:00Z"
+        let config = try Blob(
+            JSONValue.object([
+                "architecture": .string(""), "created": .string(never),
+                "history": .array(layers.map { _ in .object(["created": .string(never)]) }), "os": .string(""),
+                "rootfs": .object([
+                    "type": .string("layers"), "diff_ids": .array(layers.map { .string($0.digest.description) }),
+                ]), "config": .object([:]),
+            ]).serialized())
+        let manifest = try ImageManifest(
+            config: Descriptor(
+                mediaType: "application/vnd.oci.image.config.v1+json", digest: config.digest, size: config.size),
+            layers: layers
+        ).encoded()
+        return (manifest, config)
+    }
+}
+
+/// Runs requests side by side and gives the results in order. The client bounds how many run at once.
+func concurrently<Input: Sendable, Output: Sendable>(
+    _ inputs: [Input], _ body: @escaping @Sendable (Input) async throws(SigstoreError) -> Output
+) async throws(SigstoreError) -> [Output] {
+    let results = await withTaskGroup(of: (Int, Result<Output, SigstoreError>).self) { group in
+        for (index, input) in inputs.enumerated() {
+            group.addTask {
+                do throws(SigstoreError) { return (index, .success(try await body(input))) } catch {
+                    return (index, .failure(error))
+                }
+            }
+        }
+        var results = [Result<Output, SigstoreError>?](repeating: nil, count: inputs.count)
+        for await (index, result) in group { results[index] = result }
+        return results
+    }
+    var outputs: [Output] = []
+    for result in results { if let result { outputs.append(try result.get()) } }
+    return outputs
+}
+
+extension SigstoreError.Code {
+    /// A signature that was found cannot be read.
+    public static let unreadableSignature = Self("unreadable-signature")
+    /// More signatures than are looked at.
+    public static let tooManySignatures = Self("too-many-signatures")
+}
+
+extension SigstoreError {
+    /// Whether something was read and is no signature, in contrast to a store that could not be asked. Whoever may write
+    /// beside an image could otherwise hide its signatures behind one that is broken.
+    fileprivate var isAboutContent: Bool {
+        [
+            .malformedManifest, .tooLarge, .unreadableSignature, .malformedJSON, .unexpectedJSON, .malformedBase64,
+            .malformedBundle, .notABundle, .unknownBundleVersion, .tooManyEntries, .malformedCertificate, .malformedPEM,
+            .malformedKey, .unsupportedKey, .malformedTimestamp, .malformedDigest,
+        ].contains(code)
+    }
+}

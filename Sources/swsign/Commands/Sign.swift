@@ -1,0 +1,191 @@
+import ArgumentParser
+import FoundationEssentials
+import Glibc
+import InToto
+import OCIRegistry
+import SigstoreCrypto
+import SigstoreVerification
+import SwSignCore
+
+/// The moment that signatures of this run carry where they carry one: now, or what `SOURCE_DATE_EPOCH` says.
+enum SigningTime {
+    static func now() throws(SigstoreError) -> Date {
+        guard let text = CredentialStore.processEnvironment("SOURCE_DATE_EPOCH") else { return Date() }
+        guard let seconds = Int64(text), (0..<253_402_300_800).contains(seconds) else {
+            throw SigstoreError(.usage, "SOURCE_DATE_EPOCH is \"\(text)\", which is not a number of seconds since 1970")
+        }
+        return Date(timeIntervalSince1970: Double(seconds))
+    }
+}
+
+struct Sign: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "sign", abstract: "Signs container images.")
+
+    @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")
+    var images: [String]
+    @OptionGroup(title: "Signing") var signing: SigningOptions
+    @Option(name: [.customLong("annotations"), .customShort("a")], help: "What the signature says of the image, as key=value.")
+    var annotations: [String] = []
+    @Flag(name: .shortAndLong, help: "Sign every image of an index as well.")
+    var recursive = false
+    @Flag(inversion: .prefixedNo, help: "Put the signature beside the image.")
+    var upload = true
+    @Option(help: "A file with the payload to sign, in place of one made here; needs --new-bundle-format=false.")
+    var payload: String?
+    @Option(name: .customLong("output-payload"), help: "Write what was signed to this file.")
+    var outputPayload: String?
+    @Option(name: .customLong("sign-container-identity"), help: "The repository that a signature of the older scheme names.")
+    var identity: String?
+    @Option(help: "Sign what is attached to the image, such as sbom, in place of the image.")
+    var attachment: String?
+    @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
+    var tagPrefix = ""
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        try signing.expectNoServices()
+        try expectSound()
+        let key = try signing.signer(standardInputIsTaken: payload == "-")
+        let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
+        let signer = ImageSigner(signer: try BlobSigner(signer: key), scheme: scheme, now: try SigningTime.now())
+        let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
+        let registries = try registry.registries(global)
+        let stated = JSONObject(try Verify.pairs(annotations).map { (name: $0.name, value: JSONValue.string($0.value)) })
+        let (flags, recursive, attachment, upload) = (registry, recursive, attachment, upload)
+        let (tagPrefix, identity) = (tagPrefix, identity)
+        try ImageBatch(verb: "signed").forEach(images) { name throws(SigstoreError) in
+            var image = try await flags.image(name, registries)
+            if image.isNamedByTag {
+                Output.warn(
+                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is signed")
+            }
+            if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: tagPrefix) }
+            var made: [(image: Image, signed: ImageSigner.Signed)] = []
+            for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
+                let signed = try signer.sign(each, annotations: stated, identity: identity, payload: content)
+                if upload { try await signer.store(signed, in: try flags.signatures(of: each, tagPrefix: tagPrefix)) }
+                made.append((image: each, signed: signed))
+            }
+            return made
+        } print: { name, made throws(SigstoreError) in
+            for (image, signed) in made {
+                try write(signed)
+                if upload { Output.note("Signed \(image.name) (\(image.digest)); the signature is in \(image.signatureStore.name)") }
+            }
+        }
+    }
+
+    private func expectSound() throws(SigstoreError) {
+        guard attachment == nil || attachment == "sbom" else {
+            throw SigstoreError(.usage, "--attachment knows sbom, not \(attachment ?? "")")
+        }
+        if payload != nil, signing.newBundleFormat {
+            throw SigstoreError(
+                .usage, "--payload is for signatures of the older scheme", advice: "add --new-bundle-format=false")
+        }
+        let outputs = [signing.bundle, signing.outputSignature, outputPayload, payload].compactMap { $0 }
+        if !outputs.isEmpty, images.count > 1 || recursive {
+            throw SigstoreError(
+                .usage, "several images are to be signed, and --bundle, --payload, --output-signature or --output-payload names one file")
+        }
+        if signing.bundle != nil, !signing.newBundleFormat {
+            throw SigstoreError(.usage, "--bundle is for the newer scheme", advice: "leave out --new-bundle-format=false")
+        }
+    }
+
+    /// Writes what the person wants in files; prints the signature where it goes nowhere else.
+    private func write(_ signed: ImageSigner.Signed) throws(SigstoreError) {
+        if let path = outputPayload { try OutputFile(path).write(signed.payload) }
+        if let path = signing.bundle, let bundle = signed.bundle {
+            try OutputFile(path).write(bundle.serialized())
+            Output.note("Wrote bundle to file \(path)")
+        }
+        guard let signature = try signed.bundle?.signature() ?? signed.signature else { return }
+        if let path = signing.outputSignature {
+            try OutputFile(path).write(Array(Base64.encode(signature).utf8))
+        } else if !upload, signing.bundle == nil {
+            try Output.result(Base64.encode(signature))
+        }
+    }
+}
+
+struct Attest: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "attest", abstract: "Signs statements about container images: in-toto attestations.")
+
+    @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")
+    var images: [String]
+    @OptionGroup(title: "Signing") var signing: SigningOptions
+    @Option(help: "The file with the predicate; - is standard input.")
+    var predicate: String?
+    @Option(help: "A file with a whole in-toto statement, signed as it is; - is standard input.")
+    var statement: String?
+    @Option(help: "The type of the predicate: \(PredicateType.nameList), or a URI.")
+    var type = "custom"
+    @Flag(help: "Remove attestations whose predicate has the same type.")
+    var replace = false
+    @Flag(name: .shortAndLong, help: "Attest every image of an index as well.")
+    var recursive = false
+    @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
+    var tagPrefix = ""
+    @Flag(inversion: .prefixedNo, help: "Put the attestation beside the image; otherwise print its envelope.")
+    var upload = true
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        try signing.expectNoServices()
+        guard (predicate == nil) != (statement == nil) else {
+            throw SigstoreError(.usage, "exactly one of --predicate and --statement must be given")
+        }
+        if statement != nil, images.count > 1 || recursive {
+            throw SigstoreError(.usage, "a statement is about its own subjects: --statement takes one image")
+        }
+        let input = InputFile(predicate ?? statement ?? "")
+        let key = try signing.signer(standardInputIsTaken: input.isStandardInput)
+        let content = try input.contents(limit: Attester.predicateLimit)
+        let now = try SigningTime.now()
+        let signer = ImageSigner(
+            signer: try BlobSigner(signer: key), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
+        let registries = try registry.registries(global)
+        let (flags, recursive, type, isWhole) = (registry, recursive, type, statement != nil)
+        let (upload, replace, tagPrefix) = (upload, replace, tagPrefix)
+        try ImageBatch(verb: "attested").forEach(images) { name throws(SigstoreError) in
+            let image = try await flags.image(name, registries)
+            if image.isNamedByTag {
+                Output.warn(
+                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is attested")
+            }
+            var made: [(image: Image, envelope: DSSEEnvelope)] = []
+            for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
+                let statement: [UInt8]
+                do throws(SigstoreError) {
+                    if isWhole {
+                        try Attester.check(statement: content, isAbout: each.digest)
+                        statement = content
+                    } else {
+                        let subject = ResourceDescriptor(
+                            name: each.repositoryName,
+                            digests: [(algorithm: each.digest.algorithm.rawValue, hex: each.digest.hex)])
+                        statement = try Attester.statement(about: subject, type: type, predicate: content, now: now)
+                    }
+                } catch { throw error.concerning(input.name) }
+                let envelope = try await signer.attest(
+                    statement, in: try flags.signatures(of: each, tagPrefix: tagPrefix), upload: upload, replacing: replace)
+                made.append((image: each, envelope: envelope))
+            }
+            return made
+        } print: { name, made throws(SigstoreError) in
+            for (image, envelope) in made {
+                if upload {
+                    Output.note("Attested \(image.name) (\(image.digest)); the attestation is in \(image.signatureStore.name)")
+                } else {
+                    try Output.json(envelope.json(includingEmptyKeyID: true))
+                }
+            }
+        }
+    }
+}

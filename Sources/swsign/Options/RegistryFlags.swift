@@ -1,0 +1,130 @@
+import ArgumentParser
+import Dispatch
+import HTTPTransport
+import InToto
+import OCIRegistry
+import SwSignCore
+import Synchronization
+
+/// The flags of the commands that speak to registries.
+struct RegistryFlags: ParsableArguments {
+    @Option(name: .customLong("registry-username"), help: "The user name for the registry.")
+    var username: String?
+    @Option(name: .customLong("registry-password"), help: "The password for the registry.")
+    var password: String?
+    @Option(name: .customLong("registry-token"), help: "An access token for the registry.")
+    var token: String?
+    @Option(
+        name: .customLong("registry-auth-realm"),
+        help: "A host that the registry may send the password to for its tokens. May be repeated.")
+    var authRealms: [String] = []
+    @Flag(name: .customLong("allow-http-registry"), help: "Speak plain HTTP where a registry does not speak HTTPS.")
+    var allowHTTP = false
+    @Flag(name: .customLong("allow-insecure-registry"), help: "Do not check the registry's TLS certificate, and allow plain HTTP.")
+    var allowInsecure = false
+    @Option(name: .customLong("registry-cacert"), help: "The CA certificates for the registry's TLS, in PEM.")
+    var authorityFile: String?
+    @Option(name: .customLong("registry-client-cert"), help: "The client certificate for the registry's TLS, in PEM.")
+    var clientCertificate: String?
+    @Option(name: .customLong("registry-client-key"), help: "The key of the client certificate, in PEM.")
+    var clientKey: String?
+    @Option(name: .customLong("registry-server-name"), help: "The name that the registry's TLS certificate must have.")
+    var serverName: String?
+    @Option(
+        name: .customLong("registry-referrers-mode"),
+        help: "legacy or oci-1-1, accepted as in cosign; the referrers API is always tried first.")
+    var referrersMode: ReferrersMode?
+    @Option(name: .customLong("max-workers"), help: "How many requests are under way at the same time.")
+    var maxWorkers = 10
+
+    enum ReferrersMode: String, ExpressibleByArgument, CaseIterable {
+        case legacy
+        case oci11 = "oci-1-1"
+    }
+
+    /// The registries, as these flags say.
+    /// - Parameter global: Its `--timeout` is the time for the whole command, 3 minutes unless told.
+    func registries(_ global: GlobalOptions) throws(SigstoreError) -> Registries {
+        guard (username == nil) == (password == nil) || token != nil else {
+            throw SigstoreError(.usage, "--registry-username and --registry-password belong together")
+        }
+        guard (1...1000).contains(maxWorkers) else {
+            throw SigstoreError(.usage, "--max-workers is \(maxWorkers), expected 1 to 1000")
+        }
+        var configuration = CurlClient.Configuration()
+        configuration.maxWorkers = maxWorkers
+        configuration.deadline = .now + .seconds(global.timeout?.seconds ?? 180)
+        configuration.log = { Output.detail($0) }
+        configuration.tls.authorityFile = authorityFile
+        configuration.tls.clientCertificateFile = clientCertificate
+        configuration.tls.clientKeyFile = clientKey
+        configuration.tls.serverName = serverName
+        if allowInsecure {
+            Output.warn("the registry's TLS certificate is not checked (--allow-insecure-registry)")
+            configuration.tls.insecureSkipsVerification = true
+        }
+        var options = OCIRegistry.RegistryOptions()
+        options.allowsHTTP = allowHTTP || allowInsecure
+        options.authRealms = Set(authRealms)
+        if let token {
+            options.credential = .registryToken(token)
+        } else if let username, let password {
+            options.credential = .password(user: username, password: password)
+        }
+        return Registries(CurlClient(configuration), options)
+    }
+
+    /// The image of that name, with its signatures where `COSIGN_REPOSITORY` says.
+    func image(_ name: String, _ registries: Registries) async throws(SigstoreError) -> Image {
+        try await Image(
+            finding: name, registries, signatureRepository: CredentialStore.processEnvironment("COSIGN_REPOSITORY"))
+    }
+
+    /// The signatures of an image, within `COSIGN_MAX_ATTACHMENT_SIZE`.
+    /// - Parameter tagPrefix: What stands before tags of the older scheme.
+    func signatures(of image: Image, tagPrefix: String = "") throws(SigstoreError) -> SignatureStore {
+        guard let text = CredentialStore.processEnvironment("COSIGN_MAX_ATTACHMENT_SIZE") else {
+            return SignatureStore(image, tagPrefix: tagPrefix)
+        }
+        guard let limit = ByteCount(text) else {
+            throw SigstoreError(
+                .usage, "COSIGN_MAX_ATTACHMENT_SIZE is \"\(text)\", which is not a size", advice: "write it as 128MiB or 134217728")
+        }
+        return SignatureStore(image, attachmentLimit: limit.bytes, tagPrefix: tagPrefix)
+    }
+}
+
+/// A size as people write it: `134217728`, `128MiB`, `128MB`.
+struct ByteCount {
+    let bytes: Int64
+
+    init?(_ text: String) {
+        let units: [(String, Int64)] = [
+            ("kib", 1 << 10), ("mib", 1 << 20), ("gib", 1 << 30), ("kb", 1_000), ("mb", 1_000_000), ("gb", 1_000_000_000),
+            ("b", 1), ("", 1),
+        ]
+        let lower = text.lowercased().filter { $0 != " " }
+        guard let unit = units.first(where: { lower.hasSuffix($0.0) }),
+            let number = Int64(lower.dropLast(unit.0.count)), number >= 0
+        else { return nil }
+        let (product, overflow) = number.multipliedReportingOverflow(by: unit.1)
+        if overflow { return nil }
+        bytes = product
+    }
+}
+
+/// Runs work that waits for others, and waits for it.
+func waiting<Value: Sendable>(_ work: @escaping @Sendable () async throws(SigstoreError) -> Value) throws(SigstoreError) -> Value {
+    let done = DispatchSemaphore(value: 0)
+    let result = Mutex<Result<Value, SigstoreError>?>(nil)
+    Task.detached {
+        do throws(SigstoreError) {
+            let value = try await work()
+            result.withLock { $0 = .success(value) }
+        } catch { result.withLock { $0 = .failure(error) } }
+        done.signal()
+    }
+    done.wait()
+    guard let outcome = result.withLock({ $0 }) else { throw SigstoreError(.interrupted, "the work was not done") }
+    return try outcome.get()
+}

@@ -1,0 +1,177 @@
+import Foundation
+import HTTPTransport
+import InToto
+import OCIRegistry
+import SigstoreCrypto
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) final class ImageLayoutTests {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "layout-\(UUID().uuidString)")
+    var path: String { folder.appending(path: "a/layout").path }
+
+    deinit { try? FileManager.default.removeItem(at: folder) }
+
+    private func read(_ name: String) throws -> String {
+        try String(contentsOfFile: "\(path)/\(name)", encoding: .utf8)
+    }
+
+    @Test func storesAndFetches() async throws {
+        let layout = try ImageLayout(creating: path)
+        #expect(try await layout.manifest(.tag("v1")) == nil)
+        let image = try await Sample.putImage("hello", in: layout, tag: "v1")
+        #expect(try await layout.manifest(.tag("v1"))?.bytes == image.bytes)
+        #expect(try await layout.resolve(.digest(image.digest))?.digest == image.digest)
+        let layer = try #require(image.image?.layers.first)
+        #expect(try await layout.blob(layer, limit: 5) == Array("hello".utf8))
+        #expect(await Sample.failure { _ = try await layout.blob(layer, limit: 4) }?.code == .tooLarge)
+        #expect(try await layout.tags() == ["v1"])
+        // It is opened again as it was.
+        let again = try ImageLayout(opening: path)
+        #expect(try await again.resolve(.tag("v1"))?.digest == image.digest)
+        let other = try await Sample.putImage("other", in: again, tag: "v1")
+        #expect(try await again.resolve(.tag("v1"))?.digest == other.digest)
+        #expect(try again.entries().count == 1)
+        #expect(try await again.delete(.tag("v1")))
+        #expect(try await !again.delete(.tag("v1")))
+        #expect(try await again.tags() == [])
+    }
+
+    @Test func findsReferrers() async throws {
+        let layout = try ImageLayout(creating: path)
+        let image = try await Sample.putImage("hello", in: layout, tag: "v1")
+        #expect(try layout.onlyImage() == .digest(image.digest))
+        let first = try await Sample.referrer("one", of: image, in: layout)
+        try await layout.putReferrer(first)
+        try await layout.putReferrer(first)
+        let found = try await layout.referrers(of: image.digest, artifactType: "application/x-test")
+        #expect(found.descriptors.map(\.digest) == [first.digest])
+        #expect(found.descriptors.first?.annotations["org.example.text"] == "one")
+        #expect(try await layout.referrers(of: image.digest, artifactType: "other/type").descriptors.isEmpty)
+        // An index at the fallback tag counts as well.
+        let second = try await Sample.referrer("two", of: image, in: layout)
+        try await layout.putManifest(second, tag: nil)
+        let index = try ImageIndex(manifests: [second.referrerDescriptor, first.referrerDescriptor]).encoded()
+        try await layout.putManifest(index, tag: "sha256-\(image.digest.hex)")
+        let both = try await layout.referrers(of: image.digest, artifactType: nil).descriptors.map(\.digest)
+        #expect(Set(both) == [first.digest, second.digest] && both.count == 2)
+        #expect(try layout.onlyImage() == .digest(image.digest))
+        _ = try await Sample.putImage("another", in: layout, tag: "v2")
+        #expect(throws: SigstoreError.self) { try layout.onlyImage() }
+    }
+
+    @Test func keepsWhatOthersWrote() async throws {
+        let layout = try ImageLayout(creating: path)
+        let image = try await Sample.putImage("hello", in: layout, tag: "v1")
+        var index = try read("index.json")
+        index.removeLast()
+        index += #","annotations":{"theirs":"1"},"x":[1]}"#
+        try index.write(toFile: "\(path)/index.json", atomically: true, encoding: .utf8)
+        try await layout.putReferrer(try await Sample.referrer("one", of: image, in: layout))
+        let written = try read("index.json")
+        #expect(written.contains(#""annotations":{"theirs":"1"},"x":[1]"#))
+    }
+
+    @Test func losesNothingWhenManyWriteAtOnce() async throws {
+        let path = path
+        let image = try await Sample.putImage("hello", in: try ImageLayout(creating: path), tag: "v1")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<32 {
+                group.addTask {
+                    let layout = try ImageLayout(opening: path)
+                    try await layout.putReferrer(try await Sample.referrer("\(number)", of: image, in: layout))
+                }
+            }
+            try await group.waitForAll()
+        }
+        let layout = try ImageLayout(opening: path)
+        #expect(try await layout.referrers(of: image.digest, artifactType: nil).descriptors.count == 32)
+        // Nothing half-written stays.
+        let names = try FileManager.default.subpathsOfDirectory(atPath: path)
+        #expect(!names.contains { $0.contains("tmp") })
+    }
+
+    @Test func mergesATagThatManyWriteTo() async throws {
+        let path = path
+        _ = try ImageLayout(creating: path)
+        let config = try Sample.emptyConfig
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<16 {
+                group.addTask {
+                    let layout = try ImageLayout(opening: path)
+                    try await layout.putBlob(try Blob(Array("{}".utf8)))
+                    let layer = try Blob(Array("signature \(number)".utf8))
+                    try await layout.putBlob(layer)
+                    let own = try ImageManifest(
+                        config: config,
+                        layers: [Descriptor(mediaType: "a/b", digest: layer.digest, size: layer.size)]
+                    ).encoded()
+                    try await layout.merge(
+                        TagMerge(tag: "x.sig", own: own, id: String(layer.digest.hex.prefix(48))) { manifest in
+                            Set((manifest.image?.layers ?? []).map { String($0.digest.hex.prefix(48)) })
+                        } merged: { (manifests) throws(SigstoreError) in
+                            try ImageManifest(
+                                config: config, layers: manifests.flatMap { $0.image?.layers ?? [] }
+                            ).encoded()
+                        })
+                }
+            }
+            try await group.waitForAll()
+        }
+        let manifest = try await ImageLayout(opening: path).manifest(.tag("x.sig"))
+        #expect(manifest?.image?.layers.count == 16)
+    }
+
+    @Test func refusesDamage() async throws {
+        let layout = try ImageLayout(creating: path)
+        let image = try await Sample.putImage("hello", in: layout, tag: "v1")
+        let layer = try #require(image.image?.layers.first)
+        try "jello".write(
+            toFile: "\(path)/blobs/sha256/\(layer.digest.hex)", atomically: false, encoding: .utf8)
+        #expect(await Sample.failure { _ = try await layout.blob(layer, limit: 5) }?.code == .digestMismatch)
+        let manifest = "\(path)/blobs/sha256/\(image.digest.hex)"
+        try (try read("blobs/sha256/\(image.digest.hex)") + " ").write(
+            toFile: manifest, atomically: false, encoding: .utf8)
+        #expect(await Sample.failure { _ = try await layout.manifest(.tag("v1")) }?.code == .digestMismatch)
+        try FileManager.default.removeItem(atPath: manifest)
+        #expect(await Sample.failure { _ = try await layout.manifest(.tag("v1")) }?.code == .malformedLayout)
+        for text in ["", "{", "[]", #"{"manifests":{}}"#, #"{"manifests":[{"digest":"sha256:../../x"}]}"#] {
+            try text.write(toFile: "\(path)/index.json", atomically: true, encoding: .utf8)
+            let error = await Sample.failure { _ = try await layout.manifest(.tag("v1")) }
+            #expect(error?.code == .malformedLayout, "\(text)")
+        }
+    }
+
+    @Test func refusesWhatIsNoLayout() throws {
+        #expect(throws: SigstoreError.self) { try ImageLayout(opening: "\(folder.path)/nothing") }
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        #expect(throws: SigstoreError.self) { try ImageLayout(opening: path) }
+        for text in ["", "1", #"{"imageLayoutVersion":"2.0.0"}"#, #"{"imageLayoutVersion":1}"#] {
+            try text.write(toFile: "\(path)/oci-layout", atomically: true, encoding: .utf8)
+            #expect(throws: SigstoreError.self, "\(text)") { try ImageLayout(opening: path) }
+        }
+    }
+
+    @Test func doesNotWriteThroughLinksOutOfTheFolder() async throws {
+        let layout = try ImageLayout(creating: path)
+        let outside = folder.appending(path: "outside").path
+        try FileManager.default.createDirectory(atPath: outside, withIntermediateDirectories: true)
+        try FileManager.default.createSymbolicLink(atPath: "\(path)/blobs", withDestinationPath: outside)
+        #expect(await Sample.failure { try await layout.putBlob(try Blob([1])) } != nil)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: outside).isEmpty)
+    }
+
+    @Test func leavesNothingOfABlobThatIsNotWhatItSays() async throws {
+        let layout = try ImageLayout(creating: path)
+        let file = folder.appending(path: "file").path
+        try "content".write(toFile: file, atomically: true, encoding: .utf8)
+        let handle = try #require(FileHandle(forReadingAtPath: file))
+        let digest = try Digest.sha256(Array("other".utf8))
+        let error = await Sample.failure {
+            try await layout.putBlob(Blob(file: handle.fileDescriptor, digest: digest, size: 7))
+        }
+        #expect(error?.code == .digestMismatch)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: "\(path)/blobs/sha256").isEmpty)
+        try await layout.putBlob(
+            Blob(file: handle.fileDescriptor, digest: try Digest.sha256(Array("content".utf8)), size: 7))
+    }
+}

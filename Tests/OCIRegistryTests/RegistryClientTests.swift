@@ -1,0 +1,415 @@
+import FaultServer
+import Foundation
+import HTTPTransport
+import InToto
+import OCIRegistry
+import SigstoreCrypto
+import Synchronization
+import Testing
+
+/// A digest that nothing has.
+private let zero: Digest = {
+    guard let digest = try? Digest(.sha256, bytes: [UInt8](repeating: 0, count: 32)) else { preconditionFailure() }
+    return digest
+}()
+
+@Suite(.dockerRegistry, .timeLimit(.minutes(2))) struct DockerRegistryTests {
+    /// A client with connections and knowledge of its own.
+    private func client(_ path: String) throws -> RegistryClient {
+        Sample.registries().client(for: try #require(DockerRegistry.current).repository(path))
+    }
+
+    @Test func storesAndFetches() async throws {
+        let client = try client("test/stores")
+        #expect(try await client.tags() == [])
+        #expect(try await client.resolve(.tag("v1")) == nil)
+        #expect(try await client.manifest(.tag("v1")) == nil)
+        #expect(try await client.manifest(.digest(zero)) == nil)
+        let image = try await Sample.putImage("hello", in: client, tag: "v1")
+        #expect(try await client.resolve(.tag("v1"))?.digest == image.digest)
+        #expect(try await client.resolve(.digest(image.digest))?.size == Int64(image.bytes.count))
+        let fetched = try #require(try await client.manifest(.tag("v1")))
+        #expect(fetched.bytes == image.bytes)
+        let layer = try #require(fetched.image?.layers.first)
+        #expect(try await client.blob(layer, limit: 5) == Array("hello".utf8))
+        #expect(try await client.tags() == ["v1"])
+        let error = await Sample.failure { _ = try await client.blob(layer, limit: 4) }
+        #expect(error?.code == .tooLarge)
+        let missing = Descriptor(mediaType: "", digest: zero, size: 1)
+        let gone = await Sample.failure { _ = try await client.blob(missing, limit: 5) }
+        #expect(gone?.code == .notFound)
+        #expect(try await client.delete(.digest(image.digest)))
+        #expect(try await client.manifest(.digest(image.digest)) == nil)
+        #expect(try await !client.delete(.digest(image.digest)))
+    }
+
+    @Test func mountsFromAnotherRepository() async throws {
+        let from = try client("team/from")
+        let to = try client("team/to")
+        var blob = try Blob([UInt8](repeating: 7, count: 100_000))
+        try await from.putBlob(blob)
+        blob.source = from.repository
+        try await to.putBlob(blob)
+        let descriptor = Descriptor(mediaType: "", digest: blob.digest, size: blob.size)
+        #expect(try await to.blob(descriptor, limit: 1 << 20).count == 100_000)
+    }
+
+    @Test func refusesABlobThatIsNotWhatItSays() async throws {
+        let client = try client("test/refuses")
+        let path = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString).path
+        try Data("other".utf8).write(to: URL(filePath: path))
+        let file = try #require(FileHandle(forReadingAtPath: path))
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let error = await Sample.failure {
+            try await client.putBlob(Blob(file: file.fileDescriptor, digest: zero, size: 5))
+        }
+        #expect(error?.httpStatus == 400)
+        #expect(error?.message.contains("DIGEST_INVALID") == true)
+        let digest = try Digest.sha256(Array("other".utf8))
+        try await client.putBlob(Blob(file: file.fileDescriptor, digest: digest, size: 5))
+        #expect(
+            try await client.blob(Descriptor(mediaType: "", digest: digest, size: 5), limit: 5) == Array("other".utf8))
+    }
+
+    @Test func keepsReferrersAtTheFallbackTag() async throws {
+        let client = try client("test/fallback")
+        let image = try await Sample.putImage("hello", in: client, tag: "v1")
+        #expect(try await client.referrers(of: image.digest, artifactType: nil).source == .nothing)
+        let first = try await Sample.referrer("one", of: image, in: client)
+        try await client.putReferrer(first)
+        let second = try await Sample.referrer("two", of: image, in: client)
+        try await client.putReferrer(second)
+        try await client.putReferrer(second)
+        let found = try await client.referrers(of: image.digest, artifactType: "application/x-test")
+        #expect(found.source == .fallbackTag)
+        #expect(found.descriptors.map(\.digest) == [first.digest, second.digest])
+        #expect(found.descriptors.map { $0.annotations["org.example.text"] } == ["one", "two"])
+        #expect(found.descriptors.map(\.artifactType) == ["application/x-test", "application/x-test"])
+        #expect(try await client.referrers(of: image.digest, artifactType: "other/type").descriptors.isEmpty)
+    }
+
+    /// cosign lists its bundles under the type of their empty config, with members that nobody else knows.
+    @Test func keepsWhatAnotherToolListed() async throws {
+        let client = try client("test/others")
+        let image = try await Sample.putImage("hello", in: client, tag: "v1")
+        let theirs = try await Sample.referrer("theirs", of: image, in: client)
+        try await client.putManifest(theirs, tag: nil)
+        let tag = "sha256-\(image.digest.hex)"
+        let index = try Manifest(
+            Array(
+                #"""
+                {"schemaVersion":2,"mediaType":"\#(MediaType.imageIndex)","x":1,"manifests":[{"mediaType":
+                "\#(theirs.mediaType)","size":\#(theirs.bytes.count),"digest":"\#(theirs.digest)","y":[2],
+                "artifactType":"\#(MediaType.empty)"}]}
+                """#.utf8))
+        try await client.putManifest(index, tag: tag)
+        let ours = try await Sample.referrer("ours", of: image, in: client)
+        try await client.putReferrer(ours)
+        let found = try await client.referrers(of: image.digest, artifactType: "application/x-test")
+        #expect(found.descriptors.map(\.digest) == [theirs.digest, ours.digest])
+        let written = try #require(try await client.manifest(.tag(tag)))
+        let text = String(decoding: written.bytes, as: UTF8.self)
+        #expect(text.contains(#""x":1"#) && text.contains(#""y":[2]"#))
+    }
+
+    @Test func losesNothingWhenManyWriteAtOnce() async throws {
+        let image = try await Sample.putImage("hello", in: try client("test/many"), tag: "v1")
+        let digests = try await withThrowingTaskGroup(of: Digest.self) { group in
+            for number in 0..<32 {
+                // As if each ran on another machine.
+                let client = try client("test/many")
+                group.addTask {
+                    let referrer = try await Sample.referrer("number \(number)", of: image, in: client)
+                    try await client.putReferrer(referrer)
+                    return referrer.digest
+                }
+            }
+            return try await group.reduce(into: Set<Digest>()) { $0.insert($1) }
+        }
+        #expect(digests.count == 32)
+        let found = try await client("test/many").referrers(of: image.digest, artifactType: nil)
+            .descriptors.map(\.digest)
+        #expect(found.count == 32)
+        #expect(Set(found) == digests)
+    }
+}
+
+@Suite(.timeLimit(.minutes(2))) struct RegistryFaultTests {
+    private static let index = Array(#"{"schemaVersion":2,"mediaType":"\#(MediaType.imageIndex)","manifests":[]}"#.utf8)
+    private static let json = "Content-Type: application/json"
+    private static let indexType = "Content-Type: \(MediaType.imageIndex)"
+
+    /// A server that answers the probe, and everything else as told.
+    private func server(_ handler: @escaping FaultServer.Handler) -> FaultServer {
+        FaultServer { request, connection in
+            request.target == "/v2/" ? connection.respond(200) : handler(request, connection)
+        }
+    }
+
+    @Test(arguments: [401, 403, 429, 500, 503])
+    func neverTakesAFailureForAbsence(_ status: Int) async throws {
+        let server = server { _, connection in connection.respond(status, [], "{}") }
+        let client = try Sample.client(server.authority)
+        #expect(await Sample.failure { _ = try await client.resolve(.tag("a")) } != nil)
+        #expect(await Sample.failure { _ = try await client.manifest(.tag("a")) } != nil)
+        #expect(await Sample.failure { _ = try await client.tags() } != nil)
+        #expect(await Sample.failure { _ = try await client.delete(.tag("a")) } != nil)
+        #expect(await Sample.failure { _ = try await client.referrers(of: zero, artifactType: nil) } != nil)
+        let descriptor = Descriptor(mediaType: "", digest: zero, size: 1)
+        #expect(await Sample.failure { _ = try await client.blob(descriptor, limit: 1) } != nil)
+    }
+
+    /// The list is not there, and then the fallback tag cannot be read.
+    @Test(arguments: [403, 500])
+    func neverTakesAFailingFallbackForAbsence(_ status: Int) async throws {
+        let server = server { request, connection in
+            connection.respond(request.path.contains("/referrers/") ? 404 : status)
+        }
+        let client = try Sample.client(server.authority)
+        #expect(await Sample.failure { _ = try await client.referrers(of: zero, artifactType: nil) } != nil)
+    }
+
+    @Test func refusesASubstitutedManifest() async throws {
+        let server = server { request, connection in
+            connection.respond(
+                200, [Self.indexType, "Docker-Content-Digest: \(zero)"], request.method == "HEAD" ? [] : Self.index)
+        }
+        let client = try Sample.client(server.authority)
+        let asked = try Digest.sha256(Array("something else".utf8))
+        for selector in [ManifestSelector.digest(asked), .digest(zero), .tag("a")] {
+            let error = await Sample.failure { _ = try await client.manifest(selector) }
+            #expect(error?.code == .digestMismatch, "\(selector)")
+        }
+        let error = await Sample.failure { _ = try await client.resolve(.digest(asked)) }
+        #expect(error?.code == .digestMismatch)
+    }
+
+    @Test func refusesAManifestOfMoreThanFourMebibytes() async throws {
+        let padding = [UInt8](repeating: 0x20, count: Manifest.byteLimit + 1 - Self.index.count)
+        let server = server { _, connection in connection.respond(200, [Self.indexType], padding + Self.index) }
+        let client = try Sample.client(server.authority)
+        let error = await Sample.failure { _ = try await client.manifest(.tag("a")) }
+        #expect(error?.code == .tooLarge)
+        let exact = self.server { _, connection in
+            connection.respond(200, [Self.indexType], Array(padding.dropFirst()) + Self.index)
+        }
+        #expect(try await Sample.client(exact.authority).manifest(.tag("a"))?.index != nil)
+    }
+
+    @Test func refusesABlobThatIsNotWhatItSays() async throws {
+        let content = Array("content".utf8)
+        let server = server { request, connection in
+            switch request.path {
+            case _ where request.path.hasSuffix(zero.hex): connection.respond(200, [], content)
+            default:
+                connection.send("HTTP/1.1 200 OK\r\n\r\n")
+                while connection.send([UInt8](repeating: 0x61, count: 65536)) {}
+            }
+        }
+        let client = try Sample.client(server.authority)
+        func code(_ digest: Digest, _ size: Int64) async -> SigstoreError.Code? {
+            let descriptor = Descriptor(mediaType: "", digest: digest, size: size)
+            return await Sample.failure { _ = try await client.blob(descriptor, limit: 1000) }?.code
+        }
+        #expect(await code(zero, 7) == .digestMismatch)
+        #expect(await code(zero, 8) == .digestMismatch)
+        #expect(await code(zero, 6) == .tooLarge)
+        // A body without end.
+        #expect(await code(try Digest.sha256(content), 7) == .tooLarge)
+        let count = server.requests.count
+        #expect(await code(zero, 1001) == .tooLarge)
+        #expect(server.requests.count == count)
+    }
+
+    @Test func fetchesABlobAgainThatBrokeOff() async throws {
+        let content = [UInt8](repeating: 9, count: 100_000)
+        let server = server { request, connection in
+            guard request.number < 3 else { return connection.respond(200, [], content) }
+            connection.send(Array("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n".utf8) + content[..<50_000])
+            connection.pause(milliseconds: 30)
+            connection.reset()
+        }
+        let descriptor = Descriptor(mediaType: "", digest: try Digest.sha256(content), size: 100_000)
+        #expect(try await Sample.client(server.authority).blob(descriptor, limit: 200_000) == content)
+    }
+
+    @Test func doesNotTakeCredentialsToTheStorage() async throws {
+        let content = Array("content".utf8)
+        let storage = FaultServer { _, connection in connection.respond(200, [], content) }
+        let server = FaultServer { request, connection in
+            guard request.header("authorization") != nil else {
+                return connection.respond(401, [#"WWW-Authenticate: Basic realm="x""#])
+            }
+            connection.respond(307, ["Location: \(storage.url)/blob?signed"])
+        }
+        let client = try Sample.client(server.authority) {
+            $0.credential = .password(user: "me", password: "sentinel")
+        }
+        let descriptor = Descriptor(mediaType: "", digest: try Digest.sha256(content), size: 7)
+        #expect(try await client.blob(descriptor, limit: 7) == content)
+        #expect(storage.requests.count == 1)
+        #expect(storage.requests.allSatisfy { $0.header("authorization") == nil })
+        // A storage that wants credentials is an error, and gets none.
+        let greedy = FaultServer { _, connection in
+            connection.respond(401, [#"WWW-Authenticate: Basic realm="x""#])
+        }
+        let other = FaultServer { request, connection in
+            guard request.header("authorization") != nil else {
+                return connection.respond(401, [#"WWW-Authenticate: Basic realm="x""#])
+            }
+            connection.respond(307, ["Location: \(greedy.url)/blob"])
+        }
+        let second = try Sample.client(other.authority) {
+            $0.credential = .password(user: "me", password: "sentinel")
+        }
+        #expect(await Sample.failure { _ = try await second.blob(descriptor, limit: 7) }?.code == .unauthorized)
+        #expect(greedy.requests.allSatisfy { $0.header("authorization") == nil })
+    }
+
+    @Test func doesNotTakeCredentialsToWhereAnUploadGoes() async throws {
+        let storage = FaultServer { _, connection in connection.respond(201) }
+        let server = FaultServer { request, connection in
+            guard request.header("authorization") != nil else {
+                return connection.respond(401, [#"WWW-Authenticate: Basic realm="x""#])
+            }
+            switch request.method {
+            case "HEAD": connection.respond(404)
+            default: connection.respond(202, ["Location: \(storage.url)/up?id=1"])
+            }
+        }
+        let client = try Sample.client(server.authority) {
+            $0.credential = .password(user: "me", password: "sentinel")
+        }
+        let blob = try Blob(Array("content".utf8))
+        try await client.putBlob(blob)
+        #expect(storage.requests.map(\.body) == [Array("content".utf8)])
+        #expect(storage.requests.first?.target == "/up?id=1&digest=sha256%3A\(blob.digest.hex)")
+        #expect(storage.requests.first?.header("authorization") == nil)
+    }
+
+    @Test func beginsABrokenUploadAnew() async throws {
+        let stored = Mutex<[UInt8]?>(nil)
+        let server = server { request, connection in
+            switch request.method {
+            case "HEAD": connection.respond(stored.withLock { $0 } == nil ? 404 : 200)
+            case "POST": connection.respond(202, ["Location: /v2/team/app/blobs/uploads/\(request.number)"])
+            default:
+                if request.number < 7 { return connection.reset() }
+                stored.withLock { $0 = request.body }
+                connection.respond(201)
+            }
+        }
+        try await Sample.client(server.authority).putBlob(try Blob(Array("content".utf8)))
+        #expect(stored.withLock { $0 } == Array("content".utf8))
+        #expect(Set(server.requests.filter { $0.method == "PUT" }.map(\.path)).count > 1)
+    }
+
+    @Test func endsAnEndlessList() async throws {
+        let server = server { request, connection in
+            let tag = "Link: <\(request.path)?last=\(request.number)>; rel=\"next\""
+            request.path.contains("referrers")
+                ? connection.respond(200, [Self.indexType, tag], Self.index)
+                : connection.respond(200, [Self.json, tag], #"{"name":"team/app","tags":["a"]}"#)
+        }
+        let client = try Sample.client(server.authority) { $0.maxPages = 7 }
+        #expect(await Sample.failure { _ = try await client.tags() }?.code == .tooLarge)
+        let count = server.requests.count
+        #expect(count <= 8)
+        #expect(
+            await Sample.failure { _ = try await client.referrers(of: zero, artifactType: nil) }?.code == .tooLarge)
+        #expect(server.requests.count <= count + 7)
+    }
+
+    @Test func endsAListThatGoesInACircle() async throws {
+        let server = server { request, connection in
+            connection.respond(200, [Self.json, "Link: <\(request.target)>; rel=\"next\""], #"{"tags":["a"]}"#)
+        }
+        let client = try Sample.client(server.authority)
+        #expect(await Sample.failure { _ = try await client.tags() }?.code == .tooLarge)
+        #expect(server.requests.count < 4)
+    }
+
+    @Test func readsAllPages() async throws {
+        let server = server { request, connection in
+            let last = request.target.hasSuffix("p2")
+            connection.respond(
+                200, [Self.json] + (last ? [] : ["Link: </v2/team/app/tags/list?p2>; rel=next"]),
+                last ? #"{"tags":["b"]}"# : #"{"tags":["a"]}"#)
+        }
+        #expect(try await Sample.client(server.authority).tags() == ["a", "b"])
+    }
+
+    @Test func doesNotFollowAListElsewhere() async throws {
+        let other = FaultServer { _, connection in connection.respond(200, [Self.json], #"{"tags":["b"]}"#) }
+        let server = server { _, connection in
+            connection.respond(200, [Self.json, "Link: <\(other.url)/x>; rel=\"next\""], #"{"tags":["a"]}"#)
+        }
+        let client = try Sample.client(server.authority)
+        #expect(await Sample.failure { _ = try await client.tags() }?.code == .redirectRefused)
+        #expect(other.requests.isEmpty)
+    }
+
+    @Test(arguments: [(404, json), (400, json), (406, json), (200, json), (200, "Content-Type: text/html")])
+    func looksAtTheFallbackTag(_ status: Int, _ type: String) async throws {
+        let referrer = Descriptor(mediaType: MediaType.imageManifest, digest: zero, size: 3, artifactType: "a/b")
+        let index = try ImageIndex(manifests: [referrer]).encoded()
+        let server = server { request, connection in
+            if request.path.contains("/referrers/") { return connection.respond(status, [type], Self.index) }
+            request.path.hasSuffix("/manifests/sha256-\(zero.hex)")
+                ? connection.respond(200, [Self.indexType], index.bytes) : connection.respond(404)
+        }
+        let found = try await Sample.client(server.authority).referrers(of: zero, artifactType: nil)
+        #expect(found.source == .fallbackTag)
+        #expect(found.descriptors.map(\.digest) == [zero])
+    }
+
+    @Test func takesNothingFromAFallbackTagThatIsTheSubjectItself() async throws {
+        let subject = try ImageManifest(config: try Sample.emptyConfig, layers: []).encoded()
+        let server = server { request, connection in
+            request.path.contains("/referrers/")
+                ? connection.respond(404)
+                : connection.respond(200, ["Content-Type: \(subject.mediaType)"], subject.bytes)
+        }
+        let found = try await Sample.client(server.authority).referrers(of: subject.digest, artifactType: nil)
+        #expect(found.source == .notAnIndex)
+        #expect(found.descriptors.isEmpty)
+    }
+
+    @Test func honoursTheSubjectHeader() async throws {
+        let image = try ImageManifest(config: try Sample.emptyConfig, layers: []).encoded()
+        let referrer = try ImageManifest(
+            config: try Sample.emptyConfig, layers: [], subject: image.descriptor
+        ).encoded()
+        let server = server { request, connection in
+            request.method == "PUT"
+                ? connection.respond(201, ["OCI-Subject: \(image.digest)"]) : connection.respond(500)
+        }
+        try await Sample.client(server.authority).putReferrer(referrer)
+        #expect(server.requests.filter { $0.method == "PUT" }.count == 1)
+        #expect(server.requests.last?.path == "/v2/team/app/manifests/\(referrer.digest)")
+    }
+
+    /// A registry that has the list, but neither says so nor puts the new manifest into it.
+    @Test func failsWhereItCannotBeSure() async throws {
+        let image = try ImageManifest(config: try Sample.emptyConfig, layers: []).encoded()
+        let referrer = try ImageManifest(config: try Sample.emptyConfig, layers: [], subject: image.descriptor).encoded()
+        let server = server { request, connection in
+            request.method == "PUT" ? connection.respond(201) : connection.respond(200, [Self.indexType], Self.index)
+        }
+        let client = try Sample.client(server.authority)
+        #expect(await Sample.failure { try await client.putReferrer(referrer) }?.code == .contended)
+    }
+
+    @Test func repeatsTheServersWordsWithinBounds() async throws {
+        let words = String(repeating: "x", count: 5000)
+        let server = server { _, connection in
+            connection.respond(403, [Self.json], #"{"errors":[{"code":"DENIED","message":"\#(words)"}]}"#)
+        }
+        let client = try Sample.client(server.authority)
+        let error = try #require(await Sample.failure { _ = try await client.manifest(.tag("a")) })
+        #expect(error.code == .denied)
+        #expect(error.httpStatus == 403)
+        #expect(error.message.contains("DENIED: xxx"))
+        #expect(error.message.utf8.count < 500)
+    }
+}

@@ -94,7 +94,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "SigstoreClientsTests",
-            dependencies: ["SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "InToto"],
+            dependencies: [
+                "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "InToto", "tuf-conformance-client",
+            ],
             swiftSettings: settings),
         // The client under test for the public TUF conformance suite.
         .executableTarget(

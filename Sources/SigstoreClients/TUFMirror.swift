@@ -30,6 +30,8 @@ public struct TUFMirror: Sendable {
     public static let trustedRootTarget = "trusted_root.json"
     /// The target that says which services to sign with.
     public static let signingConfigTarget = "signing_config.v0.2.json"
+    /// The target that says so for signing with Rekor v2 already (`--with-default-rekor-v2`).
+    public static let signingConfigRekorV2Target = "signing_config_rekor_v2.v0.2.json"
 
     /// Sigstore's public instance.
     public static var production: TUFMirror {
@@ -96,6 +98,10 @@ public struct TUFMirror: Sendable {
             return TUFMirror(url: chosen, root: root)
         }
         for known in [production, Self.staging] where isSame(known.url, chosen) { return known }
+        // cosign keeps the root of a mirror that it was initialized with under this name.
+        if let folder, let root = try TUFCache(mirror: chosen, in: folder).read("root.json", limit: TUFLimits().root) {
+            return TUFMirror(url: chosen, root: root)
+        }
         throw SigstoreError(
             .tufNoRoot, "no root of trust is known for the TUF mirror \(chosen)",
             advice: "give it once: swsign initialize --mirror \(chosen) --root FILE")

@@ -17,6 +17,7 @@ let package = Package(
         .executable(name: "swsign", targets: ["swsign"]),
         .executable(name: "local-sigstore", targets: ["local-sigstore"]),
         .library(name: "InToto", targets: ["InToto"]),
+        .library(name: "OCIRegistry", targets: ["OCIRegistry"]),
         .library(name: "SigstoreCrypto", targets: ["SigstoreCrypto"]),
         .library(name: "SigstoreVerification", targets: ["SigstoreVerification"]),
         .library(name: "SwSignCore", targets: ["SwSignCore"]),
@@ -52,12 +53,15 @@ let package = Package(
 
         // L2
         .target(
-            name: "SigstoreClients", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport"],
-            swiftSettings: settings),
+            name: "SigstoreClients",
+            dependencies: ["InToto", "HTTPTransport", "SigstoreCrypto", "SigstoreVerification"], swiftSettings: settings),
 
         // L3
         .target(
-            name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification", "OCIRegistry", "HTTPTransport"],
+            name: "SwSignCore",
+            dependencies: [
+                "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+            ],
             swiftSettings: settings),
 
         .target(
@@ -82,36 +86,38 @@ let package = Package(
                 "InToto", "LocalSigstore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
+        // Starts the programs that tests run.
+        .target(name: "Spawning", path: "Tests/Spawning", swiftSettings: settings),
         .testTarget(name: "InTotoTests", dependencies: ["InToto"], swiftSettings: settings),
         .testTarget(
-            name: "SigstoreCryptoTests", dependencies: ["SigstoreCrypto", "InToto"], swiftSettings: settings),
+            name: "SigstoreCryptoTests", dependencies: ["Spawning", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .testTarget(
             name: "SigstoreVerificationTests",
             dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
         .testTarget(
-            name: "HTTPTransportTests", dependencies: ["HTTPTransport", "InToto", "FaultServer"],
+            name: "HTTPTransportTests", dependencies: ["Spawning", "HTTPTransport", "InToto", "FaultServer"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "OCIRegistryTests",
+            dependencies: ["Spawning", "OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+        .testTarget(
+            name: "LocalSigstoreTests", dependencies: ["Spawning", "LocalSigstore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
         .testTarget(
             name: "SigstoreClientsTests",
             dependencies: [
-                "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "InToto", "tuf-conformance-client",
-            ],
-            swiftSettings: settings),
+                "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "InToto",
+                "LocalSigstore", "FaultServer", "tuf-conformance-client",
+            ], swiftSettings: settings),
         // The client under test for the public TUF conformance suite.
         .executableTarget(
             name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
             path: "Tests/Conformance/TUFClient", swiftSettings: settings),
         .testTarget(
-            name: "OCIRegistryTests",
-            dependencies: ["OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+            name: "InteropTests", dependencies: ["Spawning", "swsign"], swiftSettings: settings),
         .testTarget(
-            name: "LocalSigstoreTests", dependencies: ["LocalSigstore", "InToto", "SigstoreCrypto"],
-            swiftSettings: settings),
-        .testTarget(
-            name: "InteropTests", dependencies: ["swsign"], swiftSettings: settings),
-        .testTarget(
-            name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
+            name: "swsignTests", dependencies: ["Spawning", "swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
     ]
 )

@@ -80,7 +80,8 @@ public struct SigningConfigDraft: Sendable {
         }
         func moment(_ name: String, _ text: String) throws(SigstoreError) -> JSONValue {
             guard let moment = Instant(rfc3339: text) else {
-                throw Self.malformed(kind, "has the \(name) \"\(text)\", which is not a time such as 2026-01-31T00:00:00Z")
+                throw Self.malformed(
+                    kind, "has the \(name) \"\(text)\", which is not a time such as 2026-01-31T00:00:00Z")
             }
             return .string(moment.description)
         }

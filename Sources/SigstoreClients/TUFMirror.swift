@@ -171,7 +171,8 @@ public struct TUFMirror: Sendable {
         let isRemote = ["http://", "https://"].contains { reference.utf8.starts(with: $0.utf8) }
         guard !isRemote || checksum != nil else {
             throw SigstoreError(
-                .tufNoRoot, "the root of trust \(reference) comes over a network, and nothing says that it is the right one",
+                .tufNoRoot,
+                "the root of trust \(reference) comes over a network, and nothing says that it is the right one",
                 advice: "give its SHA-256 with --root-checksum")
         }
         let isURL = isRemote || reference.utf8.starts(with: "file://".utf8)
@@ -180,7 +181,8 @@ public struct TUFMirror: Sendable {
                 ? try await fetcher.fetch(reference, limit: limit) : try TUFCache.read(file: reference, limit: limit)
         else { throw SigstoreError(.tufNoRoot, "there is no root of trust at \(reference)") }
         if let checksum {
-            let expected = checksum.utf8.contains(0x3a) ? try Digest(parsing: checksum) : try Digest(hex: checksum, .sha256)
+            let expected =
+                checksum.utf8.contains(0x3a) ? try Digest(parsing: checksum) : try Digest(hex: checksum, .sha256)
             let found = try Digest.hash(bytes, expected.algorithm)
             guard found.bytes == expected.bytes else {
                 throw SigstoreError(

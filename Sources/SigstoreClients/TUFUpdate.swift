@@ -61,7 +61,8 @@ public struct TUFUpdate: Sendable {
         let (successor, overflow) = root.version.addingReportingOverflow(1)
         guard !overflow, next.version == successor else {
             throw SigstoreError(
-                .tufRollback, "the root metadata has version \(next.version) where the successor of "
+                .tufRollback,
+                "the root metadata has version \(next.version) where the successor of "
                     + "\(root.version) should be", advice: "the mirror is damaged or under attack; nothing was changed")
         }
         try next.content.root.verify(next, name: "root", keys: next.content.keys)

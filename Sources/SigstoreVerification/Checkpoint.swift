@@ -1,5 +1,5 @@
 public import InToto
-public import SigstoreCrypto
+internal import SigstoreCrypto
 
 /// A log's signed statement of how large its tree is and what its root is (C2SP `tlog-checkpoint` on `signed-note`).
 public struct Checkpoint: Sendable {
@@ -67,17 +67,6 @@ public struct Checkpoint: Sendable {
         return Signature(
             name: String(decoding: parts[1], as: UTF8.self), keyHash: Array(bytes.prefix(4)),
             signature: Array(bytes.dropFirst(4)))
-    }
-
-    /// The untruncated hash that names a key in signed notes, which is also a Rekor v2 log's id: of an Ed25519 key the
-    /// SHA-256 of name, line feed, algorithm byte 1 and the key (C2SP signed-note); of any other key that of its
-    /// SubjectPublicKeyInfo.
-    /// - Parameters:
-    ///   - name: The origin of the log.
-    ///   - key: The log's key.
-    public static func keyHash(name: String, key: PublicKey) throws(SigstoreError) -> [UInt8] {
-        guard case .ed25519 = key.kind else { return try Digest.sha256(key.spki).bytes }
-        return try Digest.sha256(Array(name.utf8) + [0x0a, 0x01] + key.spki.suffix(32)).bytes
     }
 
     private static func fault(_ what: String) -> SigstoreError {

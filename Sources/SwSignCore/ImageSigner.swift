@@ -44,7 +44,9 @@ public struct ImageSigner: Sendable {
     ///   - annotations: What the signer says of it.
     ///   - identity: What the payload of the older scheme names as the image's repository, if not its own.
     ///   - payload: A payload that was made elsewhere (`--payload`), for the older scheme.
-    public func sign(_ image: Image, annotations: JSONObject, identity: String? = nil, payload: [UInt8]? = nil) throws(SigstoreError) -> Signed {
+    public func sign(_ image: Image, annotations: JSONObject, identity: String? = nil, payload: [UInt8]? = nil)
+        async throws(SigstoreError) -> Signed
+    {
         switch scheme {
         case .bundle:
             let subject = ResourceDescriptor(
@@ -53,12 +55,12 @@ public struct ImageSigner: Sendable {
             let statement = Statement(
                 layout: .v1, subjects: [subject], predicateType: .cosignSign, predicate: .object([:])
             ).json().serialized()
-            return Signed(payload: statement, bundle: try signer.attest(statement), signature: nil)
+            return Signed(payload: statement, bundle: try await signer.attest(statement), signature: nil)
         case .layer:
             let made = SimpleSigningPayload(
                 dockerReference: identity ?? image.repositoryName, digest: image.digest, annotations: annotations)
             let content = payload ?? made.json().serialized()
-            let signed = try signer.sign(ArtifactBytes(content), forms: [.detached])
+            let signed = try await signer.sign(ArtifactBytes(content), forms: [.detached])
             return Signed(payload: content, bundle: nil, signature: signed.detached)
         }
     }
@@ -83,7 +85,7 @@ public struct ImageSigner: Sendable {
         async throws(SigstoreError) -> DSSEEnvelope
     {
         let type = try Statement(parsing: statement).predicateType
-        let bundle = try signer.attest(statement)
+        let bundle = try await signer.attest(statement)
         guard case .dsse(let envelope) = bundle.content else { throw .signedWrongly }
         guard upload else { return envelope }
         switch scheme {

@@ -1,6 +1,7 @@
 import Foundation
 import InToto
 import LocalSigstore
+import Spawning
 import Testing
 
 /// The real clients that the local services are held to.
@@ -91,10 +92,7 @@ private final class Bench: Sendable {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle(forWritingAtPath: files[0])
         process.standardError = FileHandle(forWritingAtPath: files[1])
-        let status = try await withCheckedThrowingContinuation { (done: CheckedContinuation<Int32, any Error>) in
-            process.terminationHandler = { done.resume(returning: $0.terminationStatus) }
-            do { try process.run() } catch { done.resume(throwing: error) }
-        }
+        let status = try await Spawning.finish(process)
         let texts = files.map { String(decoding: FileManager.default.contents(atPath: $0) ?? Data(), as: UTF8.self) }
         return Outcome(status: status, output: texts[0], messages: texts[1])
     }
@@ -137,7 +135,10 @@ private final class Bench: Sendable {
 private let identities: [LocalIdentity] = [.email("alice+x@local.test"), .gitHubWorkflow(), .uri("/users/1")]
 private let logs: [LocalServices.SigningConfigKind] = [.v1, .v2, .both]
 
-@Suite(.enabled(if: Peers.folder != nil, "cosign and oras are not here: ../shared/peers/unpack, or SWSIGN_PEERS"))
+/// One at a time: the clients have time limits of their own, some of five seconds.
+@Suite(
+    .serialized,
+    .enabled(if: Peers.folder != nil, "cosign and oras are not here: ../shared/peers/unpack, or SWSIGN_PEERS"))
 struct LocalSigstoreInteropTests {
     @Test(arguments: logs, identities)
     func cosign3SignsBlobs(_ kind: LocalServices.SigningConfigKind, _ identity: LocalIdentity) async throws {

@@ -102,7 +102,9 @@ struct TUFClientTests {
         #expect(try await client(mirror, repository.root, day: 3).target(Self.name) == Array("{}".utf8))
         #expect(notices.codes == [.tufUnreachable])
         // Who asks for news is told that there are none.
-        #expect(await code { _ = try await client(mirror, repository.root, .now, day: 3).target(Self.name) } == .tufUnreachable)
+        #expect(
+            await code { _ = try await client(mirror, repository.root, .now, day: 3).target(Self.name) }
+                == .tufUnreachable)
         #expect(await code { try await client(mirror, repository.root, day: 3).refresh() } == .tufUnreachable)
     }
 
@@ -111,7 +113,8 @@ struct TUFClientTests {
         let mirror = TUFTestMirror(repository)
         _ = try await client(mirror, repository.root).target(Self.name)
         mirror.isDown = true
-        #expect(await code { _ = try await client(mirror, repository.root, day: 8).target(Self.name) } == .tufUnreachable)
+        #expect(
+            await code { _ = try await client(mirror, repository.root, day: 8).target(Self.name) } == .tufUnreachable)
         // Offline goes on, and says what has expired.
         #expect(try await client(mirror, repository.root, .offline, day: 8).target(Self.name) == Array("{}".utf8))
         #expect(notices.codes == [.tufExpired])
@@ -122,7 +125,9 @@ struct TUFClientTests {
         let mirror = TUFTestMirror(repository)
         _ = try await client(mirror, repository.root).target(Self.name)
         mirror.serve("timestamp.json", Array("<html>log in to this network</html>".utf8))
-        #expect(await code { _ = try await client(mirror, repository.root, day: 2).target(Self.name) } == .malformedTUFMetadata)
+        #expect(
+            await code { _ = try await client(mirror, repository.root, day: 2).target(Self.name) }
+                == .malformedTUFMetadata)
         repository.keys["timestamp"] = [try TUFTestRepository.Key.make()]
         try repository.renew("timestamp")
         mirror.serve("timestamp.json", try repository.file("timestamp.json"))
@@ -205,10 +210,12 @@ struct TUFClientTests {
         #expect(notices.codes == [.tufCache, .tufCache])
     }
 
-    @Test("a damaged cache is a fresh start with a notice", arguments: [
-        "root.json", "root_history/2.root.json", "timestamp.json", "snapshot.json", "targets.json", "last-check",
-        "targets/trusted_root.json",
-    ])
+    @Test(
+        "a damaged cache is a fresh start with a notice",
+        arguments: [
+            "root.json", "root_history/2.root.json", "timestamp.json", "snapshot.json", "targets.json", "last-check",
+            "targets/trusted_root.json",
+        ])
     func damagedCache(_ file: String) async throws {
         var repository = try TUFTestRepository()
         try repository.renew("root")
@@ -216,7 +223,9 @@ struct TUFClientTests {
         for damage in ["", "{", "{}", String(repeating: "x", count: 100_000)] {
             _ = try await client(mirror, repository.root, .now).target(Self.name)
             try put(damage, file)
-            #expect(try await client(mirror, repository.root).target(Self.name) == Array("{}".utf8), "\(file) \(damage.prefix(9))")
+            #expect(
+                try await client(mirror, repository.root).target(Self.name) == Array("{}".utf8),
+                "\(file) \(damage.prefix(9))")
         }
     }
 
@@ -244,8 +253,10 @@ struct TUFClientTests {
         try wicked.publish("root")
         let mirror = TUFTestMirror(repository)
         try TUFCache(folder: "\(folder.path)/cache").write(wicked.file("2.root.json"), to: "root_history/2.root.json")
-        for (file, name) in [("2.root.json", "root.json"), ("timestamp.json", "timestamp.json"),
-            ("1.snapshot.json", "snapshot.json"), ("1.targets.json", "targets.json")] {
+        for (file, name) in [
+            ("2.root.json", "root.json"), ("timestamp.json", "timestamp.json"),
+            ("1.snapshot.json", "snapshot.json"), ("1.targets.json", "targets.json"),
+        ] {
             try TUFCache(folder: "\(folder.path)/cache").write(wicked.file(file), to: name)
         }
         try put("wicked", "targets/\(Self.name)")
@@ -253,10 +264,12 @@ struct TUFClientTests {
         #expect(await code { _ = try await client(mirror, repository.root, .offline).target("x") } == .tufOffline)
     }
 
-    @Test("sigstore CVE-2026-24137, go-tuf CVE-2026-24686: no name leaves the cache", arguments: [
-        "../../x", "..", ".", "/etc/passwd", "a/../../x", "a//b", "", "a/", "..\\x", "a\u{0}b", "a\nb",
-        String(repeating: "x", count: 300),
-    ])
+    @Test(
+        "sigstore CVE-2026-24137, go-tuf CVE-2026-24686: no name leaves the cache",
+        arguments: [
+            "../../x", "..", ".", "/etc/passwd", "a/../../x", "a//b", "", "a/", "..\\x", "a\u{0}b", "a\nb",
+            String(repeating: "x", count: 300),
+        ])
     func pathTraversal(_ name: String) async throws {
         let repository = try TUFTestRepository(targets: [name: Array("wicked".utf8)])
         let mirror = TUFTestMirror(repository)
@@ -264,11 +277,14 @@ struct TUFClientTests {
         #expect(mirror.takeRequests() == [])
     }
 
-    @Test("go-tuf CVE-2026-24686: a mirror's name does not lead out of the cache either", arguments: [
-        ("https://tuf-repo-cdn.sigstore.dev", "tuf-repo-cdn.sigstore.dev"), ("https://Example.com/a/b/", "example.com-a-b"),
-        ("http://localhost:8080", "localhost-8080"), ("https://..", "%2E."), ("https://../..", "%2E.-.."),
-        ("file:///srv/tuf", "file----srv-tuf"), ("https://x/%2e%2e", "x-%252e%252e"),
-    ])
+    @Test(
+        "go-tuf CVE-2026-24686: a mirror's name does not lead out of the cache either",
+        arguments: [
+            ("https://tuf-repo-cdn.sigstore.dev", "tuf-repo-cdn.sigstore.dev"),
+            ("https://Example.com/a/b/", "example.com-a-b"),
+            ("http://localhost:8080", "localhost-8080"), ("https://..", "%2E."), ("https://../..", "%2E.-.."),
+            ("file:///srv/tuf", "file----srv-tuf"), ("https://x/%2e%2e", "x-%252e%252e"),
+        ])
     func mirrorFolders(_ url: String, _ folder: String) {
         #expect(TUFCache(mirror: url, in: "/cache").folder == "/cache/\(folder)")
     }
@@ -341,9 +357,12 @@ struct TUFClientTests {
     @Test func whichMirror() throws {
         let environment = ["TUF_ROOT": folder.path]
         #expect(try TUFMirror.resolve(environment: environment).url == "https://tuf-repo-cdn.sigstore.dev")
-        #expect(try TUFMirror.resolve(staging: true, environment: environment).url == "https://tuf-repo-cdn.sigstage.dev")
+        #expect(
+            try TUFMirror.resolve(staging: true, environment: environment).url == "https://tuf-repo-cdn.sigstage.dev")
         try TUFCache(folder: folder.path).write([1, 2], to: "my-root.json")
-        let own = ["TUF_ROOT": folder.path, "TUF_MIRROR": "https://own", "TUF_ROOT_JSON": "\(folder.path)/my-root.json"]
+        let own = [
+            "TUF_ROOT": folder.path, "TUF_MIRROR": "https://own", "TUF_ROOT_JSON": "\(folder.path)/my-root.json",
+        ]
         let mirror = try TUFMirror.resolve(environment: own)
         #expect(mirror.url == "https://own" && mirror.root == [1, 2])
         #expect(TUFMirror.cacheFolder(["HOME": "/home/me"]) == "/home/me/.sigstore/root")

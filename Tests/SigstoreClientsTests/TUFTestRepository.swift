@@ -87,12 +87,13 @@ struct TUFTestRepository {
                 for key in keys where !all.contains(where: { $0.name == key.id }) {
                     all.append((name: key.id, value: key.json))
                 }
-                roles.append((
-                    name: name,
-                    value: .object([
-                        "keyids": .array(keys.map { .string($0.id) }), "threshold": .integer(thresholds[name] ?? 1),
-                    ])
-                ))
+                roles.append(
+                    (
+                        name: name,
+                        value: .object([
+                            "keyids": .array(keys.map { .string($0.id) }), "threshold": .integer(thresholds[name] ?? 1),
+                        ])
+                    ))
             }
             members += [
                 (name: "consistent_snapshot", value: .bool(true)), (name: "keys", value: .object(JSONObject(all))),

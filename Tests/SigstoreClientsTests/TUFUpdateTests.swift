@@ -122,7 +122,8 @@ struct TUFUpdateTests {
         repository.keys["timestamp"] = [key, key]
         repository.thresholds["timestamp"] = 2
         try repository.publish("root")
-        #expect(code { _ = try TUFUpdate(trusting: repository.root, at: TUFTestRepository.start) } == .malformedTUFMetadata)
+        #expect(
+            code { _ = try TUFUpdate(trusting: repository.root, at: TUFTestRepository.start) } == .malformedTUFMetadata)
     }
 
     @Test("go-tuf CVE-2024-47534: delegations are asked in the order in which they are written")
@@ -177,14 +178,16 @@ struct TUFUpdateTests {
         #expect(second?.role == "second")
     }
 
-    @Test("go-tuf CVE-2026-23991: metadata of any shape is an error, never a crash", arguments: [
-        "", "{", "null", "[]", "{}", #"{"signed":null,"signatures":null}"#, #"{"signed":{},"signatures":[]}"#,
-        #"{"signed":[],"signatures":{}}"#, #"{"signatures":[{}],"signed":{"_type":"root"}}"#,
-        #"{"signed":{"_type":"root","spec_version":"1.0","version":1,"expires":"2030-01-01T00:00:00Z"},"signatures":[]}"#,
-        #"{"signed":{"_type":"root","spec_version":"1.0","version":1e3,"expires":"x"},"signatures":[]}"#,
-        #"{"signed":{"_type":"root","spec_version":"1.0","version":9223372036854775808},"signatures":[]}"#,
-        #"{"signed":{"_type":"timestamp","spec_version":"1.0","version":1,"expires":"2030-01-01T00:00:00Z","meta":{}}}"#,
-    ])
+    @Test(
+        "go-tuf CVE-2026-23991: metadata of any shape is an error, never a crash",
+        arguments: [
+            "", "{", "null", "[]", "{}", #"{"signed":null,"signatures":null}"#, #"{"signed":{},"signatures":[]}"#,
+            #"{"signed":[],"signatures":{}}"#, #"{"signatures":[{}],"signed":{"_type":"root"}}"#,
+            #"{"signed":{"_type":"root","spec_version":"1.0","version":1,"expires":"2030-01-01T00:00:00Z"},"signatures":[]}"#,
+            #"{"signed":{"_type":"root","spec_version":"1.0","version":1e3,"expires":"x"},"signatures":[]}"#,
+            #"{"signed":{"_type":"root","spec_version":"1.0","version":9223372036854775808},"signatures":[]}"#,
+            #"{"signed":{"_type":"timestamp","spec_version":"1.0","version":1,"expires":"2030-01-01T00:00:00Z","meta":{}}}"#,
+        ])
     func malformedMetadata(_ text: String) throws {
         let bytes = Array(text.utf8)
         #expect(code { _ = try TUFMetadata<TUFRoot>(parsing: bytes) } == .malformedTUFMetadata)
@@ -220,7 +223,8 @@ struct TUFUpdateTests {
             repository.thresholds[role] = threshold
             try repository.publish("root")
             #expect(
-                code { _ = try TUFUpdate(trusting: repository.root, at: TUFTestRepository.start) } == .malformedTUFMetadata)
+                code { _ = try TUFUpdate(trusting: repository.root, at: TUFTestRepository.start) }
+                    == .malformedTUFMetadata)
         }
         var repository = try TUFTestRepository()
         let key = try TUFTestRepository.Key.make()
@@ -276,7 +280,9 @@ struct TUFUpdateTests {
         #expect(code { try update.takeSnapshot(repository.file("timestamp.json")) } == .malformedTUFMetadata)
     }
 
-    @Test("delegated roles cannot take the names of the top ones", arguments: ["root", "timestamp", "snapshot", "targets", ""])
+    @Test(
+        "delegated roles cannot take the names of the top ones",
+        arguments: ["root", "timestamp", "snapshot", "targets", ""])
     func reservedNames(_ name: String) throws {
         var repository = try TUFTestRepository()
         repository.delegations = delegations([(name, "*", false)], try TUFTestRepository.Key.make())
@@ -285,13 +291,18 @@ struct TUFUpdateTests {
         #expect(code { try update.takeTargets(repository.file("1.targets.json")) } == .malformedTUFMetadata)
     }
 
-    @Test("path patterns", arguments: [
-        ("*", "file", true), ("*", "a/file", false), ("*/*", "a/file", true), ("a/*", "a/b/c", false), ("a/*", "a/", true),
-        ("foo-?.tgz", "foo-1.tgz", true), ("foo-?.tgz", "foo-12.tgz", false), ("foo?bar", "foo/bar", false),
-        ("*.tgz", "x.tgz", true), ("*.tgz", "x.tgz2", false), ("a*b*c", "aXXbYYc", true), ("a*b*c", "aXXbYY", false),
-        ("**", "x", true), ("", "", true), ("", "x", false), ("x", "X", false), ("?", "\u{e9}", true), ("[a]", "a", false),
-        ("a*/b", "a/x/b", false), ("*a*a*a*a*b", String(repeating: "a", count: 3000), false),
-    ])
+    @Test(
+        "path patterns",
+        arguments: [
+            ("*", "file", true), ("*", "a/file", false), ("*/*", "a/file", true), ("a/*", "a/b/c", false),
+            ("a/*", "a/", true),
+            ("foo-?.tgz", "foo-1.tgz", true), ("foo-?.tgz", "foo-12.tgz", false), ("foo?bar", "foo/bar", false),
+            ("*.tgz", "x.tgz", true), ("*.tgz", "x.tgz2", false), ("a*b*c", "aXXbYYc", true),
+            ("a*b*c", "aXXbYY", false),
+            ("**", "x", true), ("", "", true), ("", "x", false), ("x", "X", false), ("?", "\u{e9}", true),
+            ("[a]", "a", false),
+            ("a*/b", "a/x/b", false), ("*a*a*a*a*b", String(repeating: "a", count: 3000), false),
+        ])
     func patterns(_ pattern: String, _ path: String, _ matches: Bool) throws {
         var repository = try TUFTestRepository(targets: [:])
         repository.delegations = delegations([("role", pattern, false)], try TUFTestRepository.Key.make())
@@ -314,6 +325,58 @@ struct TUFUpdateTests {
         }
     }
 
+    @Test(
+        "whatever is changed in metadata, it is refused or means the same",
+        arguments: [
+            "root", "timestamp", "snapshot", "targets",
+        ])
+    func mutations(_ role: String) throws {
+        var repository = try TUFTestRepository()
+        repository.delegations = delegations([("role", "a/*", true)], try TUFTestRepository.Key.make())
+        repository.listed = [(name: "role.json", version: 3)]
+        try repository.publish("targets", "snapshot", "timestamp")
+        let start = try repository.update(upTo: role == "root" ? "timestamp" : role)
+        let original = try repository.file(role == "timestamp" ? "timestamp.json" : "1.\(role).json")
+        let meaning = try signedPart(original)
+        let fragments = ["{", "}", "[", "]", ",", ":", "\"", "\\u0000", "null", "-1", "1e9", "\u{fffd}", "\\", "0"].map
+        { Array($0.utf8) }
+        // The same sequence each time, so that a failure can be found again.
+        var state: UInt64 = 0x5eed
+        func random(_ bound: Int) -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(state >> 33) % bound
+        }
+        for _ in 0..<2000 {
+            var bytes = original
+            for _ in 0...random(3) where !bytes.isEmpty {
+                let at = random(bytes.count)
+                switch random(5) {
+                case 0: bytes[at] = UInt8(random(256))
+                case 1: bytes.removeSubrange(at..<min(bytes.count, at + 1 + random(40)))
+                case 2: bytes.insert(contentsOf: fragments[random(fragments.count)], at: at)
+                case 3:
+                    bytes.insert(
+                        contentsOf: Array(bytes[at..<min(bytes.count, at + random(60))]), at: random(bytes.count))
+                default: bytes.replaceSubrange(at..<at + 1, with: fragments[random(fragments.count)])
+                }
+            }
+            var update = start
+            let refused = code {
+                switch role {
+                case "root": _ = try TUFUpdate(trusting: bytes, at: TUFTestRepository.start)
+                case "timestamp": _ = try update.takeTimestamp(bytes)
+                case "snapshot": try update.takeSnapshot(bytes)
+                default: try update.takeTargets(bytes)
+                }
+            }
+            if refused == nil { #expect(try signedPart(bytes) == meaning) }
+        }
+    }
+
+    private func signedPart(_ file: [UInt8]) throws -> [UInt8] {
+        try TUFCanonicalJSON.encode(JSONCursor(JSONValue(parsing: file)).member("signed").value)
+    }
+
     // MARK: Making delegations
 
     private func delegations(
@@ -324,7 +387,8 @@ struct TUFUpdateTests {
             "roles": .array(
                 roles.map { role in
                     .object([
-                        "name": .string(role.name), "keyids": .array([.string(key.id)]), "threshold": .integer(threshold),
+                        "name": .string(role.name), "keyids": .array([.string(key.id)]),
+                        "threshold": .integer(threshold),
                         "paths": .array([.string(role.pattern)]), "terminating": .bool(role.terminating),
                     ])
                 }),

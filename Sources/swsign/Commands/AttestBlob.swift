@@ -11,6 +11,7 @@ struct AttestBlob: ParsableCommand {
     @Argument(help: "The file that is attested; - is standard input. May be left out with --statement.")
     var file: String?
     @OptionGroup(title: "Signing") var signing: SigningOptions
+    @OptionGroup(title: "Signing") var place: BundlePlaceOptions
     @Option(help: "The file with the predicate; - is standard input.")
     var predicate: String?
     @Option(help: "A file with a whole in-toto statement, signed as it is; - is standard input.")
@@ -26,7 +27,7 @@ struct AttestBlob: ParsableCommand {
     mutating func run() throws {
         try global.apply()
         try signing.expectNoServices()
-        try signing.expectSoundOutputs(files: 1)
+        try place.expectSound(with: signing, files: 1)
         guard (predicate == nil) != (statement == nil) else {
             throw SigstoreError(.usage, "exactly one of --predicate and --statement must be given")
         }
@@ -41,30 +42,31 @@ struct AttestBlob: ParsableCommand {
             try OutputFile(path).write(content)
             Output.note("Wrote statement to file \(path)")
         }
-        if signing.bundle != nil || signing.outputDirectory != nil {
+        if signing.bundle != nil || place.outputDirectory != nil {
             let written =
                 signing.newBundleFormat
-                ? try signer.attest(content).serialized()
+                ? try waiting { () throws(SigstoreError) in try await signer.attest(content) }.serialized()
                 : JSONValue.object(["base64Signature": .string(Base64.encode(try detachedEnvelope(signer, content)))]).serialized()
             if let path = signing.bundle {
                 try OutputFile(path).write(written)
                 Output.note("Wrote bundle to file \(path)")
             } else {
                 guard let file else { throw SigstoreError(.usage, "--output-directory needs the file to be named") }
-                try signing.writeBeside(written, try signing.bundleFile(for: InputFile(file)))
+                try place.write(written, for: InputFile(file), replacing: signing.yes)
             }
         }
         if let path = signing.outputSignature {
             try OutputFile(path).write(detachedEnvelope(signer, content))
             Output.note("Wrote attestation to file \(path)")
-        } else if signing.bundle == nil, signing.outputDirectory == nil {
+        } else if signing.bundle == nil, place.outputDirectory == nil {
             try Output.bytes(detachedEnvelope(signer, content) + [0x0a])
         }
     }
 
     /// The signed envelope by itself, as cosign 2 writes it.
     private func detachedEnvelope(_ signer: BlobSigner, _ statement: [UInt8]) throws(SigstoreError) -> [UInt8] {
-        guard case .dsse(let envelope) = try signer.attest(statement, form: .detached).content else {
+        let bundle = try waiting { () throws(SigstoreError) in try await signer.attest(statement, form: .detached) }
+        guard case .dsse(let envelope) = bundle.content else {
             throw SigstoreError(.cryptographyFailed, "no envelope was made")
         }
         return envelope.json(includingEmptyKeyID: true).serialized()

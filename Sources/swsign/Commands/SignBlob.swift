@@ -11,6 +11,7 @@ struct SignBlob: ParsableCommand {
     @Argument(help: "The files to sign; - is standard input.")
     var files: [String]
     @OptionGroup(title: "Signing") var signing: SigningOptions
+    @OptionGroup(title: "Signing") var place: BundlePlaceOptions
     @Option(name: .customLong("signing-algorithm"), help: "The algorithm, where the key allows more than one: ed25519-ph.")
     var signingAlgorithm: String?
     @Flag(inversion: .prefixedNo, help: "Write the signature in base64; otherwise its bare bytes.")
@@ -23,23 +24,31 @@ struct SignBlob: ParsableCommand {
         try global.apply()
         if let output, signing.outputSignature == nil { signing.outputSignature = output }
         try signing.expectNoServices()
-        try signing.expectSoundOutputs(files: files.count)
+        try place.expectSound(with: signing, files: files.count)
         let algorithm = try signingAlgorithm.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
         let inputs = files.map(InputFile.init)
         try BlobBatch.expectOneStandardInput(files)
+        try place.expectDistinctBundles(inputs)
+        let beside = files.count > 1 || place.outputDirectory != nil
+        let printing = !beside && signing.outputSignature == nil && (signing.bundle == nil || !signing.newBundleFormat)
+        var forms: Set<BlobSigner.Form> = []
+        if beside || signing.bundle != nil { forms.insert(signing.newBundleFormat ? .bundle : .detached) }
+        if printing || signing.outputSignature != nil { forms.insert(.detached) }
+        if algorithm == .ed25519ph, forms.contains(.detached) {
+            throw SigstoreError(
+                .usage, "a bare signature does not say that it is Ed25519ph, and everybody would check it as Ed25519",
+                advice: "write a bundle with --bundle FILE, which says so")
+        }
         let key = try signing.signer(standardInputIsTaken: files.contains("-"))
         let signer = try BlobSigner(signer: key, algorithm: algorithm)
-        let beside = files.count > 1 || signing.outputDirectory != nil
-        try BlobBatch(verb: "signed").forEach(inputs) { [signing, b64] file throws(SigstoreError) in
-            var forms: Set<BlobSigner.Form> = []
-            if beside || signing.bundle != nil { forms.insert(signing.newBundleFormat ? .bundle : .detached) }
-            let printing = !beside && signing.outputSignature == nil && (signing.bundle == nil || !signing.newBundleFormat)
-            if printing || signing.outputSignature != nil { forms.insert(.detached) }
-            let signed = try signer.sign(file, forms: forms)
+        try BlobBatch(verb: "signed").forEach(inputs) { [signing, place, b64, forms] file throws(SigstoreError) in
+            let signed = try waiting { () throws(SigstoreError) in try await signer.sign(file, forms: forms) }
             let base64 = Base64.encode(signed.detached ?? [])
-            let content = signed.bundle?.serialized() ?? JSONValue.object(["base64Signature": .string(base64)]).serialized()
+            let content = signing.newBundleFormat
+                ? signed.bundle.serialized()
+                : JSONValue.object(["base64Signature": .string(base64)]).serialized()
             if beside {
-                try signing.writeBeside(content, try signing.bundleFile(for: file))
+                try place.write(content, for: file, replacing: signing.yes)
             } else if let bundle = signing.bundle {
                 try OutputFile(bundle).write(content)
                 Output.note("Wrote bundle to file \(bundle)")

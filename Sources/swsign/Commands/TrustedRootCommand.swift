@@ -137,7 +137,7 @@ struct TrustedRootCommand: ParsableCommand {
                 var log = try TrustedRoot.Log(publicKey: key)
                 log.baseURL = value("url") ?? ""
                 log.validFor = ValidityWindow(start: start, end: try moment("end-time"))
-                if let origin = value("origin") { log.logID = try Checkpoint.keyHash(name: origin, key: key) }
+                if let origin = value("origin") { log.logID = try TrustedRoot.Log.noteKeyHash(origin: origin, publicKey: key) }
                 return log
             } catch { throw error.concerning(file.name) }
         }

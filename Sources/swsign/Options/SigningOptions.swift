@@ -12,8 +12,6 @@ struct SigningOptions: ParsableArguments {
     var bundle: String?
     @Option(name: .customLong("output-signature"), help: "Write the signature to this file.")
     var outputSignature: String?
-    @Option(name: .customLong("output-directory"), help: "Write the bundle of each file into this directory.")
-    var outputDirectory: String?
     @Flag(
         name: .customLong("new-bundle-format"), inversion: .prefixedNo,
         help: "Write bundles of version 0.3; otherwise the form that cosign 2 wrote.")
@@ -56,19 +54,6 @@ struct SigningOptions: ParsableArguments {
         }
     }
 
-    /// Refuses combinations of outputs that cannot all be meant.
-    /// - Parameter files: How many files are signed.
-    func expectSoundOutputs(files: Int) throws(SigstoreError) {
-        if files > 1, bundle != nil || outputSignature != nil {
-            throw SigstoreError(
-                .usage, "\(files) files are to be signed, and --bundle or --output-signature names only one",
-                advice: "leave it out (each bundle goes beside its file) or give --output-directory")
-        }
-        if bundle != nil, outputDirectory != nil {
-            throw SigstoreError(.usage, "--bundle and --output-directory cannot be given together")
-        }
-    }
-
     /// Opens the private key.
     /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
     func signer(standardInputIsTaken: Bool) throws(SigstoreError) -> PrivateKey {
@@ -80,9 +65,44 @@ struct SigningOptions: ParsableArguments {
             try Terminal.password(standardInputIsTaken: standardInputIsTaken || reference.takesStandardInput)
         }
     }
+}
+
+/// Where the bundles of files go that were given no name.
+struct BundlePlaceOptions: ParsableArguments {
+    @Option(name: .customLong("output-directory"), help: "Write the bundle of each file into this directory.")
+    var outputDirectory: String?
+
+    /// Refuses combinations of outputs that cannot all be meant.
+    /// - Parameters:
+    ///   - signing: The other flags.
+    ///   - files: How many files are signed.
+    func expectSound(with signing: SigningOptions, files: Int) throws(SigstoreError) {
+        if files > 1, signing.bundle != nil || signing.outputSignature != nil {
+            throw SigstoreError(
+                .usage, "\(files) files are to be signed, and --bundle or --output-signature names only one",
+                advice: "leave it out (each bundle goes beside its file) or give --output-directory")
+        }
+        if signing.bundle != nil, outputDirectory != nil {
+            throw SigstoreError(.usage, "--bundle and --output-directory cannot be given together")
+        }
+    }
+
+    /// Refuses two files whose bundles would get one name.
+    func expectDistinctBundles(_ files: [InputFile]) throws(SigstoreError) {
+        guard outputDirectory != nil else { return }
+        var paths: Set<[UInt8]> = []
+        for file in files where !file.isStandardInput {
+            let path = try bundleFile(for: file).path
+            guard paths.insert(Array(path.utf8)).inserted else {
+                throw SigstoreError(
+                    .usage, "the bundles of two files would both be \(path)",
+                    advice: "leave --output-directory out (each bundle goes beside its file), or sign them in two calls")
+            }
+        }
+    }
 
     /// Where the bundle of a file goes that was given no name: beside the file, or into the directory.
-    func bundleFile(for file: InputFile) throws(SigstoreError) -> OutputFile {
+    private func bundleFile(for file: InputFile) throws(SigstoreError) -> OutputFile {
         guard !file.isStandardInput else {
             throw SigstoreError(
                 .usage, "there is no name for the bundle of standard input", advice: "give --bundle FILE")
@@ -91,9 +111,10 @@ struct SigningOptions: ParsableArguments {
         return OutputFile("\(outputDirectory)/\(file.baseName)\(SignatureFile.bundleSuffix)")
     }
 
-    /// Writes a bundle beside its file; one that stands there already is only replaced with `--yes`.
-    func writeBeside(_ bundle: [UInt8], _ output: OutputFile) throws(SigstoreError) {
-        do throws(SigstoreError) { try output.write(bundle, replacing: yes) } catch where error.code == .fileExists {
+    /// Writes the bundle of a file; one that stands there already is only replaced where that was asked for.
+    func write(_ bundle: [UInt8], for file: InputFile, replacing: Bool) throws(SigstoreError) {
+        let output = try bundleFile(for: file)
+        do throws(SigstoreError) { try output.write(bundle, replacing: replacing) } catch where error.code == .fileExists {
             throw SigstoreError(
                 .fileExists, error.message, advice: "give --yes to replace it, or --output-directory for another place")
         }

@@ -198,7 +198,7 @@ struct AttestationTests {
             let outcome = await Program(directory: directory.path).run(
                 ["verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "--check-claims=false"] + files)
             #expect(outcome.succeeded, "\(outcome.messages)")
-            #expect(outcome.messages.contains("WARNING: the attestation's subject is not checked"))
+            #expect(outcome.messages.contains("WARNING: what the attestation is about is not checked"))
         }
         // The type counts still.
         let type = await verify("--bundle", "b.json", "--check-claims=false", "--type", "spdx")
@@ -262,22 +262,5 @@ struct AttestationTests {
         #expect(await attest("--predicate", "predicate.json", "--bundle", "b.json", "file").succeeded)
         let outcome = await verify("--bundle", "b.json", "file")
         #expect(outcome.succeeded, "\(outcome.messages)")
-    }
-
-    @Test("cosign's own attestations verify", .needsShared)
-    func cosignsSamples() async throws {
-        let cases = try String(contentsOfFile: sharedDirectory + "/samples/cases.json", encoding: .utf8).split(separator: "\n")
-        var seen = 0
-        for line in cases where seen < 12 {
-            let each = JSONCursor(try JSONValue(parsing: Array(line.utf8)))
-            guard try each.member("kind").string() == "blob-attestation", try each.optional("key") != nil,
-                try each.member("want").string() == "ok", try each.optional("log")?.string() == "none", try each.optional("verify_env") == nil
-            else { continue }
-            let arguments = try each.member("verify").elements().map { try $0.string() }
-            seen += 1
-            let outcome = await Program(directory: sharedDirectory + "/samples").run(arguments)
-            #expect(outcome.succeeded, "\(try each.member("id").string()): \(arguments): \(outcome.messages)")
-        }
-        #expect(seen > 3)
     }
 }

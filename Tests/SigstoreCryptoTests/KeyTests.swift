@@ -4,12 +4,12 @@ import Testing
 
 /// Keys, and signatures by them.
 struct KeyTests {
-    static let noPassword: () throws(SigstoreError) -> SecretBytes = { () throws(SigstoreError) in
+    static let noPassword: @Sendable () throws(SigstoreError) -> SecretBytes = { () throws(SigstoreError) in
         throw SigstoreError(.cryptographyFailed, "a password was asked for")
     }
 
     static func pem(_ key: PrivateKey) throws -> String {
-        PEM.encode(label: "PRIVATE KEY", try key.pkcs8().withBytes { unsafe Array($0) })
+        unsafe PEM.encode(label: "PRIVATE KEY", try key.pkcs8().withBytes { unsafe Array($0) })
     }
 
     @Test("A key of each kind signs in all of its schemes, and only its own key and message verify", arguments: SigningAlgorithm.allCases)
@@ -139,7 +139,7 @@ struct KeyTests {
             #expect(error?.message.contains(label) == true)
         }
         // PKCS#8 with something behind it.
-        let der = try key.pkcs8().withBytes { unsafe Array($0) }
+        let der = unsafe try key.pkcs8().withBytes { unsafe Array($0) }
         #expect(refusal(PEM.encode(label: "PRIVATE KEY", der + [0]))?.code == .malformedKey)
         // One curve's key under the other label.
         #expect(refusal(PEM.encode(label: "RSA PRIVATE KEY", der))?.code == .malformedKey)

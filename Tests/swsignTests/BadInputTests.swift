@@ -537,7 +537,7 @@ struct BadInputTests {
         try writeBundle()
         let bundle = try directory.read("b.json")
         let pem = try directory.read("key.pem")
-        let pub = try key.publicKey.spki
+        let pub = key.publicKey.spki
         try directory.write("good.json", bundle)
         for _ in 0..<40 {
             for (bytes, command) in [

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import InToto
+import SwSignCore
 import Testing
 
 @testable import swsign

@@ -100,6 +100,11 @@ private struct Running {
     private(set) var outcome = Program.Outcome()
     private let deadline: Date
 
+    /// Linux's `TIOCSPTLCK` and `TIOCGPTN`, whose macros Swift does not import: unlock a pseudo-terminal, and get its number.
+    private static let (setLock, getNumber): (UInt, UInt) = (0x4004_5431, 0x8004_5430)
+    /// Held while pipes are made and while a program is started, so that no program gets another one's pipes.
+    static let starting = NSLock()
+
     init(_ program: Program, _ arguments: [String], _ input: Program.Input, _ terminal: [Program.Turn]?) {
         deadline = Date(timeIntervalSinceNow: program.timeLimit)
         let (output, errors, typed) = (Pipe(), Pipe(), Pipe())
@@ -111,19 +116,20 @@ private struct Running {
         var master: Int32 = -1
         var slave: String?
         if terminal != nil {
-            master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)
-            var name = [CChar](repeating: 0, count: 128)
-            guard master >= 0, grantpt(master) == 0, unlockpt(master) == 0,
-                unsafe ptsname_r(master, &name, name.count) == 0
-            else { return Issue.record("no pseudo-terminal can be had") as Void }
-            slave = String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+            master = unsafe open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)
+            var (locked, number): (Int32, Int32) = (0, -1)
+            guard master >= 0, unsafe ioctl(master, Self.setLock, &locked) == 0, unsafe ioctl(master, Self.getNumber, &number) == 0
+            else {
+                Issue.record("no pseudo-terminal can be had")
+                return
+            }
+            slave = "/dev/pts/\(number)"
         }
         defer { if master >= 0 { close(master) } }
 
         var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-        unsafe posix_spawn_file_actions_addchdir_np(&actions, program.directory)
         // The first terminal that the leader of a session opens becomes the session's own.
         if let slave { unsafe posix_spawn_file_actions_addopen(&actions, 0, slave, O_RDWR, 0) }
         switch input {
@@ -133,7 +139,7 @@ private struct Running {
         }
         unsafe posix_spawn_file_actions_adddup2(&actions, output.writing, 1)
         unsafe posix_spawn_file_actions_adddup2(&actions, errors.writing, 2)
-        var attributes = unsafe posix_spawnattr_t()
+        var attributes = posix_spawnattr_t()
         unsafe posix_spawnattr_init(&attributes)
         defer { unsafe posix_spawnattr_destroy(&attributes) }
         // A session of its own: the terminal of whoever runs the tests is out of reach. Signals are as a shell has them.
@@ -147,15 +153,21 @@ private struct Running {
 
         var words = [program.executable] + arguments
         if let limits = program.limits { words = ["/bin/sh", "-c", "\(limits); exec \"$0\" \"$@\""] + words }
+        words = ["env", "-C", program.directory] + words
         var variables = ["PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": program.directory, "LC_ALL": "C.UTF-8"]
         variables.merge(program.environment) { $1 }
         var child: pid_t = 0
-        let result = unsafe Self.withCStrings(words) { argv in
-            unsafe Self.withCStrings(variables.map { "\($0)=\($1)" }) { envp in
-                unsafe posix_spawnp(&child, words[0], &actions, &attributes, argv, envp)
+        let result = Self.starting.withLock {
+            unsafe Self.withCStrings(words) { argv in
+                unsafe Self.withCStrings(variables.map { "\($0)=\($1)" }) { envp in
+                    unsafe posix_spawnp(&child, words[0], &actions, &attributes, argv, envp)
+                }
             }
         }
-        guard result == 0 else { return Issue.record("\(words[0]) cannot be run: error \(result)") as Void }
+        guard result == 0 else {
+            Issue.record("\(words[0]) cannot be run: error \(result)")
+            return
+        }
         output.closeWriting()
         errors.closeWriting()
         typed.closeReading()
@@ -196,10 +208,10 @@ private struct Running {
             if let turn = turns.first, outcome.terminal.dropFirst(seen).containsBytes(Array(turn.prompt.utf8)) {
                 seen = outcome.terminal.count
                 turns.removeFirst()
-                _ = Array(turn.answer.utf8).withUnsafeBytes { unsafe write(master, $0.baseAddress, $0.count) }
+                _ = unsafe Array(turn.answer.utf8).withUnsafeBytes { unsafe write(master, $0.baseAddress, $0.count) }
             }
             if polled[3].revents != 0 {
-                let count = rest.withUnsafeBytes { unsafe write(typed.writing, $0.baseAddress, $0.count) }
+                let count = unsafe rest.withUnsafeBytes { unsafe write(typed.writing, $0.baseAddress, $0.count) }
                 rest = count > 0 ? rest.dropFirst(count) : []
             }
             if rest.isEmpty, typed.writing >= 0 {
@@ -255,7 +267,10 @@ private final class Pipe {
 
     init() {
         var ends: [Int32] = [-1, -1]
-        guard unsafe pipe2(&ends, O_CLOEXEC) == 0 else { return }
+        Running.starting.lock()
+        defer { Running.starting.unlock() }
+        guard unsafe pipe(&ends) == 0 else { return }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         (reading, writing) = (ends[0], ends[1])
     }
 
@@ -339,7 +354,7 @@ final class TemporaryDirectory: Sendable {
         var files: [String: [UInt8]] = [:]
         for name in try FileManager.default.subpathsOfDirectory(atPath: path) {
             var isDirectory: ObjCBool = false
-            _ = FileManager.default.fileExists(atPath: self[name], isDirectory: &isDirectory)
+            _ = unsafe FileManager.default.fileExists(atPath: self[name], isDirectory: &isDirectory)
             files[name] = isDirectory.boolValue ? [] : try read(name)
         }
         return files
@@ -369,7 +384,7 @@ final class TemporaryDirectory: Sendable {
     @discardableResult
     func makeKey(_ name: String = "key", _ algorithm: SigningAlgorithm = .ecdsaP256) throws -> PrivateKey {
         let key = try PrivateKey.generate(algorithm)
-        let pkcs8 = try key.pkcs8().withBytes { unsafe Array($0) }
+        let pkcs8 = unsafe try key.pkcs8().withBytes { unsafe Array($0) }
         try write("\(name).pem", Array(PEM.encode(label: "PRIVATE KEY", pkcs8).utf8), mode: 0o600)
         try write("\(name).pub", key.publicKey.pem)
         return key

@@ -555,7 +555,7 @@ struct BadInputTests {
                 try directory.write("b.json", damaged)
                 let outcome = await Program(directory: directory.path)
                     .run(command + (command.contains("inspect") || command.contains("public-key") ? ["b.json"] : ["file"]))
-                #expect([.exit(0), .exit(1)].contains(outcome.ending), "\(outcome.ending): \(Base64.encode(damaged))")
+                #expect([Program.Ending.exit(0), .exit(1)].contains(outcome.ending), "\(outcome.ending): \(Base64.encode(damaged))")
                 if outcome.succeeded, damaged != bytes, command == Self.verifying || command == Self.attesting {
                     // Only what means the same may still verify: white space, or a hint that says nothing.
                     #expect(!outcome.messages.isEmpty)

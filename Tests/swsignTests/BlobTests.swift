@@ -497,9 +497,10 @@ struct BlobTests {
             }
             seen += 1
             let outcome = await program.run(arguments)
+            let name = try each.member("id").string()
             #expect(
                 want == "any" || outcome.ending == (want == "ok" ? .exit(0) : .exit(1)),
-                "\(try each.member("id").string()): wanted \(want): \(arguments): \(outcome.messages)")
+                "\(name): wanted \(want): \(arguments): \(outcome.messages)")
         }
         #expect(seen > 10)
     }

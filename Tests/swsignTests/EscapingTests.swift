@@ -1,0 +1,256 @@
+import Foundation
+import InToto
+import SigstoreCrypto
+import Testing
+
+@testable import swsign
+
+/// The text as the program prints it.
+func swsignEscaped(_ text: String) -> String { Output.escaped(text) }
+
+/// Text from outside can neither hide nor forge a line, wherever it comes from.
+struct EscapingTests {
+    let directory = TemporaryDirectory()
+    let key: PrivateKey
+
+    /// What an attacker would like to print, each as a name may hold it.
+    static let hostile = [
+        "a\rVerified OK", "a\u{1b}[2K\u{1b}[1AVerified OK", "a\u{202e}KO deifireV\u{202c}", "\n::error::forged", "::error::forged",
+        "a\nVerified OK\n::notice::x", "a\u{9b}2KVerified OK", "a\u{7}\u{8}\u{0}b".replacingOccurrences(of: "\0", with: ""),
+        "a\u{2028}Verified OK", "a\u{2066}b\u{2069}\u{200b}\u{feff}", "::set-output name=x::\u{e0041}",
+    ]
+
+    init() throws {
+        key = try directory.makeKey()
+        try directory.write("file", "content")
+        try directory.write("predicate", "{}")
+    }
+
+    /// Expects that nothing on either output could do more than show glyphs, and that no line is a command to a CI system.
+    private func expectClean(_ outcome: Program.Outcome, sourceLocation: SourceLocation = #_sourceLocation) {
+        for (name, bytes) in [("stdout", outcome.stdout), ("stderr", outcome.stderr)] {
+            let text = String(decoding: bytes, as: UTF8.self)
+            let shown = Comment(rawValue: "\(name): \(text.debugDescription)")
+            for scalar in text.unicodeScalars where scalar.changesDisplay && scalar != "\n" {
+                Issue.record("U+\(String(scalar.value, radix: 16)) was printed: \(shown)", sourceLocation: sourceLocation)
+            }
+            for line in bytes.split(whereSeparator: { $0 == 0x0a || $0 == 0x0d }) {
+                let words = String(decoding: line.drop { $0 == 0x20 || $0 == 0x09 }, as: UTF8.self)
+                #expect(!words.hasPrefix("::"), shown, sourceLocation: sourceLocation)
+                #expect(!words.hasPrefix("Verified OK") || outcome.succeeded, shown, sourceLocation: sourceLocation)
+            }
+        }
+        #expect(outcome.ending != .timeOut, sourceLocation: sourceLocation)
+        if case .signal(let number) = outcome.ending { Issue.record("signal \(number)", sourceLocation: sourceLocation) }
+    }
+
+    private func run(_ arguments: String..., environment: [String: String] = [:]) async -> Program.Outcome {
+        await Program(directory: directory.path, environment: environment).run(arguments)
+    }
+
+    /// Runs a command as it is, with `--output json` where it has that, and with `--errors json`.
+    private func expectCleanRuns(_ arguments: [String], environment: [String: String] = [:], sourceLocation: SourceLocation = #_sourceLocation)
+        async
+    {
+        let program = Program(directory: directory.path, environment: environment)
+        for more in [[], ["--errors", "json"], ["-d"]] + (arguments.first?.hasPrefix("verify") == true ? [["--output", "json"]] : []) {
+            expectClean(await program.run(more.isEmpty ? arguments : [arguments[0]] + more + arguments.dropFirst()), sourceLocation: sourceLocation)
+        }
+    }
+
+    private static let sign = ["sign-blob", "--key", "key.pem", "--tlog-upload=false"]
+    private static let verify = ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog"]
+    private static let attest = ["attest-blob", "--key", "key.pem", "--tlog-upload=false"]
+    private static let verifyAttestation = ["verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog"]
+
+    @Test("File names", arguments: hostile)
+    func fileNames(name: String) async throws {
+        try directory.write(name, "x")
+        try directory.write("b", "b")
+        await expectCleanRuns(Self.sign + [name])
+        await expectCleanRuns(Self.sign + [name, "b"])  // writes and, the second time, refuses to replace
+        await expectCleanRuns(Self.verify + [name, "b"])
+        await expectCleanRuns(Self.verify + [name])
+        try directory.write(name, "changed")
+        await expectCleanRuns(Self.verify + [name, "b"])
+        await expectCleanRuns(Self.sign + ["\(name)-missing"])
+        await expectCleanRuns(Self.sign + ["\(name)-missing", "b"])
+        try directory.makeDirectory("\(name).d")
+        await expectCleanRuns(Self.sign + ["\(name).d"])
+        await expectCleanRuns(Self.verify + ["\(name).d"])
+        await expectCleanRuns(Self.sign + ["--bundle", "\(name).json", "b"])
+        await expectCleanRuns(Self.sign + ["--bundle", "\(name).d", "b"])
+        await expectCleanRuns(Self.sign + ["--output-signature", "\(name).sig", "b"])
+        await expectCleanRuns(Self.sign + ["--output-directory", "\(name).d", "b", name])
+        await expectCleanRuns(Self.sign + ["--signing-config", name, "b"])
+        await expectCleanRuns(Self.sign + ["--output-file", "none/\(name)", "b"])
+        await expectCleanRuns(Self.verify + ["--bundle", name, "b"])
+        await expectCleanRuns(Self.verify + ["--signature", name, "b"])
+        await expectCleanRuns(Self.verify + ["--signature", "\(name)-missing", "b"])
+        await expectCleanRuns(Self.verify + ["--trusted-root", name, "b"])
+        await expectCleanRuns(Self.verify + ["--certificate", name, "--signature", "AQID", "b"])
+        await expectCleanRuns(Self.attest + ["--predicate", "predicate", name])
+        await expectCleanRuns(Self.attest + ["--predicate", "\(name)-missing", "b"])
+        await expectCleanRuns(Self.attest + ["--statement", name, "b"])
+        await expectCleanRuns(Self.attest + ["--predicate", "predicate", "--output-attestation", "\(name).att", "--bundle", "\(name).json", "b"])
+        await expectCleanRuns(["bundle", "inspect", name])
+    }
+
+    @Test("Names of keys and key files", arguments: hostile)
+    func keyNames(name: String) async throws {
+        try directory.write("\(name).key", try directory.read("key.pem"))
+        try directory.write("\(name).bad", "x")
+        let variable = name.replacingOccurrences(of: "=", with: "")
+        for reference in ["\(name).bad", "\(name).none", "env://\(variable)", "env://none\(variable)", "\(name)://x", "awskms://\(name)"] {
+            await expectCleanRuns(["sign-blob", "--key", reference, "--tlog-upload=false", "file"], environment: [variable: "x"])
+            await expectCleanRuns(["verify-blob", "--key", reference, "--insecure-ignore-tlog", "file"], environment: [variable: "x"])
+            await expectCleanRuns(["public-key", "--key", reference], environment: [variable: "x"])
+            await expectCleanRuns(["import-key-pair", "--key", reference], environment: [variable: "x"])
+        }
+        await expectCleanRuns(["generate-key-pair", "--output-key-prefix", name], environment: ["COSIGN_PASSWORD": ""])
+        await expectCleanRuns(["import-key-pair", "--key", "\(name).key", "-o", "i\(name)"], environment: ["COSIGN_PASSWORD": ""])
+        await expectCleanRuns(["public-key", "--key", "\(name).key", "--outfile", "\(name).out"])
+        // The question on the terminal names the files too.
+        let asked = await directory.swsign(
+            "generate-key-pair", "--output-key-prefix", name, environment: ["COSIGN_PASSWORD": ""], input: .terminal,
+            terminal: [.init("[y/N] ", "y\r")])
+        expectClean(asked)
+        let screen = asked.screen.replacingOccurrences(of: "\r\n", with: "\n")
+        for scalar in screen.unicodeScalars where scalar.changesDisplay && scalar != "\n" {
+            Issue.record("U+\(String(scalar.value, radix: 16)) on the terminal: \(screen.debugDescription)")
+        }
+        #expect(!screen.split(separator: "\n").contains { $0.drop { $0 == " " }.hasPrefix("::") }, "\(screen.debugDescription)")
+    }
+
+    @Test("What a key file holds", arguments: hostile)
+    func keyContents(name: String) async throws {
+        let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
+        let json = #"{"kdf":{"name":\#(quoted),"params":{"N":65536,"r":8,"p":1},"salt":"AQID"},"cipher":{"name":\#(quoted),"nonce":"AQID"},"ciphertext":"AQID"}"#
+        for text in [
+            PEM.encode(label: "ENCRYPTED SIGSTORE PRIVATE KEY", Array(json.utf8)),
+            PEM.encode(label: "ENCRYPTED SIGSTORE PRIVATE KEY", Array(#"{\#(quoted):1}"#.utf8)), PEM.encode(label: name, [1, 2, 3]),
+            "-----BEGIN \(name)-----\n!\n-----END \(name)-----\n",
+        ] {
+            try directory.write("k", text)
+            await expectCleanRuns(["public-key", "--key", "k"], environment: ["COSIGN_PASSWORD": ""])
+            await expectCleanRuns(["verify-blob", "--key", "k", "--insecure-ignore-tlog", "--signature", "AQID", "file"])
+        }
+    }
+
+    @Test("Predicate types, subjects, payload types and the other parts of an attestation", arguments: hostile)
+    func attestations(name: String) async throws {
+        let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
+        let digest = try Digest.sha256(Array("content".utf8)).hex
+        func statement(type: String = "\"t:x\"", subject: String = "\"n\"", digests: String? = nil, layout: String = "\"https://in-toto.io/Statement/v1\"")
+            -> String
+        {
+            #"{"_type":\#(layout),"subject":[{"name":\#(subject),"digest":\#(digests ?? "{\"sha256\":\"\(digest)\"}")}],"predicateType":\#(type),"predicate":{\#(quoted):\#(quoted)}}"#
+        }
+        let statements = [
+            statement(type: quoted), statement(subject: quoted), statement(digests: "{\(quoted):\(quoted)}"),
+            statement(digests: "{\"sha256\":\(quoted)}"), statement(layout: quoted),
+        ]
+        for text in statements {
+            try directory.write("statement", text)
+            await expectCleanRuns(Self.attest + ["--statement", "statement", "--bundle", "b.json", "file"])
+            try writeEnvelope(text, payloadType: Statement.payloadType)
+            await expectCleanRuns(Self.verifyAttestation + ["--bundle", "b.json", "file"])
+            await expectCleanRuns(Self.verifyAttestation + ["--bundle", "b.json", "--type", "t:x", "file"])
+            await expectCleanRuns(Self.verifyAttestation + ["--bundle", "b.json", "--type", name, "--check-claims=false"])
+            expectClean(await run("bundle", "inspect", "b.json"))
+            expectClean(await run("bundle", "inspect", "-o", "json", "b.json"))
+        }
+        try writeEnvelope(statement(), payloadType: name)
+        await expectCleanRuns(Self.verifyAttestation + ["--bundle", "b.json", "file"])
+        expectClean(await run("bundle", "inspect", "b.json"))
+        expectClean(await run("bundle", "inspect", "-o", "json", "b.json"))
+        await expectCleanRuns(Self.attest + ["--predicate", "predicate", "--type", name, "file"])
+        await expectCleanRuns(Self.attest + ["--predicate", "predicate", "--type", "x:\(name)", "file"])
+        try directory.write("p", name)
+        await expectCleanRuns(Self.attest + ["--predicate", "p", "file"])
+        await expectCleanRuns(Self.attest + ["--predicate", "p", "--type", "spdxjson", "file"])
+    }
+
+    private func writeEnvelope(_ payload: String, payloadType: String) throws {
+        let encoded = DSSEEnvelope.preAuthenticationEncoding(payloadType: payloadType, payload: Array(payload.utf8))
+        let envelope = DSSEEnvelope(
+            payloadType: payloadType, payload: Array(payload.utf8), signatures: [.init(signature: try key.sign(encoded, scheme: .ecdsa(.sha256)))])
+        try directory.write(
+            "b.json",
+            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}},"dsseEnvelope":"#
+                + String(decoding: envelope.json().serialized(), as: UTF8.self) + "}")
+    }
+
+    @Test("Every field of a bundle", arguments: hostile)
+    func bundleFields(name: String) async throws {
+        let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
+        let good = #"""
+            {"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":"h"},"tlogEntries":[{"logIndex":"1",
+            "logId":{"keyId":"AQID"},"kindVersion":{"kind":"k","version":"v"},"integratedTime":"1","inclusionPromise":{"signedEntryTimestamp":"AQID"},
+            "inclusionProof":{"logIndex":"1","rootHash":"AQID","treeSize":"2","hashes":["AQID"],"checkpoint":{"envelope":"e"}},"canonicalizedBody":"e30="}]},
+            "messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"AQID"},"signature":"AQID"}}
+            """#
+        // Each value in turn, and each name.
+        for part in [
+            "\"application/vnd.dev.sigstore.bundle.v0.3+json\"", "\"h\"", "\"1\"", "\"AQID\"", "\"k\"", "\"v\"", "\"e\"", "\"e30=\"", "\"2\"",
+            "\"SHA2_256\"", "\"mediaType\"", "\"publicKey\"", "\"hint\"", "\"tlogEntries\"", "\"logId\"", "\"kindVersion\"", "\"messageSignature\"",
+        ] {
+            try #require(good.contains(part))
+            try directory.write("b.json", good.replacingOccurrences(of: part, with: quoted))
+            expectClean(await run("verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file"))
+            expectClean(await run("verify-blob", "--key", "key.pub", "--bundle", "b.json", "-o", "json", "file"))
+            expectClean(await run("bundle", "inspect", "b.json"))
+            expectClean(await run("bundle", "inspect", "-o", "json", "b.json"))
+        }
+        // A hint over a signature that does not hold, with a digest that does.
+        let digest = Base64.encode(try Digest.sha256(Array("content".utf8)).bytes)
+        try directory.write(
+            "b.json",
+            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":\#(quoted)}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"\#(digest)"},"signature":"MAAA"}}"#)
+        await expectCleanRuns(Self.verify + ["--bundle", "b.json", "file"])
+        try directory.write("old.json", #"{"base64Signature":\#(quoted),"cert":\#(quoted),"rekorBundle":{"SignedEntryTimestamp":\#(quoted),"Payload":\#(quoted)}}"#)
+        await expectCleanRuns(Self.verify + ["--bundle", "old.json", "file"])
+        try directory.write("raw", name)
+        await expectCleanRuns(Self.verify + ["--bundle", "raw", "file"])
+        await expectCleanRuns(Self.verify + ["--signature", "raw", "file"])
+    }
+
+    @Test("The command line and the environment", arguments: hostile)
+    func commandLine(name: String) async throws {
+        for arguments in [
+            [name], ["--\(name)"], ["-\(name)"], ["sign-blob", "--\(name)=x", "file"], ["sign-blob", "-\(name)", "file"],
+            ["sign-blob", "--yes=\(name)", "file"], ["version", name], ["version", "--timeout", name], ["version", "--errors", name],
+            ["completion", name], ["help", name], ["bundle", name], ["verify-blob", "--output", name, "file"],
+            ["verify-blob", "--max-workers", name, "file"], ["generate-key-pair", "--signing-algorithm", name],
+            ["verify-blob-attestation", "--key", "key.pub", "--digest", name], ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "sha256:\(name)"],
+            ["verify-blob-attestation", "--key", "key.pub", "--digest", "ab", "--digestAlg", name],
+            ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--hash", name, "file"],
+            ["verify-blob", "--certificate-identity", name, "--certificate-oidc-issuer", name, "file"],
+            ["verify-blob", "--certificate-identity-regexp", "(\(name)", "--certificate-oidc-issuer-regexp", name, "file"],
+        ] { expectClean(await Program(directory: directory.path).run(arguments)) }
+        expectClean(await run("version", environment: ["COSIGN_JSON": name]))
+        expectClean(await run("sign-blob", "file", environment: ["COSIGN_KEY": name, "COSIGN_TLOG_UPLOAD": "false"]))
+        expectClean(await run("env", "--show-sensitive-values", environment: ["COSIGN_PASSWORD": name, "COSIGN_EXPERIMENTAL": name]))
+    }
+
+    @Test("A signing config", arguments: hostile)
+    func signingConfig(name: String) async throws {
+        let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
+        for text in [
+            #"{"mediaType":\#(quoted)}"#, #"{\#(quoted):1}"#,
+            #"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{"selector":\#(quoted)}}"#,
+        ] {
+            try directory.write("config", text)
+            await expectCleanRuns(["sign-blob", "--key", "key.pem", "--signing-config", "config", "file"])
+        }
+    }
+
+    @Test("What is escaped is still recognisable, and plain names stay as they are")
+    func escapedForm() {
+        #expect(Output.escaped("plain name é 😀.txt") == "plain name é 😀.txt")
+        #expect(Output.escaped("a\r\u{1b}[2K\u{202e}\n") == "a\\u{d}\\u{1b}[2K\\u{202e}\\u{a}")
+        #expect(Output.escaped("::error::x").hasPrefix("::") == false)
+        #expect(Output.escaped("  ::error::x").contains("  ::") == false)
+        #expect(Output.escaped("https://a::b") == "https://a::b")
+    }
+}

@@ -1,0 +1,362 @@
+import ArgumentParser
+import Foundation
+import InToto
+import SwSignCore
+import Testing
+
+@testable import swsign
+
+/// The command line: every flag of every command, given in every way.
+struct FlagTests {
+    /// One flag of one command.
+    struct Case: Sendable, CustomTestStringConvertible {
+        let command: String
+        let flag: CommandFlag
+        var testDescription: String { "\(command) --\(flag.name)" }
+        var words: [String] { command.split(separator: " ").map(String.init) }
+        /// A value that the command accepts.
+        var value: String {
+            switch flag.name {
+            case "max-workers": "3"
+            case "output" where command.hasPrefix("verify") || command == "bundle inspect": "json"
+            case "errors": "json"
+            case "timeout": "3m0s"
+            default: "v=1,w"
+            }
+        }
+    }
+
+    static let cases = FlagTable.commands.sorted { $0.key < $1.key }.flatMap { command, flags in
+        (flags + FlagTable.global).map { Case(command: command, flag: $0) }
+    }.filter { $0.flag.name != "help" }
+    static let awaiting = cases.filter { $0.flag.awaits != nil }
+    static let built = cases.filter { $0.flag.awaits == nil }
+
+    static func normalized(_ arguments: [String], _ environment: [String: String] = [:]) throws(SigstoreError) -> [String] {
+        try NormalizedArguments(arguments) { environment[$0] }.arguments
+    }
+
+    static func refusal(_ arguments: [String], _ environment: [String: String] = [:], sourceLocation: SourceLocation = #_sourceLocation)
+        -> SigstoreError?
+    {
+        #expect(throws: SigstoreError.self, sourceLocation: sourceLocation) { try normalized(arguments, environment) }
+    }
+
+    // MARK: - Every flag
+
+    @Test("Bare, with =true, with =false and from the environment, each flag has the one form that it should have", arguments: built)
+    func everyFlag(each: Case) throws {
+        let (words, flag) = (each.words, each.flag)
+        let spellings = [flag.name] + flag.aliases
+        switch flag.kind {
+        case .off, .on:
+            let on = flag.kind == .off ? words + ["--\(flag.name)"] : words
+            let off = flag.kind == .off ? words : words + ["--no-\(flag.name)"]
+            for name in spellings {
+                #expect(try Self.normalized(words + ["--\(name)"]) == on)
+                for yes in ["true", "TRUE", "True", "t", "T", "1"] { #expect(try Self.normalized(words + ["--\(name)=\(yes)"]) == on) }
+                for no in ["false", "FALSE", "False", "f", "F", "0"] { #expect(try Self.normalized(words + ["--\(name)=\(no)"]) == off) }
+                for other in ["", "yes", "no", "on", "2", "tRUE", " true"] {
+                    #expect(Self.refusal(words + ["--\(name)=\(other)"])?.code == .usage)
+                }
+            }
+            // The last one counts, and the command line counts before the environment.
+            #expect(try Self.normalized(words + ["--\(flag.name)", "--\(flag.name)=false"]) == off)
+            #expect(try Self.normalized(words + ["--\(flag.name)=false", "--\(flag.name)"]) == on)
+            #expect(try Self.normalized(words, [flag.variable: "true"]) == on)
+            #expect(try Self.normalized(words, [flag.variable: "false"]) == off)
+            #expect(try Self.normalized(words, [flag.variable: ""]) == words)
+            #expect(try Self.normalized(words + ["--\(flag.name)=false"], [flag.variable: "true"]) == off)
+            #expect(try Self.normalized(words + ["--\(flag.name)"], [flag.variable: "false"]) == on)
+            #expect(Self.refusal(words, [flag.variable: "maybe"])?.message.contains(flag.variable) == true)
+            // A switch does not take the next argument.
+            #expect(try Self.normalized(words + ["--\(flag.name)", "false"]) == on + ["--", "false"])
+            if let short = flag.short {
+                #expect(try Self.normalized(words + ["-\(short)"]) == on)
+                #expect(try Self.normalized(words + ["-\(short)=false"]) == off)
+                #expect(try Self.normalized(words + ["-\(short)", "FILE"]) == on + ["--", "FILE"])
+            }
+        case .value, .each:
+            for name in spellings {
+                for value in [each.value, "true", "false", "", "-", "--yes", "a=b", "=", "a b", "\u{301}x", "\r\n"] {
+                    #expect(try Self.normalized(words + ["--\(name)=\(value)"]) == words + ["--\(flag.name)=\(value)"])
+                    #expect(try Self.normalized(words + ["--\(name)", value]) == words + ["--\(flag.name)=\(value)"])
+                }
+                let bare = Self.refusal(words + ["--\(name)"])
+                #expect(bare?.code == .usage && bare?.message.contains("--\(name) needs a value") == true)
+            }
+            let twice = try Self.normalized(words + ["--\(flag.name)=a,b", "--\(flag.name)", "c"])
+            #expect(twice == words + (flag.kind == .value ? ["--\(flag.name)=c"] : ["--\(flag.name)=a,b", "--\(flag.name)=c"]))
+            #expect(try Self.normalized(words, [flag.variable: "e"]) == words + ["--\(flag.name)=e"])
+            #expect(try Self.normalized(words, [flag.variable: "true"]) == words + ["--\(flag.name)=true"])
+            #expect(try Self.normalized(words, [flag.variable: "false"]) == words + ["--\(flag.name)=false"])
+            #expect(try Self.normalized(words, [flag.variable: ""]) == words)
+            #expect(try Self.normalized(words + ["--\(flag.name)=a"], [flag.variable: "e"]) == words + ["--\(flag.name)=a"])
+            if let short = flag.short {
+                for form in [["-\(short)", "v"], ["-\(short)v"], ["-\(short)=v"]] {
+                    #expect(try Self.normalized(words + form) == words + ["--\(flag.name)=v"])
+                }
+                #expect(Self.refusal(words + ["-\(short)"])?.message.contains("needs a value") == true)
+            }
+        case .list:
+            for name in spellings {
+                #expect(try Self.normalized(words + ["--\(name)=a=1,b=2", "--\(name)", "c=3"])
+                    == words + ["--\(flag.name)=a=1", "--\(flag.name)=b=2", "--\(flag.name)=c=3"])
+                #expect(Self.refusal(words + ["--\(name)"])?.code == .usage)
+            }
+            #expect(try Self.normalized(words, [flag.variable: "a=1,b=2"]) == words + ["--\(flag.name)=a=1", "--\(flag.name)=b=2"])
+            if let short = flag.short {
+                #expect(try Self.normalized(words + ["-\(short)", "a=1,b=2"]) == words + ["--\(flag.name)=a=1", "--\(flag.name)=b=2"])
+            }
+        }
+    }
+
+    @Test("A flag whose time is still to come stops the command, unless it only says what is so anyway", arguments: awaiting)
+    func everyAwaitedFlag(each: Case) throws {
+        let (words, flag) = (each.words, each.flag)
+        let needed: [String]
+        switch flag.kind {
+        case .off:
+            #expect(try Self.normalized(words + ["--\(flag.name)=false"]) == words)
+            #expect(try Self.normalized(words, [flag.variable: "false"]) == words)
+            needed = ["--\(flag.name)"]
+        case .on:
+            #expect(try Self.normalized(words + ["--\(flag.name)"]) == words)
+            needed = ["--\(flag.name)=false"]
+        case .value, .list, .each: needed = ["--\(flag.name)=v"]
+        }
+        for spelling in [flag.name] + flag.aliases {
+            let given = needed.map { $0.replacingOccurrences(of: "--\(flag.name)", with: "--\(spelling)") }
+            let error = Self.refusal(words + given)
+            #expect(error?.code == .notBuiltYet)
+            #expect(error?.message.contains("--\(flag.name) cannot be used yet") == true)
+            #expect(error?.message.contains("nothing was done") == true)
+        }
+        let variable = flag.kind == .on ? "false" : "true"
+        #expect(Self.refusal(words, [flag.variable: variable])?.code == .notBuiltYet)
+    }
+
+    @Test("An awaited flag fails before anything is signed or made")
+    func awaitedFlagsDoNothing() async throws {
+        let directory = TemporaryDirectory()
+        try directory.makeKey()
+        try directory.write("file", "content")
+        try directory.write("predicate", "{}")
+        let complete = [
+            "sign-blob": ["--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "file"],
+            "attest-blob": ["--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--bundle", "b.json", "file"],
+            "verify-blob": ["--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
+            "verify-blob-attestation": ["--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
+            "generate-key-pair": [], "public-key": ["--key", "key.pem", "--outfile", "out.pub"],
+        ]
+        for each in Self.awaiting {
+            let rest = try #require(complete[each.command], "\(each.testDescription)")
+            let given = each.flag.kind == .value ? "--\(each.flag.name)=v" : "--\(each.flag.name)=\(each.flag.kind == .off)"
+            let before = directory.names
+            let outcome = await Program(directory: directory.path, environment: ["COSIGN_PASSWORD": ""])
+                .run(each.words + rest + [given])
+            #expect(outcome.ending == .exit(1))
+            #expect(outcome.code == "not-built-yet", "\(each.testDescription): \(outcome.messages)")
+            #expect(directory.names == before, "\(each.testDescription)")
+        }
+    }
+
+    // MARK: - The parser knows the same flags
+
+    /// What ArgumentParser says of a command: the long and the short names of its flags.
+    private static func declared(_ command: [String]) throws -> (long: Set<String>, short: Set<String>) {
+        var cursor = try JSONCursor(try JSONValue(parsing: Array(SwSign._dumpHelp().utf8))).member("command")
+        for word in command {
+            cursor = try #require(
+                try cursor.member("subcommands").elements().first { try $0.member("commandName").string() == word })
+        }
+        var (long, short): (Set<String>, Set<String>) = ([], [])
+        for argument in try cursor.optional("arguments")?.elements() ?? [] {
+            for name in try argument.optional("names")?.elements() ?? [] {
+                let text = try name.member("name").string()
+                if try name.member("kind").string() == "short" { short.insert(text) } else { long.insert(text) }
+            }
+        }
+        return (long, short)
+    }
+
+    @Test("The table and the commands know the same flags", arguments: FlagTable.commands.keys.sorted())
+    func tableMatchesCommands(command: String) throws {
+        let declared = try Self.declared(command.split(separator: " ").map(String.init))
+        let flags = ((FlagTable.commands[command] ?? []) + FlagTable.global).filter { $0.awaits == nil }
+        let long = flags.flatMap { flag -> [String] in
+            switch flag.kind {
+            case .on: [flag.name, "no-\(flag.name)"]
+            case .off, .value, .list, .each: [flag.name]
+            }
+        }
+        #expect(Set(long).subtracting(declared.long).isEmpty, "in the table, not in the command")
+        #expect(declared.long.subtracting(long).isEmpty, "in the command, not in the table")
+        #expect(declared.short == Set(flags.compactMap(\.short).map(String.init)))
+    }
+
+    @Test("Every command is in the table, and none of the table is missing")
+    func tableHasEveryCommand() throws {
+        func words(_ cursor: JSONCursor, _ before: String) throws -> [String] {
+            let inside = try cursor.optional("subcommands")?.elements().filter { try $0.member("commandName").string() != "help" } ?? []
+            if inside.isEmpty { return before.isEmpty ? [] : [before] }
+            return try inside.flatMap { try words($0, before.isEmpty ? $0.member("commandName").string() : "\(before) \($0.member("commandName").string())") }
+        }
+        let all = try words(JSONCursor(try JSONValue(parsing: Array(SwSign._dumpHelp().utf8))).member("command"), "")
+        #expect(Set(all) == Set(FlagTable.commands.keys))
+    }
+
+    @Test("Each command's parser accepts each flag in the form that it gets", arguments: built)
+    func parserAccepts(each: Case) throws {
+        var rest: [String] = []
+        switch each.command {
+        case "sign-blob", "verify-blob", "attest-blob", "verify-blob-attestation", "bundle inspect", "completion": rest = ["FILE"]
+        case "import-key-pair", "public-key": rest = each.flag.name == "key" ? [] : ["--key=k"]
+        default: break
+        }
+        let given: [String] =
+            switch each.flag.kind {
+            case .off: ["--\(each.flag.name)"]
+            case .on: ["--\(each.flag.name)=false"]
+            case .value, .list, .each: ["--\(each.flag.name)", each.value]
+            }
+        _ = try SwSign.parseAsRoot(try Self.normalized(each.words + given + rest))
+    }
+
+    @Test("A command has no flag twice, by no name", arguments: FlagTable.commands.keys.sorted())
+    func noFlagTwice(command: String) {
+        let flags = (FlagTable.commands[command] ?? []) + FlagTable.global
+        let names = flags.flatMap { [$0.name] + $0.aliases }
+        #expect(names.count == Set(names).count, "\(names.sorted())")
+        let letters = flags.compactMap(\.short)
+        #expect(letters.count == Set(letters).count)
+    }
+
+    @Test("The environment's names are cosign's")
+    func variables() {
+        #expect(CommandFlag("tlog-upload").variable == "COSIGN_TLOG_UPLOAD")
+        #expect(CommandFlag("b64").variable == "COSIGN_B64")
+        #expect(CommandFlag("digestAlg").variable == "COSIGN_DIGESTALG")
+    }
+
+    // MARK: - pflag's rules
+
+    @Test(
+        "Flags stand where pflag lets them stand",
+        arguments: [
+            ("sign-blob -y FILE", "sign-blob --yes -- FILE"), ("sign-blob FILE -y", "sign-blob --yes -- FILE"),
+            ("sign-blob -dy FILE", "sign-blob --yes --verbose -- FILE"), ("sign-blob -yd FILE", "sign-blob --yes --verbose -- FILE"),
+            ("sign-blob -t 3m FILE", "sign-blob --timeout=3m -- FILE"), ("sign-blob -t3m FILE", "sign-blob --timeout=3m -- FILE"),
+            ("sign-blob -t=3m FILE", "sign-blob --timeout=3m -- FILE"), ("sign-blob -ydt 3m FILE", "sign-blob --yes --timeout=3m --verbose -- FILE"),
+            ("sign-blob -y=false FILE", "sign-blob -- FILE"), ("sign-blob --key k A B", "sign-blob --key=k -- A B"),
+            ("sign-blob A --key k B", "sign-blob --key=k -- A B"), ("sign-blob A --key=k -- -y --key", "sign-blob --key=k -- A -y --key"),
+            ("sign-blob --key - -", "sign-blob --key=- -- -"), ("sign-blob --key -y FILE", "sign-blob --key=-y -- FILE"),
+            ("sign-blob -- -- x", "sign-blob -- -- x"), ("sign-blob --", "sign-blob"),
+            ("-d sign-blob FILE", "sign-blob --verbose -- FILE"), ("--timeout 3m sign-blob FILE", "sign-blob --timeout=3m -- FILE"),
+            ("-t 3m sign-blob FILE", "sign-blob --timeout=3m -- FILE"), ("--timeout=3m -d version", "version --timeout=3m --verbose"),
+            ("--errors json bundle inspect b", "bundle inspect --errors=json -- b"), ("bundle inspect -o json b", "bundle inspect --output=json -- b"),
+            ("bundle --output json inspect b", "bundle --output json inspect b"), ("sign-blob sign-blob", "sign-blob -- sign-blob"),
+            ("sign-blob --help", "sign-blob --help"), ("sign-blob -h FILE", "sign-blob --help"), ("--help", "--help"), ("-h", "--help"),
+            ("--help sign-blob", "sign-blob --help"), ("sign-blob --help=false FILE", "sign-blob -- FILE"), ("", ""),
+        ])
+    func pflagsRules(given: String, expected: String) throws {
+        func words(_ text: String) -> [String] { text.split(separator: " ").map(String.init) }
+        if given.hasPrefix("bundle --output") {
+            // A command's flags follow the command.
+            #expect(Self.refusal(words(given))?.code == .usage)
+        } else {
+            #expect(try Self.normalized(words(given)) == words(expected))
+        }
+    }
+
+    @Test(
+        "A flag that does not exist is refused by its name, and the help is pointed to",
+        arguments: [
+            (["sign-blob", "--nope", "FILE"], "--nope"), (["sign-blob", "--nope=1", "FILE"], "--nope"), (["sign-blob", "--Key", "k"], "--Key"),
+            (["sign-blob", "--no-tlog-upload", "FILE"], "--no-tlog-upload"), (["sign-blob", "--yes=true=false"], "--yes"),
+            (["sign-blob", "-x", "FILE"], "-x"), (["sign-blob", "-yx", "FILE"], "-x"), (["sign-blob", "---key", "k"], "---key"),
+            (["sign-blob", "--=x"], "--"), (["sign-blob", "--insecure-ignore-tlog"], "--insecure-ignore-tlog"),
+            (["version", "--key", "k"], "--key"), (["--nope", "sign-blob"], "--nope"), (["-x"], "-x"),
+            (["sign-blob", "--ye"], "--ye"),
+        ])
+    func unknownFlags(arguments: [String], words: String) async throws {
+        let directory = TemporaryDirectory()
+        try await directory.expectRefusal("usage", words, of: arguments)
+    }
+
+    @Test("A number of workers, a format, a shell or a time that is none is refused")
+    func badValues() async throws {
+        let directory = TemporaryDirectory()
+        for arguments in [
+            ["verify-blob", "--max-workers", "many", "FILE"], ["verify-blob", "--output", "xml", "FILE"],
+            ["version", "--errors", "xml"], ["completion", "tcsh"], ["version", "--timeout", "soon"], ["version", "-t", "3"], ["version", "-t", "-3s"],
+            ["version", "-t", ""], ["sign-blob"], ["nope"], ["bundle", "nope"], ["version", "more"],
+        ] { try await directory.expectRefusal("usage", of: arguments) }
+    }
+
+    @Test("Times are read as Go writes them", arguments: ["3m0s", "90s", "1.5h", "500ms", "1h2m3s", "0", "0s"])
+    func timeouts(text: String) async throws {
+        let outcome = await TemporaryDirectory().swsign("version", "--timeout", text)
+        #expect(outcome.succeeded, "\(outcome.messages)")
+    }
+
+    @Test("A command that takes longer than --timeout is stopped, and nothing is left")
+    func timeoutStops() async throws {
+        let directory = TemporaryDirectory()
+        try directory.makeKey()
+        let before = try directory.snapshot()
+        let outcome = await directory.swsign(
+            "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "-t", "300ms", "-",
+            input: .interrupted(after: Array("half".utf8), signal: 0))
+        #expect(outcome.ending == .exit(1))
+        #expect(outcome.code == "timed-out", "\(outcome.messages)")
+        #expect(try directory.snapshot() == before)
+    }
+
+    @Test("A flag from the environment has its effect, and the command line counts before it")
+    func environmentHasEffect() async throws {
+        let directory = TemporaryDirectory()
+        try directory.makeKey()
+        try directory.write("file", "content")
+        let environment = ["COSIGN_KEY": "key.pem", "COSIGN_TLOG_UPLOAD": "false", "COSIGN_BUNDLE": "b.json"]
+        let signed = await directory.swsign("sign-blob", "file", environment: environment)
+        #expect(signed.succeeded, "\(signed.messages)")
+        #expect(directory.exists("b.json"))
+        let other = await directory.swsign("sign-blob", "--bundle", "c.json", "file", environment: environment)
+        #expect(other.succeeded && directory.exists("c.json"))
+        let verified = await directory.swsign(
+            "verify-blob", "--key", "key.pub", "file",
+            environment: ["COSIGN_BUNDLE": "b.json", "COSIGN_INSECURE_IGNORE_TLOG": "true", "COSIGN_KEY": "none"])
+        #expect(verified.succeeded, "\(verified.messages)")
+        #expect(verified.messages.contains("WARNING"))
+        try await directory.expectRefusal(
+            "usage", "COSIGN_TLOG_UPLOAD", of: ["sign-blob", "--key", "key.pem", "file"], environment: ["COSIGN_TLOG_UPLOAD": "perhaps"])
+        try await directory.expectRefusal("usage", "COSIGN_YES", of: ["generate-key-pair"], environment: ["COSIGN_YES": "y"])
+    }
+
+    @Test("cosign's commands that are still to come say so", arguments: FlagTable.laterCommands)
+    func laterCommands(name: String) async throws {
+        let directory = TemporaryDirectory()
+        let outcome = await directory.swsign(name, "--key", "k", "image")
+        #expect(outcome.ending == .exit(1))
+        #expect(outcome.code == "not-built-yet" && outcome.messages.contains(name), "\(outcome.messages)")
+        let behindFlag = await directory.swsign("-d", name, "image")
+        #expect(behindFlag.code == "not-built-yet", "\(behindFlag.messages)")
+    }
+
+    @Test("Errors are JSON where that is asked for, even those about the command line itself")
+    func jsonErrors() async throws {
+        let directory = TemporaryDirectory()
+        for (arguments, environment) in [
+            (["sign-blob", "--nope", "--errors", "json"], [:]), (["--errors=json", "sign-blob", "--nope"], [:]),
+            (["sign-blob", "--nope"], ["COSIGN_ERRORS": "json"]), (["--errors", "json", "nope"], [:]), (["sign", "--errors", "json"], [:]),
+        ] as [([String], [String: String])] {
+            let outcome = await Program(directory: directory.path, environment: environment).run(arguments)
+            #expect(outcome.ending == .exit(1))
+            #expect(outcome.stderr.split(separator: 0x0a).count == 1, "\(outcome.messages)")
+            #expect(try ["usage", "not-built-yet"].contains(outcome.jsonError().member("code").string()))
+        }
+        let plain = await directory.swsign("sign-blob", "--nope", "--", "--errors", "json")
+        #expect(plain.code == "usage", "behind -- it is no flag: \(plain.messages)")
+    }
+}

@@ -1,0 +1,126 @@
+import Foundation
+import InToto
+import SigstoreCrypto
+import Testing
+
+@testable import swsign
+
+/// bundle inspect, version, env, completion and help.
+struct InformationTests {
+    let directory = TemporaryDirectory()
+
+    @Test("bundle inspect shows a person what a signature's bundle holds")
+    func inspectSignature() async throws {
+        let key = try directory.makeKey()
+        try directory.write("file", "content")
+        #expect(await directory.swsign("sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "file").succeeded)
+        let digest = try Digest.sha256(Array("content".utf8))
+        let outcome = await directory.swsign("bundle", "inspect", "b.json")
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        for words in ["bundle.v0.3+json", digest.description, try key.publicKey.hint(), "Log entry: none", "signature over a file"] {
+            #expect(outcome.output.contains(words), "\(outcome.output)")
+        }
+        #expect(outcome.messages.contains("Nothing of this was verified"))
+        let json = await directory.swsign("bundle", "inspect", "--output", "json", "b.json")
+        let object = try #require(try json.objects().first)
+        #expect(try object.member("version").integer() == 1)
+        #expect(try object.member("digest").string() == digest.description)
+        #expect(try object.member("keyHint").string() == key.publicKey.hint())
+        #expect(try object.member("logEntries").elements().isEmpty)
+        let input = await directory.swsign("bundle", "inspect", "-", input: .bytes(try directory.read("b.json")))
+        #expect(input.output == outcome.output)
+    }
+
+    @Test("bundle inspect shows what an attestation is about")
+    func inspectAttestation() async throws {
+        try directory.makeKey()
+        try directory.write("file", "content")
+        try directory.write("predicate", "{}")
+        #expect(
+            await directory.swsign(
+                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--type", "spdxjson", "--predicate", "predicate", "--bundle",
+                "b.json", "file"
+            ).succeeded)
+        let outcome = await directory.swsign("bundle", "inspect", "b.json")
+        #expect(outcome.succeeded)
+        for words in ["attestation", "https://spdx.dev/Document", "name file", try Digest.sha256(Array("content".utf8)).hex] {
+            #expect(outcome.output.contains(words), "\(outcome.output)")
+        }
+        let json = await directory.swsign("bundle", "inspect", "-o", "json", "b.json")
+        #expect(try json.objects().first?.member("predicateType").string() == "https://spdx.dev/Document")
+    }
+
+    @Test("bundle inspect shows log entries and their times, and a certificate's identity", .needsShared)
+    func inspectKeyless() async throws {
+        let samples = sharedDirectory + "/samples/sigs"
+        let names = try FileManager.default.contentsOfDirectory(atPath: samples).filter { $0.hasSuffix(".sigstore.json") }.sorted()
+        try #require(names.count > 20)
+        var (identities, times) = (0, 0)
+        for name in names.prefix(60) {
+            let outcome = await directory.swsign("bundle", "inspect", "--output", "json", "\(samples)/\(name)")
+            #expect(outcome.succeeded, "\(name): \(outcome.messages)")
+            if outcome.output.contains("@") { identities += 1 }
+            if outcome.output.contains("\"time\":\"20") { times += 1 }
+        }
+        #expect(identities > 0, "no certificate's identity was shown")
+        #expect(times > 0, "no log entry's time was shown")
+    }
+
+    @Test("bundle inspect refuses what is no bundle")
+    func inspectRefuses() async throws {
+        try directory.write("text", "hello")
+        try directory.write("object", "{}")
+        try await directory.expectRefusal("malformed-json", "text", of: ["bundle", "inspect", "text"])
+        try await directory.expectRefusal("not-a-bundle", "object", of: ["bundle", "inspect", "object"])
+        try await directory.expectRefusal("file-not-found", "none", of: ["bundle", "inspect", "none"])
+    }
+
+    @Test("version prints the version, and JSON on demand")
+    func version() async throws {
+        let text = await directory.swsign("version")
+        #expect(text.succeeded)
+        #expect(text.output.contains("GitVersion:    v\(Version.number)"))
+        let json = await directory.swsign("version", "--json")
+        #expect(try json.objects().first?.member("gitVersion").string() == "v\(Version.number)")
+        #expect(await directory.swsign("version", environment: ["COSIGN_JSON": "true"]).output == json.output)
+    }
+
+    @Test("env shows the variables, and secrets only on demand")
+    func environment() async throws {
+        let environment = ["COSIGN_PASSWORD": "s3cr3t"]
+        let hidden = await directory.swsign("env", environment: environment)
+        #expect(hidden.succeeded)
+        #expect(hidden.output.contains("COSIGN_PASSWORD=******") && !hidden.output.contains("s3cr3t"))
+        #expect(hidden.output.contains("# COSIGN_PASSWORD is"))
+        let shown = await directory.swsign("env", "--show-sensitive-values", "--show-descriptions=false", environment: environment)
+        #expect(shown.output.contains("COSIGN_PASSWORD=s3cr3t"))
+        #expect(!shown.output.contains("#"))
+    }
+
+    @Test("completion prints a script for each shell", arguments: [("bash", "complete"), ("zsh", "#compdef swsign"), ("fish", "complete -c")])
+    func completion(shell: String, words: String) async throws {
+        let outcome = await directory.swsign("completion", shell)
+        #expect(outcome.succeeded)
+        #expect(outcome.output.contains(words) && outcome.output.contains("verify-blob"))
+        #expect(outcome.stderr.isEmpty)
+    }
+
+    @Test("Help is on standard output, grouped, and every command has it")
+    func help() async throws {
+        for arguments in [["--help"], ["-h"], [], ["help"]] {
+            let outcome = await Program(directory: directory.path).run(arguments)
+            #expect(outcome.succeeded, "\(arguments): \(outcome.messages)")
+            for words in ["USAGE:", "KEYS:", "FILES:", "BUNDLES:", "sign-blob", "verify-blob-attestation"] {
+                #expect(outcome.output.uppercased().contains(words.uppercased()), "\(arguments): \(words)")
+            }
+        }
+        for command in FlagTable.commands.keys {
+            let words = command.split(separator: " ").map(String.init)
+            let outcome = await Program(directory: directory.path).run(words + ["--help"])
+            #expect(outcome.succeeded)
+            #expect(outcome.output.contains("USAGE: swsign \(command)"), "\(outcome.output)")
+            let other = await Program(directory: directory.path).run(["help"] + words)
+            #expect(other.output == outcome.output, "help \(command): \(other.messages)")
+        }
+    }
+}

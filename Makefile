@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: help deps test-deps build release install test interop conformance bench demo format lint clean
+.PHONY: help deps test-deps build release install test interop conformance fuzz bench demo format lint clean
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
@@ -12,8 +12,9 @@ PREFIX ?= /usr/local
 packages := libssl-dev libcurl4-openssl-dev libsodium-dev libre2-dev pkg-config
 test_packages := docker-registry openssl python3
 
-# How the release is built. lld, which comes with Swift, because gold warns of functions that the program never calls.
-release := -c release --static-swift-stdlib -Xswiftc -use-ld=lld --product swsign
+# How the release is built. lld, which comes with Swift, because gold warns of functions that the program never calls;
+# and without a search path for libraries beside the program, where a download directory could hold anything.
+release := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld --product swsign
 
 as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
 # Installs those of the packages $(1) that are missing; asks nothing of the network where none is.
@@ -54,10 +55,18 @@ test: test-deps ## builds and runs all tests and the checks of the release progr
 	swift build --build-tests
 	@$(MAKE) release
 	Tests/Release/check .build/swsign .build/swsign.unstripped
+	Tests/demo .build/swsign
+	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi
 	Tests/report swift test --skip-build
 
 interop: test-deps ## only the tests against cosign 2 and cosign 3 (in ../shared/peers) and the corpus beside them
 	Tests/report swift test --filter InteropTests
+
+conformance: test-deps release ## the cases of the public conformance suite (in ../shared/conformance), through the release program
+	Tests/Conformance/run
+
+fuzz: deps ## fuzzes each reader of bytes from outside for SECONDS (60)
+	Tests/Fuzz/run $(or $(SECONDS),60)
 
 bench: test-deps release ## measures the release program beside openssl and cosign 3; fails when a bound is missed
 	Tests/Benchmarks/bench .build/swsign

@@ -17,6 +17,7 @@ let package = Package(
         .executable(name: "swsign", targets: ["swsign"]),
         .executable(name: "local-sigstore", targets: ["local-sigstore"]),
         .library(name: "InToto", targets: ["InToto"]),
+        .library(name: "OCIRegistry", targets: ["OCIRegistry"]),
         .library(name: "SigstoreCrypto", targets: ["SigstoreCrypto"]),
         .library(name: "SigstoreVerification", targets: ["SigstoreVerification"]),
         .library(name: "SwSignCore", targets: ["SwSignCore"]),

@@ -96,11 +96,14 @@ public final class CurlClient: HTTPClient {
         let isToken = { (text: String) in
             !text.isEmpty && text.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x3a && $0 != 0x3b }
         }
-        guard isToken(method) else { throw SigstoreError(.malformedURL, "the request's method is malformed") }
+        guard isToken(method) else {
+            throw SigstoreError(.malformedRequest, "the request's method is malformed")
+        }
         for (name, value) in headers {
             guard isToken(name), value.utf8.allSatisfy({ (0x20...0x7e).contains($0) || $0 == 0x09 }) else {
                 throw SigstoreError(
-                    .malformedURL, "the header field \"\(name)\" cannot be sent: it is not visible ASCII on one line",
+                    .malformedRequest,
+                    "the header field \"\(name)\" cannot be sent: it is not visible ASCII on one line",
                     advice: "look for line ends in the user name, password or token")
             }
         }

@@ -8,8 +8,9 @@ public protocol HTTPClient: Sendable {
     ///   - sink: Where the body of a 2xx answer goes, piece by piece; `nil` to have it in ``HTTPResponse/body``.
     /// - Returns: The final answer, whose status is 2xx or one of ``HTTPRequest/handledStatuses``.
     /// - Throws: ``SigstoreError``: `unreachable`, `timed-out`, `tls-failed`, `too-large`, `http-status`,
-    ///   `too-many-redirects`, `redirect-refused`, `cancelled`, `malformed-url`, `http-unavailable`, or what the sink
-    ///   threw. Any other status than those is an error: nothing is "not found" because a server was busy.
+    ///   `too-many-redirects`, `redirect-refused`, `cancelled`, `malformed-url`, `malformed-request`,
+    ///   `http-unavailable`, or what the sink threw. Any other status than those is an error: nothing is "not found"
+    ///   because a server was busy.
     func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse
 }
 
@@ -174,6 +175,8 @@ extension SigstoreError.Code {
     public static let tooManyRedirects = Self("too-many-redirects")
     /// A redirect to where we do not go: from https to http, or to another origin with a body.
     public static let redirectRefused = Self("redirect-refused")
+    /// A method or a header field cannot be sent as it is.
+    public static let malformedRequest = Self("malformed-request")
     /// The task was cancelled.
     public static let cancelled = Self("cancelled")
     /// libcurl is missing, or refuses what it is told.

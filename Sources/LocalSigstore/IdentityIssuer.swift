@@ -11,7 +11,7 @@ public enum LocalIdentity: Sendable, Equatable {
     case gitHubWorkflow(GitHubWorkflow = GitHubWorkflow())
     /// Something named by a URI, which must stand under the issuer's own URL; a path such as `/users/1` is enough.
     case uri(String)
-    /// A person with an email address whom another issuer vouches for: certificates name that issuer (its connector id).
+    /// A person with an email address for whom another issuer vouches; certificates name that one (its connector id).
     case federated(email: String, connector: String)
 }
 
@@ -302,7 +302,8 @@ final class IdentityIssuerService: Sendable {
                 200, "Local Sigstore",
                 """
                 <form method="post" action="/auth/auth">\(hidden.joined())
-                <p><label>Email <input name="email" type="email" required autofocus value="\(escaped(field("login_hint") ?? ""))"></label></p>
+                <p><label>Email <input name="email" type="email" required autofocus
+                value="\(escaped(field("login_hint") ?? ""))"></label></p>
                 <p><button id="sign-in">Sign in</button></p></form>
                 <p>This issuer believes whoever asks. It is for tests and demos.</p>
                 """)
@@ -421,7 +422,8 @@ final class IdentityIssuerService: Sendable {
                 200, "Confirm a device",
                 """
                 <form method="post" action="/auth/device">
-                <p><label>Code <input name="user_code" required value="\(escaped(field("user_code") ?? ""))"></label></p>
+                <p><label>Code <input name="user_code" required
+                value="\(escaped(field("user_code") ?? ""))"></label></p>
                 <p><label>Email <input name="email" type="email" required></label></p>
                 <p><button>Confirm</button></p></form>
                 """)

@@ -166,10 +166,9 @@ public struct LocalServices: Sendable {
 
     /// Stops all services. Keys, logs and files stay.
     public func stop() async {
-        for server in [issuerServer, fulcio, certificateLog, rekorV1, rekorV2, timestampAuthority] {
-            await server.stop()
+        await withDiscardingTaskGroup { group in
+            for (_, server) in servers { group.addTask { await server.stop() } }
         }
-        await registry.stop()
     }
 
     /// All servers with faults to switch, by name.

@@ -13,7 +13,7 @@ public struct ReceivedRequest: Sendable {
     public let target: String
     /// The headers, by name in lower case.
     public let headers: [String: String]
-    /// The body, up to its first 64 KiB.
+    /// The body, up to its first 16 KiB.
     public let body: [UInt8]
     /// The status code of the answer, or `nil` where there was none.
     public let status: Int?
@@ -34,22 +34,23 @@ public final class LoopbackServer: Sendable {
     public var address: String { "127.0.0.1:\(port)" }
     private let server: HTTPServer
     private let running: Task<Void, any Error>
-    private let log: RequestLog
+    private let memory: ServerMemory
 
-    private init(port: UInt16, faults: Faults, server: HTTPServer, running: Task<Void, any Error>, log: RequestLog) {
+    private init(port: UInt16, faults: Faults, server: HTTPServer, running: Task<Void, any Error>, memory: ServerMemory)
+    {
         self.port = port
         self.faults = faults
         self.server = server
         self.running = running
-        self.log = log
+        self.memory = memory
     }
 
     /// The requests that came since the last ``forgetRequests()``, oldest first, those to `/_faults` left out.
-    /// At most the last 100,000 are kept.
-    public var requests: [ReceivedRequest] { log.entries.withLock { $0 } }
+    /// At most the last 10,000 are kept.
+    public var requests: [ReceivedRequest] { memory.entries.withLock { $0 } }
 
     /// Forgets the requests that came.
-    public func forgetRequests() { log.entries.withLock { $0.removeAll() } }
+    public func forgetRequests() { memory.entries.withLock { $0.removeAll() } }
 
     /// Stops listening and closes every connection.
     public func stop() async {
@@ -66,7 +67,7 @@ public final class LoopbackServer: Sendable {
         port: UInt16, answer: @escaping @Sendable (LoopbackRequest) async throws -> LoopbackResponse
     ) async throws -> LoopbackServer {
         let faults = Faults()
-        let log = RequestLog()
+        let memory = ServerMemory()
         // FlyingFox gives a handler a time limit of its own; a hanging service must outlast any client.
         let configuration = HTTPServer.Configuration(
             address: try sockaddr_in.inet(ip4: "127.0.0.1", port: port), timeout: 86_400,
@@ -74,11 +75,11 @@ public final class LoopbackServer: Sendable {
         let server = HTTPServer(
             config: configuration,
             handler: ClosureHTTPHandler { request in
-                try await respond(to: request, faults: faults, log: log, answer: answer)
+                try await respond(to: request, faults: faults, memory: memory, answer: answer)
             })
         let running = Task { try await server.run() }
         do {
-            try await server.waitUntilListening(timeout: 5)
+            try await waitUntilListening(server, running)
         } catch {
             running.cancel()
             throw SigstoreError(
@@ -89,15 +90,34 @@ public final class LoopbackServer: Sendable {
             running.cancel()
             throw SigstoreError(.localServiceFailed, "the service on port \(port) does not say where it listens")
         }
+        memory.port.withLock { $0 = actual }
         SocketOptions.sendAtOnce(listeningOn: actual)
-        return LoopbackServer(port: actual, faults: faults, server: server, running: running, log: log)
+        return LoopbackServer(port: actual, faults: faults, server: server, running: running, memory: memory)
+    }
+
+    /// Waits until the server listens, or has failed: where its port is taken it ends at once, and would never listen.
+    private static func waitUntilListening(_ server: HTTPServer, _ running: Task<Void, any Error>) async throws {
+        let (events, continuation) = AsyncStream.makeStream(of: Result<Void, any Error>.self)
+        Task {
+            do {
+                try await server.waitUntilListening(timeout: 60)
+                continuation.yield(.success(()))
+            } catch {
+                continuation.yield(.failure(error))
+            }
+        }
+        Task { continuation.yield(await running.result) }
+        for await event in events {
+            try event.get()
+            return
+        }
     }
 
     // MARK: - Answering
 
     @concurrent
     private static func respond(
-        to request: HTTPRequest, faults: Faults, log: RequestLog,
+        to request: HTTPRequest, faults: Faults, memory: ServerMemory,
         answer: @Sendable (LoopbackRequest) async throws -> LoopbackResponse
     ) async throws -> HTTPResponse {
         let body = Array(try await request.bodyData)
@@ -113,18 +133,18 @@ public final class LoopbackServer: Sendable {
             method: method, path: path, query: LoopbackRequest.parameters(of: request.target.query()), body: body,
             faults: actions, headers: headers)
         var status: Int?
-        defer { log.add(seen, target: request.target.rawValue, status: status) }
+        defer { memory.add(seen, target: request.target.rawValue, status: status) }
 
         for case .delay(let seconds) in actions { try await Task.sleep(for: .seconds(seconds)) }
         if actions.contains(.hang) { try await Task.sleep(for: .seconds(86_400)) }
         if actions.contains(.reset) {
-            SocketOptions.reset(from: request.remoteAddress)
+            Connection(request, memory)?.reset()
             throw ConnectionFault()
         }
         var response = try await response(to: seen, answer: answer)
         for action in actions { apply(action, to: &response) }
         status = response.status
-        return broken(response, actions, request: request) ?? plain(response, method: method)
+        return broken(response, actions, Connection(request, memory)) ?? plain(response, method: method)
     }
 
     private static func response(
@@ -167,14 +187,14 @@ public final class LoopbackServer: Sendable {
 
     /// The answer with a body that breaks on its way, where a fault asks for that.
     private static func broken(
-        _ response: LoopbackResponse, _ actions: [Fault.Action], request: HTTPRequest
+        _ response: LoopbackResponse, _ actions: [Fault.Action], _ connection: Connection?
     ) -> HTTPResponse? {
         let body: HTTPBodySequence
         let bytes = response.body
         let half = Array(bytes.prefix(bytes.count / 2))
         if actions.contains(.resetMidBody) {
             body = HTTPBodySequence(
-                from: ScriptedBody(.cut(half, resetting: request.remoteAddress)), count: bytes.count)
+                from: ScriptedBody(.cut(half, resetting: connection)), count: bytes.count)
         } else if actions.contains(.truncate) {
             body = HTTPBodySequence(from: ScriptedBody(.cut(half, resetting: nil)), count: bytes.count)
         } else if actions.contains(.endlessBody) {
@@ -241,15 +261,17 @@ public final class LoopbackServer: Sendable {
 /// Ends a connection without an answer.
 private struct ConnectionFault: Error {}
 
-private final class RequestLog: Sendable {
+private final class ServerMemory: Sendable {
     let entries = Mutex<[ReceivedRequest]>([])
+    /// The port, once it is known.
+    let port = Mutex<UInt16>(0)
 
     func add(_ request: LoopbackRequest, target: String, status: Int?) {
         let entry = ReceivedRequest(
-            method: request.method, target: target, headers: request.headers, body: Array(request.body.prefix(65_536)),
+            method: request.method, target: target, headers: request.headers, body: Array(request.body.prefix(16_384)),
             status: status)
         entries.withLock {
-            if $0.count >= 100_000 { $0.removeFirst(50_000) }
+            if $0.count >= 10_000 { $0.removeFirst(5_000) }
             $0.append(entry)
         }
     }
@@ -261,7 +283,7 @@ private struct ScriptedBody: AsyncBufferedSequence {
     enum Script: Sendable {
         case drip([UInt8], seconds: Double)
         case endless([UInt8])
-        case cut([UInt8], resetting: HTTPRequest.Address?)
+        case cut([UInt8], resetting: Connection?)
     }
     private let script: Script
 
@@ -286,29 +308,43 @@ private struct ScriptedBody: AsyncBufferedSequence {
                 // The right bytes first, so that only the length gives it away.
                 defer { sent += 1 }
                 return sent == 0 && !bytes.isEmpty ? bytes : [UInt8](repeating: 0x20, count: Swift.max(count, 1))
-            case .cut(let bytes, let address):
+            case .cut(let bytes, let connection):
                 if sent < bytes.count {
                     sent = bytes.count
                     return bytes
                 }
                 // What was sent should arrive before the connection dies.
                 try await Task.sleep(for: .milliseconds(20))
-                if let address { SocketOptions.reset(from: address) }
+                connection?.reset()
                 throw ConnectionFault()
             }
         }
     }
 }
 
+/// The connection that a request came over.
+private struct Connection: Sendable {
+    let own: UInt16
+    let peer: UInt16
+
+    init?(_ request: HTTPRequest, _ memory: ServerMemory) {
+        guard case .ip4(_, let port) = request.remoteAddress else { return nil }
+        own = memory.port.withLock { $0 }
+        peer = port
+    }
+
+    func reset() { SocketOptions.reset(own: own, peer: peer) }
+}
+
 /// Options of sockets that FlyingFox owns and does not offer: they are found among this process's descriptors.
 private enum SocketOptions {
-    /// Resets the connection that comes from this address at once: on Linux, connecting a TCP socket to no address
+    /// Resets the connection between two ports of this machine at once: on Linux, connecting a TCP socket to no address
     /// aborts what it had. The descriptor stays FlyingFox's; its next write fails and it closes.
-    static func reset(from address: HTTPRequest.Address?) {
-        guard case .ip4(_, let port) = address else { return }
+    static func reset(own: UInt16, peer: UInt16) {
         var nowhere = sockaddr()
         nowhere.sa_family = sa_family_t(AF_UNSPEC)
-        for descriptor in descriptors() where self.port(of: descriptor, peer: true) == port {
+        for descriptor in descriptors()
+        where port(of: descriptor, peer: true) == peer && port(of: descriptor, peer: false) == own {
             _ = unsafe connect(descriptor, &nowhere, socklen_t(MemoryLayout<sockaddr>.size))
         }
     }

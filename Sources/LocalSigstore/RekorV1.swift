@@ -175,7 +175,8 @@ final class RekorV1: Sendable {
         }
         guard version == "0.0.1" else {
             throw Refusal.entry(
-                "\(kind) implementation for version '\(version)' not found: unable to locate entry for version \(version)"
+                "\(kind) implementation for version '\(version)' not found: "
+                    + "unable to locate entry for version \(version)"
             )
         }
         guard let spec = try? proposal.member("spec") else { throw Refusal.entry("spec is missing") }
@@ -206,9 +207,9 @@ final class RekorV1: Sendable {
         case .rsa: scheme = .rsaPKCS1(algorithm)
         case .ed25519:
             guard algorithm == .sha512 else {
+                let goName = name.uppercased().replacingOccurrences(of: "SHA", with: "SHA-")
                 throw Refusal.entry(
-                    "verifying signature: unsupported hash algorithm: \"\(name.uppercased().replacingOccurrences(of: "SHA", with: "SHA-"))\" not in [SHA-512]"
-                )
+                    "verifying signature: unsupported hash algorithm: \"\(goName)\" not in [SHA-512]")
             }
             scheme = .ed25519ph
         }
@@ -247,7 +248,8 @@ final class RekorV1: Sendable {
         }
         guard !signed.isEmpty, signed.count == signatures.count else {
             throw Refusal.entry(
-                "could not verify envelope: accepted signatures do not match threshold, Found: \(signed.count), Expected 1"
+                "could not verify envelope: accepted signatures do not match threshold, "
+                    + "Found: \(signed.count), Expected 1"
             )
         }
         func hash(_ bytes: [UInt8]) throws -> JSONValue {

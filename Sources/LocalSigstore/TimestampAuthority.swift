@@ -58,7 +58,8 @@ struct TimestampAuthority: Sendable {
         guard let type = request.contentType, types.contains(type) else {
             return Self.error(
                 415,
-                "unsupported media type \"\(request.contentType ?? "")\", only [application/timestamp-query application/json] are allowed"
+                "unsupported media type \"\(request.contentType ?? "")\", "
+                    + "only [application/timestamp-query application/json] are allowed"
             )
         }
         guard !request.body.isEmpty else { return Self.error(422, code: 602, "request in body is required") }

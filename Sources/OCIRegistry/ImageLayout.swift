@@ -76,14 +76,11 @@ public struct ImageLayout: ImageStore {
     public init(creating path: String) throws(SigstoreError) {
         try LocalFile.makeFolder(path, mode: 0o755)
         guard let root = Folder(path) else { throw LocalFile.unwritable(path, errno) }
-        if unsafe faccessat(root.descriptor, "oci-layout", F_OK, 0) != 0 {
-            if unsafe faccessat(root.descriptor, "index.json", F_OK, 0) != 0 {
-                let empty = JSONValue.object(Self.emptyIndex).serialized()
-                try LocalFile.replace("index.json", in: root.descriptor, with: empty, mode: 0o644)
-            }
-            let marker = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)
-            try LocalFile.replace("oci-layout", in: root.descriptor, with: marker, mode: 0o644)
-        }
+        // Another process may be doing the same, and may be further: what is there stays.
+        let empty = JSONValue.object(Self.emptyIndex).serialized()
+        try LocalFile.replace("index.json", in: root.descriptor, with: empty, mode: 0o644, unlessThere: true)
+        let marker = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)
+        try LocalFile.replace("oci-layout", in: root.descriptor, with: marker, mode: 0o644, unlessThere: true)
         try self.init(opening: path)
     }
 
@@ -136,7 +133,7 @@ public struct ImageLayout: ImageStore {
         for entry in try entries() where !found.contains(entry.digest) {
             if let tag = entry.annotations[Self.tagAnnotation], Self.isAttachmentTag(tag) { continue }
             if [.signatures, .attestations].contains(SavedKind(entry)) { continue }
-            if try readManifest(entry)?.subject != nil { continue }
+            if try listedManifest(entry)?.subject != nil { continue }
             found.append(entry.digest)
         }
         guard let only = found.first else { throw SigstoreError(.notFound, "\(name) holds no image") }
@@ -266,10 +263,19 @@ public struct ImageLayout: ImageStore {
 
     public func manifest(_ selector: ManifestSelector) async throws(SigstoreError) -> Manifest? {
         guard let descriptor = try find(selector) else { return nil }
-        guard let manifest = try readManifest(descriptor) else {
-            throw malformed("index.json names \(descriptor.digest), which is not there")
-        }
+        guard let manifest = try readManifest(descriptor) else { throw malformed(missing: descriptor) }
         return manifest
+    }
+
+    /// The manifest that an entry of `index.json` names; `nil` where it names something that is no manifest.
+    private func listedManifest(_ entry: Descriptor) throws(SigstoreError) -> Manifest? {
+        guard MediaType.manifests.contains(where: { $0.utf8.elementsEqual(entry.mediaType.utf8) }) else { return nil }
+        guard let manifest = try readManifest(entry) else { throw malformed(missing: entry) }
+        return manifest
+    }
+
+    private func malformed(missing entry: Descriptor) -> SigstoreError {
+        malformed("index.json names \(entry.digest), which is not there")
     }
 
     public func putManifest(_ manifest: Manifest, tag: String?) async throws(SigstoreError) {
@@ -315,7 +321,7 @@ public struct ImageLayout: ImageStore {
         let entries = try entries()
         for entry in entries {
             // The layout's own list does not say what refers to what: the manifests do.
-            guard let manifest = try readManifest(entry) else { continue }
+            guard let manifest = try listedManifest(entry) else { continue }
             if manifest.subject?.digest == digest, seen.insert(manifest.digest).inserted {
                 found.append(manifest.referrerDescriptor)
             }

@@ -24,9 +24,9 @@ enum LocalFile {
     }
 
     /// Writes a file beside its place and moves it there, so that a reader sees the old content or the new.
-    /// A symbolic link stays one; the file behind it is replaced.
+    /// A symbolic link stays one; the file behind it is replaced. With `unlessThere`, a file that is there stays.
     static func replace(
-        _ path: String, in folder: CInt = AT_FDCWD, with bytes: [UInt8], mode: mode_t
+        _ path: String, in folder: CInt = AT_FDCWD, with bytes: [UInt8], mode: mode_t, unlessThere: Bool = false
     ) throws(SigstoreError) {
         var target = path
         if folder == AT_FDCWD, let real = unsafe realpath(path, nil) {
@@ -37,7 +37,7 @@ enum LocalFile {
         unsafe try bytes.span.bytes.withUnsafeBytes { (buffer) throws(SigstoreError) in
             unsafe try file.write(buffer)
         }
-        try file.publish(as: target)
+        try file.publish(as: target, replacing: !unlessThere)
     }
 
     /// The names of what is in a folder.
@@ -185,9 +185,17 @@ final class TemporaryFile: Sendable {
     }
 
     /// Gives the file its name, on the disk and not only in its cache.
-    func publish(as path: String) throws(SigstoreError) {
-        guard fsync(descriptor) == 0, unsafe renameat(folder, name, folder, path) == 0 else {
-            throw LocalFile.unwritable(path, errno)
+    /// - Parameters:
+    ///   - path: The name.
+    ///   - replacing: Whether a file that has the name already gives way; otherwise it stays, and that is no error.
+    func publish(as path: String, replacing: Bool = true) throws(SigstoreError) {
+        guard fsync(descriptor) == 0 else { throw LocalFile.unwritable(path, errno) }
+        if replacing {
+            guard unsafe renameat(folder, name, folder, path) == 0 else { throw LocalFile.unwritable(path, errno) }
+        } else {
+            guard unsafe linkat(folder, name, folder, path, 0) == 0 || errno == EEXIST else {
+                throw LocalFile.unwritable(path, errno)
+            }
         }
         let parent = path.utf8.lastIndex(of: 0x2f).map { String(path[...$0]) } ?? "."
         let directory = unsafe openat(folder, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

@@ -7,7 +7,7 @@ public struct RegistryClient: ImageStore {
     /// The repository.
     public let repository: Repository
     let sessions: Sessions
-    let maxPages: Int
+    let options: RegistryOptions
 
     public var name: String { repository.name }
 
@@ -242,14 +242,15 @@ public struct RegistryClient: ImageStore {
                 return try await putOnce(blob)
             } catch {
                 // An upload that broke off cannot be resumed at will: it is begun anew.
-                let isTransient =
-                    error.code == .unreachable
-                    || error.httpStatus.map { RetryPolicy.transientStatuses.contains($0) } ?? false
-                guard isTransient, attempt < 4 else { throw error }
+                guard Self.isTransient(error), attempt < 4 else { throw error }
                 try await Self.pause(RetryPolicy().delay(after: attempt))
                 attempt += 1
             }
         }
+    }
+
+    private static func isTransient(_ error: SigstoreError) -> Bool {
+        error.code == .unreachable || error.httpStatus.map { RetryPolicy.transientStatuses.contains($0) } ?? false
     }
 
     private static func pause(_ duration: Duration) async throws(SigstoreError) {
@@ -317,7 +318,7 @@ public struct RegistryClient: ImageStore {
     ) async throws(SigstoreError) {
         var next = first
         var seen: Set<HTTPURL> = [first]
-        for number in 0..<maxPages {
+        for number in 0..<options.maxPages {
             let response = try await send(HTTPRequest("GET", next, headers: [("Accept", accept)]))
             guard try page(response, number), let link = Self.nextPage(response.allHeaders("link")) else { return }
             next = try response.url.resolving(link)
@@ -330,19 +331,22 @@ public struct RegistryClient: ImageStore {
                 throw SigstoreError(.tooLarge, "the pages of the \(what) of \(name) go in a circle")
             }
         }
-        throw SigstoreError(.tooLarge, "the \(what) of \(name) have more than the \(maxPages) pages accepted")
+        throw SigstoreError(.tooLarge, "the \(what) of \(name) have more than the \(options.maxPages) pages accepted")
     }
 
     /// The target of `Link: <…>; rel="next"` (RFC 8288).
     static func nextPage(_ headers: [String]) -> String? {
         for header in headers.prefix(4) {
-            for link in header.split(separator: ",") {
-                guard let open = link.utf8.firstIndex(of: 0x3c), let close = link.utf8.lastIndex(of: 0x3e),
-                    open < close
-                else { continue }
-                let parameters = link[close...].split(separator: ";").dropFirst()
-                    .map { $0.filter { $0 != " " && $0 != "\"" && $0 != "\t" }.lowercased() }
-                if parameters.contains("rel=next") { return String(link[link.utf8.index(after: open)..<close]) }
+            var rest = header.utf8[...]
+            // Commas part the links, but may also stand in their targets.
+            while let open = rest.firstIndex(of: 0x3c), let close = rest[open...].firstIndex(of: 0x3e) {
+                let end = rest[close...].firstIndex(of: 0x2c) ?? rest.endIndex
+                let parameters = rest[close..<end].split(separator: 0x3b).dropFirst().map { parameter in
+                    String(decoding: parameter.filter { $0 != 0x20 && $0 != 0x22 && $0 != 0x09 }, as: UTF8.self)
+                }
+                let isNext = parameters.contains { $0.lowercased() == "rel=next" }
+                if isNext { return String(Substring(rest[rest.index(after: open)..<close])) }
+                rest = rest[end...]
             }
         }
         return nil
@@ -435,45 +439,73 @@ public struct RegistryClient: ImageStore {
     public func merge(_ change: TagMerge) async throws(SigstoreError) {
         let announcement = change.announcement(change.id)
         try await putManifest(change.own, tag: announcement)
-        // Everything that ever stood at the tag while we looked: what another tool overwrites is put back.
-        var seen: [Manifest] = []
-        var announced: [String: Manifest] = [change.id: change.own]
-        var wholeReads = 0
-        for attempt in 1...64 {
-            // The order matters: first who is there, then what stands at the tag (see TagMerge).
-            let ids = try await announcements(change)
-            let current = try await manifest(.tag(change.tag))
-            let present = try current.map { (manifest) throws(SigstoreError) in try change.entries(manifest) } ?? []
-            var wanted = ids.union(try change.ownEntries())
-            for manifest in seen { wanted.formUnion(try change.entries(manifest)) }
-            if wanted.isSubset(of: present) {
-                wholeReads += 1
-                let isAlone = ids.subtracting([change.id]).isEmpty
-                // Another look after a pause is for tools that do not announce themselves.
-                if wholeReads == 2 {
-                    if isAlone { try await withdraw(announcement, change.own) }
+        var state = MergeState(announced: [change.id: change.own])
+        let limit = ContinuousClock.now + options.mergeTimeout
+        var attempt: Int64 = 0
+        var failure: SigstoreError?
+        while ContinuousClock.now < limit {
+            attempt += 1
+            do throws(SigstoreError) {
+                if try await step(change, &state) {
+                    if state.isAlone { try await withdraw(announcement, change.own) }
                     return
                 }
-            } else {
-                wholeReads = 0
-                for id in ids where announced[id] == nil && !present.contains(id) {
-                    // It may be gone: whoever made it known has seen it at the tag, and then so will we.
-                    announced[id] = try await manifest(.tag(change.announcement(id)))
-                }
-                var missing = announced.filter { wanted.contains($0.key) && !present.contains($0.key) }
-                    .sorted { $0.key < $1.key }.map(\.value)
-                if present.contains(change.id) { missing.append(change.own) }
-                let merged = try change.merged((current.map { [$0] } ?? []) + seen + missing)
-                for blob in try change.blobs(merged) { try await putBlob(blob) }
-                try await putManifest(merged, tag: change.tag)
+                failure = nil
+            } catch {
+                // A registry that keeps tags in files fails to read one while another writer writes it.
+                guard Self.isTransient(error) else { throw error }
+                failure = error
             }
-            if let current, !seen.contains(where: { $0.digest == current.digest }) { seen.append(current) }
-            try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * Int64(min(attempt, 20))))))
+            try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * min(attempt, 20)))))
         }
         throw SigstoreError(
             .contended,
             "it cannot be made sure that \(change.own.digest) is in \(name):\(change.tag): others keep changing it",
-            advice: "it is stored as \(name):\(announcement); run the command again when less is going on")
+            advice: "it is stored as \(name):\(announcement); run the command again when less is going on",
+            cause: failure)
+    }
+
+    /// What one writer has seen so far.
+    private struct MergeState {
+        /// The entries that were made known.
+        var announced: [String: Manifest]
+        /// Everything that ever stood at the tag: what another tool overwrites is put back.
+        var seen: [Manifest] = []
+        /// How often in a row everything was there.
+        var wholeReads = 0
+        /// Whether nobody else made an entry known when we last looked.
+        var isAlone = false
+    }
+
+    /// Looks once, and writes where something is missing.
+    /// - Returns: Whether everything is there and stayed there.
+    private func step(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) -> Bool {
+        // The order matters: first who is there, then what stands at the tag (see TagMerge).
+        let ids = try await announcements(change)
+        let current = try await manifest(.tag(change.tag))
+        let present = try current.map { (manifest) throws(SigstoreError) in try change.entries(manifest) } ?? []
+        var wanted = ids.union(try change.ownEntries())
+        for manifest in state.seen { wanted.formUnion(try change.entries(manifest)) }
+        if let current, !state.seen.contains(where: { $0.digest == current.digest }) { state.seen.append(current) }
+        state.isAlone = ids.subtracting([change.id]).isEmpty
+        if wanted.isSubset(of: present) {
+            // Another look after a pause is for tools that do not announce themselves.
+            state.wholeReads += 1
+            return state.wholeReads >= 2
+        }
+        state.wholeReads = 0
+        for id in ids where state.announced[id] == nil && !present.contains(id) {
+            // It may be gone: whoever made it known has seen it at the tag, and then so will we.
+            state.announced[id] = try await manifest(.tag(change.announcement(id)))
+        }
+        var missing = state.announced.filter { wanted.contains($0.key) && !present.contains($0.key) }
+            .sorted { $0.key < $1.key }.map(\.value)
+        if present.contains(change.id) { missing.append(change.own) }
+        let others = state.seen.filter { $0.digest != current?.digest }
+        let merged = try change.merged((current.map { [$0] } ?? []) + others + missing)
+        for blob in try change.blobs(merged) { try await putBlob(blob) }
+        try await putManifest(merged, tag: change.tag)
+        return false
     }
 
     /// Who makes an entry for this tag known at the moment.

@@ -16,6 +16,8 @@ public struct RegistryOptions: Sendable {
     public var authRealms: Set<String> = []
     /// How many pages of a list are read.
     public var maxPages = 500
+    /// How long a writer keeps trying to see its entry at a tag that others write to as well.
+    public var mergeTimeout = Duration.seconds(60)
 
     /// Credentials as Docker and Podman keep them, HTTPS except on this machine.
     public init() {}
@@ -38,7 +40,7 @@ public final class Registries: Sendable {
 
     /// A client for one repository.
     public func client(for repository: Repository) -> RegistryClient {
-        RegistryClient(repository: repository, sessions: sessions, maxPages: options.maxPages)
+        RegistryClient(repository: repository, sessions: sessions, options: options)
     }
 
     /// The store that holds an image.
@@ -302,14 +304,17 @@ actor RegistrySession {
             tokens[key] = nil
         }
         let key = TokenKey(repository: repository, access: access, extra: extra)
-        if tokenTasks[key] == nil {
-            tokenTasks[key] = Task { try await self.fetchToken(key, credential) }
-        }
-        guard let task = tokenTasks[key] else { return "" }
+        // Whoever needs the same token at the same time waits for the same request.
+        let task = tokenTasks[key] ?? Task { try await self.renewToken(key, credential) }
+        tokenTasks[key] = task
+        return try await Self.value(task).value
+    }
+
+    private func renewToken(_ key: TokenKey, _ credential: Credential) async throws(SigstoreError) -> Token {
         defer { tokenTasks[key] = nil }
-        let token = try await Self.value(task)
+        let token = try await fetchToken(key, credential)
         tokens[key] = token
-        return token.value
+        return token
     }
 
     /// Whether a realm may see the credential for this registry. Who asks for it is the registry, in an answer that

@@ -31,7 +31,9 @@ public enum PEM {
             if let label = open {
                 if line.starts(with: Array("-----END ".utf8)) {
                     guard line.elementsEqual(Array("-----END ".utf8) + label + Array("-----".utf8)) else {
-                        throw SigstoreError(.malformedPEM, "a PEM block ends with another label than it begins with")
+                        throw SigstoreError(
+                            .malformedPEM, "a PEM block ends with another label than it begins with",
+                            advice: "the file may be cut short")
                     }
                     let name = String(decoding: label, as: UTF8.self)
                     guard let bytes = Base64.decode(body), !bytes.isEmpty else {

@@ -64,8 +64,8 @@ public protocol Signer: Sendable {
         throws(SigstoreError) -> PrivateKey
     {
         guard !file.isEmpty else { throw SigstoreError(.malformedKey, "the private key is empty") }
-        // `openssl ecparam -genkey` writes the curve as a block of its own before the key.
-        var blocks = try PEM.blocks(in: file).filter { $0.label != "EC PARAMETERS" }
+        // `openssl ecparam -genkey` and `dsaparam -genkey` write the parameters as a block of their own before the key.
+        var blocks = try PEM.blocks(in: file).filter { !$0.label.utf8.elementsEqual("EC PARAMETERS".utf8) && !$0.label.utf8.elementsEqual("DSA PARAMETERS".utf8) }
         defer { for index in blocks.indices { PEM.cleanse(&blocks[index].bytes) } }
         guard let label = blocks.first?.label else {
             throw SigstoreError(.malformedKey, "not a private key in PEM", advice: "the file may be cut short")
@@ -89,6 +89,10 @@ public protocol Signer: Sendable {
             throw SigstoreError(
                 .malformedKey, "this is a public key where a private key is needed",
                 advice: "give the private key, such as cosign.key, to --key")
+        case let other where other.utf8.reversed().starts(with: " PRIVATE KEY".utf8.reversed()):
+            throw SigstoreError(
+                .unsupportedKey, "a private key in the form \(other) is not supported",
+                advice: "give PKCS#8, SEC1 or PKCS#1; ssh-keygen -p -m PKCS8 -f FILE converts an OpenSSH key in place")
         default:
             throw SigstoreError(.malformedKey, "this is a \(label) where a private key is needed")
         }

@@ -16,7 +16,7 @@ public struct InputFile: ArtifactSource {
     public var name: String { isStandardInput ? "standard input" : path }
 
     /// The path's last component.
-    public var baseName: String { path.split(separator: "/").last.map(String.init) ?? path }
+    public var baseName: String { path.utf8.split(separator: 0x2f).last.map { String(Substring($0)) } ?? path }
 
     /// The regular files in this directory and below it, in the order of their paths.
     /// - Returns: `nil` where this is not a directory. Symbolic links are not followed.

@@ -33,24 +33,62 @@ public struct KeyPairFiles: Sendable {
         let sealed = try EncryptedKeyFile(encrypting: key, password: password).pem()
         // What was written is opened again before it takes anybody's place.
         _ = try PrivateKey.read(file: Array(sealed.utf8)) { password }
-        var moved: [(from: String, to: String)] = []
-        var written: [String] = []
+        // Nothing may come between the two files.
+        return try withoutSignals { () throws(SigstoreError) in
+            try put(
+                [(privateKey, Array(sealed.utf8)), (publicKey, Array(key.publicKey.pem.utf8))],
+                keepingExisting: keepingExisting)
+        }
+    }
+
+    /// Writes both files whole under other names, gives the old ones a second name, and only then lets the new ones take
+    /// their places.
+    private func put(_ files: [(place: OutputFile, content: [UInt8])], keepingExisting: Bool) throws(SigstoreError)
+        -> [String]
+    {
+        var (new, kept, placed): ([String], [(path: String, backup: String)], [String]) = ([], [], [])
+        defer { for path in new { unsafe unlink(path) } }
         do throws(SigstoreError) {
+            let existing = existing
+            if let first = existing.first, !keepingExisting { throw SigstoreError.exists(first) }
+            for (place, content) in files {
+                let name = "\(place.path).new-\(getpid())"
+                do throws(SigstoreError) { try OutputFile(name, mode: place.mode).write(content, replacing: false) } catch {
+                    var error = error
+                    error.message.replace(name, with: place.path)
+                    throw error
+                }
+                new.append(name)
+            }
             let stamp = Date().formatted(.iso8601.timeSeparator(.omitted).dateSeparator(.omitted))
             for path in existing {
-                guard keepingExisting else { throw SigstoreError.exists(path) }
                 let backup = "\(path).bak-\(stamp)"
-                guard unsafe link(path, backup) == 0, unsafe unlink(path) == 0 else { throw .writing(backup, errno) }
-                moved.append((from: path, to: backup))
+                guard unsafe link(path, backup) == 0 else { throw .writing(backup, errno) }
+                kept.append((path: path, backup: backup))
             }
-            try privateKey.write(Array(sealed.utf8), replacing: false)
-            written.append(privateKey.path)
-            try publicKey.write(Array(key.publicKey.pem.utf8), replacing: false)
+            for (place, name) in zip(files.map(\.place.path), new) {
+                // Renaming replaces what stands there, linking never does.
+                let result = unsafe existing.contains(place) ? rename(name, place) : link(name, place)
+                guard result == 0 else { throw errno == EEXIST ? .exists(place) : .writing(place, errno) }
+                placed.append(place)
+            }
         } catch {
-            for path in written { unsafe unlink(path) }
-            for move in moved { unsafe rename(move.to, move.from) }
+            for path in placed where !kept.contains(where: { $0.path == path }) { unsafe unlink(path) }
+            for old in kept {
+                _ = unsafe placed.contains(old.path) ? rename(old.backup, old.path) : unlink(old.backup)
+            }
             throw error
         }
-        return moved.map(\.to)
+        return kept.map(\.backup)
+    }
+
+    /// Runs the body with every signal that can be held back held back until it is done.
+    private func withoutSignals<Result>(_ body: () throws(SigstoreError) -> Result) throws(SigstoreError) -> Result {
+        var (all, before) = (sigset_t(), sigset_t())
+        guard unsafe sigfillset(&all) == 0, unsafe pthread_sigmask(SIG_BLOCK, &all, &before) == 0 else {
+            throw SigstoreError(.cannotWrite, "signals cannot be held back while the key pair is written")
+        }
+        defer { unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
+        return try body()
     }
 }

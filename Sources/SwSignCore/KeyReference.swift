@@ -30,14 +30,14 @@ public struct KeyReference: Sendable {
     ///   its name, and ``SigstoreError/Code/unknownKeyReference`` for any other scheme.
     public init(_ text: String) throws(SigstoreError) {
         self.text = text
-        if let found = Self.later.first(where: { text.hasPrefix($0.prefix) }) {
+        if let found = Self.later.first(where: { text.utf8.starts(with: $0.prefix.utf8) }) {
             throw SigstoreError(
                 .notBuiltYet, "\(found.what) (\(found.prefix)…) cannot be used for keys yet",
                 advice: "use a key file, or env://NAME with the key in an environment variable")
         }
-        if text.hasPrefix("env://") {
-            place = .environment(String(text.dropFirst(6)))
-        } else if text.contains("://") {
+        if text.utf8.starts(with: "env://".utf8) {
+            place = .environment(String(Substring(text.utf8.dropFirst(6))))
+        } else if text.unicodeScalars.contains("://".unicodeScalars) {
             throw SigstoreError(
                 .unknownKeyReference, "\"\(text)\" is not a kind of key reference that is known",
                 advice: "use a path, env://NAME or -")

@@ -29,13 +29,18 @@ public struct OutputFile: Sendable {
     ///   - replacing: Whether a file that stands there is replaced; otherwise it is left alone and this throws.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` or ``SigstoreError/Code/cannotWrite``.
     public func write(_ bytes: [UInt8], replacing: Bool = true) throws(SigstoreError) {
-        // A device or a pipe, such as /dev/stdout, is written to; there is nothing to rename over.
         var status = stat()
-        if unsafe stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+        if unsafe stat(path, &status) == 0 {
             guard status.st_mode & S_IFMT != S_IFDIR else {
                 throw SigstoreError(.isDirectory, "\(path) is a directory where a file is to be written")
             }
-            return try writeInPlace(bytes)
+            // A device or a pipe is written to, and so is whatever /dev/stdout leads to: renaming over them would put a
+            // file in the place of the system's.
+            if status.st_mode & S_IFMT != S_IFREG || isInDevices { return try writeInPlace(bytes) }
+            // What a symbolic link leads to is replaced, and not the link.
+            if replacing, let target, !target.utf8.elementsEqual(path.utf8) {
+                return try OutputFile(target, mode: mode).write(bytes)
+            }
         }
         var (descriptor, temporary) = (unsafe open(directory, Self.withoutName | O_WRONLY | O_CLOEXEC, mode), String?.none)
         if descriptor < 0 {
@@ -79,6 +84,19 @@ public struct OutputFile: Sendable {
 
     /// Linux's `O_TMPFILE`, whose macro Swift does not import: a file without a name in a directory.
     private static let withoutName: Int32 = 0o20000000 | O_DIRECTORY
+
+    private var isInDevices: Bool {
+        path.utf8.starts(with: "/dev/".utf8) || path.utf8.starts(with: "/proc/".utf8)
+    }
+
+    /// Where the path leads, where it is a symbolic link.
+    private var target: String? {
+        var status = stat()
+        guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFLNK, let found = unsafe realpath(path, nil)
+        else { return nil }
+        defer { unsafe free(found) }
+        return unsafe String(cString: found)
+    }
 
     private func writeInPlace(_ bytes: [UInt8]) throws(SigstoreError) {
         let descriptor = unsafe open(path, O_WRONLY | O_CLOEXEC)

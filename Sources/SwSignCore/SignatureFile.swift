@@ -189,7 +189,8 @@ public enum SignatureFile {
     fileprivate static func signature(_ content: [UInt8], _ reference: String) throws(SigstoreError) -> [UInt8] {
         if let decoded = Base64.decode(content), !decoded.isEmpty { return decoded }
         // A bare ECDSA signature is a DER sequence; bare RSA and Ed25519 signatures have fixed lengths.
-        let couldBeBare = content.first == 0x30 || [64, 256, 384, 512].contains(content.count)
+        // IEEE P1363 signatures have too, and are told apart by the verifier.
+        let couldBeBare = content.first == 0x30 || [64, 96, 132, 256, 384, 512].contains(content.count)
         guard couldBeBare, content.count <= 1024, !content.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) else {
             throw SigstoreError(
                 .malformedSignature, "\(name(reference)) is neither base64 nor a signature's bare bytes",

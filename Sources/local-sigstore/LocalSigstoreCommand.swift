@@ -10,8 +10,8 @@ struct LocalSigstoreCommand: AsyncParsableCommand {
         commandName: "local-sigstore",
         abstract: "A whole Sigstore on this machine, for tests and demos.",
         discussion: """
-            Starts an OpenID Connect issuer, Fulcio, a certificate log, Rekor v1 and v2, a timestamp authority and an OCI \
-            registry on ports of 127.0.0.1. The issuer believes whoever asks: trust it for nothing real.
+            Starts an OpenID Connect issuer, Fulcio, a certificate log, Rekor v1 and v2, a timestamp authority and an \
+            OCI registry on ports of 127.0.0.1. The issuer believes whoever asks: trust it for nothing real.
             """,
         subcommands: [Start.self, Token.self], defaultSubcommand: Start.self)
 }
@@ -25,8 +25,8 @@ struct Start: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Start all services, and run until interrupted (the default).",
         discussion: """
-            FOLDER/env.sh appears when all services answer, and goes when they stop. Faults are switched on each service's \
-            own port: curl -d '{"action":"status","status":503,"count":1}' http://127.0.0.1:PORT/_faults; \
+            FOLDER/env.sh appears when all services answer, and goes when they stop. Faults are switched on each \
+            service's own port: curl -d '{"action":"status","status":503,"count":1}' http://127.0.0.1:PORT/_faults; \
             curl -X DELETE switches them off.
             """)
 

@@ -1,4 +1,5 @@
 import Dispatch
+import Glibc
 import InToto
 import Synchronization
 import SwSignCore
@@ -16,11 +17,18 @@ struct BlobBatch {
         }
     }
 
-    /// Works on all of the files, side by side, on threads of their own.
+    /// Works on all of the files, side by side, on threads of their own. What came of each is printed in the order in
+    /// which the files were named: a table on a terminal, a line for each elsewhere.
+    /// - Parameter body: Does the work for one file, and says in a few words what came of it.
     /// - Throws: The error itself for a single file; with several, after all of them, an error that has been reported.
-    func forEach(_ files: [InputFile], _ body: @Sendable (InputFile) throws(SigstoreError) -> Void) throws(SigstoreError) {
-        if let only = files.first, files.count == 1 { return try body(only) }
-        let failures = Mutex<[Int: SigstoreError]>([:])
+    func forEach(_ files: [InputFile], _ body: @Sendable (InputFile) throws(SigstoreError) -> String)
+        throws(SigstoreError)
+    {
+        if let only = files.first, files.count == 1 {
+            _ = try body(only)
+            return
+        }
+        let results = Mutex([Result<String, SigstoreError>?](repeating: nil, count: files.count))
         let next = Mutex(0)
         DispatchQueue.concurrentPerform(iterations: max(1, min(workers, files.count))) { _ in
             while true {
@@ -29,13 +37,29 @@ struct BlobBatch {
                     return at
                 }
                 guard index < files.count else { return }
-                do throws(SigstoreError) { try body(files[index]) } catch {
-                    failures.withLock { $0[index] = error }
-                    Output.error(error.concerning(files[index].name))
+                do throws(SigstoreError) {
+                    let words = try body(files[index])
+                    results.withLock { $0[index] = .success(words) }
+                } catch {
+                    let failure = error
+                    results.withLock { $0[index] = .failure(failure) }
                 }
             }
         }
-        let failed = failures.withLock { $0 }.keys.sorted().map { files[$0].name }
+        let names = files.map { Output.escaped($0.name) }
+        let width = isatty(STDERR_FILENO) == 1 ? min(names.map(\.count).max() ?? 0, 60) : 0
+        var failed: [String] = []
+        for (index, result) in results.withLock({ $0 }).enumerated() {
+            let name = names[index] + String(repeating: " ", count: max(0, width - names[index].count))
+            switch result {
+            case .success(let words)?: Output.note("\(name): \(words)")
+            case .failure(let error)?:
+                failed.append(names[index])
+                if width > 0 { Output.note("\(name): FAILED") }
+                Output.error(error.concerning(files[index].name))
+            case nil: failed.append(names[index])
+            }
+        }
         Output.note("\(files.count - failed.count) of \(files.count) files \(verb)")
         guard failed.isEmpty else {
             for name in failed { Output.note("  not \(verb): \(name)") }

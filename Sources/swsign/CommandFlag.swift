@@ -169,6 +169,23 @@ enum FlagTable {
         ],
         "logout": [],
         "bundle inspect": [CommandFlag("output", short: "o")],
+        "bundle create": [
+            CommandFlag("artifact"), CommandFlag("signature"), CommandFlag("attestation"), CommandFlag("bundle"),
+            CommandFlag("certificate", aliases: ["cert"]), CommandFlag("key"), CommandFlag("rfc3161-timestamp"),
+            CommandFlag("ignore-tlog", .off), CommandFlag("out"),
+        ] + securityKey,
+        "trusted-root create": [
+            CommandFlag("fulcio", .each), CommandFlag("ctfe", .each), CommandFlag("rekor", .each), CommandFlag("tsa", .each),
+            CommandFlag("certificate-chain", .each), CommandFlag("timestamp-certificate-chain", .each),
+            CommandFlag("ctfe-key", .each), CommandFlag("ctfe-start-time", .each), CommandFlag("rekor-key", .each),
+            CommandFlag("rekor-start-time", .each), CommandFlag("out"),
+        ] + awaiting(
+            "the public instance's trusted root as it is now",
+            [
+                CommandFlag("with-default-services", .off), CommandFlag("no-default-ctfe", .off),
+                CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
+                CommandFlag("no-default-tsa", .off),
+            ]),
         "version": [CommandFlag("json", .off)],
         "env": [CommandFlag("show-descriptions", .on), CommandFlag("show-sensitive-values", .off)],
         "completion": [],
@@ -176,8 +193,7 @@ enum FlagTable {
 
     /// cosign's commands that are not built yet.
     static let laterCommands = [
-        "initialize", "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "signing-config", "trusted-root", "upload",
-        "generate",
+        "initialize", "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "signing-config", "upload", "generate",
     ]
 
     private static func awaiting(_ what: String, _ flags: [CommandFlag]) -> [CommandFlag] {

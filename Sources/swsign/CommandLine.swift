@@ -20,7 +20,7 @@ struct NormalizedArguments: Sendable {
     ///   that is not built yet.
     init(_ arguments: [String], environment: (String) -> String?) throws(SigstoreError) {
         var rest = arguments[...]
-        let command = Self.takeCommand(&rest)
+        let command = try Self.takeCommand(&rest)
         self.arguments = command.words
         if rest.first == "help" {
             self.arguments = rest.dropFirst() + ["--help"]
@@ -60,6 +60,18 @@ struct NormalizedArguments: Sendable {
         if !positional.isEmpty { self.arguments += ["--"] + positional }
     }
 
+    /// Whether errors are to be printed as JSON; asked before anything else, so that it holds for errors about the
+    /// command line too.
+    static func wantsJSONErrors(_ arguments: [String], environment: (String) -> String?) -> Bool {
+        var format = environment("COSIGN_ERRORS") ?? ""
+        let flags = Array(arguments.prefix { $0 != "--" })
+        for (word, next) in zip(flags, flags.dropFirst() + [""]) {
+            if word == "--errors" { format = next }
+            if word.utf8.starts(with: "--errors=".utf8) { format = String(word.dropFirst(9)) }
+        }
+        return format == "json"
+    }
+
     private struct Command {
         let words: [String]
         let flags: [CommandFlag]
@@ -68,7 +80,7 @@ struct NormalizedArguments: Sendable {
     }
 
     /// Takes the command's words from the front; global flags may stand before them.
-    private static func takeCommand(_ rest: inout ArraySlice<String>) -> Command {
+    private static func takeCommand(_ rest: inout ArraySlice<String>) throws(SigstoreError) -> Command {
         var words: [String] = []
         var flags: [String] = []
         while let word = rest.first {
@@ -84,6 +96,11 @@ struct NormalizedArguments: Sendable {
             words.append(word)
             rest.removeFirst()
         }
+        if words.isEmpty, let name = rest.first, FlagTable.laterCommands.contains(name) {
+            throw SigstoreError(
+                .notBuiltYet, "the command \(name) cannot be used yet; nothing was done",
+                advice: "use cosign for this, or a newer swsign")
+        }
         let own = FlagTable.commands[words.joined(separator: " ")]
         // Without a command, what comes next should have been one: it stays in front.
         rest = own == nil ? rest + flags : flags + rest
@@ -93,33 +110,36 @@ struct NormalizedArguments: Sendable {
     private static func takeLong(
         _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout [String: [String]]
     ) throws(SigstoreError) {
-        let parts = word.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-        let name = String(parts[0])
+        // By bytes: an accent behind the = would be one character with it.
+        let parts = word.utf8.dropFirst(2).split(separator: 0x3d, maxSplits: 1, omittingEmptySubsequences: false)
+            .map { String(Substring($0)) }
+        let name = parts[0]
         guard let flag = command.flag(name) else {
             throw SigstoreError(
                 .usage, "unknown flag --\(name)",
                 advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
         }
-        try take(flag, "--\(name)", parts.count > 1 ? String(parts[1]) : nil, &rest, &given)
+        try take(flag, "--\(name)", parts.count > 1 ? parts[1] : nil, &rest, &given)
     }
 
     private static func takeShort(
         _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout [String: [String]]
     ) throws(SigstoreError) {
-        var letters = word.dropFirst()
-        while let letter = letters.popFirst() {
+        var letters = word.unicodeScalars.dropFirst()
+        while let scalar = letters.popFirst() {
+            let letter = Character(scalar)
             guard let flag = command.flag(short: letter) else {
                 throw SigstoreError(
                     .usage, "unknown flag -\(letter) in \(word)",
                     advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
             }
             if letters.first == "=" {
-                return try take(flag, "-\(letter)", String(letters.dropFirst()), &rest, &given)
+                return try take(flag, "-\(letter)", String(Substring(letters.dropFirst())), &rest, &given)
             }
             switch flag.kind {
             case .off, .on: try take(flag, "-\(letter)", nil, &rest, &given)
             case .value, .list, .each:
-                return try take(flag, "-\(letter)", letters.isEmpty ? nil : String(letters), &rest, &given)
+                return try take(flag, "-\(letter)", letters.isEmpty ? nil : String(Substring(letters)), &rest, &given)
             }
         }
     }

@@ -41,14 +41,13 @@ struct FileVerification {
             do throws(SigstoreError) {
                 let policy = try policy(file)
                 for bundle in try bundles(file) {
-                    do throws(RejectedBundle) {
-                        let verified = try verifier.verify(bundle, policy)
-                        try report(file, verified, isOneOfMany: files.count > 1)
-                        return
-                    } catch {
+                    let verified: VerifiedBundle
+                    do throws(RejectedBundle) { verified = try verifier.verify(bundle, policy) } catch {
                         // The first signature's reason is shown, unless a later one came further.
                         if failedStep.map({ $0.checks.count < error.checks.count }) ?? true { failedStep = error }
+                        continue
                     }
+                    return try report(file, verified, isOneOfMany: files.count > 1)
                 }
                 throw failedStep?.error ?? SigstoreError(.noLogEntry, "there is no signature for \(file.name)")
             } catch {
@@ -60,18 +59,18 @@ struct FileVerification {
         }
     }
 
-    private func report(_ file: InputFile, _ verified: VerifiedBundle, isOneOfMany: Bool) throws(RejectedBundle) {
-        if format == .json { try? Output.json(Self.json(file, verified)) }
+    /// - Returns: What came of the file, in a few words.
+    private func report(_ file: InputFile, _ verified: VerifiedBundle, isOneOfMany: Bool) throws(SigstoreError) -> String {
+        if format == .json { try Output.json(Self.json(file, verified)) }
         for check in verified.checks { Output.detail("  \(check.step.rawValue): \(check.detail)") }
         let lines = VerifiedDescription(verified)
-        if isOneOfMany {
-            Output.note("\(file.name): Verified OK, \(lines.signer)")
-        } else {
+        if !isOneOfMany {
             Output.note("Verified OK")
             Output.note("  \(lines.signer)")
             for time in lines.times { Output.note("  \(time)") }
             Output.note("  checked: \(lines.checks)")
         }
+        return "Verified OK, \(lines.signer)"
     }
 
     /// The layout of the objects that `--output json` prints.

@@ -61,8 +61,14 @@ enum Output {
         return .object(["error": .object(members)])
     }
 
-    /// The text with every character written as an escape that could do anything but show a glyph.
+    /// The text with every character written as an escape that could do anything but show a glyph; so is the colon of a
+    /// `::` that a line begins with, which CI systems take for a command.
     static func escaped(_ text: String) -> String {
+        let indent = text.utf8.prefix { $0 == 0x20 }.count
+        if text.utf8.dropFirst(indent).starts(with: "::".utf8) {
+            let rest = String(decoding: text.utf8.dropFirst(indent + 1), as: UTF8.self)
+            return String(repeating: " ", count: indent) + "\\u{3a}" + escaped(rest)
+        }
         if text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) { return text }
         var out = ""
         for scalar in text.unicodeScalars {
@@ -79,7 +85,14 @@ enum Output {
         try write(Array(text.utf8), to: descriptor)
     }
 
+    private static let writing = Mutex(())
+
+    /// Writes the bytes in one piece: several files may be worked on at the same time.
     private static func write(_ bytes: [UInt8], to descriptor: Int32) throws(SigstoreError) {
+        try writing.withLock { _ throws(SigstoreError) in try writeAll(bytes, to: descriptor) }
+    }
+
+    private static func writeAll(_ bytes: [UInt8], to descriptor: Int32) throws(SigstoreError) {
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }

@@ -20,15 +20,16 @@ struct SwSign: ParsableCommand {
             CommandGroup(name: "Registries:", subcommands: [Login.self, Logout.self]),
             CommandGroup(
                 name: "Files:", subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
-            CommandGroup(name: "Bundles:", subcommands: [BundleCommand.self]),
+            CommandGroup(name: "Bundles and trust:", subcommands: [BundleCommand.self, TrustedRootCommand.self]),
             CommandGroup(name: "This program:", subcommands: [Version.self, Environment.self, Completion.self]),
         ])
 
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     static func main() {
-        // A reader that ends early is an error that a person is told of, not a signal.
+        // A reader that ends early and a file that may not grow are errors that a person is told of, not signals.
         signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
         let status: Int32
         do throws(SigstoreError) {
             try run(Array(CommandLine.arguments.dropFirst()))
@@ -43,14 +44,11 @@ struct SwSign: ParsableCommand {
 
     /// Runs one command line.
     private static func run(_ arguments: [String]) throws(SigstoreError) {
-        if let name = arguments.first, FlagTable.laterCommands.contains(name) {
-            throw SigstoreError(
-                .notBuiltYet, "the command \(name) cannot be used yet; nothing was done",
-                advice: "use cosign for this, or a newer swsign")
-        }
-        let normalized = try NormalizedArguments(arguments) { name in
-            unsafe getenv(name).map { unsafe String(cString: $0) }
-        }
+        let environment = { (name: String) -> String? in unsafe getenv(name).map { unsafe String(cString: $0) } }
+        try Output.configure(
+            verbose: false, file: nil,
+            jsonErrors: NormalizedArguments.wantsJSONErrors(arguments, environment: environment))
+        let normalized = try NormalizedArguments(arguments, environment: environment)
         do {
             var command = try parseAsRoot(normalized.arguments)
             try command.run()

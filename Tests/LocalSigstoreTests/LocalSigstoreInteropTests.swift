@@ -137,7 +137,10 @@ private final class Bench: Sendable {
 private let identities: [LocalIdentity] = [.email("alice+x@local.test"), .gitHubWorkflow(), .uri("/users/1")]
 private let logs: [LocalServices.SigningConfigKind] = [.v1, .v2, .both]
 
-@Suite(.enabled(if: Peers.folder != nil, "cosign and oras are not here: ../shared/peers/unpack, or SWSIGN_PEERS"))
+/// One at a time: the clients have time limits of their own, some of five seconds.
+@Suite(
+    .serialized,
+    .enabled(if: Peers.folder != nil, "cosign and oras are not here: ../shared/peers/unpack, or SWSIGN_PEERS"))
 struct LocalSigstoreInteropTests {
     @Test(arguments: logs, identities)
     func cosign3SignsBlobs(_ kind: LocalServices.SigningConfigKind, _ identity: LocalIdentity) async throws {

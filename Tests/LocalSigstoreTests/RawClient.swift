@@ -24,7 +24,7 @@ struct RawClient {
 
     /// Sends a request and reads until the server closes, or until `limit` bytes or `seconds` have gone by.
     func send(
-        _ method: String, _ target: String, headers: [String: String] = [:], body: [UInt8] = [], seconds: Double = 10,
+        _ method: String, _ target: String, headers: [String: String] = [:], body: [UInt8] = [], seconds: Double = 120,
         limit: Int = 8 << 20
     ) async throws -> RawAnswer {
         var text = "\(method) \(target) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nConnection: close\r\n"
@@ -40,7 +40,8 @@ struct RawClient {
         }
     }
 
-    func get(_ target: String, headers: [String: String] = [:], seconds: Double = 10, limit: Int = 8 << 20) async throws
+    func get(_ target: String, headers: [String: String] = [:], seconds: Double = 120, limit: Int = 8 << 20)
+        async throws
         -> RawAnswer
     { try await send("GET", target, headers: headers, seconds: seconds, limit: limit) }
 

@@ -223,6 +223,78 @@ private struct TokenRegistry {
     }
 }
 
+/// Registries of the world, without a network: what is asked, and what came with it.
+private final class ScriptedWorld: HTTPClient {
+    let realm: String
+    let asked = Mutex<[(url: HTTPURL, authorization: String?)]>([])
+    init(realm: String) { self.realm = realm }
+
+    func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
+        let authorization = request.headers.first { $0.name == "Authorization" }?.value
+        asked.withLock { $0.append((request.url, authorization)) }
+        func answer(_ status: Int, _ body: String, _ headers: [(name: String, value: String)] = []) -> HTTPResponse {
+            HTTPResponse(status: status, headers: headers, body: Array(body.utf8), url: request.url)
+        }
+        if "\(request.url.origin)\(request.url.path)" == realm { return answer(200, #"{"token":"t"}"#) }
+        if authorization == "Bearer t" { return answer(200, #"{"tags":["a"]}"#) }
+        return answer(401, "", [("www-authenticate", #"Bearer realm="\#(realm)",service="s""#)])
+    }
+}
+
+@Suite struct RealmTests {
+    @Test(arguments: [
+        ("docker.io/a/b", "https://auth.docker.io/token", true),
+        ("ghcr.io/a/b", "https://ghcr.io/token", true),
+        ("registry.gitlab.com/a/b", "https://gitlab.com/jwt/auth", true),
+        ("ghcr.io/a/b", "https://auth.docker.io/token", false),
+        ("docker.io/a/b", "https://docker.io/token", false),
+        ("ghcr.io/a/b", "https://ghcr.io:8443/token", false),
+        ("ghcr.io/a/b", "https://evil-ghcr.io/token", false),
+        ("ghcr.io/a/b", "https://ghcr.io.evil.io/token", false),
+        ("one.example.com/a/b", "https://two.example.com/token", false),
+        ("one.example.com/a/b", "https://x.one.example.com/token", false),
+        ("one.example.com:5000/a/b", "https://example.com/token", true),
+        ("a.com/a/b", "https://com/token", false),
+        ("10.0.0.1/a/b", "https://0.0.1/token", false),
+    ])
+    func showsThePasswordOnlyToTheRegistrysOwn(_ image: String, _ realm: String, _ expected: Bool) async throws {
+        let world = ScriptedWorld(realm: realm)
+        var options = RegistryOptions()
+        options.credential = password
+        let client = Registries(world, options).client(for: try Repository(parsing: image))
+        #expect(try await client.tags() == ["a"])
+        let asked = world.asked.withLock { $0 }
+        let atRealm = try #require(asked.first { "\($0.url.origin)\($0.url.path)" == realm })
+        #expect((atRealm.authorization == "Basic bWU6c2VudGluZWw=") == expected)
+        #expect(asked.filter { $0.authorization?.hasPrefix("Basic") == true }.count == (expected ? 1 : 0))
+    }
+
+    @Test func neverLeavesHTTPSForAToken() async throws {
+        let world = ScriptedWorld(realm: "http://ghcr.io/token")
+        var options = RegistryOptions()
+        options.credential = password
+        options.authRealms = ["ghcr.io"]
+        let client = Registries(world, options).client(for: try Repository(parsing: "ghcr.io/a/b"))
+        #expect(await Sample.failure { _ = try await client.tags() }?.code == .redirectRefused)
+        #expect(world.asked.withLock { $0.allSatisfy { $0.url.origin.scheme == .https } })
+    }
+
+    @Test func speaksHTTPOnlyOnThisMachineUnlessAllowed() async throws {
+        let world = ScriptedWorld(realm: "")
+        let remote = ["ghcr.io", "192.168.1.1:5000", "a.local", "localhost.example.com", "127.0.0.1.example.com"]
+        for host in remote {
+            let client = Registries(world).client(for: try Repository(parsing: "\(host)/a/b"))
+            _ = await Sample.failure { _ = try await client.tags() }
+        }
+        #expect(world.asked.withLock { $0.allSatisfy { $0.url.origin.scheme == .https } })
+        for host in ["localhost", "127.0.0.1:5000", "[::1]:5000", "localhost:5000"] {
+            let client = Registries(world).client(for: try Repository(parsing: "\(host)/a/b"))
+            _ = await Sample.failure { _ = try await client.tags() }
+            #expect(world.asked.withLock { $0.last?.url.origin.scheme } == .http)
+        }
+    }
+}
+
 @Suite struct CredentialStoreTests {
     let folder = FileManager.default.temporaryDirectory.appending(path: "credentials-\(UUID().uuidString)")
 

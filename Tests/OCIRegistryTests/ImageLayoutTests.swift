@@ -73,11 +73,13 @@ import Testing
 
     @Test func losesNothingWhenManyWriteAtOnce() async throws {
         let path = path
-        let image = try await Sample.putImage("hello", in: try ImageLayout(creating: path), tag: "v1")
+        let image = try await Sample.putImage(
+            "hello", in: try ImageLayout(creating: "\(folder.path)/other"), tag: "v1")
         try await withThrowingTaskGroup(of: Void.self) { group in
             for number in 0..<32 {
                 group.addTask {
-                    let layout = try ImageLayout(opening: path)
+                    // They make it together as well.
+                    let layout = try ImageLayout(creating: path)
                     try await layout.putReferrer(try await Sample.referrer("\(number)", of: image, in: layout))
                 }
             }
@@ -133,6 +135,9 @@ import Testing
             toFile: manifest, atomically: false, encoding: .utf8)
         #expect(await Sample.failure { _ = try await layout.manifest(.tag("v1")) }?.code == .digestMismatch)
         try FileManager.default.removeItem(atPath: manifest)
+        // What is named and not there is not the same as nothing.
+        let error = await Sample.failure { _ = try await layout.referrers(of: layer.digest, artifactType: nil) }
+        #expect(error?.code == .malformedLayout)
         #expect(await Sample.failure { _ = try await layout.manifest(.tag("v1")) }?.code == .malformedLayout)
         for text in ["", "{", "[]", #"{"manifests":{}}"#, #"{"manifests":[{"digest":"sha256:../../x"}]}"#] {
             try text.write(toFile: "\(path)/index.json", atomically: true, encoding: .utf8)

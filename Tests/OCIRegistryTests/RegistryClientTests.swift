@@ -392,7 +392,9 @@ private let zero: Digest = {
     /// A registry that has the list, but neither says so nor puts the new manifest into it.
     @Test func failsWhereItCannotBeSure() async throws {
         let image = try ImageManifest(config: try Sample.emptyConfig, layers: []).encoded()
-        let referrer = try ImageManifest(config: try Sample.emptyConfig, layers: [], subject: image.descriptor).encoded()
+        let referrer = try ImageManifest(
+            config: try Sample.emptyConfig, layers: [], subject: image.descriptor
+        ).encoded()
         let server = server { request, connection in
             request.method == "PUT" ? connection.respond(201) : connection.respond(200, [Self.indexType], Self.index)
         }
@@ -411,5 +413,51 @@ private let zero: Digest = {
         #expect(error.httpStatus == 403)
         #expect(error.message.contains("DENIED: xxx"))
         #expect(error.message.utf8.count < 500)
+    }
+
+    /// Another tool, which does not announce itself, overwrites our entry right after we wrote it.
+    @Test(arguments: [(1, nil), (Int.max, SigstoreError.Code.contended)])
+    func putsBackWhatAnotherToolOverwrote(_ times: Int, _ expected: SigstoreError.Code?) async throws {
+        let image = try ImageManifest(config: try Sample.emptyConfig, layers: []).encoded()
+        func referrer(_ name: String) throws -> Manifest {
+            try ImageManifest(
+                config: try Sample.emptyConfig, layers: [], subject: image.descriptor, annotations: ["name": name]
+            ).encoded()
+        }
+        let ours = try referrer("ours")
+        let first = try ImageIndex(manifests: [try referrer("first").referrerDescriptor]).encoded()
+        let theirs = try ImageIndex(manifests: [try referrer("theirs").referrerDescriptor]).encoded()
+        let shared = "/v2/team/app/manifests/sha256-\(image.digest.hex)"
+        let stored = Mutex<[String: Manifest]>([shared: first])
+        let writes = Mutex(0)
+        let server = server { request, connection in
+            switch request.method {
+            case "PUT":
+                let isTheirTurn = request.path == shared && writes.withLock { writes in
+                    writes += 1
+                    return writes <= times
+                }
+                let written = try? Manifest(request.body)
+                stored.withLock { $0[request.path] = isTheirTurn ? theirs : written }
+                connection.respond(201)
+            case "DELETE":
+                connection.respond(stored.withLock { $0.removeValue(forKey: request.path) } == nil ? 404 : 202)
+            case _ where request.path.hasSuffix("/tags/list"):
+                let tags = stored.withLock { $0.keys }.map { $0.split(separator: "/").last.map { "\"\($0)\"" } ?? "" }
+                    .filter { !$0.contains(":") }
+                connection.respond(200, [Self.json], #"{"tags":[\#(tags.joined(separator: ","))]}"#)
+            default:
+                guard let manifest = stored.withLock({ $0[request.path] }) else { return connection.respond(404) }
+                connection.respond(
+                    200, ["Content-Type: \(manifest.mediaType)"], request.method == "HEAD" ? [] : manifest.bytes)
+            }
+        }
+        let client = try Sample.client(server.authority) { $0.mergeTimeout = .seconds(1) }
+        #expect(await Sample.failure { try await client.putReferrer(ours) }?.code == expected)
+        guard expected == nil else { return }
+        let found = try await client.referrers(of: image.digest, artifactType: nil).descriptors
+        #expect(Set(found.compactMap { $0.annotations["name"] }) == ["first", "theirs", "ours"])
+        // Nobody else was writing, so the announcement is gone again.
+        #expect(!stored.withLock { $0.keys.contains { $0.hasPrefix("\(shared).") } })
     }
 }

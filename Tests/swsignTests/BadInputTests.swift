@@ -539,7 +539,7 @@ struct BadInputTests {
         let pem = try directory.read("key.pem")
         let pub = key.publicKey.spki
         try directory.write("good.json", bundle)
-        for _ in 0..<40 {
+        for _ in 0..<10 {
             for (bytes, command) in [
                 (bundle, Self.verifying), (attestation, Self.attesting), (attestation, ["bundle", "inspect"]),
                 (pem, ["public-key", "--key"]), (pub, ["verify-blob", "--key", "b.json", "--insecure-ignore-tlog", "--bundle", "good.json"]),

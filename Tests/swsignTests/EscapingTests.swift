@@ -15,9 +15,8 @@ struct EscapingTests {
 
     /// What an attacker would like to print, each as a name may hold it.
     static let hostile = [
-        "a\rVerified OK", "a\u{1b}[2K\u{1b}[1AVerified OK", "a\u{202e}KO deifireV\u{202c}", "\n::error::forged", "::error::forged",
-        "a\nVerified OK\n::notice::x", "a\u{9b}2KVerified OK", "a\u{7}\u{8}\u{0}b".replacingOccurrences(of: "\0", with: ""),
-        "a\u{2028}Verified OK", "a\u{2066}b\u{2069}\u{200b}\u{feff}", "::set-output name=x::\u{e0041}",
+        "::error::a\u{1b}[2K\u{1b}[1AVerified OK\u{202e}KO deifireV\u{202c}\u{9b}2K\u{7}\u{8}\u{2066}b\u{200b}\u{feff}\u{e0041}",
+        "a\rVerified OK\n::error::forged\n  ::notice::x\u{2028}Verified OK", "\n::set-output name=x::y",
     ]
 
     init() throws {
@@ -48,14 +47,14 @@ struct EscapingTests {
         await Program(directory: directory.path, environment: environment).run(arguments)
     }
 
-    /// Runs a command as it is, with `--output json` where it has that, and with `--errors json`.
+    /// Runs a command as it is, and with `--output json` where it has that or else with `--errors json`.
     private func expectCleanRuns(_ arguments: [String], environment: [String: String] = [:], sourceLocation: SourceLocation = #_sourceLocation)
         async
     {
         let program = Program(directory: directory.path, environment: environment)
-        for more in [[], ["--errors", "json"], ["-d"]] + (arguments.first?.hasPrefix("verify") == true ? [["--output", "json"]] : []) {
-            expectClean(await program.run(more.isEmpty ? arguments : [arguments[0]] + more + arguments.dropFirst()), sourceLocation: sourceLocation)
-        }
+        let json = arguments.first?.hasPrefix("verify") == true ? ["-d", "--output", "json"] : ["--errors", "json"]
+        expectClean(await program.run(arguments), sourceLocation: sourceLocation)
+        expectClean(await program.run([arguments[0]] + json + arguments.dropFirst()), sourceLocation: sourceLocation)
     }
 
     private static let sign = ["sign-blob", "--key", "key.pem", "--tlog-upload=false"]

@@ -335,13 +335,12 @@ struct FlagTests {
     }
 
     @Test("cosign's commands that are still to come say so", arguments: FlagTable.laterCommands)
-    func laterCommands(name: String) async throws {
-        let directory = TemporaryDirectory()
-        let outcome = await directory.swsign(name, "--key", "k", "image")
-        #expect(outcome.ending == .exit(1))
-        #expect(outcome.code == "not-built-yet" && outcome.messages.contains(name), "\(outcome.messages)")
-        let behindFlag = await directory.swsign("-d", name, "image")
-        #expect(behindFlag.code == "not-built-yet", "\(behindFlag.messages)")
+    func laterCommands(name: String) {
+        for arguments in [[name, "--key", "k", "image"], ["-d", name, "image"], ["--timeout", "3m", name]] {
+            let error = Self.refusal(arguments)
+            #expect(error?.code == .notBuiltYet)
+            #expect(error?.message.contains(name) == true)
+        }
     }
 
     @Test("Errors are JSON where that is asked for, even those about the command line itself")

@@ -6,7 +6,8 @@ import SwSignCore
 
 struct BundleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bundle", abstract: "Shows what a bundle holds.", subcommands: [Inspect.self])
+        commandName: "bundle", abstract: "Shows what a bundle holds, or makes one of older parts.",
+        subcommands: [Inspect.self, Create.self])
 
     struct Inspect: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -20,8 +21,7 @@ struct BundleCommand: ParsableCommand {
 
         mutating func run() throws {
             try global.apply()
-            let input = InputFile(file)
-            let rows = try BundleDescription(try SignatureFile.bundle(input)).rows
+            let rows = try BundleDescription(try SignatureFile.bundle(InputFile(file))).rows
             if output == .json {
                 let members = rows.map { (name: $0.name, value: $0.json) }
                 try Output.json(.object(JSONObject([(name: "version", value: .integer(1))] + members)))
@@ -29,6 +29,63 @@ struct BundleCommand: ParsableCommand {
                 for row in rows { for line in row.lines { try Output.result(line) } }
                 Output.note("Nothing of this was verified.")
             }
+        }
+    }
+
+    struct Create: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "create", abstract: "Makes a bundle of the parts that older versions of cosign wrote.",
+            discussion: """
+                The parts are joined as they are; only an artifact that is named is checked against the signature's key. \
+                Verify the bundle before you rely on it.
+                """)
+
+        @Option(help: "The file that was signed; its digest goes into the bundle.")
+        var artifact: String?
+        @Option(help: "The signature: a file, or the base64 itself.")
+        var signature: String?
+        @Option(help: "An attestation: a DSSE envelope.")
+        var attestation: String?
+        @Option(help: "A bundle of the form that cosign 2 wrote.")
+        var bundle: String?
+        @Option(help: "The signer's certificate.")
+        var certificate: String?
+        @Option(help: "The signer's public key.")
+        var key: String?
+        @Option(name: .customLong("rfc3161-timestamp"), help: "A timestamp over the signature.")
+        var timestamp: String?
+        @Flag(name: .customLong("ignore-tlog"), help: "Make a bundle although the parts hold no log entry.")
+        var ignoreTlog = false
+        @Option(help: "The file to write; without it, standard output.")
+        var out: String?
+        @OptionGroup(title: "Global options") var global: GlobalOptions
+
+        mutating func run() throws {
+            try global.apply()
+            guard signature == nil || attestation == nil else {
+                throw SigstoreError(.usage, "--signature and --attestation cannot be given together")
+            }
+            var joined = try SignatureFile.Parts(
+                signature: attestation ?? signature, bundle: bundle.map(InputFile.init),
+                certificate: certificate.map(InputFile.init), timestamp: timestamp.map(InputFile.init)
+            ).joined(attestation: attestation != nil)
+            guard ignoreTlog || !joined.logEntries.isEmpty else {
+                throw SigstoreError(
+                    .noLogEntry, "the parts hold no entry in a transparency log", advice: "add --ignore-tlog, or --bundle with the entry")
+            }
+            if let key { joined.keyMaterial = .publicKey(hint: try KeyReference(key).publicKey().hint()) }
+            if case .messageSignature(var message) = joined.content {
+                guard let artifact else {
+                    throw SigstoreError(.usage, "--artifact is missing: a bundle names the digest of the file that was signed")
+                }
+                message.digest = try InputFile(artifact).read(digests: [.sha256], schemes: []).digest(.sha256)
+                joined.content = .messageSignature(message)
+            }
+            let content = joined.serialized()
+            _ = try SigstoreBundle(parsing: content)
+            guard let out else { return try Output.text(String(decoding: content, as: UTF8.self) + "\n") }
+            try OutputFile(out).write(content)
+            Output.note("Wrote bundle to file \(out)")
         }
     }
 }
@@ -53,6 +110,7 @@ struct BundleDescription {
             switch value {
             case .string(let text), .number(let text): text
             case .object(let object): object.members.map { "\($0.name) \(text($0.value))" }.joined(separator: ", ")
+            case .array(let values): values.map(text).joined(separator: " ")
             default: String(decoding: value.serialized(), as: UTF8.self)
             }
         }
@@ -65,14 +123,15 @@ struct BundleDescription {
         switch bundle.content {
         case .messageSignature(let message):
             add("Content", "content", .string("signature over a file"))
-            add("Digest", "digest", .string(message.digest?.description ?? "not stated (the signature is over the file itself)"))
+            add("Digest", "digest", .string(message.digest?.description ?? "not stated"))
         case .dsse(let envelope):
             add("Content", "content", .string("attestation"))
             add("Payload type", "payloadType", .string(envelope.payloadType))
-            if let statement = try? Statement(parsing: envelope.payload) {
+            do throws(SigstoreError) {
+                let statement = try Statement(parsing: envelope.payload)
                 add("Predicate type", "predicateType", .string(statement.predicateType.uri))
                 add("Subject", "subjects", .array(statement.subjects.map(Self.subject)))
-            }
+            } catch { add("Statement", "statement", .string("cannot be read: \(error.message)")) }
         }
         add("Signature", "signature", .bytes(try bundle.signature()))
         switch bundle.keyMaterial {
@@ -81,10 +140,10 @@ struct BundleDescription {
             add("Key hint", "keyHint", .string(hint.isEmpty ? "none" : hint))
         case .certificates(let chain):
             add("Signed with", "signedWith", .string("a certificate"))
-            add("Certificates", "certificates", .integer(chain.count))
+            add("Certificate", "certificates", .array(chain.map(Self.certificate)))
         }
         add("Log entry", "logEntries", .array(bundle.logEntries.map(Self.entry)))
-        add("Signed timestamps", "signedTimestamps", .integer(bundle.timestamps.count))
+        add("Signed timestamp", "signedTimestamps", .array(bundle.timestamps.map(Self.timestamp)))
     }
 
     private mutating func add(_ label: String, _ name: String, _ json: JSONValue) {
@@ -98,14 +157,50 @@ struct BundleDescription {
         return .object(object)
     }
 
+    private static func certificate(_ der: [UInt8]) -> JSONValue {
+        do throws(SigstoreError) {
+            let certificate = try Certificate(der: der)
+            var object: JSONObject = [:]
+            let names = certificate.subjectAlternativeNames.compactMap(\.text)
+            if !names.isEmpty { object["identity"] = .string(names.joined(separator: " ")) }
+            let issuers = [try certificate.fulcioExtension(8), try certificate.fulcioExtension(1)].compactMap { $0 }
+            if let issuer = issuers.first { object["issuer"] = .string(issuer) }
+            object["subject"] = .string(certificate.displayName)
+            object["validFrom"] = .string(UTCTime.text(certificate.notBefore))
+            object["validTo"] = .string(UTCTime.text(certificate.notAfter))
+            object["key"] = .string(certificate.publicKey.kind.description)
+            object["serialNumber"] = .string(certificate.serialNumberHex)
+            let promises = try SignedCertificateTimestamp.embedded(in: certificate)
+            object["certificateTimestamps"] = .array(
+                promises.map { .string("\(UTCTime.text($0.time)) by log \(Base64.encode($0.logID))") })
+            return .object(object)
+        } catch { return .string("cannot be read: \(error.message)") }
+    }
+
     private static func entry(_ entry: TransparencyLogEntry) -> JSONValue {
         var object: JSONObject = [
             "index": .integer(entry.logIndex), "kind": .string("\(entry.kind) \(entry.kindVersion)"),
             "log": .string(Base64.encode(entry.logID)),
         ]
         if entry.integratedTime > 0 { object["time"] = .string(UTCTime.text(entry.integratedTime)) }
-        if entry.promise != nil { object["promise"] = .bool(true) }
-        if entry.proof != nil { object["proof"] = .bool(true) }
+        object["promise"] = .bool(entry.promise != nil)
+        object["proof"] = .bool(entry.proof != nil)
+        if let text = entry.proof?.checkpoint {
+            do throws(SigstoreError) {
+                let checkpoint = try Checkpoint(text)
+                object["checkpoint"] = .string("\(checkpoint.origin), size \(checkpoint.treeSize)")
+            } catch { object["checkpoint"] = .string("cannot be read: \(error.message)") }
+        }
         return .object(object)
+    }
+
+    private static func timestamp(_ response: [UInt8]) -> JSONValue {
+        do throws(SigstoreError) {
+            let token = try TimestampToken(response: response)
+            return .object([
+                "time": .string(UTCTime.text(token.time)), "over": .string(token.imprint.description),
+                "policy": .string(token.policy),
+            ])
+        } catch { return .string("cannot be read: \(error.message)") }
     }
 }

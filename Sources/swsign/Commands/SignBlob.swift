@@ -27,14 +27,20 @@ struct SignBlob: ParsableCommand {
         let algorithm = try signingAlgorithm.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
         let inputs = files.map(InputFile.init)
         try BlobBatch.expectOneStandardInput(files)
+        try signing.expectDistinctBundles(inputs)
+        let beside = files.count > 1 || signing.outputDirectory != nil
+        let printing = !beside && signing.outputSignature == nil && (signing.bundle == nil || !signing.newBundleFormat)
+        var forms: Set<BlobSigner.Form> = []
+        if beside || signing.bundle != nil { forms.insert(signing.newBundleFormat ? .bundle : .detached) }
+        if printing || signing.outputSignature != nil { forms.insert(.detached) }
+        if algorithm == .ed25519ph, forms.contains(.detached) {
+            throw SigstoreError(
+                .usage, "a bare signature does not say that it is Ed25519ph, and everybody would check it as Ed25519",
+                advice: "write a bundle with --bundle FILE, which says so")
+        }
         let key = try signing.signer(standardInputIsTaken: files.contains("-"))
         let signer = try BlobSigner(signer: key, algorithm: algorithm)
-        let beside = files.count > 1 || signing.outputDirectory != nil
-        try BlobBatch(verb: "signed").forEach(inputs) { [signing, b64] file throws(SigstoreError) in
-            var forms: Set<BlobSigner.Form> = []
-            if beside || signing.bundle != nil { forms.insert(signing.newBundleFormat ? .bundle : .detached) }
-            let printing = !beside && signing.outputSignature == nil && (signing.bundle == nil || !signing.newBundleFormat)
-            if printing || signing.outputSignature != nil { forms.insert(.detached) }
+        try BlobBatch(verb: "signed").forEach(inputs) { [signing, b64, forms] file throws(SigstoreError) in
             let signed = try signer.sign(file, forms: forms)
             let base64 = Base64.encode(signed.detached ?? [])
             let content = signed.bundle?.serialized() ?? JSONValue.object(["base64Signature": .string(base64)]).serialized()
@@ -50,6 +56,7 @@ struct SignBlob: ParsableCommand {
             } else if printing {
                 if b64 { try Output.result(base64) } else { try Output.bytes(signed.detached ?? []) }
             }
+            return "signed"
         }
     }
 }

@@ -108,9 +108,10 @@ struct VerifyBlobAttestation: ParsableCommand {
 }
 
 extension InputFile {
-    /// The artifact that the person named: a file, or `sha256:<hex>` where no file has that name.
+    /// The artifact that the person named: a file, or `sha256:<hex>` (`sha384:`, `sha512:`) where no file has that name.
     func artifact() throws(SigstoreError) -> any ArtifactSource {
-        guard path.utf8.starts(with: "sha256:".utf8), !OutputFile(path).exists else { return self }
+        let isDigest = HashAlgorithm.allCases.contains { path.utf8.starts(with: "\($0.rawValue):".utf8) }
+        guard isDigest, !OutputFile(path).exists else { return self }
         return ArtifactDigest(try Digest(parsing: path))
     }
 }

@@ -22,7 +22,8 @@ struct GlobalOptions: ParsableArguments {
 
         init?(argument: String) {
             let units: [(String, Double)] = [("ms", 0.001), ("us", 1e-6), ("ns", 1e-9), ("h", 3600), ("m", 60), ("s", 1)]
-            var (rest, total) = (Substring(argument), 0.0)
+            // Go reads a bare 0 as well.
+            var (rest, total) = (Substring(argument == "0" ? "0s" : argument), 0.0)
             while !rest.isEmpty {
                 let digits = rest.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
                 rest = rest.dropFirst(digits.count)

@@ -69,6 +69,20 @@ struct SigningOptions: ParsableArguments {
         }
     }
 
+    /// Refuses two files whose bundles would get one name.
+    func expectDistinctBundles(_ files: [InputFile]) throws(SigstoreError) {
+        guard outputDirectory != nil else { return }
+        var paths: Set<[UInt8]> = []
+        for file in files where !file.isStandardInput {
+            let path = try bundleFile(for: file).path
+            guard paths.insert(Array(path.utf8)).inserted else {
+                throw SigstoreError(
+                    .usage, "the bundles of two files would both be \(path)",
+                    advice: "leave --output-directory out (each bundle goes beside its file), or sign them in two calls")
+            }
+        }
+    }
+
     /// Opens the private key.
     /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
     func signer(standardInputIsTaken: Bool) throws(SigstoreError) -> PrivateKey {

@@ -1,0 +1,18 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// A package of its own, so that what fuzzing needs never enters the product. `make fuzz` builds and runs it.
+let package = Package(
+    name: "Fuzz",
+    dependencies: [.package(name: "swsign", path: "../..")],
+    targets: [
+        .executableTarget(
+            name: "Fuzz",
+            dependencies: [
+                .product(name: "InToto", package: "swsign"), .product(name: "OCIRegistry", package: "swsign"),
+                .product(name: "SigstoreCrypto", package: "swsign"),
+                .product(name: "SigstoreVerification", package: "swsign"),
+                .product(name: "SwSignCore", package: "swsign"),
+            ], swiftSettings: [.swiftLanguageMode(.v6)])
+    ]
+)

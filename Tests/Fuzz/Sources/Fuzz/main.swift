@@ -1,0 +1,84 @@
+import Glibc
+import InToto
+import OCIRegistry
+import SigstoreCrypto
+import SigstoreVerification
+import SwSignCore
+
+// Feeds hostile bytes to one reader, chosen by FUZZ_TARGET. Whatever the bytes are, a reader gives a value or throws;
+// anything else (a trap, an overflow, a leak of memory) ends the run, and libFuzzer keeps the input.
+
+/// The readers, each of what comes from outside.
+let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
+    "bundle": { bytes in
+        let bundle = try SigstoreBundle(parsing: bytes)
+        // What was read is written and read again as the same.
+        if bundle.version == .v03 { _ = try SigstoreBundle(parsing: bundle.serialized()) }
+    },
+    "older-bundle": { bytes in _ = try OlderBlobBundle(parsing: bytes) },
+    "trusted-root": { bytes in
+        let root = try TrustedRoot(parsing: bytes)
+        _ = root.serialized()
+    },
+    "dsse": { bytes in _ = try DSSEEnvelope(JSONCursor(try JSONValue(parsing: bytes))) },
+    "statement": { bytes in
+        let statement = try Statement(parsing: bytes)
+        _ = statement.json().serialized()
+    },
+    "json": { bytes in
+        let value = try JSONValue(parsing: bytes)
+        _ = try JSONValue(parsing: value.serialized())
+        _ = value.canonicalized()
+    },
+    "checkpoint": { bytes in _ = try Checkpoint(String(decoding: bytes, as: UTF8.self)) },
+    "timestamp": { bytes in _ = try TimestampToken(response: bytes) },
+    "certificate": { bytes in
+        let certificate = try Certificate(der: bytes)
+        for arc: UInt32 in 1...22 { _ = try? certificate.fulcioExtension(arc) }
+        _ = (certificate.displayName, certificate.subjectKeyIdentifier, certificate.pem)
+        _ = try SignedCertificateTimestamp.embedded(in: certificate)
+    },
+    "sct": { bytes in _ = try SignedCertificateTimestamp(detached: bytes) },
+    "public-key": { bytes in _ = try PublicKey(file: bytes) },
+    "key-file": { bytes in
+        _ = try EncryptedKeyFile(parsing: bytes)
+    },
+    "private-key": { bytes in
+        _ = try PrivateKey.read(file: bytes) { () throws(SigstoreError) in
+            throw SigstoreError(.init("no-password"), "fuzzing gives no password")
+        }
+    },
+    "reference": { bytes in
+        let location = try ImageLocation(parsing: String(decoding: bytes, as: UTF8.self))
+        // What is printed can be read again.
+        _ = try ImageLocation(parsing: location.description)
+    },
+    "manifest": { bytes in
+        let manifest = try Manifest(bytes)
+        _ = (manifest.referrerDescriptor, manifest.subject)
+    },
+    "simple-signing": { bytes in
+        let payload = try SimpleSigningPayload(parsing: bytes)
+        _ = payload.json().serialized()
+    },
+]
+
+@_silgen_name("LLVMFuzzerRunDriver")
+func runDriver(
+    _ argc: UnsafeMutablePointer<CInt>, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
+    _ body: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
+) -> CInt
+
+let chosen = getenv("FUZZ_TARGET").map { String(cString: $0) } ?? ""
+guard let target = targets[chosen] else {
+    print(targets.keys.sorted().joined(separator: "\n"))
+    exit(chosen.isEmpty ? 0 : 2)
+}
+let run = target
+var count = CommandLine.argc
+var arguments = CommandLine.unsafeArgv
+exit(
+    runDriver(&count, &arguments) { start, size in
+        try? run(Array(UnsafeBufferPointer(start: start, count: size)))
+        return 0
+    })

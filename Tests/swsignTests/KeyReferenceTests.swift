@@ -125,7 +125,7 @@ struct KeyReferenceTests {
         let whole = pem(try sealedJSON())
         for part in [10, 40, 100, whole.utf8.count - 30, whole.utf8.count - 2] {
             let content = String(decoding: Array(whole.utf8.prefix(part)), as: UTF8.self)
-            try await expectKeyRefusal(part < 40 ? "malformed-key" : "malformed-pem", "cut short", content)
+            try await expectKeyRefusal(part < 31 ? "malformed-key" : "malformed-pem", "cut short", content)
         }
         let json = try sealedJSON()
         try await expectKeyRefusal("malformed-key", "damaged", pem(String(json.dropLast(20))))

@@ -100,7 +100,8 @@ let package = Package(
         .testTarget(
             name: "InteropTests", dependencies: ["swsign"], swiftSettings: settings),
         .testTarget(
-            name: "swsignTests", dependencies: ["swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
+            name: "swsignTests",
+            dependencies: ["swsign", "SwSignCore", "InToto", "LocalSigstore", "OCIRegistry", "SigstoreCrypto"],
             swiftSettings: settings),
     ]
 )

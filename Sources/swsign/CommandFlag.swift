@@ -21,17 +21,21 @@ struct CommandFlag: Sendable {
     var aliases: [String] = []
     /// What the flag needs that is not built yet; such a flag stops the command before it does anything.
     var awaits: String?
+    /// The environment variable that gives the flag.
+    let variable: String
 
-    init(_ name: String, _ kind: Kind = .value, short: Character? = nil, aliases: [String] = [], awaits: String? = nil) {
+    /// - Parameter variable: The environment variable, where it is not `COSIGN_` and the name with underscores.
+    init(
+        _ name: String, _ kind: Kind = .value, short: Character? = nil, aliases: [String] = [], awaits: String? = nil,
+        variable: String? = nil
+    ) {
+        self.variable = variable ?? "COSIGN_" + name.uppercased().replacing("-", with: "_")
         self.name = name
         self.kind = kind
         self.short = short
         self.aliases = aliases
         self.awaits = awaits
     }
-
-    /// The environment variable that gives the flag: `COSIGN_` and the name, with underscores.
-    var variable: String { "COSIGN_" + name.uppercased().replacing("-", with: "_") }
 }
 
 /// Every command with every flag that cosign 2 or cosign 3 has for it: the one table by which arguments and environment
@@ -99,6 +103,7 @@ enum FlagTable {
         CommandFlag("registry-client-key"), CommandFlag("registry-server-name"), CommandFlag("registry-referrers-mode"),
         CommandFlag("max-workers"), CommandFlag("k8s-keychain", .off, awaits: "Kubernetes' keychains"),
     ]
+    private static let attachments = registry + [CommandFlag("attachment-tag-prefix"), CommandFlag("experimental-oci11", .off)]
     private static let imageVerification =
         verifying + registry.filter { $0.name != "max-workers" } + [
             CommandFlag("check-claims", .on), CommandFlag("local-image", .off), CommandFlag("recursive", .off, short: "r"),
@@ -145,6 +150,32 @@ enum FlagTable {
             CommandFlag("signature"), CommandFlag("signature-digest-algorithm"),
         ],
         "verify-attestation": imageVerification + [CommandFlag("type"), CommandFlag("policy", .each, awaits: "policies")],
+        "tree": attachments,
+        "triangulate": attachments + [CommandFlag("type")],
+        "download signature": attachments,
+        "download attestation": attachments + [CommandFlag("predicate-type"), CommandFlag("platform")],
+        "download sbom": attachments + [CommandFlag("platform")],
+        "attach signature": attachments + [
+            CommandFlag("signature"), CommandFlag("payload"), CommandFlag("certificate", aliases: ["cert"]),
+            CommandFlag("certificate-chain", aliases: ["cert-chain"]), CommandFlag("rekor-response"), CommandFlag("tsr"),
+            CommandFlag("bundle"),
+        ],
+        "attach attestation": attachments + [CommandFlag("attestation", .each)],
+        "attach sbom": attachments + [CommandFlag("sbom"), CommandFlag("type"), CommandFlag("input-format")],
+        "copy": attachments + [
+            CommandFlag("force", .off, short: "f"), CommandFlag("only", .list), CommandFlag("sig-only", .off), CommandFlag("platform"),
+        ],
+        "save": attachments + [CommandFlag("dir")],
+        "load": attachments + [CommandFlag("dir")],
+        "clean": attachments + [
+            CommandFlag("type"), CommandFlag("force", .off, short: "f"), CommandFlag("yes", .off, short: "y"),
+        ],
+        // COSIGN_PASSWORD is the password of a key, which no registry is to be shown.
+        "login": registry + [
+            CommandFlag("username", short: "u", variable: "COSIGN_REGISTRY_USERNAME"),
+            CommandFlag("password", short: "p", variable: "COSIGN_REGISTRY_PASSWORD"), CommandFlag("password-stdin", .off),
+        ],
+        "logout": [],
         "bundle inspect": [CommandFlag("output", short: "o")],
         "bundle create": [
             CommandFlag("artifact"), CommandFlag("signature"), CommandFlag("attestation"), CommandFlag("bundle"),
@@ -170,9 +201,7 @@ enum FlagTable {
 
     /// cosign's commands that are not built yet.
     static let laterCommands = [
-        "attach", "clean", "copy", "download", "initialize", "load",
-        "login", "logout", "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "save", "signing-config", "tree",
-        "triangulate", "upload", "generate",
+        "initialize", "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "signing-config", "upload", "generate",
     ]
 
     private static func awaiting(_ what: String, _ flags: [CommandFlag]) -> [CommandFlag] {

@@ -46,6 +46,14 @@ enum Terminal {
         }
     }
 
+    /// Asks for something secret on the terminal, without showing it.
+    /// - Returns: `nil` where there is no terminal, or what was typed is no text.
+    static func secret(_ prompt: String) throws(SigstoreError) -> String? {
+        guard isatty(STDIN_FILENO) == 1, let terminal = TerminalDevice() else { return nil }
+        let answer = try terminal.readLine(prompt: prompt, echo: false)
+        return unsafe answer.withBytes { unsafe String(validating: $0, as: UTF8.self) }
+    }
+
     /// The password as standard input gives it, without the line break at its end.
     private static func standardInput() throws(SigstoreError) -> SecretBytes {
         var bytes: [UInt8] = []

@@ -1,4 +1,5 @@
 import Foundation
+import Spawning
 import Testing
 
 /// Runs `Fixtures/tuf/scenarios.py`: repositories made with python-tuf, served over HTTP, and the conformance client.
@@ -16,7 +17,7 @@ struct TUFScenarioTests {
         let pipe = Pipe()
         process.standardOutput = pipe
         process.standardError = pipe
-        try process.run()
+        try Spawning.exclusively { try process.run() }
         let output = try pipe.fileHandleForReading.readToEnd() ?? Data()
         process.waitUntilExit()
         return (process.terminationStatus, String(decoding: output, as: UTF8.self))

@@ -108,7 +108,7 @@ let package = Package(
             name: "SigstoreClientsTests",
             dependencies: [
                 "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "InToto",
-                "LocalSigstore", "FaultServer", "tuf-conformance-client",
+                "LocalSigstore", "FaultServer", "Spawning", "tuf-conformance-client",
             ], swiftSettings: settings),
         // The client under test for the public TUF conformance suite.
         .executableTarget(

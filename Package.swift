@@ -117,7 +117,10 @@ let package = Package(
         .testTarget(
             name: "InteropTests", dependencies: ["Spawning", "swsign"], swiftSettings: settings),
         .testTarget(
-            name: "swsignTests", dependencies: ["Spawning", "swsign", "SwSignCore", "InToto", "SigstoreCrypto"],
+            name: "swsignTests",
+            dependencies: [
+                "Spawning", "swsign", "SwSignCore", "InToto", "LocalSigstore", "OCIRegistry", "SigstoreCrypto",
+            ],
             swiftSettings: settings),
     ]
 )

@@ -31,7 +31,9 @@ struct TUFScenarioTests {
             let made = try await run(["python3", "-m", "venv", "--clear", python.path])
             try #require(made.status == 0, "\(made.output)")
             let requirements = package.appending(path: "Fixtures/tuf/requirements.txt").path
-            let installed = try await run([interpreter, "-m", "pip", "install", "--quiet", "--requirement", requirements])
+            let installed = try await run([
+                interpreter, "-m", "pip", "install", "--quiet", "--requirement", requirements,
+            ])
             try #require(installed.status == 0, "\(installed.output)")
         }
         // The client lies beside the program that runs this test.

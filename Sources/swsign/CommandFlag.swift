@@ -187,13 +187,20 @@ enum FlagTable {
             CommandFlag("certificate-chain", .each), CommandFlag("timestamp-certificate-chain", .each),
             CommandFlag("ctfe-key", .each), CommandFlag("ctfe-start-time", .each), CommandFlag("rekor-key", .each),
             CommandFlag("rekor-start-time", .each), CommandFlag("out"),
-        ] + awaiting(
-            "the public instance's trusted root as it is now",
-            [
-                CommandFlag("with-default-services", .off), CommandFlag("no-default-ctfe", .off),
-                CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
-                CommandFlag("no-default-tsa", .off),
-            ]),
+            CommandFlag("with-default-services", .off), CommandFlag("no-default-ctfe", .off),
+            CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
+            CommandFlag("no-default-tsa", .off),
+        ],
+        "signing-config create": [
+            CommandFlag("fulcio", .each), CommandFlag("rekor", .each), CommandFlag("tsa", .each),
+            CommandFlag("oidc-provider", .each), CommandFlag("rekor-config"), CommandFlag("tsa-config"),
+            CommandFlag("with-default-services", .off), CommandFlag("with-default-rekor-v2", .off),
+            CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
+            CommandFlag("no-default-tsa", .off), CommandFlag("no-default-oidc", .off), CommandFlag("out"),
+        ],
+        "initialize": [
+            CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),
+        ],
         "version": [CommandFlag("json", .off)],
         "env": [CommandFlag("show-descriptions", .on), CommandFlag("show-sensitive-values", .off)],
         "completion": [],
@@ -201,7 +208,7 @@ enum FlagTable {
 
     /// cosign's commands that are not built yet.
     static let laterCommands = [
-        "initialize", "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "signing-config", "upload", "generate",
+        "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "upload", "generate",
     ]
 
     private static func awaiting(_ what: String, _ flags: [CommandFlag]) -> [CommandFlag] {

@@ -6,7 +6,7 @@ import Testing
 struct CorpusTests {
     @Test(arguments: ["blob", "blob-attestation"])
     func verdictsAreRight(kind: String) async throws {
-        try check { $0["kind"] as? String == kind }
+        try await check { $0["kind"] as? String == kind }
     }
 
     /// Runs a part of the corpus through its own script.

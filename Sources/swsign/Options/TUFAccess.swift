@@ -12,8 +12,10 @@ struct TUFAccess {
     static var environment: [String: String] { ProcessInfo.processInfo.environment }
 
     /// A client for HTTP with this program's usual bounds.
-    static func http(_ tls: TLSOptions = TLSOptions()) -> CurlClient {
+    /// - Parameter attempts: How often a server is asked that does not answer.
+    static func http(_ tls: TLSOptions = TLSOptions(), attempts: Int = 5) -> CurlClient {
         var configuration = CurlClient.Configuration()
+        configuration.retryPolicy.maxAttempts = attempts
         configuration.log = { Output.detail($0) }
         configuration.tls = tls
         return CurlClient(configuration)
@@ -27,7 +29,7 @@ struct TUFAccess {
         let mirror = try TUFMirror.resolve(staging: staging, environment: Self.environment)
         let client = mirror.client(
             environment: Self.environment, freshness: offline ? .offline : .daily,
-            fetcher: TUFMirrorFetcher(Self.http()), notice: { Output.warn($0.message) })
+            fetcher: TUFMirrorFetcher(Self.http(attempts: 2)), notice: { Output.warn($0.message) })
         do throws(SigstoreError) { return try waiting { () throws(SigstoreError) in try await client.target(name) } } catch {
             throw SigstoreError(
                 error.code, "Sigstore's trust root cannot be brought up to date: \(error.message)",

@@ -52,11 +52,16 @@ let package = Package(
             name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
 
         // L2
-        .target(name: "SigstoreClients", dependencies: ["InToto"], swiftSettings: settings),
+        .target(
+            name: "SigstoreClients",
+            dependencies: ["InToto", "HTTPTransport", "SigstoreCrypto", "SigstoreVerification"], swiftSettings: settings),
 
         // L3
         .target(
-            name: "SwSignCore", dependencies: ["InToto", "SigstoreCrypto", "SigstoreVerification", "OCIRegistry", "HTTPTransport"],
+            name: "SwSignCore",
+            dependencies: [
+                "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+            ],
             swiftSettings: settings),
 
         .target(
@@ -81,27 +86,41 @@ let package = Package(
                 "InToto", "LocalSigstore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
+        // Starts the programs that tests run.
+        .target(name: "Spawning", path: "Tests/Spawning", swiftSettings: settings),
         .testTarget(name: "InTotoTests", dependencies: ["InToto"], swiftSettings: settings),
         .testTarget(
-            name: "SigstoreCryptoTests", dependencies: ["SigstoreCrypto", "InToto"], swiftSettings: settings),
+            name: "SigstoreCryptoTests", dependencies: ["Spawning", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .testTarget(
             name: "SigstoreVerificationTests",
             dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
         .testTarget(
-            name: "HTTPTransportTests", dependencies: ["HTTPTransport", "InToto", "FaultServer"],
+            name: "HTTPTransportTests", dependencies: ["Spawning", "HTTPTransport", "InToto", "FaultServer"],
             swiftSettings: settings),
         .testTarget(
             name: "OCIRegistryTests",
-            dependencies: ["OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+            dependencies: ["Spawning", "OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .testTarget(
-            name: "LocalSigstoreTests", dependencies: ["LocalSigstore", "InToto", "SigstoreCrypto"],
+            name: "LocalSigstoreTests", dependencies: ["Spawning", "LocalSigstore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
         .testTarget(
-            name: "InteropTests", dependencies: ["swsign"], swiftSettings: settings),
+            name: "SigstoreClientsTests",
+            dependencies: [
+                "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "InToto",
+                "LocalSigstore", "FaultServer", "Spawning", "tuf-conformance-client",
+            ], swiftSettings: settings),
+        // The client under test for the public TUF conformance suite.
+        .executableTarget(
+            name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
+            path: "Tests/Conformance/TUFClient", swiftSettings: settings),
+        .testTarget(
+            name: "InteropTests", dependencies: ["Spawning", "swsign"], swiftSettings: settings),
         .testTarget(
             name: "swsignTests",
-            dependencies: ["swsign", "SwSignCore", "InToto", "LocalSigstore", "OCIRegistry", "SigstoreCrypto"],
+            dependencies: [
+                "Spawning", "swsign", "SwSignCore", "InToto", "LocalSigstore", "OCIRegistry", "SigstoreCrypto",
+            ],
             swiftSettings: settings),
     ]
 )

@@ -1,4 +1,5 @@
 public import InToto
+public import SigstoreVerification
 
 /// Which services to sign with (Sigstore protobuf specifications, `SigningConfig` v0.2).
 public struct SigningConfig: Sendable {
@@ -7,16 +8,22 @@ public struct SigningConfig: Sendable {
 
     /// One service: where it is, which API it speaks, who runs it, and when it may be used.
     public struct Service: Sendable {
-        /// The base URL.
+        /// The base URL; of a timestamp authority, the URL that requests are sent to.
         public let url: String
         /// The major version of the API.
         public let majorAPIVersion: Int64
-        /// The first moment of use, as RFC 3339 text.
-        public let validFrom: String
-        /// The last moment of use, as RFC 3339 text; none where the service is in use.
-        public let validTo: String?
+        /// When it may be used.
+        public let validFor: ValidityWindow
         /// Who runs it; services of one operator fail together.
         public let operatorName: String
+
+        /// Makes a service.
+        public init(url: String, majorAPIVersion: Int64, validFor: ValidityWindow, operatorName: String) {
+            self.url = url
+            self.majorAPIVersion = majorAPIVersion
+            self.validFor = validFor
+            self.operatorName = operatorName
+        }
     }
 
     /// How many services of a kind are used.
@@ -47,7 +54,7 @@ public struct SigningConfig: Sendable {
             "mediaType", "caUrls", "oidcUrls", "rekorTlogUrls", "rekorTlogConfig", "tsaUrls", "tsaConfig",
         ])
         let mediaType = try config.member("mediaType")
-        guard try mediaType.string() == Self.mediaType else {
+        guard try mediaType.string().utf8.elementsEqual(Self.mediaType.utf8) else {
             throw mediaType.fault("is \"\(try mediaType.string())\", not \(Self.mediaType)")
         }
         certificateAuthorities = try Self.services(config, "caUrls")
@@ -64,14 +71,22 @@ public struct SigningConfig: Sendable {
             try entry.expectOnly(["url", "majorApiVersion", "validFor", "operator"])
             let window = try entry.member("validFor")
             try window.expectOnly(["start", "end"])
+            let end = try window.optional("end")
             services.append(
                 Service(
                     url: try entry.member("url").string(),
                     majorAPIVersion: try entry.optional("majorApiVersion")?.integer() ?? 0,
-                    validFrom: try window.member("start").string(), validTo: try window.optional("end")?.string(),
+                    validFor: ValidityWindow(
+                        start: try moment(try window.member("start")),
+                        end: try end.map { json throws(SigstoreError) in try moment(json) }),
                     operatorName: try entry.optional("operator")?.string() ?? ""))
         }
         return services
+    }
+
+    private static func moment(_ json: JSONCursor) throws(SigstoreError) -> Instant {
+        guard let moment = Instant(rfc3339: try json.string()) else { throw json.fault("is not a time of RFC 3339") }
+        return moment
     }
 
     private static func selector(_ config: JSONCursor, _ name: String) throws(SigstoreError) -> Selector {
@@ -88,6 +103,114 @@ public struct SigningConfig: Sendable {
             }
             return .exact(number)
         case let other: throw entry.fault("has the selector \"\(other)\", which is not known")
+        }
+    }
+}
+
+extension SigningConfig {
+    /// The signing config of a public instance, as it was when this program was built.
+    /// - Throws: ``SigstoreError`` where it cannot be read.
+    public static func embedded(_ instance: TrustedRoot.Instance) throws(SigstoreError) -> SigningConfig {
+        switch instance {
+        case .production: try SigningConfig(parsing: EmbeddedTrust.productionSigningConfig)
+        case .staging: try SigningConfig(parsing: EmbeddedTrust.stagingSigningConfig)
+        }
+    }
+}
+
+// MARK: - Selecting
+
+extension SigstoreError.Code {
+    /// A signing config names no service that can be used now, or not as many as it demands.
+    public static let noUsableService = Self("no-usable-service")
+}
+
+extension SigningConfig {
+    /// The Fulcio instance to use at a moment.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService``, also where none is named.
+    public func certificateAuthority(at moment: Instant) throws(SigstoreError) -> Service {
+        try Self.only(certificateAuthorities, at: moment, "certificate authority (Fulcio)")
+    }
+
+    /// The OpenID Connect issuer to use at a moment.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService``, also where none is named.
+    public func issuer(at moment: Instant) throws(SigstoreError) -> Service {
+        try Self.only(issuers, at: moment, "identity token issuer")
+    }
+
+    /// The logs to use at a moment, all of the newest API version that is spoken here.
+    /// - Returns: None where the config names none.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService`` where logs are named, and not enough
+    ///   of them can be used.
+    public func transparencyLogs(at moment: Instant) throws(SigstoreError) -> [Service] {
+        try Self.select(
+            transparencyLogs, transparencyLogSelector, versions: [2, 1], at: moment, "transparency log (Rekor)")
+    }
+
+    /// The timestamp authorities to use at a moment.
+    /// - Returns: None where the config names none.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService`` where authorities are named, and not
+    ///   enough of them can be used.
+    public func timestampAuthorities(at moment: Instant) throws(SigstoreError) -> [Service] {
+        try Self.select(
+            timestampAuthorities, timestampAuthoritySelector, versions: [1], at: moment, "timestamp authority")
+    }
+
+    private static func only(_ services: [Service], at moment: Instant, _ what: String) throws(SigstoreError)
+        -> Service
+    {
+        guard let service = try select(services, .any, versions: [1], at: moment, what).first else {
+            throw SigstoreError(
+                .noUsableService, "the signing config names no \(what)",
+                advice: "give another --signing-config, or the service's URL")
+        }
+        return service
+    }
+
+    /// The services of the newest version that has any in use, the newest of each operator, as many as are demanded
+    /// (protobuf-specs, comments of `SigningConfig` and `ServiceSelector`).
+    private static func select(
+        _ services: [Service], _ selector: Selector, versions: [Int64], at moment: Instant, _ what: String
+    ) throws(SigstoreError) -> [Service] {
+        guard !services.isEmpty else { return [] }
+        let inUse = services.enumerated().filter { $0.element.validFor.contains(moment) }
+            .sorted {
+                $0.element.validFor.start == $1.element.validFor.start
+                    ? $0.offset < $1.offset : $0.element.validFor.start > $1.element.validFor.start
+            }
+            .map(\.element)
+        guard !inUse.isEmpty else {
+            throw SigstoreError(
+                .noUsableService,
+                "none of the \(services.count) of kind \(what) in the signing config is in use at \(moment)",
+                advice: "get the instance's current signing config, and check this machine's clock")
+        }
+        var selected: [Service] = []
+        for version in versions where selected.isEmpty {
+            for service in inUse where service.majorAPIVersion == version {
+                let isTaken = selected.contains { $0.operatorName.utf8.elementsEqual(service.operatorName.utf8) }
+                if !isTaken { selected.append(service) }
+            }
+        }
+        guard !selected.isEmpty else {
+            let found = Set(inUse.map(\.majorAPIVersion)).sorted().map(String.init).joined(separator: ", ")
+            throw SigstoreError(
+                .noUsableService,
+                "the signing config names no \(what) whose API is spoken here: expected version "
+                    + "\(versions.map(String.init).joined(separator: " or ")), found \(found)",
+                advice: "use a newer swsign, or another signing config")
+        }
+        switch selector {
+        case .all: return selected
+        case .any: return Array(selected.prefix(1))
+        case .exact(let count):
+            guard selected.count >= count else {
+                throw SigstoreError(
+                    .noUsableService,
+                    "the signing config demands \(count) of kind \(what) by different operators, and has \(selected.count)",
+                    advice: "correct the count in the signing config, or add services to it")
+            }
+            return Array(selected.prefix(count))
         }
     }
 }

@@ -1,4 +1,5 @@
 public import InToto
+internal import SigstoreClients
 public import SigstoreCrypto
 public import SigstoreVerification
 
@@ -14,63 +15,59 @@ public struct BlobSigner: Sendable {
 
     /// A signed file.
     public struct SignedBlob: Sendable {
-        /// The bundle, where it was asked for.
-        public let bundle: SigstoreBundle?
+        /// The bundle.
+        public let bundle: SigstoreBundle
         /// The detached signature, where it was asked for: DER for ECDSA, the bare bytes otherwise.
         public let detached: [UInt8]?
     }
 
-    private let signer: any Signer
-    private let scheme: SignatureScheme
-    private var detachedScheme: SignatureScheme { signer.publicKey.kind.detachedScheme(for: scheme) }
+    /// Who signs, and who is told of it.
+    public let session: SigningSession
 
     /// Makes a signer.
+    /// - Parameter session: Who signs, and who is told of it.
+    public init(_ session: SigningSession) { self.session = session }
+
+    /// Makes a signer with a key that tells nobody of its signatures.
     /// - Parameters:
     ///   - signer: The private key.
     ///   - algorithm: The algorithm for bundles where the key allows more than one (`ed25519-ph` for Ed25519 keys).
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unsupportedKey`` where the algorithm is not for this key.
     public init(signer: any Signer, algorithm: SigningAlgorithm? = nil) throws(SigstoreError) {
-        self.signer = signer
-        let key = signer.publicKey
-        guard let algorithm else {
-            scheme = key.defaultScheme
-            return
-        }
-        guard key.kind.allows(algorithm) else {
-            throw SigstoreError(
-                .unsupportedKey, "the key is \(key.kind), which cannot sign with \(algorithm.rawValue)",
-                advice: "leave --signing-algorithm out, or give the key that belongs to it")
-        }
-        scheme = algorithm.scheme
+        self.init(try SigningSession(signatory: .key(signer, algorithm: algorithm)))
     }
 
     /// Signs a file, and checks what was signed before giving it back.
     /// - Parameters:
     ///   - artifact: The file, read once.
-    ///   - forms: What is wanted.
-    /// - Throws: ``SigstoreError`` where the file cannot be read, or pure Ed25519 would need more than 128 MiB of it.
-    public func sign(_ artifact: some ArtifactSource, forms: Set<Form>) throws(SigstoreError) -> SignedBlob {
-        var schemes: Set<SignatureScheme> = []
-        if forms.contains(.bundle) { schemes.insert(scheme) }
+    ///   - forms: What is wanted. With services the signature is timestamped and recorded in either form.
+    /// - Throws: ``SigstoreError`` where the file cannot be read, or pure Ed25519 would need more than 128 MiB of it,
+    ///   and what ``SigningSession/sign(_:scheme:)`` throws.
+    public func sign(_ artifact: some ArtifactSource, forms: Set<Form>) async throws(SigstoreError) -> SignedBlob {
+        let kind = session.key?.publicKey.kind ?? .ecP256
+        let detachedScheme = kind.detachedScheme(for: session.messageScheme)
+        // One signature serves both forms where both are made in the same way, and the one that is asked for is the
+        // one that is recorded.
+        let scheme = forms.contains(.bundle) ? session.messageScheme : detachedScheme
+        var schemes: Set<SignatureScheme> = [scheme]
         if forms.contains(.detached) { schemes.insert(detachedScheme) }
-        let message = try artifact.read(digests: [], schemes: schemes)
-        var bundle: SigstoreBundle?
-        if forms.contains(.bundle) {
-            let made = SigstoreBundle(
-                keyMaterial: .publicKey(hint: try signer.publicKey.hint()),
-                content: .messageSignature(
-                    SigstoreBundle.MessageSignature(
-                        digest: scheme.hash.flatMap { message.digest($0) },
-                        signature: try signer.sign(message, scheme: scheme))))
-            bundle = try verified(made, .message(ReadArtifact(message: message)))
+        let message = try await onOwnThread { [schemes, session] () throws(SigstoreError) in
+            try artifact.read(digests: session.digests, schemes: schemes)
         }
+        let bundle = try await session.sign(message, scheme: scheme)
         var detached: [UInt8]?
         if forms.contains(.detached) {
-            let signature = try signer.sign(message, scheme: detachedScheme)
-            guard try signer.publicKey.verifies(signature, of: message, scheme: detachedScheme) else {
-                throw .signedWrongly
+            if scheme == detachedScheme {
+                detached = try bundle.signature()
+            } else if let signer = session.key {
+                let signature = try await onOwnThread { () throws(SigstoreError) in
+                    try signer.sign(message, scheme: detachedScheme)
+                }
+                guard try signer.publicKey.verifies(signature, of: message, scheme: detachedScheme) else {
+                    throw .signedWrongly
+                }
+                detached = signature
             }
-            detached = signature
         }
         return SignedBlob(bundle: bundle, detached: detached)
     }
@@ -79,30 +76,10 @@ public struct BlobSigner: Sendable {
     /// - Parameters:
     ///   - statement: JSON in UTF-8, signed as it is.
     ///   - form: Whether the envelope goes into a bundle or stands by itself, which decides on the hash function.
-    public func attest(_ statement: [UInt8], form: Form = .bundle) throws(SigstoreError) -> SigstoreBundle {
-        let scheme = form == .bundle ? scheme : detachedScheme
-        let encoding = DSSEEnvelope.preAuthenticationEncoding(payloadType: Statement.payloadType, payload: statement)
-        let signature = try signer.sign(HashedMessage.of(encoding, schemes: [scheme]), scheme: scheme)
-        let bundle = SigstoreBundle(
-            keyMaterial: .publicKey(hint: try signer.publicKey.hint()),
-            content: .dsse(
-                DSSEEnvelope(
-                    payloadType: Statement.payloadType, payload: statement,
-                    signatures: [DSSEEnvelope.Signature(signature: signature)])))
-        return try verified(bundle, .attestation(subject: nil, predicateType: nil))
-    }
-
-    /// A bundle that was read back from its JSON and passed the verifier.
-    private func verified(_ bundle: SigstoreBundle, _ claim: VerificationPolicy.Claim) throws(SigstoreError)
-        -> SigstoreBundle
-    {
-        let readBack = try SigstoreBundle(parsing: bundle.serialized())
-        let policy = VerificationPolicy(
-            signedBy: .key(signer.publicKey), claim: claim, transparencyLog: .insecurelyIgnored)
-        do throws(RejectedBundle) { _ = try Verifier(trustedRoot: nil).verify(readBack, policy) } catch {
-            throw SigstoreError.signedWrongly
-        }
-        return readBack
+    public func attest(_ statement: [UInt8], form: Form = .bundle) async throws(SigstoreError) -> SigstoreBundle {
+        let kind = session.key?.publicKey.kind ?? .ecP256
+        let scheme = session.attestationScheme
+        return try await session.attest(statement, scheme: form == .bundle ? scheme : kind.detachedScheme(for: scheme))
     }
 }
 
@@ -129,6 +106,7 @@ extension SigstoreError {
     static var signedWrongly: SigstoreError {
         SigstoreError(
             .cryptographyFailed, "the signature that was just made does not verify; nothing was written",
-            advice: "the machine or the key may be faulty: try again, and do not trust this machine if it happens twice")
+            advice: "the machine or the key may be faulty: try again, and do not trust this machine if it happens twice"
+        )
     }
 }

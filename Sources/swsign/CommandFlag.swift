@@ -47,23 +47,31 @@ enum FlagTable {
     ]
 
     private static let securityKey = awaiting("security keys", [CommandFlag("sk", .off), CommandFlag("slot")])
-    private static let keyless = awaiting(
-        "signing without a key",
+    private static let services =
         [
-            CommandFlag("certificate", aliases: ["cert"]), CommandFlag("certificate-chain", aliases: ["cert-chain"]),
-            CommandFlag("fulcio-auth-flow"), CommandFlag("fulcio-url"), CommandFlag("identity-token"), CommandFlag("insecure-skip-verify", .off),
-            CommandFlag("issue-certificate", .off), CommandFlag("oidc-client-id"), CommandFlag("oidc-client-secret-file"),
-            CommandFlag("oidc-disable-ambient-providers", .off), CommandFlag("oidc-issuer"), CommandFlag("oidc-provider"),
-            CommandFlag("oidc-redirect-url"), CommandFlag("output-certificate", aliases: ["output-cert"]), CommandFlag("rekor-url"),
-            CommandFlag("rfc3161-timestamp"), CommandFlag("rfc3161-timestamp-bundle"), CommandFlag("timestamp-client-cacert"),
-            CommandFlag("timestamp-client-cert"), CommandFlag("timestamp-client-key"), CommandFlag("timestamp-server-name"),
-            CommandFlag("timestamp-server-url"), CommandFlag("trusted-root"), CommandFlag("rekor-entry-type"),
-        ])
+            CommandFlag("tlog-upload", .on), CommandFlag("signing-config"), CommandFlag("use-signing-config", .on),
+            CommandFlag("fulcio-url"), CommandFlag("rekor-url"), CommandFlag("timestamp-server-url"),
+            CommandFlag("timestamp-client-cacert"), CommandFlag("timestamp-client-cert"),
+            CommandFlag("timestamp-client-key"), CommandFlag("timestamp-server-name"), CommandFlag("rekor-entry-type"),
+            CommandFlag("trusted-root"), CommandFlag("staging", .off), CommandFlag("identity-token"),
+            CommandFlag("oidc-provider"), CommandFlag("oidc-disable-ambient-providers", .off), CommandFlag("oidc-issuer"),
+            CommandFlag("oidc-client-id"), CommandFlag("oidc-client-secret-file"), CommandFlag("oidc-redirect-url"),
+            CommandFlag("fulcio-auth-flow"),
+        ]
+        + awaiting(
+            "certificates of other authorities than Fulcio, and certificates for keys",
+            [
+                CommandFlag("certificate", aliases: ["cert"]), CommandFlag("certificate-chain", aliases: ["cert-chain"]),
+                CommandFlag("issue-certificate", .off),
+            ])
+        + awaiting("signing without checking what Fulcio published", [CommandFlag("insecure-skip-verify", .off)])
     private static let signing =
         [
-            CommandFlag("key"), CommandFlag("yes", .off, short: "y"), CommandFlag("tlog-upload", .on), CommandFlag("signing-config"),
-            CommandFlag("use-signing-config", .on), CommandFlag("bundle"), CommandFlag("new-bundle-format", .on), CommandFlag("output-signature"),
-        ] + securityKey + keyless
+            CommandFlag("key"), CommandFlag("yes", .off, short: "y"), CommandFlag("bundle"),
+            CommandFlag("new-bundle-format", .on), CommandFlag("output-signature"),
+            CommandFlag("output-certificate", aliases: ["output-cert"]),
+            CommandFlag("rfc3161-timestamp", aliases: ["rfc3161-timestamp-bundle"]),
+        ] + securityKey + services
 
     private static let verifying =
         [

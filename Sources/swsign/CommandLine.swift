@@ -114,6 +114,12 @@ struct NormalizedArguments: Sendable {
         let parts = word.utf8.dropFirst(2).split(separator: 0x3d, maxSplits: 1, omittingEmptySubsequences: false)
             .map { String(Substring($0)) }
         let name = parts[0]
+        // The help shows a switch that is on as --flag/--no-flag.
+        if command.flag(name) == nil, parts.count == 1, name.utf8.starts(with: "no-".utf8), let flag = command.flag(String(name.dropFirst(3))),
+            case .on = flag.kind
+        {
+            return try take(flag, "--\(name)", "false", &rest, &given)
+        }
         guard let flag = command.flag(name) else {
             throw SigstoreError(
                 .usage, "unknown flag --\(name)",

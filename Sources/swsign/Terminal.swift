@@ -4,6 +4,9 @@ import SigstoreCrypto
 
 /// Asking a person: passwords without echo, and questions whose answer must be typed.
 enum Terminal {
+    /// Whether a person sits at standard input.
+    static var isInteractive: Bool { isatty(STDIN_FILENO) == 1 }
+
     /// The password of a key file: from `COSIGN_PASSWORD` (set but empty means empty), else asked for on the terminal,
     /// else read from standard input.
     /// - Parameters:

@@ -2,6 +2,7 @@ import FaultServer
 import Foundation
 import HTTPTransport
 import InToto
+import Spawning
 import Testing
 
 /// OpenSSL's own server on loopback, with a certificate of its own for `registry.test`. What it answers is the
@@ -25,7 +26,7 @@ private final class TLSServer: Sendable {
                 "/CN=\(name)", "-addext", "subjectAltName=DNS:registry.test", "-keyout", "\(name).key", "-out",
                 "\(name).pem",
             ]
-            try maker.run()
+            try Spawning.exclusively { try maker.run() }
             maker.waitUntilExit()
             try #require(maker.terminationStatus == 0)
         }
@@ -43,7 +44,7 @@ private final class TLSServer: Sendable {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
-        try process.run()
+        try Spawning.exclusively { try process.run() }
     }
 
     var url: String { "https://127.0.0.1:\(port)" }

@@ -5,12 +5,12 @@ import Testing
 @Suite(.needsPeers)
 struct CorpusTests {
     @Test(arguments: ["blob", "blob-attestation"])
-    func verdictsAreRight(kind: String) throws {
+    func verdictsAreRight(kind: String) async throws {
         try check { $0["kind"] as? String == kind }
     }
 
     /// Runs a part of the corpus through its own script.
-    private func check(_ isWanted: ([String: Any]) -> Bool) throws {
+    private func check(_ isWanted: ([String: Any]) -> Bool) async throws {
         let place = try Workplace()
         let samples = Shared.path + "/samples"
         for name in try FileManager.default.contentsOfDirectory(atPath: samples) where name != "cases.json" {
@@ -22,7 +22,7 @@ struct CorpusTests {
         let wanted = all.filter(isWanted)
         try JSONSerialization.data(withJSONObject: wanted)
             .write(to: URL(fileURLWithPath: place.path + "/cases.json"))
-        let outcome = try place.run(
+        let outcome = try await place.run(
             "/usr/bin/env", ["python3", samples + "/check", Tool.swsign.program, "--corpus", place.path])
         let output = String(decoding: outcome.output, as: UTF8.self)
         #expect(outcome.status == 0, "\(output)\(outcome.messages)")

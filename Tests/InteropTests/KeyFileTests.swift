@@ -61,7 +61,7 @@ struct KeyFileTests {
         + Tool.allCases.flatMap { tool in PrivateKeyForm.allCases.map { .imported(tool, $0) } }
 
     @Test(arguments: origins)
-    func eachToolSignsWithTheKeyFilesOfTheOthers(origin: Origin) throws {
+    func eachToolSignsWithTheKeyFilesOfTheOthers(origin: Origin) async throws {
         try check(origin, password: "correct horse battery staple")
     }
 
@@ -69,22 +69,22 @@ struct KeyFileTests {
         Origin.generated(.swsign, algorithm: nil), .generated(.cosign2, algorithm: nil), .generated(.cosign3, algorithm: nil),
         .imported(.swsign, .rsa2048), .imported(.cosign3, .p521), .imported(.cosign2, .ed25519),
     ])
-    func emptyPasswords(origin: Origin) throws { try check(origin, password: "") }
+    func emptyPasswords(origin: Origin) async throws { try check(origin, password: "") }
 
-    private func check(_ origin: Origin, password: String) throws {
+    private func check(_ origin: Origin, password: String) async throws {
         let place = try Workplace()
         try place.write("signed with another tool's key\n", to: "file")
         switch origin {
         case .generated(let tool, let algorithm):
-            try place.must(
+            try await place.must(
                 tool.program,
                 ["generate-key-pair", "--output-key-prefix", "key"] + (algorithm.map { ["--signing-algorithm", $0] } ?? []),
                 password: password)
         case .imported(let tool, let form):
             for command in form.commands {
-                try place.must("/usr/bin/openssl", command.split(separator: " ").map(String.init))
+                try await place.must("/usr/bin/openssl", command.split(separator: " ").map(String.init))
             }
-            let outcome = try place.run(
+            let outcome = try await place.run(
                 tool.program, ["import-key-pair", "--key", "key.pem", "--output-key-prefix", "key"], password: password)
             if tool == .cosign2, let refusal = form.refusalByCosign2 {
                 #expect(outcome.status != 0)
@@ -95,9 +95,9 @@ struct KeyFileTests {
         }
         let publicKey = try place.read("key.pub")
         for tool in Tool.allCases {
-            let shown = try place.must(tool.program, ["public-key", "--key", "key.key"], password: password)
+            let shown = try await place.must(tool.program, ["public-key", "--key", "key.key"], password: password)
             #expect(Self.withoutLineBreaks(shown.output) == Self.withoutLineBreaks(publicKey), "\(tool)")
-            let signed = try place.must(
+            let signed = try await place.must(
                 tool.program,
                 ["sign-blob", "--yes", "--key", "key.key", "--tlog-upload=false"]
                     + (tool == .cosign3 ? ["--use-signing-config=false", "--new-bundle-format=false"] : [])
@@ -105,11 +105,11 @@ struct KeyFileTests {
             #expect(signed.status == 0)
             let verifiers: [Tool] = tool == .swsign ? [.cosign2, .cosign3] : [.swsign]
             for verifier in verifiers {
-                let outcome = try verifier.verify(.signature, "file.sig", of: "file", key: "key", in: place)
+                let outcome = try await verifier.verify(.signature, "file.sig", of: "file", key: "key", in: place)
                 #expect(outcome.status == 0, "\(verifier) of what \(tool) signed: \(outcome.messages)")
             }
         }
-        let wrong = try place.run(Tool.swsign.program, ["public-key", "--key", "key.key"], password: password + "x")
+        let wrong = try await place.run(Tool.swsign.program, ["public-key", "--key", "key.key"], password: password + "x")
         #expect(wrong.status == 1)
     }
 

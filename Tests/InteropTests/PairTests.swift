@@ -66,19 +66,19 @@ struct PairTests {
     }
 
     @Test(arguments: Algorithm.allCases)
-    func eachVerifiesWhatTheOthersSigned(algorithm: Algorithm) throws {
+    func eachVerifiesWhatTheOthersSigned(algorithm: Algorithm) async throws {
         let place = try Workplace()
         try place.write("signed by one, verified by another\n", to: "file")
         try place.write("signed by nobody\n", to: "other")
         try place.write(#"{"tested":true}"#, to: "predicate")
         for key in ["key", "stranger"] {
-            try place.must(
+            try await place.must(
                 Tool.swsign.program,
                 ["generate-key-pair", "--signing-algorithm", algorithm.rawValue, "--output-key-prefix", key])
         }
         for form in Form.allCases {
             for signer in Tool.allCases {
-                let signed = try signer.sign(form, "file", key: "key", predicate: "predicate", in: place)
+                let signed = try await signer.sign(form, "file", key: "key", predicate: "predicate", in: place)
                 try #require(signed.outcome.status == 0, "\(signer) does not make a \(form): \(signed.outcome.messages)")
                 for verifier in Tool.allCases {
                     try check(algorithm, form, signed.file, signer, verifier, place)
@@ -89,9 +89,9 @@ struct PairTests {
 
     private func check(
         _ algorithm: Algorithm, _ form: Form, _ signature: String, _ signer: Tool, _ verifier: Tool, _ place: Workplace
-    ) throws {
+    ) async throws {
         let cell = Comment("\(verifier) of a \(form) by \(signer)")
-        let outcome = try verifier.verify(form, signature, of: "file", key: "key", in: place)
+        let outcome = try await verifier.verify(form, signature, of: "file", key: "key", in: place)
         let fault = Self.faults.first {
             $0.algorithms.contains(algorithm) && $0.forms.contains(form) && $0.signers.contains(signer)
                 && $0.verifiers.contains(verifier)
@@ -102,9 +102,9 @@ struct PairTests {
             return
         }
         #expect(outcome.status == 0, "\(cell): \(outcome.messages)")
-        let otherFile = try verifier.verify(form, signature, of: "other", key: "key", in: place)
+        let otherFile = try await verifier.verify(form, signature, of: "other", key: "key", in: place)
         #expect(otherFile.status != 0, cell)
-        let otherKey = try verifier.verify(form, signature, of: "file", key: "stranger", in: place)
+        let otherKey = try await verifier.verify(form, signature, of: "file", key: "stranger", in: place)
         #expect((otherKey.status == 0) == Self.cosignIgnoresTheKey(form, signer: signer, verifier: verifier), cell)
     }
 }

@@ -33,7 +33,7 @@ struct PredicateTypeTests {
     }
 
     @Test(arguments: types.indices, [Form.envelope, .attestation])
-    func eachVerifiesWhatTheOthersAttested(type index: Int, form: Form) throws {
+    func eachVerifiesWhatTheOthersAttested(type index: Int, form: Form) async throws {
         let type = Self.types[index]
         let place = try Workplace()
         try place.write("attested by one, verified by another\n", to: "file")
@@ -41,17 +41,17 @@ struct PredicateTypeTests {
             #"{"_type":"link","name":"build","command":["make"],"materials":{},"products":{},"byproducts":{},"environment":{}}"#,
             to: "link")
         let predicate = type.predicate == "link" ? "link" : "\(Shared.predicates)/\(type.predicate)"
-        try place.must(Tool.swsign.program, ["generate-key-pair", "--output-key-prefix", "key"])
+        try await place.must(Tool.swsign.program, ["generate-key-pair", "--output-key-prefix", "key"])
         var statements: [Tool: [String: Any]] = [:]
         for signer in Tool.allCases {
-            let signed = try signer.sign(form, "file", key: "key", type: type.name, predicate: predicate, in: place)
+            let signed = try await signer.sign(form, "file", key: "key", type: type.name, predicate: predicate, in: place)
             try #require(signed.outcome.status == 0, "\(signer): \(signed.outcome.messages)")
             let statement = try Self.statement(try place.read(signed.file))
             #expect(statement["predicateType"] as? String == type.uri, "\(signer)")
             statements[signer] = statement
             for verifier in Tool.allCases {
                 let cell = Comment("\(verifier) of what \(signer) signed")
-                let outcome = try verifier.verify(form, signed.file, of: "file", key: "key", type: type.name, in: place)
+                let outcome = try await verifier.verify(form, signed.file, of: "file", key: "key", type: type.name, in: place)
                 if let fault = Self.fault(type.name, form, verifier) {
                     #expect(outcome.status != 0, cell)
                     #expect(outcome.lastWords == fault, cell)
@@ -59,7 +59,7 @@ struct PredicateTypeTests {
                 }
                 #expect(outcome.status == 0, "\(cell): \(outcome.messages)")
                 let other = type.name == "openvex" ? "vuln" : "openvex"
-                let otherType = try verifier.verify(form, signed.file, of: "file", key: "key", type: other, in: place)
+                let otherType = try await verifier.verify(form, signed.file, of: "file", key: "key", type: other, in: place)
                 // cosign 2 does not look at the type of an attestation in a bundle v0.3.
                 #expect((otherType.status == 0) == (verifier == .cosign2 && form == .attestation), "\(cell), as \(other)")
             }

@@ -7,27 +7,27 @@ enum Tool: String, CaseIterable, Sendable {
 
     /// Where the program is: ours beside this test bundle, or where `SWSIGN` says; the others as they were unpacked.
     var program: String {
-        get throws {
+        get async throws {
             switch self {
             case .swsign:
                 ProcessInfo.processInfo.environment["SWSIGN"]
                     ?? URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
                     .appendingPathComponent("swsign").path
-            case .cosign2, .cosign3: "\(try Self.peers.get().path)/\(rawValue)"
+            case .cosign2, .cosign3: "\(try await Self.peers.value.path)/\(rawValue)"
             }
         }
     }
 
-    private static let peers = Result {
+    private static let peers = Task {
         let place = try Workplace()
-        try place.must("\(Shared.path)/peers/unpack", [place.path])
+        try await place.must("\(Shared.path)/peers/unpack", [place.path])
         return place
     }
 
     /// Makes a signature in one of the forms; what is written is named like the tool and the form.
     /// - Returns: What the program said, and the file that it wrote.
     func sign(_ form: Form, _ file: String, key: String, type: String = "custom", predicate: String = "", in place: Workplace)
-        throws -> (outcome: Workplace.Outcome, file: String)
+        async throws -> (outcome: Workplace.Outcome, file: String)
     {
         let output = "\(file).\(rawValue).\(form.rawValue)"
         var arguments = [form.isAttestation ? "attest-blob" : "sign-blob", "--yes", "--key", key + ".key"]
@@ -37,18 +37,18 @@ enum Tool: String, CaseIterable, Sendable {
         case (.swsign, false): arguments += ["--tlog-upload=false", "--new-bundle-format=false"]
         case (.cosign2, true): arguments += ["--tlog-upload=false", "--new-bundle-format"]
         case (.cosign3, true):
-            try place.must(program, ["signing-config", "create", "--out", output + ".config"])
+            try await place.must(program, ["signing-config", "create", "--out", output + ".config"])
             arguments += ["--signing-config", output + ".config"]
         case (.cosign3, false):
             arguments += ["--use-signing-config=false", "--new-bundle-format=false", "--tlog-upload=false"]
         }
         arguments += [form.isDetached ? "--output-signature" : "--bundle", output, file]
-        return (try place.run(program, arguments), output)
+        return (try await place.run(program, arguments), output)
     }
 
     /// Verifies a signature in one of the forms.
     func verify(_ form: Form, _ signature: String, of file: String, key: String, type: String = "custom", in place: Workplace)
-        throws -> Workplace.Outcome
+        async throws -> Workplace.Outcome
     {
         var arguments = [form.isAttestation ? "verify-blob-attestation" : "verify-blob", "--insecure-ignore-tlog"]
         arguments += ["--key", key + ".pub", form.isDetached ? "--signature" : "--bundle", signature]
@@ -60,7 +60,7 @@ enum Tool: String, CaseIterable, Sendable {
         case (.cosign3, true): arguments += ["--trusted-root", Shared.trustedRoot]
         case (.cosign3, false): arguments += ["--new-bundle-format=false"]
         }
-        return try place.run(program, arguments + [file])
+        return try await place.run(program, arguments + [file])
     }
 }
 

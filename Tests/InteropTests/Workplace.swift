@@ -1,4 +1,5 @@
 import Foundation
+import Spawning
 import Testing
 
 /// A directory of its own for one test, removed afterwards, and the programs that run in it.
@@ -28,7 +29,7 @@ final class Workplace: Sendable {
     }
 
     /// Runs a program in the directory, with nothing of the person's own environment and no network.
-    func run(_ program: String, _ arguments: [String], password: String? = nil, _ more: [String: String] = [:]) throws
+    func run(_ program: String, _ arguments: [String], password: String? = nil, _ more: [String: String] = [:]) async throws
         -> Outcome
     {
         let process = Process()
@@ -47,17 +48,15 @@ final class Workplace: Sendable {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle(forWritingAtPath: files[0])
         process.standardError = FileHandle(forWritingAtPath: files[1])
-        try process.run()
-        process.waitUntilExit()
+        let status = try await Spawning.finish(process)
         return Outcome(
-            status: process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus,
-            output: try read(files[0]), messages: String(decoding: try read(files[1]), as: UTF8.self))
+            status: status, output: try read(files[0]), messages: String(decoding: try read(files[1]), as: UTF8.self))
     }
 
     /// Runs a program that has to succeed.
     @discardableResult
-    func must(_ program: String, _ arguments: [String], password: String? = nil) throws -> Outcome {
-        let outcome = try run(program, arguments, password: password)
+    func must(_ program: String, _ arguments: [String], password: String? = nil) async throws -> Outcome {
+        let outcome = try await run(program, arguments, password: password)
         try #require(outcome.status == 0, "\(program) \(arguments.joined(separator: " ")): \(outcome.messages)")
         return outcome
     }

@@ -1,6 +1,7 @@
 import Foundation
 import InToto
 import LocalSigstore
+import Spawning
 import Testing
 
 /// The real clients that the local services are held to.
@@ -36,7 +37,7 @@ private enum Peers {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
-        guard (try? process.run()) != nil else { return false }
+        guard (try? Spawning.exclusively { try process.run() }) != nil else { return false }
         process.waitUntilExit()
         return process.terminationStatus == 0
     }
@@ -91,10 +92,7 @@ private final class Bench: Sendable {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle(forWritingAtPath: files[0])
         process.standardError = FileHandle(forWritingAtPath: files[1])
-        let status = try await withCheckedThrowingContinuation { (done: CheckedContinuation<Int32, any Error>) in
-            process.terminationHandler = { done.resume(returning: $0.terminationStatus) }
-            do { try process.run() } catch { done.resume(throwing: error) }
-        }
+        let status = try await Spawning.finish(process)
         let texts = files.map { String(decoding: FileManager.default.contents(atPath: $0) ?? Data(), as: UTF8.self) }
         return Outcome(status: status, output: texts[0], messages: texts[1])
     }

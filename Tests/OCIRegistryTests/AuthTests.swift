@@ -5,6 +5,7 @@ import InToto
 import OCIRegistry
 import SigstoreCrypto
 import Synchronization
+import Spawning
 import Testing
 
 private let password = Credential.password(user: "me", password: "sentinel")
@@ -216,7 +217,7 @@ private struct TokenRegistry {
         process.arguments = ["perl", "-e", #"print "me:" . crypt("right", '$2y$05$abcdefghijklmnopqrstuu') . "\n""#]
         let pipe = Pipe()
         process.standardOutput = pipe
-        try process.run()
+        try Spawning.exclusively { try process.run() }
         process.waitUntilExit()
         try pipe.fileHandleForReading.readDataToEndOfFile().write(to: url)
         return url.path

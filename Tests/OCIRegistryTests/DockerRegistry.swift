@@ -5,6 +5,7 @@ import InToto
 import OCIRegistry
 import SigstoreCrypto
 import Synchronization
+import Spawning
 import Testing
 
 /// Debian's `docker-registry` on a loopback port, with an empty store of its own. It has no referrers API and no
@@ -37,7 +38,7 @@ final class DockerRegistry: Sendable {
         process.arguments = ["serve", file.path]
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
-        try process.run()
+        try Spawning.exclusively { try process.run() }
         let url = try HTTPURL(parsing: "http://127.0.0.1:\(port)/v2/")
         for _ in 0..<100 {
             if let answer = try? await CurlClient().send(HTTPRequest("GET", url, handledStatuses: [401])),

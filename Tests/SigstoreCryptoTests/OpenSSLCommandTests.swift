@@ -1,5 +1,6 @@
 import Foundation
 import InToto
+import Spawning
 import Testing
 
 @testable import SigstoreCrypto
@@ -26,7 +27,7 @@ import Testing
             let output = Pipe()
             process.standardOutput = output
             process.standardError = output
-            try process.run()
+            try Spawning.exclusively { try process.run() }
             let text = output.fileHandleForReading.readDataToEndOfFile()
             process.waitUntilExit()
             try #require(process.terminationStatus == 0, "\(arguments): \(String(decoding: text, as: UTF8.self))")

@@ -4,6 +4,7 @@ import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import Spawning
 import Testing
 
 /// A registry for one test: Debian's `docker-registry`, which has neither the referrers API nor the deletion of tags, or
@@ -56,7 +57,7 @@ private final class DockerRegistryProcess: Sendable {
         process.arguments = ["serve", directory["config.yml"]]
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
-        try process.run()
+        try Spawning.exclusively { try process.run() }
         for _ in 0..<200 {
             if Self.answers(port) { return }
             try await Task.sleep(for: .milliseconds(25))
@@ -197,7 +198,7 @@ enum Cosign: String, CaseIterable, Sendable {
         unpack.executableURL = URL(filePath: "\(sharedDirectory)/peers/unpack")
         unpack.arguments = [directory.path]
         unpack.standardOutput = FileHandle.nullDevice
-        try unpack.run()
+        try Spawning.exclusively { try unpack.run() }
         unpack.waitUntilExit()
         return directory
     }

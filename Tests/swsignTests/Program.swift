@@ -1,6 +1,7 @@
 import Foundation
 import InToto
 import SigstoreCrypto
+import Spawning
 import Testing
 
 /// Runs the real program, or another, the way a person or a CI job does, and keeps all that comes of it.
@@ -102,8 +103,6 @@ private struct Running {
 
     /// Linux's `TIOCSPTLCK` and `TIOCGPTN`, whose macros Swift does not import: unlock a pseudo-terminal, and get its number.
     private static let (setLock, getNumber): (UInt, UInt) = (0x4004_5431, 0x8004_5430)
-    /// Held while pipes are made and while a program is started, so that no program gets another one's pipes.
-    static let starting = NSLock()
 
     init(_ program: Program, _ arguments: [String], _ input: Program.Input, _ terminal: [Program.Turn]?) {
         deadline = Date(timeIntervalSinceNow: program.timeLimit)
@@ -157,7 +156,7 @@ private struct Running {
         var variables = ["PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": program.directory, "LC_ALL": "C.UTF-8"]
         variables.merge(program.environment) { $1 }
         var child: pid_t = 0
-        let result = Self.starting.withLock {
+        let result = Spawning.exclusively {
             unsafe Self.withCStrings(words) { argv in
                 unsafe Self.withCStrings(variables.map { "\($0)=\($1)" }) { envp in
                     unsafe posix_spawnp(&child, words[0], &actions, &attributes, argv, envp)
@@ -267,10 +266,12 @@ private final class Pipe {
 
     init() {
         var ends: [Int32] = [-1, -1]
-        Running.starting.lock()
-        defer { Running.starting.unlock() }
-        guard unsafe pipe(&ends) == 0 else { return }
-        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        let made = Spawning.exclusively {
+            guard unsafe pipe(&ends) == 0 else { return false }
+            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+            return true
+        }
+        guard made else { return }
         (reading, writing) = (ends[0], ends[1])
     }
 

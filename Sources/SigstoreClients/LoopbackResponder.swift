@@ -1,0 +1,383 @@
+import Dispatch
+internal import Glibc
+public import InToto
+internal import Synchronization
+
+/// What a browser is shown when it lands on this machine.
+struct LandingPage: Sendable {
+    var status = 200
+    var title: String
+    var text: String
+
+    /// The page as an HTTP answer. Whatever comes from outside is escaped, and nothing in it can load anything.
+    var response: [UInt8] {
+        let body = """
+            <!DOCTYPE html>
+            <html lang="en">
+            <head><meta charset="utf-8"><title>\(Self.escaped(title))</title>
+            <style>body{font:1.1em system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em;line-height:1.5;\
+            color:#1c1c1c;background:#fff}@media(prefers-color-scheme:dark){body{color:#eee;background:#1c1c1c}}</style>
+            </head>
+            <body><h1>\(Self.escaped(title))</h1><p>\(Self.escaped(text))</p></body>
+            </html>
+
+            """
+        let head = [
+            "HTTP/1.1 \(status) \(status == 200 ? "OK" : "Refused")", "Content-Type: text/html; charset=utf-8",
+            "Content-Length: \(body.utf8.count)", "Connection: close", "Cache-Control: no-store",
+            "Referrer-Policy: no-referrer", "X-Content-Type-Options: nosniff",
+            "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        ]
+        return Array((head.joined(separator: "\r\n") + "\r\n\r\n" + body).utf8)
+    }
+
+    private static func escaped(_ text: String) -> String {
+        var out = ""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "&": out += "&amp;"
+            case "<": out += "&lt;"
+            case ">": out += "&gt;"
+            case "\"": out += "&quot;"
+            case "'": out += "&#39;"
+            case _ where scalar.changesDisplay: out += "\u{fffd}"
+            default: out.unicodeScalars.append(scalar)
+            }
+        }
+        return out
+    }
+}
+
+/// A bounded HTTP responder with one route on loopback, which takes the one redirect of a sign-in (RFC 8252,
+/// section 7.3). Not a web server: one path, one method, a few connections, small heads, no bodies.
+final class LoopbackResponder: Sendable {
+    /// How many connections are open at a time, how long a head may be, and how long one may take to arrive.
+    private static let connectionLimit = 8
+    private static let headLimit = 16_384
+    private static let headTime = Duration.seconds(5)
+
+    /// Where a redirect is taken.
+    struct Address: Sendable {
+        /// The host as the redirect URL names it: `localhost`, 127.0.0.0/8 or `[::1]`.
+        var host: String
+        /// 0 for any free port.
+        var port: UInt16
+        var path: String
+
+        /// Reads `--oidc-redirect-url`.
+        /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unusableRedirect`` where it is not on this machine.
+        init(parsing text: String) throws(SigstoreError) {
+            func fault() -> SigstoreError {
+                SigstoreError(
+                    .unusableRedirect,
+                    "the redirect URL \"\(text.prefix(256))\" does not lead to this machine over http",
+                    advice: "give one such as http://localhost:0/auth/callback, where 0 is any free port")
+            }
+            let prefix = "http://"
+            guard text.utf8.starts(with: prefix.utf8) else { throw fault() }
+            let rest = text.utf8.dropFirst(prefix.utf8.count)
+            let authority = rest.prefix { $0 != 0x2f }
+            path = String(decoding: rest.dropFirst(authority.count), as: UTF8.self)
+            if path.isEmpty { path = "/" }
+            guard path.utf8.allSatisfy({ (0x21...0x7e).contains($0) && $0 != 0x3f && $0 != 0x23 }) else {
+                throw fault()
+            }
+            let isBracketed = authority.first == 0x5b
+            let colon = authority.lastIndex(of: 0x3a).flatMap { at in
+                isBracketed && authority[at...].contains(0x5d) ? nil : at
+            }
+            host = String(decoding: authority[..<(colon ?? authority.endIndex)], as: UTF8.self)
+            if let colon {
+                guard let number = UInt16(String(decoding: authority[colon...].dropFirst(), as: UTF8.self)) else {
+                    throw fault()
+                }
+                port = number
+            } else {
+                port = 80
+            }
+            guard host.utf8.elementsEqual("localhost".utf8) || host.utf8.elementsEqual("[::1]".utf8) || isIPv4Loopback
+            else { throw fault() }
+        }
+
+        private var isIPv4Loopback: Bool {
+            let parts = host.utf8.split(separator: 0x2e, omittingEmptySubsequences: false)
+            return parts.count == 4 && parts[0].elementsEqual("127".utf8)
+                && parts.allSatisfy { (1...3).contains($0.count) && UInt8(String(decoding: $0, as: UTF8.self)) != nil }
+        }
+    }
+
+    /// A redirect that arrived, whose connection waits for its page.
+    struct Callback: Sendable {
+        let parameters: [(name: String, value: String)]
+        fileprivate let socket: CInt
+
+        /// The value of a parameter that stands exactly once.
+        func value(_ name: String) -> String? {
+            let found = parameters.filter { $0.name.utf8.elementsEqual(name.utf8) }
+            return found.count == 1 ? found.first?.value : nil
+        }
+    }
+
+    private struct State {
+        var waiting: CheckedContinuation<Callback?, Never>?
+        var delivered = false
+        var stopped = false
+    }
+
+    private let listener: CInt
+    private let address: Address
+    private let state = Mutex(State())
+    /// The redirect URL, with the port that was taken.
+    let redirectURL: String
+
+    /// Listens. Nothing is answered before ``callback(within:)``.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unusableRedirect`` where the port cannot be had.
+    init(_ address: Address) throws(SigstoreError) {
+        let isIPv6 = address.host.utf8.first == 0x5b
+        listener = socket(
+            isIPv6 ? AF_INET6 : AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+        self.address = address
+        guard listener >= 0, let port = Self.bind(listener, address, isIPv6) else {
+            let number = errno
+            if listener >= 0 { close(listener) }
+            redirectURL = ""
+            throw SigstoreError(
+                .unusableRedirect,
+                "this machine's port \(address.port == 0 ? "" : "\(address.port) ")cannot be listened on for the sign-in: "
+                    + "error \(number)",
+                advice: "give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device")
+        }
+        redirectURL = "http://\(address.host):\(port)\(address.path)"
+    }
+
+    deinit { close(listener) }
+
+    private static func bind(_ listener: CInt, _ address: Address, _ isIPv6: Bool) -> UInt16? {
+        var reuse: CInt = 1
+        unsafe setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<CInt>.size))
+        if isIPv6 {
+            var name = sockaddr_in6()
+            name.sin6_family = sa_family_t(AF_INET6)
+            name.sin6_port = address.port.bigEndian
+            name.sin6_addr = in6addr_loopback
+            var size = socklen_t(MemoryLayout<sockaddr_in6>.size)
+            let bound = unsafe withUnsafeMutablePointer(to: &name) { pointer in
+                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    unsafe Glibc.bind(listener, $0, size) == 0 && listen(listener, 8) == 0
+                        && getsockname(listener, $0, &size) == 0
+                }
+            }
+            return bound ? UInt16(bigEndian: name.sin6_port) : nil
+        }
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        name.sin_port = address.port.bigEndian
+        let host = address.host.utf8.elementsEqual("localhost".utf8) ? "127.0.0.1" : address.host
+        guard unsafe inet_pton(AF_INET, host, &name.sin_addr) == 1 else { return nil }
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let bound = unsafe withUnsafeMutablePointer(to: &name) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe Glibc.bind(listener, $0, size) == 0 && listen(listener, 8) == 0
+                    && getsockname(listener, $0, &size) == 0
+            }
+        }
+        return bound ? UInt16(bigEndian: name.sin_port) : nil
+    }
+
+    // MARK: - For the flow
+
+    /// Waits for the redirect. Every later one is refused until ``finish(_:_:)``.
+    /// - Parameter limit: How long.
+    /// - Returns: `nil` where the time is over, or the task was cancelled.
+    func callback(within limit: Duration) async -> Callback? {
+        let end = ContinuousClock.now + limit
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                state.withLock { $0.waiting = continuation }
+                DispatchQueue(label: "sign-in").async { self.serve(until: end) }
+            }
+        } onCancel: {
+            stop()
+        }
+    }
+
+    /// Shows a page to whoever was redirected, and ends.
+    func finish(_ callback: Callback?, _ page: LandingPage) {
+        stop()
+        if let callback { Self.answer(callback.socket, page) }
+    }
+
+    private func stop() { state.withLock { $0.stopped = true } }
+
+    // MARK: - The thread
+
+    private struct Connection {
+        let socket: CInt
+        let end: ContinuousClock.Instant
+        var head: [UInt8] = []
+    }
+
+    /// Serves until the time is over or ``finish(_:_:)``. After the time is over, nobody is left waiting.
+    private func serve(until end: ContinuousClock.Instant) {
+        var connections: [Connection] = []
+        defer {
+            for connection in connections { close(connection.socket) }
+            let waiting = state.withLock { state in
+                defer { state.waiting = nil }
+                return state.waiting
+            }
+            waiting?.resume(returning: nil)
+        }
+        while true {
+            let (stopped, delivered) = state.withLock { ($0.stopped, $0.delivered) }
+            let now = ContinuousClock.now
+            // Once the redirect is there, the flow decides when to end.
+            guard !stopped, delivered || now < end else { return }
+            connections.removeAll { connection in
+                guard connection.end <= now else { return false }
+                close(connection.socket)
+                return true
+            }
+            let isFull = connections.count >= Self.connectionLimit
+            var polled = [pollfd(fd: isFull ? -1 : listener, events: Int16(POLLIN), revents: 0)]
+            polled += connections.map { pollfd(fd: $0.socket, events: Int16(POLLIN), revents: 0) }
+            guard unsafe poll(&polled, nfds_t(polled.count), 50) >= 0 || errno == EINTR else { return }
+            var kept: [Connection] = []
+            for (index, connection) in connections.enumerated() {
+                let isReady = index + 1 < polled.count && polled[index + 1].revents != 0
+                if let open = isReady ? read(connection) : connection { kept.append(open) }
+            }
+            connections = kept
+            if let first = polled.first, first.revents != 0 {
+                let accepted = accept(listener, nil, nil)
+                guard accepted >= 0 else { continue }
+                guard fcntl(accepted, F_SETFL, O_NONBLOCK) == 0, fcntl(accepted, F_SETFD, FD_CLOEXEC) == 0 else {
+                    close(accepted)
+                    continue
+                }
+                connections.append(Connection(socket: accepted, end: now + Self.headTime))
+            }
+        }
+    }
+
+    /// Reads what has arrived.
+    /// - Returns: The connection, or `nil` where it was answered, given to the flow, or has ended.
+    private func read(_ connection: Connection) -> Connection? {
+        var connection = connection
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = unsafe recv(connection.socket, &buffer, buffer.count, 0)
+        if count < 0, errno == EAGAIN || errno == EINTR { return connection }
+        guard count > 0 else {
+            close(connection.socket)
+            return nil
+        }
+        connection.head += buffer.prefix(count)
+        guard connection.head.count <= Self.headLimit else {
+            Self.answer(connection.socket, LandingPage(status: 431, title: "Refused", text: "The request is too long."))
+            return nil
+        }
+        guard Self.endsHead(connection.head) else { return connection }
+        if let page = handle(connection) { Self.answer(connection.socket, page) }
+        return nil
+    }
+
+    private static func endsHead(_ head: [UInt8]) -> Bool {
+        guard head.count >= 4 else { return false }
+        return (0...head.count - 4).contains { head[$0..<$0 + 4].elementsEqual([13, 10, 13, 10]) }
+    }
+
+    /// - Returns: The page to answer with, or `nil` where the flow will answer.
+    private func handle(_ connection: Connection) -> LandingPage? {
+        let line = connection.head.prefix { $0 != 13 && $0 != 10 }
+        let parts = line.split(separator: 0x20, omittingEmptySubsequences: false)
+        guard parts.count == 3, parts[2].starts(with: "HTTP/1.".utf8) else {
+            return LandingPage(status: 400, title: "Refused", text: "This is not an HTTP request.")
+        }
+        let target = parts[1]
+        let path = target.prefix { $0 != 0x3f }
+        guard path.elementsEqual(address.path.utf8) else {
+            return LandingPage(status: 404, title: "Not here", text: "There is nothing at this address.")
+        }
+        guard parts[0].elementsEqual("GET".utf8) else {
+            return LandingPage(status: 405, title: "Refused", text: "Only GET is answered here.")
+        }
+        guard let parameters = Self.parameters(target.dropFirst(path.count + 1)) else {
+            return LandingPage(status: 400, title: "Refused", text: "The address is malformed.")
+        }
+        let waiting = state.withLock { state -> CheckedContinuation<Callback?, Never>? in
+            guard !state.delivered else { return nil }
+            state.delivered = true
+            defer { state.waiting = nil }
+            return state.waiting
+        }
+        guard let waiting else {
+            return LandingPage(
+                status: 409, title: "Refused",
+                text: "This sign-in was answered already. A second answer is not accepted.")
+        }
+        waiting.resume(returning: Callback(parameters: parameters, socket: connection.socket))
+        return nil
+    }
+
+    /// The parameters of a query (`application/x-www-form-urlencoded`), at most 32.
+    static func parameters(_ query: ArraySlice<UInt8>) -> [(name: String, value: String)]? {
+        var parameters: [(name: String, value: String)] = []
+        for part in query.split(separator: 0x26) {
+            guard parameters.count < 32 else { return nil }
+            let name = part.prefix { $0 != 0x3d }
+            guard let name = decoded(name),
+                let value = decoded(part.dropFirst(name.count == part.count ? part.count : name.count + 1))
+            else { return nil }
+            parameters.append((name: name, value: value))
+        }
+        return parameters
+    }
+
+    private static func decoded(_ text: ArraySlice<UInt8>) -> String? {
+        var out: [UInt8] = []
+        var rest = text
+        while let byte = rest.popFirst() {
+            switch byte {
+            case 0x2b: out.append(0x20)
+            case 0x25:
+                guard let high = rest.popFirst().flatMap(digit), let low = rest.popFirst().flatMap(digit) else {
+                    return nil
+                }
+                out.append(high << 4 | low)
+            default: out.append(byte)
+            }
+        }
+        return String(validating: out, as: UTF8.self)
+    }
+
+    private static func digit(_ letter: UInt8) -> UInt8? {
+        switch letter {
+        case 0x30...0x39: letter - 0x30
+        case 0x41...0x46: letter - 0x41 + 10
+        case 0x61...0x66: letter - 0x61 + 10
+        default: nil
+        }
+    }
+
+    /// Sends a page and closes the connection. Pages fit a socket's buffer; who does not read has no page.
+    private static func answer(_ socket: CInt, _ page: LandingPage) {
+        var rest = page.response[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes {
+                unsafe send(socket, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL))
+            }
+            guard count > 0 else { break }
+            rest = rest.dropFirst(count)
+        }
+        shutdown(socket, CInt(SHUT_WR))
+        // What is left unread when a socket is closed would take the page with it.
+        var left = [UInt8](repeating: 0, count: 65_536)
+        _ = unsafe recv(socket, &left, left.count, 0)
+        close(socket)
+    }
+}
+
+extension SigstoreError.Code {
+    /// A redirect URL that does not lead to this machine, or whose port cannot be listened on.
+    public static let unusableRedirect = Self("unusable-redirect-url")
+}

@@ -1,0 +1,88 @@
+internal import Glibc
+internal import InToto
+internal import SigstoreCrypto
+internal import SigstoreVerification
+
+/// Signatures that were begun, and that services know of already, but that did not reach where they belong. They are
+/// kept, one a file, so that the next run finishes them instead of recording another.
+public struct UnfinishedSignatures: Sendable {
+    /// The directory; it is made when something is kept.
+    public let directory: String
+
+    public init(directory: String) { self.directory = directory }
+
+    /// A signature and how far it got.
+    struct Entry: Sendable {
+        static let mediaType = "application/vnd.swsign.unfinished.v1+json"
+
+        var bundle: SigstoreBundle
+        /// The timestamp authorities that have timestamped it, by their URLs, in the order of the bundle.
+        var timestampAuthorities: [String] = []
+        /// The logs that have recorded it, by their URLs, in the order of the bundle.
+        var transparencyLogs: [String] = []
+
+        init(bundle: SigstoreBundle) { self.bundle = bundle }
+
+        init(parsing json: [UInt8]) throws(SigstoreError) {
+            let entry = JSONCursor(try JSONValue(parsing: json))
+            try entry.expectOnly(["mediaType", "bundle", "timestampAuthorities", "transparencyLogs"])
+            let mediaType = try entry.member("mediaType")
+            guard try mediaType.string().utf8.elementsEqual(Self.mediaType.utf8) else {
+                throw mediaType.fault("is not \(Self.mediaType)")
+            }
+            bundle = try SigstoreBundle(parsing: try entry.member("bundle").value.serialized())
+            for url in try entry.member("timestampAuthorities").elements() {
+                timestampAuthorities.append(try url.string())
+            }
+            for url in try entry.member("transparencyLogs").elements() { transparencyLogs.append(try url.string()) }
+            guard timestampAuthorities.count == bundle.timestamps.count,
+                transparencyLogs.count == bundle.logEntries.count
+            else { throw entry.fault("does not say for each timestamp and log entry where it is from") }
+        }
+
+        var json: JSONValue {
+            .object([
+                "mediaType": .string(Self.mediaType), "bundle": bundle.json,
+                "timestampAuthorities": .array(timestampAuthorities.map { .string($0) }),
+                "transparencyLogs": .array(transparencyLogs.map { .string($0) }),
+            ])
+        }
+    }
+
+    /// The name of the file for one thing signed by one signer.
+    static func name(signed: Digest, signer: String) throws(SigstoreError) -> String {
+        "\(signed.hex)-\(try Digest.sha256(Array(signer.utf8)).hex.prefix(16)).json"
+    }
+
+    func path(_ name: String) -> String { "\(directory)/\(name)" }
+
+    /// What was kept under a name; `nil` where nothing was.
+    func load(_ name: String) throws(SigstoreError) -> Entry? {
+        let content: [UInt8]
+        do throws(SigstoreError) { content = try InputFile(path(name)).contents(limit: SigstoreBundle.sizeLimit) } catch
+        {
+            guard error.code == .fileNotFound else { throw error }
+            return nil
+        }
+        do throws(SigstoreError) { return try Entry(parsing: content) } catch {
+            throw SigstoreError(
+                error.code, "the unfinished signature \(path(name)) cannot be read: \(error.message)",
+                advice: "remove the file to sign anew", cause: error)
+        }
+    }
+
+    func keep(_ entry: Entry, _ name: String) throws(SigstoreError) {
+        // Each directory on the way that is not there yet, closed to others.
+        var at = directory.utf8.startIndex
+        while at != directory.utf8.endIndex {
+            let next =
+                directory.utf8[directory.utf8.index(after: at)...].firstIndex(of: 0x2f) ?? directory.utf8.endIndex
+            let part = String(directory[..<next])
+            guard unsafe mkdir(part, 0o700) == 0 || errno == EEXIST else { throw .writing(part, errno) }
+            at = next
+        }
+        try OutputFile(path(name)).write(entry.json.serialized())
+    }
+
+    func remove(_ name: String) { unsafe unlink(path(name)) }
+}

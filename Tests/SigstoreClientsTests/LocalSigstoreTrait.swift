@@ -1,0 +1,144 @@
+import Foundation
+import HTTPTransport
+import InToto
+import LocalSigstore
+import SigstoreClients
+import SigstoreCrypto
+import SigstoreVerification
+import SwSignCore
+import Synchronization
+import Testing
+
+/// Gives the tests of a suite a whole Sigstore on loopback, in a folder of its own.
+struct LocalSigstoreTrait: SuiteTrait, TestScoping {
+    @TaskLocal static var services: LocalServices?
+
+    @concurrent func provideScope(
+        for test: Test, testCase: Test.Case?, performing function: @concurrent @Sendable () async throws -> Void
+    ) async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("clients-\(UUID().uuidString)").path
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let services = try await LocalServices.start(LocalServices.Configuration(folder: folder))
+        do {
+            try await Self.$services.withValue(services) { try await function() }
+        } catch {
+            await services.stop()
+            throw error
+        }
+        await services.stop()
+    }
+}
+
+extension Trait where Self == LocalSigstoreTrait {
+    static var localSigstore: LocalSigstoreTrait { LocalSigstoreTrait() }
+}
+
+/// Carries requests, and counts them.
+final class CountingClient: HTTPClient {
+    private let client: CurlClient
+    private let seen = Mutex<[String]>([])
+
+    init(attempts: Int = 3) {
+        var configuration = CurlClient.Configuration()
+        configuration.retryPolicy = RetryPolicy(maxAttempts: attempts, baseDelay: .milliseconds(5))
+        client = CurlClient(configuration)
+    }
+
+    /// Method and path of each request.
+    var requests: [String] { seen.withLock { $0 } }
+
+    func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
+        seen.withLock { $0.append("\(request.method) \(request.url.path)") }
+        return try await client.send(request, into: sink)
+    }
+}
+
+/// Makes sessions against the local services.
+struct Workshop {
+    let services: LocalServices
+    let http: CountingClient
+    let trustedRoot: TrustedRoot
+
+    init(attempts: Int = 3) throws {
+        services = try #require(LocalSigstoreTrait.services)
+        http = CountingClient(attempts: attempts)
+        trustedRoot = try TrustedRoot(parsing: [UInt8](try Data(contentsOf: URL(filePath: services.files.trustedRoot))))
+    }
+
+    func clients(_ kind: LocalServices.SigningConfigKind, timeout: Duration = .seconds(20)) throws
+        -> SigningSession.Services
+    {
+        let config = try SigningConfig(
+            parsing: [UInt8](try Data(contentsOf: URL(filePath: services.files.signingConfig(kind)))))
+        let now = Instant(seconds: VerificationPolicy.systemClock())
+        return SigningSession.Services(
+            timestampAuthorities: try config.timestampAuthorities(at: now).map {
+                TimestampClient(url: try HTTPURL(parsing: $0.url), http: http, timeout: timeout)
+            },
+            transparencyLogs: try config.transparencyLogs(at: now).map {
+                RekorClient(
+                    url: try HTTPURL(parsing: $0.url),
+                    version: try #require(RekorClient.Version(rawValue: $0.majorAPIVersion)), http: http,
+                    timeout: timeout)
+            })
+    }
+
+    func rekor(_ version: RekorClient.Version, timeout: Duration = .seconds(20)) throws -> RekorClient {
+        let url = version == .v1 ? services.rekorV1.url : services.rekorV2.url
+        return RekorClient(url: try HTTPURL(parsing: url), version: version, http: http, timeout: timeout)
+    }
+
+    func fulcio(timeout: Duration = .seconds(20)) throws -> FulcioClient {
+        FulcioClient(url: try HTTPURL(parsing: services.fulcio.url), http: http, timeout: timeout)
+    }
+
+    func signatory(_ identity: LocalIdentity, options: TokenOptions = TokenOptions(), timeout: Duration = .seconds(20))
+        throws -> SigningSession.Signatory
+    {
+        let token = try IdentityToken(parsing: try services.issuer.token(for: identity, options: options))
+        return .identity(try fulcio(timeout: timeout), GivenIdentityToken(token), audience: "sigstore")
+    }
+
+    func session(
+        _ identity: LocalIdentity, _ services: SigningSession.Services, unfinished: UnfinishedSignatures? = nil
+    ) throws -> SigningSession {
+        try SigningSession(
+            signatory: try signatory(identity), services: services, trustedRoot: trustedRoot, unfinished: unfinished)
+    }
+
+    /// Verifies a bundle as a stranger does.
+    func verify(
+        _ bundle: SigstoreBundle, by identity: LocalIdentity, _ claim: VerificationPolicy.Claim, logs: Int
+    ) throws -> VerifiedBundle {
+        let expected = CertificateIdentity(
+            subject: .exactly(services.issuer.subject(of: identity)),
+            issuer: .exactly(services.issuer.issuer(of: identity)))
+        return try Verifier(trustedRoot: trustedRoot).verify(
+            try SigstoreBundle(parsing: bundle.serialized()),
+            VerificationPolicy(
+                signedBy: .identities([expected]), claim: claim,
+                transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs)))
+    }
+
+    /// How often a log was asked to record something.
+    var recordings: Int { http.requests.filter { $0.hasSuffix("/log/entries") && $0.hasPrefix("POST") }.count }
+}
+
+/// A statement about some digest.
+func statement(_ name: String = "artifact") -> [UInt8] {
+    Statement(
+        layout: .v1,
+        subjects: [
+            ResourceDescriptor(name: name, digests: [(algorithm: "sha256", hex: String(repeating: "ab", count: 32))])
+        ],
+        predicateType: PredicateType(uri: "https://example.com/p"), predicate: .object([:])
+    ).json().serialized()
+}
+
+/// The error that something throws.
+func failure(_ body: () async throws -> Void) async -> SigstoreError? {
+    do {
+        try await body()
+        return nil
+    } catch { return error as? SigstoreError ?? (error as? RejectedBundle)?.error }
+}

@@ -123,12 +123,13 @@ extension SignatureStore {
             case .all: Kind.allCases
             }
         let store = image.signatureStore
-        var removed: [String] = []
-        for kind in kinds where try await store.deleteMerged(tag(kind)) { removed.append("\(store.name):\(tag(kind))") }
+        // First everything is looked at, so that a store which cannot be asked keeps all.
         let found = try await attachments()
         let referrers = found.referrers.filter { referrer in
             removal == .referrer || referrer.kind.map { kinds.contains($0) } ?? false
         }.map(\.manifest.digest)
+        var removed: [String] = []
+        for kind in kinds where try await store.deleteMerged(tag(kind)) { removed.append("\(store.name):\(tag(kind))") }
         if !referrers.isEmpty {
             try await store.deleteReferrers(Set(referrers), of: image.digest)
             removed += referrers.map { "\(store.name)@\($0)" }

@@ -9,7 +9,7 @@ struct ImageSaveTests {
     @Test("What was saved is loaded and verified, in both schemes", arguments: RegistryKind.allCases)
     func saveAndLoad(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
-        try directory.makeKey()
+        for name in ["key", "second"] { try directory.makeKey(name) }
         let digests = try await directory.makeImages()
         try directory.write("sbom.json", #"{"spdxVersion":"SPDX-2.3"}"#)
         try await kind.run { address, _ in
@@ -34,9 +34,9 @@ struct ImageSaveTests {
 
             // Saving another image replaces what was saved; what is signed in the folder is kept there.
             try await directory.must("save", "--dir", "saved", "oci-layout:img:one")
-            #expect(try await directory.signatures("oci-layout:saved") == 0 || digests.one == digests.multi)
-            for older in [true, false] { try await directory.sign("oci-layout:saved", older: older) }
-            #expect(try await directory.signatures("saved", "--local-image") == 2)
+            #expect(try await directory.must("triangulate", "--type", "digest", "oci-layout:saved").line.hasSuffix("@\(digests.one)"))
+            for older in [true, false] { try await directory.sign("oci-layout:saved", key: "second", older: older) }
+            #expect(try await directory.signatures("saved", key: "second", "--local-image") == 2)
         }
     }
 
@@ -120,11 +120,10 @@ struct ImageSaveTests {
             }
             // Signing in a folder that cosign saved: cosign finds that signature, too.
             try directory.makeKey("second")
-            for older in schemes {
-                try await directory.sign("oci-layout:theirs", key: "second", older: older)
-                let verified = try await cosign.verify(["verify"], key: "second", "theirs", "--local-image", in: directory)
-                #expect(verified.succeeded, "\(older): \(verified.messages)")
-            }
+            // (cosign 3 sees no older signatures where there are newer ones.)
+            try await directory.sign("oci-layout:theirs", key: "second", older: cosign == .two)
+            let verified = try await cosign.verify(["verify"], key: "second", "theirs", "--local-image", in: directory)
+            #expect(verified.succeeded, "\(verified.messages)")
             #expect(try await directory.signatures("theirs", "--local-image") == schemes.count)
         }
     }

@@ -1,6 +1,7 @@
 import Glibc
 import InToto
 import OCIRegistry
+import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
 import SwSignCore
@@ -57,6 +58,15 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
         let manifest = try Manifest(bytes)
         _ = (manifest.referrerDescriptor, manifest.subject)
     },
+    "tuf-root": { bytes in _ = try TUFMetadata<TUFRoot>(parsing: bytes) },
+    "tuf-timestamp": { bytes in _ = try TUFMetadata<TUFTimestamp>(parsing: bytes) },
+    "tuf-snapshot": { bytes in _ = try TUFMetadata<TUFSnapshot>(parsing: bytes) },
+    "tuf-targets": { bytes in _ = try TUFMetadata<TUFTargets>(parsing: bytes) },
+    "identity-token": { bytes in
+        let token = try IdentityToken(parsing: String(decoding: bytes, as: UTF8.self))
+        _ = (token.identity, token.challenge, token.certificateIssuer)
+    },
+    "signing-config": { bytes in _ = try SigningConfig(parsing: bytes) },
     "simple-signing": { bytes in
         let payload = try SimpleSigningPayload(parsing: bytes)
         _ = payload.json().serialized()

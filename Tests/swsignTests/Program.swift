@@ -153,7 +153,11 @@ private struct Running {
         var words = [program.executable] + arguments
         if let limits = program.limits { words = ["/bin/sh", "-c", "\(limits); exec \"$0\" \"$@\""] + words }
         words = ["env", "-C", program.directory] + words
-        var variables = ["PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": program.directory, "LC_ALL": "C.UTF-8"]
+        // Nothing beyond this machine can be reached: the proxy of everything else does not exist.
+        var variables = [
+            "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": program.directory, "LC_ALL": "C.UTF-8",
+            "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1,localhost,::1",
+        ]
         variables.merge(program.environment) { $1 }
         var child: pid_t = 0
         let result = Spawning.exclusively {
@@ -350,10 +354,10 @@ final class TemporaryDirectory: Sendable {
         return try #require(attributes[.posixPermissions] as? Int)
     }
 
-    /// Every file with its content, to see that nothing was changed.
+    /// Every file with its content, to see that nothing was changed; without the cache of trust roots.
     func snapshot() throws -> [String: [UInt8]] {
         var files: [String: [UInt8]] = [:]
-        for name in try FileManager.default.subpathsOfDirectory(atPath: path) {
+        for name in try FileManager.default.subpathsOfDirectory(atPath: path) where !name.hasPrefix(".sigstore") {
             var isDirectory: ObjCBool = false
             _ = unsafe FileManager.default.fileExists(atPath: self[name], isDirectory: &isDirectory)
             files[name] = isDirectory.boolValue ? [] : try read(name)

@@ -86,9 +86,9 @@ struct VerificationOptions: ParsableArguments {
 
     /// The verifier to use.
     func verifier(_ trust: TrustOptions) throws(SigstoreError) -> Verifier {
-        // A key without a log depends on nobody, unless the person named somebody.
+        // A key without a log depends on nobody, unless the person named somebody; and a key never asks the network.
         let dependsOnNobody = key != nil && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps
-        return Verifier(trustedRoot: dependsOnNobody && !trust.isStated ? nil : try trust.trust(offline: offline))
+        return Verifier(trustedRoot: dependsOnNobody && !trust.isStated ? nil : try trust.trust(offline: offline || key != nil))
     }
 }
 

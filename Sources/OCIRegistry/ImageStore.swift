@@ -115,8 +115,8 @@ public struct Referrers: Sendable {
         case fallbackTag
         /// The registry has no referrers API, and nothing stands at the fallback tag.
         case nothing
-        /// The registry has no referrers API, and what stands at the fallback tag is no index; some registries answer
-        /// with the subject itself.
+        /// The registry answers with something that is no index, and so cannot be said to list nothing: what stands at
+        /// the fallback tag is the subject itself, or the referrers API answers with a page and there is no such tag.
         case notAnIndex
     }
     /// The manifests that refer to it.

@@ -302,36 +302,45 @@ public struct RegistryClient: ImageStore {
 
     // MARK: Referrers
 
-    /// What the registry's own list says; `nil` where it has none (OCI distribution specification, "Listing
-    /// referrers").
-    private func listed(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> [Descriptor]? {
-        var found: [Descriptor]? = []
+    /// What the registry's own list says.
+    private enum Listing {
+        case list([Descriptor])
+        /// The registry says that it has no such lists.
+        case none
+        /// It answers, but not with a list.
+        case somethingElse
+    }
+
+    /// Asks for the registry's own list (OCI distribution specification, "Listing referrers").
+    private func listed(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> Listing {
+        var found: [Descriptor] = []
+        var instead: Listing?
         var first = try await url("referrers/\(digest)")
         if let artifactType { first = first.adding("artifactType", artifactType) }
         try await forEachPage(first, accept: MediaType.imageIndex, "referrers") {
             (response, number) throws(SigstoreError) in
             let isList = response.mediaType.utf8.elementsEqual(MediaType.imageIndex.utf8)
             if number == 0, [400, 404, 405, 406].contains(response.status) || response.status == 200 && !isList {
-                found = nil
+                instead = response.status == 200 ? .somethingElse : Listing.none
                 return false
             }
             guard response.status == 200, isList else { throw Self.failure(response, "GET") }
             guard let index = try Manifest(response.body, contentType: response.mediaType).index else {
                 throw SigstoreError(.malformedManifest, "the list of referrers of \(digest) in \(name) is no index")
             }
-            found?.append(contentsOf: index.manifests)
+            found.append(contentsOf: index.manifests)
             return true
         }
-        return found
+        return instead ?? .list(found)
     }
 
     public func referrers(
         of digest: Digest, artifactType: String?
     ) async throws(SigstoreError) -> Referrers {
-        if let listed = try await listed(digest, artifactType) {
-            return Referrers(Self.mayBe(artifactType, listed), source: .list)
-        }
+        let listing = try await listed(digest, artifactType)
+        if case .list(let listed) = listing { return Referrers(Self.mayBe(artifactType, listed), source: .list) }
         guard let manifest = try await manifest(.tag(TagMerge.fallbackTag(digest))) else {
+            if case .somethingElse = listing { return Referrers([], source: .notAnIndex) }
             return Referrers([], source: .nothing)
         }
         guard let index = manifest.index else { return Referrers([], source: .notAnIndex) }
@@ -353,7 +362,7 @@ public struct RegistryClient: ImageStore {
         if try await put(manifest, nil) { return }
         // Some registries have the list and do not say so when something is stored.
         for attempt in 1...4 {
-            guard let listed = try await listed(subject, nil) else {
+            guard case .list(let listed) = try await listed(subject, nil) else {
                 return try await merge(.referrer(manifest, of: subject))
             }
             if listed.contains(where: { $0.digest == manifest.digest }) { return }

@@ -62,14 +62,14 @@ struct KeyFileTests {
 
     @Test(arguments: origins)
     func eachToolSignsWithTheKeyFilesOfTheOthers(origin: Origin) async throws {
-        try check(origin, password: "correct horse battery staple")
+        try await check(origin, password: "correct horse battery staple")
     }
 
     @Test(arguments: [
         Origin.generated(.swsign, algorithm: nil), .generated(.cosign2, algorithm: nil), .generated(.cosign3, algorithm: nil),
         .imported(.swsign, .rsa2048), .imported(.cosign3, .p521), .imported(.cosign2, .ed25519),
     ])
-    func emptyPasswords(origin: Origin) async throws { try check(origin, password: "") }
+    func emptyPasswords(origin: Origin) async throws { try await check(origin, password: "") }
 
     private func check(_ origin: Origin, password: String) async throws {
         let place = try Workplace()

@@ -81,7 +81,7 @@ struct PairTests {
                 let signed = try await signer.sign(form, "file", key: "key", predicate: "predicate", in: place)
                 try #require(signed.outcome.status == 0, "\(signer) does not make a \(form): \(signed.outcome.messages)")
                 for verifier in Tool.allCases {
-                    try check(algorithm, form, signed.file, signer, verifier, place)
+                    try await check(algorithm, form, signed.file, signer, verifier, place)
                 }
             }
         }

@@ -120,7 +120,11 @@ let package = Package(
             name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
             path: "Tests/Conformance/TUFClient", swiftSettings: settings),
         .testTarget(
-            name: "InteropTests", dependencies: ["Spawning", "swsign", "DebianRegistry", "LocalSigstore"], swiftSettings: settings),
+            name: "InteropTests",
+            dependencies: [
+                "Spawning", "swsign", "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry", "LocalSigstore",
+                "DebianRegistry",
+            ], swiftSettings: settings),
         .testTarget(
             name: "swsignTests",
             dependencies: [

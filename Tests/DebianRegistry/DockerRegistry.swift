@@ -1,5 +1,5 @@
 import FaultServer
-public import Foundation
+import Foundation
 import HTTPTransport
 import Spawning
 

@@ -1,4 +1,4 @@
-import Foundation
+public import Foundation
 
 /// One program is started at a time in a test process. Whoever starts one has pipes and sockets open that the next one
 /// must not inherit: a program that lives long would keep them open, and whoever waits for their end would wait for it.

@@ -296,7 +296,7 @@ struct ImageSignTests {
         await place.verify("\(place.repository):v1").expectRefusal(10, "no-signature")
         await place.sign(image.name, scheme: scheme).expectSuccess()
         #expect(try await place.verify("\(place.repository):v1").payloads().count == 1)
-        #expect(try place.directory.names.filter { $0.hasPrefix(".") }.isEmpty)
+        #expect(place.directory.names.filter { $0.hasPrefix(".") }.isEmpty)
     }
 
     /// Runs the program, and kills it once that is so.

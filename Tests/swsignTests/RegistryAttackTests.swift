@@ -31,7 +31,8 @@ struct RegistryAttackTests {
                     encoded.bytes, mediaType: encoded.mediaType, tag: image.tag("sig"), in: ImagePlace.path)
             case .newer:
                 let list = try await place.store.referrers(of: image.digest, artifactType: nil).descriptors
-                let manifest = try #require(try await place.store.manifest(.digest(try #require(list.first).digest))?.image)
+                let first = try #require(list.first)
+                let manifest = try #require(try await place.store.manifest(.digest(first.digest))?.image)
                 for number in list.count..<count {
                     var another = manifest
                     another.annotations["number"] = "\(number)"

@@ -3,18 +3,18 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: help deps test-deps build release install test interop conformance fuzz bench demo format lint clean
+.PHONY: help deps test-deps build release local-sigstore install test interop conformance fuzz bench demo format lint clean
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
 
 # What the program is built with, and what its tests run against.
 packages := libssl-dev libcurl4-openssl-dev libsodium-dev libre2-dev pkg-config
-test_packages := docker-registry openssl python3
+test_packages := docker-registry openssl python3 python3-venv
 
 # How the release is built. lld, which comes with Swift, because gold warns of functions that the program never calls;
 # and without a search path for libraries beside the program, where a download directory could hold anything.
-release := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld --product swsign
+release := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld
 
 as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
 # Installs those of the packages $(1) that are missing; asks nothing of the network where none is.
@@ -31,7 +31,7 @@ fi
 endef
 
 help: ## lists these targets
-	@sed -nE 's/^([a-z]+): [^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
+	@sed -nE 's/^([a-z-]+): [^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
 	    printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 deps: ## installs the system libraries that are missing (Debian and Ubuntu; uses sudo unless root)
@@ -44,9 +44,13 @@ build: deps ## builds everything for debugging
 	swift build
 
 release: deps ## builds the program for use: .build/swsign, stripped, the standard library linked in
-	swift build $(release)
+	swift build $(release) --product swsign
 	cp "$$(swift build $(release) --show-bin-path)/swsign" .build/swsign.unstripped
 	strip -o .build/swsign .build/swsign.unstripped
+
+local-sigstore: release ## builds a Sigstore for one's own machine: .build/local-sigstore
+	swift build $(release) --product local-sigstore
+	cp "$$(swift build $(release) --show-bin-path)/local-sigstore" .build/local-sigstore
 
 install: release ## puts the program into PREFIX/bin (PREFIX=/usr/local)
 	install -D -m 755 .build/swsign "$(DESTDIR)$(PREFIX)/bin/swsign"
@@ -55,7 +59,8 @@ test: test-deps ## builds and runs all tests and the checks of the release progr
 	swift build --build-tests
 	@$(MAKE) release
 	Tests/Release/check .build/swsign .build/swsign.unstripped
-	Tests/demo .build/swsign
+	@$(MAKE) local-sigstore
+	Tests/demo .build/swsign .build/local-sigstore
 	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi
 	Tests/report swift test --skip-build
 
@@ -71,8 +76,8 @@ fuzz: deps ## fuzzes each reader of bytes from outside for SECONDS (60)
 bench: test-deps release ## measures the release program beside openssl and cosign 3; fails when a bound is missed
 	Tests/Benchmarks/bench .build/swsign
 
-demo: release ## signs and verifies a real file with the release program, printing each command
-	@Tests/demo .build/swsign
+demo: local-sigstore ## signs and verifies with the release program, with a key and without, printing each command
+	@Tests/demo .build/swsign .build/local-sigstore
 
 format: ## formats the sources
 	swift format format --in-place --parallel --recursive Package.swift Sources Tests

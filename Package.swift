@@ -113,7 +113,7 @@ let package = Package(
             name: "SigstoreClientsTests",
             dependencies: [
                 "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "InToto",
-                "LocalSigstore", "FaultServer",
+                "LocalSigstore", "FaultServer", "Spawning", "tuf-conformance-client",
             ], swiftSettings: settings),
         // The client under test for the public TUF conformance suite.
         .executableTarget(

@@ -10,6 +10,23 @@ public import SigstoreCrypto
 public struct ImageLayout: ImageStore {
     /// The annotation that names an entry of `index.json`.
     public static let tagAnnotation = "org.opencontainers.image.ref.name"
+    /// The annotation by which `cosign save` says what an entry is, in place of a tag; see ``SavedKind``.
+    public static let kindAnnotation = "kind"
+
+    /// What `cosign save` writes into ``kindAnnotation``.
+    public enum SavedKind: String, Sendable {
+        case image = "dev.cosignproject.cosign/image"
+        case imageIndex = "dev.cosignproject.cosign/imageIndex"
+        /// The image's tag `sha256-<hex>.sig`.
+        case signatures = "dev.cosignproject.cosign/sigs"
+        /// The image's tag `sha256-<hex>.att`.
+        case attestations = "dev.cosignproject.cosign/atts"
+
+        fileprivate init?(_ descriptor: Descriptor) {
+            guard let text = descriptor.annotations[ImageLayout.kindAnnotation] else { return nil }
+            self.init(rawValue: text)
+        }
+    }
 
     /// The folder.
     public let path: String
@@ -115,6 +132,7 @@ public struct ImageLayout: ImageStore {
         var found: [Digest] = []
         for entry in try entries() where !found.contains(entry.digest) {
             if let tag = entry.annotations[Self.tagAnnotation], Self.isAttachmentTag(tag) { continue }
+            if [.signatures, .attestations].contains(SavedKind(entry)) { continue }
             if try listedManifest(entry)?.subject != nil { continue }
             found.append(entry.digest)
         }
@@ -133,6 +151,25 @@ public struct ImageLayout: ImageStore {
             && tag.utf8.dropFirst(7).prefix(64).allSatisfy {
                 (0x30...0x39).contains($0) || (0x61...0x66).contains($0)
             }
+    }
+
+    /// The entry that a tag names. Where `cosign save` wrote the layout, the kinds of the entries stand for the tags of
+    /// the saved image's signatures and attestations.
+    private static func position(of tag: String, in entries: [Descriptor]) -> Int? {
+        func isTag(_ entry: Descriptor) -> Bool {
+            entry.annotations[tagAnnotation].map { $0.utf8.elementsEqual(tag.utf8) } ?? false
+        }
+        if let index = entries.firstIndex(where: isTag) { return index }
+        guard let kind = kind(of: tag, in: entries) else { return nil }
+        return entries.firstIndex { SavedKind($0) == kind && $0.annotations[tagAnnotation] == nil }
+    }
+
+    /// What `cosign save` would call the entry with this tag; `nil` where it did not save the image that the tag is for.
+    private static func kind(of tag: String, in entries: [Descriptor]) -> SavedKind? {
+        guard let saved = entries.first(where: { [.image, .imageIndex].contains(SavedKind($0)) }) else { return nil }
+        let base = TagMerge.fallbackTag(saved.digest)
+        return tag.utf8.elementsEqual("\(base).sig".utf8)
+            ? .signatures : tag.utf8.elementsEqual("\(base).att".utf8) ? .attestations : nil
     }
 
     /// Changes `index.json` while nobody else does.
@@ -175,18 +212,17 @@ public struct ImageLayout: ImageStore {
     private func adding(
         _ manifest: Manifest, tag: String?, annotations: Annotations = [:], to index: JSONObject
     ) throws(SigstoreError) -> JSONObject {
-        var kept: [JSONValue] = []
-        var isThere = false
-        for (json, descriptor) in try entries(index) {
-            let written = descriptor.annotations[Self.tagAnnotation]
-            if let tag, let written, written.utf8.elementsEqual(tag.utf8) { continue }
-            if tag == nil, descriptor.digest == manifest.digest { isThere = true }
-            kept.append(json)
-        }
-        if !isThere {
+        let all = try entries(index)
+        let descriptors = all.map(\.descriptor)
+        let replaced = tag.flatMap { Self.position(of: $0, in: descriptors) }
+        var kept = all.indices.filter { $0 != replaced }.map { all[$0].json }
+        if tag != nil || !descriptors.contains(where: { $0.digest == manifest.digest }) {
             var entry = tag == nil ? manifest.referrerDescriptor : manifest.descriptor
             entry.annotations = annotations
-            if let tag { entry.annotations[Self.tagAnnotation] = tag }
+            if let tag {
+                entry.annotations[Self.tagAnnotation] = tag
+                entry.annotations[Self.kindAnnotation] = Self.kind(of: tag, in: descriptors)?.rawValue
+            }
             kept.append(entry.json)
         }
         var index = index
@@ -199,9 +235,8 @@ public struct ImageLayout: ImageStore {
     private func find(_ selector: ManifestSelector) throws(SigstoreError) -> Descriptor? {
         switch selector {
         case .tag(let tag):
-            return try entries().first {
-                $0.annotations[Self.tagAnnotation].map { $0.utf8.elementsEqual(tag.utf8) } ?? false
-            }
+            let entries = try entries()
+            return Self.position(of: tag, in: entries).map { entries[$0] }
         case .digest(let digest):
             guard let file = try OpenFile(reading: blobPath(digest), in: root.descriptor) else { return nil }
             return Descriptor(mediaType: "", digest: digest, size: file.size)
@@ -250,15 +285,24 @@ public struct ImageLayout: ImageStore {
         try await update { (index) throws(SigstoreError) in (try adding(manifest, tag: tag, to: index), ()) }
     }
 
-    /// Stores a manifest and lists it in `index.json` with annotations of the entry's own, as cosign marks what it
-    /// saves.
-    /// - Parameters:
-    ///   - manifest: What to store.
-    ///   - annotations: The entry's annotations.
-    public func putEntry(_ manifest: Manifest, annotations: Annotations) async throws(SigstoreError) {
-        try await putBlob(try Blob(manifest.bytes))
-        try await update { (index) throws(SigstoreError) in
-            (try adding(manifest, tag: nil, annotations: annotations, to: index), ())
+    /// Lists a manifest in `index.json` without a tag. It must be stored.
+    public func list(_ manifest: Manifest) async throws(SigstoreError) {
+        try await update { (index) throws(SigstoreError) in (try adding(manifest, tag: nil, to: index), ()) }
+    }
+
+    /// Lists these manifests, and nothing else, in `index.json`, as a whole or not at all.
+    /// - Parameter manifests: What to list, stored with all that belongs to it, and the annotations of each entry.
+    public func replaceEntries(_ manifests: [(manifest: Manifest, annotations: Annotations)]) async throws(SigstoreError) {
+        var entries: [JSONValue] = []
+        for (manifest, annotations) in manifests {
+            var entry = manifest.subject == nil ? manifest.descriptor : manifest.referrerDescriptor
+            entry.annotations = annotations
+            entries.append(entry.json)
+        }
+        try await update { [entries] (_) throws(SigstoreError) in
+            var index = Self.emptyIndex
+            index["manifests"] = .array(entries)
+            return (index, ())
         }
     }
 
@@ -274,7 +318,8 @@ public struct ImageLayout: ImageStore {
         var found: [Descriptor] = []
         var seen: Set<Digest> = []
         let fallback = TagMerge.fallbackTag(digest)
-        for entry in try entries() {
+        let entries = try entries()
+        for entry in entries {
             // The layout's own list does not say what refers to what: the manifests do.
             guard let manifest = try listedManifest(entry) else { continue }
             if manifest.subject?.digest == digest, seen.insert(manifest.digest).inserted {
@@ -287,17 +332,40 @@ public struct ImageLayout: ImageStore {
                 found.append(listed)
             }
         }
+        for manifest in try unlisted(entries) where manifest.subject?.digest == digest {
+            if seen.insert(manifest.digest).inserted { found.append(manifest.referrerDescriptor) }
+        }
         return Referrers(RegistryClient.mayBe(artifactType, found), source: found.isEmpty ? .nothing : .list)
+    }
+
+    /// The manifests with a subject that cosign 3's `save` puts among the blobs without listing them anywhere.
+    private func unlisted(_ entries: [Descriptor]) throws(SigstoreError) -> [Manifest] {
+        guard entries.contains(where: { SavedKind($0) != nil }) else { return [] }
+        let folder = "blobs/\(HashAlgorithm.sha256.rawValue)"
+        var manifests: [Manifest] = []
+        for name in try LocalFile.names(folder, in: root.descriptor, limit: 10_000) {
+            guard let digest = try? Digest(hex: name, .sha256), !entries.contains(where: { $0.digest == digest }),
+                let file = try OpenFile(reading: "\(folder)/\(name)", in: root.descriptor),
+                file.size <= Int64(Manifest.byteLimit), try file.firstByte() == 0x7b
+            else { continue }
+            do throws(SigstoreError) {
+                let descriptor = Descriptor(mediaType: "", digest: digest, size: file.size)
+                if let manifest = try readManifest(descriptor), manifest.subject != nil { manifests.append(manifest) }
+            } catch {
+                // Configs, bundles and SBOMs are JSON as well, and no manifests.
+                guard error.code == .malformedManifest else { throw error }
+            }
+        }
+        return manifests
     }
 
     public func merge(_ change: TagMerge) async throws(SigstoreError) {
         try await putBlob(try Blob(change.own.bytes))
         try await update { (index) throws(SigstoreError) in
-            let entry = try entries(index).first {
-                $0.descriptor.annotations[Self.tagAnnotation].map { $0.utf8.elementsEqual(change.tag.utf8) } ?? false
-            }
-            let current = try entry.map { (entry) throws(SigstoreError) in try readManifest(entry.descriptor) } ?? nil
-            if let current, try change.entries(current).contains(change.id) { return (nil, ()) }
+            let entries = try entries(index).map(\.descriptor)
+            let entry = Self.position(of: change.tag, in: entries).map { entries[$0] }
+            let current = try entry.map { (entry) throws(SigstoreError) in try readManifest(entry) } ?? nil
+            if let current, try change.ownEntries().isSubset(of: try change.entries(current)) { return (nil, ()) }
             let merged = try change.merged((current.map { [$0] } ?? []) + [change.own])
             for blob in try change.blobs(merged) + [try Blob(merged.bytes)] { try write(blob) }
             return (try adding(merged, tag: change.tag, to: index), ())
@@ -311,18 +379,46 @@ public struct ImageLayout: ImageStore {
     public func delete(_ selector: ManifestSelector) async throws(SigstoreError) -> Bool {
         try await update { (index) throws(SigstoreError) in
             let all = try entries(index)
-            let kept = all.filter { entry in
-                switch selector {
-                case .digest(let digest): entry.descriptor.digest != digest
-                case .tag(let tag):
-                    !(entry.descriptor.annotations[Self.tagAnnotation].map { $0.utf8.elementsEqual(tag.utf8) } ?? false)
-                }
+            let picked: Set<Int>
+            switch selector {
+            case .digest(let digest): picked = Set(all.indices.filter { all[$0].descriptor.digest == digest })
+            case .tag(let tag): picked = Set([Self.position(of: tag, in: all.map(\.descriptor))].compactMap { $0 })
             }
-            guard kept.count < all.count else { return (nil, false) }
+            guard !picked.isEmpty else { return (nil, false) }
             var index = index
-            index["manifests"] = .array(kept.map(\.json))
+            index["manifests"] = .array(all.indices.filter { !picked.contains($0) }.map { all[$0].json })
             return (index, true)
         }
+    }
+
+    public func deleteMerged(_ tag: String) async throws(SigstoreError) -> Bool {
+        try await delete(try ManifestSelector(tag: tag))
+    }
+
+    public func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError) {
+        let tag = TagMerge.fallbackTag(subject)
+        try await update { (index) throws(SigstoreError) in
+            let all = try entries(index)
+            var kept: [JSONValue] = []
+            for (json, entry) in all where !referrers.contains(entry.digest) {
+                guard entry.annotations[Self.tagAnnotation].map({ $0.utf8.elementsEqual(tag.utf8) }) ?? false,
+                    let list = try readManifest(entry), list.index != nil
+                else {
+                    kept.append(json)
+                    continue
+                }
+                guard let rest = try TagMerge.index(list, without: referrers) else { continue }
+                try write(try Blob(rest.bytes))
+                var entry = entry
+                (entry.digest, entry.size) = (rest.digest, Int64(rest.bytes.count))
+                kept.append(entry.json)
+            }
+            var index = index
+            index["manifests"] = .array(kept)
+            return (index, ())
+        }
+        // cosign 3 finds what nothing lists, too; so the manifests go as well.
+        for digest in referrers { _ = unsafe unlinkat(root.descriptor, blobPath(digest), 0) }
     }
 
     // MARK: Blobs
@@ -346,6 +442,39 @@ public struct ImageLayout: ImageStore {
         }
     }
 
+    public func hasBlob(_ descriptor: Descriptor) throws(SigstoreError) -> Bool {
+        try OpenFile(reading: blobPath(descriptor.digest), in: root.descriptor)?.size == descriptor.size
+    }
+
+    /// Takes a blob from another store straight to its place.
+    func receiveBlob(_ descriptor: Descriptor, from source: any ImageStore) async throws(SigstoreError) {
+        let folder = try blobFolder(descriptor.digest)
+        let file = try TemporaryFile(beside: descriptor.digest.hex, in: folder.descriptor, mode: 0o644)
+        try await source.fetchBlob(descriptor, limit: descriptor.size, into: FileSink(file))
+        try await onOwnThread { () throws(SigstoreError) in
+            try file.publish(as: descriptor.digest.hex)
+            // The folder must stay open until then.
+            withExtendedLifetime(folder) {}
+        }
+    }
+
+    /// Hands a blob's file out.
+    func withBlobFile(
+        _ descriptor: Descriptor, _ body: (Blob) async throws(SigstoreError) -> Void
+    ) async throws(SigstoreError) {
+        guard let file = try OpenFile(reading: blobPath(descriptor.digest), in: root.descriptor) else {
+            throw SigstoreError(
+                .notFound, "\(name) has no blob \(descriptor.digest), although a manifest there names it")
+        }
+        guard file.size == descriptor.size else {
+            throw SigstoreError(
+                .digestMismatch, "\(name) holds something else than \(descriptor.digest) under that name",
+                advice: "the layout is damaged or was tampered with; get it again")
+        }
+        try await body(Blob(file: file.descriptor, digest: descriptor.digest, size: descriptor.size))
+        withExtendedLifetime(file) {}
+    }
+
     public func putBlob(_ blob: Blob) async throws(SigstoreError) {
         try await onOwnThread { () throws(SigstoreError) in try write(blob) }
     }
@@ -353,8 +482,7 @@ public struct ImageLayout: ImageStore {
     private func write(_ blob: Blob) throws(SigstoreError) {
         let path = blobPath(blob.digest)
         if let file = try OpenFile(reading: path, in: root.descriptor), file.size == blob.size { return }
-        // A link in place of a folder would lead the write out of the layout.
-        let folder = try makeFolder(blob.digest.algorithm.rawValue, in: try makeFolder("blobs", in: root))
+        let folder = try blobFolder(blob.digest)
         let file = try TemporaryFile(beside: blob.digest.hex, in: folder.descriptor, mode: 0o644)
         let descriptor = Descriptor(mediaType: "", digest: blob.digest, size: blob.size)
         let check = VerifyingSink(descriptor, FileSink(file))
@@ -383,6 +511,11 @@ public struct ImageLayout: ImageStore {
         try file.publish(as: blob.digest.hex)
     }
 
+    /// A link in place of a folder would lead a write out of the layout.
+    private func blobFolder(_ digest: Digest) throws(SigstoreError) -> Folder {
+        try makeFolder(digest.algorithm.rawValue, in: try makeFolder("blobs", in: root))
+    }
+
     private func makeFolder(_ name: String, in parent: Folder) throws(SigstoreError) -> Folder {
         _ = unsafe mkdirat(parent.descriptor, name, 0o755)
         guard let folder = Folder(name, in: parent.descriptor, followingLinks: false) else {
@@ -395,7 +528,7 @@ public struct ImageLayout: ImageStore {
     private final class FileSink: BodySink {
         private let file: TemporaryFile
         init(_ file: TemporaryFile) { self.file = file }
-        func begin() throws(SigstoreError) {}
+        func begin() throws(SigstoreError) { try file.rewind() }
         func receive(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) { unsafe try file.write(bytes) }
     }
 }

@@ -29,6 +29,9 @@ public protocol ImageStore: Sendable {
     ///   read.
     func fetchBlob(_ descriptor: Descriptor, limit: Int64, into sink: any BodySink) async throws(SigstoreError)
 
+    /// Whether the store has a blob of that digest and size.
+    func hasBlob(_ descriptor: Descriptor) async throws(SigstoreError) -> Bool
+
     /// Stores a blob, unless it is there.
     func putBlob(_ blob: Blob) async throws(SigstoreError)
 
@@ -60,6 +63,18 @@ public protocol ImageStore: Sendable {
     /// - Returns: False where there was nothing to remove.
     /// - Throws: ``SigstoreError`` with `unsupported` where the store cannot remove a tag without its manifest.
     func delete(_ selector: ManifestSelector) async throws(SigstoreError) -> Bool
+
+    /// Removes a tag that many write to, with the entries that writers made known for it (see ``TagMerge``): what is
+    /// left of those would be put back by the next writer.
+    /// - Returns: False where there was nothing to remove.
+    /// - Throws: ``SigstoreError`` with `unsupported` where the store can remove the tag only with another one.
+    func deleteMerged(_ tag: String) async throws(SigstoreError) -> Bool
+
+    /// Removes manifests that refer to another one, and takes them out of its list.
+    /// - Parameters:
+    ///   - referrers: The manifests to remove.
+    ///   - subject: What they refer to.
+    func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError)
 }
 
 extension ImageStore {
@@ -141,7 +156,8 @@ public struct Referrers: Sendable {
 public struct TagMerge: Sendable {
     /// The tag that many write to.
     public var tag: String
-    /// This writer's entry alone, as a manifest that could stand at the tag or be listed by what stands there.
+    /// This writer's entry alone, as a manifest that could stand at the tag or be listed by what stands there. It may
+    /// hold further entries, which are written with it.
     public var own: Manifest
     /// The name of the entry: lower case hexadecimal digits, at most 48, the same for the same entry.
     public var id: String
@@ -166,12 +182,34 @@ public struct TagMerge: Sendable {
         self.merged = merged
     }
 
+    /// The names of this writer's own entries.
+    func ownEntries() throws(SigstoreError) -> Set<String> { try entries(own).union([id]) }
+
     /// The tag under which an entry is made known.
     func announcement(_ id: String) -> String { "\(tag).\(id)" }
+
+    /// Whether a tag makes an entry for another tag known.
+    static func isAnnouncement(_ name: String, for tag: String) -> Bool {
+        guard name.utf8.starts(with: "\(tag).".utf8) else { return false }
+        let id = name.utf8.dropFirst(tag.utf8.count + 1)
+        return (1...48).contains(id.count)
+            && id.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+    }
 
     /// The tag where registries without the referrers API keep a list of what refers to a manifest (OCI distribution
     /// specification, "Referrers Tag Schema").
     static func fallbackTag(_ digest: Digest) -> String { "\(digest.algorithm.rawValue)-\(digest.hex.prefix(64))" }
+
+    /// An index without some of its manifests, otherwise as it was written.
+    /// - Returns: `nil` where none are left.
+    static func index(_ manifest: Manifest, without digests: Set<Digest>) throws(SigstoreError) -> Manifest? {
+        guard case .object(var document) = try JSONValue(parsing: manifest.bytes) else { return nil }
+        var kept: [JSONValue] = []
+        for element in try JSONCursor(.object(document)).member("manifests").elements()
+        where !digests.contains(try Descriptor(element).digest) { kept.append(element.value) }
+        document["manifests"] = .array(kept)
+        return kept.isEmpty ? nil : try Manifest(JSONValue.object(document).serialized())
+    }
 
     /// Adds a referrer to the index at the fallback tag.
     static func referrer(_ own: Manifest, of subject: Digest) -> TagMerge {

@@ -40,6 +40,33 @@ enum LocalFile {
         try file.publish(as: target, replacing: !unlessThere)
     }
 
+    /// The names of what is in a folder.
+    /// - Throws: ``SigstoreError`` with `too-large` where there are more than `limit`; none where there is no folder.
+    static func names(_ path: String, in folder: CInt = AT_FDCWD, limit: Int) throws(SigstoreError) -> [String] {
+        let descriptor = unsafe openat(folder, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            if errno == ENOENT { return [] }
+            throw unreadable(path, errno)
+        }
+        guard let stream = unsafe fdopendir(descriptor) else {
+            close(descriptor)
+            throw unreadable(path, errno)
+        }
+        defer { unsafe closedir(stream) }
+        var names: [String] = []
+        while let entry = unsafe readdir(stream) {
+            let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) {
+                unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name == "." || name == ".." { continue }
+            guard names.count < limit else {
+                throw SigstoreError(.tooLarge, "\(path) holds more than the \(limit) files accepted")
+            }
+            names.append(name)
+        }
+        return names
+    }
+
     /// Makes the folders above a file.
     static func makeParent(of path: String, mode: mode_t) throws(SigstoreError) {
         guard let slash = path.utf8.lastIndex(of: 0x2f), slash != path.utf8.startIndex else { return }
@@ -87,6 +114,14 @@ final class OpenFile: Sendable {
     }
 
     deinit { close(descriptor) }
+
+    /// The first byte; `nil` where the file is empty.
+    func firstByte() throws(SigstoreError) -> UInt8? {
+        var byte: UInt8 = 0
+        let count = unsafe pread(descriptor, &byte, 1, 0)
+        guard count >= 0 else { throw LocalFile.unreadable(path, errno) }
+        return count == 1 ? byte : nil
+    }
 
     /// Reads the file from its beginning to its end.
     func forEachPiece(_ body: (UnsafeRawBufferPointer) throws(SigstoreError) -> Void) throws(SigstoreError) {
@@ -139,6 +174,13 @@ final class TemporaryFile: Sendable {
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { throw LocalFile.unwritable(name, errno) }
             unsafe rest = unsafe rest.dropFirst(count)
+        }
+    }
+
+    /// Drops what was written, for another try.
+    func rewind() throws(SigstoreError) {
+        guard ftruncate(descriptor, 0) == 0, lseek(descriptor, 0, SEEK_SET) == 0 else {
+            throw LocalFile.unwritable(name, errno)
         }
     }
 

@@ -144,6 +144,50 @@ public struct RegistryClient: ImageStore {
         }
     }
 
+    public func deleteMerged(_ tag: String) async throws(SigstoreError) -> Bool {
+        let selector = try ManifestSelector(tag: tag)
+        var found = false
+        for name in try await tags() where TagMerge.isAnnouncement(name, for: tag) {
+            if let own = try await resolve(.tag(name)) {
+                found = try await delete(.digest(own.digest)) || found
+            }
+        }
+        guard let current = try await resolve(selector) else { return found }
+        do throws(SigstoreError) { return try await delete(selector) || found } catch {
+            guard error.code == .unsupported else { throw error }
+        }
+        // The manifest goes, and with it every tag that it has.
+        let end = tag.utf8.lastIndex(of: 0x2e).map { String(tag[$0...]) } ?? ""
+        for name in try await tags() where !name.utf8.elementsEqual(tag.utf8) && name.hasSuffix(end) {
+            guard try await resolve(.tag(name))?.digest == current.digest else { continue }
+            throw SigstoreError(
+                .unsupported, "\(repository.registry) cannot delete the tag \(tag) alone, and \(name) points at the same",
+                advice: "delete both there, or allow the deletion of tags in the registry")
+        }
+        return try await delete(.digest(current.digest)) || found
+    }
+
+    public func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError) {
+        for digest in referrers { _ = try await delete(.digest(digest)) }
+        guard try await listed(subject, nil) == nil else { return }
+        let tag = TagMerge.fallbackTag(subject)
+        // Whoever adds to the list at the same time looks at it again afterwards, and so do we.
+        for _ in 1...16 {
+            guard let current = try await manifest(.tag(tag)), let index = current.index,
+                index.manifests.contains(where: { referrers.contains($0.digest) })
+            else { return }
+            if let rest = try TagMerge.index(current, without: referrers) {
+                try await putManifest(rest, tag: tag)
+            } else {
+                _ = try await delete(.digest(current.digest))
+            }
+            try await Self.pause(.milliseconds(Int64.random(in: 5...30)))
+        }
+        throw SigstoreError(
+            .contended, "the list of referrers of \(subject) in \(name) still names what was removed: others keep changing it",
+            advice: "run the command again when less is going on")
+    }
+
     // MARK: Blobs
 
     public func fetchBlob(
@@ -162,6 +206,32 @@ public struct RegistryClient: ImageStore {
                 .notFound, "\(name) has no blob \(descriptor.digest), although a manifest there names it",
                 cause: HTTPStatusError(response: response))
         default: throw Self.failure(response, "GET")
+        }
+    }
+
+    public func hasBlob(_ descriptor: Descriptor) async throws(SigstoreError) -> Bool {
+        let response = try await send(HTTPRequest("HEAD", try await url("blobs/\(descriptor.digest)")))
+        switch response.status {
+        case 200: return response.header("content-length").flatMap { Int64($0) }.map { $0 == descriptor.size } ?? true
+        case 404, 405: return false
+        default: throw Self.failure(response, "HEAD")
+        }
+    }
+
+    /// Takes a blob over from another repository of the same registry (OCI distribution specification, "Mounting a
+    /// blob from another repository").
+    /// - Returns: False where the registry does not do that.
+    func mountBlob(_ digest: Digest, from source: Repository) async throws(SigstoreError) -> Bool {
+        guard source.registry == repository.registry, source != repository else { return false }
+        let start = try await url("blobs/uploads/").adding("mount", digest.description).adding("from", source.path)
+        let response = try await send(
+            HTTPRequest("POST", start, isIdempotent: true), .push,
+            extraScopes: [RegistrySession.Access.pull.scope(source)])
+        switch response.status {
+        case 201: return true
+        // Another upload was begun in place of it: that one is left to the registry to forget.
+        case 200...299, 400, 403, 404, 405: return false
+        default: throw Self.failure(response, "POST")
         }
     }
 
@@ -423,7 +493,7 @@ public struct RegistryClient: ImageStore {
         let ids = try await announcements(change)
         let current = try await manifest(.tag(change.tag))
         let present = try current.map { (manifest) throws(SigstoreError) in try change.entries(manifest) } ?? []
-        var wanted = ids.union([change.id])
+        var wanted = ids.union(try change.ownEntries())
         for manifest in state.seen { wanted.formUnion(try change.entries(manifest)) }
         if let current, !state.seen.contains(where: { $0.digest == current.digest }) { state.seen.append(current) }
         state.isAlone = ids.subtracting([change.id]).isEmpty
@@ -437,8 +507,9 @@ public struct RegistryClient: ImageStore {
             // It may be gone: whoever made it known has seen it at the tag, and then so will we.
             state.announced[id] = try await manifest(.tag(change.announcement(id)))
         }
-        let missing = state.announced.filter { wanted.contains($0.key) && !present.contains($0.key) }
+        var missing = state.announced.filter { wanted.contains($0.key) && !present.contains($0.key) }
             .sorted { $0.key < $1.key }.map(\.value)
+        if present.contains(change.id) { missing.append(change.own) }
         let others = state.seen.filter { $0.digest != current?.digest }
         let merged = try change.merged((current.map { [$0] } ?? []) + others + missing)
         for blob in try change.blobs(merged) { try await putBlob(blob) }
@@ -448,15 +519,10 @@ public struct RegistryClient: ImageStore {
 
     /// Who makes an entry for this tag known at the moment.
     private func announcements(_ change: TagMerge) async throws(SigstoreError) -> Set<String> {
-        let prefix = change.announcement("").utf8
+        let length = change.announcement("").utf8.count
         return Set(
-            try await tags().filter { $0.utf8.starts(with: prefix) }
-                .map { String($0.utf8.dropFirst(prefix.count)) ?? "" }
-                .filter { (1...48).contains($0.utf8.count) && $0.utf8.allSatisfy(Self.isHexadecimal) })
-    }
-
-    private static func isHexadecimal(_ byte: UInt8) -> Bool {
-        (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte)
+            try await tags().filter { TagMerge.isAnnouncement($0, for: change.tag) }
+                .map { String($0.utf8.dropFirst(length)) ?? "" })
     }
 
     /// Takes our own announcement back, where nobody else is writing and the registry can remove a tag alone.

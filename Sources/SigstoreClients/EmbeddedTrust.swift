@@ -1,4 +1,5 @@
 // Written by Fixtures/tuf/embed-trust.py from the files of the public Sigstore instances. Do not edit.
+// swift-format-ignore-file
 
 /// What the program knows of Sigstore's public instances before it has asked any of them.
 enum EmbeddedTrust {

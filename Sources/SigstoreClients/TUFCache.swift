@@ -28,7 +28,9 @@ public struct TUFCache: Sendable {
     ///   - parent: The folder of all mirrors, such as `~/.sigstore/root`.
     public init(mirror: String, in parent: String) {
         var name = mirror.utf8[...]
-        for scheme in ["https://", "http://"] where name.starts(with: scheme.utf8) { name = name.dropFirst(scheme.utf8.count) }
+        for scheme in ["https://", "http://"] where name.starts(with: scheme.utf8) {
+            name = name.dropFirst(scheme.utf8.count)
+        }
         while name.last == 0x2f { name = name.dropLast() }
         let dashed = name.map { byte in
             switch byte {

@@ -82,7 +82,8 @@ public struct TUFClient: Sendable {
             // is said once, below.
             var quiet = configuration
             quiet.notice = { _ in }
-            if wasCheckedToday(now), let target = try? await TUFClient(quiet, fetcher: fetcher).storedTarget(name, now) {
+            if wasCheckedToday(now), let target = try? await TUFClient(quiet, fetcher: fetcher).storedTarget(name, now)
+            {
                 return target
             }
         }
@@ -214,7 +215,8 @@ public struct TUFClient: Sendable {
             let target = try await find(name, &update, fetching: false, writing: false)
             if !update.expired.isEmpty {
                 notice(
-                    .tufExpired, "offline: \(name) is the newest that was verified here, but the metadata of "
+                    .tufExpired,
+                    "offline: \(name) is the newest that was verified here, but the metadata of "
                         + "\(update.expired.joined(separator: ", ")) has expired")
             }
             return target
@@ -229,13 +231,14 @@ public struct TUFClient: Sendable {
     private func hasSeenMetadata() -> Bool {
         guard let cache = configuration.cache else { return false }
         let files = ["root.json", "timestamp.json", "snapshot.json", "targets.json", Self.lastCheck]
-        return !cache.rootHistory().isEmpty || files.contains { path in
-            do throws(SigstoreError) {
-                return try cache.read(path, limit: configuration.limits.targets) != nil
-            } catch {
-                return true
+        return !cache.rootHistory().isEmpty
+            || files.contains { path in
+                do throws(SigstoreError) {
+                    return try cache.read(path, limit: configuration.limits.targets) != nil
+                } catch {
+                    return true
+                }
             }
-        }
     }
 
     private func newestRootSeen() -> Int64? {
@@ -246,7 +249,9 @@ public struct TUFClient: Sendable {
 
     /// The root that the last update ended with, as it stands in `root.json`.
     private func previousRoot() -> TUFMetadata<TUFRoot>? {
-        guard let bytes = try? configuration.cache?.read("root.json", limit: configuration.limits.root) else { return nil }
+        guard let bytes = try? configuration.cache?.read("root.json", limit: configuration.limits.root) else {
+            return nil
+        }
         return try? TUFMetadata<TUFRoot>(parsing: bytes)
     }
 
@@ -323,7 +328,8 @@ public struct TUFClient: Sendable {
         for _ in 0..<configuration.limits.rootRotations {
             let (next, overflow) = update.root.version.addingReportingOverflow(1)
             guard !overflow,
-                let bytes = try await fetch("\(next).root.json", limit: configuration.limits.root, base: configuration.mirror)
+                let bytes = try await fetch(
+                    "\(next).root.json", limit: configuration.limits.root, base: configuration.mirror)
             else { return }
             try update.takeRoot(bytes)
             store(bytes, as: Self.historyPath(next), writing: writing)
@@ -359,6 +365,7 @@ public struct TUFClient: Sendable {
     private func role(
         _ step: TUFTargetSearch.Step, _ update: inout TUFUpdate, fetching: Bool, writing: Bool
     ) async throws(SigstoreError) -> TUFMetadata<TUFTargets> {
+        if step.delegation == nil, let top = update.topTargets { return top }
         let path = "\(TUFCache.fileName(step.role)).json"
         guard path.utf8.count <= 200 else {
             throw SigstoreError(.tufTargetName, "the name of the delegated role \"\(step.role)\" is too long")
@@ -400,7 +407,9 @@ public struct TUFClient: Sendable {
         do throws(SigstoreError) {
             bytes = try await fetcher.fetch(url, limit: limit)
         } catch {
-            guard [.unreachable, .timedOut, .tlsFailed, .httpStatus, .tufCache].contains(error.code) else { throw error }
+            guard [.unreachable, .timedOut, .tlsFailed, .httpStatus, .tufCache].contains(error.code) else {
+                throw error
+            }
             throw SigstoreError(
                 .tufUnreachable, "the TUF mirror \(base) cannot be asked: \(error.message)", advice: error.advice,
                 cause: error)
@@ -443,13 +452,17 @@ public struct TUFClient: Sendable {
     ) async throws(SigstoreError) -> [UInt8] {
         let limit = try info.limit(atMost: configuration.limits.target, name: name)
         let path = configuration.cache.map { "\($0.targetsFolder)/\(TUFCache.fileName(name))" }
-        if let path, let bytes = try? TUFCache.read(file: path, limit: limit), (try? info.check(bytes, name: name)) != nil {
+        if let path, let bytes = try? TUFCache.read(file: path, limit: limit),
+            (try? info.check(bytes, name: name)) != nil
+        {
             return bytes
         }
         if let bytes = configuration.embeddedTarget(name), (try? info.check(bytes, name: name)) != nil { return bytes }
         guard fetching else { throw SigstoreError(.tufMissing, "the TUF cache does not hold \(name)") }
-        let base = configuration.targetsURL
-            ?? (configuration.mirror.utf8.last == 0x2f ? "\(configuration.mirror)targets" : "\(configuration.mirror)/targets")
+        let base =
+            configuration.targetsURL
+            ?? (configuration.mirror.utf8.last == 0x2f
+                ? "\(configuration.mirror)targets" : "\(configuration.mirror)/targets")
         let place = Self.place(of: name, info, update)
         guard let bytes = try await fetch(place, limit: limit, base: base) else {
             throw SigstoreError(.tufMissing, "the TUF mirror \(base) has no \(place)")
@@ -467,7 +480,9 @@ public struct TUFClient: Sendable {
 
     /// Where a target lies below the targets' URL: with consistent snapshots, its hash stands before its name.
     private static func place(of name: String, _ info: TUFFileInfo, _ update: TUFUpdate) -> String {
-        var parts = name.utf8.split(separator: 0x2f).map { TUFCache.percentEncoded(String(decoding: $0, as: UTF8.self)) }
+        var parts = name.utf8.split(separator: 0x2f).map {
+            TUFCache.percentEncoded(String(decoding: $0, as: UTF8.self))
+        }
         if update.root.content.consistentSnapshot, let last = parts.popLast(),
             let digest = info.digests.first(where: { $0.algorithm == .sha256 }) ?? info.digests.first
         {

@@ -117,11 +117,17 @@ public struct TUFKey: Sendable {
         type = try json.member("keytype").string()
         scheme = try json.member("scheme").string()
         // Kinds of keys that are not known here may have other members; such a key only verifies nothing.
-        if case .string(let text) = try json.member("keyval").optional("public")?.value { value = text } else { value = "" }
+        if case .string(let text) = try json.member("keyval").optional("public")?.value {
+            value = text
+        } else {
+            value = ""
+        }
     }
 
     /// What every DER SubjectPublicKeyInfo of Ed25519 begins with (RFC 8410, section 4).
-    private static let ed25519Prefix: [UInt8] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00]
+    private static let ed25519Prefix: [UInt8] = [
+        0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+    ]
 
     /// The key ready for use; `nil` where its type, scheme or value is not one that is supported here.
     func usable() -> (key: PublicKey, scheme: SignatureScheme)? {
@@ -141,7 +147,8 @@ public struct TUFKey: Sendable {
         }
     }
 
-    private func curve(_ kind: PublicKey.Kind, _ scheme: SignatureScheme) -> (key: PublicKey, scheme: SignatureScheme)? {
+    private func curve(_ kind: PublicKey.Kind, _ scheme: SignatureScheme) -> (key: PublicKey, scheme: SignatureScheme)?
+    {
         guard let key = try? PublicKey(file: Array(value.utf8)), key.kind == kind else { return nil }
         // The same point can be written in several ways. One is accepted, or one key could count as two.
         let coordinate = kind == .ecP256 ? 32 : 48
@@ -305,7 +312,8 @@ public struct TUFFileInfo: Sendable {
     func limit(atMost most: Int, name: String) throws(SigstoreError) -> Int {
         guard let length else { return most }
         guard let limit = Int(exactly: length), limit <= most else {
-            throw SigstoreError(.tufMismatch, "\(name) is said to have \(length) bytes, and at most \(most) are accepted")
+            throw SigstoreError(
+                .tufMismatch, "\(name) is said to have \(length) bytes, and at most \(most) are accepted")
         }
         return limit
     }

@@ -30,6 +30,8 @@ public struct TUFMirror: Sendable {
     public static let trustedRootTarget = "trusted_root.json"
     /// The target that says which services to sign with.
     public static let signingConfigTarget = "signing_config.v0.2.json"
+    /// The target that says so for signing with Rekor v2 already (`--with-default-rekor-v2`).
+    public static let signingConfigRekorV2Target = "signing_config_rekor_v2.v0.2.json"
 
     /// Sigstore's public instance.
     public static var production: TUFMirror {
@@ -96,6 +98,10 @@ public struct TUFMirror: Sendable {
             return TUFMirror(url: chosen, root: root)
         }
         for known in [production, Self.staging] where isSame(known.url, chosen) { return known }
+        // cosign keeps the root of a mirror that it was initialized with under this name.
+        if let folder, let root = try TUFCache(mirror: chosen, in: folder).read("root.json", limit: TUFLimits().root) {
+            return TUFMirror(url: chosen, root: root)
+        }
         throw SigstoreError(
             .tufNoRoot, "no root of trust is known for the TUF mirror \(chosen)",
             advice: "give it once: swsign initialize --mirror \(chosen) --root FILE")
@@ -165,7 +171,8 @@ public struct TUFMirror: Sendable {
         let isRemote = ["http://", "https://"].contains { reference.utf8.starts(with: $0.utf8) }
         guard !isRemote || checksum != nil else {
             throw SigstoreError(
-                .tufNoRoot, "the root of trust \(reference) comes over a network, and nothing says that it is the right one",
+                .tufNoRoot,
+                "the root of trust \(reference) comes over a network, and nothing says that it is the right one",
                 advice: "give its SHA-256 with --root-checksum")
         }
         let isURL = isRemote || reference.utf8.starts(with: "file://".utf8)
@@ -174,7 +181,8 @@ public struct TUFMirror: Sendable {
                 ? try await fetcher.fetch(reference, limit: limit) : try TUFCache.read(file: reference, limit: limit)
         else { throw SigstoreError(.tufNoRoot, "there is no root of trust at \(reference)") }
         if let checksum {
-            let expected = checksum.utf8.contains(0x3a) ? try Digest(parsing: checksum) : try Digest(hex: checksum, .sha256)
+            let expected =
+                checksum.utf8.contains(0x3a) ? try Digest(parsing: checksum) : try Digest(hex: checksum, .sha256)
             let found = try Digest.hash(bytes, expected.algorithm)
             guard found.bytes == expected.bytes else {
                 throw SigstoreError(

@@ -61,7 +61,8 @@ public struct TUFUpdate: Sendable {
         let (successor, overflow) = root.version.addingReportingOverflow(1)
         guard !overflow, next.version == successor else {
             throw SigstoreError(
-                .tufRollback, "the root metadata has version \(next.version) where the successor of "
+                .tufRollback,
+                "the root metadata has version \(next.version) where the successor of "
                     + "\(root.version) should be", advice: "the mirror is damaged or under attack; nothing was changed")
         }
         try next.content.root.verify(next, name: "root", keys: next.content.keys)
@@ -215,6 +216,9 @@ public struct TUFUpdate: Sendable {
         targets[Array(role.utf8)] = metadata
         return metadata
     }
+
+    /// The metadata of the top targets role, once there is some.
+    public var topTargets: TUFMetadata<TUFTargets>? { targets[Array(TUFTargets.type.utf8)] }
 
     // MARK: - Checks
 

@@ -21,7 +21,8 @@ public struct BlobSigner: Sendable {
         public let detached: [UInt8]?
     }
 
-    private let session: SigningSession
+    /// Who signs, and who is told of it.
+    public let session: SigningSession
 
     /// Makes a signer.
     /// - Parameter session: Who signs, and who is told of it.

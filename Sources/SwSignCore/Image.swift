@@ -23,12 +23,13 @@ public struct Image: Sendable {
     ///   - name: A reference as cosign takes it, or `oci-layout:PATH[:TAG|@DIGEST]`.
     ///   - registries: Opens repositories and layouts.
     ///   - signatureRepository: The repository for signatures (`COSIGN_REPOSITORY`), if it is not the image's own.
+    ///   - isFolder: Whether the name is the path of a layout that holds one image (`--local-image`).
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where there is no such image, or because
     ///   the store could not be asked.
-    public init(finding name: String, _ registries: Registries, signatureRepository: String? = nil)
-        async throws(SigstoreError)
-    {
-        location = try ImageLocation(parsing: name)
+    public init(
+        finding name: String, _ registries: Registries, signatureRepository: String? = nil, isFolder: Bool = false
+    ) async throws(SigstoreError) {
+        location = isFolder ? .layout(path: name, nil) : try ImageLocation(parsing: name)
         store = try registries.store(for: location)
         if let signatureRepository, case .registry = location {
             signatureStore = registries.client(for: try Repository(parsing: signatureRepository))
@@ -50,12 +51,24 @@ public struct Image: Sendable {
         self.name = name
     }
 
-    private init(_ image: Image, _ descriptor: Descriptor) {
+    /// Something else in the same place as an image.
+    init(_ image: Image, _ descriptor: Descriptor) {
         name = "\(image.store.name)@\(descriptor.digest)"
         location = image.location
         store = image.store
         signatureStore = image.signatureStore
         self.descriptor = descriptor
+    }
+
+    /// The same content as it is, or will be, somewhere else.
+    init(
+        _ image: Image, at location: ImageLocation, _ store: any ImageStore, signatureStore: any ImageStore
+    ) {
+        name = "\(store.name)@\(image.digest)"
+        self.location = location
+        self.store = store
+        self.signatureStore = signatureStore
+        descriptor = image.descriptor
     }
 
     /// What is attached to this image under a tag of the older scheme, such as its SBOM, as something to verify itself.
@@ -83,6 +96,25 @@ public struct Image: Sendable {
         case .registry(let reference): reference.repository.name
         case .layout(let path, _): path.split(separator: "/").last.map(String.init) ?? path
         }
+    }
+
+    /// The image for one platform.
+    /// - Parameter platform: Such as `linux/arm64` or `linux/arm64/v8`.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where there is none.
+    public func picking(_ platform: String) async throws(SigstoreError) -> [Image] {
+        let all = try await withPlatforms()
+        let picked = all.filter { entry in
+            guard let found = entry.platform else { return false }
+            return "\(found)".utf8.elementsEqual(platform.utf8)
+                || "\(found.os)/\(found.architecture)".utf8.elementsEqual(platform.utf8)
+        }
+        guard !picked.isEmpty else {
+            let known = all.compactMap(\.platform).map(\.description).joined(separator: ", ")
+            throw SigstoreError(
+                .imageNotFound, "\(name) has no image for the platform \(platform)",
+                advice: known.isEmpty ? "it is a single image" : "it has: \(known)")
+        }
+        return picked.map(\.image)
     }
 
     /// This image and, where it is an index, every image within it.

@@ -32,8 +32,8 @@ public struct ImageSigner: Sendable {
     public struct Signed: Sendable {
         /// The signed payload: what `--output-payload` writes.
         public let payload: [UInt8]
-        /// The bundle, in the newer scheme.
-        public let bundle: SigstoreBundle?
+        /// The bundle.
+        public let bundle: SigstoreBundle
         /// The detached signature, in the older scheme.
         public let signature: [UInt8]?
     }
@@ -61,17 +61,22 @@ public struct ImageSigner: Sendable {
                 dockerReference: identity ?? image.repositoryName, digest: image.digest, annotations: annotations)
             let content = payload ?? made.json().serialized()
             let signed = try await signer.sign(ArtifactBytes(content), forms: [.detached])
-            return Signed(payload: content, bundle: nil, signature: signed.detached)
+            return Signed(payload: content, bundle: signed.bundle, signature: signed.detached)
         }
     }
 
     /// Puts a signature beside its image.
     public func store(_ signed: Signed, in store: SignatureStore) async throws(SigstoreError) {
-        if let bundle = signed.bundle {
-            try await store.add(bundle, created: now.formatted(.iso8601))
-        } else if let signature = signed.signature {
+        try await signer.session.deliver(signed.bundle) { bundle throws(SigstoreError) in
+            guard let signature = signed.signature else {
+                try await store.add(bundle, created: now.formatted(.iso8601))
+                return
+            }
             try await store.add(
-                .signature, signed.payload, annotations: [SignatureStore.signatureAnnotation: Base64.encode(signature)])
+                .signature, signed.payload,
+                annotations: Annotations(
+                    [(name: SignatureStore.signatureAnnotation, value: Base64.encode(signature))]
+                        + OlderSignature(bundle).annotations()))
         }
     }
 
@@ -88,19 +93,25 @@ public struct ImageSigner: Sendable {
         let bundle = try await signer.attest(statement)
         guard case .dsse(let envelope) = bundle.content else { throw .signedWrongly }
         guard upload else { return envelope }
-        switch scheme {
-        case .bundle:
-            let before = replacing ? try await store.find(.attestation).readable : []
-            let added = try await store.add(bundle, created: now.formatted(.iso8601))
-            for old in before where old.manifest != added && old.predicateType?.matches(type) ?? false {
-                guard case .bundle = old.form, let manifest = old.manifest else { continue }
-                _ = try await store.image.signatureStore.delete(.digest(manifest))
+        try await signer.session.deliver(bundle) { bundle throws(SigstoreError) in
+            switch scheme {
+            case .bundle:
+                let before = replacing ? try await store.find(.attestation).readable : []
+                let added = try await store.add(bundle, created: now.formatted(.iso8601))
+                for old in before where old.manifest != added && old.predicateType?.matches(type) ?? false {
+                    guard case .bundle = old.form, let manifest = old.manifest else { continue }
+                    _ = try await store.image.signatureStore.delete(.digest(manifest))
+                }
+            case .layer:
+                try await store.add(
+                    .attestation, envelope.json(includingEmptyKeyID: true).serialized(),
+                    annotations: Annotations(
+                        [
+                            (name: SignatureStore.signatureAnnotation, value: ""),
+                            (name: "predicateType", value: type.uri),
+                        ] + OlderSignature(bundle).annotations())
+                ) { replacing && ($0["predicateType"]?.utf8.elementsEqual(type.uri.utf8) ?? false) }
             }
-        case .layer:
-            try await store.add(
-                .attestation, envelope.json(includingEmptyKeyID: true).serialized(),
-                annotations: [SignatureStore.signatureAnnotation: "", "predicateType": type.uri]
-            ) { replacing && ($0["predicateType"]?.utf8.elementsEqual(type.uri.utf8) ?? false) }
         }
         return envelope
     }

@@ -73,7 +73,7 @@ public struct SignatureStore: Sendable {
     static let signatureAnnotation = "dev.cosignproject.cosign/signature"
 
     /// What is kept under a tag of the older scheme.
-    public enum Kind: String, Sendable {
+    public enum Kind: String, Sendable, CaseIterable {
         case signature = "sig"
         case attestation = "att"
         case sbom
@@ -81,8 +81,8 @@ public struct SignatureStore: Sendable {
 
     /// The image.
     public let image: Image
-    private let attachmentLimit: Int64
-    private let tagPrefix: String
+    let attachmentLimit: Int64
+    let tagPrefix: String
 
     /// - Parameters:
     ///   - image: The image whose signatures are kept.
@@ -295,19 +295,37 @@ public struct SignatureStore: Sendable {
         let layer = Descriptor(
             mediaType: kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType,
             digest: blob.digest, size: blob.size, annotations: annotations)
-        let (own, id) = (try Self.manifest([layer]), try Self.identifier(layer))
+        let own = try Self.manifest([layer])
         try await store.putBlob(own.config)
-        var change = TagMerge(tag: tag(kind), own: own.manifest, id: id) { (manifest) throws(SigstoreError) in
-            var ids: Set<String> = []
-            for layer in manifest.image?.layers ?? [] { ids.insert(try Self.identifier(layer)) }
-            return ids
+        try await merge(kind, own.manifest, replacing: replacing)
+    }
+
+    /// Adds the layers of a manifest to those of the tag of the older scheme.
+    /// - Parameters:
+    ///   - kind: Which tag.
+    ///   - own: The manifest, whose blobs are stored. It stands at the tag as it is where nothing stood there.
+    ///   - replacing: Leaves out layers that are there, by their annotations.
+    func merge(
+        _ kind: Kind, _ own: Manifest, replacing: @escaping @Sendable (Annotations) -> Bool = { _ in false }
+    ) async throws(SigstoreError) {
+        let store = image.signatureStore
+        let added = try Self.identifiers(own)
+        var present: Set<String> = []
+        if added.count > 1, let there = try await store.manifest(try ManifestSelector(tag: tag(kind))) {
+            present = try Self.identifiers(there)
+        }
+        // What is made known to other writers must be something that is not there yet.
+        guard let id = added.subtracting(present).sorted().first else { return }
+        var change = TagMerge(tag: tag(kind), own: own, id: id) { (manifest) throws(SigstoreError) in
+            try Self.identifiers(manifest)
         } merged: { [image] (manifests) throws(SigstoreError) in
+            if manifests.allSatisfy({ $0.digest == own.digest }) { return own }
             var layers: [Descriptor] = []
             var known: Set<String> = []
             for manifest in manifests {
                 for layer in manifest.image?.layers ?? [] {
                     let name = try Self.identifier(layer)
-                    if name != id, replacing(layer.annotations) { continue }
+                    if !added.contains(name), replacing(layer.annotations) { continue }
                     if known.insert(name).inserted { layers.append(layer) }
                 }
             }
@@ -315,9 +333,15 @@ public struct SignatureStore: Sendable {
             return try Self.manifest(layers).manifest
         }
         change.blobs = { (manifest) throws(SigstoreError) in
-            [try Self.manifest(manifest.image?.layers ?? []).config]
+            manifest.digest == own.digest ? [] : [try Self.manifest(manifest.image?.layers ?? []).config]
         }
         try await store.merge(change)
+    }
+
+    private static func identifiers(_ manifest: Manifest) throws(SigstoreError) -> Set<String> {
+        var ids: Set<String> = []
+        for layer in manifest.image?.layers ?? [] { ids.insert(try identifier(layer)) }
+        return ids
     }
 
     /// What names a layer among those of a tag: two signatures over one payload differ in their annotations only.
@@ -327,7 +351,7 @@ public struct SignatureStore: Sendable {
     }
 
     /// A manifest of these layers, and the config that go-containerregistry expects with them.
-    private static func manifest(_ layers: [Descriptor]) throws(SigstoreError) -> (manifest: Manifest, config: Blob) {
+    static func manifest(_ layers: [Descriptor]) throws(SigstoreError) -> (manifest: Manifest, config: Blob) {
         let never = "0001-01-01T00:00:00Z"
         let config = try Blob(
             JSONValue.object([
@@ -379,7 +403,7 @@ extension SigstoreError.Code {
 extension SigstoreError {
     /// Whether something was read and is no signature, in contrast to a store that could not be asked. Whoever may write
     /// beside an image could otherwise hide its signatures behind one that is broken.
-    fileprivate var isAboutContent: Bool {
+    var isAboutContent: Bool {
         [
             .malformedManifest, .tooLarge, .unreadableSignature, .malformedJSON, .unexpectedJSON, .malformedBase64,
             .malformedBundle, .notABundle, .unknownBundleVersion, .tooManyEntries, .malformedCertificate, .malformedPEM,

@@ -21,17 +21,21 @@ struct CommandFlag: Sendable {
     var aliases: [String] = []
     /// What the flag needs that is not built yet; such a flag stops the command before it does anything.
     var awaits: String?
+    /// The environment variable that gives the flag.
+    let variable: String
 
-    init(_ name: String, _ kind: Kind = .value, short: Character? = nil, aliases: [String] = [], awaits: String? = nil) {
+    /// - Parameter variable: The environment variable, where it is not `COSIGN_` and the name with underscores.
+    init(
+        _ name: String, _ kind: Kind = .value, short: Character? = nil, aliases: [String] = [], awaits: String? = nil,
+        variable: String? = nil
+    ) {
+        self.variable = variable ?? "COSIGN_" + name.uppercased().replacing("-", with: "_")
         self.name = name
         self.kind = kind
         self.short = short
         self.aliases = aliases
         self.awaits = awaits
     }
-
-    /// The environment variable that gives the flag: `COSIGN_` and the name, with underscores.
-    var variable: String { "COSIGN_" + name.uppercased().replacing("-", with: "_") }
 }
 
 /// Every command with every flag that cosign 2 or cosign 3 has for it: the one table by which arguments and environment
@@ -43,23 +47,31 @@ enum FlagTable {
     ]
 
     private static let securityKey = awaiting("security keys", [CommandFlag("sk", .off), CommandFlag("slot")])
-    private static let keyless = awaiting(
-        "signing without a key",
+    private static let services =
         [
-            CommandFlag("certificate", aliases: ["cert"]), CommandFlag("certificate-chain", aliases: ["cert-chain"]),
-            CommandFlag("fulcio-auth-flow"), CommandFlag("fulcio-url"), CommandFlag("identity-token"), CommandFlag("insecure-skip-verify", .off),
-            CommandFlag("issue-certificate", .off), CommandFlag("oidc-client-id"), CommandFlag("oidc-client-secret-file"),
-            CommandFlag("oidc-disable-ambient-providers", .off), CommandFlag("oidc-issuer"), CommandFlag("oidc-provider"),
-            CommandFlag("oidc-redirect-url"), CommandFlag("output-certificate", aliases: ["output-cert"]), CommandFlag("rekor-url"),
-            CommandFlag("rfc3161-timestamp"), CommandFlag("rfc3161-timestamp-bundle"), CommandFlag("timestamp-client-cacert"),
-            CommandFlag("timestamp-client-cert"), CommandFlag("timestamp-client-key"), CommandFlag("timestamp-server-name"),
-            CommandFlag("timestamp-server-url"), CommandFlag("trusted-root"), CommandFlag("rekor-entry-type"),
-        ])
+            CommandFlag("tlog-upload", .on), CommandFlag("signing-config"), CommandFlag("use-signing-config", .on),
+            CommandFlag("fulcio-url"), CommandFlag("rekor-url"), CommandFlag("timestamp-server-url"),
+            CommandFlag("timestamp-client-cacert"), CommandFlag("timestamp-client-cert"),
+            CommandFlag("timestamp-client-key"), CommandFlag("timestamp-server-name"), CommandFlag("rekor-entry-type"),
+            CommandFlag("trusted-root"), CommandFlag("staging", .off), CommandFlag("identity-token"),
+            CommandFlag("oidc-provider"), CommandFlag("oidc-disable-ambient-providers", .off), CommandFlag("oidc-issuer"),
+            CommandFlag("oidc-client-id"), CommandFlag("oidc-client-secret-file"), CommandFlag("oidc-redirect-url"),
+            CommandFlag("fulcio-auth-flow"),
+        ]
+        + awaiting(
+            "certificates of other authorities than Fulcio, and certificates for keys",
+            [
+                CommandFlag("certificate", aliases: ["cert"]), CommandFlag("certificate-chain", aliases: ["cert-chain"]),
+                CommandFlag("issue-certificate", .off),
+            ])
+        + awaiting("signing without checking what Fulcio published", [CommandFlag("insecure-skip-verify", .off)])
     private static let signing =
         [
-            CommandFlag("key"), CommandFlag("yes", .off, short: "y"), CommandFlag("tlog-upload", .on), CommandFlag("signing-config"),
-            CommandFlag("use-signing-config", .on), CommandFlag("bundle"), CommandFlag("new-bundle-format", .on), CommandFlag("output-signature"),
-        ] + securityKey + keyless
+            CommandFlag("key"), CommandFlag("yes", .off, short: "y"), CommandFlag("bundle"),
+            CommandFlag("new-bundle-format", .on), CommandFlag("output-signature"),
+            CommandFlag("output-certificate", aliases: ["output-cert"]),
+            CommandFlag("rfc3161-timestamp", aliases: ["rfc3161-timestamp-bundle"]),
+        ] + securityKey + services
 
     private static let verifying =
         [
@@ -91,6 +103,7 @@ enum FlagTable {
         CommandFlag("registry-client-key"), CommandFlag("registry-server-name"), CommandFlag("registry-referrers-mode"),
         CommandFlag("max-workers"), CommandFlag("k8s-keychain", .off, awaits: "Kubernetes' keychains"),
     ]
+    private static let attachments = registry + [CommandFlag("attachment-tag-prefix"), CommandFlag("experimental-oci11", .off)]
     private static let imageVerification =
         verifying + registry.filter { $0.name != "max-workers" } + [
             CommandFlag("check-claims", .on), CommandFlag("local-image", .off), CommandFlag("recursive", .off, short: "r"),
@@ -137,6 +150,32 @@ enum FlagTable {
             CommandFlag("signature"), CommandFlag("signature-digest-algorithm"),
         ],
         "verify-attestation": imageVerification + [CommandFlag("type"), CommandFlag("policy", .each, awaits: "policies")],
+        "tree": attachments,
+        "triangulate": attachments + [CommandFlag("type")],
+        "download signature": attachments,
+        "download attestation": attachments + [CommandFlag("predicate-type"), CommandFlag("platform")],
+        "download sbom": attachments + [CommandFlag("platform")],
+        "attach signature": attachments + [
+            CommandFlag("signature"), CommandFlag("payload"), CommandFlag("certificate", aliases: ["cert"]),
+            CommandFlag("certificate-chain", aliases: ["cert-chain"]), CommandFlag("rekor-response"), CommandFlag("tsr"),
+            CommandFlag("bundle"),
+        ],
+        "attach attestation": attachments + [CommandFlag("attestation", .each)],
+        "attach sbom": attachments + [CommandFlag("sbom"), CommandFlag("type"), CommandFlag("input-format")],
+        "copy": attachments + [
+            CommandFlag("force", .off, short: "f"), CommandFlag("only", .list), CommandFlag("sig-only", .off), CommandFlag("platform"),
+        ],
+        "save": attachments + [CommandFlag("dir")],
+        "load": attachments + [CommandFlag("dir")],
+        "clean": attachments + [
+            CommandFlag("type"), CommandFlag("force", .off, short: "f"), CommandFlag("yes", .off, short: "y"),
+        ],
+        // COSIGN_PASSWORD is the password of a key, which no registry is to be shown.
+        "login": registry + [
+            CommandFlag("username", short: "u", variable: "COSIGN_REGISTRY_USERNAME"),
+            CommandFlag("password", short: "p", variable: "COSIGN_REGISTRY_PASSWORD"), CommandFlag("password-stdin", .off),
+        ],
+        "logout": [],
         "bundle inspect": [CommandFlag("output", short: "o")],
         "bundle create": [
             CommandFlag("artifact"), CommandFlag("signature"), CommandFlag("attestation"), CommandFlag("bundle"),
@@ -148,13 +187,20 @@ enum FlagTable {
             CommandFlag("certificate-chain", .each), CommandFlag("timestamp-certificate-chain", .each),
             CommandFlag("ctfe-key", .each), CommandFlag("ctfe-start-time", .each), CommandFlag("rekor-key", .each),
             CommandFlag("rekor-start-time", .each), CommandFlag("out"),
-        ] + awaiting(
-            "the public instance's trusted root as it is now",
-            [
-                CommandFlag("with-default-services", .off), CommandFlag("no-default-ctfe", .off),
-                CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
-                CommandFlag("no-default-tsa", .off),
-            ]),
+            CommandFlag("with-default-services", .off), CommandFlag("no-default-ctfe", .off),
+            CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
+            CommandFlag("no-default-tsa", .off),
+        ],
+        "signing-config create": [
+            CommandFlag("fulcio", .each), CommandFlag("rekor", .each), CommandFlag("tsa", .each),
+            CommandFlag("oidc-provider", .each), CommandFlag("rekor-config"), CommandFlag("tsa-config"),
+            CommandFlag("with-default-services", .off), CommandFlag("with-default-rekor-v2", .off),
+            CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
+            CommandFlag("no-default-tsa", .off), CommandFlag("no-default-oidc", .off), CommandFlag("out"),
+        ],
+        "initialize": [
+            CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),
+        ],
         "version": [CommandFlag("json", .off)],
         "env": [CommandFlag("show-descriptions", .on), CommandFlag("show-sensitive-values", .off)],
         "completion": [],
@@ -162,9 +208,7 @@ enum FlagTable {
 
     /// cosign's commands that are not built yet.
     static let laterCommands = [
-        "attach", "clean", "copy", "download", "initialize", "load",
-        "login", "logout", "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "save", "signing-config", "tree",
-        "triangulate", "upload", "generate",
+        "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "upload", "generate",
     ]
 
     private static func awaiting(_ what: String, _ flags: [CommandFlag]) -> [CommandFlag] {

@@ -115,7 +115,7 @@ struct NormalizedArguments: Sendable {
             .map { String(Substring($0)) }
         let name = parts[0]
         // The help shows a switch that is on as --flag/--no-flag.
-        if parts.count == 1, name.utf8.starts(with: "no-".utf8), let flag = command.flag(String(name.dropFirst(3))),
+        if command.flag(name) == nil, parts.count == 1, name.utf8.starts(with: "no-".utf8), let flag = command.flag(String(name.dropFirst(3))),
             case .on = flag.kind
         {
             return try take(flag, "--\(name)", "false", &rest, &given)

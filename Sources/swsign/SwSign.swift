@@ -11,10 +11,16 @@ struct SwSign: ParsableCommand {
         abstract: "Signs and verifies container images, attestations and files, the way cosign does.",
         groupedSubcommands: [
             CommandGroup(name: "Keys:", subcommands: [GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self]),
-            CommandGroup(name: "Images:", subcommands: [Sign.self, Verify.self, Attest.self, VerifyAttestation.self]),
+            CommandGroup(
+                name: "Images:",
+                subcommands: [
+                    Sign.self, Verify.self, Attest.self, VerifyAttestation.self, Tree.self, Triangulate.self, Download.self,
+                    Attach.self, Copy.self, Save.self, Load.self, Clean.self,
+                ]),
+            CommandGroup(name: "Registries:", subcommands: [Login.self, Logout.self]),
             CommandGroup(
                 name: "Files:", subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
-            CommandGroup(name: "Bundles and trust:", subcommands: [BundleCommand.self, TrustedRootCommand.self]),
+            CommandGroup(name: "Bundles and trust:", subcommands: [BundleCommand.self, TrustedRootCommand.self, SigningConfigCommand.self, Initialize.self]),
             CommandGroup(name: "This program:", subcommands: [Version.self, Environment.self, Completion.self]),
         ])
 

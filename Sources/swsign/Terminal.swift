@@ -4,6 +4,9 @@ import SigstoreCrypto
 
 /// Asking a person: passwords without echo, and questions whose answer must be typed.
 enum Terminal {
+    /// Whether a person sits at standard input.
+    static var isInteractive: Bool { isatty(STDIN_FILENO) == 1 }
+
     /// The password of a key file: from `COSIGN_PASSWORD` (set but empty means empty), else asked for on the terminal,
     /// else read from standard input.
     /// - Parameters:
@@ -41,6 +44,14 @@ enum Terminal {
         return ["y", "yes"].contains { word in
             unsafe answer.withBytes { unsafe $0.elementsEqual(word.utf8) || $0.elementsEqual(word.uppercased().utf8) }
         }
+    }
+
+    /// Asks for something secret on the terminal, without showing it.
+    /// - Returns: `nil` where there is no terminal, or what was typed is no text.
+    static func secret(_ prompt: String) throws(SigstoreError) -> String? {
+        guard isatty(STDIN_FILENO) == 1, let terminal = TerminalDevice() else { return nil }
+        let answer = try terminal.readLine(prompt: prompt, echo: false)
+        return unsafe answer.withBytes { unsafe String(validating: $0, as: UTF8.self) }
     }
 
     /// The password as standard input gives it, without the line break at its end.

@@ -37,7 +37,7 @@ private enum Peers {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
-        guard (try? process.run()) != nil else { return false }
+        guard (try? Spawning.exclusively { try process.run() }) != nil else { return false }
         process.waitUntilExit()
         return process.terminationStatus == 0
     }

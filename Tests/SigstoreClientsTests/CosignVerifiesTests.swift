@@ -4,6 +4,7 @@ import LocalSigstore
 import SigstoreCrypto
 import SigstoreVerification
 import SwSignCore
+import Spawning
 import Testing
 
 /// cosign 3 itself: where `SWSIGN_PEERS` says, or unpacked from `../shared/peers`.
@@ -18,7 +19,7 @@ private let cosign: String? = {
     process.executableURL = URL(filePath: script)
     process.arguments = [folder]
     process.standardOutput = FileHandle.nullDevice
-    guard (try? process.run()) != nil else { return nil }
+    guard (try? Spawning.exclusively { try process.run() }) != nil else { return nil }
     process.waitUntilExit()
     return process.terminationStatus == 0 ? "\(folder)/cosign3" : nil
 }()
@@ -41,7 +42,7 @@ struct CosignVerifiesTests {
         process.standardError = FileHandle(forWritingAtPath: messages)
         let status = try await withCheckedThrowingContinuation { (done: CheckedContinuation<Int32, any Error>) in
             process.terminationHandler = { done.resume(returning: $0.terminationStatus) }
-            do { try process.run() } catch { done.resume(throwing: error) }
+            do { try Spawning.exclusively { try process.run() } } catch { done.resume(throwing: error) }
         }
         return (status, try String(contentsOfFile: messages, encoding: .utf8))
     }

@@ -149,7 +149,8 @@ struct FlagTests {
             "generate-key-pair": [], "public-key": ["--key", "key.pem", "--outfile", "out.pub"],
         ]
         #expect(!Self.awaiting.isEmpty)
-        for each in Self.awaiting {
+        // Every flag is tried in the test above; here, every fourth with the whole program.
+        for each in Self.awaiting.enumerated().filter({ $0.offset % 4 == 0 }).map(\.element) {
             let rest = complete[each.command] ?? ["image"]
             let given = each.flag.kind == .value ? "--\(each.flag.name)=v" : "--\(each.flag.name)=\(each.flag.kind == .off)"
             let before = directory.names
@@ -165,14 +166,14 @@ struct FlagTests {
 
     /// What ArgumentParser says of a command's arguments.
     private static func arguments(_ command: String) throws -> [JSONCursor] {
-        var cursor = try JSONCursor(try JSONValue(parsing: help)).member("command")
+        var cursor = try #require(help)
         for word in command.split(separator: " ") {
             cursor = try #require(
                 try cursor.member("subcommands").elements().first { try $0.member("commandName").string() == word })
         }
         return try cursor.optional("arguments")?.elements() ?? []
     }
-    private static let help = Array(SwSign._dumpHelp().utf8)
+    private static let help = try? JSONCursor(try JSONValue(parsing: Array(SwSign._dumpHelp().utf8))).member("command")
 
     /// The long and the short names of a command's flags.
     private static func declared(_ command: String) throws -> (long: Set<String>, short: Set<String>) {
@@ -208,7 +209,7 @@ struct FlagTests {
             if inside.isEmpty { return before.isEmpty ? [] : [before] }
             return try inside.flatMap { try words($0, before.isEmpty ? $0.member("commandName").string() : "\(before) \($0.member("commandName").string())") }
         }
-        let all = try words(JSONCursor(try JSONValue(parsing: Self.help)).member("command"), "")
+        let all = try words(try #require(Self.help), "")
         #expect(Set(all) == Set(FlagTable.commands.keys))
     }
 

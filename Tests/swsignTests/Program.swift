@@ -331,7 +331,7 @@ final class TemporaryDirectory: Sendable {
     }
 
     @discardableResult
-    func write(_ name: String, _ text: String) throws -> String { try write(name, Array(text.utf8)) }
+    func write(_ name: String, _ text: String, mode: Int = 0o644) throws -> String { try write(name, Array(text.utf8), mode: mode) }
 
     func makeDirectory(_ name: String) throws {
         try FileManager.default.createDirectory(atPath: self[name], withIntermediateDirectories: true)

@@ -22,11 +22,11 @@ struct AttestBlob: ParsableCommand {
     var hash: String?
     @Option(name: .customLong("output-attestation"), help: "Write the statement that was signed to this file.")
     var outputAttestation: String?
+    @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        try signing.expectNoServices()
         try place.expectSound(with: signing, files: 1)
         guard (predicate == nil) != (statement == nil) else {
             throw SigstoreError(.usage, "exactly one of --predicate and --statement must be given")
@@ -35,41 +35,46 @@ struct AttestBlob: ParsableCommand {
             throw SigstoreError(.usage, "the file that is attested is not named")
         }
         try BlobBatch.expectOneStandardInput([file, predicate, statement].compactMap { $0 })
-        let key = try signing.signer(standardInputIsTaken: [file, predicate, statement].contains("-"))
         let content = try attestedStatement()
-        let signer = try BlobSigner(signer: key)
+        let session = try services.session(
+            signing, attestations: true, standardInputIsTaken: [file, predicate, statement].contains("-"))
+        let hasBundle = signing.bundle != nil || place.outputDirectory != nil
+        let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
+        let signed = try waiting { () throws(SigstoreError) in
+            try await BlobSigner(session).attest(content, form: form)
+        }
         if let path = outputAttestation {
             try OutputFile(path).write(content)
             Output.note("Wrote statement to file \(path)")
         }
-        if signing.bundle != nil || place.outputDirectory != nil {
-            let written =
-                signing.newBundleFormat
-                ? try waiting { () throws(SigstoreError) in try await signer.attest(content) }.serialized()
-                : JSONValue.object(["base64Signature": .string(Base64.encode(try detachedEnvelope(signer, content)))]).serialized()
-            if let path = signing.bundle {
-                try OutputFile(path).write(written)
-                Output.note("Wrote bundle to file \(path)")
-            } else {
-                guard let file else { throw SigstoreError(.usage, "--output-directory needs the file to be named") }
-                try place.write(written, for: InputFile(file), replacing: signing.yes)
+        let (signing, place, file) = (signing, place, file)
+        try waiting { () throws(SigstoreError) in
+            try await session.deliver(signed) { bundle throws(SigstoreError) in
+                guard case .dsse(let envelope) = bundle.content else {
+                    throw SigstoreError(.cryptographyFailed, "no envelope was made")
+                }
+                let detached = envelope.json(includingEmptyKeyID: true).serialized()
+                if hasBundle {
+                    let written =
+                        signing.newBundleFormat
+                        ? bundle.serialized() : try OlderSignature(bundle).blobBundle(signature: detached)
+                    if let path = signing.bundle {
+                        try OutputFile(path).write(written)
+                        Output.note("Wrote bundle to file \(path)")
+                    } else {
+                        guard let file else { throw SigstoreError(.usage, "--output-directory needs the file to be named") }
+                        try place.write(written, for: InputFile(file), replacing: signing.yes)
+                    }
+                }
+                if let path = signing.outputSignature {
+                    try OutputFile(path).write(detached)
+                    Output.note("Wrote attestation to file \(path)")
+                } else if !hasBundle {
+                    try Output.bytes(detached + [0x0a])
+                }
+                try signing.writeParts(of: bundle)
             }
         }
-        if let path = signing.outputSignature {
-            try OutputFile(path).write(detachedEnvelope(signer, content))
-            Output.note("Wrote attestation to file \(path)")
-        } else if signing.bundle == nil, place.outputDirectory == nil {
-            try Output.bytes(detachedEnvelope(signer, content) + [0x0a])
-        }
-    }
-
-    /// The signed envelope by itself, as cosign 2 writes it.
-    private func detachedEnvelope(_ signer: BlobSigner, _ statement: [UInt8]) throws(SigstoreError) -> [UInt8] {
-        let bundle = try waiting { () throws(SigstoreError) in try await signer.attest(statement, form: .detached) }
-        guard case .dsse(let envelope) = bundle.content else {
-            throw SigstoreError(.cryptographyFailed, "no envelope was made")
-        }
-        return envelope.json(includingEmptyKeyID: true).serialized()
     }
 
     /// The statement to sign, made from the predicate or given whole.

@@ -40,16 +40,16 @@ struct Sign: ParsableCommand {
     var attachment: String?
     @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
     var tagPrefix = ""
+    @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        try signing.expectNoServices()
         try expectSound()
-        let key = try signing.signer(standardInputIsTaken: payload == "-")
+        let session = try services.session(signing, attestations: false, standardInputIsTaken: payload == "-")
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
-        let signer = ImageSigner(signer: try BlobSigner(signer: key), scheme: scheme, now: try SigningTime.now())
+        let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try SigningTime.now())
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
         let registries = try registry.registries(global)
         let stated = JSONObject(try Verify.pairs(annotations).map { (name: $0.name, value: JSONValue.string($0.value)) })
@@ -98,11 +98,12 @@ struct Sign: ParsableCommand {
     /// Writes what the person wants in files; prints the signature where it goes nowhere else.
     private func write(_ signed: ImageSigner.Signed) throws(SigstoreError) {
         if let path = outputPayload { try OutputFile(path).write(signed.payload) }
-        if let path = signing.bundle, let bundle = signed.bundle {
-            try OutputFile(path).write(bundle.serialized())
+        if let path = signing.bundle {
+            try OutputFile(path).write(signed.bundle.serialized())
             Output.note("Wrote bundle to file \(path)")
         }
-        guard let signature = try signed.bundle?.signature() ?? signed.signature else { return }
+        let signature: [UInt8] = if let detached = signed.signature { detached } else { try signed.bundle.signature() }
+        try signing.writeParts(of: signed.bundle)
         if let path = signing.outputSignature {
             try OutputFile(path).write(Array(Base64.encode(signature).utf8))
         } else if !upload, signing.bundle == nil {
@@ -132,12 +133,12 @@ struct Attest: ParsableCommand {
     var tagPrefix = ""
     @Flag(inversion: .prefixedNo, help: "Put the attestation beside the image; otherwise print its envelope.")
     var upload = true
+    @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        try signing.expectNoServices()
         guard (predicate == nil) != (statement == nil) else {
             throw SigstoreError(.usage, "exactly one of --predicate and --statement must be given")
         }
@@ -145,11 +146,11 @@ struct Attest: ParsableCommand {
             throw SigstoreError(.usage, "a statement is about its own subjects: --statement takes one image")
         }
         let input = InputFile(predicate ?? statement ?? "")
-        let key = try signing.signer(standardInputIsTaken: input.isStandardInput)
+        let session = try services.session(signing, attestations: true, standardInputIsTaken: input.isStandardInput)
         let content = try input.contents(limit: Attester.predicateLimit)
         let now = try SigningTime.now()
         let signer = ImageSigner(
-            signer: try BlobSigner(signer: key), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
+            signer: BlobSigner(session), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
         let registries = try registry.registries(global)
         let (flags, recursive, type, isWhole) = (registry, recursive, type, statement != nil)
         let (upload, replace, tagPrefix) = (upload, replace, tagPrefix)

@@ -12,6 +12,7 @@ struct SignBlob: ParsableCommand {
     var files: [String]
     @OptionGroup(title: "Signing") var signing: SigningOptions
     @OptionGroup(title: "Signing") var place: BundlePlaceOptions
+    @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @Option(name: .customLong("signing-algorithm"), help: "The algorithm, where the key allows more than one: ed25519-ph.")
     var signingAlgorithm: String?
     @Flag(inversion: .prefixedNo, help: "Write the signature in base64; otherwise its bare bytes.")
@@ -23,7 +24,6 @@ struct SignBlob: ParsableCommand {
     mutating func run() throws {
         try global.apply()
         if let output, signing.outputSignature == nil { signing.outputSignature = output }
-        try signing.expectNoServices()
         try place.expectSound(with: signing, files: files.count)
         let algorithm = try signingAlgorithm.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
         let inputs = files.map(InputFile.init)
@@ -39,26 +39,31 @@ struct SignBlob: ParsableCommand {
                 .usage, "a bare signature does not say that it is Ed25519ph, and everybody would check it as Ed25519",
                 advice: "write a bundle with --bundle FILE, which says so")
         }
-        let key = try signing.signer(standardInputIsTaken: files.contains("-"))
-        let signer = try BlobSigner(signer: key, algorithm: algorithm)
+        let session = try services.session(
+            signing, algorithm: algorithm, attestations: false, standardInputIsTaken: files.contains("-"))
+        let signer = BlobSigner(session)
         try BlobBatch(verb: "signed").forEach(inputs) { [signing, place, b64, forms] file throws(SigstoreError) in
             let signed = try waiting { () throws(SigstoreError) in try await signer.sign(file, forms: forms) }
-            let base64 = Base64.encode(signed.detached ?? [])
-            let content = signing.newBundleFormat
-                ? signed.bundle.serialized()
-                : JSONValue.object(["base64Signature": .string(base64)]).serialized()
-            if beside {
-                try place.write(content, for: file, replacing: signing.yes)
-            } else if let bundle = signing.bundle {
-                try OutputFile(bundle).write(content)
-                Output.note("Wrote bundle to file \(bundle)")
+            let delivered = signed.detached ?? []
+            try waiting { () throws(SigstoreError) in
+                try await session.deliver(signed.bundle) { bundle throws(SigstoreError) in
+                    let content =
+                        signing.newBundleFormat
+                        ? bundle.serialized() : try OlderSignature(bundle).blobBundle(signature: delivered)
+                    if beside {
+                        try place.write(content, for: file, replacing: signing.yes)
+                    } else if let path = signing.bundle {
+                        try OutputFile(path).write(content)
+                        Output.note("Wrote bundle to file \(path)")
+                    }
+                    if let path = signing.outputSignature {
+                        try OutputFile(path).write(b64 ? Array(Base64.encode(delivered).utf8) : delivered)
+                        Output.note("Wrote signature to file \(path)")
+                    }
+                    try signing.writeParts(of: bundle)
+                }
             }
-            if let path = signing.outputSignature {
-                try OutputFile(path).write(b64 ? Array(base64.utf8) : signed.detached ?? [])
-                Output.note("Wrote signature to file \(path)")
-            } else if printing {
-                if b64 { try Output.result(base64) } else { try Output.bytes(signed.detached ?? []) }
-            }
+            if printing { if b64 { try Output.result(Base64.encode(delivered)) } else { try Output.bytes(delivered) } }
             return "signed"
         }
     }

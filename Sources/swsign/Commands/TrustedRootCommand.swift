@@ -1,5 +1,6 @@
 import ArgumentParser
 import InToto
+import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
 import SwSignCore
@@ -37,6 +38,16 @@ struct TrustedRootCommand: ParsableCommand {
         var rekorKeys: [String] = []
         @Option(name: .customLong("rekor-start-time"), help: "From when on the --rekor-key of the same place counts.")
         var rekorStarts: [String] = []
+        @Flag(name: .customLong("with-default-services"), help: "Begin with the trusted root of the instance in use.")
+        var withDefaultServices = false
+        @Flag(name: .customLong("no-default-fulcio"), help: "Leave out the default certificate authorities.")
+        var noFulcio = false
+        @Flag(name: .customLong("no-default-ctfe"), help: "Leave out the default logs of certificates.")
+        var noCTFE = false
+        @Flag(name: .customLong("no-default-rekor"), help: "Leave out the default logs of signatures.")
+        var noRekor = false
+        @Flag(name: .customLong("no-default-tsa"), help: "Leave out the default timestamp authorities.")
+        var noTSA = false
         @Option(help: "The file to write; without it, standard output.")
         var out: String?
         @OptionGroup(title: "Global options") var global: GlobalOptions
@@ -44,6 +55,14 @@ struct TrustedRootCommand: ParsableCommand {
         mutating func run() throws {
             try global.apply()
             var root = TrustedRoot()
+            if withDefaultServices {
+                root = try TrustedRoot(
+                    parsing: try TUFAccess(staging: false).target(TUFMirror.trustedRootTarget, offline: false))
+                if noFulcio { root.certificateAuthorities = [] }
+                if noCTFE { root.certificateTransparencyLogs = [] }
+                if noRekor { root.transparencyLogs = [] }
+                if noTSA { root.timestampAuthorities = [] }
+            }
             for text in fulcio { root.certificateAuthorities.append(try Service(text, "--fulcio").authority()) }
             for file in certificateChains { root.certificateAuthorities.append(try Service(chain: file).authority()) }
             for text in tsa { root.timestampAuthorities.append(try Service(text, "--tsa").authority()) }

@@ -27,22 +27,9 @@ struct ImageVerificationOptions: ParsableArguments {
 
     /// The images that a name stands for.
     func images(_ name: String, _ flags: RegistryFlags, _ registries: Registries) async throws(SigstoreError) -> [Image] {
-        let image = try await flags.image(localImage ? "oci-layout:\(name)" : name, registries)
-        guard recursive || platform != nil else { return [image] }
-        let all = try await image.withPlatforms()
-        guard let platform else { return all.map(\.image) }
-        let picked = all.filter { entry in
-            guard let found = entry.platform else { return false }
-            return "\(found)".utf8.elementsEqual(platform.utf8)
-                || "\(found.os)/\(found.architecture)".utf8.elementsEqual(platform.utf8)
-        }
-        guard !picked.isEmpty else {
-            let known = all.compactMap(\.platform).map(\.description).joined(separator: ", ")
-            throw SigstoreError(
-                .imageNotFound, "\(name) has no image for the platform \(platform)",
-                advice: known.isEmpty ? "it is a single image" : "it has: \(known)")
-        }
-        return picked.map(\.image)
+        let image = try await flags.image(name, registries, isFolder: localImage)
+        if let platform { return try await image.picking(platform) }
+        return recursive ? try await image.withPlatforms().map(\.image) : [image]
     }
 }
 

@@ -75,9 +75,11 @@ struct RegistryFlags: ParsableArguments {
     }
 
     /// The image of that name, with its signatures where `COSIGN_REPOSITORY` says.
-    func image(_ name: String, _ registries: Registries) async throws(SigstoreError) -> Image {
+    /// - Parameter isFolder: Whether the name is the path of a layout that holds one image.
+    func image(_ name: String, _ registries: Registries, isFolder: Bool = false) async throws(SigstoreError) -> Image {
         try await Image(
-            finding: name, registries, signatureRepository: CredentialStore.processEnvironment("COSIGN_REPOSITORY"))
+            finding: name, registries, signatureRepository: CredentialStore.processEnvironment("COSIGN_REPOSITORY"),
+            isFolder: isFolder)
     }
 
     /// The signatures of an image, within `COSIGN_MAX_ATTACHMENT_SIZE`.

@@ -1,21 +1,52 @@
 import ArgumentParser
+import HTTPTransport
 import InToto
 import SigstoreClients
 import SigstoreCrypto
+import SigstoreVerification
 import SwSignCore
 
-/// The flags of the commands that sign files.
+/// The flags of the commands that sign, files and images.
 struct SigningOptions: ParsableArguments {
-    @Option(help: "The private key: a file, env://NAME, or - for standard input.")
+    @Option(help: "The private key: a file, env://NAME, or - for standard input. Without it, an identity signs.")
     var key: String?
     @Option(help: "Write a Sigstore bundle to this file.")
     var bundle: String?
     @Option(name: .customLong("output-signature"), help: "Write the signature to this file.")
     var outputSignature: String?
+    @Option(name: .customLong("output-certificate"), help: "Write the signer's certificate to this file, as cosign 2 does.")
+    var outputCertificate: String?
+    @Option(name: .customLong("rfc3161-timestamp"), help: "Write the signature's timestamp to this file, as cosign 2 does.")
+    var timestampOutput: String?
     @Flag(
         name: .customLong("new-bundle-format"), inversion: .prefixedNo,
         help: "Write bundles of version 0.3; otherwise the form that cosign 2 wrote.")
     var newBundleFormat = true
+    @Flag(name: .shortAndLong, help: "Do not ask before something becomes public or a bundle beside its file is replaced.")
+    var yes = false
+
+    /// Writes the parts that cosign 2 keeps in files of their own, where they are wanted and there.
+    func writeParts(of bundle: SigstoreBundle) throws(SigstoreError) {
+        let parts = OlderSignature(bundle)
+        if let path = outputCertificate {
+            guard let certificate = try parts.certificate() else {
+                throw SigstoreError(.usage, "--output-certificate: a key signed, so there is no certificate")
+            }
+            try OutputFile(path).write(Array(Base64.encode(Array(certificate.utf8)).utf8))
+            Output.note("Wrote certificate to file \(path)")
+        }
+        if let path = timestampOutput {
+            guard let timestamp = parts.timestamp() else {
+                throw SigstoreError(.usage, "--rfc3161-timestamp: no timestamp authority was asked, so there is no timestamp")
+            }
+            try OutputFile(path).write(timestamp.serialized())
+            Output.note("Wrote timestamp to file \(path)")
+        }
+    }
+}
+
+/// The flags that say who is told of a signature: a certificate authority, timestamp authorities, logs.
+struct ServiceOptions: ParsableArguments {
     @Flag(
         name: .customLong("tlog-upload"), inversion: .prefixedNo,
         help: "Record the signature in a transparency log.")
@@ -26,43 +57,200 @@ struct SigningOptions: ParsableArguments {
         name: .customLong("use-signing-config"), inversion: .prefixedNo,
         help: "Take the services from the public instance's signing config.")
     var useSigningConfig = true
-    @Flag(name: .shortAndLong, help: "Replace bundles that stand beside their files already, without asking.")
-    var yes = false
+    @Option(name: .customLong("fulcio-url"), help: "The certificate authority, in place of the signing config's.")
+    var fulcioURL: String?
+    @Option(name: .customLong("rekor-url"), help: "A Rekor v1 log, in place of the signing config's.")
+    var rekorURL: String?
+    @Option(name: .customLong("timestamp-server-url"), help: "A timestamp authority, in place of the signing config's.")
+    var timestampURL: String?
+    @Option(name: .customLong("timestamp-client-cacert"), help: "The CA certificates for the timestamp authority's TLS, in PEM.")
+    var timestampAuthorityFile: String?
+    @Option(name: .customLong("timestamp-client-cert"), help: "The client certificate for the timestamp authority, in PEM.")
+    var timestampClientCertificate: String?
+    @Option(name: .customLong("timestamp-client-key"), help: "The key of that client certificate, in PEM.")
+    var timestampClientKey: String?
+    @Option(name: .customLong("timestamp-server-name"), help: "The name that the timestamp authority's TLS certificate must have.")
+    var timestampServerName: String?
+    @Option(name: .customLong("rekor-entry-type"), help: "dsse, as cosign's default; no other is written.")
+    var rekorEntryType: String?
+    @Option(name: .customLong("trusted-root"), help: "A trusted root file, to verify what the services answer.")
+    var trustedRoot: String?
+    @Flag(help: "Use the public instance's staging services, which are for rehearsals only.")
+    var staging = false
+    @Option(name: .customLong("identity-token"), help: "The identity token, or a file that holds it.")
+    var identityToken: String?
+    @Option(name: .customLong("oidc-provider"), help: "Where the token comes from: github-actions, google, buildkite-agent, spiffe, filesystem, envvar.")
+    var oidcProvider: String?
+    @Flag(name: .customLong("oidc-disable-ambient-providers"), help: "Do not look for a token in the surroundings.")
+    var disableAmbientProviders = false
+    @Option(name: .customLong("oidc-issuer"), help: "The issuer to sign in at.")
+    var oidcIssuer: String?
+    @Option(name: .customLong("oidc-client-id"), help: "The client id at the issuer, and the token's audience.")
+    var oidcClientID = "sigstore"
+    @Option(name: .customLong("oidc-client-secret-file"), help: "A file with the client's secret.")
+    var oidcClientSecretFile: String?
+    @Option(name: .customLong("oidc-redirect-url"), help: "Where the browser comes back to on this machine.")
+    var oidcRedirectURL: String?
+    @Option(name: .customLong("fulcio-auth-flow"), help: "normal (browser), device, or token.")
+    var authFlow: AuthFlow?
 
-    /// Refuses what needs services: until signing with a log is built, the person says that there is none.
-    func expectNoServices() throws(SigstoreError) {
-        guard key != nil else {
+    enum AuthFlow: String, ExpressibleByArgument, CaseIterable { case normal, device, token }
+
+    private static let publicFulcio = "https://fulcio.sigstore.dev"
+    private static let publicRekor = "https://rekor.sigstore.dev"
+    private static let publicIssuer = "https://oauth2.sigstore.dev/auth"
+
+    /// Makes the session that signs everything in this run, and has the person confirm what becomes public.
+    /// - Parameters:
+    ///   - signing: The other flags.
+    ///   - algorithm: The algorithm, where the key allows more than one.
+    ///   - attestations: Whether attestations are signed.
+    ///   - standardInputIsTaken: Whether something else is read from standard input.
+    func session(
+        _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, attestations: Bool, standardInputIsTaken: Bool
+    ) throws(SigstoreError) -> SigningSession {
+        if let rekorEntryType, rekorEntryType != "dsse" {
             throw SigstoreError(
-                .notBuiltYet, "signing without a key cannot be used yet; nothing was signed",
-                advice: "give a private key with --key (make one with swsign generate-key-pair)")
+                .notBuiltYet, "--rekor-entry-type \(rekorEntryType) cannot be used; nothing was signed", advice: "leave it out: dsse is written")
         }
-        if let signingConfig {
-            let config: SigningConfig
-            do throws(SigstoreError) {
-                config = try SigningConfig(parsing: try InputFile(signingConfig).contents(limit: 1 << 20))
-            } catch { throw error.concerning(signingConfig) }
-            guard config.transparencyLogs.isEmpty, config.timestampAuthorities.isEmpty else {
+        let http = TUFAccess.http()
+        let config = try self.config(needsServices: signing.key == nil || tlogUpload)
+        let now = Instant(seconds: VerificationPolicy.systemClock())
+        let services = try self.services(config, at: now, http)
+        let signatory: SigningSession.Signatory
+        if let key = signing.key {
+            signatory = .key(try Self.signer(key, standardInputIsTaken: standardInputIsTaken), algorithm: algorithm)
+        } else {
+            guard algorithm == nil || algorithm == .ecdsaP256 else {
                 throw SigstoreError(
-                    .notBuiltYet,
-                    "\(signingConfig) names transparency logs or timestamp authorities, which cannot be used yet; nothing was signed",
-                    advice: "give a signing config without services, or --tlog-upload=false")
+                    .unsupportedKey, "without a key, signatures are made with ecdsa-sha2-256-nistp256",
+                    advice: "leave --signing-algorithm out, or give a key")
             }
-        } else if tlogUpload {
-            throw SigstoreError(
-                .notBuiltYet, "signatures cannot be recorded in a transparency log yet; nothing was signed",
-                advice: "add --tlog-upload=false, or --signing-config with a file that names no log, to sign without one")
+            let fulcio: String
+            if let fulcioURL { fulcio = fulcioURL } else if let config {
+                fulcio = try config.certificateAuthority(at: now).url
+            } else { fulcio = Self.publicFulcio }
+            let issuer: String
+            if let oidcIssuer { issuer = oidcIssuer } else if let config, !config.issuers.isEmpty {
+                issuer = try config.issuer(at: now).url
+            } else { issuer = Self.publicIssuer }
+            signatory = .identity(
+                FulcioClient(url: try HTTPURL(parsing: fulcio), http: http),
+                try provider(issuer, http), audience: oidcClientID)
+        }
+        let needsTrust = signing.key == nil || !services.transparencyLogs.isEmpty || !services.timestampAuthorities.isEmpty
+        let session = try SigningSession(
+            signatory: signatory, services: services,
+            trustedRoot: needsTrust
+                ? try TrustSources(trustedRoot: trustedRoot, staging: staging).trustedRoot(offline: false) : nil,
+            unfinished: Self.unfinished)
+        try Self.confirm(session, attestations: attestations, yes: signing.yes)
+        return session
+    }
+
+    /// Where signatures that were recorded and did not reach their place are kept.
+    private static var unfinished: UnfinishedSignatures? {
+        guard let home = TUFAccess.environment["HOME"], !home.isEmpty else { return nil }
+        return UnfinishedSignatures(directory: "\(home)/.sigstore/swsign/unfinished")
+    }
+
+    /// The signing config: a file, or the public instance's; none where services are named one by one or none is wanted.
+    private func config(needsServices: Bool) throws(SigstoreError) -> SigningConfig? {
+        if let signingConfig {
+            let file = InputFile(signingConfig)
+            let content = try file.contents(limit: 1 << 20)
+            do throws(SigstoreError) { return try SigningConfig(parsing: content) } catch { throw error.concerning(file.name) }
+        }
+        guard useSigningConfig, needsServices, fulcioURL == nil, rekorURL == nil else { return nil }
+        return try SigningConfig(
+            parsing: try TUFAccess(staging: staging).target(TUFMirror.signingConfigTarget, offline: false))
+    }
+
+    private func services(_ config: SigningConfig?, at now: Instant, _ http: any HTTPClient) throws(SigstoreError)
+        -> SigningSession.Services
+    {
+        var services = SigningSession.Services()
+        var tls = TLSOptions()
+        tls.authorityFile = timestampAuthorityFile
+        tls.clientCertificateFile = timestampClientCertificate
+        tls.clientKeyFile = timestampClientKey
+        tls.serverName = timestampServerName
+        var authorities: [String] = []
+        if let timestampURL { authorities = [timestampURL] } else if let config {
+            authorities = try config.timestampAuthorities(at: now).map(\.url)
+        }
+        for url in authorities {
+            services.timestampAuthorities.append(
+                TimestampClient(url: try HTTPURL(parsing: url), http: timestampURL == nil ? http : TUFAccess.http(tls)))
+        }
+        guard tlogUpload else { return services }
+        if let rekorURL {
+            services.transparencyLogs = [RekorClient(url: try HTTPURL(parsing: rekorURL), version: .v1, http: http)]
+        } else if let config {
+            for log in try config.transparencyLogs(at: now) {
+                guard let version = RekorClient.Version(rawValue: log.majorAPIVersion) else { continue }
+                services.transparencyLogs.append(RekorClient(url: try HTTPURL(parsing: log.url), version: version, http: http))
+            }
+        } else {
+            services.transparencyLogs = [RekorClient(url: try HTTPURL(parsing: Self.publicRekor), version: .v1, http: http)]
+        }
+        return services
+    }
+
+    /// Where the identity token comes from: the flag, the surroundings, or a person who signs in.
+    private func provider(_ issuer: String, _ http: any HTTPClient) throws(SigstoreError) -> any IdentityTokenProvider {
+        if let identityToken { return GivenIdentityToken(try IdentityToken(tokenOrPath: identityToken)) }
+        let ambient = AmbientIdentity(environment: TUFAccess.environment, http: http)
+        if !disableAmbientProviders || oidcProvider != nil, let found = try ambient.provider(named: oidcProvider) { return found }
+        guard authFlow != .token else {
+            throw SigstoreError(.noIdentityToken, "--fulcio-auth-flow token needs a token", advice: "give --identity-token")
+        }
+        guard authFlow != nil || Terminal.isInteractive else { throw ambient.noToken() }
+        var secret: String?
+        if let oidcClientSecretFile {
+            let text = String(decoding: try InputFile(oidcClientSecretFile).contents(limit: 1 << 16), as: UTF8.self)
+            secret = String(text.filter { !$0.isNewline })
+        }
+        return try OAuthFlow(
+            issuer: issuer, clientSecret: secret,
+            method: authFlow == .device ? .device : .browser(redirectURL: oidcRedirectURL ?? OAuthFlow.defaultRedirectURL),
+            http: http
+        ) { prompt in
+            switch prompt {
+            case .open(let url):
+                if Browser.open(url, environment: TUFAccess.environment) {
+                    Output.note("Your browser was opened to sign in. If it was not, go to: \(url)")
+                } else {
+                    Output.note("Go to this address in a browser on this machine to sign in: \(url)")
+                }
+            case .enter(let code, let url, let complete):
+                Output.note("Go to \(url) and enter the code \(code)")
+                if let complete { Output.note("or go to \(complete)") }
+            }
         }
     }
 
     /// Opens the private key.
     /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
-    func signer(standardInputIsTaken: Bool) throws(SigstoreError) -> PrivateKey {
-        let reference = try KeyReference(key ?? "")
+    private static func signer(_ key: String, standardInputIsTaken: Bool) throws(SigstoreError) -> PrivateKey {
+        let reference = try KeyReference(key)
         if reference.takesStandardInput && standardInputIsTaken {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
         return try reference.privateKey { () throws(SigstoreError) in
             try Terminal.password(standardInputIsTaken: standardInputIsTaken || reference.takesStandardInput)
+        }
+    }
+
+    /// Shows what will be public for good. On a terminal a person has to agree, unless `--yes` was given.
+    private static func confirm(_ session: SigningSession, attestations: Bool, yes: Bool) throws(SigstoreError) {
+        let lines = try waiting { () throws(SigstoreError) in try await session.publication(ofAttestations: attestations) }
+        guard !lines.isEmpty else { return }
+        Output.note("What becomes public:")
+        for line in lines { Output.note("  \(line)") }
+        guard !yes, Terminal.isInteractive else { return }
+        guard try Terminal.confirms("Go on?") else {
+            throw SigstoreError(.interrupted, "nothing was signed, and nothing became public")
         }
     }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import InToto
+import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
 import SwSignCore
@@ -22,6 +23,30 @@ struct TrustOptions: ParsableArguments {
         name: .customLong("timestamp-certificate-chain"), help: "The timestamp authority's certificates with its root, in PEM.")
     var timestampCertificateChain: String?
 
+    /// Whether the person said anything about whom to believe.
+    var isStated: Bool { sources.isStated }
+
+    /// Puts together what is believed.
+    /// - Parameter offline: Whether the network may not be used.
+    func trust(offline: Bool) throws(SigstoreError) -> TrustedRoot { try sources.trustedRoot(offline: offline) }
+
+    private var sources: TrustSources {
+        TrustSources(
+            trustedRoot: trustedRoot, staging: staging, caRoots: caRoots, caIntermediates: caIntermediates,
+            certificateChain: certificateChain, timestampCertificateChain: timestampCertificateChain)
+    }
+}
+
+/// Where what is believed comes from: flags, variables, and else the trusted root of a Sigstore instance, kept current
+/// over TUF.
+struct TrustSources {
+    var trustedRoot: String?
+    var staging = false
+    var caRoots: String?
+    var caIntermediates: String?
+    var certificateChain: String?
+    var timestampCertificateChain: String?
+
     private static let limit = 1 << 24
 
     /// Whether the person said anything about whom to believe.
@@ -30,18 +55,29 @@ struct TrustOptions: ParsableArguments {
             || Self.variables.contains { Self.variable($0) != nil }
     }
 
+    /// Whether authorities and logs were all given one by one, so that nobody else's root is needed.
+    private var isComplete: Bool {
+        (caRoots ?? certificateChain ?? Self.variable("SIGSTORE_ROOT_FILE")) != nil
+            && Self.variable("SIGSTORE_REKOR_PUBLIC_KEY") != nil && Self.variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE") != nil
+    }
+
     private static let variables = [
         "SIGSTORE_ROOT_FILE", "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "SIGSTORE_REKOR_PUBLIC_KEY",
         "SIGSTORE_TSA_CERTIFICATE_FILE",
     ]
 
     /// Puts together what is believed: a trusted root, in which each part that was given by itself replaces its own.
-    func trust() throws(SigstoreError) -> TrustedRoot {
+    /// - Parameter offline: Whether the network may not be used.
+    func trustedRoot(offline: Bool) throws(SigstoreError) -> TrustedRoot {
         var root: TrustedRoot
         if let trustedRoot {
             root = try Self.read(trustedRoot) { content throws(SigstoreError) in try TrustedRoot(parsing: content) }
-        } else {
+        } else if isComplete {
+            // What the instance's own root would add is the timestamp authorities, as the program knows them.
             root = try TrustedRoot.embedded(staging ? .staging : .production)
+        } else {
+            root = try TrustedRoot(
+                parsing: try TUFAccess(staging: staging).target(TUFMirror.trustedRootTarget, offline: offline))
         }
         guard caRoots == nil || certificateChain == nil else {
             throw SigstoreError(.usage, "--ca-roots and --certificate-chain cannot be given together")

@@ -88,7 +88,7 @@ struct VerificationOptions: ParsableArguments {
     func verifier(_ trust: TrustOptions) throws(SigstoreError) -> Verifier {
         // A key without a log depends on nobody, unless the person named somebody.
         let dependsOnNobody = key != nil && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps
-        return Verifier(trustedRoot: dependsOnNobody && !trust.isStated ? nil : try trust.trust())
+        return Verifier(trustedRoot: dependsOnNobody && !trust.isStated ? nil : try trust.trust(offline: offline))
     }
 }
 

@@ -1,0 +1,100 @@
+import InToto
+import LocalSigstore
+import Testing
+
+@Suite("Registries: login and logout")
+struct ImageLoginTests {
+    private static let authentications: [LocalRegistry.Authentication] = [
+        .basic(username: "ann", password: "s3cret word"), .token(username: "ann", password: "s3cret word"),
+    ]
+
+    @Test("A password that the registry accepts is kept, and used; logout forgets it", arguments: authentications)
+    func loginAndLogout(authentication: LocalRegistry.Authentication) async throws {
+        let directory = TemporaryDirectory()
+        try directory.makeKey()
+        try await directory.makeImages()
+        var configuration = LocalRegistry.Configuration()
+        configuration.authentication = authentication
+        try await RegistryKind.local.run(configuration) { address, _ in
+            let copy = ["copy", "oci-layout:img:one", "\(address)/team/app:v1"]
+            let refused = await Program(directory: directory.path).run(copy)
+            #expect(refused.ending == .exit(1) && refused.code == "unauthorized", "\(refused.messages)")
+            let wrong = await directory.swsign("login", address, "-u", "ann", "--password-stdin", input: .text("wrong\n"))
+            #expect(wrong.ending == .exit(1) && wrong.code == "unauthorized", "\(wrong.messages)")
+            #expect(!directory.exists(".docker/config.json"))
+            let login = await directory.swsign("login", address, "-u", "ann", "--password-stdin", input: .text("s3cret word\n"))
+            #expect(login.succeeded && login.messages.contains("logged in via"), "\(login.messages)")
+            #expect(!login.messages.contains("s3cret") && !login.messages.contains("WARNING"))
+            #expect(try directory.mode(".docker/config.json") == 0o600)
+            let copied = await Program(directory: directory.path).run(copy)
+            #expect(copied.succeeded, "\(copied.messages)")
+            try await directory.sign("\(address)/team/app:v1", older: false)
+            #expect(try await directory.signatures("\(address)/team/app:v1") == 1)
+            #expect(try await directory.must("logout", address).messages.contains("removed"))
+            #expect(try !directory.text(".docker/config.json").contains(address))
+            let after = await directory.swsign("tree", "\(address)/team/app:v1")
+            #expect(after.ending == .exit(1) && after.code == "unauthorized", "\(after.messages)")
+            #expect(try await directory.must("logout", address).messages.contains("no credentials"))
+        }
+    }
+
+    @Test("The password comes from -p with a warning, the environment, or a terminal; never from a key's COSIGN_PASSWORD")
+    func sources() async throws {
+        let directory = TemporaryDirectory()
+        var configuration = LocalRegistry.Configuration()
+        configuration.authentication = Self.authentications[0]
+        try await RegistryKind.local.run(configuration) { address, registry in
+            let flag = await directory.swsign("login", address, "-u", "ann", "-p", "s3cret word")
+            #expect(flag.succeeded && flag.messages.contains("WARNING") && !flag.messages.contains("s3cret"), "\(flag.messages)")
+            let variables = await directory.swsign(
+                "login", address,
+                environment: ["COSIGN_REGISTRY_USERNAME": "ann", "COSIGN_REGISTRY_PASSWORD": "s3cret word", "DOCKER_CONFIG": directory["docker"]])
+            #expect(variables.succeeded && directory.exists("docker/config.json"), "\(variables.messages)")
+            let typed = await directory.swsign(
+                "login", address, "-u", "ann", input: .terminal, terminal: [Program.Turn("Password: ", "s3cret word\n")])
+            #expect(typed.succeeded && !typed.screen.contains("s3cret"), "\(typed.messages)")
+            registry?.server.forgetRequests()
+            try await directory.expectRefusal(
+                "no-password", "--password-stdin", of: ["login", address, "-u", "ann"],
+                environment: ["COSIGN_PASSWORD": "s3cret word"])
+            #expect(registry?.server.requests.isEmpty == true)
+            try await directory.expectRefusal("usage", "--username", of: ["login", address, "-p", "x"])
+            try await directory.expectRefusal(
+                "no-password", of: ["login", address, "-u", "ann", "--password-stdin"], input: .text("\n"))
+        }
+    }
+
+    @Test("A credential helper that is configured keeps the password, and the file does not")
+    func helper() async throws {
+        let directory = TemporaryDirectory()
+        try directory.makeDirectory(".docker")
+        try directory.makeDirectory("bin")
+        try directory.write(".docker/config.json", #"{"credsStore":"test","other":{"kept":true}}"#)
+        try directory.write(
+            "bin/docker-credential-test",
+            """
+            #!/bin/sh
+            case $1 in
+            store) cat > "$HOME/kept" ;;
+            get) if [ -f "$HOME/kept" ]; then cat "$HOME/kept"; else echo "credentials not found in native keychain"; exit 1; fi ;;
+            erase) rm -f "$HOME/kept" ;;
+            esac
+            """, mode: 0o755)
+        let environment = ["PATH": "\(directory["bin"]):/usr/bin:/bin"]
+        var configuration = LocalRegistry.Configuration()
+        configuration.authentication = Self.authentications[0]
+        try await directory.makeImages()
+        try await RegistryKind.local.run(configuration) { address, _ in
+            let login = await directory.swsign(
+                "login", address, "-u", "ann", "--password-stdin", environment: environment, input: .text("s3cret word"))
+            #expect(login.succeeded, "\(login.messages)")
+            let (kept, file) = (try directory.text("kept"), try directory.text(".docker/config.json"))
+            #expect(kept.contains("s3cret word"))
+            #expect(!file.contains("s3cret") && file.contains("kept"))
+            let copied = await directory.swsign("copy", "oci-layout:img:one", "\(address)/a/b:c", environment: environment)
+            #expect(copied.succeeded, "\(copied.messages)")
+            let logout = await directory.swsign("logout", address, environment: environment)
+            #expect(logout.succeeded && !directory.exists("kept"), "\(logout.messages)")
+        }
+    }
+}

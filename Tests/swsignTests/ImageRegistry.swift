@@ -1,0 +1,218 @@
+import Foundation
+import Glibc
+import InToto
+import LocalSigstore
+import OCIRegistry
+import SigstoreCrypto
+import Spawning
+import Testing
+
+/// A registry for one test: Debian's `docker-registry`, which has neither the referrers API nor the deletion of tags, or
+/// our own, which has both.
+enum RegistryKind: String, CaseIterable, Sendable {
+    case docker, local
+
+    /// Runs a test with an empty registry of this kind.
+    /// - Parameter body: Gets host and port, and our own registry where it is that one.
+    func run(
+        _ configuration: LocalRegistry.Configuration = .init(), _ body: (String, LocalRegistry?) async throws -> Void
+    ) async throws {
+        switch self {
+        case .local:
+            let registry = try await LocalRegistry.start(configuration)
+            do {
+                try await body(registry.address, registry)
+                await registry.stop()
+            } catch {
+                await registry.stop()
+                throw error
+            }
+        case .docker:
+            let registry = try await DockerRegistryProcess()
+            try await body("127.0.0.1:\(registry.port)", nil)
+            withExtendedLifetime(registry) {}
+        }
+    }
+}
+
+/// `docker-registry` on a free port of 127.0.0.1, with an empty store.
+private final class DockerRegistryProcess: Sendable {
+    let port: UInt16
+    private let directory = TemporaryDirectory()
+    private let process = Process()
+
+    init() async throws {
+        port = try Self.freePort()
+        try directory.write(
+            "config.yml",
+            """
+            version: 0.1
+            log: {level: error}
+            storage:
+              filesystem: {rootdirectory: "\(directory.path)/store"}
+              delete: {enabled: true}
+            http: {addr: "127.0.0.1:\(port)"}
+            """)
+        process.executableURL = URL(filePath: "/usr/bin/docker-registry")
+        process.arguments = ["serve", directory["config.yml"]]
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try Spawning.exclusively { try process.run() }
+        for _ in 0..<200 {
+            if Self.answers(port) { return }
+            try await Task.sleep(for: .milliseconds(25))
+        }
+        throw SigstoreError(.unsupported, "docker-registry does not start")
+    }
+
+    deinit {
+        process.terminate()
+        process.waitUntilExit()
+    }
+
+    private static func address(_ port: UInt16) -> sockaddr_in {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        return address
+    }
+
+    private static func withSocket<R>(_ port: UInt16, _ body: (Int32, UnsafePointer<sockaddr>) -> R) -> R {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = address(port)
+        return unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe body(descriptor, $0) }
+        }
+    }
+
+    private static func answers(_ port: UInt16) -> Bool {
+        unsafe withSocket(port) { unsafe connect($0, $1, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 }
+    }
+
+    private static func freePort() throws -> UInt16 {
+        let port: UInt16? = unsafe withSocket(0) { descriptor, address in
+            guard unsafe bind(descriptor, address, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 else { return nil }
+            var bound = Self.address(0)
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let result = unsafe withUnsafeMutablePointer(to: &bound) { pointer in
+                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe getsockname(descriptor, $0, &length) }
+            }
+            return result == 0 ? UInt16(bigEndian: bound.sin_port) : nil
+        }
+        return try #require(port)
+    }
+}
+
+extension TemporaryDirectory {
+    /// Makes an OCI layout with an image tagged `one` and an index of two platforms tagged `multi`.
+    /// - Returns: The digests of both.
+    @discardableResult
+    func makeImages(_ name: String = "img", layer: [UInt8]? = nil) async throws -> (one: Digest, multi: Digest) {
+        let layout = try ImageLayout(creating: self[name])
+        func image(_ architecture: String) async throws -> Manifest {
+            let content = try Blob(layer ?? Array("layer for \(architecture)".utf8))
+            let config = try Blob(
+                JSONValue.object([
+                    "architecture": .string(architecture), "os": .string("linux"), "config": .object([:]),
+                    "rootfs": .object(["type": .string("layers"), "diff_ids": .array([.string(content.digest.description)])]),
+                ]).serialized())
+            for blob in [content, config] { try await layout.putBlob(blob) }
+            return try ImageManifest(
+                config: Descriptor(
+                    mediaType: "application/vnd.oci.image.config.v1+json", digest: config.digest, size: config.size),
+                layers: [
+                    Descriptor(mediaType: "application/vnd.oci.image.layer.v1.tar", digest: content.digest, size: content.size)
+                ]
+            ).encoded()
+        }
+        let (one, other) = (try await image("amd64"), try await image("arm64"))
+        try await layout.putManifest(one, tag: "one")
+        try await layout.putManifest(other, tag: nil)
+        var entries = [one.descriptor, other.descriptor]
+        entries[0].platform = Platform(os: "linux", architecture: "amd64")
+        entries[1].platform = Platform(os: "linux", architecture: "arm64")
+        let index = try ImageIndex(manifests: entries).encoded()
+        try await layout.putManifest(index, tag: "multi")
+        return (one.digest, index.digest)
+    }
+
+    /// Runs the program in here, and expects it to succeed.
+    @discardableResult
+    func must(
+        _ arguments: String..., environment: [String: String] = [:], input: Program.Input = .nothing,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws -> Program.Outcome {
+        let outcome = await Program(directory: path, environment: environment).run(arguments, input: input)
+        try #require(outcome.succeeded, "\(arguments): \(outcome.messages)", sourceLocation: sourceLocation)
+        return outcome
+    }
+
+    /// Signs an image with a key, in the newer scheme or the older one.
+    func sign(_ image: String, key: String = "key", older: Bool, sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        try await must(
+            "sign", "--key", "\(key).pem", "--tlog-upload=false", "--new-bundle-format=\(!older)", image,
+            sourceLocation: sourceLocation)
+    }
+
+    /// Attests an image with a key, in the newer scheme or the older one.
+    func attest(
+        _ image: String, type: String = "custom", key: String = "key", older: Bool,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        try write("predicate.json", #"{"buildType":"x","builder":{"id":"y"}}"#)
+        try await must(
+            "attest", "--key", "\(key).pem", "--tlog-upload=false", "--new-bundle-format=\(!older)", "--type", type,
+            "--predicate", "predicate.json", image, sourceLocation: sourceLocation)
+    }
+
+    /// How often an image is signed with a key: what `verify` prints.
+    func signatures(_ image: String, key: String = "key", _ more: String...) async throws -> Int {
+        let outcome = await Program(directory: path).run(
+            ["verify", "--key", "\(key).pub", "--insecure-ignore-tlog"] + more + [image])
+        if outcome.ending == .exit(10) { return 0 }
+        try #require(outcome.succeeded, "\(outcome.messages)")
+        return try JSONCursor(try JSONValue(parsing: outcome.stdout)).elements().count
+    }
+
+    /// How many attestations of a type with a key an image has.
+    func attestations(_ image: String, type: String = "custom", key: String = "key", _ more: String...) async throws -> Int {
+        let outcome = await Program(directory: path).run(
+            ["verify-attestation", "--key", "\(key).pub", "--insecure-ignore-tlog", "--type", type] + more + [image])
+        // 12 where there are attestations of another type.
+        if [.exit(10), .exit(12)].contains(outcome.ending) { return 0 }
+        try #require(outcome.succeeded, "\(outcome.messages)")
+        return try outcome.objects().count
+    }
+}
+
+/// cosign 2 and cosign 3, where they can be had.
+enum Cosign: String, CaseIterable, Sendable {
+    case two = "cosign2"
+    case three = "cosign3"
+
+    private static let programs = Result {
+        let directory = TemporaryDirectory()
+        let unpack = Process()
+        unpack.executableURL = URL(filePath: "\(sharedDirectory)/peers/unpack")
+        unpack.arguments = [directory.path]
+        unpack.standardOutput = FileHandle.nullDevice
+        try Spawning.exclusively { try unpack.run() }
+        unpack.waitUntilExit()
+        return directory
+    }
+
+    /// Runs it in a directory.
+    func run(_ arguments: String..., in directory: TemporaryDirectory) async throws -> Program.Outcome {
+        try await run(arguments, in: directory)
+    }
+
+    func run(_ arguments: [String], in directory: TemporaryDirectory) async throws -> Program.Outcome {
+        let program = "\(try Self.programs.get().path)/\(rawValue)"
+        return await Program(
+            executable: program, directory: directory.path,
+            environment: ["COSIGN_PASSWORD": "", "TUF_ROOT": directory["tuf"], "HTTPS_PROXY": "http://127.0.0.1:9"]
+        ).run(arguments)
+    }
+}

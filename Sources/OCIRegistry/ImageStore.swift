@@ -161,10 +161,14 @@ public struct TagMerge: Sendable {
     public var own: Manifest
     /// The name of the entry: lower case hexadecimal digits, at most 48, the same for the same entry.
     public var id: String
-    /// The names of the entries in what stands at the tag.
+    /// The names of the entries in what stands at the tag, or in what somebody made known.
     public var entries: @Sendable (Manifest) throws(SigstoreError) -> Set<String>
-    /// Makes a manifest that has the entries of all these. The first is what stands at the tag, or else an entry.
+    /// Makes a manifest that has the entries of all these, but those taken away. The first is what stands at the tag, or
+    /// else an entry.
     public var merged: @Sendable ([Manifest]) throws(SigstoreError) -> Manifest
+
+    /// The names of the entries in a manifest that this change takes away; those of its own excepted.
+    public var removed: @Sendable (Manifest) throws(SigstoreError) -> Set<String> = { _ in [] }
 
     /// The blobs that a merged manifest needs beside those of its parts, such as its config; stored before it.
     public var blobs: @Sendable (Manifest) throws(SigstoreError) -> [Blob] = { _ in [] }
@@ -215,7 +219,8 @@ public struct TagMerge: Sendable {
     static func referrer(_ own: Manifest, of subject: Digest) -> TagMerge {
         @Sendable func id(_ digest: Digest) -> String { String(digest.hex.prefix(48)) }
         return TagMerge(tag: fallbackTag(subject), own: own, id: id(own.digest)) { manifest in
-            Set((manifest.index?.manifests ?? []).map { id($0.digest) })
+            if let index = manifest.index { return Set(index.manifests.map { id($0.digest) }) }
+            return manifest.subject?.digest == subject ? [id(manifest.digest)] : []
         } merged: { (manifests) throws(SigstoreError) in
             // What others wrote is kept as they wrote it, with members that are not known here.
             var document: JSONObject = [

@@ -173,7 +173,8 @@ public struct ImageVerifier: Sendable {
             return SigstoreError(
                 .noMatchingSignature,
                 "\(image.name) (\(image.digest)) is signed in a way that cannot be checked: \(first.message)"
-                    + (unreadable.count > 1 ? "; and \(unreadable.count - 1) more" : ""), advice: first.advice, cause: first)
+                    + (unreadable.count > 1 ? "; and \(unreadable.count - 1) more" : ""),
+                advice: first.advice ?? (first.cause as? SigstoreError)?.advice, cause: first)
         }
         guard others.isEmpty else {
             var types: [String] = []

@@ -332,6 +332,13 @@ public struct SignatureStore: Sendable {
             try Self.expect(layers.count, of: image)
             return try Self.manifest(layers).manifest
         }
+        change.removed = { (manifest) throws(SigstoreError) in
+            var removed: Set<String> = []
+            for layer in manifest.image?.layers ?? [] where replacing(layer.annotations) {
+                removed.insert(try Self.identifier(layer))
+            }
+            return removed
+        }
         change.blobs = { (manifest) throws(SigstoreError) in
             manifest.digest == own.digest ? [] : [try Self.manifest(manifest.image?.layers ?? []).config]
         }

@@ -8,7 +8,7 @@ import SigstoreCrypto
 import Testing
 
 /// Where an image and its signatures are kept.
-enum StoreKind: String, CaseIterable, Sendable {
+enum StoreKind: String, Sendable {
     /// A registry with the referrers API.
     case referrersAPI
     /// A registry without it: what refers to an image stands at the fallback tag.
@@ -17,6 +17,9 @@ enum StoreKind: String, CaseIterable, Sendable {
     case dockerRegistry
     /// A folder.
     case layout
+
+    /// The kinds that most things are tried on.
+    static let main = [referrersAPI, dockerRegistry, layout]
 }
 
 /// cosign's two schemes.

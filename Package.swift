@@ -95,12 +95,17 @@ let package = Package(
             name: "SigstoreVerificationTests",
             dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
+        .target(
+            name: "DebianRegistry", dependencies: ["Spawning", "FaultServer", "HTTPTransport"], path: "Tests/DebianRegistry",
+            swiftSettings: settings),
         .testTarget(
             name: "HTTPTransportTests", dependencies: ["Spawning", "HTTPTransport", "InToto", "FaultServer"],
             swiftSettings: settings),
         .testTarget(
             name: "OCIRegistryTests",
-            dependencies: ["Spawning", "OCIRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+            dependencies: [
+                "Spawning", "OCIRegistry", "DebianRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto",
+            ], swiftSettings: settings),
         .testTarget(
             name: "LocalSigstoreTests", dependencies: ["Spawning", "LocalSigstore", "InToto", "SigstoreCrypto"],
             swiftSettings: settings),
@@ -115,11 +120,16 @@ let package = Package(
             name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
             path: "Tests/Conformance/TUFClient", swiftSettings: settings),
         .testTarget(
-            name: "InteropTests", dependencies: ["Spawning", "swsign"], swiftSettings: settings),
+            name: "InteropTests",
+            dependencies: [
+                "Spawning", "swsign", "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry", "LocalSigstore",
+                "DebianRegistry",
+            ], swiftSettings: settings),
         .testTarget(
             name: "swsignTests",
             dependencies: [
-                "Spawning", "swsign", "SwSignCore", "InToto", "LocalSigstore", "OCIRegistry", "SigstoreCrypto",
+                "Spawning", "swsign", "SwSignCore", "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry",
+                "LocalSigstore", "DebianRegistry",
             ],
             swiftSettings: settings),
     ]

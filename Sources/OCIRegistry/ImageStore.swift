@@ -130,8 +130,8 @@ public struct Referrers: Sendable {
         case fallbackTag
         /// The registry has no referrers API, and nothing stands at the fallback tag.
         case nothing
-        /// The registry has no referrers API, and what stands at the fallback tag is no index; some registries answer
-        /// with the subject itself.
+        /// The registry answers with something that is no index, and so cannot be said to list nothing: what stands at
+        /// the fallback tag is the subject itself, or the referrers API answers with a page and there is no such tag.
         case notAnIndex
     }
     /// The manifests that refer to it.
@@ -161,10 +161,14 @@ public struct TagMerge: Sendable {
     public var own: Manifest
     /// The name of the entry: lower case hexadecimal digits, at most 48, the same for the same entry.
     public var id: String
-    /// The names of the entries in what stands at the tag.
+    /// The names of the entries in what stands at the tag, or in what somebody made known.
     public var entries: @Sendable (Manifest) throws(SigstoreError) -> Set<String>
-    /// Makes a manifest that has the entries of all these. The first is what stands at the tag, or else an entry.
+    /// Makes a manifest that has the entries of all these, but those taken away. The first is what stands at the tag, or
+    /// else an entry.
     public var merged: @Sendable ([Manifest]) throws(SigstoreError) -> Manifest
+
+    /// The names of the entries in a manifest that this change takes away; those of its own excepted.
+    public var removed: @Sendable (Manifest) throws(SigstoreError) -> Set<String> = { _ in [] }
 
     /// The blobs that a merged manifest needs beside those of its parts, such as its config; stored before it.
     public var blobs: @Sendable (Manifest) throws(SigstoreError) -> [Blob] = { _ in [] }
@@ -215,7 +219,8 @@ public struct TagMerge: Sendable {
     static func referrer(_ own: Manifest, of subject: Digest) -> TagMerge {
         @Sendable func id(_ digest: Digest) -> String { String(digest.hex.prefix(48)) }
         return TagMerge(tag: fallbackTag(subject), own: own, id: id(own.digest)) { manifest in
-            Set((manifest.index?.manifests ?? []).map { id($0.digest) })
+            if let index = manifest.index { return Set(index.manifests.map { id($0.digest) }) }
+            return manifest.subject?.digest == subject ? [id(manifest.digest)] : []
         } merged: { (manifests) throws(SigstoreError) in
             // What others wrote is kept as they wrote it, with members that are not known here.
             var document: JSONObject = [

@@ -169,7 +169,7 @@ public struct RegistryClient: ImageStore {
 
     public func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError) {
         for digest in referrers { _ = try await delete(.digest(digest)) }
-        guard try await listed(subject, nil) == nil else { return }
+        if case .list = try await listed(subject, nil) { return }
         let tag = TagMerge.fallbackTag(subject)
         // Whoever adds to the list at the same time looks at it again afterwards, and so do we.
         for _ in 1...16 {
@@ -372,36 +372,45 @@ public struct RegistryClient: ImageStore {
 
     // MARK: Referrers
 
-    /// What the registry's own list says; `nil` where it has none (OCI distribution specification, "Listing
-    /// referrers").
-    private func listed(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> [Descriptor]? {
-        var found: [Descriptor]? = []
+    /// What the registry's own list says.
+    private enum Listing {
+        case list([Descriptor])
+        /// The registry says that it has no such lists.
+        case none
+        /// It answers, but not with a list.
+        case somethingElse
+    }
+
+    /// Asks for the registry's own list (OCI distribution specification, "Listing referrers").
+    private func listed(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> Listing {
+        var found: [Descriptor] = []
+        var instead: Listing?
         var first = try await url("referrers/\(digest)")
         if let artifactType { first = first.adding("artifactType", artifactType) }
         try await forEachPage(first, accept: MediaType.imageIndex, "referrers") {
             (response, number) throws(SigstoreError) in
             let isList = response.mediaType.utf8.elementsEqual(MediaType.imageIndex.utf8)
             if number == 0, [400, 404, 405, 406].contains(response.status) || response.status == 200 && !isList {
-                found = nil
+                instead = response.status == 200 ? .somethingElse : Listing.none
                 return false
             }
             guard response.status == 200, isList else { throw Self.failure(response, "GET") }
             guard let index = try Manifest(response.body, contentType: response.mediaType).index else {
                 throw SigstoreError(.malformedManifest, "the list of referrers of \(digest) in \(name) is no index")
             }
-            found?.append(contentsOf: index.manifests)
+            found.append(contentsOf: index.manifests)
             return true
         }
-        return found
+        return instead ?? .list(found)
     }
 
     public func referrers(
         of digest: Digest, artifactType: String?
     ) async throws(SigstoreError) -> Referrers {
-        if let listed = try await listed(digest, artifactType) {
-            return Referrers(Self.mayBe(artifactType, listed), source: .list)
-        }
+        let listing = try await listed(digest, artifactType)
+        if case .list(let listed) = listing { return Referrers(Self.mayBe(artifactType, listed), source: .list) }
         guard let manifest = try await manifest(.tag(TagMerge.fallbackTag(digest))) else {
+            if case .somethingElse = listing { return Referrers([], source: .notAnIndex) }
             return Referrers([], source: .nothing)
         }
         guard let index = manifest.index else { return Referrers([], source: .notAnIndex) }
@@ -423,7 +432,7 @@ public struct RegistryClient: ImageStore {
         if try await put(manifest, nil) { return }
         // Some registries have the list and do not say so when something is stored.
         for attempt in 1...4 {
-            guard let listed = try await listed(subject, nil) else {
+            guard case .list(let listed) = try await listed(subject, nil) else {
                 return try await merge(.referrer(manifest, of: subject))
             }
             if listed.contains(where: { $0.digest == manifest.digest }) { return }
@@ -442,18 +451,22 @@ public struct RegistryClient: ImageStore {
         var state = MergeState(announced: [change.id: change.own])
         let limit = ContinuousClock.now + options.mergeTimeout
         var attempt: Int64 = 0
+        var refusals = 0
         var failure: SigstoreError?
         while ContinuousClock.now < limit {
             attempt += 1
             do throws(SigstoreError) {
                 if try await step(change, &state) {
-                    if state.isAlone { try await withdraw(announcement, change.own) }
+                    for id in state.removed { try await withdraw(id, change) }
+                    if state.isAlone { try await withdraw(change.id, change) }
                     return
                 }
                 failure = nil
             } catch {
-                // A registry that keeps tags in files fails to read one while another writer writes it.
-                guard Self.isTransient(error) else { throw error }
+                // A registry that keeps tags in files fails to read one while another writer writes it, and calls a
+                // manifest wrong that two writers send at once.
+                refusals += error.httpStatus == 400 ? 1 : 0
+                guard Self.isTransient(error) || (1...8).contains(refusals) && error.httpStatus == 400 else { throw error }
                 failure = error
             }
             try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * min(attempt, 20)))))
@@ -473,34 +486,46 @@ public struct RegistryClient: ImageStore {
         var seen: [Manifest] = []
         /// How often in a row everything was there.
         var wholeReads = 0
+        /// The entries that this change takes away and that somebody made known.
+        var removed: Set<String> = []
         /// Whether nobody else made an entry known when we last looked.
         var isAlone = false
     }
 
-    /// Looks once, and writes where something is missing.
-    /// - Returns: Whether everything is there and stayed there.
+    /// Looks once, and writes where something is missing, or is there that is taken away.
+    /// - Returns: Whether everything is as it should be and stayed so.
     private func step(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) -> Bool {
         // The order matters: first who is there, then what stands at the tag (see TagMerge).
         let ids = try await announcements(change)
         let current = try await manifest(.tag(change.tag))
         let present = try current.map { (manifest) throws(SigstoreError) in try change.entries(manifest) } ?? []
-        var wanted = ids.union(try change.ownEntries())
-        for manifest in state.seen { wanted.formUnion(try change.entries(manifest)) }
         if let current, !state.seen.contains(where: { $0.digest == current.digest }) { state.seen.append(current) }
-        state.isAlone = ids.subtracting([change.id]).isEmpty
-        if wanted.isSubset(of: present) {
+        for id in ids where state.announced[id] == nil && !present.contains(id) {
+            // It may be gone: whoever made it known has seen it at the tag, and then so will we.
+            state.announced[id] = try await manifest(.tag(change.announcement(id)))
+        }
+        let announced = state.announced.filter { $0.key == change.id || ids.contains($0.key) }.sorted { $0.key < $1.key }
+            .map(\.value)
+        var removed: Set<String> = []
+        var wanted = try change.ownEntries()
+        for manifest in state.seen + announced {
+            removed.formUnion(try change.removed(manifest))
+            wanted.formUnion(try change.entries(manifest))
+        }
+        removed.subtract(try change.ownEntries())
+        wanted.subtract(removed)
+        state.removed = removed.intersection(ids)
+        state.isAlone = ids.subtracting([change.id]).isSubset(of: removed)
+        if wanted.isSubset(of: present), present.isDisjoint(with: removed) {
             // Another look after a pause is for tools that do not announce themselves.
             state.wholeReads += 1
             return state.wholeReads >= 2
         }
         state.wholeReads = 0
-        for id in ids where state.announced[id] == nil && !present.contains(id) {
-            // It may be gone: whoever made it known has seen it at the tag, and then so will we.
-            state.announced[id] = try await manifest(.tag(change.announcement(id)))
+        var missing: [Manifest] = []
+        for manifest in announced where !(try change.entries(manifest).subtracting(removed).isSubset(of: present)) {
+            missing.append(manifest)
         }
-        var missing = state.announced.filter { wanted.contains($0.key) && !present.contains($0.key) }
-            .sorted { $0.key < $1.key }.map(\.value)
-        if present.contains(change.id) { missing.append(change.own) }
         let others = state.seen.filter { $0.digest != current?.digest }
         let merged = try change.merged((current.map { [$0] } ?? []) + others + missing)
         for blob in try change.blobs(merged) { try await putBlob(blob) }
@@ -516,16 +541,21 @@ public struct RegistryClient: ImageStore {
                 .map { String($0.utf8.dropFirst(length)) ?? "" })
     }
 
-    /// Takes our own announcement back, where nobody else is writing and the registry can remove a tag alone.
-    private func withdraw(_ announcement: String, _ own: Manifest) async throws(SigstoreError) {
+    /// Takes an announcement back: our own, where nobody else is writing, or that of an entry which this change takes
+    /// away.
+    private func withdraw(_ id: String, _ change: TagMerge) async throws(SigstoreError) {
+        let announcement = change.announcement(id)
         do throws(SigstoreError) {
             guard try await delete(.tag(announcement)) else { return }
         } catch {
-            // That the tag stays does no harm, and many registries or credentials do not allow deleting.
+            // Many registries or credentials do not allow deleting. That our own tag stays does no harm; that of an
+            // entry which is gone would bring it back, and so is given another meaning.
             guard [.unsupported, .denied, .unauthorized, .httpStatus].contains(error.code) else { throw error }
+            if id != change.id { try await putManifest(change.own, tag: announcement) }
             return
         }
         // Some registries remove a manifest with its last tag, even one that an index lists.
-        if try await resolve(.digest(own.digest)) == nil { try await putManifest(own, tag: announcement) }
+        guard id == change.id, try await resolve(.digest(change.own.digest)) == nil else { return }
+        try await putManifest(change.own, tag: announcement)
     }
 }

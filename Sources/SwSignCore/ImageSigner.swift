@@ -98,9 +98,12 @@ public struct ImageSigner: Sendable {
             case .bundle:
                 let before = replacing ? try await store.find(.attestation).readable : []
                 let added = try await store.add(bundle, created: now.formatted(.iso8601))
+                var replaced: Set<Digest> = []
                 for old in before where old.manifest != added && old.predicateType?.matches(type) ?? false {
-                    guard case .bundle = old.form, let manifest = old.manifest else { continue }
-                    _ = try await store.image.signatureStore.delete(.digest(manifest))
+                    if case .bundle = old.form, let manifest = old.manifest { replaced.insert(manifest) }
+                }
+                if !replaced.isEmpty {
+                    try await store.image.signatureStore.deleteReferrers(replaced, of: store.image.digest)
                 }
             case .layer:
                 try await store.add(

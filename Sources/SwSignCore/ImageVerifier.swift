@@ -60,6 +60,8 @@ public struct ImageVerifier: Sendable {
         var others: [String] = []
         for signature in found.readable {
             guard isSought(signature, sought) else {
+                // A signature is no attestation of another type.
+                if !sought.isSignature, signature.predicateType?.matches(.cosignSign) ?? false { continue }
                 others.append(signature.predicateType?.uri ?? "a signature over a file")
                 continue
             }
@@ -68,6 +70,7 @@ public struct ImageVerifier: Sendable {
             }
         }
         guard held.isEmpty else { return held }
+        if let error = found.incomplete { throw error }
         throw failure(image, sought, failures, found.unreadable, others)
     }
 
@@ -170,7 +173,8 @@ public struct ImageVerifier: Sendable {
             return SigstoreError(
                 .noMatchingSignature,
                 "\(image.name) (\(image.digest)) is signed in a way that cannot be checked: \(first.message)"
-                    + (unreadable.count > 1 ? "; and \(unreadable.count - 1) more" : ""), advice: first.advice, cause: first)
+                    + (unreadable.count > 1 ? "; and \(unreadable.count - 1) more" : ""),
+                advice: first.advice ?? (first.cause as? SigstoreError)?.advice, cause: first)
         }
         guard others.isEmpty else {
             var types: [String] = []

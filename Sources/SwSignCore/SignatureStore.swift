@@ -50,6 +50,8 @@ public struct StoredSignatures: Sendable {
     public internal(set) var readable: [StoredSignature] = []
     /// What could not be read, each with its place and reason. It neither counts as a signature nor hides one.
     public internal(set) var unreadable: [SigstoreError] = []
+    /// Why there may be more than was found; none where everything was looked at.
+    public internal(set) var incomplete: SigstoreError?
 
     public init(_ readable: [StoredSignature] = []) { self.readable = readable }
 }
@@ -112,6 +114,7 @@ public struct SignatureStore: Sendable {
             let more = try await older
             found.readable += more.readable
             found.unreadable += more.unreadable
+            found.incomplete = found.incomplete ?? more.incomplete
         } catch let error as SigstoreError {
             throw error
         } catch {
@@ -138,6 +141,11 @@ public struct SignatureStore: Sendable {
         }
         try Self.expect(candidates.count, of: image)
         var found = StoredSignatures()
+        if referrers.source == .notAnIndex {
+            found.incomplete = SigstoreError(
+                .notAnIndex, "\(image.signatureStore.name) does not list what refers to \(image.digest): it answers with no index",
+                advice: "look at what stands at its tag \(image.digest.algorithm.rawValue)-\(image.digest.hex)")
+        }
         let parts = try await concurrently(candidates) { descriptor throws(SigstoreError) in
             do throws(SigstoreError) { return try await self.referrer(descriptor, kind) } catch {
                 guard error.isAboutContent else { throw error }
@@ -324,6 +332,13 @@ public struct SignatureStore: Sendable {
             try Self.expect(layers.count, of: image)
             return try Self.manifest(layers).manifest
         }
+        change.removed = { (manifest) throws(SigstoreError) in
+            var removed: Set<String> = []
+            for layer in manifest.image?.layers ?? [] where replacing(layer.annotations) {
+                removed.insert(try Self.identifier(layer))
+            }
+            return removed
+        }
         change.blobs = { (manifest) throws(SigstoreError) in
             manifest.digest == own.digest ? [] : [try Self.manifest(manifest.image?.layers ?? []).config]
         }
@@ -386,6 +401,8 @@ func concurrently<Input: Sendable, Output: Sendable>(
 extension SigstoreError.Code {
     /// A signature that was found cannot be read.
     public static let unreadableSignature = Self("unreadable-signature")
+    /// A registry answers the question for an image's signatures with something that is no list.
+    public static let notAnIndex = Self("not-an-index")
     /// More signatures than are looked at.
     public static let tooManySignatures = Self("too-many-signatures")
 }

@@ -1,63 +1,15 @@
-import FaultServer
+import DebianRegistry
 import Foundation
 import HTTPTransport
 import InToto
 import OCIRegistry
 import SigstoreCrypto
-import Synchronization
-import Spawning
 import Testing
 
-/// Debian's `docker-registry` on a loopback port, with an empty store of its own. It has no referrers API and no
-/// deletion of single tags.
-final class DockerRegistry: Sendable {
+extension DockerRegistry {
     @TaskLocal static var current: DockerRegistry?
 
-    let port: UInt16
-    private let folder: URL
-    private let process = Process()
-
-    init(_ configuration: String = "") async throws {
-        folder = FileManager.default.temporaryDirectory.appending(path: "registry-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let probe = FaultServer { _, _ in }
-        port = probe.port
-        probe.stop()
-        let file = folder.appending(path: "config.yml")
-        let text = """
-            version: 0.1
-            log: {level: error}
-            storage:
-              filesystem: {rootdirectory: "\(folder.path)/store"}
-              delete: {enabled: true}
-            http: {addr: "127.0.0.1:\(port)"}
-            \(configuration)
-            """
-        try Data(text.utf8).write(to: file)
-        process.executableURL = URL(filePath: "/usr/bin/docker-registry")
-        process.arguments = ["serve", file.path]
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        try Spawning.exclusively { try process.run() }
-        let url = try HTTPURL(parsing: "http://127.0.0.1:\(port)/v2/")
-        for _ in 0..<100 {
-            if let answer = try? await CurlClient().send(HTTPRequest("GET", url, handledStatuses: [401])),
-                answer.status != 0
-            {
-                return
-            }
-            try await Task.sleep(for: .milliseconds(50))
-        }
-        Issue.record("docker-registry does not start")
-    }
-
-    deinit {
-        process.terminate()
-        process.waitUntilExit()
-        try? FileManager.default.removeItem(at: folder)
-    }
-
-    func repository(_ path: String) throws -> Repository { try Repository(parsing: "127.0.0.1:\(port)/\(path)") }
+    func repository(_ path: String) throws -> Repository { try Repository(parsing: "\(address)/\(path)") }
 }
 
 /// Runs a test with a `docker-registry` of its own in ``DockerRegistry/current``.

@@ -1,3 +1,4 @@
+import DebianRegistry
 import FaultServer
 import Foundation
 import HTTPTransport

@@ -1,3 +1,4 @@
+import DebianRegistry
 import Foundation
 import Glibc
 import InToto
@@ -28,80 +29,10 @@ enum RegistryKind: String, CaseIterable, Sendable {
                 throw error
             }
         case .docker:
-            let registry = try await DockerRegistryProcess()
-            try await body("127.0.0.1:\(registry.port)", nil)
+            let registry = try await DockerRegistry()
+            try await body(registry.address, nil)
             withExtendedLifetime(registry) {}
         }
-    }
-}
-
-/// `docker-registry` on a free port of 127.0.0.1, with an empty store.
-private final class DockerRegistryProcess: Sendable {
-    let port: UInt16
-    private let directory = TemporaryDirectory()
-    private let process = Process()
-
-    init() async throws {
-        port = try Self.freePort()
-        try directory.write(
-            "config.yml",
-            """
-            version: 0.1
-            log: {level: error}
-            storage:
-              filesystem: {rootdirectory: "\(directory.path)/store"}
-              delete: {enabled: true}
-            http: {addr: "127.0.0.1:\(port)"}
-            """)
-        process.executableURL = URL(filePath: "/usr/bin/docker-registry")
-        process.arguments = ["serve", directory["config.yml"]]
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        try Spawning.exclusively { try process.run() }
-        for _ in 0..<200 {
-            if Self.answers(port) { return }
-            try await Task.sleep(for: .milliseconds(25))
-        }
-        throw SigstoreError(.unsupported, "docker-registry does not start")
-    }
-
-    deinit {
-        process.terminate()
-        process.waitUntilExit()
-    }
-
-    private static func address(_ port: UInt16) -> sockaddr_in {
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        return address
-    }
-
-    private static func withSocket<R>(_ port: UInt16, _ body: (Int32, UnsafePointer<sockaddr>) -> R) -> R {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = address(port)
-        return unsafe withUnsafePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe body(descriptor, $0) }
-        }
-    }
-
-    private static func answers(_ port: UInt16) -> Bool {
-        unsafe withSocket(port) { unsafe connect($0, $1, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 }
-    }
-
-    private static func freePort() throws -> UInt16 {
-        let port: UInt16? = unsafe withSocket(0) { descriptor, address in
-            guard unsafe bind(descriptor, address, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 else { return nil }
-            var bound = Self.address(0)
-            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let result = unsafe withUnsafeMutablePointer(to: &bound) { pointer in
-                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe getsockname(descriptor, $0, &length) }
-            }
-            return result == 0 ? UInt16(bigEndian: bound.sin_port) : nil
-        }
-        return try #require(port)
     }
 }
 

@@ -1,0 +1,212 @@
+import Foundation
+import InToto
+import LocalSigstore
+import OCIRegistry
+import SigstoreCrypto
+import Testing
+
+/// Registries that are slow, broken or overloaded. Whatever they do, an image that is signed is never called unsigned,
+/// and one that was not signed is never called signed.
+struct ImageFaultTests {
+    /// A fault at a step of looking for signatures.
+    struct Case: Sendable, CustomTestStringConvertible {
+        let name: String
+        let action: Fault.Action
+        /// The reason codes that are right.
+        let codes: [String]
+        var flags: [String] = []
+        /// Whether it happens to lists and to blobs, each on its own; otherwise to lists only.
+        var hitsBlobs = true
+        var testDescription: String { name }
+    }
+
+    static let cases = [
+        Case(name: "401", action: .status(401, retryAfter: nil), codes: ["unauthorized"], hitsBlobs: false),
+        Case(name: "403", action: .status(403, retryAfter: nil), codes: ["denied"]),
+        Case(name: "429 for an hour", action: .status(429, retryAfter: 3600), codes: ["http-status"]),
+        Case(name: "500 for ever", action: .status(500, retryAfter: nil), codes: ["http-status"], hitsBlobs: false),
+        Case(name: "reset", action: .reset, codes: ["unreachable"], hitsBlobs: false),
+        Case(name: "reset in the middle of the body", action: .resetMidBody, codes: ["unreachable"], hitsBlobs: false),
+        Case(name: "half of the body", action: .truncate, codes: ["unreachable", "digest-mismatch"], hitsBlobs: false),
+        Case(name: "a body that never ends", action: .endlessBody, codes: ["too-large", "digest-mismatch"]),
+        Case(name: "a flipped bit", action: .corruptBody, codes: ["digest-mismatch", "malformed-manifest", "malformed-json", "unexpected-json"]),
+        Case(name: "a slow drip", action: .drip(seconds: 0.4), codes: ["timed-out"], flags: ["--timeout", "2s"]),
+        Case(name: "no answer", action: .hang, codes: ["timed-out"], flags: ["--timeout", "2s"], hitsBlobs: false),
+        Case(name: "a login page", action: .answer(200, contentType: "text/html", body: Array("<html>".utf8)), codes: ["malformed-manifest", "not-an-index", "digest-mismatch"]),
+        Case(name: "wrong content type", action: .contentType("text/plain"), codes: ["not-an-index"], hitsBlobs: false),
+    ]
+
+    @Test("What could not be looked at is not unsigned", arguments: cases, Scheme.allCases)
+    func lookingFails(fault: Case, scheme: Scheme) async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        await place.sign(image.name, scheme: scheme).expectSuccess()
+        let registry = try place.registry
+        // The content of a manifest of the older scheme says what it is: its header changes nothing.
+        let holds = scheme == .older && fault.action == .contentType("text/plain")
+        for path in [scheme.path] + (fault.hitsBlobs ? ["/blobs/"] : []) {
+            registry.faults.removeAll()
+            registry.faults.add(Fault(fault.action, method: "GET", path: path))
+            let start = Date()
+            let outcome = await place.verify(image.name, flags: fault.flags)
+            if holds {
+                outcome.expectSuccess()
+                continue
+            }
+            #expect(outcome.ending == .exit(1), "\(path): \(outcome.messages)")
+            #expect(fault.codes.contains(outcome.code ?? ""), "\(path): \(outcome.messages)")
+            #expect(outcome.stdout.isEmpty)
+            #expect(!outcome.messages.contains("there is no signature"))
+            #expect(Date().timeIntervalSince(start) < 30)
+        }
+        registry.faults.removeAll()
+        await place.verify(image.name).expectSuccess("afterwards")
+    }
+
+    @Test("404 is an answer: what is listed and not there is not unsigned", arguments: Scheme.allCases)
+    func notFound(scheme: Scheme) async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        await place.sign(image.name, scheme: scheme).expectSuccess()
+        let registry = try place.registry
+        func verify(missing path: String) async -> Program.Outcome {
+            registry.faults.removeAll()
+            registry.faults.add(Fault(.status(404, retryAfter: nil), path: path))
+            return await place.verify(image.name)
+        }
+        await verify(missing: "/manifests/\(image.digest)").expectRefusal(11, "image-not-found")
+        await verify(missing: "/blobs/").expectRefusal(1, "not-found", "although a manifest there names it")
+        guard scheme == .newer else { return }
+        let referrer = try #require(try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.first)
+        await verify(missing: "/manifests/\(referrer.digest)").expectRefusal(12, "no-matching-signature", "is not there")
+    }
+
+    @Test("What passes by itself is waited for: 500 three times, 429 and 503 with Retry-After", arguments: Scheme.allCases)
+    func passingFaults(scheme: Scheme) async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        let registry = try place.registry
+        func with(_ faults: Fault...) {
+            registry.faults.removeAll()
+            for fault in faults { registry.faults.add(fault) }
+        }
+        with(
+            Fault(.status(500, retryAfter: nil), method: "PUT", count: 3),
+            Fault(.status(503, retryAfter: nil), method: "POST", count: 1))
+        await place.sign(image.name, scheme: scheme).expectSuccess("sign")
+        for path in ["/manifests/\(image.digest)", scheme.path, "/blobs/"] {
+            with(Fault(.status(500, retryAfter: nil), path: path, count: 3))
+            #expect(try await place.verify(image.name).payloads().count == 1, "500 at \(path)")
+        }
+        for (status, path) in [(429, scheme.path), (503, "/blobs/")] {
+            with(Fault(.status(status, retryAfter: 1), path: path, count: 1))
+            let start = Date()
+            #expect(try await place.verify(image.name).payloads().count == 1, "\(status) at \(path)")
+            #expect(Date().timeIntervalSince(start) >= 1, "\(status): Retry-After was not obeyed")
+        }
+        with(Fault(.reset, path: "/blobs/", count: 1), Fault(.resetMidBody, path: scheme.path, count: 1))
+        #expect(try await place.verify(image.name).payloads().count == 1, "resets")
+        #expect(try await place.verify(image.name).payloads().count == 1)
+    }
+
+    @Test("A stale token is renewed once; tokens that are always stale are an error", arguments: Scheme.allCases)
+    func staleToken(scheme: Scheme) async throws {
+        let place = try await ImagePlace { $0.authentication = .token(username: "me", password: "secret") }
+        let image = try await place.push()
+        let registry = try place.registry
+        let login = ["--registry-username", "me", "--registry-password", "secret"]
+        registry.faults.add(Fault(.staleToken, path: "/token", count: 1))
+        await place.sign(image.name, scheme: scheme, flags: login).expectSuccess("sign")
+        registry.faults.removeAll()
+        registry.faults.add(Fault(.staleToken, path: "/token", count: 1))
+        registry.server.forgetRequests()
+        #expect(try await place.verify(image.name, flags: login).payloads().count == 1)
+        #expect(registry.server.requests.contains { $0.status == 401 && $0.headers["authorization"]?.hasPrefix("Bearer ") == true })
+        registry.faults.removeAll()
+        registry.faults.add(Fault(.staleToken, path: "/token"))
+        await place.verify(image.name, flags: login).expectRefusal(1, "unauthorized")
+        registry.faults.removeAll()
+        await place.verify(image.name).expectRefusal(1, "unauthorized", "swsign login")
+        await place.verify(image.name, flags: ["--registry-username", "me", "--registry-password", "wrong"])
+            .expectRefusal(1, "unauthorized")
+    }
+
+    @Test("A fallback tag that answers with the image itself hides no signature and is no list")
+    func subjectAtFallbackTag() async throws {
+        let place = try await ImagePlace(.fallbackTag)
+        let image = try await place.push()
+        await place.sign(image.name).expectSuccess()
+        let registry = try place.registry
+        registry.faults.add(Fault(.subjectAtFallbackTag))
+        await place.verify(image.name).expectRefusal(1, "not-an-index", "sha256-\(image.digest.hex)")
+        // A signature of the older scheme is seen all the same, and is enough.
+        await place.sign(image.name, scheme: .older).expectSuccess()
+        #expect(try await place.verify(image.name).payloads().count == 1)
+        registry.faults.removeAll()
+        #expect(try await place.verify(image.name).payloads().count == 2)
+    }
+
+    @Test("A registry that answers the question for referrers with a page is one without them: the fallback tag counts")
+    func pageInPlaceOfReferrers() async throws {
+        let place = try await ImagePlace(.fallbackTag)
+        let image = try await place.push()
+        try place.registry.faults.add(
+            Fault(.answer(200, contentType: "text/html", body: Array("<html>".utf8)), path: "/referrers/"))
+        await place.sign(image.name).expectSuccess()
+        #expect(try await place.verify(image.name).payloads().count == 1)
+    }
+
+    // MARK: Signing
+
+    @Test("A signature that could not be stored is an error, and nothing half of it is found", arguments: Scheme.allCases)
+    func storingFails(scheme: Scheme) async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push(tag: "v1")
+        let registry = try place.registry
+        let tags = registry.tags(in: ImagePlace.path)
+        for (fault, code) in [
+            (Fault(.status(403, retryAfter: nil), method: "POST", path: "/blobs/uploads/"), "denied"),
+            (Fault(.status(403, retryAfter: nil), method: "PUT", path: "/manifests/"), "denied"),
+            (Fault(.status(429, retryAfter: 3600), method: "PUT", path: "/manifests/"), "http-status"),
+            (Fault(.header("Docker-Content-Digest", "sha256:\(String(repeating: "0", count: 64))"), method: "PUT", path: "/blobs/"), "digest-mismatch"),
+        ] {
+            registry.faults.removeAll()
+            registry.faults.add(fault)
+            let outcome = await place.sign(image.name, scheme: scheme)
+            outcome.expectRefusal(1, code)
+            #expect(!outcome.messages.contains("Signed "))
+            #expect(registry.tags(in: ImagePlace.path) == tags)
+            registry.faults.removeAll()
+            await place.verify(image.name).expectRefusal(10, "no-signature")
+        }
+        await place.sign(image.name, scheme: scheme).expectSuccess()
+        await place.verify(image.name).expectSuccess()
+    }
+
+    @Test("What another tool overwrites after we wrote is put back, or the job fails", arguments: Scheme.allCases)
+    func overwritten(scheme: Scheme) async throws {
+        let place = try await ImagePlace(.fallbackTag)
+        let image = try await place.push()
+        await place.sign(image.name, scheme: scheme, key: "other").expectSuccess()
+        let registry = try place.registry
+        let tag = scheme == .older ? image.tag("sig") : "sha256-\(image.digest.hex)"
+        let foreign = try #require(registry.manifest(tag, in: ImagePlace.path))
+        // A tool that read before us writes what it read, once it sees that we wrote.
+        let overwriting = Task {
+            while !Task.isCancelled {
+                if let now = registry.manifest(tag, in: ImagePlace.path), now.bytes != foreign.bytes {
+                    try registry.placeManifest(foreign.bytes, mediaType: foreign.mediaType, tag: tag, in: ImagePlace.path)
+                    return true
+                }
+                try await Task.sleep(for: .milliseconds(1))
+            }
+            return false
+        }
+        let signed = await place.sign(image.name, scheme: scheme)
+        overwriting.cancel()
+        #expect(try await overwriting.value)
+        signed.expectSuccess()
+        #expect(try await place.verify(image.name).payloads().count == 1)
+        #expect(try await place.verify(image.name, key: "other").payloads().count == 1)
+    }
+}

@@ -1,0 +1,50 @@
+import Foundation
+import Testing
+
+/// What identities signed, verified without network and apart from the machine's settings.
+@Suite(.needsShared)
+struct OfflineTests {
+    private let directory = TemporaryDirectory()
+    private static let shared = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("shared").path
+    /// A bundle with certificate, timestamp and log entry of the public instance, whose trust root is built in.
+    private static let verify = [
+        "verify-blob", "--offline", "--bundle",
+        "\(shared)/conformance/bundle-verify/happy-path-v0.3/bundle.sigstore.json", "--certificate-identity",
+        "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/"
+            + "extremely-dangerous-oidc-beacon.yml@refs/heads/main", "--certificate-oidc-issuer",
+        "https://token.actions.githubusercontent.com", "\(shared)/conformance/bundle-verify/a.txt",
+    ]
+
+    @Test("--offline opens no socket")
+    func opensNoSocket() async throws {
+        let traced = Program(executable: "strace", directory: directory.path)
+        let outcome = await traced.run(
+            ["-f", "-e", "trace=socket,connect", "-o", directory["calls"], Program.path] + Self.verify)
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        let calls = String(decoding: try directory.read("calls"), as: UTF8.self)
+        #expect(!calls.contains("socket(") && !calls.contains("connect("), "\(calls)")
+        // The same watch sees the socket of a command that may use the network.
+        let asking = await traced.run(
+            ["-f", "-e", "trace=socket,connect", "-o", directory["calls"], Program.path]
+                + Self.verify.filter { $0 != "--offline" })
+        #expect(!asking.succeeded)
+        #expect(String(decoding: try directory.read("calls"), as: UTF8.self).contains("socket("))
+    }
+
+    @Test("OPENSSL_CONF has no influence")
+    func openSSLConfiguration() async throws {
+        // It breaks the openssl command: no provider is left that could hash anything.
+        try directory.write(
+            "openssl.cnf",
+            Array("openssl_conf = all\n[all]\nproviders = these\nssl_conf = missing\n[these]\nbase = base\n[base]\nactivate = 1\n".utf8))
+        var program = Program(directory: directory.path)
+        program.environment["OPENSSL_CONF"] = directory["openssl.cnf"]
+        let outcome = await program.run(Self.verify)
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        var other = program
+        other.executable = "openssl"
+        let broken = await other.run(["dgst", "-sha256", "\(Self.shared)/conformance/bundle-verify/a.txt"])
+        #expect(!broken.succeeded, "the configuration breaks nothing, so this test proves nothing")
+    }
+}

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// The corpus of real signatures: cosign's verdict where it is right, the right one where it is not.
-@Suite(.needsPeers)
+@Suite(.needsPeers, .serialized)
 struct CorpusTests {
     @Test(arguments: ["blob", "blob-attestation"])
     func verdictsAreRight(kind: String) async throws {

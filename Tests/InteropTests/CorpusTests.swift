@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// The corpus of real signatures: cosign's verdict where it is right, the right one where it is not.
-@Suite(.needsPeers)
+@Suite(.needsPeers, .serialized)
 struct CorpusTests {
     /// All but the cases with policies in Rego or CUE.
     @Test(arguments: [("blob", 467), ("blob-attestation", 181), ("image", 189), ("image-attestation", 99)])

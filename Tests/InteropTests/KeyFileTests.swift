@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// Key files that one tool makes, and the others sign with.
-@Suite(.needsPeers)
+@Suite(.needsPeers, .serialized)
 struct KeyFileTests {
     /// How a key file is made.
     enum Origin: Sendable, CustomTestStringConvertible {
@@ -94,23 +94,20 @@ struct KeyFileTests {
             try #require(outcome.status == 0, "\(outcome.messages)")
         }
         let publicKey = try place.read("key.pub")
+        let shown = try await place.must(Tool.swsign.program, ["public-key", "--key", "key.key"], password: password)
+        #expect(Self.withoutLineBreaks(shown.output) == Self.withoutLineBreaks(publicKey))
         for tool in Tool.allCases {
-            let shown = try await place.must(tool.program, ["public-key", "--key", "key.key"], password: password)
-            #expect(Self.withoutLineBreaks(shown.output) == Self.withoutLineBreaks(publicKey), "\(tool)")
-            let signed = try await place.must(
+            try await place.must(
                 tool.program,
                 ["sign-blob", "--yes", "--key", "key.key", "--tlog-upload=false"]
                     + (tool == .cosign3 ? ["--use-signing-config=false", "--new-bundle-format=false"] : [])
                     + ["--output-signature", "file.sig", "file"], password: password)
-            #expect(signed.status == 0)
             let verifiers: [Tool] = tool == .swsign ? [.cosign2, .cosign3] : [.swsign]
             for verifier in verifiers {
                 let outcome = try await verifier.verify(.signature, "file.sig", of: "file", key: "key", in: place)
                 #expect(outcome.status == 0, "\(verifier) of what \(tool) signed: \(outcome.messages)")
             }
         }
-        let wrong = try await place.run(Tool.swsign.program, ["public-key", "--key", "key.key"], password: password + "x")
-        #expect(wrong.status == 1)
     }
 
     private static func withoutLineBreaks(_ text: [UInt8]) -> [UInt8] { text.filter { $0 != 0x0a } }

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// What one tool signs, the others verify.
-@Suite(.needsPeers)
+@Suite(.needsPeers, .serialized)
 struct PairTests {
     /// The kinds of keys that all three tools have.
     enum Algorithm: String, CaseIterable, Sendable {

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// Attestations of every type that cosign names, and of one that it does not.
-@Suite(.needsPeers)
+@Suite(.needsPeers, .serialized)
 struct PredicateTypeTests {
     /// What stands after `--type`, the predicate's file in the corpus, and the URI that is meant.
     static let types: [(name: String, predicate: String, uri: String)] = [

@@ -292,7 +292,9 @@ public struct ImageLayout: ImageStore {
 
     /// Lists these manifests, and nothing else, in `index.json`, as a whole or not at all.
     /// - Parameter manifests: What to list, stored with all that belongs to it, and the annotations of each entry.
-    public func replaceEntries(_ manifests: [(manifest: Manifest, annotations: Annotations)]) async throws(SigstoreError) {
+    public func replaceEntries(_ manifests: [(manifest: Manifest, annotations: Annotations)])
+        async throws(SigstoreError)
+    {
         var entries: [JSONValue] = []
         for (manifest, annotations) in manifests {
             var entry = manifest.subject == nil ? manifest.descriptor : manifest.referrerDescriptor

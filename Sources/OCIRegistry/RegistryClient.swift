@@ -161,7 +161,8 @@ public struct RegistryClient: ImageStore {
         for name in try await tags() where !name.utf8.elementsEqual(tag.utf8) && name.hasSuffix(end) {
             guard try await resolve(.tag(name))?.digest == current.digest else { continue }
             throw SigstoreError(
-                .unsupported, "\(repository.registry) cannot delete the tag \(tag) alone, and \(name) points at the same",
+                .unsupported,
+                "\(repository.registry) cannot delete the tag \(tag) alone, and \(name) points at the same",
                 advice: "delete both there, or allow the deletion of tags in the registry")
         }
         return try await delete(.digest(current.digest)) || found
@@ -184,7 +185,8 @@ public struct RegistryClient: ImageStore {
             try await Self.pause(.milliseconds(Int64.random(in: 5...30)))
         }
         throw SigstoreError(
-            .contended, "the list of referrers of \(subject) in \(name) still names what was removed: others keep changing it",
+            .contended,
+            "the list of referrers of \(subject) in \(name) still names what was removed: others keep changing it",
             advice: "run the command again when less is going on")
     }
 

@@ -32,7 +32,8 @@ extension SignatureStore {
         let found = try await download(.attestation) { (value, envelope) throws(SigstoreError) in
             guard let type else {
                 // cosign 3 signs with a statement as well; that one is no attestation unless it is asked for.
-                let isSignature = (try? Statement(parsing: envelope.payload))?.predicateType.matches(.cosignSign) ?? false
+                let isSignature =
+                    (try? Statement(parsing: envelope.payload))?.predicateType.matches(.cosignSign) ?? false
                 return isSignature ? nil : value
             }
             return try Statement(parsing: envelope.payload).predicateType.matches(type) ? value : nil
@@ -52,7 +53,8 @@ extension SignatureStore {
     public func downloadSBOM() async throws(SigstoreError) -> (mediaType: String, content: [UInt8]) {
         let tag = tag(.sbom)
         guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
-            let known = try await image.withPlatforms().compactMap(\.platform).map(\.description).joined(separator: ", ")
+            let known = try await image.withPlatforms().compactMap(\.platform).map(\.description).joined(
+                separator: ", ")
             throw SigstoreError(
                 .imageNotFound, "no SBOM is attached to \(image.name): there is no \(image.signatureStore.name):\(tag)",
                 advice: known.isEmpty
@@ -60,7 +62,8 @@ extension SignatureStore {
                     : "it is an index; with --platform, the SBOM of one of its images: \(known)")
         }
         guard let layer = manifest.image?.layers.first, manifest.image?.layers.count == 1 else {
-            throw SigstoreError(.unreadableSignature, "\(tag) holds \(manifest.image?.layers.count ?? 0) files, and an SBOM is one")
+            throw SigstoreError(
+                .unreadableSignature, "\(tag) holds \(manifest.image?.layers.count ?? 0) files, and an SBOM is one")
         }
         return (layer.mediaType, try await image.signatureStore.blob(layer, limit: attachmentLimit))
     }
@@ -78,16 +81,19 @@ extension SignatureStore {
             }
         }
         for tagged in attached.tagged where tagged.kind == kind { add(tagged.manifest, tagged.tag) }
-        for referrer in attached.referrers where referrer.kind == kind || kind == .attestation && referrer.kind == .signature {
+        for referrer in attached.referrers
+        where referrer.kind == kind || kind == .attestation && referrer.kind == .signature {
             add(referrer.manifest, "referrer \(referrer.manifest.digest)")
         }
-        let results = try await concurrently(layers) { entry throws(SigstoreError) -> Result<JSONValue?, SigstoreError> in
+        let results = try await concurrently(layers) {
+            entry throws(SigstoreError) -> Result<JSONValue?, SigstoreError> in
             do throws(SigstoreError) {
                 let content = try await store.blob(entry.layer, limit: limit)
                 return .success(try Self.value(entry.layer, content, kind, pick))
             } catch {
                 guard error.isAboutContent else { throw error }
-                return .failure(SigstoreError(.unreadableSignature, error.message, cause: error).concerning(entry.place))
+                return .failure(
+                    SigstoreError(.unreadableSignature, error.message, cause: error).concerning(entry.place))
             }
         }
         var found = DownloadedAttachments()
@@ -129,7 +135,8 @@ extension SignatureStore {
         let chain = try certificates(chainAnnotation)
         return .object([
             "Base64Signature": .string(layer.annotations[signatureAnnotation] ?? ""), "Payload": .bytes(content),
-            "Cert": try certificates(certificateAnnotation).first ?? .null, "Chain": chain.isEmpty ? .null : .array(chain),
+            "Cert": try certificates(certificateAnnotation).first ?? .null,
+            "Chain": chain.isEmpty ? .null : .array(chain),
             "Bundle": try json(logEntryAnnotation), "RFC3161Timestamp": try json(timestampAnnotation),
         ])
     }

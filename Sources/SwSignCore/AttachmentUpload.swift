@@ -33,7 +33,8 @@ extension SignatureStore {
     public func attach(_ foreign: ForeignSignature) async throws(SigstoreError) -> Digest? {
         var annotations: Annotations = [Self.signatureAnnotation: Base64.encode(foreign.signature)]
         if let certificate = foreign.certificate {
-            guard case .certificates(let found) = try OlderBlobBundle.keyMaterial(certificate), let first = found.first else {
+            guard case .certificates(let found) = try OlderBlobBundle.keyMaterial(certificate), let first = found.first
+            else {
                 throw SigstoreError(.malformedCertificate, "a public key was given where a certificate is needed")
             }
             annotations[Self.certificateAnnotation] = PEM.encode(label: "CERTIFICATE", first)
@@ -42,7 +43,8 @@ extension SignatureStore {
             annotations[Self.chainAnnotation] = try Certificate.chain(pem: chain).map(\.pem).joined()
         }
         if let entry = foreign.logEntry {
-            annotations[Self.logEntryAnnotation] = String(decoding: try Self.logEntry(entry).serialized(), as: UTF8.self)
+            annotations[Self.logEntryAnnotation] = String(
+                decoding: try Self.logEntry(entry).serialized(), as: UTF8.self)
         }
         if let timestamp = foreign.timestamp, let response = try SigstoreBundle.timestamp(timestamp) {
             let json = JSONValue.object(["SignedRFC3161Timestamp": .bytes(response)])
@@ -91,10 +93,12 @@ extension SignatureStore {
         public static func read(_ file: [UInt8]) throws(SigstoreError) -> [ForeignAttestation] {
             if let whole = try? JSONValue(parsing: file) { return [try one(whole, file)] }
             var found: [ForeignAttestation] = []
-            for line in file.split(whereSeparator: { $0 == 0x0a || $0 == 0x0d }) where !line.allSatisfy({ $0 == 0x20 || $0 == 0x09 }) {
+            for line in file.split(whereSeparator: { $0 == 0x0a || $0 == 0x0d })
+            where !line.allSatisfy({ $0 == 0x20 || $0 == 0x09 }) {
                 found.append(try one(try JSONValue(parsing: Array(line)), Array(line)))
                 guard found.count <= SignatureStore.limit else {
-                    throw SigstoreError(.tooManySignatures, "there are more than \(SignatureStore.limit) attestations in it")
+                    throw SigstoreError(
+                        .tooManySignatures, "there are more than \(SignatureStore.limit) attestations in it")
                 }
             }
             guard !found.isEmpty else { throw SigstoreError(.unexpectedJSON, "it is empty") }
@@ -107,7 +111,8 @@ extension SignatureStore {
                 let bundle = try SigstoreBundle(parsing: bytes)
                 guard case .dsse = bundle.content else {
                     throw SigstoreError(
-                        .notABundle, "the bundle holds a signature, not an attestation", advice: "use swsign attach signature --bundle")
+                        .notABundle, "the bundle holds a signature, not an attestation",
+                        advice: "use swsign attach signature --bundle")
                 }
                 return .bundle(bundle)
             }
@@ -118,7 +123,8 @@ extension SignatureStore {
         /// The statement.
         public var statement: Statement? {
             switch self {
-            case .envelope(let value): (try? DSSEEnvelope(JSONCursor(value))).flatMap { try? Statement(parsing: $0.payload) }
+            case .envelope(let value):
+                (try? DSSEEnvelope(JSONCursor(value))).flatMap { try? Statement(parsing: $0.payload) }
             case .bundle(let bundle):
                 if case .dsse(let envelope) = bundle.content { try? Statement(parsing: envelope.payload) } else { nil }
             }
@@ -142,7 +148,9 @@ extension SignatureStore {
     public func attach(sbom content: [UInt8], mediaType: String) async throws(SigstoreError) -> String {
         let store = image.signatureStore
         let blob = try Blob(content)
-        let (manifest, config) = try Self.manifest([Descriptor(mediaType: mediaType, digest: blob.digest, size: blob.size)])
+        let (manifest, config) = try Self.manifest([
+            Descriptor(mediaType: mediaType, digest: blob.digest, size: blob.size)
+        ])
         try await store.putBlob(blob)
         try await store.putBlob(config)
         try await store.putManifest(manifest, tag: tag(.sbom))
@@ -155,7 +163,8 @@ extension SignatureStore {
     ///   - format: `json`, `xml` or `text`; `nil` to go by the content.
     ///   - content: The SBOM.
     /// - Throws: ``SigstoreError`` where there is no such type, or not in this format.
-    public static func sbomMediaType(_ type: String, format: String?, content: [UInt8]) throws(SigstoreError) -> String {
+    public static func sbomMediaType(_ type: String, format: String?, content: [UInt8]) throws(SigstoreError) -> String
+    {
         let looksLike: String =
             switch content.first(where: { $0 > 0x20 }) {
             case 0x7b: "json"

@@ -25,7 +25,8 @@ public struct ImageAttachments: Sendable {
         /// The type of its predicate where it says so, else of the artifact.
         public var typeName: String {
             let descriptor = manifest.referrerDescriptor
-            return descriptor.annotations[SignatureStore.predicateTypeAnnotation] ?? descriptor.artifactType ?? manifest.mediaType
+            return descriptor.annotations[SignatureStore.predicateTypeAnnotation] ?? descriptor.artifactType
+                ?? manifest.mediaType
         }
     }
 
@@ -59,9 +60,12 @@ extension SignatureStore {
         let listed = try await store.referrers(of: image.digest, artifactType: nil).descriptors
         guard listed.count <= Manifest.layerLimit else {
             throw SigstoreError(
-                .tooManySignatures, "\(listed.count) manifests refer to \(image.name), more than the \(Manifest.layerLimit) that are looked at")
+                .tooManySignatures,
+                "\(listed.count) manifests refer to \(image.name), more than the \(Manifest.layerLimit) that are looked at"
+            )
         }
-        let referrers = try await concurrently(listed) { descriptor throws(SigstoreError) -> ImageAttachments.Referrer? in
+        let referrers = try await concurrently(listed) {
+            descriptor throws(SigstoreError) -> ImageAttachments.Referrer? in
             guard let manifest = try await store.manifest(.digest(descriptor.digest)) else { return nil }
             return ImageAttachments.Referrer(manifest: manifest, kind: try await self.kind(of: manifest))
         }
@@ -79,14 +83,17 @@ extension SignatureStore {
             let name = type.dropFirst(Self.artifactTypePrefix.count).prefix { $0 != "." }
             return Kind(rawValue: String(name))
         }
-        guard let layer = content.layers.first, layer.mediaType.utf8.starts(with: Self.bundleTypePrefix.utf8) else { return nil }
+        guard let layer = content.layers.first, layer.mediaType.utf8.starts(with: Self.bundleTypePrefix.utf8) else {
+            return nil
+        }
         if let type = content.annotations[Self.predicateTypeAnnotation] {
             return PredicateType(uri: type).matches(.cosignSign) ? .signature : .attestation
         }
         if content.annotations[Self.contentAnnotation] == "message-signature" { return .signature }
         do throws(SigstoreError) {
             guard case .dsse(let envelope) = try await bundle(layer).content else { return .signature }
-            return try Statement(parsing: envelope.payload).predicateType.matches(.cosignSign) ? .signature : .attestation
+            return try Statement(parsing: envelope.payload).predicateType.matches(.cosignSign)
+                ? .signature : .attestation
         } catch {
             // What cannot be read is still there to be copied and removed.
             guard error.isAboutContent else { throw error }

@@ -22,9 +22,10 @@ public struct ImageDestination: Sendable {
         switch location {
         case .registry(let reference):
             store = registries.client(for: reference.repository)
-            signatureStore = try signatureRepository.map { (name) throws(SigstoreError) in
-                registries.client(for: try Repository(parsing: name))
-            } ?? store
+            signatureStore =
+                try signatureRepository.map { (name) throws(SigstoreError) in
+                    registries.client(for: try Repository(parsing: name))
+                } ?? store
         case .layout(let path, _):
             store = try ImageLayout(creating: path)
             signatureStore = store
@@ -104,7 +105,8 @@ public struct ImageCopy: Sendable {
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/alreadyThere``, or because something cannot be read or
     ///   written; the tag is as it was then.
     public func run(
-        to destination: ImageDestination, tagPrefixes: (source: String, target: String) = ("", ""), replacing: Bool = false
+        to destination: ImageDestination, tagPrefixes: (source: String, target: String) = ("", ""),
+        replacing: Bool = false
     ) async throws(SigstoreError) {
         let images = try await image.withPlatforms().map(\.image)
         var top: Manifest?
@@ -131,7 +133,8 @@ public struct ImageCopy: Sendable {
     private func copyContent(of images: [Image], to target: any ImageStore) async throws(SigstoreError) -> Manifest? {
         let manifests = try await concurrently(images) { image throws(SigstoreError) in
             guard let manifest = try await image.store.manifest(.digest(image.digest)) else {
-                throw SigstoreError(.imageNotFound, "\(image.name) is named by an index, or was there a moment ago, and is gone")
+                throw SigstoreError(
+                    .imageNotFound, "\(image.name) is named by an index, or was there a moment ago, and is gone")
             }
             return manifest
         }
@@ -152,14 +155,18 @@ public struct ImageCopy: Sendable {
         for manifest in manifests {
             if case .other = manifest.content {
                 throw SigstoreError(
-                    .unsupported, "\(manifest.digest) is of the kind \(manifest.mediaType), which cannot be copied here")
+                    .unsupported, "\(manifest.digest) is of the kind \(manifest.mediaType), which cannot be copied here"
+                )
             }
             guard let content = manifest.image else { continue }
             // Layers that may not be distributed stay where their vendor keeps them.
-            let layers = content.layers.filter { !$0.mediaType.contains("nondistributable") && !$0.mediaType.contains("rootfs.foreign") }
+            let layers = content.layers.filter {
+                !$0.mediaType.contains("nondistributable") && !$0.mediaType.contains("rootfs.foreign")
+            }
             for blob in [content.config] + layers where seen.insert(blob.digest).inserted { blobs.append(blob) }
         }
-        _ = try await concurrently(blobs) { blob throws(SigstoreError) in try await target.copyBlob(blob, from: source) }
+        _ = try await concurrently(blobs) { blob throws(SigstoreError) in try await target.copyBlob(blob, from: source)
+        }
     }
 
     private func isSelected(_ referrer: ImageAttachments.Referrer) -> Bool {
@@ -171,7 +178,9 @@ public struct ImageCopy: Sendable {
     ) async throws(SigstoreError) {
         let (from, to) = (source.image.signatureStore, target.image.signatureStore)
         let found = try await source.attachments()
-        for digest in found.missing { progress("Not copied, because it is listed and not there: \(from.name)@\(digest)") }
+        for digest in found.missing {
+            progress("Not copied, because it is listed and not there: \(from.name)@\(digest)")
+        }
         for tagged in found.tagged where selection.kinds.contains(tagged.kind) {
             let tag = target.tag(tagged.kind)
             progress("Copying \(from.name):\(tagged.tag) to \(to.name):\(tag)")
@@ -188,7 +197,9 @@ public struct ImageCopy: Sendable {
             try await to.putManifest(tagged.manifest, tag: tag)
             // An SBOM may be signed as an image is.
             if depth == 0 {
-                let signed = (Image(source.image, tagged.manifest.descriptor), Image(target.image, tagged.manifest.descriptor))
+                let signed = (
+                    Image(source.image, tagged.manifest.descriptor), Image(target.image, tagged.manifest.descriptor)
+                )
                 try await copyAttachments(
                     of: SignatureStore(signed.0, tagPrefix: source.tagPrefix),
                     to: SignatureStore(signed.1, tagPrefix: target.tagPrefix), replacing: replacing, depth: depth + 1)
@@ -225,24 +236,31 @@ public struct ImageCopy: Sendable {
         try await layout.replaceEntries(entries)
     }
 
-    private func saveAttachments(of source: SignatureStore, in layout: ImageLayout, isTop: Bool) async throws(SigstoreError)
+    private func saveAttachments(of source: SignatureStore, in layout: ImageLayout, isTop: Bool)
+        async throws(SigstoreError)
         -> [(manifest: Manifest, annotations: Annotations)]
     {
         let from = source.image.signatureStore
         let found = try await source.attachments()
-        for digest in found.missing { progress("Not saved, because it is listed and not there: \(from.name)@\(digest)") }
-        try await Self.copyBlobs(of: found.tagged.map(\.manifest) + found.referrers.map(\.manifest), from: from, to: layout)
+        for digest in found.missing {
+            progress("Not saved, because it is listed and not there: \(from.name)@\(digest)")
+        }
+        try await Self.copyBlobs(
+            of: found.tagged.map(\.manifest) + found.referrers.map(\.manifest), from: from, to: layout)
         var entries: [(manifest: Manifest, annotations: Annotations)] = []
         for tagged in found.tagged {
             try await layout.putManifest(tagged.manifest, tag: nil)
             switch (isTop, tagged.kind) {
             case (true, .signature):
-                entries.append((tagged.manifest, [ImageLayout.kindAnnotation: ImageLayout.SavedKind.signatures.rawValue]))
+                entries.append(
+                    (tagged.manifest, [ImageLayout.kindAnnotation: ImageLayout.SavedKind.signatures.rawValue]))
             case (true, .attestation):
-                entries.append((tagged.manifest, [ImageLayout.kindAnnotation: ImageLayout.SavedKind.attestations.rawValue]))
+                entries.append(
+                    (tagged.manifest, [ImageLayout.kindAnnotation: ImageLayout.SavedKind.attestations.rawValue]))
             default:
                 // cosign has no kind for these, and passes over what has none.
-                entries.append((tagged.manifest, [ImageLayout.tagAnnotation: SignatureStore(source.image).tag(tagged.kind)]))
+                entries.append(
+                    (tagged.manifest, [ImageLayout.tagAnnotation: SignatureStore(source.image).tag(tagged.kind)]))
             }
             // An SBOM may be signed as an image is.
             if isTop, tagged.kind == .sbom {
@@ -265,14 +283,16 @@ public struct ImageCopy: Sendable {
             guard error.code == .notFound else { throw error }
             guard try InputFile(folder).filesInDirectory()?.isEmpty ?? true else {
                 throw SigstoreError(
-                    .alreadyThere, "the folder \(folder) is not empty, and no image was saved in it", advice: "name a new folder")
+                    .alreadyThere, "the folder \(folder) is not empty, and no image was saved in it",
+                    advice: "name a new folder")
             }
             return try ImageLayout(creating: folder)
         }
         let entries = try layout.entries()
         guard entries.isEmpty || entries.contains(where: { $0.annotations[ImageLayout.kindAnnotation] != nil }) else {
             throw SigstoreError(
-                .alreadyThere, "the folder \(folder) is an image layout with images of its own, which saving would replace",
+                .alreadyThere,
+                "the folder \(folder) is an image layout with images of its own, which saving would replace",
                 advice: "name a new folder, or use swsign copy IMAGE oci-layout:\(folder):TAG")
         }
         return layout

@@ -171,7 +171,7 @@ enum FlagTable {
             CommandFlag("type"), CommandFlag("force", .off, short: "f"), CommandFlag("yes", .off, short: "y"),
         ],
         // COSIGN_PASSWORD is the password of a key, which no registry is to be shown.
-        "login": registry + [
+        "login": registry.filter { !["registry-username", "registry-password", "registry-token"].contains($0.name) } + [
             CommandFlag("username", short: "u", variable: "COSIGN_REGISTRY_USERNAME"),
             CommandFlag("password", short: "p", variable: "COSIGN_REGISTRY_PASSWORD"), CommandFlag("password-stdin", .off),
         ],

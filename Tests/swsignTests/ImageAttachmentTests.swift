@@ -10,14 +10,18 @@ struct ImageAttachmentTests {
     private static let payloadType = "application/vnd.in-toto+json"
 
     /// The payload that cosign signs, and a signature over it, as `generate` and `openssl dgst -sign` make them.
-    private func makeSignature(_ directory: TemporaryDirectory, _ digest: Digest, repository: String, key: PrivateKey) throws {
+    private func makeSignature(_ directory: TemporaryDirectory, _ digest: Digest, repository: String, key: PrivateKey)
+        throws
+    {
         let payload = SimpleSigningPayload(dockerReference: repository, digest: digest).json().serialized()
         try directory.write("payload.json", payload)
         let message = try HashedMessage.of(payload, schemes: [key.publicKey.defaultScheme])
         try directory.write("payload.sig", Base64.encode(try key.sign(message, scheme: key.publicKey.defaultScheme)))
     }
 
-    @Test("A signature that was made elsewhere is attached, and both cosigns verify it", .needsShared, arguments: RegistryKind.allCases)
+    @Test(
+        "A signature that was made elsewhere is attached, and both cosigns verify it", .needsShared,
+        arguments: RegistryKind.allCases)
     func signature(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         let key = try directory.makeKey()
@@ -26,11 +30,13 @@ struct ImageAttachmentTests {
             let image = "\(address)/team/app:v1"
             try await directory.must("copy", "oci-layout:img:one", image)
             try makeSignature(directory, digests.one, repository: "\(address)/team/app", key: key)
-            let attached = try await directory.must("attach", "signature", "--signature", "payload.sig", "--payload", "payload.json", image)
+            let attached = try await directory.must(
+                "attach", "signature", "--signature", "payload.sig", "--payload", "payload.json", image)
             #expect(!attached.messages.contains("WARNING"), "\(attached.messages)")
             #expect(try await directory.signatures(image) == 1)
             // The same again is the same; without the payload, it is made as cosign makes it.
-            let implied = try await directory.must("attach", "signature", "--signature", try directory.text("payload.sig"), image)
+            let implied = try await directory.must(
+                "attach", "signature", "--signature", try directory.text("payload.sig"), image)
             #expect(implied.messages.contains("--payload"))
             #expect(try await directory.signatures(image) == 1)
             for cosign in Cosign.allCases {
@@ -44,7 +50,8 @@ struct ImageAttachmentTests {
             // A payload about another image is attached with a warning, and does not verify.
             let other = "\(address)/team/multi:v1"
             try await directory.must("copy", "oci-layout:img:multi", other)
-            let moved = try await directory.must("attach", "signature", "--signature", "payload.sig", "--payload", "payload.json", other)
+            let moved = try await directory.must(
+                "attach", "signature", "--signature", "payload.sig", "--payload", "payload.json", other)
             #expect(moved.messages.contains("will not verify"), "\(moved.messages)")
             let verified = await directory.swsign("verify", "--key", "key.pub", "--insecure-ignore-tlog", other)
             #expect(verified.ending == .exit(12), "\(verified.messages)")
@@ -57,8 +64,12 @@ struct ImageAttachmentTests {
         let key = try directory.makeKey()
         let digests = try await directory.makeImages()
         try makeSignature(directory, digests.one, repository: "img", key: key)
-        let bundle = #"{"SignedEntryTimestamp":"c2V0","Payload":{"body":"e30=","integratedTime":1,"logIndex":2,"logID":"00"}}"#
-        try directory.write("entry.json", #"{"abc":{"body":"e30=","integratedTime":1,"logIndex":2,"logID":"00","verification":{"signedEntryTimestamp":"c2V0"}}}"#)
+        let bundle =
+            #"{"SignedEntryTimestamp":"c2V0","Payload":{"body":"e30=","integratedTime":1,"logIndex":2,"logID":"00"}}"#
+        try directory.write(
+            "entry.json",
+            #"{"abc":{"body":"e30=","integratedTime":1,"logIndex":2,"logID":"00","verification":{"signedEntryTimestamp":"c2V0"}}}"#
+        )
         try directory.write("older.json", #"{"base64Signature":"","rekorBundle":\#(bundle)}"#)
         try directory.write("rekor.json", bundle)
         try directory.write("tsr.json", #"{"SignedRFC3161Timestamp":"MAA="}"#)
@@ -66,8 +77,11 @@ struct ImageAttachmentTests {
         let arguments = ["attach", "signature", "--signature", "payload.sig", "--payload", "payload.json"]
         // The kind of the entry is read from its body, and {} has none.
         for file in ["entry.json", "older.json", "rekor.json"] {
-            let outcome = await Program(directory: directory.path).run(arguments + ["--rekor-response", file, "oci-layout:img:one"])
-            #expect(outcome.ending == .exit(1) && outcome.code == "unexpected-json" && outcome.messages.contains("kind"), "\(outcome.messages)")
+            let outcome = await Program(directory: directory.path).run(
+                arguments + ["--rekor-response", file, "oci-layout:img:one"])
+            #expect(
+                outcome.ending == .exit(1) && outcome.code == "unexpected-json" && outcome.messages.contains("kind"),
+                "\(outcome.messages)")
         }
         let body = Base64.encode(Array(#"{"kind":"hashedrekord","apiVersion":"0.0.1"}"#.utf8))
         for file in ["entry.json", "older.json", "rekor.json"] {
@@ -79,13 +93,17 @@ struct ImageAttachmentTests {
                 let outcome = await Program(directory: directory.path).run(
                     arguments + ["--rekor-response", file, "--tsr", timestamp, "oci-layout:img:one"])
                 #expect(outcome.succeeded, "\(outcome.messages)")
-                let line = try #require(try await directory.must("download", "signature", "oci-layout:img:one").objects().first)
+                let line = try #require(
+                    try await directory.must("download", "signature", "oci-layout:img:one").objects().first)
                 let found = String(decoding: try line.member("Bundle").value.serialized(), as: UTF8.self)
                 #expect(found == bundle.replacing("e30=", with: body), "\(file)")
                 #expect(try line.member("RFC3161Timestamp").member("SignedRFC3161Timestamp").string() == "MAA=")
             }
         }
-        for (flag, content) in [("--rekor-response", "{}"), ("--tsr", "{}"), ("--certificate", "nothing"), ("--certificate-chain", "nothing")] {
+        for (flag, content) in [
+            ("--rekor-response", "{}"), ("--tsr", "{}"), ("--certificate", "nothing"),
+            ("--certificate-chain", "nothing"),
+        ] {
             try directory.write("bad", content)
             let outcome = await Program(directory: directory.path).run(arguments + [flag, "bad", "oci-layout:img:one"])
             #expect(outcome.ending == .exit(1), "\(flag): \(outcome.messages)")
@@ -104,7 +122,8 @@ struct ImageAttachmentTests {
             "openssl", "req", "-x509", "-key", "key.pem", "-subj", "/CN=signer", "-days", "1", "-out", "cert.pem")
         let der = try #require(try PEM.blocks(in: try directory.read("cert.pem")).first).bytes
         try await directory.must(
-            "attach", "signature", "--signature", "payload.sig", "--payload", "payload.json", "--certificate", "cert.pem",
+            "attach", "signature", "--signature", "payload.sig", "--payload", "payload.json", "--certificate",
+            "cert.pem",
             "--certificate-chain", "cert.pem", "oci-layout:img:one")
         let line = try #require(try await directory.must("download", "signature", "oci-layout:img:one").objects().first)
         #expect(try line.member("Cert").member("Raw").bytes() == der)
@@ -120,7 +139,8 @@ struct ImageAttachmentTests {
             try await directory.attest("oci-layout:img:one", older: older)
             try await directory.attest("oci-layout:img:one", type: "https://example.org/two", older: older)
         }
-        let lines = try await directory.must("download", "attestation", "oci-layout:img:one").output.split(separator: "\n")
+        let lines = try await directory.must("download", "attestation", "oci-layout:img:one").output.split(
+            separator: "\n")
         try #require(lines.count == 4)
         // The older scheme's come first.
         try directory.write("envelopes.jsonl", "\(lines[0])\n\n\(lines[1])\n")
@@ -129,21 +149,26 @@ struct ImageAttachmentTests {
             let image = "\(address)/team/app:v1"
             try await directory.must("copy", "--only=sbom", "oci-layout:img:one", image)
             let outcome = try await directory.must(
-                "attach", "attestation", "--attestation", "envelopes.jsonl", "--attestation", "2.json", "--attestation", "3.json", image)
+                "attach", "attestation", "--attestation", "envelopes.jsonl", "--attestation", "2.json", "--attestation",
+                "3.json", image)
             #expect(!outcome.messages.contains("WARNING"), "\(outcome.messages)")
             let attached = try await directory.must("download", "attestation", image).output.split(separator: "\n")
             #expect(Set(attached) == Set(lines))
             #expect(try await directory.attestations(image) == 2)
             #expect(try await directory.attestations(image, type: "https://example.org/two") == 2)
-            let picked = try await directory.must("download", "attestation", "--predicate-type", "https://example.org/two", image).objects()
+            let picked = try await directory.must(
+                "download", "attestation", "--predicate-type", "https://example.org/two", image
+            ).objects()
             #expect(picked.count == 2)
             for cosign in Cosign.allCases {
-                let verified = try await cosign.verify(["verify-attestation", "--type", "custom"], image, in: directory)
+                let verified = try await cosign.verify(
+                    ["verify-attestation", "--type", "custom"], image, in: directory)
                 #expect(verified.succeeded, "\(verified.messages)")
             }
             // Where there are no bundles, both cosigns print the envelopes as we do.
             try await directory.must("copy", "--only=sbom", "oci-layout:img:one", "\(address)/team/older:v1")
-            try await directory.must("attach", "attestation", "--attestation", "envelopes.jsonl", "\(address)/team/older:v1")
+            try await directory.must(
+                "attach", "attestation", "--attestation", "envelopes.jsonl", "\(address)/team/older:v1")
             for cosign in Cosign.allCases {
                 let theirs = try await cosign.run("download", "attestation", "\(address)/team/older:v1", in: directory)
                 let ours = try await directory.must("download", "attestation", "\(address)/team/older:v1")
@@ -160,7 +185,8 @@ struct ImageAttachmentTests {
             let outcome = await directory.swsign("attach", "attestation", "--attestation", file, "oci-layout:img:one")
             #expect(outcome.ending == .exit(1) && outcome.messages.contains(file), "\(outcome.messages)")
         }
-        try await directory.expectRefusal("usage", "--attestation", of: ["attach", "attestation", "oci-layout:img:one"])
+        try await directory.expectRefusal(
+            "usage", "--attestation", of: ["attach", "attestation", "oci-layout:img:one"])
     }
 
     @Test("A bundle is attached as a signature")
@@ -169,7 +195,8 @@ struct ImageAttachmentTests {
         try directory.makeKey()
         try await directory.makeImages()
         try await directory.must(
-            "sign", "--key", "key.pem", "--tlog-upload=false", "--upload=false", "--bundle", "b.json", "oci-layout:img:one")
+            "sign", "--key", "key.pem", "--tlog-upload=false", "--upload=false", "--bundle", "b.json",
+            "oci-layout:img:one")
         #expect(try await directory.signatures("oci-layout:img:one") == 0)
         try await directory.must("attach", "signature", "--bundle", "b.json", "oci-layout:img:one")
         #expect(try await directory.signatures("oci-layout:img:one") == 1)
@@ -177,7 +204,9 @@ struct ImageAttachmentTests {
         #expect(line == String(decoding: try directory.read("b.json"), as: UTF8.self))
         // cosign's sign predicate is an attestation to whoever asks for it.
         let type = "https://sigstore.dev/cosign/sign/v1"
-        #expect(try await directory.must("download", "attestation", "--predicate-type", type, "oci-layout:img:one").line == line)
+        #expect(
+            try await directory.must("download", "attestation", "--predicate-type", type, "oci-layout:img:one").line
+                == line)
         #expect(await directory.swsign("download", "attestation", "oci-layout:img:one").ending == .exit(10))
     }
 
@@ -194,7 +223,8 @@ struct ImageAttachmentTests {
             try await directory.must("copy", "oci-layout:img:one", image)
             for (file, type, mediaType) in [
                 ("a.json", "spdx", "text/spdx+json"), ("a.json", "cyclonedx", "application/vnd.cyclonedx+json"),
-                ("a.json", "syft", "application/vnd.syft+json"), ("b.xml", "cyclonedx", "application/vnd.cyclonedx+xml"),
+                ("a.json", "syft", "application/vnd.syft+json"),
+                ("b.xml", "cyclonedx", "application/vnd.cyclonedx+xml"),
                 ("c.spdx", "spdx", "text/spdx"),
             ] {
                 let attached = try await directory.must("attach", "sbom", "--sbom", file, "--type", type, image)
@@ -204,9 +234,11 @@ struct ImageAttachmentTests {
                 #expect(ours.stdout == content)
                 #expect(ours.messages.contains("Found SBOM of media type: \(mediaType)"))
                 let theirs = try await cosign.run("download", "sbom", image, in: directory)
-                #expect(theirs.messages.contains(mediaType) && theirs.stdout.starts(with: content), "\(theirs.messages)")
+                #expect(
+                    theirs.messages.contains(mediaType) && theirs.stdout.starts(with: content), "\(theirs.messages)")
             }
-            let attached = try await cosign.run("attach", "sbom", "--sbom", "a.json", "--type", "spdx", image, in: directory)
+            let attached = try await cosign.run(
+                "attach", "sbom", "--sbom", "a.json", "--type", "spdx", image, in: directory)
             #expect(attached.succeeded, "\(attached.messages)")
             #expect(try await directory.must("download", "sbom", image).output == directory.text("a.json"))
             let tag = try await directory.must("triangulate", "--type", "sbom", image).line
@@ -214,12 +246,17 @@ struct ImageAttachmentTests {
             #expect(try await directory.signatures(tag) == 1)
             let verified = try await cosign.verify(["verify"], tag, in: directory)
             #expect(verified.succeeded, "\(verified.messages)")
-            try await directory.must("attach", "sbom", "--sbom", "-", "--input-format", "text", image, input: .text("{typed"))
+            try await directory.must(
+                "attach", "sbom", "--sbom", "-", "--input-format", "text", image, input: .text("{typed"))
             #expect(try await directory.must("download", "sbom", image).output == "{typed")
-            for arguments in [["--type", "other"], ["--type", "spdx", "--input-format", "xml"], ["--input-format", "yaml"]] {
-                try await directory.expectRefusal("usage", of: ["attach", "sbom", "--sbom", "a.json"] + arguments + [image])
+            for arguments in [
+                ["--type", "other"], ["--type", "spdx", "--input-format", "xml"], ["--input-format", "yaml"],
+            ] {
+                try await directory.expectRefusal(
+                    "usage", of: ["attach", "sbom", "--sbom", "a.json"] + arguments + [image])
             }
-            try await directory.expectRefusal("file-not-found", "none.json", of: ["attach", "sbom", "--sbom", "none.json", image])
+            try await directory.expectRefusal(
+                "file-not-found", "none.json", of: ["attach", "sbom", "--sbom", "none.json", image])
         }
     }
 
@@ -234,15 +271,19 @@ struct ImageAttachmentTests {
         let none = await directory.swsign("download", "sbom", "oci-layout:img:multi")
         #expect(none.ending == .exit(11) && none.messages.contains("linux/arm64"), "\(none.messages)")
         try await directory.must("download", "sbom", "--platform", "linux/amd64", "oci-layout:img:multi")
-        #expect(await directory.swsign("download", "sbom", "--platform", "linux/arm64", "oci-layout:img:multi").ending == .exit(11))
+        #expect(
+            await directory.swsign("download", "sbom", "--platform", "linux/arm64", "oci-layout:img:multi").ending
+                == .exit(11))
         #expect(await directory.swsign("download", "attestation", "oci-layout:img:multi").ending == .exit(10))
         try await directory.must("download", "attestation", "--platform", "linux/amd64", "oci-layout:img:multi")
-        let unknown = await directory.swsign("download", "attestation", "--predicate-type", "nope", "oci-layout:img:multi")
+        let unknown = await directory.swsign(
+            "download", "attestation", "--predicate-type", "nope", "oci-layout:img:multi")
         #expect(unknown.ending == .exit(1) && unknown.code == "unknown-predicate-type")
         #expect(await directory.swsign("download", "signature", "oci-layout:img:multi").ending == .exit(10))
     }
 
-    @Test("What cannot be read is passed over with a warning, and never hides the rest", arguments: RegistryKind.allCases)
+    @Test(
+        "What cannot be read is passed over with a warning, and never hides the rest", arguments: RegistryKind.allCases)
     func unreadable(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()
@@ -264,11 +305,16 @@ struct ImageAttachmentTests {
             guard let registry else { return }
             for path in ["/referrers/", ".att", "/manifests/v1"] {
                 registry.faults.add(Fault(.status(403, retryAfter: nil), method: "GET", path: path))
-                for command in [["tree"], ["download", "signature"], ["download", "attestation"], ["clean", "--yes"], ["copy"], ["save", "--dir", "x"]] {
+                for command in [
+                    ["tree"], ["download", "signature"], ["download", "attestation"], ["clean", "--yes"], ["copy"],
+                    ["save", "--dir", "x"],
+                ] {
                     registry.faults.add(Fault(.status(403, retryAfter: nil), method: "HEAD", path: path))
                     let target = command == ["copy"] ? ["oci-layout:never:v1"] : []
                     let outcome = await Program(directory: directory.path).run(command + [image] + target)
-                    #expect(outcome.ending == .exit(1) && outcome.code == "denied", "\(path) \(command): \(outcome.messages)")
+                    #expect(
+                        outcome.ending == .exit(1) && outcome.code == "denied",
+                        "\(path) \(command): \(outcome.messages)")
                 }
                 registry.faults.removeAll()
             }
@@ -303,8 +349,12 @@ struct ImageAttachmentTests {
             }
             let environment = ["COSIGN_REPOSITORY": "\(address)/elsewhere/signatures"]
             let tag = "sha256-\(digests.one.hex).sig"
-            #expect(try await directory.must("triangulate", image, environment: environment).line == "\(address)/elsewhere/signatures:\(tag)")
-            #expect(try await directory.must("triangulate", "--attachment-tag-prefix", "x-", image).line == "\(address)/team/app:x-\(tag)")
+            #expect(
+                try await directory.must("triangulate", image, environment: environment).line
+                    == "\(address)/elsewhere/signatures:\(tag)")
+            #expect(
+                try await directory.must("triangulate", "--attachment-tag-prefix", "x-", image).line
+                    == "\(address)/team/app:x-\(tag)")
             #expect(await directory.swsign("triangulate", "\(address)/team/app:none").ending == .exit(11))
             #expect(await directory.swsign("tree", "\(address)/team/none").ending == .exit(11))
             #expect(try await directory.must("triangulate", "oci-layout:img:one").line == "oci-layout:img:\(tag)")

@@ -33,7 +33,8 @@ struct ImageCleanTests {
         let tree = try await directory.must("tree", image).output
         return [
             try await directory.signatures(image), try await directory.attestations(image),
-            await directory.swsign("download", "sbom", image).succeeded ? 1 : 0, tree.contains("application/x-note") ? 1 : 0,
+            await directory.swsign("download", "sbom", image).succeeded ? 1 : 0,
+            tree.contains("application/x-note") ? 1 : 0,
         ]
     }
 
@@ -45,7 +46,8 @@ struct ImageCleanTests {
         let kind = RegistryKind(rawValue: place) ?? .local
         try await kind.run { address, _ in
             for (type, left) in [
-                ("signature", [0, 2, 1, 1]), ("attestation", [2, 0, 1, 1]), ("sbom", [2, 2, 0, 1]), ("referrer", [1, 1, 1, 0]),
+                ("signature", [0, 2, 1, 1]), ("attestation", [2, 0, 1, 1]), ("sbom", [2, 2, 0, 1]),
+                ("referrer", [1, 1, 1, 0]),
                 ("all", [0, 0, 0, 1]),
             ] {
                 let image = place == "layout" ? "oci-layout:img:one" : "\(address)/team/\(type):v1"
@@ -83,7 +85,9 @@ struct ImageCleanTests {
             try await directory.must("clean", "--yes", image)
             for older in [true, false] { try await directory.sign(image, older: older) }
             #expect(try await directory.signatures(image) == 2)
-            #expect(await directory.swsign("verify", "--key", "other.pub", "--insecure-ignore-tlog", image).ending == .exit(12))
+            #expect(
+                await directory.swsign("verify", "--key", "other.pub", "--insecure-ignore-tlog", image).ending
+                    == .exit(12))
         }
     }
 
@@ -105,10 +109,13 @@ struct ImageCleanTests {
             "clean", "oci-layout:img:one", input: .terminal, terminal: [Program.Turn("[y/N]", "y\n")])
         #expect(yes.succeeded, "\(yes.messages)")
         #expect(try await directory.signatures("oci-layout:img:one") == 0)
-        try await directory.expectRefusal("usage", of: ["clean", "--yes", "--type", "everything", "oci-layout:img:one"])
+        try await directory.expectRefusal(
+            "usage", of: ["clean", "--yes", "--type", "everything", "oci-layout:img:one"])
     }
 
-    @Test("What cosign put there goes, and what we remove cosign no longer sees", .needsShared, arguments: Cosign.allCases)
+    @Test(
+        "What cosign put there goes, and what we remove cosign no longer sees", .needsShared, arguments: Cosign.allCases
+    )
     func interop(cosign: Cosign) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()

@@ -26,7 +26,9 @@ struct ImageCopyTests {
             let copy = "\(address)/other/app:v2"
             let copied = try await directory.must("copy", image, copy)
             #expect(copied.stdout.isEmpty)
-            #expect(try await directory.must("triangulate", "--type", "digest", copy).line == "\(address)/other/app@\(digests.one)")
+            #expect(
+                try await directory.must("triangulate", "--type", "digest", copy).line
+                    == "\(address)/other/app@\(digests.one)")
             #expect(try await directory.signatures(copy) == 2)
             #expect(try await directory.attestations(copy) == 2)
             #expect(try await directory.must("download", "sbom", copy).output == #"{"spdxVersion":"SPDX-2.3"}"#)
@@ -47,7 +49,9 @@ struct ImageCopyTests {
         }
     }
 
-    @Test("Of an index, every image and what is attached to it is copied; with --platform, that one image", arguments: RegistryKind.allCases)
+    @Test(
+        "Of an index, every image and what is attached to it is copied; with --platform, that one image",
+        arguments: RegistryKind.allCases)
     func index(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()
@@ -60,11 +64,14 @@ struct ImageCopyTests {
             }
             let copy = "\(address)/team/multi:v1"
             try await directory.must("copy", "oci-layout:img:multi", copy)
-            #expect(try await directory.must("triangulate", "--type", "digest", copy).line.hasSuffix("@\(digests.multi)"))
+            #expect(
+                try await directory.must("triangulate", "--type", "digest", copy).line.hasSuffix("@\(digests.multi)"))
             #expect(try await directory.signatures(copy, "--recursive") == 6)
             #expect(try await directory.signatures(copy, "--platform", "linux/arm64") == 2)
             try await directory.must("copy", "--platform", "linux/amd64", copy, "\(address)/team/one:v1")
-            #expect(try await directory.must("triangulate", "--type", "digest", "\(address)/team/one:v1").line.hasSuffix("@\(digests.one)"))
+            #expect(
+                try await directory.must("triangulate", "--type", "digest", "\(address)/team/one:v1").line.hasSuffix(
+                    "@\(digests.one)"))
             #expect(try await directory.signatures("\(address)/team/one:v1") == 2)
             let none = await directory.swsign("copy", "--platform", "linux/s390x", copy, "\(address)/team/none:v1")
             #expect(none.ending == .exit(11) && none.messages.contains("linux/arm64"), "\(none.messages)")
@@ -97,10 +104,13 @@ struct ImageCopyTests {
         try await kind.run { address, _ in
             let target = "\(address)/team/app:v1"
             try await directory.must("copy", "oci-layout:img:one", target)
-            try await directory.expectRefusal("already-there", "\(digests.one)", "--force", of: ["copy", "oci-layout:img:multi", target])
-            #expect(try await directory.must("triangulate", "--type", "digest", target).line.hasSuffix("@\(digests.one)"))
+            try await directory.expectRefusal(
+                "already-there", "\(digests.one)", "--force", of: ["copy", "oci-layout:img:multi", target])
+            #expect(
+                try await directory.must("triangulate", "--type", "digest", target).line.hasSuffix("@\(digests.one)"))
             try await directory.must("copy", "-f", "oci-layout:img:multi", target)
-            #expect(try await directory.must("triangulate", "--type", "digest", target).line.hasSuffix("@\(digests.multi)"))
+            #expect(
+                try await directory.must("triangulate", "--type", "digest", target).line.hasSuffix("@\(digests.multi)"))
             try await directory.expectRefusal(
                 "usage", of: ["copy", "oci-layout:img:multi", "\(address)/team/app@\(digests.one)"])
             try await directory.must("copy", "oci-layout:img:multi", "\(address)/team/by-digest@\(digests.multi)")
@@ -130,7 +140,8 @@ struct ImageCopyTests {
             try await directory.must("copy", "--only=sbom", image, "\(address)/only/signatures:v1")
             #expect(try await directory.signatures("\(address)/only/signatures:v1") == 2)
             try await directory.expectRefusal("usage", "nope", of: ["copy", "--only=nope", image, "\(address)/a:b"])
-            try await directory.expectRefusal("usage", of: ["copy", "--only=sig", "--sig-only", image, "\(address)/a:b"])
+            try await directory.expectRefusal(
+                "usage", of: ["copy", "--only=sig", "--sig-only", image, "\(address)/a:b"])
         }
     }
 
@@ -142,13 +153,19 @@ struct ImageCopyTests {
         try await directory.sign("oci-layout:img:multi", older: true)
         try await directory.sign("oci-layout:img:multi", older: false)
         let copy = ["copy", "oci-layout:img:multi"]
-        for (method, path) in [("POST", "/blobs/uploads/"), ("PUT", "/manifests/sha256:"), ("PUT", ".sig"), ("GET", "/tags/list")] {
+        for (method, path) in [
+            ("POST", "/blobs/uploads/"), ("PUT", "/manifests/sha256:"), ("PUT", ".sig"), ("GET", "/tags/list"),
+        ] {
             try await RegistryKind.local.run { address, registry in
                 let registry = try #require(registry)
                 registry.faults.add(Fault(.status(403, retryAfter: nil), method: method, path: path, skip: 1))
                 if path == ".sig" || path == "/tags/list" { registry.faults.removeAll() }
-                if path == ".sig" { registry.faults.add(Fault(.status(403, retryAfter: nil), method: method, path: path)) }
-                if path == "/tags/list" { registry.faults.add(Fault(.status(403, retryAfter: nil), method: method, path: path)) }
+                if path == ".sig" {
+                    registry.faults.add(Fault(.status(403, retryAfter: nil), method: method, path: path))
+                }
+                if path == "/tags/list" {
+                    registry.faults.add(Fault(.status(403, retryAfter: nil), method: method, path: path))
+                }
                 let outcome = await Program(directory: directory.path).run(copy + ["\(address)/team/app:v1"])
                 #expect(outcome.ending == .exit(1) && outcome.code == "denied", "\(path): \(outcome.messages)")
                 #expect(!registry.tags(in: "team/app").contains("v1"), "\(path)")
@@ -183,12 +200,14 @@ struct ImageCopyTests {
             var program = Program(directory: directory.path)
             program.measuresMemory = true
             for arguments in [
-                ["copy", "oci-layout:img:one", "\(address)/team/big:v1"], ["copy", "\(address)/team/big:v1", "oci-layout:out:v1"],
+                ["copy", "oci-layout:img:one", "\(address)/team/big:v1"],
+                ["copy", "\(address)/team/big:v1", "oci-layout:out:v1"],
                 ["copy", "\(address)/team/big:v1", "\(address)/other/big:v1"],
             ] {
                 let outcome = await program.run(arguments)
                 #expect(outcome.succeeded, "\(outcome.messages)")
-                #expect(outcome.peakMemory > 0 && outcome.peakMemory < 64 << 10, "\(arguments): \(outcome.peakMemory) KiB")
+                #expect(
+                    outcome.peakMemory > 0 && outcome.peakMemory < 64 << 10, "\(arguments): \(outcome.peakMemory) KiB")
             }
         }
         try await RegistryKind.local.run { address, registry in

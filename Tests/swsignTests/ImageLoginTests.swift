@@ -19,10 +19,12 @@ struct ImageLoginTests {
             let copy = ["copy", "oci-layout:img:one", "\(address)/team/app:v1"]
             let refused = await Program(directory: directory.path).run(copy)
             #expect(refused.ending == .exit(1) && refused.code == "unauthorized", "\(refused.messages)")
-            let wrong = await directory.swsign("login", address, "-u", "ann", "--password-stdin", input: .text("wrong\n"))
+            let wrong = await directory.swsign(
+                "login", address, "-u", "ann", "--password-stdin", input: .text("wrong\n"))
             #expect(wrong.ending == .exit(1) && wrong.code == "unauthorized", "\(wrong.messages)")
             #expect(!directory.exists(".docker/config.json"))
-            let login = await directory.swsign("login", address, "-u", "ann", "--password-stdin", input: .text("s3cret word\n"))
+            let login = await directory.swsign(
+                "login", address, "-u", "ann", "--password-stdin", input: .text("s3cret word\n"))
             #expect(login.succeeded && login.messages.contains("logged in via"), "\(login.messages)")
             #expect(!login.messages.contains("s3cret") && !login.messages.contains("WARNING"))
             #expect(try directory.mode(".docker/config.json") == 0o600)
@@ -38,20 +40,27 @@ struct ImageLoginTests {
         }
     }
 
-    @Test("The password comes from -p with a warning, the environment, or a terminal; never from a key's COSIGN_PASSWORD")
+    @Test(
+        "The password comes from -p with a warning, the environment, or a terminal; never from a key's COSIGN_PASSWORD")
     func sources() async throws {
         let directory = TemporaryDirectory()
         var configuration = LocalRegistry.Configuration()
         configuration.authentication = Self.authentications[0]
         try await RegistryKind.local.run(configuration) { address, registry in
             let flag = await directory.swsign("login", address, "-u", "ann", "-p", "s3cret word")
-            #expect(flag.succeeded && flag.messages.contains("WARNING") && !flag.messages.contains("s3cret"), "\(flag.messages)")
+            #expect(
+                flag.succeeded && flag.messages.contains("WARNING") && !flag.messages.contains("s3cret"),
+                "\(flag.messages)")
             let variables = await directory.swsign(
                 "login", address,
-                environment: ["COSIGN_REGISTRY_USERNAME": "ann", "COSIGN_REGISTRY_PASSWORD": "s3cret word", "DOCKER_CONFIG": directory["docker"]])
+                environment: [
+                    "COSIGN_REGISTRY_USERNAME": "ann", "COSIGN_REGISTRY_PASSWORD": "s3cret word",
+                    "DOCKER_CONFIG": directory["docker"],
+                ])
             #expect(variables.succeeded && directory.exists("docker/config.json"), "\(variables.messages)")
             let typed = await directory.swsign(
-                "login", address, "-u", "ann", input: .terminal, terminal: [Program.Turn("Password: ", "s3cret word\n")])
+                "login", address, "-u", "ann", input: .terminal, terminal: [Program.Turn("Password: ", "s3cret word\n")]
+            )
             #expect(typed.succeeded && !typed.screen.contains("s3cret"), "\(typed.messages)")
             registry?.server.forgetRequests()
             try await directory.expectRefusal(
@@ -86,12 +95,14 @@ struct ImageLoginTests {
         try await directory.makeImages()
         try await RegistryKind.local.run(configuration) { address, _ in
             let login = await directory.swsign(
-                "login", address, "-u", "ann", "--password-stdin", environment: environment, input: .text("s3cret word"))
+                "login", address, "-u", "ann", "--password-stdin", environment: environment, input: .text("s3cret word")
+            )
             #expect(login.succeeded, "\(login.messages)")
             let (kept, file) = (try directory.text("kept"), try directory.text(".docker/config.json"))
             #expect(kept.contains("s3cret word"))
             #expect(!file.contains("s3cret") && file.contains("kept"))
-            let copied = await directory.swsign("copy", "oci-layout:img:one", "\(address)/a/b:c", environment: environment)
+            let copied = await directory.swsign(
+                "copy", "oci-layout:img:one", "\(address)/a/b:c", environment: environment)
             #expect(copied.succeeded, "\(copied.messages)")
             let logout = await directory.swsign("logout", address, environment: environment)
             #expect(logout.succeeded && !directory.exists("kept"), "\(logout.messages)")

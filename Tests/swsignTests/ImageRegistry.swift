@@ -47,14 +47,17 @@ extension TemporaryDirectory {
             let config = try Blob(
                 JSONValue.object([
                     "architecture": .string(architecture), "os": .string("linux"), "config": .object([:]),
-                    "rootfs": .object(["type": .string("layers"), "diff_ids": .array([.string(content.digest.description)])]),
+                    "rootfs": .object([
+                        "type": .string("layers"), "diff_ids": .array([.string(content.digest.description)]),
+                    ]),
                 ]).serialized())
             for blob in [content, config] { try await layout.putBlob(blob) }
             return try ImageManifest(
                 config: Descriptor(
                     mediaType: "application/vnd.oci.image.config.v1+json", digest: config.digest, size: config.size),
                 layers: [
-                    Descriptor(mediaType: "application/vnd.oci.image.layer.v1.tar", digest: content.digest, size: content.size)
+                    Descriptor(
+                        mediaType: "application/vnd.oci.image.layer.v1.tar", digest: content.digest, size: content.size)
                 ]
             ).encoded()
         }
@@ -81,7 +84,9 @@ extension TemporaryDirectory {
     }
 
     /// Signs an image with a key, in the newer scheme or the older one.
-    func sign(_ image: String, key: String = "key", older: Bool, sourceLocation: SourceLocation = #_sourceLocation) async throws {
+    func sign(_ image: String, key: String = "key", older: Bool, sourceLocation: SourceLocation = #_sourceLocation)
+        async throws
+    {
         try await must(
             "sign", "--key", "\(key).pem", "--tlog-upload=false", "--new-bundle-format=\(!older)", image,
             sourceLocation: sourceLocation)
@@ -108,7 +113,9 @@ extension TemporaryDirectory {
     }
 
     /// How many attestations of a type with a key an image has.
-    func attestations(_ image: String, type: String = "custom", key: String = "key", _ more: String...) async throws -> Int {
+    func attestations(_ image: String, type: String = "custom", key: String = "key", _ more: String...) async throws
+        -> Int
+    {
         let outcome = await Program(directory: path).run(
             ["verify-attestation", "--key", "\(key).pub", "--insecure-ignore-tlog", "--type", type] + more + [image])
         // 12 where there are attestations of another type.

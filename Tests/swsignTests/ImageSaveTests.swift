@@ -30,11 +30,14 @@ struct ImageSaveTests {
             try await directory.must("load", "--dir", "saved", "\(address)/loaded/multi:v2")
             #expect(try await directory.signatures("\(address)/loaded/multi:v2", "--recursive") == 6)
             #expect(try await directory.attestations("\(address)/loaded/multi:v2") == 2)
-            #expect(try await directory.must("download", "sbom", "\(address)/loaded/multi:v2").output.contains("SPDX-2.3"))
+            #expect(
+                try await directory.must("download", "sbom", "\(address)/loaded/multi:v2").output.contains("SPDX-2.3"))
 
             // Saving another image replaces what was saved; what is signed in the folder is kept there.
             try await directory.must("save", "--dir", "saved", "oci-layout:img:one")
-            #expect(try await directory.must("triangulate", "--type", "digest", "oci-layout:saved").line.hasSuffix("@\(digests.one)"))
+            #expect(
+                try await directory.must("triangulate", "--type", "digest", "oci-layout:saved").line.hasSuffix(
+                    "@\(digests.one)"))
             for older in [true, false] { try await directory.sign("oci-layout:saved", key: "second", older: older) }
             #expect(try await directory.signatures("saved", key: "second", "--local-image") == 2)
         }
@@ -74,7 +77,9 @@ struct ImageSaveTests {
             registry.faults.add(Fault(.status(403, retryAfter: nil), method: "GET", path: "/referrers/", skip: 1))
             let outcome = await directory.swsign("save", "--dir", "saved", "\(address)/team/multi:v1")
             #expect(outcome.ending == .exit(1) && outcome.code == "denied", "\(outcome.messages)")
-            #expect(try await directory.must("triangulate", "--type", "digest", "oci-layout:saved").line.hasSuffix("@\(digests.one)"))
+            #expect(
+                try await directory.must("triangulate", "--type", "digest", "oci-layout:saved").line.hasSuffix(
+                    "@\(digests.one)"))
             #expect(try await directory.signatures("saved", "--local-image") == 1)
         }
     }
@@ -131,7 +136,8 @@ struct ImageSaveTests {
 
 extension Cosign {
     /// Verifies with a key and without a log.
-    func verify(_ command: [String], key: String = "key", _ arguments: String..., in directory: TemporaryDirectory) async throws
+    func verify(_ command: [String], key: String = "key", _ arguments: String..., in directory: TemporaryDirectory)
+        async throws
         -> Program.Outcome
     {
         try await run(command + ["--key", "\(key).pub", "--insecure-ignore-tlog"] + arguments, in: directory)

@@ -28,7 +28,8 @@ struct Attach: ParsableCommand {
         var certificate: String?
         @Option(name: .customLong("certificate-chain"), help: "The certificates above the signer's, in PEM.")
         var chain: String?
-        @Option(name: .customLong("rekor-response"), help: "The entry in the log: Rekor's answer, or cosign 2's bundle.")
+        @Option(
+            name: .customLong("rekor-response"), help: "The entry in the log: Rekor's answer, or cosign 2's bundle.")
         var rekorResponse: String?
         @Option(help: "A timestamp over the signature: an RFC 3161 response, or cosign's JSON of one.")
         var tsr: String?
@@ -43,7 +44,8 @@ struct Attach: ParsableCommand {
             let registries = try registry.registries(global)
             if let bundle { return try attach(InputFile(bundle), registries) }
             guard let signature else {
-                throw SigstoreError(.usage, "no signature was given", advice: "give --signature with --payload, or --bundle")
+                throw SigstoreError(
+                    .usage, "no signature was given", advice: "give --signature with --payload, or --bundle")
             }
             var foreign = ForeignSignature(
                 signature: try SignatureFile.Parts(signature: signature, bundle: nil, certificate: nil, timestamp: nil)
@@ -54,7 +56,8 @@ struct Attach: ParsableCommand {
             foreign.logEntry = try content(rekorResponse)
             foreign.timestamp = try content(tsr)
             if payload == nil {
-                Output.warn("no --payload was given: the signature must be over the payload that cosign signs for this image")
+                Output.warn(
+                    "no --payload was given: the signature must be over the payload that cosign signs for this image")
             }
             let (name, flags, options) = (image, registry, options)
             let (store, named) = try waiting { [foreign] () throws(SigstoreError) in
@@ -63,9 +66,12 @@ struct Attach: ParsableCommand {
             }
             if named != store.image.digest {
                 Output.warn(
-                    "the payload names \(named.map { "\($0)" } ?? "no image"), and this image is \(store.image.digest): it will not verify")
+                    "the payload names \(named.map { "\($0)" } ?? "no image"), and this image is \(store.image.digest): it will not verify"
+                )
             }
-            Output.note("Attached a signature to \(name) (\(store.image.digest)) as \(store.image.signatureStore.name):\(store.tag(.signature))")
+            Output.note(
+                "Attached a signature to \(name) (\(store.image.digest)) as \(store.image.signatureStore.name):\(store.tag(.signature))"
+            )
         }
 
         private func attach(_ file: InputFile, _ registries: Registries) throws(SigstoreError) {
@@ -95,7 +101,8 @@ struct Attach: ParsableCommand {
 
         @Argument(help: "The image: a reference, or oci-layout:PATH[:TAG|@DIGEST].")
         var image: String
-        @Option(help: "A file with an envelope, envelopes one a line, or a bundle; - is standard input. May be repeated.")
+        @Option(
+            help: "A file with an envelope, envelopes one a line, or a bundle; - is standard input. May be repeated.")
         var attestation: [String] = []
         @OptionGroup(title: "Attachments") var options: AttachmentOptions
         @OptionGroup(title: "Registry") var registry: RegistryFlags
@@ -123,10 +130,15 @@ struct Attach: ParsableCommand {
             }
             for attestation in attestations {
                 let type = attestation.statement?.predicateType.uri ?? ""
-                let isAbout = attestation.statement?.hasSubject(
-                    algorithm: image.digest.algorithm.rawValue, hex: image.digest.hex) ?? false
-                if !isAbout { Output.warn("the attestation of type \(type) is not about this image: it will not verify") }
-                Output.note("Attached an attestation of type \(type) to \(name) (\(image.digest)) in \(image.signatureStore.name)")
+                let isAbout =
+                    attestation.statement?.hasSubject(
+                        algorithm: image.digest.algorithm.rawValue, hex: image.digest.hex) ?? false
+                if !isAbout {
+                    Output.warn("the attestation of type \(type) is not about this image: it will not verify")
+                }
+                Output.note(
+                    "Attached an attestation of type \(type) to \(name) (\(image.digest)) in \(image.signatureStore.name)"
+                )
             }
         }
     }
@@ -141,7 +153,9 @@ struct Attach: ParsableCommand {
         var sbom: String
         @Option(help: "What it is: spdx, cyclonedx or syft.")
         var type = "spdx"
-        @Option(name: .customLong("input-format"), help: "How it is written: json, xml or text; by its content unless told.")
+        @Option(
+            name: .customLong("input-format"), help: "How it is written: json, xml or text; by its content unless told."
+        )
         var inputFormat: Format?
         @OptionGroup(title: "Attachments") var options: AttachmentOptions
         @OptionGroup(title: "Registry") var registry: RegistryFlags
@@ -153,7 +167,9 @@ struct Attach: ParsableCommand {
             try global.apply()
             let content = try InputFile(sbom).contents(limit: Attach.limit)
             let mediaType = try SignatureStore.sbomMediaType(type, format: inputFormat?.rawValue, content: content)
-            Output.warn("this does not sign the SBOM; swsign attest --type \(type == "spdx" ? "spdxjson" : type) --predicate does")
+            Output.warn(
+                "this does not sign the SBOM; swsign attest --type \(type == "spdx" ? "spdxjson" : type) --predicate does"
+            )
             let registries = try registry.registries(global)
             let (name, flags, options) = (image, registry, options)
             let (store, tag) = try waiting { () throws(SigstoreError) in

@@ -10,7 +10,10 @@ struct Clean: ParsableCommand {
 
     @Argument(help: "The image: a reference, or oci-layout:PATH[:TAG|@DIGEST].")
     var image: String
-    @Option(help: "What is removed: signature, attestation, sbom, all of these, or referrer: everything that refers to the image.")
+    @Option(
+        help:
+            "What is removed: signature, attestation, sbom, all of these, or referrer: everything that refers to the image."
+    )
     var type: Removal = .all
     @Flag(name: .shortAndLong, help: "Do not ask.")
     var force = false
@@ -38,9 +41,11 @@ struct Clean: ParsableCommand {
             try options.signatures(of: try await flags.image(name, registries), flags)
         }
         if !force && !yes {
-            Output.warn("this will remove \(what) of \(name) (\(store.image.digest)) from \(store.image.signatureStore.name)")
+            Output.warn(
+                "this will remove \(what) of \(name) (\(store.image.digest)) from \(store.image.signatureStore.name)")
             guard try Terminal.confirms("Are you sure you would like to continue?") else {
-                throw SigstoreError(.declined, "nobody agreed, and nothing was removed", advice: "without a terminal, give --yes")
+                throw SigstoreError(
+                    .declined, "nobody agreed, and nothing was removed", advice: "without a terminal, give --yes")
             }
         }
         let removed = try waiting { () throws(SigstoreError) in try await store.remove(removal) }

@@ -62,14 +62,16 @@ struct Save: ParsableCommand {
         let registries = try registry.registries(global)
         let (name, folder, flags, prefix) = (image, dir, registry, options.tagPrefix)
         try waiting { () throws(SigstoreError) in
-            try await ImageCopy(try await flags.image(name, registries)) { Output.note($0) }.save(to: folder, tagPrefix: prefix)
+            try await ImageCopy(try await flags.image(name, registries)) { Output.note($0) }.save(
+                to: folder, tagPrefix: prefix)
         }
     }
 }
 
 struct Load: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "load", abstract: "Puts an image that was saved in a folder into a registry, with what is attached to it.")
+        commandName: "load",
+        abstract: "Puts an image that was saved in a folder into a registry, with what is attached to it.")
 
     @Argument(help: "Where to: a reference, or oci-layout:PATH[:TAG].")
     var image: String

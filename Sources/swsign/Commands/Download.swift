@@ -24,7 +24,8 @@ struct Download: ParsableCommand {
             let (name, flags, options) = (image, registry, options)
             try Download.print(
                 try waiting { () throws(SigstoreError) in
-                    try await options.signatures(of: try await flags.image(name, registries), flags).downloadSignatures()
+                    try await options.signatures(of: try await flags.image(name, registries), flags)
+                        .downloadSignatures()
                 })
         }
     }
@@ -99,7 +100,8 @@ extension RegistryFlags {
         let picked = try await image.picking(platform)
         guard let only = picked.first, picked.count == 1 else {
             throw SigstoreError(
-                .usage, "\(name) has \(picked.count) images for the platform \(platform)", advice: "name one by its digest")
+                .usage, "\(name) has \(picked.count) images for the platform \(platform)",
+                advice: "name one by its digest")
         }
         return only
     }

@@ -11,7 +11,8 @@ struct Login: ParsableCommand {
     var server: String?
     @Option(name: .shortAndLong, help: "The user name.")
     var username: String?
-    @Option(name: .shortAndLong, help: "The password or token. Others on this machine can see it: prefer --password-stdin.")
+    @Option(
+        name: .shortAndLong, help: "The password or token. Others on this machine can see it: prefer --password-stdin.")
     var password: String?
     @Flag(name: .customLong("password-stdin"), help: "Read the password from standard input.")
     var passwordStdin = false
@@ -21,11 +22,10 @@ struct Login: ParsableCommand {
     mutating func run() throws {
         try global.apply()
         let server = try server.map { (name) throws(SigstoreError) in try Registry(parsing: name) } ?? .dockerHub
-        guard let user = username ?? registry.username, !user.isEmpty else {
+        guard let user = username, !user.isEmpty else {
             throw SigstoreError(.usage, "no user name was given", advice: "give --username")
         }
         let secret = try secret()
-        (registry.username, registry.password) = (nil, nil)
         let registries = try registry.registries(global)
         let place = try waiting { () throws(SigstoreError) in
             try await registries.check(.password(user: user, password: secret), for: server)
@@ -35,8 +35,10 @@ struct Login: ParsableCommand {
     }
 
     private func secret() throws(SigstoreError) -> String {
-        if let password = password ?? registry.password, !password.isEmpty {
-            guard !passwordStdin else { throw SigstoreError(.usage, "--password and --password-stdin exclude each other") }
+        if let password, !password.isEmpty {
+            guard !passwordStdin else {
+                throw SigstoreError(.usage, "--password and --password-stdin exclude each other")
+            }
             Output.warn("others on this machine can see a password on the command line; use --password-stdin")
             return password
         }
@@ -50,7 +52,8 @@ struct Login: ParsableCommand {
         }
         guard let text = try Terminal.secret("Password: "), !text.isEmpty else {
             throw SigstoreError(
-                .noPassword, "no password was given, and there is no terminal to ask for it", advice: "use --password-stdin")
+                .noPassword, "no password was given, and there is no terminal to ask for it",
+                advice: "use --password-stdin")
         }
         return text
     }

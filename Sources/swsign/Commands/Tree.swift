@@ -36,7 +36,8 @@ struct Tree: ParsableCommand {
             try layers(tagged.manifest)
         }
         for referrer in attached.referrers {
-            try Output.result("└── 🔗 \(referrer.typeName) artifacts via OCI referrer: \(store)@\(referrer.manifest.digest)")
+            try Output.result(
+                "└── 🔗 \(referrer.typeName) artifacts via OCI referrer: \(store)@\(referrer.manifest.digest)")
             try layers(referrer.manifest)
         }
         for digest in attached.missing { Output.warn("listed as a referrer, and not there: \(store)@\(digest)") }

@@ -58,7 +58,7 @@ struct SwSign: ParsableCommand {
             let text = fullMessage(for: error)
             if exitCode(for: error) == .success { return try Output.text(text.hasSuffix("\n") ? text : text + "\n") }
             throw SigstoreError(
-                .usage, message(for: error), advice: "see swsign \((Array(arguments.prefix(1)) + ["--help"]).joined(separator: " "))")
+                .usage, message(for: error), advice: "see swsign \((normalized.arguments.prefix { $0.utf8.first != 0x2d } + ["--help"]).joined(separator: " "))")
         }
     }
 

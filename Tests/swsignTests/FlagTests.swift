@@ -217,25 +217,31 @@ struct FlagTests {
         #expect(Set(all) == Set(FlagTable.commands.keys))
     }
 
-    @Test("Each command's parser accepts each flag in the form that it gets", arguments: built)
-    func parserAccepts(each: Case) throws {
-        var rest: [String] = []
-        var value = each.value
-        for argument in try Self.arguments(each.command) {
-            let names = try argument.optional("names")?.elements().map { try $0.member("name").string() } ?? []
-            if names.contains(each.flag.name) {
-                value = try argument.optional("allValues")?.elements().first?.string() ?? value
-            } else if try !argument.member("isOptional").bool() {
-                rest.append(try argument.member("kind").string() == "positional" ? "FILE" : "--\(names[0])=k")
+    @Test("Each command's parser accepts all of its flags in the form that they get", arguments: FlagTable.commands.keys.sorted())
+    func parserAccepts(command: String) throws {
+        let declared = try Self.arguments(command)
+        var given: [String] = []
+        for each in Self.built where each.command == command {
+            let argument = try declared.first { argument in
+                try argument.optional("names")?.elements().contains { try $0.member("name").string() == each.flag.name } ?? false
+            }
+            switch each.flag.kind {
+            case .off: given.append("--\(each.flag.name)")
+            case .on: given.append("--\(each.flag.name)=false")
+            case .value, .list, .each:
+                given += ["--\(each.flag.name)", try argument?.optional("allValues")?.elements().first?.string() ?? each.value]
             }
         }
-        let given: [String] =
-            switch each.flag.kind {
-            case .off: ["--\(each.flag.name)"]
-            case .on: ["--\(each.flag.name)=false"]
-            case .value, .list, .each: ["--\(each.flag.name)", value]
-            }
-        _ = try SwSign.parseAsRoot(try Self.normalized(each.words + given + rest))
+        let positional = try declared.filter {
+            try $0.member("kind").string() == "positional" && !$0.member("isOptional").bool()
+        }
+        let words = command.split(separator: " ").map(String.init)
+        _ = try SwSign.parseAsRoot(try Self.normalized(words + given + positional.map { _ in "FILE" }))
+        // And none of them is needed but those that the parser says are.
+        let needed = try declared.filter {
+            try $0.member("kind").string() == "option" && !$0.member("isOptional").bool()
+        }.map { try "--" + #require($0.member("names").elements().first).member("name").string() + "=k" }
+        _ = try SwSign.parseAsRoot(try Self.normalized(words + needed + positional.map { _ in "FILE" }))
     }
 
     @Test("A command has no flag twice, by no name", arguments: FlagTable.commands.keys.sorted())
@@ -304,9 +310,14 @@ struct FlagTests {
         let directory = TemporaryDirectory()
         for arguments in [
             ["verify-blob", "--max-workers", "many", "FILE"], ["verify-blob", "--output", "xml", "FILE"],
-            ["version", "--errors", "xml"], ["completion", "tcsh"], ["version", "--timeout", "soon"], ["version", "-t", "3"], ["version", "-t", "-3s"],
+            ["completion", "tcsh"], ["version", "--timeout", "soon"], ["version", "-t", "3"], ["version", "-t", "-3s"],
             ["version", "-t", ""], ["sign-blob"], ["nope"], ["bundle", "nope"], ["version", "more"],
         ] { try await directory.expectRefusal("usage", of: arguments) }
+        let outcome = await directory.swsign("version", "--errors", "xml")
+        #expect(outcome.code == "usage" && outcome.messages.contains("xml"))
+        #expect(outcome.messages.contains("see swsign version --help"))
+        let before = await directory.swsign("-d", "--timeout", "3m", "version", "--output", "x")
+        #expect(before.messages.contains("see swsign version --help"), "\(before.messages)")
     }
 
     @Test("Times are read as Go writes them", arguments: ["3m0s", "90s", "1.5h", "500ms", "1h2m3s", "0", "0s"])

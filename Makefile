@@ -62,10 +62,11 @@ test: test-deps ## builds and runs all tests and the checks of the release progr
 	@$(MAKE) local-sigstore
 	Tests/demo .build/swsign .build/local-sigstore
 	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi
-	Tests/report swift test --skip-build
+	Tests/report
 
 interop: test-deps ## only the tests against cosign 2 and cosign 3 (in ../shared/peers) and the corpus beside them
-	Tests/report swift test --filter InteropTests
+	swift build --build-tests
+	Tests/report InteropTests
 
 conformance: test-deps release ## the cases of the public conformance suite (in ../shared/conformance), through the release program
 	Tests/Conformance/run

@@ -294,7 +294,7 @@ final class VerifyingSink: BodySink, @unchecked Sendable {
         }
     }
 
-    private func mismatch(_ what: String) -> SigstoreError {
+    func mismatch(_ what: String) -> SigstoreError {
         SigstoreError(
             .digestMismatch, "\(expected.digest) is not what was asked for: \(what)",
             advice: "the store or something on the way to it is broken or lies; do not use what came")

@@ -197,10 +197,15 @@ public struct RegistryClient: ImageStore {
     ) async throws(SigstoreError) {
         guard descriptor.size <= limit else { throw .blobTooLarge(descriptor, name, limit) }
         let verifying = VerifyingSink(descriptor, sink)
-        let response = try await send(
-            HTTPRequest(
-                "GET", try await url("blobs/\(descriptor.digest)"), bodyLimit: descriptor.size, timeout: .seconds(600)),
-            into: verifying)
+        let response: HTTPResponse
+        do throws(SigstoreError) {
+            response = try await send(
+                HTTPRequest(
+                    "GET", try await url("blobs/\(descriptor.digest)"), bodyLimit: descriptor.size, timeout: .seconds(600)),
+                into: verifying)
+        } catch {
+            throw error.code == .tooLarge ? verifying.mismatch("more than \(descriptor.size) bytes came") : error
+        }
         switch response.status {
         case 200: try verifying.finish()
         case 404:

@@ -32,7 +32,7 @@ struct SwSign: ParsableCommand {
         signal(SIGXFSZ, SIG_IGN)
         let status: Int32
         do throws(SigstoreError) {
-            try run(Array(CommandLine.arguments.dropFirst()))
+            try run(try arguments())
             status = 0
         } catch {
             if error.code != .alreadyReported { Output.error(error) }
@@ -40,6 +40,14 @@ struct SwSign: ParsableCommand {
             status = exitStatus((error.code == .alreadyReported ? error.cause as? SigstoreError : nil)?.code ?? error.code)
         }
         Glibc.exit(status)
+    }
+
+    /// What follows the program's name. Swift's own list is empty where a library that was preloaded (such as one that
+    /// sets the clock for a test) runs before it; Linux keeps the list too.
+    private static func arguments() throws(SigstoreError) -> [String] {
+        if !CommandLine.arguments.isEmpty { return Array(CommandLine.arguments.dropFirst()) }
+        return try InputFile("/proc/self/cmdline").contents(limit: 1 << 22).split(separator: 0, omittingEmptySubsequences: false)
+            .dropFirst().dropLast().map { String(decoding: $0, as: UTF8.self) }
     }
 
     /// Runs one command line.

@@ -29,7 +29,6 @@ struct ImageFaultTests {
         Case(name: "reset in the middle of the body", action: .resetMidBody, codes: ["unreachable"], hitsBlobs: false),
         Case(name: "half of the body", action: .truncate, codes: ["unreachable", "digest-mismatch"], hitsBlobs: false),
         Case(name: "a body that never ends", action: .endlessBody, codes: ["too-large", "digest-mismatch"]),
-        Case(name: "a flipped bit", action: .corruptBody, codes: ["digest-mismatch", "malformed-manifest", "malformed-json", "unexpected-json"]),
         Case(name: "a slow drip", action: .drip(seconds: 0.4), codes: ["timed-out"], flags: ["--timeout", "2s"]),
         Case(name: "no answer", action: .hang, codes: ["timed-out"], flags: ["--timeout", "2s"], hitsBlobs: false),
         Case(name: "a login page", action: .answer(200, contentType: "text/html", body: Array("<html>".utf8)), codes: ["malformed-manifest", "not-an-index", "digest-mismatch"]),
@@ -47,7 +46,6 @@ struct ImageFaultTests {
         for path in [scheme.path] + (fault.hitsBlobs ? ["/blobs/"] : []) {
             registry.faults.removeAll()
             registry.faults.add(Fault(fault.action, method: "GET", path: path))
-            let start = Date()
             let outcome = await place.verify(image.name, flags: fault.flags)
             if holds {
                 outcome.expectSuccess()
@@ -57,7 +55,7 @@ struct ImageFaultTests {
             #expect(fault.codes.contains(outcome.code ?? ""), "\(path): \(outcome.messages)")
             #expect(outcome.stdout.isEmpty)
             #expect(!outcome.messages.contains("there is no signature"))
-            #expect(Date().timeIntervalSince(start) < 30)
+            #expect(outcome.seconds < 30, "\(path): it took \(outcome.seconds) seconds")
         }
         registry.faults.removeAll()
         await place.verify(image.name).expectSuccess("afterwards")
@@ -100,9 +98,9 @@ struct ImageFaultTests {
         }
         for (status, path) in [(429, scheme.path), (503, "/blobs/")] {
             with(Fault(.status(status, retryAfter: 1), path: path, count: 1))
-            let start = Date()
-            #expect(try await place.verify(image.name).payloads().count == 1, "\(status) at \(path)")
-            #expect(Date().timeIntervalSince(start) >= 1, "\(status): Retry-After was not obeyed")
+            let outcome = await place.verify(image.name)
+            #expect(try outcome.payloads().count == 1, "\(status) at \(path)")
+            #expect(outcome.seconds >= 1, "\(status): Retry-After was not obeyed")
         }
         with(Fault(.reset, path: "/blobs/", count: 1), Fault(.resetMidBody, path: scheme.path, count: 1))
         #expect(try await place.verify(image.name).payloads().count == 1, "resets")

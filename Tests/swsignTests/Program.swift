@@ -47,6 +47,8 @@ struct Program: Sendable {
         var terminal: [UInt8] = []
         /// The most memory that was seen in use, in KiB; only measured on demand.
         var peakMemory = 0
+        /// From its start to its end.
+        var seconds = 0.0
 
         var output: String { String(decoding: stdout, as: UTF8.self) }
         var messages: String { String(decoding: stderr, as: UTF8.self) }
@@ -174,8 +176,10 @@ private struct Running {
         output.closeWriting()
         errors.closeWriting()
         typed.closeReading()
+        let start = Date()
         converse(child, input, terminal ?? [], measuring: program.measuresMemory, output, errors, typed, master)
         wait(for: child)
+        outcome.seconds = Date().timeIntervalSince(start)
     }
 
     /// Reads all that the program writes and gives it what it reads, until it has closed both of its outputs.

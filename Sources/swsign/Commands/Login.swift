@@ -16,7 +16,7 @@ struct Login: ParsableCommand {
     var password: String?
     @Flag(name: .customLong("password-stdin"), help: "Read the password from standard input.")
     var passwordStdin = false
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Registry") var registry: RegistryConnectionFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {

@@ -6,14 +6,8 @@ import OCIRegistry
 import SwSignCore
 import Synchronization
 
-/// The flags of the commands that speak to registries.
-struct RegistryFlags: ParsableArguments {
-    @Option(name: .customLong("registry-username"), help: "The user name for the registry.")
-    var username: String?
-    @Option(name: .customLong("registry-password"), help: "The password for the registry.")
-    var password: String?
-    @Option(name: .customLong("registry-token"), help: "An access token for the registry.")
-    var token: String?
+/// The flags that say how registries are connected to.
+struct RegistryConnectionFlags: ParsableArguments {
     @Option(
         name: .customLong("registry-auth-realm"),
         help: "A host that the registry may send the password to for its tokens. May be repeated.")
@@ -43,11 +37,10 @@ struct RegistryFlags: ParsableArguments {
     }
 
     /// The registries, as these flags say.
-    /// - Parameter global: Its `--timeout` is the time for the whole command, 3 minutes unless told.
-    func registries(_ global: GlobalOptions) throws(SigstoreError) -> Registries {
-        guard (username == nil) == (password == nil) || token != nil else {
-            throw SigstoreError(.usage, "--registry-username and --registry-password belong together")
-        }
+    /// - Parameters:
+    ///   - global: Its `--timeout` is the time for the whole command, 3 minutes unless told.
+    ///   - credential: A credential for all of them; otherwise one is looked for.
+    func registries(_ global: GlobalOptions, credential: Credential? = nil) throws(SigstoreError) -> Registries {
         guard (1...1000).contains(maxWorkers) else {
             throw SigstoreError(.usage, "--max-workers is \(maxWorkers), expected 1 to 1000")
         }
@@ -66,12 +59,32 @@ struct RegistryFlags: ParsableArguments {
         var options = OCIRegistry.RegistryOptions()
         options.allowsHTTP = allowHTTP || allowInsecure
         options.authRealms = Set(authRealms)
-        if let token {
-            options.credential = .registryToken(token)
-        } else if let username, let password {
-            options.credential = .password(user: username, password: password)
-        }
+        options.credential = credential
         return Registries(CurlClient(configuration), options)
+    }
+}
+
+/// The flags of the commands that use images in registries.
+struct RegistryFlags: ParsableArguments {
+    @Option(name: .customLong("registry-username"), help: "The user name for the registry.")
+    var username: String?
+    @Option(name: .customLong("registry-password"), help: "The password for the registry.")
+    var password: String?
+    @Option(name: .customLong("registry-token"), help: "An access token for the registry.")
+    var token: String?
+    @OptionGroup var connection: RegistryConnectionFlags
+
+    /// The registries, as these flags say.
+    /// - Parameter global: Its `--timeout` is the time for the whole command, 3 minutes unless told.
+    func registries(_ global: GlobalOptions) throws(SigstoreError) -> Registries {
+        guard (username == nil) == (password == nil) || token != nil else {
+            throw SigstoreError(.usage, "--registry-username and --registry-password belong together")
+        }
+        var credential: Credential?
+        if let token { credential = .registryToken(token) } else if let username, let password {
+            credential = .password(user: username, password: password)
+        }
+        return try connection.registries(global, credential: credential)
     }
 
     /// The image of that name, with its signatures where `COSIGN_REPOSITORY` says.

@@ -261,7 +261,8 @@ struct ImageSignTests {
         let place = try await ImagePlace()
         let image = try await place.push(tag: "v1")
         let registry = try place.registry
-        await place.sign(image.name, scheme: scheme, key: "other").expectSuccess()
+        // With an annotation, so that its payload is another one and the blobs of the next signature have to be sent.
+        await place.sign(image.name, scheme: scheme, key: "other", flags: ["-a", "by=another"]).expectSuccess()
         let (tags, before) = (registry.tags(in: ImagePlace.path), registry.manifest(image.tag("sig"), in: ImagePlace.path)?.bytes)
         registry.server.forgetRequests()
         registry.faults.add(Fault(.hang, method: "PUT", path: "/manifests/"))

@@ -35,7 +35,7 @@ struct ImageVerifyTests {
             10, "no-signature", "there is no signature of", unsigned.digest.description)
         await place.verify("\(place.repository):nowhere").expectRefusal(11, "image-not-found", "there is no image")
         let identity = await place.swsign(
-            ["verify", "--certificate-identity", "a@example.com", "--certificate-oidc-issuer", "https://example.com"]
+            ["verify", "--offline", "--certificate-identity", "a@example.com", "--certificate-oidc-issuer", "https://example.com"]
                 + ImagePlace.verifying + [image.name])
         identity.expectRefusal(13, "no-certificate", "the signature was made with a key")
 

@@ -234,7 +234,9 @@ public struct TUFClient: Sendable {
         return !cache.rootHistory().isEmpty
             || files.contains { path in
                 do throws(SigstoreError) {
-                    return try cache.read(path, limit: configuration.limits.targets) != nil
+                    guard let kept = try cache.read(path, limit: configuration.limits.targets) else { return false }
+                    // The root that everything begins with is kept before the mirror is asked, and says nothing new.
+                    return path != "root.json" || kept != configuration.root
                 } catch {
                     return true
                 }

@@ -19,6 +19,7 @@ let package = Package(
         .library(name: "InToto", targets: ["InToto"]),
         .library(name: "OCIRegistry", targets: ["OCIRegistry"]),
         .library(name: "SigstoreCrypto", targets: ["SigstoreCrypto"]),
+        .library(name: "SigstoreClients", targets: ["SigstoreClients"]),
         .library(name: "SigstoreVerification", targets: ["SigstoreVerification"]),
         .library(name: "SwSignCore", targets: ["SwSignCore"]),
     ],

@@ -30,7 +30,7 @@ struct ImagePairTests {
                 try await place.must(Tool.swsign.program, ["generate-key-pair", "--output-key-prefix", key])
             }
             try await place.must(Tool.cosign3.program, ["signing-config", "create", "--out", "none.json"])
-            try place.write(#"{"buildType":"tested"}"#, to: "predicate")
+            try place.write(#"{"builder":{"id":"tests"},"buildType":"tested"}"#, to: "predicate")
         }
 
         deinit { if let local { Task { await local.stop() } } }

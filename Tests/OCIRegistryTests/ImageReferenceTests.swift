@@ -37,10 +37,16 @@ private let hex = String(repeating: "ab", count: 32)
         "h.io/a/b:t/u",
         "h.io/a/b:\(String(repeating: "t", count: 129))", "h.io/\(String(repeating: "a", count: 256))",
         "h.io/a/b@sha256:\(hex)0", "h.io/a/b@sha256:\(hex.uppercased())", "h.io/a/b@md5:00", "h.io/a/b@sha256:zz",
-        "h.io/a/b@sha256:\(hex)@sha256:\(hex)", "https://h.io/a/b", "h.io/a/b:t\n", "h.io/a/b\0c",
+        "h.io/a/b@sha256:\(hex)@sha256:\(hex)", "https://h.io/a/b",
     ])
     func refuses(_ text: String) {
         #expect(throws: SigstoreError.self) { try ImageReference(parsing: text) }
+    }
+
+    @Test func refusesControlCharacters() {
+        for text in ["h.io/a/b:t\n", "h.io/a/b\0c", "h.io/a\u{1b}[2K/b"] {
+            #expect(throws: SigstoreError.self) { try ImageReference(parsing: text) }
+        }
     }
 
     @Test func knowsWhereDockerHubIs() throws {

@@ -13,7 +13,8 @@ struct EscapingTests {
     let directory = TemporaryDirectory()
     let key: PrivateKey
 
-    /// What an attacker would like to print, each as a name may hold it.
+    /// What an attacker would like to print, each as a name may hold it. Tests take the indices, because the arguments
+    /// of a test are printed as they are.
     static let hostile = [
         "::error::a\u{1b}[2K\u{1b}[1AVerified OK\u{202e}KO deifireV\u{202c}\u{9b}2K\u{7}\u{8}\u{2066}b\u{200b}\u{feff}\u{e0041}",
         "a\rVerified OK\n::error::forged\n  ::notice::x\u{2028}Verified OK", "\n::set-output name=x::y",
@@ -65,8 +66,9 @@ struct EscapingTests {
     private static let attest = ["attest-blob", "--key", "key.pem", "--tlog-upload=false"]
     private static let verifyAttestation = ["verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog"]
 
-    @Test("File names", arguments: hostile)
-    func fileNames(name: String) async throws {
+    @Test("File names", arguments: hostile.indices)
+    func fileNames(_ index: Int) async throws {
+        let name = Self.hostile[index]
         try directory.write(name, "x")
         try directory.write("b", "b")
         await expectCleanRuns(Self.sign + [name], json: true)
@@ -99,8 +101,9 @@ struct EscapingTests {
         await expectCleanRuns(["bundle", "inspect", name])
     }
 
-    @Test("Names of keys and key files", arguments: hostile)
-    func keyNames(name: String) async throws {
+    @Test("Names of keys and key files", arguments: hostile.indices)
+    func keyNames(_ index: Int) async throws {
+        let name = Self.hostile[index]
         try directory.write("\(name).key", try directory.read("key.pem"))
         try directory.write("\(name).bad", "x")
         let variable = name.replacingOccurrences(of: "=", with: "")
@@ -125,8 +128,9 @@ struct EscapingTests {
         #expect(!screen.split(separator: "\n").contains { $0.drop { $0 == " " }.hasPrefix("::") }, "\(screen.debugDescription)")
     }
 
-    @Test("What a key file holds", arguments: hostile)
-    func keyContents(name: String) async throws {
+    @Test("What a key file holds", arguments: hostile.indices)
+    func keyContents(_ index: Int) async throws {
+        let name = Self.hostile[index]
         let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
         let json = #"{"kdf":{"name":\#(quoted),"params":{"N":65536,"r":8,"p":1},"salt":"AQID"},"cipher":{"name":\#(quoted),"nonce":"AQID"},"ciphertext":"AQID"}"#
         for text in [
@@ -140,8 +144,9 @@ struct EscapingTests {
         }
     }
 
-    @Test("Predicate types, subjects, payload types and the other parts of an attestation", arguments: hostile)
-    func attestations(name: String) async throws {
+    @Test("Predicate types, subjects, payload types and the other parts of an attestation", arguments: hostile.indices)
+    func attestations(_ index: Int) async throws {
+        let name = Self.hostile[index]
         let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
         let digest = try Digest.sha256(Array("content".utf8)).hex
         func statement(type: String = "\"t:x\"", subject: String = "\"n\"", digests: String? = nil, layout: String = "\"https://in-toto.io/Statement/v1\"")
@@ -182,8 +187,9 @@ struct EscapingTests {
                 + String(decoding: envelope.json().serialized(), as: UTF8.self) + "}")
     }
 
-    @Test("Every field of a bundle", arguments: hostile)
-    func bundleFields(name: String) async throws {
+    @Test("Every field of a bundle", arguments: hostile.indices)
+    func bundleFields(_ index: Int) async throws {
+        let name = Self.hostile[index]
         let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
         let good = #"""
             {"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":"h"},"tlogEntries":[{"logIndex":"1",
@@ -217,8 +223,9 @@ struct EscapingTests {
         await expectCleanRuns(Self.verify + ["--signature", "raw", "file"])
     }
 
-    @Test("The command line and the environment", arguments: hostile)
-    func commandLine(name: String) async throws {
+    @Test("The command line and the environment", arguments: hostile.indices)
+    func commandLine(_ index: Int) async throws {
+        let name = Self.hostile[index]
         for arguments in [
             [name], ["--\(name)"], ["-\(name)"], ["sign-blob", "--\(name)=x", "file"], ["sign-blob", "-\(name)", "file"],
             ["sign-blob", "--yes=\(name)", "file"], ["version", name], ["version", "--timeout", name], ["version", "--errors", name],
@@ -235,8 +242,9 @@ struct EscapingTests {
         expectClean(await run("env", "--show-sensitive-values", environment: ["COSIGN_PASSWORD": name, "COSIGN_EXPERIMENTAL": name]))
     }
 
-    @Test("A signing config", arguments: hostile)
-    func signingConfig(name: String) async throws {
+    @Test("A signing config", arguments: hostile.indices)
+    func signingConfig(_ index: Int) async throws {
+        let name = Self.hostile[index]
         let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
         for text in [
             #"{"mediaType":\#(quoted)}"#, #"{\#(quoted):1}"#,

@@ -57,8 +57,9 @@ struct KeyPairTests {
             of: ["generate-key-pair", "--signing-algorithm", "rsa-1024"], environment: ["COSIGN_PASSWORD": ""])
     }
 
-    @Test("The password may come from standard input, and opens the key", arguments: ["secret", "secret\n", "secret\r\n"])
-    func passwordFromStandardInput(typed: String) async throws {
+    @Test("The password may come from standard input, and opens the key", arguments: ["nothing", "LF", "CRLF"])
+    func passwordFromStandardInput(followedBy ending: String) async throws {
+        let typed = "secret" + (ending == "LF" ? "\n" : ending == "CRLF" ? "\r\n" : "")
         let made = await directory.swsign("generate-key-pair", input: .text(typed))
         #expect(made.succeeded, "\(made.messages)")
         for (password, opens) in [("secret", true), ("wrong", false), ("", false)] {

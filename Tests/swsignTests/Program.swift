@@ -84,6 +84,8 @@ struct Program: Sendable {
 
     /// Programs are waited for outside Swift's own threads, and not more of them at a time than there are processors.
     private static let queue: OperationQueue = {
+        // A program that ends before it has read all its input is no reason for the tests to end.
+        signal(SIGPIPE, SIG_IGN)
         let queue = OperationQueue()
         queue.maxConcurrentOperationCount = max(2, ProcessInfo.processInfo.activeProcessorCount)
         return queue

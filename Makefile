@@ -74,7 +74,7 @@ conformance: test-deps release ## the cases of the public conformance suite (in 
 fuzz: deps ## fuzzes each reader of bytes from outside for SECONDS (60)
 	Tests/Fuzz/run $(or $(SECONDS),60)
 
-bench: test-deps release ## measures the release program beside openssl and cosign 3; fails when a bound is missed
+bench: test-deps local-sigstore ## measures the release program beside openssl and cosign 3; fails when a bound is missed
 	Tests/Benchmarks/bench .build/swsign
 
 demo: local-sigstore ## signs and verifies with the release program, with a key and without, printing each command

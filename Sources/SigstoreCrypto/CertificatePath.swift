@@ -1,5 +1,6 @@
 internal import COpenSSL
 public import InToto
+internal import Synchronization
 
 extension SigstoreError.Code {
     /// A certificate of the path was not valid at the time in question: too late.
@@ -96,9 +97,34 @@ public enum CertificatePath {
 
     // MARK: - OpenSSL's part
 
+    /// The paths that OpenSSL found, by what it was given, each as positions among leaf, anchors and intermediates. What
+    /// it does depends on nothing else, time least of all; and the authorities' signatures, which are the slow part,
+    /// are the same for all that one certificate signed and for all the timestamps of one authority.
+    private static let found = Mutex<[Digest: [Int]]>([:])
+    private static let foundLimit = 256
+
     private static func build(_ leaf: Certificate, _ intermediates: [Certificate], _ anchors: [Certificate])
         throws(SigstoreError) -> [Certificate]
     {
+        let given = [leaf] + anchors + intermediates
+        var key: [UInt8] = []
+        for group in [[leaf], anchors, intermediates] {
+            key += Array("\(group.count) ".utf8)
+            for certificate in group { key += try Digest.sha256(certificate.der).bytes }
+        }
+        let name = try Digest.sha256(key)
+        if let positions = found.withLock({ $0[name] }) { return positions.map { given[$0] } }
+        let positions = try search(leaf, intermediates, anchors, among: given)
+        found.withLock { found in
+            if found.count >= foundLimit { found.removeAll() }
+            found[name] = positions
+        }
+        return positions.map { given[$0] }
+    }
+
+    private static func search(
+        _ leaf: Certificate, _ intermediates: [Certificate], _ anchors: [Certificate], among given: [Certificate]
+    ) throws(SigstoreError) -> [Int] {
         guard !anchors.isEmpty else {
             throw SigstoreError(
                 .certificatePath,
@@ -140,15 +166,16 @@ public enum CertificatePath {
         guard let chain = unsafe X509_STORE_CTX_get0_chain(context) else {
             throw opensslFailure("reading a certificate path")
         }
-        var path: [Certificate] = []
+        var path: [Int] = []
         for index in 0..<max(0, unsafe OPENSSL_sk_num(chain)) {
-            let found = unsafe OPENSSL_sk_value(chain, index).map { OpaquePointer($0) }
-            let known = ([leaf] + anchors + intermediates).first { unsafe $0.pointer == found }
-            guard let known else { throw SigstoreError(.certificatePath, "the path holds an unknown certificate") }
-            path.append(known)
+            let link = unsafe OPENSSL_sk_value(chain, index).map { OpaquePointer($0) }
+            guard let position = given.firstIndex(where: { unsafe $0.pointer == link }) else {
+                throw SigstoreError(.certificatePath, "the path holds an unknown certificate")
+            }
+            path.append(position)
         }
         guard path.count >= 2, path.count <= lengthLimit, let first = path.first, let last = path.last,
-            first.equals(leaf), anchors.contains(where: { $0.equals(last) })
+            given[first].equals(leaf), anchors.contains(where: { $0.equals(given[last]) })
         else {
             throw SigstoreError(
                 .certificatePath, "\(leaf.displayName) is not a certificate that a trusted authority issued")

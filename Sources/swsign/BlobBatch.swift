@@ -1,4 +1,3 @@
-import Dispatch
 import Glibc
 import InToto
 import Synchronization
@@ -17,20 +16,21 @@ struct BlobBatch {
         }
     }
 
-    /// Works on all of the files, side by side, on threads of their own. What came of each is printed in the order in
-    /// which the files were named: a table on a terminal, a line for each elsewhere.
+    /// Works on all of the files, side by side. What came of each is printed in the order in which the files were named:
+    /// a table on a terminal, a line for each elsewhere.
     /// - Parameter body: Does the work for one file, and says in a few words what came of it.
     /// - Throws: The error itself for a single file; with several, after all of them, an error that has been reported.
-    func forEach(_ files: [InputFile], _ body: @Sendable (InputFile) throws(SigstoreError) -> String)
+    func forEach(_ files: [InputFile], _ body: @escaping @Sendable (InputFile) async throws(SigstoreError) -> String)
         throws(SigstoreError)
     {
         if let only = files.first, files.count == 1 {
-            _ = try body(only)
+            _ = try waiting { () throws(SigstoreError) in try await body(only) }
             return
         }
         let results = Mutex([Result<String, SigstoreError>?](repeating: nil, count: files.count))
         let next = Mutex(0)
-        DispatchQueue.concurrentPerform(iterations: max(1, min(workers, files.count))) { _ in
+        let workers = min(max(1, workers), files.count)
+        let work: @concurrent @Sendable () async -> Void = {
             while true {
                 let index = next.withLock { at in
                     defer { at += 1 }
@@ -38,12 +38,17 @@ struct BlobBatch {
                 }
                 guard index < files.count else { return }
                 do throws(SigstoreError) {
-                    let words = try body(files[index])
+                    let words = try await body(files[index])
                     results.withLock { $0[index] = .success(words) }
                 } catch {
                     let failure = error
                     results.withLock { $0[index] = .failure(failure) }
                 }
+            }
+        }
+        try waiting { () throws(SigstoreError) in
+            await withTaskGroup(of: Void.self) { group in
+                for _ in 0..<workers { group.addTask(operation: work) }
             }
         }
         let names = files.map { Output.escaped($0.name) }

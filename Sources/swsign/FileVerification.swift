@@ -33,8 +33,8 @@ struct FileVerification {
     ///   - bundles: Reads the signatures of one file, of which one must hold.
     ///   - policy: What must hold for one file.
     func run(
-        _ files: [InputFile], bundles: @Sendable (InputFile) throws(SigstoreError) -> [SigstoreBundle],
-        policy: @Sendable (InputFile) throws(SigstoreError) -> VerificationPolicy
+        _ files: [InputFile], bundles: @escaping @Sendable (InputFile) throws(SigstoreError) -> [SigstoreBundle],
+        policy: @escaping @Sendable (InputFile) throws(SigstoreError) -> VerificationPolicy
     ) throws(SigstoreError) {
         try BlobBatch(verb: "verified", workers: workers).forEach(files) { file throws(SigstoreError) in
             var failedStep: RejectedBundle?

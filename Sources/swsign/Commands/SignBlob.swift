@@ -43,25 +43,23 @@ struct SignBlob: ParsableCommand {
             signing, algorithm: algorithm, attestations: false, standardInputIsTaken: files.contains("-"))
         let signer = BlobSigner(session)
         try BlobBatch(verb: "signed").forEach(inputs) { [signing, place, b64, forms] file throws(SigstoreError) in
-            let signed = try waiting { () throws(SigstoreError) in try await signer.sign(file, forms: forms) }
+            let signed = try await signer.sign(file, forms: forms)
             let delivered = signed.detached ?? []
-            try waiting { () throws(SigstoreError) in
-                try await session.deliver(signed.bundle) { bundle throws(SigstoreError) in
-                    let content =
-                        signing.newBundleFormat
-                        ? bundle.serialized() : try OlderSignature(bundle).blobBundle(signature: delivered)
-                    if beside {
-                        try place.write(content, for: file, replacing: signing.yes)
-                    } else if let path = signing.bundle {
-                        try OutputFile(path).write(content)
-                        Output.note("Wrote bundle to file \(path)")
-                    }
-                    if let path = signing.outputSignature {
-                        try OutputFile(path).write(b64 ? Array(Base64.encode(delivered).utf8) : delivered)
-                        Output.note("Wrote signature to file \(path)")
-                    }
-                    try signing.writeParts(of: bundle)
+            try await session.deliver(signed.bundle) { bundle throws(SigstoreError) in
+                let content =
+                    signing.newBundleFormat
+                    ? bundle.serialized() : try OlderSignature(bundle).blobBundle(signature: delivered)
+                if beside {
+                    try place.write(content, for: file, replacing: signing.yes)
+                } else if let path = signing.bundle {
+                    try OutputFile(path).write(content)
+                    Output.note("Wrote bundle to file \(path)")
                 }
+                if let path = signing.outputSignature {
+                    try OutputFile(path).write(b64 ? Array(Base64.encode(delivered).utf8) : delivered)
+                    Output.note("Wrote signature to file \(path)")
+                }
+                try signing.writeParts(of: bundle)
             }
             if printing { if b64 { try Output.result(Base64.encode(delivered)) } else { try Output.bytes(delivered) } }
             return "signed"

@@ -84,7 +84,8 @@ let package = Package(
         .executableTarget(
             name: "local-sigstore",
             dependencies: [
-                "InToto", "LocalSigstore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "InToto", "HTTPTransport", "LocalSigstore",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
         // Starts the programs that tests run.

@@ -20,13 +20,16 @@ final class CertificateLog: Sendable {
     /// SHA-256 of the key's SubjectPublicKeyInfo.
     let id: [UInt8]
     private let roots: [X509]
+    private let name: String
 
-    init(key: PrivateKey, roots: [X509], folder: StateFolder) throws(SigstoreError) {
+    /// - Parameter name: What its file is called.
+    init(name: String, key: PrivateKey, roots: [X509], folder: StateFolder) throws(SigstoreError) {
+        self.name = name
         self.key = key
         self.roots = roots
         self.folder = folder
         id = try Digest.sha256(key.publicKey.spki).bytes
-        for line in try folder.entries(of: "ct") {
+        for line in try folder.entries(of: name) {
             let line = JSONCursor(line)
             try add(leaf: line.member("leaf").bytes(), extra: line.member("extra").bytes())
         }
@@ -70,7 +73,7 @@ final class CertificateLog: Sendable {
         let issuers = TLS.vector24(chain.dropFirst().flatMap { TLS.vector24($0.der) })
         let extra = precertificate ? TLS.vector24(certificate.der) + issuers : issuers
         try add(leaf: [0, 0] + body, extra: extra)
-        try folder.append(.object(["leaf": .bytes([0, 0] + body), "extra": .bytes(extra)]), to: "ct")
+        try folder.append(.object(["leaf": .bytes([0, 0] + body), "extra": .bytes(extra)]), to: name)
         return Timestamp(
             milliseconds: now, signature: [4, 3] + TLS.vector16(signature),
             encoded: [0] + id + TLS.integer(now, bytes: 8) + TLS.vector16([]) + [4, 3] + TLS.vector16(signature))

@@ -3,7 +3,8 @@ public import InToto
 import SigstoreCrypto
 import Synchronization
 
-/// A whole Sigstore on loopback: issuer, Fulcio, certificate log, Rekor v1 and v2, timestamp authority, OCI registry.
+/// A whole Sigstore on loopback: issuer, Fulcio, certificate log, Rekor v1 and v2, timestamp authority, OCI registry, and
+/// a TUF repository that tells clients of them.
 ///
 /// Each service has a port of 127.0.0.1 and ``Faults`` of its own. Keys and logs are kept in one folder, in which the
 /// files stand that a client needs; see ``LocalServices/Files``.
@@ -12,7 +13,7 @@ public struct LocalServices: Sendable {
     public struct Configuration: Sendable {
         /// The folder for keys, logs and the clients' files; made where there is none.
         public var folder: String
-        /// The first of seven ports in a row, or 0 for ports that are free (those of the last time where they are).
+        /// The first of eight ports in a row, or 0 for ports that are free (those of the last time where they are).
         public var firstPort: UInt16 = 0
         /// How the registry behaves. Its port is set by `firstPort`; by default it keeps what it holds in memory.
         public var registry = LocalRegistry.Configuration()
@@ -32,6 +33,10 @@ public struct LocalServices: Sendable {
         }
         /// A client trust config (trusted root and signing config in one), as sigstore-python takes.
         public func trustConfig(_ kind: SigningConfigKind) -> String { "\(folder)/trust_config.\(kind.rawValue).json" }
+        /// The TUF repository as its mirror serves it.
+        public var tufRepository: String { "\(folder)/\(TUFRepository.path)" }
+        /// The first root of the TUF repository, from which clients verify the rest.
+        public var tufRoot: String { "\(tufRepository)/1.root.json" }
         /// Shell variables with all of it, to be sourced.
         public var environment: String { "\(folder)/env.sh" }
         /// Shell variables that make a job of GitHub Actions of the shell that sources it.
@@ -68,11 +73,14 @@ public struct LocalServices: Sendable {
     public let timestampAuthority: LoopbackServer
     /// The OCI registry.
     public let registry: LocalRegistry
+    /// The mirror of the TUF repository. A `POST` to `/_rotate` of an array of ``Rotation`` names rotates these.
+    public let tufMirror: LoopbackServer
     /// The files that clients use.
     public let files: Files
     /// What GitHub's endpoint asks of a job (`ACTIONS_ID_TOKEN_REQUEST_TOKEN`).
     public let requestToken: String
     private let flows: IdentityIssuerService
+    private let trust: LocalTrust
 
     /// The codes that devices show and nobody has confirmed yet, so that a test can confirm them: a `POST` of
     /// `user_code` and `email` to the issuer's `/auth/device`.
@@ -119,22 +127,12 @@ public struct LocalServices: Sendable {
             let issuerService = IdentityIssuerService(issuer: issuer, requestToken: requestToken)
             issuerSlot.fill { try issuerService.answer($0) }
 
-            let authority = try certificateAuthority(folder, notBefore: started)
-            let log = try CertificateLog(
-                key: folder.key("ct-log", .ecdsaP256), roots: [authority.root], folder: folder)
-            let fulcio = Fulcio(issuer: issuer, intermediate: authority.intermediate, root: authority.root, log: log)
-            let fulcioServer = try await serve("fulcio") { try fulcio.answer($0) }
-            let logServer = try await serve("ct-log") { try log.answer($0) }
-            let rekorV1 = try RekorV1(key: folder.key("rekor-v1", .ecdsaP256), folder: folder)
-            let rekorV1Server = try await serve("rekor-v1") { try rekorV1.answer($0) }
-            let rekorV2 = try RekorV2(key: folder.key("rekor-v2", .ed25519), origin: "127.0.0.1", folder: folder)
-            let rekorV2Server = try await serve("rekor-v2") { try rekorV2.answer($0) }
-            let timestamps = try TimestampAuthority.make(
-                rootKey: folder.key("tsa-root", .ecdsaP384),
-                intermediateKey: folder.key("tsa-intermediate", .ecdsaP384),
-                key: folder.key("tsa", .ecdsaP256), notBefore: started,
-                keep: { (name, make) throws(SigstoreError) in try folder.certificate(name, make: make) })
-            let timestampServer = try await serve("timestamp") { try timestamps.answer($0) }
+            let trust = try LocalTrust(folder: folder, issuer: issuer, start: started)
+            let fulcioServer = try await serve("fulcio") { try trust.current.fulcio.answer($0) }
+            let logServer = try await serve("ct-log") { try trust.current.log.answer($0) }
+            let rekorV1Server = try await serve("rekor-v1") { try trust.answerRekorV1($0) }
+            let rekorV2Server = try await serve("rekor-v2") { try trust.current.rekorV2.answer($0) }
+            let timestampServer = try await serve("timestamp") { try trust.current.timestamps.answer($0) }
             var registry = configuration.registry
             if configuration.firstPort != 0 {
                 registry.port = configuration.firstPort + UInt16(servers.count)
@@ -149,14 +147,18 @@ public struct LocalServices: Sendable {
             }
             servers.append(localRegistry.server)
 
+            let tufServer = try await serve("tuf") { try trust.answer($0) }
+
             let services = LocalServices(
                 issuer: issuer, issuerServer: issuerServer, fulcio: fulcioServer, certificateLog: logServer,
                 rekorV1: rekorV1Server, rekorV2: rekorV2Server, timestampAuthority: timestampServer,
-                registry: localRegistry, files: Files(folder: configuration.folder), requestToken: requestToken,
-                flows: issuerService)
-            try services.writeFiles(
-                to: folder, since: started, authority: authority, log: log, rekorV1: rekorV1, rekorV2: rekorV2,
-                timestamps: timestamps)
+                registry: localRegistry, tufMirror: tufServer, files: Files(folder: configuration.folder),
+                requestToken: requestToken, flows: issuerService, trust: trust)
+            try trust.publish(
+                LocalTrust.Addresses(
+                    issuer: issuer.url, fulcio: fulcioServer.url, certificateLog: logServer.url,
+                    rekorV1: rekorV1Server.url, rekorV2: rekorV2Server.url, timestamps: services.timestampURL))
+            try services.writeFiles(to: folder)
             return services
         } catch {
             for server in servers { await server.stop() }
@@ -176,6 +178,7 @@ public struct LocalServices: Sendable {
         [
             ("issuer", issuerServer), ("fulcio", fulcio), ("ct-log", certificateLog), ("rekor-v1", rekorV1),
             ("rekor-v2", rekorV2), ("timestamp", timestampAuthority), ("registry", registry.server),
+            ("tuf", tufMirror),
         ]
     }
 
@@ -188,18 +191,39 @@ public struct LocalServices: Sendable {
     public static func token(
         for identity: LocalIdentity, options: TokenOptions = TokenOptions(), folder: String
     ) throws(SigstoreError) -> String {
+        let url = try url(of: "issuer", folder: folder)
+        return try IdentityIssuer(key: StateFolder(path: folder).key("issuer", .rsa2048), url: url)
+            .token(for: identity, options: options)
+    }
+
+    /// Where a service was when the services were last started.
+    /// - Parameters:
+    ///   - service: Its name, as in ``servers``.
+    ///   - folder: The services' folder.
+    /// - Throws: ``SigstoreError/Code/localServiceFailed`` where no services were started in that folder.
+    public static func url(of service: String, folder: String) throws(SigstoreError) -> String {
         guard FileManager.default.fileExists(atPath: "\(folder)/endpoints.json") else {
             throw SigstoreError(
                 .localServiceFailed, "no local services were started in \(folder)",
                 advice: "start them with: local-sigstore --folder \(folder)")
         }
-        let state = try StateFolder(path: folder)
-        guard let port = Endpoints(reading: state).ports["issuer"] else {
-            throw SigstoreError(.localServiceFailed, "\(folder)/endpoints.json does not say where the issuer is")
+        guard let port = Endpoints(reading: try StateFolder(path: folder)).ports[service] else {
+            throw SigstoreError(.localServiceFailed, "\(folder)/endpoints.json does not say where \(service) is")
         }
-        return try IdentityIssuer(key: state.key("issuer", .rsa2048), url: "http://127.0.0.1:\(port)")
-            .token(for: identity, options: options)
+        return "http://127.0.0.1:\(port)"
     }
+
+    /// What can be replaced while the services run.
+    public enum Rotation: String, Sendable, CaseIterable {
+        /// The keys of the TUF repository: its root's, and those of its other roles.
+        case root
+        /// The keys of Fulcio, the certificate log, both Rekors and the timestamp authority.
+        case keys
+    }
+
+    /// Replaces keys while the services run, and publishes that.
+    /// - Throws: ``SigstoreError/Code/localServiceFailed`` where the folder cannot be written to.
+    public func rotate(_ what: Rotation) throws(SigstoreError) { try trust.rotate(what) }
 
     /// Starts at a port if that is free, otherwise at any that is.
     private static func startAgain<Service>(at port: UInt16, _ start: (UInt16) async throws -> Service) async throws
@@ -214,28 +238,6 @@ public struct LocalServices: Sendable {
         let started = Int64(Date().timeIntervalSince1970) - 3_600
         try folder.write(String(started), to: "started")
         return started
-    }
-
-    private static func certificateAuthority(_ folder: StateFolder, notBefore: Int64) throws(SigstoreError)
-        -> (root: X509, intermediate: CertificateIssuer)
-    {
-        let years: Int64 = 10 * 365 * 86_400
-        let rootKey = try folder.key("fulcio-root", .ecdsaP384)
-        let intermediateKey = try folder.key("fulcio-intermediate", .ecdsaP256)
-        func name(_ what: String) -> DistinguishedName {
-            DistinguishedName(organization: "local-sigstore", commonName: "local fulcio \(what)")
-        }
-        let root = try folder.certificate("fulcio-root") { () throws(SigstoreError) in
-            try CertificateIssuer.root(name("root"), key: rootKey, notBefore: notBefore, notAfter: notBefore + years)
-                .certificate
-        }
-        let intermediate = try folder.certificate("fulcio-intermediate") { () throws(SigstoreError) in
-            try CertificateIssuer(key: rootKey, certificate: root).intermediate(
-                name("intermediate"), key: intermediateKey, purpose: CertificateExtension.codeSigning,
-                notBefore: notBefore, notAfter: notBefore + years - 1
-            ).certificate
-        }
-        return (root, CertificateIssuer(key: intermediateKey, certificate: intermediate))
     }
 }
 
@@ -273,63 +275,7 @@ private struct Endpoints {
 // MARK: - Files for clients
 
 extension LocalServices {
-    private func writeFiles(
-        to folder: StateFolder, since: Int64, authority: (root: X509, intermediate: CertificateIssuer),
-        log: CertificateLog, rekorV1: RekorV1, rekorV2: RekorV2, timestamps: TimestampAuthority
-    ) throws(SigstoreError) {
-        let start = JSONValue.string(Date(timeIntervalSince1970: Double(since)).formatted(.iso8601))
-        let validity: JSONValue = .object(["start": start])
-        func instance(_ url: String, _ key: PublicKey, _ details: String, id: [UInt8]) -> JSONValue {
-            .object([
-                "baseUrl": .string(url), "hashAlgorithm": .string("SHA2_256"),
-                "publicKey": .object([
-                    "rawBytes": .bytes(key.spki), "keyDetails": .string(details), "validFor": validity,
-                ]),
-                "logId": .object(["keyId": .bytes(id)]),
-            ])
-        }
-        func chain(_ url: String, _ name: String, _ certificates: [X509]) -> JSONValue {
-            .object([
-                "subject": .object(["organization": .string("local-sigstore"), "commonName": .string(name)]),
-                "uri": .string(url),
-                "certChain": .object([
-                    "certificates": .array(certificates.map { .object(["rawBytes": .bytes($0.der)]) })
-                ]), "validFor": validity,
-            ])
-        }
-        let ecdsa = "PKIX_ECDSA_P256_SHA_256"
-        let trustedRoot: JSONValue = .object([
-            "mediaType": .string("application/vnd.dev.sigstore.trustedroot+json;version=0.1"),
-            "tlogs": .array([
-                instance(self.rekorV1.url, rekorV1.log.signer.key.publicKey, ecdsa, id: rekorV1.logID),
-                instance(
-                    self.rekorV2.url, rekorV2.log.signer.key.publicKey, "PKIX_ED25519", id: rekorV2.log.signer.keyID),
-            ]),
-            "certificateAuthorities": .array([
-                chain(fulcio.url, "local fulcio", [authority.intermediate.certificate, authority.root])
-            ]),
-            "ctlogs": .array([instance("\(certificateLog.url)/sigstore", log.key.publicKey, ecdsa, id: log.id)]),
-            "timestampAuthorities": .array([
-                chain(timestampURL, "local timestamp authority", [timestamps.certificate] + timestamps.issuers)
-            ]),
-        ])
-        try folder.write(trustedRoot.serialized(), to: "trusted_root.json")
-
-        for kind in SigningConfigKind.allCases {
-            let config = signingConfig(kind, validity)
-            try folder.write(config.serialized(), to: "signing_config.\(kind.rawValue).json")
-            let both: JSONValue = .object([
-                "mediaType": .string("application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"),
-                "trustedRoot": trustedRoot, "signingConfig": config,
-            ])
-            try folder.write(both.serialized(), to: "trust_config.\(kind.rawValue).json")
-        }
-        // The same as separate files, as older clients take it.
-        try folder.write(authority.root.pem + authority.intermediate.certificate.pem, to: "fulcio_root.pem")
-        try folder.write(log.key.publicKey.pem, to: "ct_log.pub")
-        try folder.write(rekorV1.log.signer.key.publicKey.pem, to: "rekor.pub")
-        try folder.write(([timestamps.certificate] + timestamps.issuers).map(\.pem).joined(), to: "tsa_chain.pem")
-
+    private func writeFiles(to folder: StateFolder) throws(SigstoreError) {
         var endpoints = JSONObject()
         for (name, server) in servers { endpoints[name] = .string(server.url) }
         endpoints["timestamp"] = .string(timestampURL)
@@ -339,31 +285,6 @@ extension LocalServices {
             "export ACTIONS_ID_TOKEN_REQUEST_URL=\(Self.quoted(gitHubTokenURL))\n"
                 + "export ACTIONS_ID_TOKEN_REQUEST_TOKEN=\(Self.quoted(requestToken))\nexport GITHUB_ACTIONS=true\n",
             to: "github-env.sh")
-    }
-
-    private func signingConfig(_ kind: SigningConfigKind, _ validity: JSONValue) -> JSONValue {
-        func service(_ url: String, version: Int = 1) -> JSONValue {
-            .object([
-                "url": .string(url), "majorApiVersion": .integer(version), "validFor": validity,
-                "operator": .string("local-sigstore"),
-            ])
-        }
-        var config: JSONObject = [
-            "mediaType": .string("application/vnd.dev.sigstore.signingconfig.v0.2+json")
-        ]
-        let any: JSONValue = .object(["selector": .string("ANY")])
-        if kind != .none {
-            config["caUrls"] = .array([service(fulcio.url)])
-            config["oidcUrls"] = .array([service(issuer.url)])
-            var logs: [JSONValue] = []
-            if kind == .v2 || kind == .both { logs.append(service(rekorV2.url, version: 2)) }
-            if kind == .v1 || kind == .both { logs.append(service(rekorV1.url)) }
-            if !logs.isEmpty { config["rekorTlogUrls"] = .array(logs) }
-            config["tsaUrls"] = .array([service(timestampURL)])
-        }
-        config["rekorTlogConfig"] = any
-        config["tsaConfig"] = any
-        return .object(config)
     }
 
     /// The variables of `env.sh`: where the services are, and what clients read by themselves.
@@ -381,6 +302,9 @@ extension LocalServices {
             ("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "\(folder)/ct_log.pub"),
             ("SIGSTORE_REKOR_PUBLIC_KEY", "\(folder)/rekor.pub"),
             ("SIGSTORE_TSA_CERTIFICATE_FILE", "\(folder)/tsa_chain.pem"),
+            // What cosign 3 and swsign get the trusted root and the signing config from, apart from the person's own.
+            ("TUF_MIRROR", tufMirror.url), ("TUF_ROOT_JSON", "\(folder)/\(TUFRepository.path)/1.root.json"),
+            ("TUF_ROOT", "\(folder)/tuf-cache"),
         ]
     }
 

@@ -16,13 +16,14 @@ final class RekorV1: Sendable {
     /// What can be searched for, and the UUIDs that it leads to.
     private let searchIndex = Mutex<[String: [String]]>([:])
 
-    init(key: PrivateKey, folder: StateFolder) throws(SigstoreError) {
+    /// - Parameter name: What its file is called.
+    init(name: String, key: PrivateKey, folder: StateFolder) throws(SigstoreError) {
         self.key = key
         logID = try Digest.sha256(key.publicKey.spki).bytes
         // The tree's number must stay the same from one start to the next, and so comes from the key.
         treeID = logID.dropFirst(8).prefix(8).reduce(0) { $0 << 8 | UInt64($1) } & 0x7fff_ffff_ffff_ffff | 1 << 60
         log = try TransparencyLog(
-            name: "rekor-v1",
+            name: name,
             signer: .ecdsa(key, origin: "rekor.local - \(treeID)", name: "rekor.local"), folder: folder)
         for entry in log.entries { try addToIndex(entry) }
         if log.size == 0 { try addOwnEntry() }

@@ -9,9 +9,11 @@ import SigstoreCrypto
 final class RekorV2: Sendable {
     let log: TransparencyLog
 
-    /// - Parameter origin: The host name of the log's base URL, without a port.
-    init(key: PrivateKey, origin: String, folder: StateFolder) throws(SigstoreError) {
-        log = try TransparencyLog(name: "rekor-v2", signer: .ed25519(key, origin: origin), folder: folder)
+    /// - Parameters:
+    ///   - name: What its file is called.
+    ///   - origin: The host name of the log's base URL, without a port.
+    init(name: String, key: PrivateKey, origin: String, folder: StateFolder) throws(SigstoreError) {
+        log = try TransparencyLog(name: name, signer: .ed25519(key, origin: origin), folder: folder)
         if log.size == 0 {
             // As in v1, no client's entry is number 0.
             let own = try PrivateKey.generate(.ecdsaP256)

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import InToto
 import SigstoreCrypto
 import Synchronization
@@ -10,12 +11,14 @@ struct StateFolder: Sendable {
     /// Opens the folder, and makes it where there is none.
     init(path: String) throws(SigstoreError) {
         self.path = path
+        for folder in ["keys", "logs"] { try makeFolder(folder) }
+    }
+
+    /// Makes a folder in it, where there is none.
+    func makeFolder(_ name: String) throws(SigstoreError) {
         do {
-            for folder in ["keys", "logs"] {
-                try FileManager.default.createDirectory(
-                    atPath: "\(path)/\(folder)", withIntermediateDirectories: true,
-                    attributes: [.posixPermissions: 0o700])
-            }
+            try FileManager.default.createDirectory(
+                atPath: "\(path)/\(name)", withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         } catch {
             throw SigstoreError(
                 .localServiceFailed, "the folder \(path) cannot be made",
@@ -33,8 +36,8 @@ struct StateFolder: Sendable {
                 FileManager.default.createFile(
                     atPath: new, contents: Data(bytes), attributes: [.posixPermissions: secret ? 0o600 : 0o644])
             else { throw CocoaError(.fileWriteUnknown) }
-            try? FileManager.default.removeItem(atPath: file)
-            try FileManager.default.moveItem(atPath: new, toPath: file)
+            // In one step, so that a client never finds the file missing.
+            guard unsafe rename(new, file) == 0 else { throw CocoaError(.fileWriteUnknown) }
         } catch {
             throw SigstoreError(.localServiceFailed, "\(name) in \(path) cannot be written", cause: error)
         }
@@ -44,16 +47,25 @@ struct StateFolder: Sendable {
 
     /// The key of that name, made when it is asked for the first time.
     func key(_ name: String, _ algorithm: SigningAlgorithm) throws(SigstoreError) -> PrivateKey {
-        let file = "keys/\(name).pem"
-        if let pem = read(file) {
-            return try PrivateKey.read(file: pem) { () throws(SigstoreError) in
-                throw SigstoreError(.localServiceFailed, "the key \(file) is encrypted, which no local service makes")
-            }
-        }
+        if let key = try existingKey(name) { return key }
         let key = try PrivateKey.generate(algorithm)
-        let der = try unsafe key.pkcs8().withBytes { bytes in unsafe Array(bytes) }
-        try write(Array(PEM.encode(label: "PRIVATE KEY", der).utf8), to: file, secret: true)
+        try keep(key, as: name)
         return key
+    }
+
+    /// The key of that name, if there is one.
+    func existingKey(_ name: String) throws(SigstoreError) -> PrivateKey? {
+        let file = "keys/\(name).pem"
+        guard let pem = read(file) else { return nil }
+        return try PrivateKey.read(file: pem) { () throws(SigstoreError) in
+            throw SigstoreError(.localServiceFailed, "the key \(file) is encrypted, which no local service makes")
+        }
+    }
+
+    /// Keeps a key under a name.
+    func keep(_ key: PrivateKey, as name: String) throws(SigstoreError) {
+        let der = try unsafe key.pkcs8().withBytes { bytes in unsafe Array(bytes) }
+        try write(Array(PEM.encode(label: "PRIVATE KEY", der).utf8), to: "keys/\(name).pem", secret: true)
     }
 
     /// The certificate of that name, made when it is asked for the first time.

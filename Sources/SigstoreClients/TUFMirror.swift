@@ -209,19 +209,7 @@ public struct TUFMirror: Sendable {
         guard let folder = Self.cacheFolder(environment) else {
             throw SigstoreError(.tufCache, "there is no place to keep TUF metadata in", advice: "set TUF_ROOT or HOME")
         }
-        let cache = TUFCache(mirror: url, in: folder)
-        let known = try cache.read(Self.initialRoot, limit: TUFLimits().root)
-        let given = keepingRoot ? root : nil
-        if known != given {
-            // The user trusts another root from now on. What the former one vouched for says nothing about it.
-            let lock = try await cache.lock()
-            defer { withExtendedLifetime(lock) {} }
-            for version in cache.rootHistory() { try cache.remove("root_history/\(version).root.json") }
-            for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json", Self.initialRoot] {
-                try cache.remove(name)
-            }
-            if let given { try cache.write(given, to: Self.initialRoot) }
-        }
+        if keepingRoot { try await keepRoot(in: TUFCache(mirror: url, in: folder)) }
         let client = client(environment: environment, freshness: .now, fetcher: fetcher, notice: notice)
         let update = try await client.refresh()
         var daily = client.configuration
@@ -236,8 +224,23 @@ public struct TUFMirror: Sendable {
             }
         }
         let choice = JSONValue.object(["mirror": .string(url)]).serialized()
-        try TUFCache.write(choice, file: "\(folder)/\(Self.remembered)")
+        // Nobody else may write the same file: this one is shared by all mirrors.
+        let all = TUFCache(folder: folder)
+        let lock = try await all.lock()
+        defer { withExtendedLifetime(lock) {} }
+        try all.write(choice, to: Self.remembered)
         return update
+    }
+
+    /// Keeps the root that the user gave for this mirror.
+    private func keepRoot(in cache: TUFCache) async throws(SigstoreError) {
+        let lock = try await cache.lock()
+        defer { withExtendedLifetime(lock) {} }
+        guard try cache.read(Self.initialRoot, limit: TUFLimits().root) != root else { return }
+        // The user trusts another root from now on. What the former one vouched for says nothing about it.
+        for version in cache.rootHistory() { try cache.remove("root_history/\(version).root.json") }
+        for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json"] { try cache.remove(name) }
+        try cache.write(root, to: Self.initialRoot)
     }
 }
 

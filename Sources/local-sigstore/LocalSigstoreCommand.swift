@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Glibc
+import HTTPTransport
 import InToto
 import LocalSigstore
 
@@ -10,10 +11,10 @@ struct LocalSigstoreCommand: AsyncParsableCommand {
         commandName: "local-sigstore",
         abstract: "A whole Sigstore on this machine, for tests and demos.",
         discussion: """
-            Starts an OpenID Connect issuer, Fulcio, a certificate log, Rekor v1 and v2, a timestamp authority and an \
-            OCI registry on ports of 127.0.0.1. The issuer believes whoever asks: trust it for nothing real.
+            Starts an OpenID Connect issuer, Fulcio, a certificate log, Rekor v1 and v2, a timestamp authority, an \
+            OCI registry and a TUF repository on ports of 127.0.0.1. The issuer believes whoever asks: trust it for nothing real.
             """,
-        subcommands: [Start.self, Token.self], defaultSubcommand: Start.self)
+        subcommands: [Start.self, Token.self, Rotate.self], defaultSubcommand: Start.self)
 }
 
 struct FolderOption: ParsableArguments {
@@ -31,7 +32,7 @@ struct Start: AsyncParsableCommand {
             """)
 
     @OptionGroup var state: FolderOption
-    @Option(help: "The first of seven ports in a row; 0 for ports that are free, if possible those of the last time.")
+    @Option(help: "The first of eight ports in a row; 0 for ports that are free, if possible those of the last time.")
     var firstPort: UInt16 = 0
     @Flag(help: "Keep what is pushed to the registry in memory only.")
     var registryInMemory = false
@@ -67,6 +68,7 @@ struct Start: AsyncParsableCommand {
             "  trusted root        \(services.files.trustedRoot)",
             "  signing configs     \(services.files.signingConfig(.both)) (and .v1, .v2, .timestamp, .none)",
             "  client trust config \(services.files.trustConfig(.both)) (and .v1, .v2, .timestamp, .none)",
+            "  TUF root            \(services.files.tufRoot)",
             "  to source           \(services.files.environment), \(services.files.gitHubEnvironment)",
             "",
             "A token:              local-sigstore token --folder \(state.folder) --email you@example.com",
@@ -77,6 +79,10 @@ struct Start: AsyncParsableCommand {
             "    --identity-token \"$(local-sigstore token --folder \(state.folder) --email you@example.com)\" FILE",
             "  cosign verify-blob --trusted-root \(services.files.trustedRoot) --bundle FILE.sigstore.json \\",
             "    --certificate-identity you@example.com --certificate-oidc-issuer \(services.issuer.url) FILE",
+            "",
+            "Or once, and then without --signing-config and --trusted-root:",
+            "",
+            "  cosign initialize --mirror \(services.tufMirror.url) --root \(services.files.tufRoot)",
             "",
         ]
         FileHandle.standardOutput.write(Data((lines.joined(separator: "\n") + "\n").utf8))
@@ -93,6 +99,53 @@ struct Start: AsyncParsableCommand {
         }
         for await _ in stream { break }
         for source in sources { source.cancel() }
+    }
+}
+
+struct Rotate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Replace keys of the services that run.",
+        discussion: """
+            root replaces every key of the TUF repository: the next version of its root is signed by the old root key \
+            and the new one. keys replaces those of Fulcio, the certificate log, both Rekors and the timestamp \
+            authority: the trusted root gets the new ones beside the old ones, which end ten minutes later.
+
+            A client learns of it when it asks the mirror again: cosign does so each time, swsign once a day or by \
+            swsign initialize.
+            """)
+
+    @OptionGroup var state: FolderOption
+    @Argument(help: "What to replace: root, keys, or both.", transform: rotation)
+    var what: [LocalServices.Rotation]
+
+    private static func rotation(_ name: String) throws -> LocalServices.Rotation {
+        guard let rotation = LocalServices.Rotation(rawValue: name) else {
+            throw ValidationError("\(name) is neither root nor keys")
+        }
+        return rotation
+    }
+
+    func run() async throws {
+        do {
+            let mirror = try LocalServices.url(of: "tuf", folder: state.folder)
+            let names = JSONValue.array(what.map { .string($0.rawValue) }).serialized()
+            let answer: HTTPResponse
+            do throws(SigstoreError) {
+                answer = try await CurlClient().send(
+                    HTTPRequest("POST", try HTTPURL(parsing: "\(mirror)/_rotate"), body: .bytes(names)))
+            } catch {
+                guard error.code == .unreachable else { throw error }
+                throw SigstoreError(
+                    .localServiceFailed, "the services of \(state.folder) do not run: \(error.message)",
+                    advice: "start them with: local-sigstore --folder \(state.folder)", cause: error)
+            }
+            let now = JSONCursor(try JSONValue(parsing: answer.body))
+            print("TUF root: version \(try now.member("rootVersion").integer())")
+            print("keys of the services: number \(try now.member("keysNumber").integer())")
+        } catch {
+            FileHandle.standardError.write(Data("Error: \(error)\n".utf8))
+            throw ExitCode(1)
+        }
     }
 }
 

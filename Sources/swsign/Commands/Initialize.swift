@@ -13,7 +13,7 @@ struct Initialize: ParsableCommand {
 
     @Option(help: "The TUF mirror: an https, http or file URL; without it, the public instance's.")
     var mirror: String?
-    @Option(help: "The root file that everything is verified from: a path or URL; without it, the one built in.")
+    @Option(help: "The root file that everything is verified from: a path or URL; without it, the one given before, or the one built in.")
     var root: String?
     @Option(name: .customLong("root-checksum"), help: "The SHA-256 of the root file (or sha512:<hex>); needed where it comes over a network.")
     var rootChecksum: String?

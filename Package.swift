@@ -109,8 +109,10 @@ let package = Package(
                 "Spawning", "OCIRegistry", "DebianRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto",
             ], swiftSettings: settings),
         .testTarget(
-            name: "LocalSigstoreTests", dependencies: ["Spawning", "LocalSigstore", "InToto", "SigstoreCrypto"],
-            swiftSettings: settings),
+            name: "LocalSigstoreTests",
+            dependencies: [
+                "Spawning", "LocalSigstore", "InToto", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+            ], swiftSettings: settings),
         .testTarget(
             name: "SigstoreClientsTests",
             dependencies: [
@@ -124,8 +126,8 @@ let package = Package(
         .testTarget(
             name: "InteropTests",
             dependencies: [
-                "Spawning", "swsign", "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry", "LocalSigstore",
-                "DebianRegistry",
+                "Spawning", "swsign", "local-sigstore", "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry",
+                "LocalSigstore", "DebianRegistry",
             ], swiftSettings: settings),
         .testTarget(
             name: "swsignTests",

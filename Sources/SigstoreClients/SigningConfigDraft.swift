@@ -57,7 +57,7 @@ public struct SigningConfigDraft: Sendable {
         }
     }
 
-    /// Adds a service.
+    /// Adds a service. How many services of its kind are used has to be said after that, even where the defaults did.
     /// - Parameters:
     ///   - specification: `url=…,api-version=…,start-time=…,operator=…` and perhaps `end-time=…`, times as in RFC 3339.
     ///   - kind: What kind of service it is.
@@ -91,6 +91,7 @@ public struct SigningConfigDraft: Sendable {
         }
         var window: JSONObject = ["start": try moment("start-time", try required("start-time"))]
         if let end = values["end-time"] { window["end"] = try moment("end-time", end) }
+        selectors[kind] = nil
         services[kind, default: []].append(
             .object([
                 "url": .string(try required("url")), "majorApiVersion": .integer(number), "validFor": .object(window),

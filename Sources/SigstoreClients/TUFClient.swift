@@ -54,7 +54,7 @@ public struct TUFClient: Sendable {
 
     /// How this client works.
     public let configuration: Configuration
-    private let fetcher: any TUFFetcher
+    let fetcher: any TUFFetcher
 
     /// Makes a client.
     /// - Parameters:

@@ -163,7 +163,7 @@ public struct TUFMirror: Sendable {
     ///   - checksum: The file's digest as `<hex>` (SHA-256) or `sha512:<hex>`; required where it comes over a network.
     ///   - fetcher: Who fetches it.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufNoRoot``, ``SigstoreError/Code/malformedDigest`` or
-    ///   ``SigstoreError/Code/tufMismatch``, or what the fetcher throws.
+    ///   ``SigstoreError/Code/tufMismatch``, or what the fetcher throws; the fault of a file that is no root metadata.
     public static func readRoot(
         _ reference: String, checksum: String?, fetcher: any TUFFetcher
     ) async throws(SigstoreError) -> [UInt8] {
@@ -190,6 +190,9 @@ public struct TUFMirror: Sendable {
                     advice: "compare the checksum with the one that was published; do not use this root")
             }
         }
+        do throws(SigstoreError) { _ = try TUFMetadata<TUFRoot>(parsing: bytes) } catch {
+            throw error.concerning(reference)
+        }
         return bytes
     }
 
@@ -209,8 +212,8 @@ public struct TUFMirror: Sendable {
         guard let folder = Self.cacheFolder(environment) else {
             throw SigstoreError(.tufCache, "there is no place to keep TUF metadata in", advice: "set TUF_ROOT or HOME")
         }
-        if keepingRoot { try await keepRoot(in: TUFCache(mirror: url, in: folder)) }
         let client = client(environment: environment, freshness: .now, fetcher: fetcher, notice: notice)
+        if keepingRoot { try await keepRoot(in: TUFCache(mirror: url, in: folder), client) }
         let update = try await client.refresh()
         var daily = client.configuration
         daily.freshness = .daily
@@ -233,9 +236,15 @@ public struct TUFMirror: Sendable {
     }
 
     /// Keeps the root that the user gave for this mirror.
-    private func keepRoot(in cache: TUFCache) async throws(SigstoreError) {
+    private func keepRoot(in cache: TUFCache, _ client: TUFClient) async throws(SigstoreError) {
+        guard try cache.read(Self.initialRoot, limit: TUFLimits().root) != root else { return }
+        // What is kept is not given up for a root that does not lead to the mirror's metadata.
+        var trial = client.configuration
+        trial.cache = nil
+        try await TUFClient(trial, fetcher: client.fetcher).refresh()
         let lock = try await cache.lock()
         defer { withExtendedLifetime(lock) {} }
+        // Somebody else may have kept it meanwhile, and gone on from it.
         guard try cache.read(Self.initialRoot, limit: TUFLimits().root) != root else { return }
         // The user trusts another root from now on. What the former one vouched for says nothing about it.
         for version in cache.rootHistory() { try cache.remove("root_history/\(version).root.json") }

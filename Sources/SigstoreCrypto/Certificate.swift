@@ -195,22 +195,33 @@ extension SigstoreError.Code {
         return subjectAlternativeNames.first?.text ?? "serial number \(serialNumberHex)"
     }
 
+    /// The subject's organization, the first where there are several.
+    public var organization: String? { Certificate.attributes(ofName: subject).first { $0.type == "2.5.4.10" }?.value }
+
+    /// The subject's common name, the first where there are several.
+    public var commonName: String? { Certificate.attributes(ofName: subject).first { $0.type == "2.5.4.3" }?.value }
+
     /// A distinguished name as `O=sigstore.dev, CN=sigstore`, for people only.
     static func text(ofName name: [UInt8]) -> String {
         let labels: [String: String] = [
             "2.5.4.3": "CN", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.10": "O", "2.5.4.11": "OU",
         ]
-        var parts: [String] = []
+        return attributes(ofName: name).map { "\(labels[$0.type] ?? $0.type)=\($0.value)" }.joined(separator: ", ")
+    }
+
+    /// The attributes of a distinguished name, as far as they can be read, at most 16.
+    private static func attributes(ofName name: [UInt8]) -> [(type: String, value: String)] {
+        var attributes: [(type: String, value: String)] = []
         var outer = DERReader(name[...], of: subject)
-        guard var sets = try? outer.enter(DERReader.Tag.sequence, "a name") else { return "" }
-        while !sets.isAtEnd, parts.count < 16 {
+        guard var sets = try? outer.enter(DERReader.Tag.sequence, "a name") else { return [] }
+        while !sets.isAtEnd, attributes.count < 16 {
             guard var set = try? sets.enter(DERReader.Tag.set, "a name"),
                 var pair = try? set.enter(DERReader.Tag.sequence, "a name"),
                 let type = try? pair.objectIdentifier("a name").description, let value = try? pair.next()
-            else { return parts.joined(separator: ", ") }
-            parts.append("\(labels[type] ?? type)=\(String(decoding: value.content, as: UTF8.self))")
+            else { return attributes }
+            attributes.append((type: type, value: String(decoding: value.content, as: UTF8.self)))
         }
-        return parts.joined(separator: ", ")
+        return attributes
     }
 
     // MARK: - Reading

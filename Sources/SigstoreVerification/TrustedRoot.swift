@@ -196,13 +196,14 @@ extension TrustedRoot {
 extension TrustedRoot {
     /// The trusted root as JSON of version 0.1. An authority with several anchors is written once for each of them.
     public func serialized() -> [UInt8] {
-        JSONValue.object([
-            "mediaType": .string(Self.mediaTypes[0]),
-            "tlogs": .array(transparencyLogs.map(Self.json)),
-            "certificateAuthorities": .array(certificateAuthorities.flatMap(Self.json)),
-            "ctlogs": .array(certificateTransparencyLogs.map(Self.json)),
-            "timestampAuthorities": .array(timestampAuthorities.flatMap(Self.json)),
-        ]).serialized()
+        var file: JSONObject = ["mediaType": .string(Self.mediaTypes[0])]
+        for (name, entries) in [
+            ("tlogs", transparencyLogs.map(Self.json)),
+            ("certificateAuthorities", certificateAuthorities.flatMap(Self.json)),
+            ("ctlogs", certificateTransparencyLogs.map(Self.json)),
+            ("timestampAuthorities", timestampAuthorities.flatMap(Self.json)),
+        ] where !entries.isEmpty { file[name] = .array(entries) }
+        return JSONValue.object(file).serialized()
     }
 
     private static func json(_ log: Log) -> JSONValue {
@@ -225,7 +226,11 @@ extension TrustedRoot {
 
     private static func json(_ authority: Authority) -> [JSONValue] {
         authority.anchors.map { anchor in
-            .object([
+            var subject = JSONObject()
+            if let organization = anchor.organization { subject["organization"] = .string(organization) }
+            if let commonName = anchor.commonName { subject["commonName"] = .string(commonName) }
+            return .object([
+                "subject": .object(subject),
                 "uri": .string(authority.uri),
                 "certChain": .object([
                     "certificates": .array(

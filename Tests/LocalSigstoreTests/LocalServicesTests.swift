@@ -818,6 +818,84 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
         await second.stop()
     }
 
+    @Test func rotatesTheKeysOfTheServices() async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("sigstore-\(UUID().uuidString)").path
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let key = try PrivateKey.generate(.ecdsaP256)
+        func entry(_ answer: RawAnswer) throws -> JSONCursor {
+            let entries = try answer.json()
+            return try entries.member(try #require(entries.names().first))
+        }
+        let lists = ["tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities"]
+
+        let first = try await LocalServices.start(LocalServices.Configuration(folder: folder))
+        let created = try await first.rekorV1.client.post("/api/v1/log/entries", json: hashedRekord("old", key: key))
+        let location = try #require(created.headers["location"])
+        let oldRoot = try #require(try await first.certify().chain.last)
+        for (body, status) in [("{}", 400), (#"["other"]"#, 400), (#"["root",1]"#, 400), ("", 400)] {
+            let answer = try await first.tufMirror.client.send("POST", "/_rotate", body: Array(body.utf8))
+            #expect(answer.status == status, "\(body)")
+        }
+        #expect(try await first.tufMirror.client.get("/_rotate").status == 405)
+        #expect(try await first.tufMirror.client.get("/2.root.json").status == 404)
+        let answer = try await first.tufMirror.client.post(
+            "/_rotate", json: .array([.string("keys"), .string("root")]))
+        #expect(answer.status == 200 && answer.text == #"{"rootVersion":2,"keysNumber":2}"#)
+
+        // The trusted root has the old keys until soon, and new ones from now on.
+        let now = Date()
+        for list in lists {
+            let half = list == "tlogs" ? 2 : 1
+            for place in 0..<2 * half {
+                var window = try first.trusted(list, place)
+                if list.hasSuffix("logs") { window = try window.member("publicKey") }
+                window = try window.member("validFor")
+                let start = try Date(window.member("start").string(), strategy: .iso8601)
+                let end = try window.optional("end").map { try Date($0.string(), strategy: .iso8601) }
+                #expect(start <= now)
+                if place < half {
+                    #expect(try #require(end) > now && #require(end) < now.addingTimeInterval(700), "\(list)")
+                } else {
+                    #expect(end == nil && start > now.addingTimeInterval(-60), "\(list)")
+                }
+            }
+            #expect(throws: (any Error).self) { try first.trusted(list, 2 * half) }
+        }
+        #expect(
+            try await first.tufMirror.client.get("/2.root.json").body
+                == Array(Data(contentsOf: URL(filePath: "\(first.files.tufRepository)/root.json"))))
+
+        // What is new is made with the new keys, and what is old can still be read.
+        let added = try entry(
+            await first.rekorV1.client.post("/api/v1/log/entries", json: hashedRekord("new", key: key)))
+        let logs = try (0..<4).map { try Hexadecimal.encode(first.trusted("tlogs", $0).member("logId").member("keyId").bytes()) }
+        #expect(try added.member("logID").string() == logs[2])
+        #expect(try await entry(first.rekorV1.client.get(location)).member("logID").string() == logs[0])
+        #expect(try await first.rekorV1.client.get("/api/v1/log/entries/\(String(repeating: "0", count: 80))").status == 404)
+        let newRoot = try #require(try await first.certify().chain.last)
+        #expect(newRoot.der != oldRoot.der)
+        let chain = try first.trusted("certificateAuthorities", 1).member("certChain").member("certificates").elements()
+        #expect(try chain.last?.member("rawBytes").bytes() == newRoot.der)
+        let v2 = try await first.rekorV2.client.post("/api/v2/log/entries", json: hashedRekordV2("new", key: key)).json()
+        #expect(try Hexadecimal.encode(v2.member("logId").member("keyId").bytes()) == logs[3])
+
+        // All of it outlasts a restart.
+        let trustedRoot = try Data(contentsOf: URL(filePath: first.files.trustedRoot))
+        await first.stop()
+        let second = try await LocalServices.start(LocalServices.Configuration(folder: folder))
+        if second.servers.map(\.server.port) == first.servers.map(\.server.port) {
+            #expect(try Data(contentsOf: URL(filePath: second.files.trustedRoot)) == trustedRoot)
+        }
+        #expect(try await entry(second.rekorV1.client.get(location)).member("logID").string() == logs[0])
+        #expect(try await second.certify().chain.last?.der == newRoot.der)
+        try second.rotate(.keys)
+        #expect(try await second.certify().chain.last?.der != newRoot.der)
+        second.tufMirror.faults.add(Fault(.status(503, retryAfter: nil), path: "timestamp.json"))
+        #expect(try await second.tufMirror.client.get("/timestamp.json").status == 503)
+        #expect(try await second.tufMirror.client.get("/root.json").status == 200)
+        await second.stop()
+    }
+
     @Test func writesConfigsThatNameWhatTheyShould() async throws {
         try await withServices { (services) async throws in
             for kind in LocalServices.SigningConfigKind.allCases {

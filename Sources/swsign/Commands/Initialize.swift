@@ -11,7 +11,7 @@ struct Initialize: ParsableCommand {
         commandName: "initialize",
         abstract: "Fetches and verifies a Sigstore instance's trust root over TUF, and uses that instance from now on.")
 
-    @Option(help: "The TUF mirror: an https, http or file URL; without it, the public instance's.")
+    @Option(help: "The TUF mirror: an https, http or file URL; without it, that of TUF_MIRROR, or the public instance's.")
     var mirror: String?
     @Option(help: "The root file that everything is verified from: a path or URL; without it, the one given before, or the one built in.")
     var root: String?
@@ -24,13 +24,15 @@ struct Initialize: ParsableCommand {
     mutating func run() throws {
         try global.apply()
         let (environment, fetcher) = (TUFAccess.environment, TUFMirrorFetcher(TUFAccess.http()))
-        let (mirror, root, checksum, staging) = (mirror, root, rootChecksum, staging)
+        let (root, checksum, staging) = (root, rootChecksum, staging && mirror == nil)
+        // Without any word on which mirror, it is the public one, whatever was initialized before.
+        let named = environment["TUF_MIRROR"].map { !$0.isEmpty } ?? false
+        let mirror = mirror ?? (staging || named ? nil : TUFMirror.production.url)
         let version = try waiting { () throws(SigstoreError) in
             var given: [UInt8]?
             if let root { given = try await TUFMirror.readRoot(root, checksum: checksum, fetcher: fetcher) }
             let chosen = try TUFMirror.resolve(
-                url: mirror ?? (staging ? nil : TUFMirror.production.url), root: given, staging: staging && mirror == nil,
-                environment: environment)
+                url: mirror, root: given, staging: staging, environment: environment)
             return try await chosen.initialize(
                 keepingRoot: given != nil, environment: environment, fetcher: fetcher,
                 notice: { Output.warn($0.message) }

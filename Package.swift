@@ -133,7 +133,7 @@ let package = Package(
             name: "swsignTests",
             dependencies: [
                 "Spawning", "swsign", "SwSignCore", "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry",
-                "LocalSigstore", "DebianRegistry",
+                "LocalSigstore", "DebianRegistry", "FaultServer",
             ],
             swiftSettings: settings),
     ]

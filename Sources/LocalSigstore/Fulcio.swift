@@ -54,7 +54,7 @@ struct Fulcio: Sendable {
             default: return Self.error(404, code: 5, "Not Found")
             }
         } catch let refusal as Refusal {
-            return Self.error(400, code: refusal.code, refusal.message)
+            return Self.error(refusal.code == 13 ? 500 : 400, code: refusal.code, refusal.message)
         }
     }
 
@@ -135,6 +135,10 @@ struct Fulcio: Sendable {
         let now = Int64(Date().timeIntervalSince1970)
         var principal = principal
         if faults.contains(.wrongCertificate) { principal.name = "someone-else@local.test" }
+        // As Go's x509, which makes no other names.
+        guard principal.name.utf8.allSatisfy({ $0 < 0x80 }) else {
+            throw Refusal(code: 13, message: "error communicating with CA backend")
+        }
         let extensions: [CertificateExtension] =
             [
                 .keyUsage(digitalSignature: true), .extendedKeyUsage(CertificateExtension.codeSigning),

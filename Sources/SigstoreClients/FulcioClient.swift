@@ -91,7 +91,8 @@ public struct FulcioClient: Sendable {
             return SigstoreError(
                 .certificateRefused, "no certificate was issued: \(words.isEmpty ? response.words : words)",
                 advice: words.utf8.elementsEqual("The signature supplied in the request could not be verified".utf8)
-                    ? "the instance expects a proof over another claim of the token than \(token.challenge)" : nil,
+                    ? "the instance expects a proof over another claim of the token than \(token.challenge)"
+                    : "nothing was signed; check that this instance issues certificates for \(token.identity)",
                 cause: cause)
         default:
             return SigstoreError(

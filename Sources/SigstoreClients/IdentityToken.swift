@@ -154,7 +154,8 @@ extension IdentityToken {
     ///   - audience: Whom it must be meant for.
     ///   - now: The time in seconds since 1970.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tokenExpired``, ``SigstoreError/Code/tokenNotYetValid``,
-    ///   ``SigstoreError/Code/tokenAudience`` or ``SigstoreError/Code/tokenEmailUnverified``.
+    ///   ``SigstoreError/Code/tokenAudience``, ``SigstoreError/Code/tokenEmailUnverified`` or
+    ///   ``SigstoreError/Code/tokenEmailNotASCII``.
     public func check(audience: String, now: Int64) throws(SigstoreError) {
         guard audiences.contains(where: { $0.utf8.elementsEqual(audience.utf8) }) else {
             throw SigstoreError(
@@ -180,6 +181,12 @@ extension IdentityToken {
             throw SigstoreError(
                 .tokenEmailUnverified, "the issuer \(issuer) has not verified the email address \(email)",
                 advice: "verify the address with the issuer, or sign in with another account")
+        }
+        // RFC 5280, section 4.2.1.6: the name is an IA5String. No Fulcio issues anything else.
+        if let email, !email.utf8.allSatisfy({ $0 < 0x80 }) {
+            throw SigstoreError(
+                .tokenEmailNotASCII, "the email address \(email) has letters that no certificate can hold: only ASCII can",
+                advice: "sign in with an account whose address is in ASCII, or sign with --key")
         }
     }
 
@@ -232,4 +239,6 @@ extension SigstoreError.Code {
     public static let tokenAudience = Self("identity-token-audience")
     /// An identity token whose email address its issuer has not verified.
     public static let tokenEmailUnverified = Self("identity-token-email-unverified")
+    /// An identity token whose email address cannot stand in a certificate.
+    public static let tokenEmailNotASCII = Self("identity-token-email-not-ascii")
 }

@@ -50,8 +50,8 @@ public struct RekorClient: Sendable {
     public let url: HTTPURL
     /// The API that the log speaks.
     public let version: Version
-    private let http: any HTTPClient
-    private let timeout: Duration
+    let http: any HTTPClient
+    let timeout: Duration
 
     /// Makes a client.
     /// - Parameters:
@@ -110,7 +110,9 @@ public struct RekorClient: Sendable {
             isMissing
                 ? "there is no Rekor API v\(version.rawValue): the answer to POST \(response.url.redacted) is \(response.status)"
                 : "the entry is refused with status \(response.status)\(ServiceMessage.suffix(response))",
-            advice: isMissing ? "check the URL of the log and the version of its API" : nil,
+            advice: isMissing
+                ? "check the URL of the log and the version of its API"
+                : "nothing was recorded; the log's words say what it does not accept",
             cause: HTTPStatusError(response: response))
     }
 
@@ -209,11 +211,14 @@ extension RekorClient {
                 .entryExists, "the log has the entry already, and does not say where\(ServiceMessage.suffix(response))",
                 advice: "look for it with: swsign tlog search", cause: HTTPStatusError(response: response))
         }
-        let found = try await http.send(
-            HTTPRequest(
-                "GET", try url.appending("\(Self.entriesV1)/\(String(decoding: name, as: UTF8.self))"),
-                headers: [(name: "Accept", value: "application/json")], timeout: timeout))
-        return try Self.entryV1(found.body)
+        let uuid = String(decoding: name, as: UTF8.self)
+        do throws(SigstoreError) {
+            let found = try await http.send(
+                HTTPRequest(
+                    "GET", try url.appending("\(Self.entriesV1)/\(uuid)"),
+                    headers: [(name: "Accept", value: "application/json")], timeout: timeout))
+            return try Self.entryV1(found.body)
+        } catch { throw Self.unreadable("UUID \(uuid)", error) }
     }
 
     /// Reads `{"<uuid>": {…}}`, whose numbers and hashes are written in other ways than in a bundle.
@@ -340,13 +345,14 @@ extension RekorClient {
         do throws(SigstoreError) {
             return try await LogTiles(url: url, http: http, timeout: timeout).entry(
                 at: index, kind: "hashedrekord", kindVersion: "0.0.2", trusted: trusted)
-        } catch {
-            throw SigstoreError(
-                .entryExists,
-                "the log has the entry already, with index \(index), and it cannot be read back: \(error.message)",
-                advice: "nothing was recorded a second time; use the bundle that was made then, or try again later",
-                cause: error)
-        }
+        } catch { throw Self.unreadable("index \(index)", error) }
+    }
+
+    private static func unreadable(_ name: String, _ error: SigstoreError) -> SigstoreError {
+        SigstoreError(
+            .entryExists, "the log has the entry already, with \(name), and it cannot be read back: \(error.message)",
+            advice: "nothing was recorded a second time; use the bundle that was made then, or try again later",
+            cause: error)
     }
 }
 

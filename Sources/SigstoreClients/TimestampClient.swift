@@ -47,7 +47,12 @@ public struct TimestampClient: Sendable {
                     advice: "check that the URL is the one that timestamp requests are sent to",
                     cause: HTTPStatusError(response: response))
             }
-            _ = try request.token(in: response.body)
+            do throws(SigstoreError) { _ = try request.token(in: response.body) } catch {
+                throw SigstoreError(
+                    error.code, error.message,
+                    advice: error.advice ?? "check that the URL is that of a timestamp authority; nothing was recorded",
+                    cause: error)
+            }
             return response.body
         } catch { throw error.concerning("timestamp authority \(url.origin.authority)") }
     }

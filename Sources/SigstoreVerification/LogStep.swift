@@ -38,110 +38,33 @@ extension Verification {
         }
     }
 
-    /// The trusted logs with the id that an entry names.
-    private func logs(of entry: TransparencyLogEntry) throws(SigstoreError) -> [TrustedRoot.Log] {
+    /// 2.2 The promise of Rekor v1, with a key that counted at that time.
+    /// - Returns: The time, which without a promise does not exist.
+    func verifyPromise(of entry: TransparencyLogEntry, _ promise: [UInt8]) throws(SigstoreError) -> VerifiedTime {
+        let log = try logsOfRoot().verifyPromise(of: entry, promise)
+        return VerifiedTime(source: .transparencyLog(log.name), seconds: entry.integratedTime)
+    }
+
+    private func logsOfRoot() throws(SigstoreError) -> TrustedRoot {
         guard let trustedRoot else {
             throw SigstoreError(
                 .noTrustedRoot, "there is no trusted root to verify the log entry with",
                 advice: "give one with --trusted-root, or do not look at the log with --insecure-ignore-tlog")
         }
-        let logs = trustedRoot.transparencyLogs.filter { $0.logID == entry.logID }
-        guard !logs.isEmpty else {
-            throw SigstoreError(
-                .unknownLog,
-                "the log \(Hexadecimal.encode(entry.logID.prefix(32))) is not one that the trusted root knows",
-                advice: "check that the trusted root is the one that the signer used")
-        }
-        return logs
+        return trustedRoot
     }
 
-    /// Runs a check against each trusted log that an entry may be of; one must hold.
-    private func anyLog(of entry: TransparencyLogEntry, _ check: (TrustedRoot.Log) throws(SigstoreError) -> Void)
-        throws(SigstoreError) -> TrustedRoot.Log
-    {
-        var failure: SigstoreError?
-        for log in try logs(of: entry) {
-            do throws(SigstoreError) {
-                try check(log)
-                return log
-            } catch { failure = failure ?? error }
-        }
-        throw failure ?? SigstoreError(.unknownLog, "the log entry is of no log that the trusted root knows")
-    }
-
-    /// 2.2 The promise of Rekor v1: the log signed body, time, index and its id (Rekor specification, "Signed Entry
-    /// Timestamp"), with a key that counted at that time.
-    /// - Returns: The time, which without a promise does not exist.
-    func verifyPromise(of entry: TransparencyLogEntry, _ promise: [UInt8]) throws(SigstoreError) -> VerifiedTime {
-        let signed = JSONValue.object([
-            "body": .bytes(entry.body), "integratedTime": .integer(entry.integratedTime),
-            "logID": .string(Hexadecimal.encode(entry.logID)), "logIndex": .integer(entry.logIndex),
-        ]).canonicalized()
-        let log = try anyLog(of: entry) { log throws(SigstoreError) in
-            var holds = false
-            for scheme in log.publicKey.schemes where scheme != .ed25519ph && !holds {
-                holds = try log.publicKey.verifies(promise, ofBytes: signed, scheme: scheme)
-            }
-            guard holds else {
-                throw SigstoreError(
-                    .invalidPromise, "the inclusion promise of log entry \(entry.logIndex) does not hold",
-                    advice: "the entry was changed, or another log made the promise")
-            }
-            try checkWindow(of: log, at: Instant(seconds: entry.integratedTime))
-        }
-        return VerifiedTime(source: .transparencyLog(log.name), seconds: entry.integratedTime)
-    }
-
-    private func checkWindow(of log: TrustedRoot.Log, at moment: Instant) throws(SigstoreError) {
-        guard log.validFor.contains(moment) else {
-            throw SigstoreError(
-                .logKeyNotValid,
-                "the key of the log \(log.name) is valid from \(log.validFor.description), not at \(moment)")
-        }
-    }
-
-    /// 5.2 The inclusion proof leads to the root that the log signed (RFC 6962, section 2.1.1; C2SP tlog-checkpoint).
-    /// The promise, where there is one, was verified with the time.
+    /// 5.2 The entry is in its log. The promise, where there is one, was verified with the time.
     private mutating func verifyInclusion(of entry: TransparencyLogEntry, _ body: LogEntryBody) throws(SigstoreError) {
         if entry.promise != nil {
             held("inclusion-promise", "the log promised to include entry \(entry.logIndex)")
+        } else if entry.proof == nil {
+            throw SigstoreError(.noLogEntry, "nothing proves that the entry is in the log")
         }
-        guard let proof = entry.proof else {
-            guard entry.promise != nil else {
-                throw SigstoreError(.noLogEntry, "nothing proves that the entry is in the log")
-            }
-            return
-        }
-        let root = try MerkleTree.root(
-            leafHash: try MerkleTree.leafHash(entry.body), index: proof.logIndex, size: proof.treeSize,
-            path: proof.hashes)
-        guard root == proof.rootHash else {
-            throw SigstoreError(
-                .invalidInclusionProof,
-                "the inclusion proof of log entry \(entry.logIndex) does not lead to its root: expected "
-                    + "\(Hexadecimal.encode(proof.rootHash)), found \(Hexadecimal.encode(root))")
-        }
-        // Rekor v2 has no shards under one name: both indices are the same number.
-        guard !body.isRekorV2 || proof.logIndex == entry.logIndex else {
-            throw SigstoreError(
-                .invalidInclusionProof,
-                "the log index is \(entry.logIndex), and the inclusion proof is for \(proof.logIndex)")
-        }
-        // Before 0.2 a proof could come without a checkpoint; it proves nothing then, and the promise has to do.
-        guard let note = proof.checkpoint else { return }
-        let checkpoint = try Checkpoint(note)
-        guard checkpoint.treeSize == proof.treeSize, checkpoint.rootHash == proof.rootHash else {
-            throw SigstoreError(
-                .invalidCheckpoint,
-                "the checkpoint is of another tree than the inclusion proof: expected size \(proof.treeSize) and root "
-                    + "\(Hexadecimal.encode(proof.rootHash)), found size \(checkpoint.treeSize) and root "
-                    + Hexadecimal.encode(checkpoint.rootHash))
-        }
-        let log = try anyLog(of: entry) { log throws(SigstoreError) in
-            try checkpoint.verify(log, rekorV2: body.isRekorV2)
-            for moment in moments(of: entry) { try checkWindow(of: log, at: moment) }
-        }
-        held("inclusion-proof", "entry \(entry.logIndex) is in the log \(log.name)")
+        guard let proof = entry.proof else { return }
+        let log = try logsOfRoot().verifyInclusion(
+            of: entry, proof, isRekorV2: body.isRekorV2, at: moments(of: entry))
+        if let log { held("inclusion-proof", "entry \(entry.logIndex) is in the log \(log.name)") }
     }
 
     /// When an entry's log key must have counted: at the time that the log promised, else at the verified times of
@@ -213,6 +136,120 @@ extension Verification {
             try demand(found, try Digest.hash(written, found.algorithm), "envelope")
         case (.payload, .messageSignature), (.envelope, .messageSignature):
             throw SigstoreError(.logEntryMismatch, "the log entry is about an attestation, the bundle is not one")
+        }
+    }
+}
+
+extension TrustedRoot {
+    /// Checks that an entry is in a log of this root, for whoever reads the log itself.
+    /// - Parameters:
+    ///   - entry: The entry, with its proof; the promise is checked too where there is one.
+    ///   - body: What stands in it.
+    ///   - currentTime: In seconds since 1970; when the log's key must count where no promise says another time.
+    /// - Returns: The log.
+    /// - Throws: ``SigstoreError`` that says what does not hold.
+    public func verify(_ entry: TransparencyLogEntry, _ body: LogEntryBody, currentTime: Int64) throws(SigstoreError)
+        -> Log
+    {
+        if let promise = entry.promise { _ = try verifyPromise(of: entry, promise) }
+        let moment = Instant(seconds: entry.promise == nil ? currentTime : entry.integratedTime)
+        guard let proof = entry.proof,
+            let log = try verifyInclusion(of: entry, proof, isRekorV2: body.isRekorV2, at: [moment])
+        else { throw SigstoreError(.noLogEntry, "nothing proves that the entry is in the log") }
+        return log
+    }
+
+    /// The trusted logs with the id that an entry names.
+    private func logs(of entry: TransparencyLogEntry) throws(SigstoreError) -> [Log] {
+        let logs = transparencyLogs.filter { $0.logID == entry.logID }
+        guard !logs.isEmpty else {
+            throw SigstoreError(
+                .unknownLog,
+                "the log \(Hexadecimal.encode(entry.logID.prefix(32))) is not one that the trusted root knows",
+                advice: "check that the trusted root is the one that the signer used")
+        }
+        return logs
+    }
+
+    /// Runs a check against each trusted log that an entry may be of; one must hold.
+    private func anyLog(of entry: TransparencyLogEntry, _ check: (Log) throws(SigstoreError) -> Void)
+        throws(SigstoreError) -> Log
+    {
+        var failure: SigstoreError?
+        for log in try logs(of: entry) {
+            do throws(SigstoreError) {
+                try check(log)
+                return log
+            } catch { failure = failure ?? error }
+        }
+        throw failure ?? SigstoreError(.unknownLog, "the log entry is of no log that the trusted root knows")
+    }
+
+    /// The promise of Rekor v1: the log signed body, time, index and its id (Rekor specification, "Signed Entry
+    /// Timestamp"), with a key that counted at that time.
+    /// - Returns: The log that made it.
+    func verifyPromise(of entry: TransparencyLogEntry, _ promise: [UInt8]) throws(SigstoreError) -> Log {
+        let signed = JSONValue.object([
+            "body": .bytes(entry.body), "integratedTime": .integer(entry.integratedTime),
+            "logID": .string(Hexadecimal.encode(entry.logID)), "logIndex": .integer(entry.logIndex),
+        ]).canonicalized()
+        return try anyLog(of: entry) { log throws(SigstoreError) in
+            var holds = false
+            for scheme in log.publicKey.schemes where scheme != .ed25519ph && !holds {
+                holds = try log.publicKey.verifies(promise, ofBytes: signed, scheme: scheme)
+            }
+            guard holds else {
+                throw SigstoreError(
+                    .invalidPromise, "the inclusion promise of log entry \(entry.logIndex) does not hold",
+                    advice: "the entry was changed, or another log made the promise")
+            }
+            try checkWindow(of: log, at: Instant(seconds: entry.integratedTime))
+        }
+    }
+
+    private func checkWindow(of log: Log, at moment: Instant) throws(SigstoreError) {
+        guard log.validFor.contains(moment) else {
+            throw SigstoreError(
+                .logKeyNotValid,
+                "the key of the log \(log.name) is valid from \(log.validFor.description), not at \(moment)")
+        }
+    }
+
+    /// The inclusion proof leads to the root that the log signed (RFC 6962, section 2.1.1; C2SP tlog-checkpoint).
+    /// - Parameter moments: When the log's key must have counted.
+    /// - Returns: The log; `nil` where the proof came without a checkpoint, which before bundles of version 0.2 could
+    ///   be. It proves nothing then, and the promise has to do.
+    func verifyInclusion(
+        of entry: TransparencyLogEntry, _ proof: TransparencyLogEntry.InclusionProof, isRekorV2: Bool,
+        at moments: [Instant]
+    ) throws(SigstoreError) -> Log? {
+        let root = try MerkleTree.root(
+            leafHash: try MerkleTree.leafHash(entry.body), index: proof.logIndex, size: proof.treeSize,
+            path: proof.hashes)
+        guard root == proof.rootHash else {
+            throw SigstoreError(
+                .invalidInclusionProof,
+                "the inclusion proof of log entry \(entry.logIndex) does not lead to its root: expected "
+                    + "\(Hexadecimal.encode(proof.rootHash)), found \(Hexadecimal.encode(root))")
+        }
+        // Rekor v2 has no shards under one name: both indices are the same number.
+        guard !isRekorV2 || proof.logIndex == entry.logIndex else {
+            throw SigstoreError(
+                .invalidInclusionProof,
+                "the log index is \(entry.logIndex), and the inclusion proof is for \(proof.logIndex)")
+        }
+        guard let note = proof.checkpoint else { return nil }
+        let checkpoint = try Checkpoint(note)
+        guard checkpoint.treeSize == proof.treeSize, checkpoint.rootHash == proof.rootHash else {
+            throw SigstoreError(
+                .invalidCheckpoint,
+                "the checkpoint is of another tree than the inclusion proof: expected size \(proof.treeSize) and root "
+                    + "\(Hexadecimal.encode(proof.rootHash)), found size \(checkpoint.treeSize) and root "
+                    + Hexadecimal.encode(checkpoint.rootHash))
+        }
+        return try anyLog(of: entry) { log throws(SigstoreError) in
+            try checkpoint.verify(log, rekorV2: isRekorV2)
+            for moment in moments { try checkWindow(of: log, at: moment) }
         }
     }
 }

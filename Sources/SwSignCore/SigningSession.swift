@@ -245,11 +245,10 @@ public final class SigningSession: Sendable {
             for log in services.transparencyLogs {
                 let url = log.url.description
                 guard !entry.transparencyLogs.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
+                let proposal = try proposal(entry.bundle, subject, certified, scheme)
                 mayBeLogged = true
                 entry.bundle.logEntries.append(
-                    try await log.record(
-                        try proposal(entry.bundle, subject, certified, scheme),
-                        trusted: trustedRoot?.transparencyLogs ?? []))
+                    try await log.record(proposal, trusted: trustedRoot?.transparencyLogs ?? []))
                 mayBeLogged = false
                 entry.transparencyLogs.append(url)
             }
@@ -419,11 +418,13 @@ extension SigningSession {
         }
     }
 
-    /// Whether a log may have recorded an entry although it reported a failure.
+    /// Whether a log may have recorded an entry although it reported a failure, or answered what is no good: always but
+    /// where it refused.
     private static func leavesOpen(_ error: SigstoreError) -> Bool {
         switch error.code {
-        case .timedOut, .unreachable, .cancelled, .tooLarge, .unexpectedAnswer: true
-        default: (error.httpStatus ?? 0) >= 500
+        case .entryRefused, .redirectRefused, .tlsFailed, .malformedRequest, .httpUnavailable: false
+        case .httpStatus: error.httpStatus.map { $0 >= 500 || RetryPolicy.transientStatuses.contains($0) } ?? true
+        default: true
         }
     }
 

@@ -116,6 +116,11 @@ enum FlagTable {
             CommandFlag("record-creation-timestamp", .off, awaits: "the time in the older scheme's manifests"),
         ]
 
+    private static let log = [
+        CommandFlag("rekor-url"), CommandFlag("rekor-version"), CommandFlag("signing-config"), CommandFlag("trusted-root"),
+        CommandFlag("staging", .off), CommandFlag("output", short: "o"),
+    ]
+
     /// The commands by their words, such as `bundle inspect`.
     static let commands: [String: [CommandFlag]] = [
         "generate-key-pair": [
@@ -198,6 +203,14 @@ enum FlagTable {
             CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
             CommandFlag("no-default-tsa", .off), CommandFlag("no-default-oidc", .off), CommandFlag("out"),
         ],
+        "tlog get": log + [CommandFlag("log-index"), CommandFlag("uuid")],
+        "tlog search": log + [
+            CommandFlag("artifact"), CommandFlag("sha"), CommandFlag("email"), CommandFlag("public-key"),
+        ],
+        "tlog verify": log + [
+            CommandFlag("bundle"), CommandFlag("log-index"), CommandFlag("uuid"), CommandFlag("artifact"), CommandFlag("sha"),
+        ],
+        "tlog info": log,
         "initialize": [
             CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),
         ],

@@ -20,7 +20,11 @@ struct SwSign: ParsableCommand {
             CommandGroup(name: "Registries:", subcommands: [Login.self, Logout.self]),
             CommandGroup(
                 name: "Files:", subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
-            CommandGroup(name: "Bundles and trust:", subcommands: [BundleCommand.self, TrustedRootCommand.self, SigningConfigCommand.self, Initialize.self]),
+            CommandGroup(
+                name: "Bundles and trust:",
+                subcommands: [
+                    BundleCommand.self, TransparencyLogCommand.self, TrustedRootCommand.self, SigningConfigCommand.self, Initialize.self,
+                ]),
             CommandGroup(name: "This program:", subcommands: [Version.self, Environment.self, Completion.self]),
         ])
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import InToto
 import SwSignCore
+import Synchronization
 
 /// The flags that every command has.
 struct GlobalOptions: ParsableArguments {
@@ -38,19 +39,28 @@ struct GlobalOptions: ParsableArguments {
         }
     }
 
+    /// When all requests of this run must be done, where `--timeout` says so.
+    static var deadline: ContinuousClock.Instant? { latest.withLock { $0 } }
+    private static let latest = Mutex<ContinuousClock.Instant?>(nil)
+    /// How long after that the command is stopped, whatever it does, in seconds.
+    private static let grace = 1.0
+
     /// Puts the flags into effect; the first thing that a command does.
     func apply() throws(SigstoreError) {
         try Output.configure(verbose: verbose, file: outputFile, jsonErrors: errors == .json)
         guard let timeout, timeout.seconds > 0 else { return }
+        // Requests end in time by themselves, so that what a log may have recorded is kept. What waits for something
+        // else is stopped a little later.
+        Self.latest.withLock { $0 = .now.advanced(by: .seconds(timeout.seconds)) }
+        let last = timeout.seconds + Self.grace
         signal(SIGALRM) { _ in
             let words: StaticString = "Error: the command took longer than --timeout allows and was stopped [timed-out]\n"
             _ = unsafe write(STDERR_FILENO, words.utf8Start, words.utf8CodeUnitCount)
             _exit(1)
         }
         var limit = itimerval()
-        limit.it_value.tv_sec = Int(timeout.seconds)
-        limit.it_value.tv_usec = Int(timeout.seconds.truncatingRemainder(dividingBy: 1) * 1e6)
-        if limit.it_value.tv_sec == 0, limit.it_value.tv_usec == 0 { limit.it_value.tv_usec = 1 }
+        limit.it_value.tv_sec = Int(last)
+        limit.it_value.tv_usec = Int(last.truncatingRemainder(dividingBy: 1) * 1e6)
         guard unsafe setitimer(__itimer_which_t(ITIMER_REAL.rawValue), &limit, nil) == 0 else {
             throw SigstoreError(.usage, "the time limit cannot be set")
         }

@@ -46,7 +46,7 @@ struct RegistryConnectionFlags: ParsableArguments {
         }
         var configuration = CurlClient.Configuration()
         configuration.maxWorkers = maxWorkers
-        configuration.deadline = .now + .seconds(global.timeout?.seconds ?? 180)
+        configuration.deadline = GlobalOptions.deadline ?? .now + .seconds(180)
         configuration.log = { Output.detail($0) }
         configuration.tls.authorityFile = authorityFile
         configuration.tls.clientCertificateFile = clientCertificate

@@ -15,6 +15,7 @@ struct TUFAccess {
     /// - Parameter attempts: How often a server is asked that does not answer.
     static func http(_ tls: TLSOptions = TLSOptions(), attempts: Int = 5) -> CurlClient {
         var configuration = CurlClient.Configuration()
+        configuration.deadline = GlobalOptions.deadline
         configuration.retryPolicy.maxAttempts = attempts
         configuration.log = { Output.detail($0) }
         configuration.tls = tls

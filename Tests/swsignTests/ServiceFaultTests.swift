@@ -1,0 +1,272 @@
+import Foundation
+import InToto
+import LocalSigstore
+import SigstoreCrypto
+import Testing
+
+/// Services that fail or lie while the real program signs.
+@Suite("Faults of services")
+struct ServiceFaultTests {
+    /// Who is at fault.
+    enum Service: String, CaseIterable, Sendable {
+        case issuer, fulcio, rekorV1, rekorV2, timestamp
+
+        func server(_ services: LocalServices) -> LoopbackServer {
+            switch self {
+            case .issuer: services.issuerServer
+            case .fulcio: services.fulcio
+            case .rekorV1: services.rekorV1
+            case .rekorV2: services.rekorV2
+            case .timestamp: services.timestampAuthority
+            }
+        }
+
+        var isLog: Bool { self == .rekorV1 || self == .rekorV2 }
+        var kind: LocalServices.SigningConfigKind { self == .rekorV1 ? .v1 : .v2 }
+
+        /// How a person is told which service it is.
+        func name(_ services: LocalServices) -> String {
+            switch self {
+            case .issuer: "GitHub Actions: "
+            case .fulcio: "Fulcio at \(services.fulcio.address)"
+            case .rekorV1, .rekorV2: "transparency log \(server(services).address)"
+            case .timestamp: "timestamp authority \(services.timestampAuthority.address)"
+            }
+        }
+    }
+
+    /// A fault, and what a person is told of it.
+    struct Case: Sendable, CustomTestStringConvertible {
+        let service: Service
+        let action: Fault.Action
+        let code: String
+        /// Words besides the service's name; in place of it for lies that only the finished bundle shows.
+        var words: String?
+        var flags: [String] = []
+        var testDescription: String { "\(service): \(action)" }
+    }
+
+    private static let everywhere: [Case] = Service.allCases.flatMap { service -> [Case] in
+        let refused =
+            switch service {
+            case .issuer: "http-status"
+            case .fulcio: "certificate-refused"
+            case .rekorV1, .rekorV2: "log-entry-refused"
+            case .timestamp: "timestamp-refused"
+            }
+        let garbage =
+            switch service {
+            case .issuer: "unexpected-json"
+            case .timestamp: "malformed-timestamp"
+            case .fulcio, .rekorV1, .rekorV2: "unexpected-answer"
+            }
+        return [
+            Case(service: service, action: .hang, code: "timed-out", flags: ["--timeout", "2s"]),
+            Case(service: service, action: .reset, code: "unreachable"),
+            Case(service: service, action: .truncate, code: "unreachable"),
+            Case(service: service, action: .status(400, retryAfter: nil), code: refused),
+            Case(service: service, action: .status(500, retryAfter: nil), code: "http-status"),
+            // Longer than anybody waits.
+            Case(service: service, action: .status(429, retryAfter: 3600), code: "http-status"),
+            Case(service: service, action: .endlessBody, code: "too-large"),
+            Case(
+                service: service, action: .answer(200, contentType: "application/json", body: Array("{}".utf8)),
+                code: garbage),
+            Case(
+                service: service, action: .redirect("http://localhost:9/elsewhere"),
+                code: service == .issuer ? "unreachable" : "redirect-refused"),
+        ]
+    }
+
+    private static let lies: [Case] = [
+        Case(service: .issuer, action: .staleToken, code: "identity-token-expired"),
+        // The certificate log has no part in signing but its timestamp in the certificate.
+        Case(service: .fulcio, action: .wrongSCT, code: "sct-signature"),
+        Case(service: .fulcio, action: .missingSCT, code: "no-certificate-timestamp"),
+        Case(service: .fulcio, action: .wrongCertificate, code: "wrong-identity"),
+        Case(service: .fulcio, action: .wrongKey, code: "unexpected-answer"),
+        Case(service: .fulcio, action: .wrongChain, code: "certificate-path"),
+        Case(service: .timestamp, action: .wrongImprint, code: "timestamp-mismatch"),
+        Case(
+            service: .timestamp, action: .wrongCertificate, code: "timestamp-authority",
+            words: "local timestamp authority"),
+        Case(
+            service: .timestamp, action: .wrongTime(seconds: -18_000), code: "certificate-not-yet-valid",
+            words: "timestamp"),
+        Case(service: .rekorV1, action: .wrongEntry, code: "log-entry-mismatch"),
+        Case(service: .rekorV1, action: .wrongPromise, code: "invalid-inclusion-promise", words: "promise"),
+        Case(service: .rekorV1, action: .wrongProof, code: "invalid-inclusion-proof", words: "inclusion proof"),
+        Case(service: .rekorV1, action: .wrongCheckpoint, code: "invalid-checkpoint", words: "checkpoint"),
+        Case(service: .rekorV2, action: .wrongEntry, code: "log-entry-mismatch"),
+        Case(service: .rekorV2, action: .wrongProof, code: "invalid-inclusion-proof", words: "inclusion proof"),
+        Case(service: .rekorV2, action: .wrongCheckpoint, code: "invalid-checkpoint", words: "checkpoint"),
+    ]
+
+    @Test("No success, nothing written or pushed, and words about who and what to do", arguments: everywhere + lies)
+    func fault(_ one: Case) async throws {
+        try await SigningPlace.with { (place) async throws in
+            let image = try place.push()
+            let signing = ["--yes"] + place.services(one.service.kind)
+            let environment = one.service == .issuer ? place.gitHubJob : [:]
+            func token(_ identity: LocalIdentity) throws -> [String] {
+                one.service == .issuer ? [] : try place.token(identity)
+            }
+            try place.directory.write("file", "signed while \(one)")
+            if one.action == .wrongEntry {
+                // The other entry, which the log gives back.
+                let before = await place.run(
+                    ["sign-blob", "--bundle", "before.json"] + signing + (try place.token()) + ["file"])
+                #expect(before.succeeded, "\(before.messages)")
+            }
+            let recorded = place.recorded
+            let server = one.service.server(place.services)
+            server.faults.add(Fault(one.action, method: one.service == .issuer ? "GET" : "POST"))
+
+            let signBlob =
+                ["sign-blob", "--bundle", "bundle.json"] + signing + (try token(SigningPlace.alice)) + ["file"]
+            let sign = ["sign"] + signing + (try token(SigningPlace.alice)) + [image]
+            async let blob = place.run(signBlob + one.flags, environment: environment)
+            async let pushed = place.run(sign + one.flags, environment: environment)
+            for outcome in [await blob, await pushed] {
+                #expect(outcome.ending == .exit(1), "\(outcome.messages)")
+                #expect(outcome.stdout.isEmpty)
+                #expect(outcome.code == one.code, "\(outcome.messages)")
+                let said = one.words ?? one.service.name(place.services)
+                #expect(outcome.messages.contains(said), "\"\(said)\" is not said: \(outcome.messages)")
+                let last = try #require(outcome.messages.split(separator: "\n").last)
+                #expect(last.hasPrefix("       "), "what to do is not said: \(outcome.messages)")
+                #expect(outcome.seconds < 20)
+            }
+            #expect(!place.directory.exists("bundle.json"))
+            #expect(!place.hasPushed)
+
+            guard one.service.isLog else { return #expect(place.recorded == 0 && place.unfinished.isEmpty) }
+            // What a log may have taken is kept, and another run finishes it without a second entry.
+            server.faults.removeAll()
+            let again = await place.run(signBlob, environment: environment)
+            #expect(again.succeeded, "\(again.messages)")
+            let imageAgain = await place.run(sign, environment: environment)
+            #expect(imageAgain.succeeded, "\(imageAgain.messages)")
+            #expect(place.recorded == recorded + 2)
+            #expect(place.unfinished.isEmpty)
+            let verified = await place.verify("file")
+            #expect(verified.succeeded, "\(verified.messages)")
+            let imageVerified = await place.run(
+                ["verify"] + place.trust + place.expecting(SigningPlace.alice) + [image])
+            #expect(imageVerified.succeeded, "\(imageVerified.messages)")
+        }
+    }
+
+    /// Faults that pass.
+    static let passing: [(Service, Fault)] = Service.allCases.flatMap { service -> [(Service, Fault)] in
+        [
+            (service, Fault(.delay(seconds: 1))), (service, Fault(.status(429, retryAfter: 1), count: 1)),
+            (service, Fault(.status(503, retryAfter: nil), count: 2)),
+            // A log has the entry by then: it answers 409 to the second request.
+            (service, Fault(.resetMidBody, count: 1)),
+        ]
+    }
+
+    @Test("What passes is waited for, and no entry is made twice", arguments: passing)
+    func waitedFor(_ service: Service, _ fault: Fault) async throws {
+        try await SigningPlace.with { (place) async throws in
+            try place.directory.write("file", "signed while \(fault) at \(service)")
+            var fault = fault
+            fault.method = service == .issuer ? "GET" : "POST"
+            let server = service.server(place.services)
+            server.faults.add(fault)
+            let outcome = await place.run(
+                ["sign-blob", "--yes", "--bundle", "bundle.json", "--timeout", "30s"] + place.services(service.kind) + [
+                    "file"
+                ],
+                environment: place.gitHubJob)
+            #expect(outcome.succeeded, "\(outcome.messages)")
+            #expect(server.requests.filter { $0.method == fault.method }.count >= (fault.count ?? 0) + 1)
+            #expect(place.recorded == 1)
+            #expect(place.unfinished.isEmpty)
+            let verified = await place.verify("file", by: .gitHubWorkflow())
+            #expect(verified.succeeded, "\(verified.messages)")
+        }
+    }
+
+    // MARK: - What a log has already
+
+    @Test(
+        "A signature that is in the log already is not recorded again",
+        arguments: [LocalServices.SigningConfigKind.v1, .v2])
+    func conflict(_ kind: LocalServices.SigningConfigKind) async throws {
+        try await SigningPlace.with { (place) async throws in
+            try place.directory.makeKey("key", .rsa2048)
+            for name in ["file", "other"] { try place.directory.write(name, name) }
+            func sign(_ file: String, _ bundle: String) async -> Program.Outcome {
+                await place.run(
+                    ["sign-blob", "--yes", "--key", "key.pem", "--bundle", bundle] + place.services(kind) + [file])
+            }
+            for (file, bundle) in [("file", "1.json"), ("other", "other.json"), ("file", "2.json")] {
+                let outcome = await sign(file, bundle)
+                #expect(outcome.succeeded, "\(outcome.messages)")
+            }
+            #expect(place.recorded == 2)
+            let verified = await place.run(
+                ["verify-blob", "--key", "key.pub", "--bundle", "2.json"] + place.trust + ["file"])
+            #expect(verified.succeeded, "\(verified.messages)")
+
+            // Where the entry cannot be read back, the run fails, and makes no second one.
+            let server = kind == .v1 ? place.services.rekorV1 : place.services.rekorV2
+            for action in [Fault.Action.status(404, retryAfter: nil), .corruptBody] {
+                server.faults.add(Fault(action, method: "GET"))
+                let failed = await sign("file", "3.json")
+                #expect(failed.ending == .exit(1), "\(failed.messages)")
+                #expect(failed.messages.contains("transparency log \(server.address)"), "\(failed.messages)")
+                #expect(["log-entry-exists", "log-entry-mismatch"].contains(failed.code), "\(failed.messages)")
+                #expect(!place.directory.exists("3.json"))
+                server.faults.removeAll()
+            }
+            #expect(place.recorded == 2)
+        }
+    }
+
+    @Test("A signature that cannot be written is kept, and finished by the same command")
+    func cannotBeWritten() async throws {
+        try await SigningPlace.with { (place) async throws in
+            try place.directory.write("file", "not written at first")
+            let arguments =
+                ["sign-blob", "--yes", "--bundle", "absent/bundle.json"] + place.services(.v1) + (try place.token()) + [
+                    "file"
+                ]
+            let failed = await place.run(arguments)
+            #expect(failed.ending == .exit(1))
+            #expect(failed.messages.contains("already recorded in \(place.services.rekorV1.url)"), "\(failed.messages)")
+            #expect(failed.messages.contains("run the same command again"), "\(failed.messages)")
+            #expect(place.unfinished.count == 1)
+            try place.directory.makeDirectory("absent")
+            let again = await place.run(arguments)
+            #expect(again.succeeded, "\(again.messages)")
+            #expect(place.recorded == 1 && place.certificates == 1)
+            #expect(place.unfinished.isEmpty)
+            let verified = await place.verify("file", "absent/bundle.json")
+            #expect(verified.succeeded, "\(verified.messages)")
+        }
+    }
+
+    @Test("A signature that cannot be pushed is kept, and finished by the same command", arguments: ["sign", "attest"])
+    func cannotBePushed(_ command: String) async throws {
+        try await SigningPlace.with { (place) async throws in
+            let image = try place.push()
+            try place.directory.write("predicate", #"{"buildType":"test"}"#)
+            let what = command == "attest" ? ["--type", "slsaprovenance", "--predicate", "predicate"] : []
+            let arguments = [command, "--yes"] + place.services(.v2) + (try place.token()) + what + [image]
+            place.services.registry.faults.add(Fault(.status(403, retryAfter: nil), method: "PUT"))
+            let failed = await place.run(arguments)
+            #expect(failed.ending == .exit(1))
+            #expect(failed.messages.contains("already recorded in \(place.services.rekorV2.url)"), "\(failed.messages)")
+            #expect(failed.messages.contains(place.services.registry.address), "\(failed.messages)")
+            #expect(place.unfinished.count == 1)
+            place.services.registry.faults.removeAll()
+            let again = await place.run(arguments)
+            #expect(again.succeeded, "\(again.messages)")
+            #expect(place.recorded == 1 && place.certificates == 1)
+            #expect(place.unfinished.isEmpty)
+        }
+    }
+}

@@ -281,7 +281,7 @@ final class IdentityIssuerService: Sendable {
 
     // MARK: Code flow (RFC 6749, section 4.1; PKCE, RFC 7636)
 
-    /// The page where a person says who they are; then back to the client with a code.
+    /// The page where a person says who they are, or refuses; then back to the client with a code, or with the error.
     private func authorize(_ request: LoopbackRequest) -> LoopbackResponse {
         let form = request.form
         func field(_ name: String) -> String? { request.parameter(name) ?? form.first { $0.name == name }?.value }
@@ -294,17 +294,28 @@ final class IdentityIssuerService: Sendable {
         if let method = field("code_challenge_method"), method != "S256" {
             return page(400, "Sign-in cannot start", "<p>Only S256 is known as a code challenge.</p>")
         }
+        var back = target
+        let state = field("state").map { [URLQueryItem(name: "state", value: $0)] } ?? []
+        if field("deny") != nil {
+            back.queryItems =
+                (target.queryItems ?? []) + [
+                    URLQueryItem(name: "error", value: "access_denied"),
+                    URLQueryItem(name: "error_description", value: "The sign-in was refused."),
+                ] + state
+            return LoopbackResponse(303, headers: [(name: "Location", value: back.string ?? redirect)])
+        }
         guard let email = field("email"), !email.isEmpty else {
-            let hidden = (request.query + form).filter { $0.name != "email" }.map {
+            let hidden = (request.query + form).filter { !["email", "deny"].contains($0.name) }.map {
                 "<input type=\"hidden\" name=\"\(escaped($0.name))\" value=\"\(escaped($0.value))\">"
             }
             return page(
                 200, "Local Sigstore",
                 """
                 <form method="post" action="/auth/auth">\(hidden.joined())
-                <p><label>Email <input name="email" type="email" required autofocus
+                <p><label>Email <input id="email" name="email" type="email" required autofocus
                 value="\(escaped(field("login_hint") ?? ""))"></label></p>
-                <p><button id="sign-in">Sign in</button></p></form>
+                <p><button id="sign-in">Sign in</button>
+                <button id="deny" name="deny" value="1" formnovalidate>Refuse</button></p></form>
                 <p>This issuer believes whoever asks. It is for tests and demos.</p>
                 """)
         }
@@ -314,10 +325,7 @@ final class IdentityIssuerService: Sendable {
                 email: email, redirect: redirect, client: client, challenge: field("code_challenge"),
                 nonce: field("nonce"))
         }
-        var back = target
-        back.queryItems =
-            (target.queryItems ?? []) + [URLQueryItem(name: "code", value: code)]
-            + (field("state").map { [URLQueryItem(name: "state", value: $0)] } ?? [])
+        back.queryItems = (target.queryItems ?? []) + [URLQueryItem(name: "code", value: code)] + state
         return LoopbackResponse(303, headers: [(name: "Location", value: back.string ?? redirect)])
     }
 
@@ -424,8 +432,8 @@ final class IdentityIssuerService: Sendable {
                 <form method="post" action="/auth/device">
                 <p><label>Code <input name="user_code" required
                 value="\(escaped(field("user_code") ?? ""))"></label></p>
-                <p><label>Email <input name="email" type="email" required></label></p>
-                <p><button>Confirm</button></p></form>
+                <p><label>Email <input id="email" name="email" type="email" required></label></p>
+                <p><button id="confirm">Confirm</button></p></form>
                 """)
         }
         let found = flows.withLock { flows -> Bool in

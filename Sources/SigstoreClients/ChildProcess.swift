@@ -3,9 +3,10 @@ public import InToto
 
 /// Another program, run for what it prints.
 enum ChildProcess {
-    /// Where a program is, by `PATH`.
+    /// Where a program is, by `PATH` or by its whole path.
     /// - Returns: `nil` where it is not installed.
     static func find(_ name: String, environment: [String: String]) -> String? {
+        if name.utf8.first == 0x2f { return unsafe access(name, X_OK) == 0 ? name : nil }
         for directory in (environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":") {
             let path = "\(directory)/\(name)"
             if directory.utf8.first == 0x2f, unsafe access(path, X_OK) == 0 { return path }
@@ -72,17 +73,18 @@ enum ChildProcess {
         return false
     }
 
-    /// Starts a program that goes on by itself, such as a browser.
+    /// Starts a program that goes on by itself, such as a browser: Control-C on our terminal does not end it.
     /// - Returns: Whether it was started.
     static func start(_ arguments: [String], environment: [String: String]) -> Bool {
         let null = unsafe open("/dev/null", O_WRONLY | O_CLOEXEC)
         guard null >= 0 else { return false }
         defer { close(null) }
-        return spawn(arguments, environment, standardOutput: null, standardError: null) != nil
+        return spawn(arguments, environment, standardOutput: null, standardError: null, inOwnSession: true) != nil
     }
 
     private static func spawn(
-        _ arguments: [String], _ environment: [String: String], standardOutput: CInt, standardError: CInt? = nil
+        _ arguments: [String], _ environment: [String: String], standardOutput: CInt, standardError: CInt? = nil,
+        inOwnSession: Bool = false
     ) -> pid_t? {
         guard let program = arguments.first else { return nil }
         var actions = unsafe posix_spawn_file_actions_t()
@@ -96,6 +98,11 @@ enum ChildProcess {
                 return nil
             }
         }
+        var attributes = posix_spawnattr_t()
+        guard unsafe posix_spawnattr_init(&attributes) == 0 else { return nil }
+        defer { unsafe posix_spawnattr_destroy(&attributes) }
+        // Linux's POSIX_SPAWN_SETSID, a macro that Swift does not import.
+        if inOwnSession, unsafe posix_spawnattr_setflags(&attributes, 0x80) != 0 { return nil }
         // Freed below; posix_spawn copies what it needs.
         var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] = unsafe environment.map { unsafe strdup("\($0)=\($1)") } + [nil]
@@ -104,7 +111,7 @@ enum ChildProcess {
             unsafe variables.forEach { unsafe free($0) }
         }
         var process: pid_t = 0
-        guard unsafe posix_spawn(&process, program, &actions, nil, &words, &variables) == 0 else { return nil }
+        guard unsafe posix_spawn(&process, program, &actions, &attributes, &words, &variables) == 0 else { return nil }
         return process
     }
 }

@@ -7,6 +7,10 @@ internal import Synchronization
 struct LandingPage: Sendable {
     var status = 200
     var title: String
+    /// Who signed in, which stands out.
+    var identity: String?
+    /// Why not, where it is not as it should be.
+    var reason: String?
     var text: String
 
     /// The page as an HTTP answer. Whatever comes from outside is escaped, and nothing in it can load anything.
@@ -14,11 +18,24 @@ struct LandingPage: Sendable {
         let body = """
             <!DOCTYPE html>
             <html lang="en">
-            <head><meta charset="utf-8"><title>\(Self.escaped(title))</title>
-            <style>body{font:1.1em system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em;line-height:1.5;\
-            color:#1c1c1c;background:#fff}@media(prefers-color-scheme:dark){body{color:#eee;background:#1c1c1c}}</style>
+            <head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+            <title>\(Self.escaped(title)) · swsign</title>
+            <style>
+            :root{color-scheme:light dark}
+            body{font:1.1rem/1.5 system-ui,sans-serif;color:#1c1c1c;background:#f2f4f3;margin:0;padding:12vh 1rem}
+            main{max-width:30rem;margin:auto;padding:2rem 2.5rem;background:#fff;border-radius:.75rem;\
+            border-top:.4rem solid \(status == 200 ? "#1a7f4b" : "#b3261e");box-shadow:0 .1rem .8rem #0002}
+            h1{margin:0 0 1rem;font-size:1.7rem}
+            p{margin:.75rem 0 0;overflow-wrap:anywhere}
+            @media(prefers-color-scheme:dark){body{color:#eee;background:#141615}main{background:#212423}}
+            </style>
             </head>
-            <body><h1>\(Self.escaped(title))</h1><p>\(Self.escaped(text))</p></body>
+            <body><main>
+            <h1><span aria-hidden="true">\(status == 200 ? "✓" : "✕")</span> \(Self.escaped(title))</h1>
+            \(identity.map { "<p>You are <strong>\(Self.escaped($0))</strong></p>" } ?? "")
+            \(reason.map { "<p>Why: \(Self.escaped($0))</p>" } ?? "")
+            <p>\(Self.escaped(text))</p>
+            </main></body>
             </html>
 
             """

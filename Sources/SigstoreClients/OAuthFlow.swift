@@ -154,9 +154,8 @@ public struct OAuthFlow: IdentityTokenProvider {
             responder.finish(
                 callback,
                 LandingPage(
-                    title: "Signed in",
-                    text: "You are signed in as \(token.identity). You can close this page and go back to the terminal."
-                ))
+                    title: "Signed in", identity: token.identity,
+                    text: "You can close this page and go back to the terminal, where signing goes on."))
             return token
         } catch {
             responder.finish(callback, .failure(error.message))
@@ -313,8 +312,8 @@ public struct OAuthFlow: IdentityTokenProvider {
 extension LandingPage {
     static func failure(_ reason: String) -> LandingPage {
         LandingPage(
-            status: 400, title: "Not signed in",
-            text: "The sign-in failed: \(reason). Nothing was signed. Go back to the terminal.")
+            status: 400, title: "Not signed in", reason: reason,
+            text: "Nothing was signed. Go back to the terminal, which says what to do.")
     }
 }
 

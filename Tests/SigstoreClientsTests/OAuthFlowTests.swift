@@ -95,7 +95,7 @@ struct OAuthFlowTests {
         try token.check(audience: "sigstore", now: Int64(time(nil)))
         try await Task.sleep(for: .milliseconds(200))
         let page = try #require(landed.withLock { $0 })
-        #expect(page.status == 200 && page.page.contains("signed in as &lt;b&gt;&amp;alice@local.test"))
+        #expect(page.status == 200 && page.page.contains("You are <strong>&lt;b&gt;&amp;alice@local.test</strong>"))
         #expect(!page.page.contains("<b>") && page.page.contains("Content-Security-Policy: default-src 'none'"))
         let url = try #require(asked.withLock { $0 })
         #expect(value("code_challenge_method", url) == "S256" && value("code_challenge", url).count == 43)

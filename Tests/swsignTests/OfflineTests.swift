@@ -47,4 +47,17 @@ struct OfflineTests {
         let broken = await other.run(["dgst", "-sha256", "\(Self.shared)/conformance/bundle-verify/a.txt"])
         #expect(!broken.succeeded, "the configuration breaks nothing, so this test proves nothing")
     }
+
+    @Test("The variables that say whom to believe are not looked at beside --trusted-root")
+    func variables() async throws {
+        try directory.makeKey()
+        var program = Program(directory: directory.path)
+        program.environment = ["SIGSTORE_REKOR_PUBLIC_KEY": "key.pub"]
+        let replaced = await program.run(Self.verify)
+        #expect(replaced.code == "unknown-log", "\(replaced.messages)")
+        program.environment["SIGSTORE_ROOT_FILE"] = "none"
+        let stated = await program.run(
+            Self.verify + ["--trusted-root", "\(Self.shared)/trust/production/trusted_root.json"])
+        #expect(stated.succeeded, "\(stated.messages)")
+    }
 }

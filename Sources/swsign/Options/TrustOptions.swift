@@ -52,13 +52,13 @@ struct TrustSources {
     /// Whether the person said anything about whom to believe.
     var isStated: Bool {
         trustedRoot != nil || staging || caRoots != nil || certificateChain != nil || timestampCertificateChain != nil
-            || Self.variables.contains { Self.variable($0) != nil }
+            || Self.variables.contains { variable($0) != nil }
     }
 
     /// Whether authorities and logs were all given one by one, so that nobody else's root is needed.
     private var isComplete: Bool {
-        (caRoots ?? certificateChain ?? Self.variable("SIGSTORE_ROOT_FILE")) != nil
-            && Self.variable("SIGSTORE_REKOR_PUBLIC_KEY") != nil && Self.variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE") != nil
+        (caRoots ?? certificateChain ?? variable("SIGSTORE_ROOT_FILE")) != nil
+            && variable("SIGSTORE_REKOR_PUBLIC_KEY") != nil && variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE") != nil
     }
 
     private static let variables = [
@@ -67,6 +67,7 @@ struct TrustSources {
     ]
 
     /// Puts together what is believed: a trusted root, in which each part that was given by itself replaces its own.
+    /// The variables are not looked at beside `--trusted-root`, as in cosign.
     /// - Parameter offline: Whether the network may not be used.
     func trustedRoot(offline: Bool) throws(SigstoreError) -> TrustedRoot {
         var root: TrustedRoot
@@ -85,7 +86,7 @@ struct TrustSources {
         guard caIntermediates == nil || caRoots != nil else {
             throw SigstoreError(.usage, "--ca-intermediates needs --ca-roots")
         }
-        if let file = certificateChain ?? (caRoots == nil ? Self.variable("SIGSTORE_ROOT_FILE") : nil) {
+        if let file = certificateChain ?? (caRoots == nil ? variable("SIGSTORE_ROOT_FILE") : nil) {
             root.certificateAuthorities = [try Self.authority(file)]
         }
         if let caRoots {
@@ -97,18 +98,18 @@ struct TrustSources {
             }
             root.certificateAuthorities = [authority]
         }
-        if let file = timestampCertificateChain ?? Self.variable("SIGSTORE_TSA_CERTIFICATE_FILE") {
+        if let file = timestampCertificateChain ?? variable("SIGSTORE_TSA_CERTIFICATE_FILE") {
             root.timestampAuthorities = [try Self.authority(file)]
         }
-        if let file = Self.variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE") {
+        if let file = variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE") {
             root.certificateTransparencyLogs = [try Self.log(file)]
         }
-        if let file = Self.variable("SIGSTORE_REKOR_PUBLIC_KEY") { root.transparencyLogs = [try Self.log(file)] }
+        if let file = variable("SIGSTORE_REKOR_PUBLIC_KEY") { root.transparencyLogs = [try Self.log(file)] }
         return root
     }
 
-    private static func variable(_ name: String) -> String? {
-        guard let value = unsafe getenv(name), unsafe strlen(value) > 0 else { return nil }
+    private func variable(_ name: String) -> String? {
+        guard trustedRoot == nil, let value = unsafe getenv(name), unsafe strlen(value) > 0 else { return nil }
         return unsafe String(cString: value)
     }
 

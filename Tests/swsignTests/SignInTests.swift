@@ -1,0 +1,301 @@
+import Foundation
+import HTTPTransport
+import InToto
+import LocalSigstore
+import Spawning
+import Testing
+
+/// Signing as a person does who has neither a key nor a token: the program asks, and the person signs in.
+@Suite("Signing in", .serialized)
+struct SignInTests {
+    /// A whole Sigstore, a directory with a file to sign, and a browser that only says where it was sent.
+    private final class Place: Sendable {
+        let services: LocalServices
+        let directory = TemporaryDirectory()
+        private let http = CurlClient()
+
+        private init(_ services: LocalServices) { self.services = services }
+
+        static func with(_ body: (Place) async throws -> Void) async throws {
+            let folder = TemporaryDirectory()
+            let services = try await LocalServices.start(LocalServices.Configuration(folder: folder.path))
+            do {
+                let place = Place(services)
+                try place.directory.write("file", "hello\n")
+                try place.directory.write(
+                    "browser", "#!/bin/sh\necho \"$@\" > url.part && mv url.part url\n", mode: 0o755)
+                try await body(place)
+            } catch {
+                await services.stop()
+                throw error
+            }
+            await services.stop()
+        }
+
+        /// Runs `sign-blob` while a person does something with what it shows.
+        /// - Parameters:
+        ///   - more: More flags.
+        ///   - browser: `BROWSER`; the program here unless told.
+        ///   - person: Gets the URL that the browser was sent to, as soon as it was.
+        func sign(
+            _ more: String..., browser: String? = nil, person: (URLComponents) async throws -> Void
+        ) async throws -> Program.Outcome {
+            try? FileManager.default.removeItem(atPath: directory["url"])
+            let arguments =
+                [
+                    "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--fulcio-auth-flow", "normal",
+                    "--oidc-issuer", services.issuer.url, "--signing-config", services.files.signingConfig(.v2),
+                    "--trusted-root", services.files.trustedRoot, "--bundle", "bundle",
+                ] + more + ["file"]
+            let program = Program(
+                directory: directory.path,
+                environment: ["BROWSER": browser ?? "no-such-browser:\(directory["browser"])"])
+            async let outcome = program.run(arguments)
+            for _ in 0..<1000 where !directory.exists("url") { try await Task.sleep(for: .milliseconds(20)) }
+            if directory.exists("url") {
+                let words = try directory.text("url").trimmingCharacters(in: .newlines).split(separator: " ")
+                try await person(try #require(words.last.flatMap { URLComponents(string: String($0)) }))
+            }
+            return await outcome
+        }
+
+        /// Asks for a URL as a browser does, which goes where it is redirected.
+        func visit(_ url: String, _ method: String = "GET") async throws -> (status: Int, page: String) {
+            let answer = try await http.send(
+                HTTPRequest(
+                    method, try HTTPURL(parsing: url), timeout: .seconds(20), handledStatuses: [400, 404, 405, 409]))
+            return (answer.status, String(decoding: answer.body, as: UTF8.self))
+        }
+
+        /// Signs in at the issuer's page, and gives the page that follows.
+        @discardableResult
+        func signIn(_ url: URLComponents, email: String = "alice@local.test") async throws -> (
+            status: Int, page: String
+        ) {
+            var url = url
+            url.queryItems?.append(URLQueryItem(name: "email", value: email))
+            return try await visit(try #require(url.string))
+        }
+
+        /// Does something in Chromium, keeps the pictures with the test, and gives the page that it ends on.
+        func chromium(_ url: String, _ actions: [String], pictures: [String]) async throws -> JSONCursor {
+            let folder = TemporaryDirectory()
+            let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+                .appendingPathComponent("browser").path
+            let run = await Program(executable: script, directory: folder.path).run([folder.path, url] + actions)
+            try #require(run.succeeded, "\(run.messages)")
+            for (index, name) in pictures.enumerated() {
+                let picture = try folder.read("\(index).png")
+                // A page that shows nothing takes two thousand bytes.
+                #expect(picture.starts(with: [0x89, 0x50, 0x4e, 0x47]) && picture.count > 4000, "\(name)")
+                Attachment.record(picture, named: "\(name).png")
+            }
+            return try #require(try run.objects().first)
+        }
+
+        func verify(_ identity: LocalIdentity) async -> Program.Outcome {
+            await directory.swsign(
+                "verify-blob", "--offline", "--trusted-root", services.files.trustedRoot, "--bundle", "bundle",
+                "--certificate-identity", services.issuer.subject(of: identity), "--certificate-oidc-issuer",
+                services.issuer.url, "file")
+        }
+    }
+
+    private static let needsChromium: any SuiteTrait & TestTrait = .enabled(
+        if: FileManager.default.isExecutableFile(atPath: "/usr/bin/chromium"), "left out: chromium is not installed")
+
+    private func value(_ name: String, _ url: URLComponents) -> String {
+        url.queryItems?.first { $0.name == name }?.value ?? ""
+    }
+
+    @Test("In Chromium, from the issuer's page to ours", needsChromium)
+    func chromium() async throws {
+        try await Place.with { place in
+            let email = "o'neil&co+x@local.test"
+            let outcome = try await place.sign { url in
+                let page = try await place.chromium(
+                    try #require(url.string), ["fill", "email", email, "click", "sign-in"],
+                    pictures: ["issuer", "signed-in"])
+                #expect(try page.member("title").string() == "Signed in · swsign")
+                #expect(try page.member("url").string().hasPrefix(value("redirect_uri", url) + "?code="))
+                let text = try page.member("text").string()
+                #expect(
+                    text.contains("Signed in") && text.contains("You are \(email)")
+                        && text.contains("go back to the terminal"))
+            }
+            #expect(outcome.succeeded, "\(outcome.messages)")
+            #expect(outcome.messages.contains("the identity \(email), vouched for by \(place.services.issuer.url)"))
+            let verified = await place.verify(.email(email))
+            #expect(verified.succeeded, "\(verified.messages)")
+        }
+    }
+
+    @Test("In Chromium, a refusal at the issuer's page, and one that tries to write our page", needsChromium)
+    func chromiumRefused() async throws {
+        try await Place.with { place in
+            let refused = try await place.sign { url in
+                let page = try await place.chromium(
+                    try #require(url.string), ["click", "deny"], pictures: ["issuer", "refused"])
+                #expect(try page.member("title").string() == "Not signed in · swsign")
+                #expect(try page.member("text").string().contains("access_denied: The sign-in was refused."))
+            }
+            #expect(
+                refused.code == "sign-in-failed" && refused.messages.contains("access_denied: The sign-in was refused.")
+            )
+
+            let words = "<script>document.title='x'</script><img src=x onerror=alert(1)>\u{202e}\u{1b}[2K</p>\"'&amp;"
+            let hostile = try await place.sign { url in
+                var answer = try #require(URLComponents(string: value("redirect_uri", url)))
+                answer.queryItems = [
+                    URLQueryItem(name: "state", value: value("state", url)),
+                    URLQueryItem(name: "error", value: "<b>bad</b>"),
+                    URLQueryItem(name: "error_description", value: words),
+                ]
+                let page = try await place.chromium(
+                    try #require(url.string), ["visit", try #require(answer.string)], pictures: ["issuer", "hostile"])
+                #expect(try page.member("title").string() == "Not signed in · swsign")
+                #expect(try page.member("elements").string() == "main h1 span p p")
+                let text = try page.member("text").string()
+                #expect(
+                    text.contains("<b>bad</b>: <script>")
+                        && text.contains("onerror=alert(1)>\u{fffd}\u{fffd}[2K</p>\"'&amp;"))
+            }
+            #expect(hostile.code == "sign-in-failed")
+            #expect(!hostile.stderr.contains(0x1b) && !hostile.messages.contains("\u{202e}"))
+            #expect(!place.directory.exists("bundle"))
+            #expect(place.services.fulcio.requests.isEmpty)
+        }
+    }
+
+    @Test("In Chromium, on another device", needsChromium)
+    func chromiumDevice() async throws {
+        try await Place.with { place in
+            async let outcome = place.directory.swsign(
+                "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--fulcio-auth-flow", "device",
+                "--oidc-issuer",
+                place.services.issuer.url, "--signing-config", place.services.files.signingConfig(.v1),
+                "--trusted-root",
+                place.services.files.trustedRoot, "--bundle", "bundle", "file")
+            for _ in 0..<1000 where place.services.pendingUserCodes.isEmpty {
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            let code = try #require(place.services.pendingUserCodes.first)
+            let page = try await place.chromium(
+                "\(place.services.issuer.url)/auth/device?user_code=\(code)",
+                ["fill", "email", "ann@local.test", "click", "confirm"],
+                pictures: ["device", "confirmed"])
+            #expect(try page.member("title").string() == "Confirmed")
+            let signed = await outcome
+            #expect(signed.succeeded, "\(signed.messages)")
+            #expect(signed.messages.contains("enter the code \(code)"))
+            #expect(signed.messages.contains("or go to \(place.services.issuer.url)/auth/device?user_code=\(code)"))
+            #expect(await place.verify(.email("ann@local.test")).succeeded)
+        }
+    }
+
+    @Test("The address is printed for a person to copy, whether or not a browser opens it")
+    func address() async throws {
+        try await Place.with { place in
+            for (browser, words) in [
+                (place.directory["browser"], ""), ("\(place.directory["browser"]) --new %s", "--new "),
+            ] {
+                let outcome = try await place.sign("--bundle", "bundle", browser: browser) { url in
+                    #expect(try place.directory.text("url").hasPrefix("\(words)http://"))
+                    try await place.signIn(url)
+                }
+                #expect(outcome.succeeded, "\(outcome.messages)")
+                let url = try place.directory.text("url").dropFirst(words.count).dropLast()
+                #expect(outcome.messages.contains("Your browser was opened to sign in. If it was not, go to: \(url)\n"))
+            }
+            // A browser that is not there; nobody signs in.
+            let unopened = await Program(
+                directory: place.directory.path, environment: ["BROWSER": "no-such-browser", "DISPLAY": ":99"]
+            ).run([
+                "sign-blob", "--yes", "--timeout", "1s", "--oidc-disable-ambient-providers", "--fulcio-auth-flow",
+                "normal",
+                "--oidc-issuer", place.services.issuer.url, "--signing-config", place.services.files.signingConfig(.v2),
+                "--trusted-root", place.services.files.trustedRoot, "--bundle", "none", "file",
+            ])
+            #expect(
+                unopened.messages.contains(
+                    "Go to this address in a browser on this machine to sign in: http://127.0.0.1:"))
+            #expect(unopened.ending == .exit(1) && unopened.code == "timed-out" && unopened.seconds < 10)
+            #expect(!place.directory.exists("none"))
+        }
+    }
+
+    @Test("Without a terminal nobody can sign in, and nothing is waited for")
+    func noTerminal() async throws {
+        try await Place.with { place in
+            let outcome = await place.directory.swsign(
+                "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--oidc-issuer", place.services.issuer.url,
+                "--signing-config", place.services.files.signingConfig(.v2), "--bundle", "bundle", "file",
+                environment: ["BROWSER": place.directory["browser"]])
+            #expect(outcome.code == "no-identity-token" && !place.directory.exists("url"))
+        }
+    }
+
+    @Test("On a terminal the browser opens by itself, and what becomes public is confirmed")
+    func terminal() async throws {
+        try await Place.with { place in
+            async let outcome = place.directory.swsign(
+                "sign-blob", "--oidc-issuer", place.services.issuer.url, "--signing-config",
+                place.services.files.signingConfig(.v2), "--trusted-root", place.services.files.trustedRoot, "--bundle",
+                "bundle", "file", environment: ["BROWSER": place.directory["browser"]], input: .terminal,
+                terminal: [.init("Go on? [y/N]", "y\n")])
+            for _ in 0..<1000 where !place.directory.exists("url") { try await Task.sleep(for: .milliseconds(20)) }
+            let url = try #require(
+                URLComponents(string: try place.directory.text("url").trimmingCharacters(in: .newlines)))
+            try await place.signIn(url)
+            let signed = await outcome
+            #expect(signed.succeeded, "\(signed.messages)")
+            #expect(await place.verify(.email("alice@local.test")).succeeded)
+        }
+    }
+
+    @Test("What is not the answer to this sign-in is refused", arguments: ["state", "nonce", "code_challenge"])
+    func notOurs(_ name: String) async throws {
+        try await Place.with { place in
+            let outcome = try await place.sign { url in
+                // Somebody has the person sign in for another sign-in than the program's.
+                var other = url
+                other.queryItems = url.queryItems?.map {
+                    $0.name == name ? URLQueryItem(name: name, value: String(repeating: "x", count: 43)) : $0
+                }
+                let page = try await place.signIn(other)
+                #expect(
+                    page.status == 400 && page.page.contains("Not signed in")
+                        && page.page.contains("Nothing was signed"))
+            }
+            #expect(outcome.ending == .exit(1))
+            #expect(outcome.code == (name == "code_challenge" ? "sign-in-failed" : "sign-in-refused"))
+            #expect(outcome.messages.contains(name == "code_challenge" ? "Invalid code_verifier" : name))
+            #expect(!place.directory.exists("bundle") && place.services.fulcio.requests.isEmpty)
+        }
+    }
+
+    @Test("Only the first answer counts; other paths, a favicon and other methods do not disturb")
+    func otherRequests() async throws {
+        try await Place.with { place in
+            let issuer = place.services.issuerServer
+            // While the first answer's code is being exchanged, another one comes.
+            issuer.faults.add(Fault(.delay(seconds: 1), method: "POST", path: "/auth/token"))
+            defer { issuer.faults.removeAll() }
+            let outcome = try await place.sign { url in
+                let here = value("redirect_uri", url)
+                #expect(
+                    try await place.visit(here.replacingOccurrences(of: "/auth/callback", with: "/favicon.ico")).status
+                        == 404)
+                #expect(try await place.visit(here + "/more").status == 404)
+                #expect(try await place.visit(here, "POST").status == 405)
+                async let first = place.signIn(url)
+                try await Task.sleep(for: .milliseconds(300))
+                let late = try await place.signIn(url, email: "mallory@local.test")
+                #expect(late.status == 409 && late.page.contains("answered already"))
+                #expect(try await first.page.contains("<strong>alice@local.test</strong>"))
+            }
+            #expect(outcome.succeeded, "\(outcome.messages)")
+            #expect(await place.verify(.email("alice@local.test")).succeeded)
+        }
+    }
+}

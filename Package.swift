@@ -111,7 +111,8 @@ let package = Package(
         .testTarget(
             name: "LocalSigstoreTests",
             dependencies: [
-                "Spawning", "LocalSigstore", "InToto", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+                "Spawning", "swsign", "LocalSigstore", "InToto", "SigstoreClients", "SigstoreCrypto",
+                "SigstoreVerification",
             ], swiftSettings: settings),
         .testTarget(
             name: "SigstoreClientsTests",

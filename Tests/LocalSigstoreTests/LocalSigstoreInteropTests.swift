@@ -6,7 +6,7 @@ import Testing
 
 /// The real clients that the local services are held to.
 private enum Peers {
-    private static let repository = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    static let repository = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent()
 
     /// A folder with `cosign3`, `cosign2` and `oras`: where `SWSIGN_PEERS` says, or unpacked from `../shared/peers`.
@@ -324,6 +324,65 @@ struct LocalSigstoreInteropTests {
                     ])
                 #expect(verified.status == 0, "\(verified.messages)")
             }
+        }
+    }
+
+    /// The public conformance suite's client for swsign signs a file and a statement; it verifies both itself, and so do
+    /// the others.
+    @Test(
+        .enabled(if: Peers.sigstorePython != nil, "sigstore-python is not here and did not come from PyPI"),
+        arguments: logs.prefix(2))
+    func theConformanceClientSigns(_ kind: LocalServices.SigningConfigKind) async throws {
+        try await Bench.with { (bench) async throws in
+            let identity = identities[0]
+            let files = bench.services.files
+            let swsign = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+                .appendingPathComponent("swsign").path
+            func client(_ arguments: [String]) async throws -> Bench.Outcome {
+                try await bench.run(
+                    Peers.repository.appendingPathComponent("Tests/Conformance/swsign-conformance").path, arguments,
+                    ["SWSIGN": swsign])
+            }
+            // SHA-256 of the blob.
+            let digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+            try Data(
+                """
+                {"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"blob","digest":{"sha256":"\(digest)"}}],\
+                "predicateType":"https://example.org/p","predicate":{"a":1}}
+                """.utf8
+            ).write(to: URL(filePath: "\(bench.folder)/statement"))
+            for (bundle, flags, signed) in [("b", [], "blob"), ("s", ["--in-toto"], "statement")] {
+                let made = try await client(
+                    ["sign-bundle"] + flags + bench.token(identity)
+                        + ["--bundle", bundle, "--trusted-root", files.trustedRoot, "--signing-config"]
+                        + [files.signingConfig(kind), signed])
+                #expect(made.status == 0, "\(made.messages)")
+                for artifact in ["blob", "sha256:\(digest)"] {
+                    let verify = ["verify-bundle", "--bundle", bundle] + bench.expecting(identity) + bench.trust
+                    let verified = try await client(verify + [artifact])
+                    #expect(verified.status == 0, "\(verified.messages)")
+                }
+                let other = try await client(
+                    ["verify-bundle", "--bundle", bundle] + bench.expecting(identity) + bench.trust + ["predicate"])
+                #expect(other.status == 1, "\(other.messages)")
+                let python = try await bench.run(
+                    try #require(Peers.sigstorePython),
+                    [
+                        "--trust-config", files.trustConfig(kind), "verify", "identity", "--cert-identity",
+                        bench.services.issuer.subject(of: identity), "--cert-oidc-issuer",
+                        bench.services.issuer.issuer(of: identity), "--bundle", bundle, "blob",
+                    ])
+                #expect(python.status == 0, "\(python.messages)")
+            }
+            try await bench.must(
+                "cosign3", ["verify-blob"] + bench.trust + bench.expecting(identity) + ["--bundle", "b", "blob"])
+            try await bench.must(
+                "cosign3",
+                ["verify-blob-attestation", "--type", "https://example.org/p"] + bench.trust + bench.expecting(identity)
+                    + ["--bundle", "s", "blob"])
+            // What is not the protocol is refused before anything is signed.
+            let unknown = try await client(["sign-bundle", "--key", "k", "--bundle", "b", "blob"])
+            #expect(unknown.status == 2 && unknown.messages.contains("the flag --key is not known"))
         }
     }
 }

@@ -5,102 +5,102 @@ import LocalSigstore
 import Spawning
 import Testing
 
+/// A whole Sigstore, a directory with a file to sign, and a browser that only says where it was sent.
+private final class Place: Sendable {
+    let services: LocalServices
+    let directory = TemporaryDirectory()
+    private let http = CurlClient()
+
+    private init(_ services: LocalServices) { self.services = services }
+
+    static func with(_ body: (Place) async throws -> Void) async throws {
+        let folder = TemporaryDirectory()
+        let services = try await LocalServices.start(LocalServices.Configuration(folder: folder.path))
+        do {
+            let place = Place(services)
+            try place.directory.write("file", "hello\n")
+            try place.directory.write(
+                "browser", "#!/bin/sh\necho \"$@\" > url.part && mv url.part url\n", mode: 0o755)
+            try await body(place)
+        } catch {
+            await services.stop()
+            throw error
+        }
+        await services.stop()
+    }
+
+    /// Runs `sign-blob` while a person does something with what it shows.
+    /// - Parameters:
+    ///   - more: More flags.
+    ///   - browser: `BROWSER`; the program here unless told.
+    ///   - person: Gets the URL that the browser was sent to, as soon as it was.
+    func sign(
+        _ more: String..., browser: String? = nil, person: (URLComponents) async throws -> Void
+    ) async throws -> Program.Outcome {
+        try? FileManager.default.removeItem(atPath: directory["url"])
+        let arguments =
+            [
+                "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--fulcio-auth-flow", "normal",
+                "--oidc-issuer", services.issuer.url, "--signing-config", services.files.signingConfig(.v2),
+                "--trusted-root", services.files.trustedRoot, "--bundle", "bundle",
+            ] + more + ["file"]
+        let program = Program(
+            directory: directory.path,
+            environment: ["BROWSER": browser ?? "no-such-browser:\(directory["browser"])"])
+        async let outcome = program.run(arguments)
+        for _ in 0..<1000 where !directory.exists("url") { try await Task.sleep(for: .milliseconds(20)) }
+        if directory.exists("url") {
+            let words = try directory.text("url").trimmingCharacters(in: .newlines).split(separator: " ")
+            try await person(try #require(words.last.flatMap { URLComponents(string: String($0)) }))
+        }
+        return await outcome
+    }
+
+    /// Asks for a URL as a browser does, which goes where it is redirected.
+    func visit(_ url: String, _ method: String = "GET") async throws -> (status: Int, page: String) {
+        let answer = try await http.send(
+            HTTPRequest(
+                method, try HTTPURL(parsing: url), timeout: .seconds(20), handledStatuses: [400, 404, 405, 409]))
+        return (answer.status, String(decoding: answer.body, as: UTF8.self))
+    }
+
+    /// Signs in at the issuer's page, and gives the page that follows.
+    @discardableResult
+    func signIn(_ url: URLComponents, email: String = "alice@local.test") async throws -> (
+        status: Int, page: String
+    ) {
+        var url = url
+        url.queryItems?.append(URLQueryItem(name: "email", value: email))
+        return try await visit(try #require(url.string))
+    }
+
+    /// Does something in Chromium, keeps the pictures with the test, and gives the page that it ends on.
+    func chromium(_ url: String, _ actions: [String], pictures: [String]) async throws -> JSONCursor {
+        let folder = TemporaryDirectory()
+        let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appendingPathComponent("browser").path
+        let run = await Program(executable: script, directory: folder.path).run([folder.path, url] + actions)
+        try #require(run.succeeded, "\(run.messages)")
+        for (index, name) in pictures.enumerated() {
+            let picture = try folder.read("\(index).png")
+            // A page that shows nothing takes two thousand bytes.
+            #expect(picture.starts(with: [0x89, 0x50, 0x4e, 0x47]) && picture.count > 4000, "\(name)")
+            Attachment.record(picture, named: "\(name).png")
+        }
+        return try #require(try run.objects().first)
+    }
+
+    func verify(_ identity: LocalIdentity) async -> Program.Outcome {
+        await directory.swsign(
+            "verify-blob", "--offline", "--trusted-root", services.files.trustedRoot, "--bundle", "bundle",
+            "--certificate-identity", services.issuer.subject(of: identity), "--certificate-oidc-issuer",
+            services.issuer.url, "file")
+    }
+}
+
 /// Signing as a person does who has neither a key nor a token: the program asks, and the person signs in.
 @Suite("Signing in", .serialized)
 struct SignInTests {
-    /// A whole Sigstore, a directory with a file to sign, and a browser that only says where it was sent.
-    private final class Place: Sendable {
-        let services: LocalServices
-        let directory = TemporaryDirectory()
-        private let http = CurlClient()
-
-        private init(_ services: LocalServices) { self.services = services }
-
-        static func with(_ body: (Place) async throws -> Void) async throws {
-            let folder = TemporaryDirectory()
-            let services = try await LocalServices.start(LocalServices.Configuration(folder: folder.path))
-            do {
-                let place = Place(services)
-                try place.directory.write("file", "hello\n")
-                try place.directory.write(
-                    "browser", "#!/bin/sh\necho \"$@\" > url.part && mv url.part url\n", mode: 0o755)
-                try await body(place)
-            } catch {
-                await services.stop()
-                throw error
-            }
-            await services.stop()
-        }
-
-        /// Runs `sign-blob` while a person does something with what it shows.
-        /// - Parameters:
-        ///   - more: More flags.
-        ///   - browser: `BROWSER`; the program here unless told.
-        ///   - person: Gets the URL that the browser was sent to, as soon as it was.
-        func sign(
-            _ more: String..., browser: String? = nil, person: (URLComponents) async throws -> Void
-        ) async throws -> Program.Outcome {
-            try? FileManager.default.removeItem(atPath: directory["url"])
-            let arguments =
-                [
-                    "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--fulcio-auth-flow", "normal",
-                    "--oidc-issuer", services.issuer.url, "--signing-config", services.files.signingConfig(.v2),
-                    "--trusted-root", services.files.trustedRoot, "--bundle", "bundle",
-                ] + more + ["file"]
-            let program = Program(
-                directory: directory.path,
-                environment: ["BROWSER": browser ?? "no-such-browser:\(directory["browser"])"])
-            async let outcome = program.run(arguments)
-            for _ in 0..<1000 where !directory.exists("url") { try await Task.sleep(for: .milliseconds(20)) }
-            if directory.exists("url") {
-                let words = try directory.text("url").trimmingCharacters(in: .newlines).split(separator: " ")
-                try await person(try #require(words.last.flatMap { URLComponents(string: String($0)) }))
-            }
-            return await outcome
-        }
-
-        /// Asks for a URL as a browser does, which goes where it is redirected.
-        func visit(_ url: String, _ method: String = "GET") async throws -> (status: Int, page: String) {
-            let answer = try await http.send(
-                HTTPRequest(
-                    method, try HTTPURL(parsing: url), timeout: .seconds(20), handledStatuses: [400, 404, 405, 409]))
-            return (answer.status, String(decoding: answer.body, as: UTF8.self))
-        }
-
-        /// Signs in at the issuer's page, and gives the page that follows.
-        @discardableResult
-        func signIn(_ url: URLComponents, email: String = "alice@local.test") async throws -> (
-            status: Int, page: String
-        ) {
-            var url = url
-            url.queryItems?.append(URLQueryItem(name: "email", value: email))
-            return try await visit(try #require(url.string))
-        }
-
-        /// Does something in Chromium, keeps the pictures with the test, and gives the page that it ends on.
-        func chromium(_ url: String, _ actions: [String], pictures: [String]) async throws -> JSONCursor {
-            let folder = TemporaryDirectory()
-            let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-                .appendingPathComponent("browser").path
-            let run = await Program(executable: script, directory: folder.path).run([folder.path, url] + actions)
-            try #require(run.succeeded, "\(run.messages)")
-            for (index, name) in pictures.enumerated() {
-                let picture = try folder.read("\(index).png")
-                // A page that shows nothing takes two thousand bytes.
-                #expect(picture.starts(with: [0x89, 0x50, 0x4e, 0x47]) && picture.count > 4000, "\(name)")
-                Attachment.record(picture, named: "\(name).png")
-            }
-            return try #require(try run.objects().first)
-        }
-
-        func verify(_ identity: LocalIdentity) async -> Program.Outcome {
-            await directory.swsign(
-                "verify-blob", "--offline", "--trusted-root", services.files.trustedRoot, "--bundle", "bundle",
-                "--certificate-identity", services.issuer.subject(of: identity), "--certificate-oidc-issuer",
-                services.issuer.url, "file")
-        }
-    }
-
     private static let needsChromium: any SuiteTrait & TestTrait = .enabled(
         if: FileManager.default.isExecutableFile(atPath: "/usr/bin/chromium"), "left out: chromium is not installed")
 
@@ -239,8 +239,8 @@ struct SignInTests {
     func terminal() async throws {
         try await Place.with { place in
             async let outcome = place.directory.swsign(
-                "sign-blob", "--oidc-issuer", place.services.issuer.url, "--signing-config",
-                place.services.files.signingConfig(.v2), "--trusted-root", place.services.files.trustedRoot, "--bundle",
+                "sign-blob", "--signing-config", place.services.files.signingConfig(.v2), "--trusted-root",
+                place.services.files.trustedRoot, "--bundle",
                 "bundle", "file", environment: ["BROWSER": place.directory["browser"]], input: .terminal,
                 terminal: [.init("Go on? [y/N]", "y\n")])
             for _ in 0..<1000 where !place.directory.exists("url") { try await Task.sleep(for: .milliseconds(20)) }
@@ -296,6 +296,89 @@ struct SignInTests {
             }
             #expect(outcome.succeeded, "\(outcome.messages)")
             #expect(await place.verify(.email("alice@local.test")).succeeded)
+        }
+    }
+}
+
+/// Signing as a CI job does, with nothing but its identity token: the README's own lines.
+@Suite("A job's identity")
+struct JobTests {
+    /// The shell commands in the README's example for a CI system.
+    private static func script(_ system: String) throws -> String {
+        let readme = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("README.md")
+        let text = try String(contentsOf: readme, encoding: .utf8)
+        let section = try #require(text.range(of: "\n\(system)"), "\(system) is not in the README")
+        let block = text[section.upperBound...].components(separatedBy: "```")[1]
+        let lines = block.split(separator: "\n").map(String.init)
+        let commands: [String] =
+            if let quote = lines.first(where: { $0.contains("sh '") }) {
+                [quote.components(separatedBy: "'")[1]]
+            } else if let start = lines.firstIndex(where: { $0.hasSuffix("run: |") }) {
+                lines[(start + 1)...].map { $0.trimmingCharacters(in: .whitespaces) }
+            } else if let start = lines.firstIndex(where: { $0.hasSuffix(" script:") }) {
+                lines[(start + 1)...].map { String($0.trimmingCharacters(in: .whitespaces).dropFirst(2)) }
+            } else { [] }
+        try #require(commands.contains { $0.contains("swsign sign") }, "\(block)")
+        return commands.joined(separator: "\n")
+    }
+
+    @Test(
+        "The README's lines for CI sign, and without the token name what is missing",
+        arguments: ["GitHub Actions", "GitLab CI", "Jenkins"])
+    func readme(_ system: String) async throws {
+        let script = try Self.script(system)
+        try await Place.with { place in
+            let images = try await ImagePlace()
+            let image = try await images.push(tag: "1.0")
+            let services = place.services
+            let identity: LocalIdentity = system == "GitHub Actions" ? .gitHubWorkflow() : .uri("/job/1")
+            var job = [
+                "CI": "true", "COSIGN_SIGNING_CONFIG": services.files.signingConfig(.v1),
+                "COSIGN_TRUSTED_ROOT": services.files.trustedRoot, "DIGEST": "\(image.digest)",
+                "PATH": "\(place.directory.path):/usr/bin:/bin",
+            ]
+            try FileManager.default.createSymbolicLink(
+                atPath: place.directory["swsign"], withDestinationPath: Program.path)
+            let (token, missing): ([String: String], String)
+            switch system {
+            case "GitHub Actions":
+                job["GITHUB_ACTIONS"] = "true"
+                job["TAGS"] = "\(images.repository):1.0\n\(images.repository):latest"
+                token = [
+                    "ACTIONS_ID_TOKEN_REQUEST_URL": services.gitHubTokenURL,
+                    "ACTIONS_ID_TOKEN_REQUEST_TOKEN": services.requestToken,
+                ]
+                missing = "id-token: write"
+            case "GitLab CI":
+                let name = images.repository.split(separator: "/")[0]
+                job.merge([
+                    "GITLAB_CI": "true", "COSIGN_YES": "true", "CI_REGISTRY": String(name), "CI_REGISTRY_USER": "ann",
+                    "CI_REGISTRY_PASSWORD": "secret", "CI_REGISTRY_IMAGE": images.repository,
+                ]) { $1 }
+                token = ["SIGSTORE_ID_TOKEN": try services.issuer.token(for: identity)]
+                missing = "id_tokens: { SIGSTORE_ID_TOKEN: { aud: sigstore } }"
+            default:
+                job.merge(["JENKINS_URL": "http://localhost", "IMAGE": images.repository]) { $1 }
+                token = ["SIGSTORE_ID_TOKEN": try services.issuer.token(for: identity)]
+                missing = "SIGSTORE_ID_TOKEN"
+            }
+            var shell = Program(executable: "bash", directory: place.directory.path, environment: job)
+            let without = await shell.run(["-euc", script])
+            #expect(without.ending == .exit(1) && without.code == "no-identity-token", "\(without.messages)")
+            #expect(without.messages.contains(missing), "\(without.messages)")
+            #expect(services.fulcio.requests.isEmpty && services.rekorV1.requests.isEmpty)
+
+            shell.environment.merge(token) { $1 }
+            let signed = await shell.run(["-euc", script])
+            #expect(signed.succeeded, "\(signed.messages)")
+            #expect(signed.messages.contains("this is public for good"))
+            let verified = await place.directory.swsign(
+                "verify", "--trusted-root", services.files.trustedRoot, "--certificate-identity",
+                services.issuer.subject(of: identity), "--certificate-oidc-issuer",
+                services.issuer.issuer(of: identity),
+                image.name)
+            #expect(verified.succeeded, "\(verified.messages)")
         }
     }
 }

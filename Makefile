@@ -57,18 +57,18 @@ local-sigstore: release ## builds a Sigstore for one's own machine: .build/local
 install: release ## puts the program into PREFIX/bin (PREFIX=/usr/local)
 	install -D -m 755 .build/swsign "$(DESTDIR)$(PREFIX)/bin/swsign"
 
-test: test-deps ## builds and runs all tests and the checks of the release program; says what was left out
+test: test-deps ## builds and runs all tests, those of the command line with the release program; says what was left out
 	swift build --build-tests
 	@$(MAKE) release
 	Tests/Release/check .build/swsign .build/swsign.unstripped
 	@$(MAKE) local-sigstore
 	Tests/demo .build/swsign .build/local-sigstore
 	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi
-	Tests/report
+	SWSIGN="$(CURDIR)/.build/swsign" Tests/report
 
-interop: test-deps ## only the tests against cosign 2 and cosign 3 (in ../shared/peers) and the corpus beside them
+interop: test-deps release ## only the tests against cosign 2 and cosign 3 (in ../shared/peers) and the corpus beside them
 	swift build --build-tests
-	Tests/report InteropTests
+	SWSIGN="$(CURDIR)/.build/swsign" Tests/report InteropTests
 
 conformance: test-deps release ## the cases of the public conformance suite (in ../shared/conformance), through the release program
 	Tests/Conformance/run

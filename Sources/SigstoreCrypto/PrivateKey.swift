@@ -82,6 +82,7 @@ public protocol Signer: Sendable {
                 try unsafe PrivateKey(pkcs8: bytes)
             }
         case "ENCRYPTED PRIVATE KEY":
+            try Self.expectBoundedDerivation(blocks[0].bytes)
             return try PrivateKey(encryptedPKCS8: blocks[0].bytes, password: try password())
         case "EC PRIVATE KEY": return try PrivateKey(traditional: blocks[0].bytes, type: EVP_PKEY_EC)
         case "RSA PRIVATE KEY": return try PrivateKey(traditional: blocks[0].bytes, type: EVP_PKEY_RSA)
@@ -114,6 +115,58 @@ public protocol Signer: Sendable {
             throw SigstoreError(.malformedKey, "not a PKCS#8 private key of a known kind")
         }
         try unsafe self.init(takingOwnershipOf: unsafe key)
+    }
+
+    /// The most rounds of PBKDF2, or of the older derivations, that an encrypted PKCS#8 key may ask for: seconds of work.
+    static let iterationLimit = 10_000_000
+    /// The most that its scrypt may ask for, as N times r times p; cosign's own parameters take 524,288.
+    static let scryptLimit = 8 << 20
+
+    /// Refuses an encrypted PKCS#8 key (RFC 8018) whose key derivation would take minutes, or gigabytes, before the
+    /// password is asked for.
+    private static func expectBoundedDerivation(_ der: [UInt8]) throws(SigstoreError) {
+        var file = DERReader(der[...], of: DERSubject(code: .malformedKey, name: "the encrypted PKCS#8 private key"))
+        var info = try file.enter(DERReader.Tag.sequence, "the key")
+        var algorithm = try info.enter(DERReader.Tag.sequence, "the encryption algorithm")
+        var parameters: DERReader
+        switch try algorithm.objectIdentifier("the encryption algorithm").description {
+        case "1.2.840.113549.1.5.13":
+            var scheme = try algorithm.enter(DERReader.Tag.sequence, "the parameters of PBES2")
+            var derivation = try scheme.enter(DERReader.Tag.sequence, "the key derivation")
+            let function = try derivation.objectIdentifier("the key derivation").description
+            parameters = try derivation.enter(DERReader.Tag.sequence, "the parameters of the key derivation")
+            if function == "1.3.6.1.4.1.11591.4.11" {
+                _ = try parameters.octetString("the salt")
+                var product = 1
+                for name in ["N", "r", "p"] {
+                    let (value, overflow) = product.multipliedReportingOverflow(by: try count(&parameters, name))
+                    product = overflow ? Int.max : value
+                }
+                guard product <= scryptLimit else {
+                    throw SigstoreError(
+                        .refusedKeyParameters,
+                        "the key is encrypted with scrypt at N·r·p = \(product), expected at most \(scryptLimit)")
+                }
+                return
+            }
+        default:
+            // PBES1 and PKCS#12's, whose parameters are a salt and a number of rounds, as PBKDF2's are.
+            parameters = try algorithm.enter(DERReader.Tag.sequence, "the parameters of the encryption")
+        }
+        _ = try parameters.octetString("the salt")
+        let rounds = try count(&parameters, "the number of rounds")
+        guard rounds <= iterationLimit else {
+            throw SigstoreError(
+                .refusedKeyParameters,
+                "the key is encrypted with \(rounds) rounds of key derivation, expected at most \(iterationLimit)")
+        }
+    }
+
+    /// A number that the file states; what is negative or above 63 bits counts as the largest there is.
+    private static func count(_ reader: inout DERReader, _ what: String) throws(SigstoreError) -> Int {
+        let digits = try reader.integer(what)
+        guard digits.count <= 8, let first = digits.first, first < 0x80 else { return .max }
+        return digits.reduce(0) { $0 << 8 | Int($1) }
     }
 
     private convenience init(encryptedPKCS8 der: [UInt8], password: SecretBytes) throws(SigstoreError) {

@@ -210,14 +210,17 @@ public import InToto
             ERR_clear_error()
             return result == 1
         case .ed25519ph:
-            guard var state = message.prehash?.state else { throw Self.notRead(scheme) }
             guard signature.count == Int(crypto_sign_ed25519_bytes()) else { return false }
             var raw = [UInt8](repeating: 0, count: 32)
             var length = raw.count
             guard unsafe EVP_PKEY_get_raw_public_key(pointer, &raw, &length) == 1, length == 32 else {
                 throw opensslFailure("reading an Ed25519 key")
             }
-            return unsafe crypto_sign_ed25519ph_final_verify(&state, signature, raw) == 0
+            if var state = message.prehash?.state {
+                return unsafe crypto_sign_ed25519ph_final_verify(&state, signature, raw) == 0
+            }
+            guard let digest = message.digest(.sha512) else { throw Self.notRead(scheme) }
+            return Self.verifiesEd25519ph(signature, of: digest, publicKey: raw)
         case .ecdsa(let hash), .rsaPKCS1(let hash), .rsaPSS(let hash):
             guard let digest = message.digest(hash) else { throw Self.notRead(scheme) }
             let context = try unsafe DigestSignatureContext(pointer, scheme, hash, signing: false)
@@ -233,6 +236,33 @@ public import InToto
         throws(SigstoreError) -> Bool
     {
         try verifies(signature, of: HashedMessage.of(message, schemes: [scheme]), scheme: scheme)
+    }
+
+    /// Verifies Ed25519ph over a message of which only the SHA-512 is known: libsodium's own function takes the message
+    /// alone. RFC 8032 (sections 5.1.7 and 5.2), without cofactor: the encoding of sB - kA must be R.
+    /// - Parameters:
+    ///   - signature: 64 bytes, R and s.
+    ///   - publicKey: 32 bytes, A.
+    private static func verifiesEd25519ph(_ signature: [UInt8], of digest: Digest, publicKey: [UInt8]) -> Bool {
+        let (commitment, scalar) = (Array(signature.prefix(32)), Array(signature.suffix(32)))
+        // An s that is not below the group's order would be a second signature for the same message.
+        var reduced = [UInt8](repeating: 0, count: 32)
+        unsafe crypto_core_ed25519_scalar_reduce(&reduced, scalar + [UInt8](repeating: 0, count: 32))
+        guard reduced == scalar, unsafe crypto_core_ed25519_is_valid_point(publicKey) == 1,
+            unsafe crypto_core_ed25519_is_valid_point(commitment) == 1
+        else { return false }
+        // dom2(1, ""): the words that keep Ed25519ph apart from Ed25519.
+        let input = Array("SigEd25519 no Ed25519 collisions".utf8) + [1, 0] + commitment + publicKey + digest.bytes
+        var wide = [UInt8](repeating: 0, count: 64)
+        var challenge = [UInt8](repeating: 0, count: 32)
+        var (first, second, point) = (challenge, challenge, challenge)
+        guard unsafe crypto_hash_sha512(&wide, input, UInt64(input.count)) == 0 else { return false }
+        unsafe crypto_core_ed25519_scalar_reduce(&challenge, wide)
+        guard unsafe crypto_scalarmult_ed25519_base_noclamp(&first, scalar) == 0,
+            unsafe crypto_scalarmult_ed25519_noclamp(&second, challenge, publicKey) == 0,
+            unsafe crypto_core_ed25519_sub(&point, first, second) == 0
+        else { return false }
+        return point == commitment
     }
 
     static func notRead(_ scheme: SignatureScheme) -> SigstoreError {

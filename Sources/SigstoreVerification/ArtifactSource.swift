@@ -38,9 +38,7 @@ public struct ArtifactDigest: ArtifactSource {
     ///   digest, naming that one.
     public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage
     {
-        // libsodium takes Ed25519ph's digest only as it makes it, so Ed25519 needs the file in both of its forms.
-        let needsFile = !schemes.isEmpty && schemes.allSatisfy { $0 == .ed25519 || $0 == .ed25519ph }
-        guard !needsFile else {
+        guard schemes != [.ed25519] else {
             throw SigstoreError(
                 .otherDigestNeeded, "an Ed25519 signature is over the file itself, so a digest cannot verify it",
                 advice: "give the file")

@@ -85,14 +85,14 @@ public struct ImageSigner: Sendable {
     ///   - store: Where the image's attestations are.
     ///   - statement: The statement, as JSON.
     ///   - replacing: Whether attestations whose predicate has the same type are removed.
-    /// - Returns: The envelope, as cosign prints it.
+    /// - Returns: The envelope, as cosign prints it, in its bundle.
     public func attest(_ statement: [UInt8], in store: SignatureStore, upload: Bool, replacing: Bool)
-        async throws(SigstoreError) -> DSSEEnvelope
+        async throws(SigstoreError) -> (bundle: SigstoreBundle, envelope: DSSEEnvelope)
     {
         let type = try Statement(parsing: statement).predicateType
         let bundle = try await signer.attest(statement)
         guard case .dsse(let envelope) = bundle.content else { throw .signedWrongly }
-        guard upload else { return envelope }
+        guard upload else { return (bundle, envelope) }
         try await signer.session.deliver(bundle) { bundle throws(SigstoreError) in
             switch scheme {
             case .bundle:
@@ -116,6 +116,6 @@ public struct ImageSigner: Sendable {
                 ) { replacing && ($0["predicateType"]?.utf8.elementsEqual(type.uri.utf8) ?? false) }
             }
         }
-        return envelope
+        return (bundle, envelope)
     }
 }

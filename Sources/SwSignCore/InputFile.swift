@@ -8,7 +8,28 @@ public struct InputFile: ArtifactSource {
     /// The path as the person wrote it.
     public let path: String
 
-    public init(_ path: String) { self.path = path }
+    /// Takes the size of each piece that was read, where somebody counts.
+    private let onRead: (@Sendable (Int) -> Void)?
+
+    /// Names a file.
+    /// - Parameter path: The path, or `-` for standard input.
+    public init(_ path: String) { (self.path, onRead) = (path, nil) }
+
+    /// Names a file, and has somebody count.
+    /// - Parameters:
+    ///   - path: The path, or `-` for standard input.
+    ///   - onRead: Takes the size of each piece that was read.
+    public init(_ path: String, onRead: @escaping @Sendable (Int) -> Void) {
+        self.path = path
+        self.onRead = onRead
+    }
+
+    /// How many bytes there are to read; 0 where nobody knows, as with a pipe.
+    public var size: Int64 {
+        var status = stat()
+        guard !isStandardInput, unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return 0 }
+        return Int64(status.st_size)
+    }
 
     /// Whether this is standard input.
     public var isStandardInput: Bool { path == "-" }
@@ -18,9 +39,11 @@ public struct InputFile: ArtifactSource {
     /// The path's last component.
     public var baseName: String { path.utf8.split(separator: 0x2f).last.map { String(Substring($0)) } ?? path }
 
-    /// The regular files in this directory and below it, in the order of their paths.
-    /// - Returns: `nil` where this is not a directory. Symbolic links are not followed.
-    /// - Throws: ``SigstoreError`` where a directory cannot be read, or there are more than 100,000 files.
+    /// The files in this directory and below it, in the order of their paths. A symbolic link is one of the files,
+    /// whatever it leads to: directories are not entered through links.
+    /// - Returns: `nil` where this is not a directory.
+    /// - Throws: ``SigstoreError`` where a directory cannot be read, something in it is neither file nor directory or has
+    ///   a name that is not UTF-8, or there are more than 100,000 files.
     public func filesInDirectory() throws(SigstoreError) -> [InputFile]? {
         var status = stat()
         guard !isStandardInput, unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }
@@ -30,16 +53,18 @@ public struct InputFile: ArtifactSource {
             guard let stream = unsafe opendir(directory) else { throw .opening(directory, errno) }
             defer { unsafe closedir(stream) }
             while let entry = unsafe readdir(stream) {
-                let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) {
-                    unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+                let bytes = unsafe withUnsafeBytes(of: entry.pointee.d_name) { unsafe Array($0.prefix { $0 != 0 }) }
+                guard let name = String(validating: bytes, as: UTF8.self) else {
+                    throw .notUTF8("the name of the file \(directory)/\(String(decoding: bytes, as: UTF8.self))")
                 }
                 if name == "." || name == ".." { continue }
                 let inside = directory.hasSuffix("/") ? directory + name : "\(directory)/\(name)"
                 guard unsafe lstat(inside, &status) == 0 else { throw .opening(inside, errno) }
                 switch status.st_mode & S_IFMT {
                 case S_IFDIR: directories.append(inside)
-                case S_IFREG: files.append(InputFile(inside))
-                default: break
+                case S_IFREG, S_IFLNK: files.append(InputFile(inside))
+                default:
+                    throw SigstoreError(.fileUnreadable, "\(inside) is neither a file nor a directory", advice: "name the files one by one")
                 }
                 guard files.count + directories.count <= 100_000 else {
                     throw SigstoreError(.fileTooLarge, "there are more than 100,000 files in \(path)")
@@ -90,6 +115,7 @@ public struct InputFile: ArtifactSource {
                 throw .reading(name, errno)
             }
             try unsafe body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+            onRead?(count)
         }
     }
 }
@@ -115,6 +141,12 @@ extension SigstoreError {
             : SigstoreError(.fileUnreadable, "\(name) cannot be read: \(reason(number))")
     }
 
+    /// Text that would have to be changed to be shown or passed on, and is refused instead.
+    /// - Parameter what: What is not UTF-8, as the beginning of a sentence.
+    public static func notUTF8(_ what: String) -> SigstoreError {
+        SigstoreError(.notUTF8, "\(what) is not UTF-8", advice: "rename the file, or give it another name by a link")
+    }
+
     /// The system's words for an error number.
     static func reason(_ number: Int32) -> String {
         var text = [CChar](repeating: 0, count: 256)
@@ -130,6 +162,8 @@ extension SigstoreError.Code {
     public static let fileUnreadable = Self("file-unreadable")
     /// A directory stands where a file is needed.
     public static let isDirectory = Self("is-directory")
+    /// A name or a value is not text in UTF-8.
+    public static let notUTF8 = Self("not-utf8")
     /// A file is larger than what it is read for allows.
     public static let fileTooLarge = Self("file-too-large")
 }

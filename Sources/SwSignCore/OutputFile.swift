@@ -23,6 +23,28 @@ public struct OutputFile: Sendable {
         return unsafe lstat(path, &status) == 0
     }
 
+    /// Whether both are one file, by whatever names.
+    public func isSame(as other: String) -> Bool {
+        var (first, second) = (stat(), stat())
+        guard unsafe stat(path, &first) == 0, unsafe stat(other, &second) == 0 else {
+            return path.utf8.elementsEqual(other.utf8)
+        }
+        return first.st_dev == second.st_dev && first.st_ino == second.st_ino && first.st_mode & S_IFMT == S_IFREG
+    }
+
+    /// Refuses a place where no file can be written, before there is anything to write.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/isDirectory`` or ``SigstoreError/Code/cannotWrite``.
+    public func expectWritable() throws(SigstoreError) {
+        var status = stat()
+        if unsafe stat(path, &status) == 0 {
+            guard status.st_mode & S_IFMT != S_IFDIR else {
+                throw SigstoreError(.isDirectory, "\(path) is a directory where a file is to be written")
+            }
+            if status.st_mode & S_IFMT != S_IFREG || isInDevices { return }
+        }
+        guard unsafe access(OutputFile(target ?? path).directory, W_OK | X_OK) == 0 else { throw .writing(path, errno) }
+    }
+
     /// Writes the file.
     /// - Parameters:
     ///   - bytes: The whole content.
@@ -134,7 +156,8 @@ extension SigstoreError {
         }
     }
 
-    static func exists(_ path: String) -> SigstoreError {
+    /// Something stands where a file would be written.
+    public static func exists(_ path: String) -> SigstoreError {
         SigstoreError(.fileExists, "\(path) exists already and was left as it is")
     }
 }

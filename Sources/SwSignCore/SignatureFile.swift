@@ -13,9 +13,26 @@ public enum SignatureFile {
     /// How many bundles one file of lines may hold.
     private static let lineLimit = 100
 
-    /// Whether a file's name says that it is a signature, not something signed.
-    public static func isNamedAsSignature(_ path: String) -> Bool {
-        (suffixes + [".sig", ".crt", ".pem", ".pub"]).contains { path.hasSuffix($0) }
+    /// Tells the files of a directory apart. What has the name of another file that is there and `.sig`, `.crt`, `.pem`
+    /// or a bundle's ending belongs to that file; everything else must have been signed, keys and stray signatures too.
+    /// - Returns: The files that must have been signed, and those beside them that nobody will look at: all that belong
+    ///   to another file but the bundle that is read.
+    public static func sorted(_ files: [InputFile]) -> (signed: [InputFile], unread: [InputFile]) {
+        let paths = Set(files.map { Array($0.path.utf8) })
+        var (signed, unread): ([InputFile], [InputFile]) = ([], [])
+        for file in files {
+            let path = Array(file.path.utf8)
+            let base = (suffixes + [".sig", ".crt", ".pem"]).first { suffix in
+                path.suffix(suffix.utf8.count).elementsEqual(suffix.utf8) && paths.contains(Array(path.dropLast(suffix.utf8.count)))
+            }.map { Array(path.dropLast($0.utf8.count)) }
+            guard let base else {
+                signed.append(file)
+                continue
+            }
+            let isRead = suffixes.first { paths.contains(base + Array($0.utf8)) }.map { base + Array($0.utf8) == path }
+            if isRead != true { unread.append(file) }
+        }
+        return (signed, unread)
     }
 
     /// The bundles that stand beside a file: `FILE.sigstore.json`, else `FILE.sigstore`, else `FILE.sigstore.jsonl`.

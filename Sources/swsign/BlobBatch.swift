@@ -23,6 +23,8 @@ struct BlobBatch {
     func forEach(_ files: [InputFile], _ body: @escaping @Sendable (InputFile) async throws(SigstoreError) -> String)
         throws(SigstoreError)
     {
+        ProgressBar.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
+        let files = files.map { InputFile($0.path, onRead: ProgressBar.advance) }
         if let only = files.first, files.count == 1 {
             _ = try waiting { () throws(SigstoreError) in try await body(only) }
             return

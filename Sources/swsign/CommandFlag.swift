@@ -42,8 +42,8 @@ struct CommandFlag: Sendable {
 /// are brought into one form before they are parsed.
 enum FlagTable {
     static let global: [CommandFlag] = [
-        CommandFlag("output-file"), CommandFlag("timeout", short: "t"), CommandFlag("verbose", .off, short: "d"), CommandFlag("help", .off, short: "h"),
-        CommandFlag("errors"),
+        CommandFlag("output-file"), CommandFlag("timeout", short: "t"), CommandFlag("verbose", .off, short: "d"),
+        CommandFlag("help", .off, short: "h"), CommandFlag("errors"), CommandFlag("quiet", .off),
     ]
 
     private static let securityKey = awaiting("security keys", [CommandFlag("sk", .off), CommandFlag("slot")])
@@ -186,6 +186,7 @@ enum FlagTable {
             CommandFlag("artifact"), CommandFlag("signature"), CommandFlag("attestation"), CommandFlag("bundle"),
             CommandFlag("certificate", aliases: ["cert"]), CommandFlag("key"), CommandFlag("rfc3161-timestamp"),
             CommandFlag("ignore-tlog", .off), CommandFlag("out"),
+            CommandFlag("rekor-url", awaits: "looking for an entry in the log"),
         ] + securityKey,
         "trusted-root create": [
             CommandFlag("fulcio", .each), CommandFlag("ctfe", .each), CommandFlag("rekor", .each), CommandFlag("tsa", .each),
@@ -221,7 +222,7 @@ enum FlagTable {
 
     /// cosign's commands that are not built yet.
     static let laterCommands = [
-        "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "upload", "generate",
+        "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "upload", "generate", "bundle upgrade",
     ]
 
     private static func awaiting(_ what: String, _ flags: [CommandFlag]) -> [CommandFlag] {

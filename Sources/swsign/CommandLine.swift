@@ -18,7 +18,7 @@ struct NormalizedArguments: Sendable {
     ///   - environment: The value of a variable, `nil` where it is not set.
     /// - Throws: ``SigstoreError`` for a flag that is unknown, lacks its value or has a wrong one, or needs something
     ///   that is not built yet.
-    init(_ arguments: [String], environment: (String) -> String?) throws(SigstoreError) {
+    init(_ arguments: [String], environment: (String) throws(SigstoreError) -> String?) throws(SigstoreError) {
         var rest = arguments[...]
         let command = try Self.takeCommand(&rest)
         self.arguments = command.words
@@ -52,7 +52,7 @@ struct NormalizedArguments: Sendable {
         }
         for flag in command.flags {
             var values = given[flag.name] ?? []
-            if values.isEmpty, flag.name != "help", let value = environment(flag.variable), !value.isEmpty {
+            if values.isEmpty, flag.name != "help", let value = try environment(flag.variable), !value.isEmpty {
                 values = [try Self.checked(value, flag, "the environment variable \(flag.variable)")]
             }
             try append(flag, values)
@@ -62,8 +62,8 @@ struct NormalizedArguments: Sendable {
 
     /// Whether errors are to be printed as JSON; asked before anything else, so that it holds for errors about the
     /// command line too.
-    static func wantsJSONErrors(_ arguments: [String], environment: (String) -> String?) -> Bool {
-        var format = environment("COSIGN_ERRORS") ?? ""
+    static func wantsJSONErrors(_ arguments: [String], environment: (String) throws(SigstoreError) -> String?) -> Bool {
+        var format = (try? environment("COSIGN_ERRORS")) ?? ""
         let flags = Array(arguments.prefix { $0 != "--" })
         for (word, next) in zip(flags, flags.dropFirst() + [""]) {
             if word == "--errors" { format = next }
@@ -96,7 +96,7 @@ struct NormalizedArguments: Sendable {
             words.append(word)
             rest.removeFirst()
         }
-        if words.isEmpty, let name = rest.first, FlagTable.laterCommands.contains(name) {
+        if let next = rest.first, case let name = (words + [next]).joined(separator: " "), FlagTable.laterCommands.contains(name) {
             throw SigstoreError(
                 .notBuiltYet, "the command \(name) cannot be used yet; nothing was done",
                 advice: "use cosign for this, or a newer swsign")

@@ -10,16 +10,18 @@ struct FileVerification {
     let workers: Int
     let verifier: Verifier
 
-    /// The files that the person named; a directory stands for everything in it that is not itself a signature.
+    /// The files that the person named; a directory stands for everything in it but the signatures beside its files. Of
+    /// those that are not looked at it is said so, since somebody may take them for verified.
     static func files(_ names: [String], expandingDirectories: Bool) throws(SigstoreError) -> [InputFile] {
         var files: [InputFile] = []
         for name in names {
             if expandingDirectories, let inside = try InputFile(name).filesInDirectory() {
-                let signed = inside.filter { !SignatureFile.isNamedAsSignature($0.path) }
+                let (signed, unread) = SignatureFile.sorted(inside)
                 guard !signed.isEmpty else {
                     throw SigstoreError(.fileNotFound, "there is no file to verify in the directory \(name)")
                 }
                 files += signed
+                for file in unread { Output.warn("not verified, since it has the name of a signature or certificate: \(file.name)") }
             } else {
                 files.append(InputFile(name))
             }

@@ -16,6 +16,7 @@ struct ImageBatch {
         if let only = names.first, names.count == 1 {
             return try print(only, try waiting { () throws(SigstoreError) in try await body(only) })
         }
+        ProgressBar.begin(Int64(names.count), of: .images)
         let results = try waiting { () throws(SigstoreError) in
             await withTaskGroup(of: (Int, Result<Value, SigstoreError>).self) { group in
                 var results = [Result<Value, SigstoreError>?](repeating: nil, count: names.count)
@@ -26,7 +27,10 @@ struct ImageBatch {
                         }
                     }
                 }
-                for await (index, result) in group { results[index] = result }
+                for await (index, result) in group {
+                    results[index] = result
+                    ProgressBar.advance(1)
+                }
                 return results
             }
         }

@@ -7,25 +7,32 @@ import Synchronization
 /// do anything but show a glyph (carriage returns, escape sequences, bidirectional marks, line breaks inside a name) is
 /// written as an escape; so text from outside can neither hide nor forge a line.
 enum Output {
-    private static let settings = Mutex((verbose: false, file: STDOUT_FILENO, jsonErrors: false))
+    private static let settings = Mutex((verbose: false, jsonErrors: false))
+    /// What `--output-file` keeps until the command has ended, so that the file is written whole or not at all.
+    private static let kept = Mutex<(file: OutputFile, bytes: [UInt8])?>(nil)
 
     /// Sets what `--verbose`, `--output-file` and `--errors json` ask for.
     static func configure(verbose: Bool, file: String?, jsonErrors: Bool) throws(SigstoreError) {
-        var descriptor = STDOUT_FILENO
-        if let file {
-            descriptor = unsafe open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-            guard descriptor >= 0 else { throw SigstoreError(.usage, "the output file \(file) cannot be opened") }
-        }
-        settings.withLock { $0 = (verbose, descriptor, jsonErrors) }
+        settings.withLock { $0 = (verbose, jsonErrors) }
+        guard let file, !file.isEmpty else { return }
+        let place = OutputFile(file, mode: 0o644)
+        try place.expectWritable()
+        kept.withLock { $0 = (file: place, bytes: []) }
+    }
+
+    /// Writes the file of `--output-file`. A command that failed and had no result leaves what stands there.
+    static func finish(succeeded: Bool) throws(SigstoreError) {
+        guard let (file, bytes) = kept.withLock({ $0 }), succeeded || !bytes.isEmpty else { return }
+        try file.write(bytes)
     }
 
     /// One line of result on standard output.
     static func result(_ line: String) throws(SigstoreError) {
-        try put(escaped(line) + "\n", to: settings.withLock { $0.file })
+        try bytes(Array((escaped(line) + "\n").utf8))
     }
 
     /// Text of our own making that may have several lines: help, PEM, base64, JSON, completion scripts.
-    static func text(_ text: String) throws(SigstoreError) { try put(text, to: settings.withLock { $0.file }) }
+    static func text(_ text: String) throws(SigstoreError) { try bytes(Array(text.utf8)) }
 
     /// One JSON value on a line of standard output.
     static func json(_ value: JSONValue) throws(SigstoreError) {
@@ -33,10 +40,25 @@ enum Output {
     }
 
     /// Bytes as they are, for files redirected from standard output.
-    static func bytes(_ bytes: [UInt8]) throws(SigstoreError) { try write(bytes, to: settings.withLock { $0.file }) }
+    static func bytes(_ bytes: [UInt8]) throws(SigstoreError) {
+        let isKept = kept.withLock { kept in
+            kept?.bytes.append(contentsOf: bytes)
+            return kept != nil
+        }
+        if !isKept { try write(bytes, to: STDOUT_FILENO) }
+    }
 
     /// A line for the person, on standard error.
-    static func note(_ line: String) { try? put(escaped(line) + "\n", to: STDERR_FILENO) }
+    static func note(_ line: String) { try? write(Array((escaped(line) + "\n").utf8), to: STDERR_FILENO) }
+
+    /// The line at the end of a terminal that is replaced by the next one; `nil` takes it away.
+    static func status(_ line: String?) {
+        statusIsShown.withLock { isShown in
+            guard isShown || line != nil else { return }
+            try? writeAll(Array((eraseLine + (line.map(escaped) ?? "")).utf8), to: STDERR_FILENO)
+            isShown = line != nil
+        }
+    }
 
     /// A line about something that makes the result weaker than usual, on standard error.
     static func warn(_ line: String) { note("WARNING: \(line)") }
@@ -47,7 +69,7 @@ enum Output {
     /// What went wrong, on standard error: what happened, its code, and what to do next.
     static func error(_ error: SigstoreError) {
         if settings.withLock({ $0.jsonErrors }) {
-            try? put(String(decoding: report(error).serialized(), as: UTF8.self) + "\n", to: STDERR_FILENO)
+            try? write(report(error).serialized() + [0x0a], to: STDERR_FILENO)
         } else {
             note("Error: \(error.message) [\(error.code)]")
             if let advice = error.advice { note("       \(advice)") }
@@ -81,15 +103,18 @@ enum Output {
         return out
     }
 
-    private static func put(_ text: String, to descriptor: Int32) throws(SigstoreError) {
-        try write(Array(text.utf8), to: descriptor)
-    }
-
-    private static let writing = Mutex(())
+    /// Back to the beginning of the line, and erase it (ECMA-48, EL).
+    private static let eraseLine = "\r\u{1b}[K"
+    /// Whoever writes holds this.
+    private static let statusIsShown = Mutex(false)
 
     /// Writes the bytes in one piece: several files may be worked on at the same time.
     private static func write(_ bytes: [UInt8], to descriptor: Int32) throws(SigstoreError) {
-        try writing.withLock { _ throws(SigstoreError) in try writeAll(bytes, to: descriptor) }
+        try statusIsShown.withLock { isShown throws(SigstoreError) in
+            if isShown { try? writeAll(Array(eraseLine.utf8), to: STDERR_FILENO) }
+            isShown = false
+            try writeAll(bytes, to: descriptor)
+        }
     }
 
     private static func writeAll(_ bytes: [UInt8], to descriptor: Int32) throws(SigstoreError) {

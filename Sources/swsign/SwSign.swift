@@ -10,22 +10,22 @@ struct SwSign: ParsableCommand {
         commandName: "swsign",
         abstract: "Signs and verifies container images, attestations and files, the way cosign does.",
         groupedSubcommands: [
-            CommandGroup(name: "Keys:", subcommands: [GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self]),
+            CommandGroup(name: "Keys", subcommands: [GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self]),
             CommandGroup(
-                name: "Images:",
+                name: "Images",
                 subcommands: [
                     Sign.self, Verify.self, Attest.self, VerifyAttestation.self, Tree.self, Triangulate.self, Download.self,
                     Attach.self, Copy.self, Save.self, Load.self, Clean.self,
                 ]),
-            CommandGroup(name: "Registries:", subcommands: [Login.self, Logout.self]),
+            CommandGroup(name: "Registries", subcommands: [Login.self, Logout.self]),
             CommandGroup(
-                name: "Files:", subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
+                name: "Files", subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
             CommandGroup(
-                name: "Bundles and trust:",
+                name: "Bundles and trust",
                 subcommands: [
                     BundleCommand.self, TransparencyLogCommand.self, TrustedRootCommand.self, SigningConfigCommand.self, Initialize.self,
                 ]),
-            CommandGroup(name: "This program:", subcommands: [Version.self, Environment.self, Completion.self]),
+            CommandGroup(name: "This program", subcommands: [Version.self, Environment.self, Completion.self]),
         ])
 
     @OptionGroup(title: "Global options") var global: GlobalOptions
@@ -36,7 +36,13 @@ struct SwSign: ParsableCommand {
         signal(SIGXFSZ, SIG_IGN)
         let status: Int32
         do throws(SigstoreError) {
-            try run(try arguments())
+            do throws(SigstoreError) { try run(try arguments()) } catch {
+                ProgressBar.finish()
+                try Output.finish(succeeded: false)
+                throw error
+            }
+            ProgressBar.finish()
+            try Output.finish(succeeded: true)
             status = 0
         } catch {
             if error.code != .alreadyReported { Output.error(error) }
@@ -47,16 +53,30 @@ struct SwSign: ParsableCommand {
     }
 
     /// What follows the program's name. Swift's own list is empty where a library that was preloaded (such as one that
-    /// sets the clock for a test) runs before it; Linux keeps the list too.
+    /// sets the clock for a test) runs before it, and has U+FFFD for whatever is not UTF-8; Linux keeps the bytes.
     private static func arguments() throws(SigstoreError) -> [String] {
-        if !CommandLine.arguments.isEmpty { return Array(CommandLine.arguments.dropFirst()) }
-        return try InputFile("/proc/self/cmdline").contents(limit: 1 << 22).split(separator: 0, omittingEmptySubsequences: false)
-            .dropFirst().dropLast().map { String(decoding: $0, as: UTF8.self) }
+        let words = CommandLine.arguments
+        if !words.isEmpty, !words.contains(where: { $0.unicodeScalars.contains("\u{fffd}") }) { return Array(words.dropFirst()) }
+        var arguments: [String] = []
+        let bytes = try InputFile("/proc/self/cmdline").contents(limit: 1 << 23)
+        for word in bytes.split(separator: 0, omittingEmptySubsequences: false).dropFirst().dropLast() {
+            guard let text = String(validating: word, as: UTF8.self) else {
+                throw SigstoreError.notUTF8("the argument \"\(String(decoding: word, as: UTF8.self))\"")
+            }
+            arguments.append(text)
+        }
+        return arguments
     }
 
     /// Runs one command line.
     private static func run(_ arguments: [String]) throws(SigstoreError) {
-        let environment = { (name: String) -> String? in unsafe getenv(name).map { unsafe String(cString: $0) } }
+        let environment = { (name: String) throws(SigstoreError) -> String? in
+            guard let value = unsafe getenv(name) else { return nil }
+            guard let text = unsafe String(validatingCString: value) else {
+                throw SigstoreError.notUTF8("the environment variable \(name)")
+            }
+            return text
+        }
         try Output.configure(
             verbose: false, file: nil,
             jsonErrors: NormalizedArguments.wantsJSONErrors(arguments, environment: environment))

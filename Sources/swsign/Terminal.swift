@@ -88,6 +88,8 @@ private final class TerminalDevice {
 
     /// Asks for one line.
     func readLine(prompt: String, echo: Bool) throws(SigstoreError) -> SecretBytes {
+        ProgressBar.pause()
+        defer { ProgressBar.resume() }
         var before = termios()
         guard unsafe tcgetattr(descriptor, &before) == 0 else {
             throw SigstoreError(.noPassword, "the terminal cannot be asked")

@@ -64,6 +64,44 @@ struct KeyTests {
         }
     }
 
+    @Test("Ed25519ph is verified by the SHA-512 of the message alone as it is by the message")
+    func ed25519phByDigest() throws {
+        for round in 0..<32 {
+            let key = try PrivateKey.generate(.ed25519)
+            let message = Array("message \(round)".utf8)
+            let known = HashedMessage(digest: try Digest.hash(message, .sha512))
+            let signature = try key.sign(message, scheme: .ed25519ph)
+            #expect(try key.publicKey.verifies(signature, of: known, scheme: .ed25519ph))
+            let other = HashedMessage(digest: try Digest.hash(message + [0], .sha512))
+            #expect(try !key.publicKey.verifies(signature, of: other, scheme: .ed25519ph))
+            #expect(try !PrivateKey.generate(.ed25519).publicKey.verifies(signature, of: known, scheme: .ed25519ph))
+            // Pure Ed25519 over the digest is another signature.
+            let pure = try key.sign(Digest.hash(message, .sha512).bytes, scheme: .ed25519)
+            #expect(try !key.publicKey.verifies(pure, of: known, scheme: .ed25519ph))
+            for index in signature.indices {
+                var altered = signature
+                altered[index] ^= 1 << UInt8(round % 8)
+                #expect(try !key.publicKey.verifies(altered, of: known, scheme: .ed25519ph))
+            }
+            // The same s with the group's order added: the classic second signature.
+            let order: [UInt8] = [
+                0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+            ] + [UInt8](repeating: 0, count: 15) + [0x10]
+            var (second, carry) = (signature, 0)
+            for index in 0..<32 {
+                carry += Int(signature[32 + index]) + Int(order[index])
+                second[32 + index] = UInt8(carry & 0xff)
+                carry >>= 8
+            }
+            #expect(try !key.publicKey.verifies(second, of: known, scheme: .ed25519ph))
+        }
+        // Keys and commitments of small order, with which one signature fits every message.
+        let identity = [1] + [UInt8](repeating: 0, count: 31)
+        let small = try PublicKey(file: [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0] + identity)
+        let known = HashedMessage(digest: try Digest.hash([1], .sha512))
+        #expect(try !small.verifies(identity + [UInt8](repeating: 0, count: 32), of: known, scheme: .ed25519ph))
+    }
+
     /// RFC 8032, sections 7.1 (test 2) and 7.3: the same message under both of Ed25519's forms.
     @Test("Ed25519 and Ed25519ph give the signatures of RFC 8032")
     func ed25519Vectors() throws {

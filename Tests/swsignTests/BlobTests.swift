@@ -129,6 +129,62 @@ struct BlobTests {
         #expect(try outcome.objects().first?.member("mediaType").string().isEmpty == false)
     }
 
+    @Test("What is read is never replaced by what is written")
+    func outputsOverInputs() async throws {
+        try prepare()
+        for flag in ["--bundle", "--output-signature"] {
+            for input in ["file", "key.pem", "./file"] {
+                try await directory.expectRefusal(
+                    "usage", "would be replaced", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", flag, input, "file"])
+            }
+        }
+        try await directory.expectRefusal(
+            "usage", "two things", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "x", "--output", "x", "file"])
+        try await directory.expectRefusal(
+            "usage", "name each file once", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "file", "file"])
+        try directory.write("predicate", "{}")
+        try await directory.expectRefusal(
+            "usage", "would be replaced",
+            of: [
+                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--output-attestation",
+                "predicate", "file",
+            ])
+    }
+
+    @Test("Where the command fails, what --output-file names is left as it was")
+    func outputFileOfAFailure() async throws {
+        try prepare()
+        try directory.write("result", "older")
+        try await directory.expectRefusal(
+            "file-not-found", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "result", "none"])
+        try await directory.expectRefusal(
+            "cannot-write", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "none/result", "file"])
+    }
+
+    // MARK: - The progress bar
+
+    /// Signs what comes slowly, with a terminal where the words say so.
+    private func slowly(_ flags: String, terminal: Bool) async throws -> String {
+        try directory.write(
+            "slow", "(sleep 1.6; echo x) | '\(Program.path)' sign-blob --key key.pem --tlog-upload=false \(flags) --bundle /dev/null -\n")
+        return try await terminal
+            ? directory.tool("script", "-qec", "sh slow", "/dev/null").output : directory.tool("sh", "slow").messages
+    }
+
+    @Test("What takes longer than a second has a progress bar on a terminal, which is gone at the end; nowhere else, and not with --quiet")
+    func progressBar() async throws {
+        try prepare()
+        let shown = try await slowly("", terminal: true)
+        #expect(shown.contains("\r\u{1b}[Kworking, 1 s"), "\(shown)")
+        #expect(shown.contains("\r\u{1b}[KWrote bundle"), "\(shown)")
+        #expect(try await slowly("--quiet", terminal: true) == "Wrote bundle to file /dev/null\r\n")
+        #expect(try await slowly("", terminal: false) == "Wrote bundle to file /dev/null\n")
+        // What is fast has none.
+        let fast = try await directory.tool(
+            "script", "-qec", "'\(Program.path)' sign-blob --key key.pem --tlog-upload=false --bundle /dev/null file", "/dev/null")
+        #expect(fast.output == "Wrote bundle to file /dev/null\r\n")
+    }
+
     @Test("--output-file takes what would go to standard output")
     func outputFile() async throws {
         try prepare()
@@ -407,6 +463,80 @@ struct BlobTests {
             #expect(outcome.code == "other-digest-needed", "\(outcome.messages)")
             #expect(outcome.messages.contains("give the file"))
         }
+    }
+
+    @Test("For Ed25519ph the SHA-512 does, and no other digest")
+    func digestForEd25519ph() async throws {
+        try prepare(.ed25519)
+        #expect(await sign("--signing-algorithm", "ed25519-ph", "--bundle", "b.json", "file").succeeded)
+        let good = try Digest.hash(Array(Self.content.utf8), .sha512).description
+        let verified = await verify("--bundle", "b.json", good)
+        #expect(verified.succeeded, "\(verified.messages)")
+        let other = await verify("--bundle", "b.json", try Digest.hash([1], .sha512).description)
+        #expect(other.code == "artifact-mismatch", "\(other.messages)")
+        let wrong = await verify("--bundle", "b.json", try Digest.hash(Array(Self.content.utf8), .sha256).description)
+        #expect(wrong.code == "other-digest-needed" && wrong.messages.contains("sha512:"), "\(wrong.messages)")
+        try directory.makeKey("another", .ed25519)
+        #expect(
+            await directory.swsign(
+                "verify-blob", "--key", "another.pub", "--insecure-ignore-tlog", "--bundle", "b.json", good
+            ).code == "wrong-key")
+    }
+
+    // MARK: - Directories
+
+    @Test("Of a directory everything must be signed but the signatures beside its files, and those that nobody reads are named")
+    func directories() async throws {
+        try prepare()
+        try directory.makeDirectory("dist/inner")
+        for name in ["dist/a", "dist/inner/b"] {
+            try directory.write(name, name)
+            #expect(await sign("--bundle", "\(name).sigstore.json", name).succeeded)
+        }
+        let good = await verify("dist")
+        #expect(good.succeeded && good.messages.contains("2 of 2 files verified"), "\(good.messages)")
+        #expect(!good.messages.contains("not verified"))
+        for name in ["dist/a.sig", "dist/a.pem", "dist/a.sigstore"] { try directory.write(name, "x") }
+        let beside = await verify("dist")
+        #expect(beside.succeeded, "\(beside.messages)")
+        for name in ["dist/a.sig", "dist/a.pem", "dist/a.sigstore"] {
+            #expect(beside.messages.contains("WARNING: not verified, since it has the name of a signature or certificate: \(name)\n"))
+        }
+        for name in ["evil.pem", "evil.sig", "cosign.pub", "ca.crt", "x.sigstore.json", "x.sigstore", "inner/.hidden"] {
+            try directory.write("dist/\(name)", "x")
+            let outcome = await verify("dist")
+            #expect(outcome.ending == .exit(1), "\(name)")
+            #expect(outcome.messages.contains("not verified: dist/\(name)\n"), "\(outcome.messages)")
+            try FileManager.default.removeItem(atPath: directory["dist/\(name)"])
+        }
+        try FileManager.default.createSymbolicLink(atPath: directory["dist/link"], withDestinationPath: "/etc/hostname")
+        let link = await verify("dist")
+        #expect(link.ending == .exit(1) && link.messages.contains("not verified: dist/link\n"), "\(link.messages)")
+        try FileManager.default.removeItem(atPath: directory["dist/link"])
+        try await directory.tool("mkfifo", "dist/pipe")
+        let pipe = await verify("dist")
+        #expect(pipe.ending == .exit(1) && pipe.code == "file-unreadable" && pipe.messages.contains("dist/pipe"), "\(pipe.messages)")
+    }
+
+    @Test("A name that is not UTF-8 is refused, and not taken for another file's")
+    func namesThatAreNotText() async throws {
+        try prepare()
+        // U+FFFD is what such bytes are often changed to; a signed file of that name must not vouch for the other.
+        try directory.makeDirectory("dist")
+        try directory.write("dist/n\u{fffd}", "signed")
+        #expect(await sign("--bundle", "dist/n\u{fffd}.sigstore.json", "dist/n\u{fffd}").succeeded)
+        #expect(await verify("dist").succeeded)
+        func refused(_ arguments: String) async {
+            let outcome = await Program(executable: "/bin/sh", directory: directory.path)
+                .run(["-c", "bytes=$(printf 'n\\377'); \(arguments)", Program.path])
+            #expect(outcome.ending == .exit(1) && outcome.code == "not-utf8", "\(arguments): \(outcome.messages)")
+        }
+        let flags = "--key key.pem --tlog-upload=false"
+        await refused("echo x > dist/$bytes; \"$0\" sign-blob \(flags) dist/$bytes")
+        await refused("\"$0\" verify-blob --key key.pub --insecure-ignore-tlog dist/$bytes")
+        await refused("\"$0\" verify-blob --key key.pub --insecure-ignore-tlog dist")
+        await refused("\"$0\" sign-blob \(flags) --bundle $bytes file")
+        await refused("COSIGN_BUNDLE=$bytes \"$0\" sign-blob \(flags) file")
     }
 
     @Test("A file that is named like a digest is that file")

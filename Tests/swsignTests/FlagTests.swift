@@ -362,7 +362,8 @@ struct FlagTests {
 
     @Test("cosign's commands that are still to come say so", arguments: FlagTable.laterCommands)
     func laterCommands(name: String) {
-        for arguments in [[name, "--key", "k", "image"], ["-d", name, "image"], ["--timeout", "3m", name]] {
+        let words = name.split(separator: " ").map(String.init)
+        for arguments in [words + ["--key", "k", "image"], ["-d"] + words + ["image"], ["--timeout", "3m"] + words] {
             let error = Self.refusal(arguments)
             #expect(error?.code == .notBuiltYet)
             #expect(error?.message.contains(name) == true)

@@ -94,6 +94,8 @@ struct InformationTests {
         #expect(hidden.output.contains("# COSIGN_PASSWORD is"))
         let shown = await directory.swsign("env", "--show-sensitive-values", "--show-descriptions=false", environment: environment)
         #expect(shown.output.contains("COSIGN_PASSWORD=s3cr3t"))
+        let token = await directory.swsign("env", environment: ["SIGSTORE_ID_TOKEN": "s3cr3t", "TUF_ROOT": "/root"])
+        #expect(token.output.contains("SIGSTORE_ID_TOKEN=******") && token.output.contains("TUF_ROOT=/root"))
         #expect(!shown.output.contains("#"))
     }
 
@@ -105,12 +107,42 @@ struct InformationTests {
         #expect(outcome.stderr.isEmpty)
     }
 
+    @Test(
+        "The shell takes the completion, and completes commands and flags with it",
+        arguments: [
+            (
+                "bash",
+                """
+                source ./script
+                try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+                    _swsign swsign "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}"; }
+                try swsign verify-blob-; try swsign sign-blob --tlog-u
+                """
+            ),
+            ("fish", "source ./script; complete -C 'swsign verify-blob-'; complete -C 'swsign sign-blob --tlog-u'"),
+            (
+                "zsh",
+                """
+                mkdir functions && cp script functions/_swsign && fpath=($PWD/functions $fpath)
+                autoload -Uz compinit && compinit -u -d $PWD/dump && echo $_comps[swsign]
+                autoload +X _swsign && functions _swsign | grep -o -e verify-blob-attestation -e --tlog-upload | sort -u
+                """
+            ),
+        ])
+    func completionWorks(shell: String, words: String) async throws {
+        try directory.write("script", await directory.swsign("completion", shell).stdout)
+        let outcome = try await directory.tool(shell, "-c", words)
+        #expect(outcome.output.contains("verify-blob-attestation") && outcome.output.contains("--tlog-upload"), "\(outcome.output)")
+        #expect(outcome.stderr.isEmpty, "\(outcome.messages)")
+        if shell == "zsh" { #expect(outcome.output.hasPrefix("_swsign\n")) }
+    }
+
     @Test("Help is on standard output, grouped, and every command has it")
     func help() async throws {
         for arguments in [["--help"], ["-h"], [], ["help"]] {
             let outcome = await Program(directory: directory.path).run(arguments)
             #expect(outcome.succeeded, "\(arguments): \(outcome.messages)")
-            for words in ["USAGE:", "KEYS:", "FILES:", "BUNDLES", "sign-blob", "verify-blob-attestation"] {
+            for words in ["USAGE:", "KEYS SUBCOMMANDS:", "FILES SUBCOMMANDS:", "BUNDLES", "sign-blob", "verify-blob-attestation"] {
                 #expect(outcome.output.uppercased().contains(words.uppercased()), "\(arguments): \(words)")
             }
         }

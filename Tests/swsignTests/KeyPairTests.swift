@@ -329,6 +329,22 @@ struct KeyPairTests {
             "wrong-password", "in.pem", of: ["import-key-pair", "--key", "in.pem"], environment: ["COSIGN_PASSWORD": "other"])
     }
 
+    @Test(
+        "An encrypted PKCS#8 key that would take minutes to open is refused before the password is asked for",
+        arguments: [
+            "-v2 aes-256-cbc -iter 10000001", "-v1 PBE-SHA1-3DES -iter 10000001",
+            "-scrypt -scrypt_N 16384 -scrypt_r 8 -scrypt_p 65",
+        ])
+    func importBoundedDerivation(flags: String) async throws {
+        try directory.makeKey("in")
+        let words = flags.split(separator: " ").map(String.init)
+        let made = await Program(executable: "openssl", directory: directory.path)
+            .run(["pkcs8", "-topk8", "-in", "in.pem", "-out", "sealed.pem", "-passout", "pass:secret"] + words)
+        try #require(made.succeeded, "\(made.messages)")
+        try await directory.expectRefusal(
+            "refused-key-parameters", "sealed.pem", of: ["import-key-pair", "--key", "sealed.pem"], input: .text("wrong"))
+    }
+
     @Test("Importing does not replace an existing pair either")
     func importKeepsExisting() async throws {
         try directory.makeKey("in")

@@ -35,6 +35,8 @@ struct AttestBlob: ParsableCommand {
             throw SigstoreError(.usage, "the file that is attested is not named")
         }
         try BlobBatch.expectOneStandardInput([file, predicate, statement].compactMap { $0 })
+        try signing.expectOwnPlaces([outputAttestation], inputs: [file, predicate, statement])
+        if let file, place.outputDirectory != nil { try place.expectPlace(for: InputFile(file), replacing: signing.yes) }
         let content = try attestedStatement()
         let session = try services.session(
             signing, attestations: true, standardInputIsTaken: [file, predicate, statement].contains("-"))
@@ -83,7 +85,8 @@ struct AttestBlob: ParsableCommand {
         if let hash {
             digest = try Digest(hex: hash, .sha256)
         } else if let file {
-            digest = try InputFile(file).read(digests: [.sha256], schemes: []).digest(.sha256)
+            ProgressBar.begin(InputFile(file).size, of: .bytes)
+            digest = try InputFile(file, onRead: ProgressBar.advance).read(digests: [.sha256], schemes: []).digest(.sha256)
         }
         if let statement {
             let input = InputFile(statement)

@@ -47,6 +47,7 @@ struct Sign: ParsableCommand {
     mutating func run() throws {
         try global.apply()
         try expectSound()
+        try signing.expectOwnPlaces([outputPayload], inputs: [payload])
         let session = try services.session(signing, attestations: false, standardInputIsTaken: payload == "-")
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
         let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try SigningTime.now())
@@ -93,6 +94,7 @@ struct Sign: ParsableCommand {
         if signing.bundle != nil, !signing.newBundleFormat {
             throw SigstoreError(.usage, "--bundle is for the newer scheme", advice: "leave out --new-bundle-format=false")
         }
+        try registry.connection.expectWritable(newBundleFormat: signing.newBundleFormat)
     }
 
     /// Writes what the person wants in files; prints the signature where it goes nowhere else.
@@ -145,6 +147,7 @@ struct Attest: ParsableCommand {
         if statement != nil, images.count > 1 || recursive {
             throw SigstoreError(.usage, "a statement is about its own subjects: --statement takes one image")
         }
+        try expectSound()
         let input = InputFile(predicate ?? statement ?? "")
         let session = try services.session(signing, attestations: true, standardInputIsTaken: input.isStandardInput)
         let content = try input.contents(limit: Attester.predicateLimit)
@@ -160,7 +163,7 @@ struct Attest: ParsableCommand {
                 Output.warn(
                     "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is attested")
             }
-            var made: [(image: Image, envelope: DSSEEnvelope)] = []
+            var made: [(image: Image, attestation: (bundle: SigstoreBundle, envelope: DSSEEnvelope))] = []
             for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
                 let statement: [UInt8]
                 do throws(SigstoreError) {
@@ -174,19 +177,46 @@ struct Attest: ParsableCommand {
                         statement = try Attester.statement(about: subject, type: type, predicate: content, now: now)
                     }
                 } catch { throw error.concerning(input.name) }
-                let envelope = try await signer.attest(
+                let attestation = try await signer.attest(
                     statement, in: try flags.signatures(of: each, tagPrefix: tagPrefix), upload: upload, replacing: replace)
-                made.append((image: each, envelope: envelope))
+                made.append((image: each, attestation: attestation))
             }
             return made
         } print: { name, made throws(SigstoreError) in
-            for (image, envelope) in made {
+            for (image, attestation) in made {
+                try write(attestation.bundle, attestation.envelope)
                 if upload {
                     Output.note("Attested \(image.name) (\(image.digest)); the attestation is in \(image.signatureStore.name)")
                 } else {
-                    try Output.json(envelope.json(includingEmptyKeyID: true))
+                    try Output.json(attestation.envelope.json(includingEmptyKeyID: true))
                 }
             }
         }
+    }
+
+    private func expectSound() throws(SigstoreError) {
+        try signing.expectOwnPlaces(inputs: [predicate, statement])
+        try registry.connection.expectWritable(newBundleFormat: signing.newBundleFormat)
+        let outputs = [signing.bundle, signing.outputSignature, signing.outputCertificate, signing.timestampOutput]
+        if outputs.contains(where: { $0 != nil }), images.count > 1 || recursive {
+            throw SigstoreError(
+                .usage, "several images are to be attested, and --bundle or another flag names one file for what is written")
+        }
+        if signing.bundle != nil, !signing.newBundleFormat {
+            throw SigstoreError(.usage, "--bundle is for the newer scheme", advice: "leave out --new-bundle-format=false")
+        }
+    }
+
+    /// Writes what the person wants in files besides.
+    private func write(_ bundle: SigstoreBundle, _ envelope: DSSEEnvelope) throws(SigstoreError) {
+        if let path = signing.bundle {
+            try OutputFile(path).write(bundle.serialized())
+            Output.note("Wrote bundle to file \(path)")
+        }
+        if let path = signing.outputSignature {
+            try OutputFile(path).write(envelope.json(includingEmptyKeyID: true).serialized())
+            Output.note("Wrote attestation to file \(path)")
+        }
+        try signing.writeParts(of: bundle)
     }
 }

@@ -25,6 +25,7 @@ struct SignBlob: ParsableCommand {
         try global.apply()
         if let output, signing.outputSignature == nil { signing.outputSignature = output }
         try place.expectSound(with: signing, files: files.count)
+        try signing.expectOwnPlaces(inputs: files)
         let algorithm = try signingAlgorithm.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
         let inputs = files.map(InputFile.init)
         try BlobBatch.expectOneStandardInput(files)
@@ -43,6 +44,7 @@ struct SignBlob: ParsableCommand {
             signing, algorithm: algorithm, attestations: false, standardInputIsTaken: files.contains("-"))
         let signer = BlobSigner(session)
         try BlobBatch(verb: "signed").forEach(inputs) { [signing, place, b64, forms] file throws(SigstoreError) in
+            if beside { try place.expectPlace(for: file, replacing: signing.yes) }
             let signed = try await signer.sign(file, forms: forms)
             let delivered = signed.detached ?? []
             try await session.deliver(signed.bundle) { bundle throws(SigstoreError) in

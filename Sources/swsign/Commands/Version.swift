@@ -41,7 +41,25 @@ struct Environment: ParsableCommand {
 
     private static let variables: [(name: String, purpose: String, isSecret: Bool)] = [
         ("COSIGN_PASSWORD", "the password of the private key; set but empty means an empty one", true),
+        ("COSIGN_REPOSITORY", "where the signatures of images are, in place of the image's repository", false),
+        ("COSIGN_MAX_ATTACHMENT_SIZE", "the largest signature or attestation that is fetched, such as 128MiB", false),
         ("COSIGN_EXPERIMENTAL", "accepted as in cosign, without effect", false),
+        ("SIGSTORE_ROOT_FILE", "the certificate authority to believe, in PEM", false),
+        ("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "the key of the certificate transparency log to believe", false),
+        ("SIGSTORE_REKOR_PUBLIC_KEY", "the key of the transparency log to believe", false),
+        ("SIGSTORE_TSA_CERTIFICATE_FILE", "the timestamp authority to believe, in PEM", false),
+        ("SIGSTORE_ID_TOKEN", "the identity token to sign with", true),
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", "where GitHub Actions gives identity tokens", false),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "what GitHub Actions gives them for", true),
+        ("BUILDKITE_AGENT_ACCESS_TOKEN", "tells that Buildkite's agent gives identity tokens", true),
+        ("GOOGLE_SERVICE_ACCOUNT_NAME", "the service account whose identity token Google is asked for", false),
+        ("SPIFFE_ENDPOINT_SOCKET", "the socket of SPIFFE's workload API", false),
+        ("TUF_ROOT", "where the trust root is kept, in place of ~/.sigstore/root", false),
+        ("TUF_MIRROR", "the TUF repository that the trust root comes from", false),
+        ("TUF_ROOT_JSON", "the TUF root to begin with", false),
+        ("SOURCE_DATE_EPOCH", "the time that signatures of images state, in seconds since 1970", false),
+        ("DOCKER_CONFIG", "the folder of Docker's configuration, with credentials for registries", false),
+        ("REGISTRY_AUTH_FILE", "Podman's credentials for registries", false),
     ]
 
     mutating func run() throws {

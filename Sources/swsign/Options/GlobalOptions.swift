@@ -12,6 +12,8 @@ struct GlobalOptions: ParsableArguments {
     var timeout: Duration?
     @Flag(name: [.long, .customShort("d")], help: "Show what is being done.")
     var verbose = false
+    @Flag(help: "Show no progress bar.")
+    var quiet = false
     @Option(help: "How errors are printed on standard error: text or json.")
     var errors: ErrorFormat = .text
 
@@ -48,12 +50,15 @@ struct GlobalOptions: ParsableArguments {
     /// Puts the flags into effect; the first thing that a command does.
     func apply() throws(SigstoreError) {
         try Output.configure(verbose: verbose, file: outputFile, jsonErrors: errors == .json)
+        ProgressBar.enable(quiet: quiet)
         guard let timeout, timeout.seconds > 0 else { return }
         // Requests end in time by themselves, so that what a log may have recorded is kept. What waits for something
         // else is stopped a little later.
         Self.latest.withLock { $0 = .now.advanced(by: .seconds(timeout.seconds)) }
         let last = timeout.seconds + Self.grace
         signal(SIGALRM) { _ in
+            let erase: StaticString = "\r\u{1b}[K"
+            if isatty(STDERR_FILENO) == 1 { _ = unsafe write(STDERR_FILENO, erase.utf8Start, erase.utf8CodeUnitCount) }
             let words: StaticString = "Error: the command took longer than --timeout allows and was stopped [timed-out]\n"
             _ = unsafe write(STDERR_FILENO, words.utf8Start, words.utf8CodeUnitCount)
             _exit(1)

@@ -36,6 +36,14 @@ struct RegistryConnectionFlags: ParsableArguments {
         case oci11 = "oci-1-1"
     }
 
+    /// Refuses a way of writing signatures that is not built.
+    func expectWritable(newBundleFormat: Bool) throws(SigstoreError) {
+        guard referrersMode == .oci11, !newBundleFormat else { return }
+        throw SigstoreError(
+            .notBuiltYet, "--registry-referrers-mode=oci-1-1 cannot be used with --new-bundle-format=false yet; nothing was signed",
+            advice: "leave out one of the two")
+    }
+
     /// The registries, as these flags say.
     /// - Parameters:
     ///   - global: Its `--timeout` is the time for the whole command, 3 minutes unless told.
@@ -55,6 +63,9 @@ struct RegistryConnectionFlags: ParsableArguments {
         if allowInsecure {
             Output.warn("the registry's TLS certificate is not checked (--allow-insecure-registry)")
             configuration.tls.insecureSkipsVerification = true
+        }
+        if allowHTTP {
+            Output.warn("a registry may be spoken to in plain HTTP, which others can read and change (--allow-http-registry)")
         }
         var options = OCIRegistry.RegistryOptions()
         options.allowsHTTP = allowHTTP || allowInsecure

@@ -25,6 +25,23 @@ struct SigningOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Do not ask before something becomes public or a bundle beside its file is replaced.")
     var yes = false
 
+    /// Refuses outputs that would take the place of what is read, or of each other.
+    /// - Parameters:
+    ///   - others: Outputs of flags that are not among these.
+    ///   - inputs: The files that are read; the key is one more.
+    func expectOwnPlaces(_ others: [String?] = [], inputs: [String?]) throws(SigstoreError) {
+        let outputs = ([bundle, outputSignature, outputCertificate, timestampOutput] + others).compactMap { $0 }.map { OutputFile($0) }
+        for (index, output) in outputs.enumerated() {
+            if let input = (inputs + [key]).compactMap({ $0 }).first(where: { $0 != "-" && output.isSame(as: $0) }) {
+                throw SigstoreError(.usage, "\(input) is read, and would be replaced by what is written to \(output.path)")
+            }
+            if outputs[..<index].contains(where: { output.isSame(as: $0.path) }) {
+                throw SigstoreError(.usage, "two things would be written to \(output.path)")
+            }
+            try output.expectWritable()
+        }
+    }
+
     /// Writes the parts that cosign 2 keeps in files of their own, where they are wanted and there.
     func writeParts(of bundle: SigstoreBundle) throws(SigstoreError) {
         let parts = OlderSignature(bundle)
@@ -265,9 +282,9 @@ struct BundlePlaceOptions: ParsableArguments {
     ///   - signing: The other flags.
     ///   - files: How many files are signed.
     func expectSound(with signing: SigningOptions, files: Int) throws(SigstoreError) {
-        if files > 1, signing.bundle != nil || signing.outputSignature != nil {
+        if files > 1, [signing.bundle, signing.outputSignature, signing.timestampOutput].contains(where: { $0 != nil }) {
             throw SigstoreError(
-                .usage, "\(files) files are to be signed, and --bundle or --output-signature names only one",
+                .usage, "\(files) files are to be signed, and --bundle, --output-signature or --rfc3161-timestamp names only one",
                 advice: "leave it out (each bundle goes beside its file) or give --output-directory")
         }
         if signing.bundle != nil, outputDirectory != nil {
@@ -277,14 +294,16 @@ struct BundlePlaceOptions: ParsableArguments {
 
     /// Refuses two files whose bundles would get one name.
     func expectDistinctBundles(_ files: [InputFile]) throws(SigstoreError) {
-        guard outputDirectory != nil else { return }
+        guard outputDirectory != nil || files.count > 1 else { return }
         var paths: Set<[UInt8]> = []
         for file in files where !file.isStandardInput {
             let path = try bundleFile(for: file).path
             guard paths.insert(Array(path.utf8)).inserted else {
                 throw SigstoreError(
                     .usage, "the bundles of two files would both be \(path)",
-                    advice: "leave --output-directory out (each bundle goes beside its file), or sign them in two calls")
+                    advice: outputDirectory == nil
+                        ? "name each file once"
+                        : "leave --output-directory out (each bundle goes beside its file), or sign them in two calls")
             }
         }
     }
@@ -299,12 +318,22 @@ struct BundlePlaceOptions: ParsableArguments {
         return OutputFile("\(outputDirectory)/\(file.baseName)\(SignatureFile.bundleSuffix)")
     }
 
+    /// Refuses to sign a file whose bundle could not be written then, before anybody is told of the signature.
+    func expectPlace(for file: InputFile, replacing: Bool) throws(SigstoreError) {
+        let output = try bundleFile(for: file)
+        guard replacing || !output.exists else { throw standsThere(.exists(output.path)) }
+        try output.expectWritable()
+    }
+
+    private func standsThere(_ error: SigstoreError) -> SigstoreError {
+        SigstoreError(.fileExists, error.message, advice: "give --yes to replace it, or --output-directory for another place")
+    }
+
     /// Writes the bundle of a file; one that stands there already is only replaced where that was asked for.
     func write(_ bundle: [UInt8], for file: InputFile, replacing: Bool) throws(SigstoreError) {
         let output = try bundleFile(for: file)
         do throws(SigstoreError) { try output.write(bundle, replacing: replacing) } catch where error.code == .fileExists {
-            throw SigstoreError(
-                .fileExists, error.message, advice: "give --yes to replace it, or --output-directory for another place")
+            throw standsThere(error)
         }
         Output.note("Wrote bundle to file \(output.path)")
     }

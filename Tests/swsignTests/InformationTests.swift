@@ -85,6 +85,23 @@ struct InformationTests {
         #expect(await directory.swsign("version", environment: ["COSIGN_JSON": "true"]).output == json.output)
     }
 
+    @Test("The README lists every reason code, and none that is not there")
+    func reasonCodes() throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        var codes: Set<Substring> = []
+        for module in ["InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry", "SigstoreVerification", "SigstoreClients", "SwSignCore", "swsign"] {
+            let folder = root.appendingPathComponent("Sources/\(module)")
+            for path in try FileManager.default.subpathsOfDirectory(atPath: folder.path) where path.hasSuffix(".swift") {
+                let source = try String(contentsOf: folder.appendingPathComponent(path), encoding: .utf8)
+                codes.formUnion(source.matches(of: /static let \w+ = Self\("([a-z0-9-]+)"\)/).map(\.1))
+            }
+        }
+        let readme = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
+        let list = try #require(readme.components(separatedBy: "The codes, which do not change: ").last?.components(separatedBy: "\n\n").first)
+        #expect(codes.count > 100)
+        #expect(Set(list.matches(of: /`([a-z0-9-]+)`/).map(\.1)) == codes)
+    }
+
     @Test("env shows the variables, and secrets only on demand")
     func environment() async throws {
         let environment = ["COSIGN_PASSWORD": "s3cr3t"]

@@ -65,13 +65,16 @@ public protocol Signer: Sendable {
     {
         guard !file.isEmpty else { throw SigstoreError(.malformedKey, "the private key is empty") }
         // `openssl ecparam -genkey` and `dsaparam -genkey` write the parameters as a block of their own before the key.
-        var blocks = try PEM.blocks(in: file).filter { !$0.label.utf8.elementsEqual("EC PARAMETERS".utf8) && !$0.label.utf8.elementsEqual("DSA PARAMETERS".utf8) }
+        var blocks = try PEM.blocks(in: file).filter {
+            !$0.label.utf8.elementsEqual("EC PARAMETERS".utf8) && !$0.label.utf8.elementsEqual("DSA PARAMETERS".utf8)
+        }
         defer { for index in blocks.indices { PEM.cleanse(&blocks[index].bytes) } }
         guard let label = blocks.first?.label else {
             throw SigstoreError(.malformedKey, "not a private key in PEM", advice: "the file may be cut short")
         }
         guard blocks.count == 1 else {
-            throw SigstoreError(.malformedKey, "the file holds \(blocks.count) PEM blocks where one private key should be")
+            throw SigstoreError(
+                .malformedKey, "the file holds \(blocks.count) PEM blocks where one private key should be")
         }
         switch label {
         case EncryptedKeyFile.label, EncryptedKeyFile.olderLabel:

@@ -75,7 +75,8 @@ public import InToto
         let blocks = try PEM.blocks(in: file)
         if let block = blocks.first(where: { $0.label == "PUBLIC KEY" || $0.label == "RSA PUBLIC KEY" }) {
             guard blocks.count == 1 else {
-                throw SigstoreError(.malformedKey, "the file holds \(blocks.count) PEM blocks where one public key should be")
+                throw SigstoreError(
+                    .malformedKey, "the file holds \(blocks.count) PEM blocks where one public key should be")
             }
             try self.init(der: block.bytes)
         } else if let block = blocks.first {
@@ -290,7 +291,8 @@ public import InToto
             }
         case .rsaPSS:
             guard unsafe EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PSS_PADDING) == 1,
-                unsafe EVP_PKEY_CTX_set_rsa_pss_saltlen(context, signing ? RSA_PSS_SALTLEN_DIGEST : RSA_PSS_SALTLEN_AUTO)
+                unsafe EVP_PKEY_CTX_set_rsa_pss_saltlen(
+                    context, signing ? RSA_PSS_SALTLEN_DIGEST : RSA_PSS_SALTLEN_AUTO)
                     == 1
             else { throw opensslFailure("preparing a signature") }
         case .ecdsa, .ed25519, .ed25519ph: break

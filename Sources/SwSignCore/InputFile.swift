@@ -64,7 +64,9 @@ public struct InputFile: ArtifactSource {
                 case S_IFDIR: directories.append(inside)
                 case S_IFREG, S_IFLNK: files.append(InputFile(inside))
                 default:
-                    throw SigstoreError(.fileUnreadable, "\(inside) is neither a file nor a directory", advice: "name the files one by one")
+                    throw SigstoreError(
+                        .fileUnreadable, "\(inside) is neither a file nor a directory",
+                        advice: "name the files one by one")
                 }
                 guard files.count + directories.count <= 100_000 else {
                     throw SigstoreError(.fileTooLarge, "there are more than 100,000 files in \(path)")
@@ -90,7 +92,8 @@ public struct InputFile: ArtifactSource {
     }
 
     /// Streams the file once, in constant memory, into everything that is wanted of it.
-    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
+    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage
+    {
         var hasher = try MessageHasher(digests: digests, schemes: schemes)
         do throws(SigstoreError) {
             unsafe try forEachChunk { (chunk) throws(SigstoreError) in try unsafe hasher.update(chunk) }

@@ -64,7 +64,9 @@ public struct OutputFile: Sendable {
                 return try OutputFile(target, mode: mode).write(bytes)
             }
         }
-        var (descriptor, temporary) = (unsafe open(directory, Self.withoutName | O_WRONLY | O_CLOEXEC, mode), String?.none)
+        var (descriptor, temporary) = (
+            unsafe open(directory, Self.withoutName | O_WRONLY | O_CLOEXEC, mode), String?.none
+        )
         if descriptor < 0 {
             let name = "\(path).tmp-\(getpid())"
             descriptor = unsafe open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
@@ -92,7 +94,9 @@ public struct OutputFile: Sendable {
         guard errno == EEXIST else { throw .writing(path, errno) }
         guard replacing else { throw .exists(path) }
         let name = "\(path).tmp-\(getpid())"
-        guard unsafe linkat(AT_FDCWD, source, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0 else { throw .writing(path, errno) }
+        guard unsafe linkat(AT_FDCWD, source, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0 else {
+            throw .writing(path, errno)
+        }
         return name
     }
 
@@ -114,7 +118,8 @@ public struct OutputFile: Sendable {
     /// Where the path leads, where it is a symbolic link.
     private var target: String? {
         var status = stat()
-        guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFLNK, let found = unsafe realpath(path, nil)
+        guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFLNK,
+            let found = unsafe realpath(path, nil)
         else { return nil }
         defer { unsafe free(found) }
         return unsafe String(cString: found)
@@ -151,7 +156,8 @@ extension SigstoreError {
         case ENOENT: SigstoreError(.cannotWrite, "\(path) cannot be written: its directory does not exist")
         case ENOSPC, EDQUOT:
             SigstoreError(
-                .cannotWrite, "\(path) cannot be written: the disk is full", advice: "free some space; nothing was kept")
+                .cannotWrite, "\(path) cannot be written: the disk is full", advice: "free some space; nothing was kept"
+            )
         default: SigstoreError(.cannotWrite, "\(path) cannot be written: \(reason(number))")
         }
     }

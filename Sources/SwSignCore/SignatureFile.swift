@@ -23,7 +23,8 @@ public enum SignatureFile {
         for file in files {
             let path = Array(file.path.utf8)
             let base = (suffixes + [".sig", ".crt", ".pem"]).first { suffix in
-                path.suffix(suffix.utf8.count).elementsEqual(suffix.utf8) && paths.contains(Array(path.dropLast(suffix.utf8.count)))
+                path.suffix(suffix.utf8.count).elementsEqual(suffix.utf8)
+                    && paths.contains(Array(path.dropLast(suffix.utf8.count)))
             }.map { Array(path.dropLast($0.utf8.count)) }
             guard let base else {
                 signed.append(file)
@@ -37,9 +38,11 @@ public enum SignatureFile {
 
     /// The bundles that stand beside a file: `FILE.sigstore.json`, else `FILE.sigstore`, else `FILE.sigstore.jsonl`.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound`` where none is there.
-    public static func bundles(beside artifact: InputFile, attestation: Bool) throws(SigstoreError) -> [SigstoreBundle] {
+    public static func bundles(beside artifact: InputFile, attestation: Bool) throws(SigstoreError) -> [SigstoreBundle]
+    {
         guard !artifact.isStandardInput else {
-            throw SigstoreError(.usage, "there is no bundle beside standard input", advice: "give --bundle or --signature")
+            throw SigstoreError(
+                .usage, "there is no bundle beside standard input", advice: "give --bundle or --signature")
         }
         for suffix in suffixes where unsafe access(artifact.path + suffix, F_OK) == 0 {
             let file = InputFile(artifact.path + suffix)
@@ -55,7 +58,8 @@ public enum SignatureFile {
     private static func bundles(lines file: InputFile) throws(SigstoreError) -> [SigstoreBundle] {
         let lines = try file.contents(limit: SigstoreBundle.sizeLimit).split(separator: 0x0a).filter { !$0.isEmpty }
         guard (1...lineLimit).contains(lines.count) else {
-            throw SigstoreError(.tooManyEntries, "\(file.name) holds \(lines.count) bundles, expected 1 to \(lineLimit)")
+            throw SigstoreError(
+                .tooManyEntries, "\(file.name) holds \(lines.count) bundles, expected 1 to \(lineLimit)")
         }
         var bundles: [SigstoreBundle] = []
         for line in lines {
@@ -104,13 +108,15 @@ public enum SignatureFile {
                     case .bundle(let whole):
                         guard signature == nil, certificate == nil, timestamp == nil else {
                             throw SigstoreError(
-                                .usage, "the bundle is complete, and --signature, --certificate or --rfc3161-timestamp would change it",
+                                .usage,
+                                "the bundle is complete, and --signature, --certificate or --rfc3161-timestamp would change it",
                                 advice: "give the bundle alone")
                         }
                         return whole
                     case .older(let found): older = found
-                    case .envelope: return try SigstoreBundle(
-                        signature: content, isAttestation: true, keyMaterial: .publicKey(hint: ""))
+                    case .envelope:
+                        return try SigstoreBundle(
+                            signature: content, isAttestation: true, keyMaterial: .publicKey(hint: ""))
                     }
                 } catch { throw error.concerning(bundle.name) }
             }
@@ -125,7 +131,8 @@ public enum SignatureFile {
             var timestamps: [[UInt8]] = []
             if let timestamp {
                 let content = try timestamp.contents(limit: 1 << 20)
-                do throws(SigstoreError) { timestamps = try SigstoreBundle.timestamp(content).map { [$0] } ?? [] } catch {
+                do throws(SigstoreError) { timestamps = try SigstoreBundle.timestamp(content).map { [$0] } ?? [] } catch
+                {
                     throw error.concerning(timestamp.name)
                 }
             }
@@ -133,7 +140,9 @@ public enum SignatureFile {
                 return try SigstoreBundle(
                     signature: signature, isAttestation: attestation, keyMaterial: keyMaterial,
                     logEntry: older?.logEntry, timestamps: timestamps)
-            } catch { throw error.concerning(self.signature.map(SignatureFile.name) ?? bundle?.name ?? "the signature") }
+            } catch {
+                throw error.concerning(self.signature.map(SignatureFile.name) ?? bundle?.name ?? "the signature")
+            }
         }
 
         private func signatureBytes(_ older: OlderBlobBundle?, attestation: Bool) throws(SigstoreError) -> [UInt8] {
@@ -152,7 +161,8 @@ public enum SignatureFile {
             }
             if let older, older.signature != bytes {
                 throw SigstoreError(
-                    .malformedSignature, "\(SignatureFile.name(signature)) is another signature than the one in the bundle")
+                    .malformedSignature,
+                    "\(SignatureFile.name(signature)) is another signature than the one in the bundle")
             }
             return bytes
         }
@@ -193,8 +203,12 @@ public enum SignatureFile {
                     advice: "check the path")
             }
         }
-        if content.first != 0x30 { while let last = content.last, last == 0x0a || last == 0x0d { content.removeLast() } }
-        guard !content.isEmpty else { throw SigstoreError(.malformedSignature, "\(name(reference)): the signature is empty") }
+        if content.first != 0x30 {
+            while let last = content.last, last == 0x0a || last == 0x0d { content.removeLast() }
+        }
+        guard !content.isEmpty else {
+            throw SigstoreError(.malformedSignature, "\(name(reference)): the signature is empty")
+        }
         return content
     }
 

@@ -54,14 +54,16 @@ enum FlagTable {
             CommandFlag("timestamp-client-cacert"), CommandFlag("timestamp-client-cert"),
             CommandFlag("timestamp-client-key"), CommandFlag("timestamp-server-name"), CommandFlag("rekor-entry-type"),
             CommandFlag("trusted-root"), CommandFlag("staging", .off), CommandFlag("identity-token"),
-            CommandFlag("oidc-provider"), CommandFlag("oidc-disable-ambient-providers", .off), CommandFlag("oidc-issuer"),
+            CommandFlag("oidc-provider"), CommandFlag("oidc-disable-ambient-providers", .off),
+            CommandFlag("oidc-issuer"),
             CommandFlag("oidc-client-id"), CommandFlag("oidc-client-secret-file"), CommandFlag("oidc-redirect-url"),
             CommandFlag("fulcio-auth-flow"),
         ]
         + awaiting(
             "certificates of other authorities than Fulcio, and certificates for keys",
             [
-                CommandFlag("certificate", aliases: ["cert"]), CommandFlag("certificate-chain", aliases: ["cert-chain"]),
+                CommandFlag("certificate", aliases: ["cert"]),
+                CommandFlag("certificate-chain", aliases: ["cert-chain"]),
                 CommandFlag("issue-certificate", .off),
             ])
         + awaiting("signing without checking what Fulcio published", [CommandFlag("insecure-skip-verify", .off)])
@@ -99,43 +101,52 @@ enum FlagTable {
     private static let registry = [
         CommandFlag("registry-username"), CommandFlag("registry-password"), CommandFlag("registry-token"),
         CommandFlag("registry-auth-realm", .list), CommandFlag("allow-http-registry", .off),
-        CommandFlag("allow-insecure-registry", .off), CommandFlag("registry-cacert"), CommandFlag("registry-client-cert"),
+        CommandFlag("allow-insecure-registry", .off), CommandFlag("registry-cacert"),
+        CommandFlag("registry-client-cert"),
         CommandFlag("registry-client-key"), CommandFlag("registry-server-name"), CommandFlag("registry-referrers-mode"),
         CommandFlag("max-workers"), CommandFlag("k8s-keychain", .off, awaits: "Kubernetes' keychains"),
     ]
-    private static let attachments = registry + [CommandFlag("attachment-tag-prefix"), CommandFlag("experimental-oci11", .off)]
+    private static let attachments =
+        registry + [CommandFlag("attachment-tag-prefix"), CommandFlag("experimental-oci11", .off)]
     private static let imageVerification =
         verifying + registry.filter { $0.name != "max-workers" } + [
-            CommandFlag("check-claims", .on), CommandFlag("local-image", .off), CommandFlag("recursive", .off, short: "r"),
+            CommandFlag("check-claims", .on), CommandFlag("local-image", .off),
+            CommandFlag("recursive", .off, short: "r"),
             CommandFlag("platform"), CommandFlag("attachment-tag-prefix"),
             CommandFlag("certificate", aliases: ["cert"], awaits: "a certificate beside an image's signature"),
         ]
     private static let imageSigning =
         signing + registry + [
-            CommandFlag("recursive", .off, short: "r"), CommandFlag("upload", .on), CommandFlag("attachment-tag-prefix"),
+            CommandFlag("recursive", .off, short: "r"), CommandFlag("upload", .on),
+            CommandFlag("attachment-tag-prefix"),
             CommandFlag("record-creation-timestamp", .off, awaits: "the time in the older scheme's manifests"),
         ]
 
     private static let log = [
-        CommandFlag("rekor-url"), CommandFlag("rekor-version"), CommandFlag("signing-config"), CommandFlag("trusted-root"),
+        CommandFlag("rekor-url"), CommandFlag("rekor-version"), CommandFlag("signing-config"),
+        CommandFlag("trusted-root"),
         CommandFlag("staging", .off), CommandFlag("output", short: "o"),
     ]
 
     /// The commands by their words, such as `bundle inspect`.
     static let commands: [String: [CommandFlag]] = [
         "generate-key-pair": [
-            CommandFlag("signing-algorithm"), CommandFlag("output-key-prefix"), CommandFlag("kms", awaits: "key services"),
+            CommandFlag("signing-algorithm"), CommandFlag("output-key-prefix"),
+            CommandFlag("kms", awaits: "key services"),
             CommandFlag("yes", .off, short: "y"),
         ],
         "import-key-pair": [
-            CommandFlag("key", short: "k"), CommandFlag("output-key-prefix", short: "o"), CommandFlag("yes", .off, short: "y"),
+            CommandFlag("key", short: "k"), CommandFlag("output-key-prefix", short: "o"),
+            CommandFlag("yes", .off, short: "y"),
         ],
         "public-key": [CommandFlag("key"), CommandFlag("outfile")] + securityKey,
         "sign-blob": signing + [
-            CommandFlag("b64", .on), CommandFlag("output"), CommandFlag("output-directory"), CommandFlag("signing-algorithm"),
+            CommandFlag("b64", .on), CommandFlag("output"), CommandFlag("output-directory"),
+            CommandFlag("signing-algorithm"),
         ],
         "attest-blob": signing + [
-            CommandFlag("predicate"), CommandFlag("statement"), CommandFlag("type"), CommandFlag("hash"), CommandFlag("output-attestation"),
+            CommandFlag("predicate"), CommandFlag("statement"), CommandFlag("type"), CommandFlag("hash"),
+            CommandFlag("output-attestation"),
             CommandFlag("output-directory"),
         ],
         "verify-blob": verifying + fileSignature,
@@ -154,7 +165,9 @@ enum FlagTable {
             CommandFlag("annotations", .list, short: "a"), CommandFlag("attachment"), CommandFlag("payload"),
             CommandFlag("signature"), CommandFlag("signature-digest-algorithm"),
         ],
-        "verify-attestation": imageVerification + [CommandFlag("type"), CommandFlag("policy", .each, awaits: "policies")],
+        "verify-attestation": imageVerification + [
+            CommandFlag("type"), CommandFlag("policy", .each, awaits: "policies"),
+        ],
         "tree": attachments,
         "triangulate": attachments + [CommandFlag("type")],
         "download signature": attachments,
@@ -162,13 +175,15 @@ enum FlagTable {
         "download sbom": attachments + [CommandFlag("platform")],
         "attach signature": attachments + [
             CommandFlag("signature"), CommandFlag("payload"), CommandFlag("certificate", aliases: ["cert"]),
-            CommandFlag("certificate-chain", aliases: ["cert-chain"]), CommandFlag("rekor-response"), CommandFlag("tsr"),
+            CommandFlag("certificate-chain", aliases: ["cert-chain"]), CommandFlag("rekor-response"),
+            CommandFlag("tsr"),
             CommandFlag("bundle"),
         ],
         "attach attestation": attachments + [CommandFlag("attestation", .each)],
         "attach sbom": attachments + [CommandFlag("sbom"), CommandFlag("type"), CommandFlag("input-format")],
         "copy": attachments + [
-            CommandFlag("force", .off, short: "f"), CommandFlag("only", .list), CommandFlag("sig-only", .off), CommandFlag("platform"),
+            CommandFlag("force", .off, short: "f"), CommandFlag("only", .list), CommandFlag("sig-only", .off),
+            CommandFlag("platform"),
         ],
         "save": attachments + [CommandFlag("dir")],
         "load": attachments + [CommandFlag("dir")],
@@ -178,7 +193,8 @@ enum FlagTable {
         // COSIGN_PASSWORD is the password of a key, which no registry is to be shown.
         "login": registry.filter { !["registry-username", "registry-password", "registry-token"].contains($0.name) } + [
             CommandFlag("username", short: "u", variable: "COSIGN_REGISTRY_USERNAME"),
-            CommandFlag("password", short: "p", variable: "COSIGN_REGISTRY_PASSWORD"), CommandFlag("password-stdin", .off),
+            CommandFlag("password", short: "p", variable: "COSIGN_REGISTRY_PASSWORD"),
+            CommandFlag("password-stdin", .off),
         ],
         "logout": [],
         "bundle inspect": [CommandFlag("output", short: "o")],
@@ -189,7 +205,8 @@ enum FlagTable {
             CommandFlag("rekor-url", awaits: "looking for an entry in the log"),
         ] + securityKey,
         "trusted-root create": [
-            CommandFlag("fulcio", .each), CommandFlag("ctfe", .each), CommandFlag("rekor", .each), CommandFlag("tsa", .each),
+            CommandFlag("fulcio", .each), CommandFlag("ctfe", .each), CommandFlag("rekor", .each),
+            CommandFlag("tsa", .each),
             CommandFlag("certificate-chain", .each), CommandFlag("timestamp-certificate-chain", .each),
             CommandFlag("ctfe-key", .each), CommandFlag("ctfe-start-time", .each), CommandFlag("rekor-key", .each),
             CommandFlag("rekor-start-time", .each), CommandFlag("out"),
@@ -209,7 +226,8 @@ enum FlagTable {
             CommandFlag("artifact"), CommandFlag("sha"), CommandFlag("email"), CommandFlag("public-key"),
         ],
         "tlog verify": log + [
-            CommandFlag("bundle"), CommandFlag("log-index"), CommandFlag("uuid"), CommandFlag("artifact"), CommandFlag("sha"),
+            CommandFlag("bundle"), CommandFlag("log-index"), CommandFlag("uuid"), CommandFlag("artifact"),
+            CommandFlag("sha"),
         ],
         "tlog info": log,
         "initialize": [

@@ -26,7 +26,9 @@ struct NormalizedArguments: Sendable {
             self.arguments = rest.dropFirst() + ["--help"]
             return
         }
-        if FlagTable.commands[command.words.joined(separator: " ")] == nil, let word = rest.first, word.utf8.first != 0x2d {
+        if FlagTable.commands[command.words.joined(separator: " ")] == nil, let word = rest.first,
+            word.utf8.first != 0x2d
+        {
             let name = (command.words + [word]).joined(separator: " ")
             throw SigstoreError(
                 .usage, "there is no command \"\(name)\"",
@@ -96,7 +98,9 @@ struct NormalizedArguments: Sendable {
             words.append(word)
             rest.removeFirst()
         }
-        if let next = rest.first, case let name = (words + [next]).joined(separator: " "), FlagTable.laterCommands.contains(name) {
+        if let next = rest.first, case let name = (words + [next]).joined(separator: " "),
+            FlagTable.laterCommands.contains(name)
+        {
             throw SigstoreError(
                 .notBuiltYet, "the command \(name) cannot be used yet; nothing was done",
                 advice: "use cosign for this, or a newer swsign")
@@ -115,7 +119,8 @@ struct NormalizedArguments: Sendable {
             .map { String(Substring($0)) }
         let name = parts[0]
         // The help shows a switch that is on as --flag/--no-flag.
-        if command.flag(name) == nil, parts.count == 1, name.utf8.starts(with: "no-".utf8), let flag = command.flag(String(name.dropFirst(3))),
+        if command.flag(name) == nil, parts.count == 1, name.utf8.starts(with: "no-".utf8),
+            let flag = command.flag(String(name.dropFirst(3))),
             case .on = flag.kind
         {
             return try take(flag, "--\(name)", "false", &rest, &given)
@@ -160,7 +165,11 @@ struct NormalizedArguments: Sendable {
             guard let value = value ?? rest.popFirst() else {
                 throw SigstoreError(.usage, "the flag \(spelling) needs a value")
             }
-            if case .value = flag.kind { given[flag.name] = [value] } else { given[flag.name, default: []].append(value) }
+            if case .value = flag.kind {
+                given[flag.name] = [value]
+            } else {
+                given[flag.name, default: []].append(value)
+            }
         }
     }
 

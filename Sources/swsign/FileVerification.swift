@@ -21,7 +21,9 @@ struct FileVerification {
                     throw SigstoreError(.fileNotFound, "there is no file to verify in the directory \(name)")
                 }
                 files += signed
-                for file in unread { Output.warn("not verified, since it has the name of a signature or certificate: \(file.name)") }
+                for file in unread {
+                    Output.warn("not verified, since it has the name of a signature or certificate: \(file.name)")
+                }
             } else {
                 files.append(InputFile(name))
             }
@@ -62,7 +64,9 @@ struct FileVerification {
     }
 
     /// - Returns: What came of the file, in a few words.
-    private func report(_ file: InputFile, _ verified: VerifiedBundle, isOneOfMany: Bool) throws(SigstoreError) -> String {
+    private func report(_ file: InputFile, _ verified: VerifiedBundle, isOneOfMany: Bool) throws(SigstoreError)
+        -> String
+    {
         if format == .json { try Output.json(Self.json(file, verified)) }
         for check in verified.checks { Output.detail("  \(check.step.rawValue): \(check.detail)") }
         let lines = VerifiedDescription(verified)

@@ -14,16 +14,19 @@ struct SwSign: ParsableCommand {
             CommandGroup(
                 name: "Images",
                 subcommands: [
-                    Sign.self, Verify.self, Attest.self, VerifyAttestation.self, Tree.self, Triangulate.self, Download.self,
+                    Sign.self, Verify.self, Attest.self, VerifyAttestation.self, Tree.self, Triangulate.self,
+                    Download.self,
                     Attach.self, Copy.self, Save.self, Load.self, Clean.self,
                 ]),
             CommandGroup(name: "Registries", subcommands: [Login.self, Logout.self]),
             CommandGroup(
-                name: "Files", subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
+                name: "Files",
+                subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
             CommandGroup(
                 name: "Bundles and trust",
                 subcommands: [
-                    BundleCommand.self, TransparencyLogCommand.self, TrustedRootCommand.self, SigningConfigCommand.self, Initialize.self,
+                    BundleCommand.self, TransparencyLogCommand.self, TrustedRootCommand.self, SigningConfigCommand.self,
+                    Initialize.self,
                 ]),
             CommandGroup(name: "This program", subcommands: [Version.self, Environment.self, Completion.self]),
         ])
@@ -47,7 +50,8 @@ struct SwSign: ParsableCommand {
         } catch {
             if error.code != .alreadyReported { Output.error(error) }
             // After several images, the first failure decides.
-            status = exitStatus((error.code == .alreadyReported ? error.cause as? SigstoreError : nil)?.code ?? error.code)
+            status = exitStatus(
+                (error.code == .alreadyReported ? error.cause as? SigstoreError : nil)?.code ?? error.code)
         }
         Glibc.exit(status)
     }
@@ -56,7 +60,9 @@ struct SwSign: ParsableCommand {
     /// sets the clock for a test) runs before it, and has U+FFFD for whatever is not UTF-8; Linux keeps the bytes.
     private static func arguments() throws(SigstoreError) -> [String] {
         let words = CommandLine.arguments
-        if !words.isEmpty, !words.contains(where: { $0.unicodeScalars.contains("\u{fffd}") }) { return Array(words.dropFirst()) }
+        if !words.isEmpty, !words.contains(where: { $0.unicodeScalars.contains("\u{fffd}") }) {
+            return Array(words.dropFirst())
+        }
         var arguments: [String] = []
         let bytes = try InputFile("/proc/self/cmdline").contents(limit: 1 << 23)
         for word in bytes.split(separator: 0, omittingEmptySubsequences: false).dropFirst().dropLast() {
@@ -90,7 +96,10 @@ struct SwSign: ParsableCommand {
             let text = fullMessage(for: error)
             if exitCode(for: error) == .success { return try Output.text(text.hasSuffix("\n") ? text : text + "\n") }
             throw SigstoreError(
-                .usage, message(for: error), advice: "see swsign \((normalized.arguments.prefix { $0.utf8.first != 0x2d } + ["--help"]).joined(separator: " "))")
+                .usage, message(for: error),
+                advice:
+                    "see swsign \((normalized.arguments.prefix { $0.utf8.first != 0x2d } + ["--help"]).joined(separator: " "))"
+            )
         }
     }
 

@@ -63,7 +63,9 @@ enum Terminal {
         while true {
             let count = unsafe read(STDIN_FILENO, &byte, 1)
             if count < 0 && errno == EINTR { continue }
-            guard count >= 0 else { throw SigstoreError(.noPassword, "the password cannot be read from standard input") }
+            guard count >= 0 else {
+                throw SigstoreError(.noPassword, "the password cannot be read from standard input")
+            }
             if count == 0 { break }
             guard bytes.count < 4096 else {
                 throw SigstoreError(.noPassword, "the password on standard input is longer than 4096 bytes")
@@ -121,7 +123,9 @@ private final class TerminalDevice {
                 throw SigstoreError(.interrupted, "interrupted; nothing was done")
             case 0x7f, 0x08: _ = bytes.popLast()
             default:
-                guard bytes.count < 4096 else { throw SigstoreError(.noPassword, "the answer is longer than 4096 bytes") }
+                guard bytes.count < 4096 else {
+                    throw SigstoreError(.noPassword, "the answer is longer than 4096 bytes")
+                }
                 bytes.append(byte)
             }
         }

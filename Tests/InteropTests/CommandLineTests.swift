@@ -5,9 +5,12 @@ import Testing
 @Suite(.needsPeers, .serialized)
 struct CommandLineTests {
     /// The commands below these words: those that have none of their own.
-    private static func commands(_ program: String, _ words: [String], _ place: Workplace) async throws -> [(words: [String], help: String)] {
+    private static func commands(_ program: String, _ words: [String], _ place: Workplace) async throws -> [(
+        words: [String], help: String
+    )] {
         let help = String(decoding: try await place.must(program, words + ["--help"]).output, as: UTF8.self)
-        let listed = help.components(separatedBy: "Available Commands:\n").dropFirst().first?
+        let listed =
+            help.components(separatedBy: "Available Commands:\n").dropFirst().first?
             .components(separatedBy: "\n\n").first ?? ""
         let names = listed.split(separator: "\n").compactMap { $0.split(separator: " ").first.map(String.init) }
         if names.isEmpty { return [(words, help)] }
@@ -16,7 +19,9 @@ struct CommandLineTests {
         return found
     }
 
-    @Test("Every command and flag in cosign's help is known here, or refused as not built yet", arguments: [Tool.cosign2, .cosign3])
+    @Test(
+        "Every command and flag in cosign's help is known here, or refused as not built yet",
+        arguments: [Tool.cosign2, .cosign3])
     func everyFlagIsKnown(tool: Tool) async throws {
         let place = try Workplace()
         let commands = try await Self.commands(tool.program, [], place)

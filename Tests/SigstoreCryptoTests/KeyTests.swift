@@ -12,7 +12,9 @@ struct KeyTests {
         unsafe PEM.encode(label: "PRIVATE KEY", try key.pkcs8().withBytes { unsafe Array($0) })
     }
 
-    @Test("A key of each kind signs in all of its schemes, and only its own key and message verify", arguments: SigningAlgorithm.allCases)
+    @Test(
+        "A key of each kind signs in all of its schemes, and only its own key and message verify",
+        arguments: SigningAlgorithm.allCases)
     func everyScheme(algorithm: SigningAlgorithm) throws {
         let key = try PrivateKey.generate(algorithm)
         let other = try PrivateKey.generate(algorithm == .rsa4096 || algorithm == .rsa3072 ? .rsa2048 : algorithm)
@@ -30,7 +32,9 @@ struct KeyTests {
             altered[signature.count / 2] ^= 1
             #expect(try !key.publicKey.verifies(altered, ofBytes: message, scheme: scheme), "\(scheme)")
             for another in key.publicKey.schemes where another != scheme {
-                #expect(try !key.publicKey.verifies(signature, ofBytes: message, scheme: another), "\(scheme) as \(another)")
+                #expect(
+                    try !key.publicKey.verifies(signature, ofBytes: message, scheme: another), "\(scheme) as \(another)"
+                )
             }
         }
     }
@@ -44,7 +48,8 @@ struct KeyTests {
         }
     }
 
-    @Test("A message of which only a digest is known is enough for ECDSA and RSA, and said to be too little for Ed25519")
+    @Test(
+        "A message of which only a digest is known is enough for ECDSA and RSA, and said to be too little for Ed25519")
     func digestOnly() throws {
         let message = Array("message".utf8)
         let known = HashedMessage(digest: try Digest.sha256(message))
@@ -84,9 +89,10 @@ struct KeyTests {
                 #expect(try !key.publicKey.verifies(altered, of: known, scheme: .ed25519ph))
             }
             // The same s with the group's order added: the classic second signature.
-            let order: [UInt8] = [
-                0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
-            ] + [UInt8](repeating: 0, count: 15) + [0x10]
+            let order: [UInt8] =
+                [
+                    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+                ] + [UInt8](repeating: 0, count: 15) + [0x10]
             var (second, carry) = (signature, 0)
             for index in 0..<32 {
                 carry += Int(signature[32 + index]) + Int(order[index])
@@ -106,8 +112,11 @@ struct KeyTests {
     @Test("Ed25519 and Ed25519ph give the signatures of RFC 8032")
     func ed25519Vectors() throws {
         func key(_ seed: String) throws -> PrivateKey {
-            let der = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20] + (Hexadecimal.decode(seed) ?? [])
-            return try PrivateKey.read(file: Array(PEM.encode(label: "PRIVATE KEY", der).utf8), password: Self.noPassword)
+            let der =
+                [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20]
+                + (Hexadecimal.decode(seed) ?? [])
+            return try PrivateKey.read(
+                file: Array(PEM.encode(label: "PRIVATE KEY", der).utf8), password: Self.noPassword)
         }
         let pure = try key("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
         #expect(
@@ -121,7 +130,9 @@ struct KeyTests {
         )
     }
 
-    @Test("A public key comes back from PEM and DER", arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521, .rsa2048, .ed25519])
+    @Test(
+        "A public key comes back from PEM and DER",
+        arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521, .rsa2048, .ed25519])
     func publicKeyForms(algorithm: SigningAlgorithm) throws {
         let key = try PrivateKey.generate(algorithm).publicKey
         #expect(try PublicKey(file: Array(key.pem.utf8)).isSame(as: key))
@@ -161,7 +172,9 @@ struct KeyTests {
     func notAPrivateKey() throws {
         let key = try PrivateKey.generate(.ecdsaP256)
         func refusal(_ text: String) -> SigstoreError? {
-            #expect(throws: SigstoreError.self) { try PrivateKey.read(file: Array(text.utf8), password: Self.noPassword) }
+            #expect(throws: SigstoreError.self) {
+                try PrivateKey.read(file: Array(text.utf8), password: Self.noPassword)
+            }
         }
         #expect(refusal("")?.message.contains("empty") == true)
         #expect(refusal("hello")?.message.contains("PEM") == true)
@@ -193,7 +206,9 @@ struct KeyTests {
         #expect(SecretBytes([]).equals(SecretBytes([])))
     }
 
-    @Test("A signing algorithm that is not known is refused with those that are", arguments: ["", "rsa", "ED25519", "ecdsa-sha2-256-nistp256 "])
+    @Test(
+        "A signing algorithm that is not known is refused with those that are",
+        arguments: ["", "rsa", "ED25519", "ecdsa-sha2-256-nistp256 "])
     func unknownAlgorithm(name: String) {
         let error = #expect(throws: SigstoreError.self) { try SigningAlgorithm(named: name) }
         #expect(error?.code == .unknownAlgorithm)

@@ -24,7 +24,9 @@ struct BlobTests {
         try directory.write("file", Self.content)
     }
 
-    private func bundle(_ name: String) throws -> JSONCursor { JSONCursor(try JSONValue(parsing: directory.read(name))) }
+    private func bundle(_ name: String) throws -> JSONCursor {
+        JSONCursor(try JSONValue(parsing: directory.read(name)))
+    }
 
     // MARK: - Signing
 
@@ -53,7 +55,9 @@ struct BlobTests {
         try await directory.tool("openssl", "dgst", "-sha256", "-verify", "key.pub", "-signature", "raw", "file")
     }
 
-    @Test("--output-signature and --output write the signature with mode 0600, and nothing is printed", arguments: ["--output-signature", "--output"])
+    @Test(
+        "--output-signature and --output write the signature with mode 0600, and nothing is printed",
+        arguments: ["--output-signature", "--output"])
     func writesSignature(flag: String) async throws {
         try prepare()
         let outcome = await sign(flag, "sig", "file")
@@ -70,7 +74,8 @@ struct BlobTests {
     @Test(
         "--bundle writes a bundle of version 0.3 over the key's own hash",
         arguments: [
-            (SigningAlgorithm.ecdsaP256, "SHA2_256"), (.ecdsaP384, "SHA2_384"), (.ecdsaP521, "SHA2_512"), (.rsa2048, "SHA2_256"),
+            (SigningAlgorithm.ecdsaP256, "SHA2_256"), (.ecdsaP384, "SHA2_384"), (.ecdsaP521, "SHA2_512"),
+            (.rsa2048, "SHA2_256"),
             (.ed25519, nil),
         ] as [(SigningAlgorithm, String?)])
     func writesBundle(algorithm: SigningAlgorithm, hash: String?) async throws {
@@ -135,18 +140,22 @@ struct BlobTests {
         for flag in ["--bundle", "--output-signature"] {
             for input in ["file", "key.pem", "./file"] {
                 try await directory.expectRefusal(
-                    "usage", "would be replaced", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", flag, input, "file"])
+                    "usage", "would be replaced",
+                    of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", flag, input, "file"])
             }
         }
         try await directory.expectRefusal(
-            "usage", "two things", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "x", "--output", "x", "file"])
+            "usage", "two things",
+            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "x", "--output", "x", "file"])
         try await directory.expectRefusal(
-            "usage", "name each file once", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "file", "file"])
+            "usage", "name each file once",
+            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "file", "file"])
         try directory.write("predicate", "{}")
         try await directory.expectRefusal(
             "usage", "would be replaced",
             of: [
-                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--output-attestation",
+                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate",
+                "--output-attestation",
                 "predicate", "file",
             ])
     }
@@ -156,9 +165,11 @@ struct BlobTests {
         try prepare()
         try directory.write("result", "older")
         try await directory.expectRefusal(
-            "file-not-found", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "result", "none"])
+            "file-not-found",
+            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "result", "none"])
         try await directory.expectRefusal(
-            "cannot-write", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "none/result", "file"])
+            "cannot-write",
+            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "none/result", "file"])
     }
 
     // MARK: - The progress bar
@@ -166,12 +177,16 @@ struct BlobTests {
     /// Signs what comes slowly, with a terminal where the words say so.
     private func slowly(_ flags: String, terminal: Bool) async throws -> String {
         try directory.write(
-            "slow", "(sleep 1.6; echo x) | '\(Program.path)' sign-blob --key key.pem --tlog-upload=false \(flags) --bundle /dev/null -\n")
+            "slow",
+            "(sleep 1.6; echo x) | '\(Program.path)' sign-blob --key key.pem --tlog-upload=false \(flags) --bundle /dev/null -\n"
+        )
         return try await terminal
             ? directory.tool("script", "-qec", "sh slow", "/dev/null").output : directory.tool("sh", "slow").messages
     }
 
-    @Test("What takes longer than a second has a progress bar on a terminal, which is gone at the end; nowhere else, and not with --quiet")
+    @Test(
+        "What takes longer than a second has a progress bar on a terminal, which is gone at the end; nowhere else, and not with --quiet"
+    )
     func progressBar() async throws {
         try prepare()
         let shown = try await slowly("", terminal: true)
@@ -181,7 +196,8 @@ struct BlobTests {
         #expect(try await slowly("", terminal: false) == "Wrote bundle to file /dev/null\n")
         // What is fast has none.
         let fast = try await directory.tool(
-            "script", "-qec", "'\(Program.path)' sign-blob --key key.pem --tlog-upload=false --bundle /dev/null file", "/dev/null")
+            "script", "-qec", "'\(Program.path)' sign-blob --key key.pem --tlog-upload=false --bundle /dev/null file",
+            "/dev/null")
         #expect(fast.output == "Wrote bundle to file /dev/null\r\n")
     }
 
@@ -199,7 +215,8 @@ struct BlobTests {
         try prepare()
         let before = try directory.snapshot()
         for arguments in [
-            ["sign-blob", "--key", "key.pem", "--bundle", "b.json", "file"], ["sign-blob", "--yes", "--bundle", "b.json", "file"],
+            ["sign-blob", "--key", "key.pem", "--bundle", "b.json", "file"],
+            ["sign-blob", "--yes", "--bundle", "b.json", "file"],
         ] {
             let outcome = await Program(directory: directory.path).run(arguments)
             #expect(outcome.ending == .exit(1))
@@ -211,19 +228,27 @@ struct BlobTests {
     @Test("A signing config without services is as good as --tlog-upload=false; one with a log is not")
     func signingConfig() async throws {
         try prepare()
-        let empty = #"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#
+        let empty =
+            #"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#
         try directory.write("none.json", empty)
-        let outcome = await directory.swsign("sign-blob", "--key", "key.pem", "--signing-config", "none.json", "--bundle", "b.json", "file")
+        let outcome = await directory.swsign(
+            "sign-blob", "--key", "key.pem", "--signing-config", "none.json", "--bundle", "b.json", "file")
         #expect(outcome.succeeded, "\(outcome.messages)")
         #expect(await verify("--bundle", "b.json", "file").succeeded)
-        let service = #"[{"url":"https://r","majorApiVersion":1,"validFor":{"start":"2020-01-01T00:00:00Z"},"operator":"o"}]"#
-        try directory.write("log.json", empty.replacingOccurrences(of: "\"rekorTlogConfig\"", with: "\"rekorTlogUrls\":\(service),\"rekorTlogConfig\""))
-        let out = await directory.swsign("sign-blob", "--key", "key.pem", "--signing-config", "log.json", "--bundle", "c.json", "file")
+        let service =
+            #"[{"url":"https://r","majorApiVersion":1,"validFor":{"start":"2020-01-01T00:00:00Z"},"operator":"o"}]"#
+        try directory.write(
+            "log.json",
+            empty.replacingOccurrences(
+                of: "\"rekorTlogConfig\"", with: "\"rekorTlogUrls\":\(service),\"rekorTlogConfig\""))
+        let out = await directory.swsign(
+            "sign-blob", "--key", "key.pem", "--signing-config", "log.json", "--bundle", "c.json", "file")
         #expect(out.ending == .exit(1), "the log that is named cannot be reached")
         #expect(!directory.exists("c.json"))
         try directory.write("bad.json", "{")
         try await directory.expectRefusal(
-            "malformed-json", "bad.json", of: ["sign-blob", "--key", "key.pem", "--signing-config", "bad.json", "--bundle", "c.json", "file"])
+            "malformed-json", "bad.json",
+            of: ["sign-blob", "--key", "key.pem", "--signing-config", "bad.json", "--bundle", "c.json", "file"])
     }
 
     @Test("An algorithm that is not the key's is refused")
@@ -231,7 +256,10 @@ struct BlobTests {
         try prepare()
         try await directory.expectRefusal(
             "unsupported-key", "ECDSA P-256", "ed25519-ph",
-            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--signing-algorithm", "ed25519-ph", "--bundle", "b", "file"])
+            of: [
+                "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--signing-algorithm", "ed25519-ph", "--bundle",
+                "b", "file",
+            ])
         let outcome = await sign("--signing-algorithm", "ecdsa-sha2-256-nistp256", "--bundle", "b.json", "file")
         #expect(outcome.succeeded, "\(outcome.messages)")
     }
@@ -241,7 +269,9 @@ struct BlobTests {
         try prepare(.ed25519)
         #expect(await sign("--bundle", "pure.json", "file").succeeded)
         #expect(await sign("--signing-algorithm", "ed25519-ph", "--bundle", "ph.json", "file").succeeded)
-        #expect(try bundle("ph.json").member("messageSignature").member("messageDigest").member("algorithm").string() == "SHA2_512")
+        #expect(
+            try bundle("ph.json").member("messageSignature").member("messageDigest").member("algorithm").string()
+                == "SHA2_512")
         for (name, scheme) in [("pure.json", "Ed25519"), ("ph.json", "Ed25519ph")] {
             let outcome = await verify("--output", "json", "--bundle", name, "file")
             #expect(outcome.succeeded, "\(outcome.messages)")
@@ -276,7 +306,8 @@ struct BlobTests {
     @Test("The key is opened once, however many files there are")
     func keyOpenedOnce() async throws {
         let key = try directory.makeKey()
-        try directory.write("sealed.key", try EncryptedKeyFile(encrypting: key, password: SecretBytes(Array("w0rd".utf8))).pem())
+        try directory.write(
+            "sealed.key", try EncryptedKeyFile(encrypting: key, password: SecretBytes(Array("w0rd".utf8))).pem())
         for name in ["a", "b", "c"] { try directory.write(name, name) }
         let outcome = await directory.swsign(
             "sign-blob", "--key", "sealed.key", "--tlog-upload=false", "a", "b", "c", input: .terminal,
@@ -308,7 +339,9 @@ struct BlobTests {
         try directory.write("d/file", "another")
         try await directory.expectRefusal(
             "usage", "file.sigstore.json",
-            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-directory", "out"] + flags + ["file", "d/file"])
+            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-directory", "out"] + flags + [
+                "file", "d/file",
+            ])
     }
 
     @Test("One bad file does not stop the others, and the summary names it")
@@ -370,10 +403,13 @@ struct BlobTests {
         try prepare()
         let names = (0..<100).map { "f\($0)-\(String(repeating: "x", count: 150))" }
         for name in names { try directory.write(name, name) }
-        let signed = await Program(directory: directory.path).run(["sign-blob", "--key", "key.pem", "--tlog-upload=false"] + names)
+        let signed = await Program(directory: directory.path).run(
+            ["sign-blob", "--key", "key.pem", "--tlog-upload=false"] + names)
         #expect(signed.succeeded, "\(signed.messages)")
         let verified = await Program(directory: directory.path)
-            .run(["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "-o", "json", "--max-workers", "16"] + names)
+            .run(
+                ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "-o", "json", "--max-workers", "16"]
+                    + names)
         #expect(verified.succeeded)
         let objects = try verified.objects()
         #expect(Set(try objects.map { try $0.member("file").string() }) == Set(names))
@@ -433,7 +469,8 @@ struct BlobTests {
     @Test(
         "A digest does in place of the file where it is the one that was signed",
         arguments: [
-            (SigningAlgorithm.ecdsaP256, HashAlgorithm.sha256), (.ecdsaP384, .sha384), (.ecdsaP521, .sha512), (.rsa2048, .sha256),
+            (SigningAlgorithm.ecdsaP256, HashAlgorithm.sha256), (.ecdsaP384, .sha384), (.ecdsaP521, .sha512),
+            (.rsa2048, .sha256),
         ])
     func digestInPlaceOfFile(algorithm: SigningAlgorithm, right: HashAlgorithm) async throws {
         try prepare(algorithm)
@@ -444,7 +481,8 @@ struct BlobTests {
             #expect(outcome.succeeded == (hash == right), "\(hash): \(outcome.messages)")
             if hash != right {
                 #expect(outcome.code == "other-digest-needed")
-                #expect(outcome.messages.contains("\(right.rawValue):"), "the right one is not named: \(outcome.messages)")
+                #expect(
+                    outcome.messages.contains("\(right.rawValue):"), "the right one is not named: \(outcome.messages)")
             }
             let other = await verify("--bundle", "b.json", try Digest.hash([1], hash).description)
             #expect(other.code == (hash == right ? "artifact-mismatch" : "other-digest-needed"))
@@ -459,7 +497,8 @@ struct BlobTests {
         try prepare(.ed25519)
         #expect(await sign("--bundle", "b.json", "file").succeeded)
         for hash in HashAlgorithm.allCases {
-            let outcome = await verify("--bundle", "b.json", try Digest.hash(Array(Self.content.utf8), hash).description)
+            let outcome = await verify(
+                "--bundle", "b.json", try Digest.hash(Array(Self.content.utf8), hash).description)
             #expect(outcome.code == "other-digest-needed", "\(outcome.messages)")
             #expect(outcome.messages.contains("give the file"))
         }
@@ -485,7 +524,9 @@ struct BlobTests {
 
     // MARK: - Directories
 
-    @Test("Of a directory everything must be signed but the signatures beside its files, and those that nobody reads are named")
+    @Test(
+        "Of a directory everything must be signed but the signatures beside its files, and those that nobody reads are named"
+    )
     func directories() async throws {
         try prepare()
         try directory.makeDirectory("dist/inner")
@@ -500,7 +541,9 @@ struct BlobTests {
         let beside = await verify("dist")
         #expect(beside.succeeded, "\(beside.messages)")
         for name in ["dist/a.sig", "dist/a.pem", "dist/a.sigstore"] {
-            #expect(beside.messages.contains("WARNING: not verified, since it has the name of a signature or certificate: \(name)\n"))
+            #expect(
+                beside.messages.contains(
+                    "WARNING: not verified, since it has the name of a signature or certificate: \(name)\n"))
         }
         for name in ["evil.pem", "evil.sig", "cosign.pub", "ca.crt", "x.sigstore.json", "x.sigstore", "inner/.hidden"] {
             try directory.write("dist/\(name)", "x")
@@ -515,7 +558,9 @@ struct BlobTests {
         try FileManager.default.removeItem(atPath: directory["dist/link"])
         try await directory.tool("mkfifo", "dist/pipe")
         let pipe = await verify("dist")
-        #expect(pipe.ending == .exit(1) && pipe.code == "file-unreadable" && pipe.messages.contains("dist/pipe"), "\(pipe.messages)")
+        #expect(
+            pipe.ending == .exit(1) && pipe.code == "file-unreadable" && pipe.messages.contains("dist/pipe"),
+            "\(pipe.messages)")
     }
 
     @Test("A name that is not UTF-8 is refused, and not taken for another file's")
@@ -558,7 +603,8 @@ struct BlobTests {
         try await directory.expectRefusal(
             "no-log-entry", "transparency log", "--insecure-ignore-tlog", of: verify + ["--bundle", "b.json", "file"])
         let base64 = await sign("file").line
-        try await directory.expectRefusal("no-log-entry", "transparency log", of: verify + ["--signature", base64, "file"])
+        try await directory.expectRefusal(
+            "no-log-entry", "transparency log", of: verify + ["--signature", base64, "file"])
         for flag in ["--insecure-ignore-tlog", "--private-infrastructure"] {
             let outcome = await directory.swsign("verify-blob", "--key", "key.pub", flag, "--bundle", "b.json", "file")
             #expect(outcome.succeeded, "\(outcome.messages)")
@@ -612,19 +658,28 @@ struct BlobTests {
         try prepare()
         let base = ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog"]
         #expect(await sign("--bundle", "b.json", "file").succeeded)
-        try await directory.expectRefusal("usage", "--signature", of: base + ["--bundle", "b.json", "--signature", "AQID", "file"])
+        try await directory.expectRefusal(
+            "usage", "--signature", of: base + ["--bundle", "b.json", "--signature", "AQID", "file"])
         try await directory.expectRefusal("usage", "2 files", of: base + ["--bundle", "b", "file", "file2"])
-        try await directory.expectRefusal("usage", "together", of: [
-            "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b", "--output-directory", ".", "file",
-        ])
+        try await directory.expectRefusal(
+            "usage", "together",
+            of: [
+                "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b", "--output-directory", ".",
+                "file",
+            ])
     }
 
-    @Test("Every sample of cosign's that needs only a key and no log comes out as it should", .needsShared, arguments: ["blob", "blob-attestation"])
+    @Test(
+        "Every sample of cosign's that needs only a key and no log comes out as it should", .needsShared,
+        arguments: ["blob", "blob-attestation"])
     func cosignsSamples(kind: String) async throws {
-        let list = JSONCursor(try JSONValue(parsing: Array(try Data(contentsOf: URL(fileURLWithPath: sharedDirectory + "/samples/cases.json")))))
+        let list = JSONCursor(
+            try JSONValue(
+                parsing: Array(try Data(contentsOf: URL(fileURLWithPath: sharedDirectory + "/samples/cases.json")))))
         var seen = 0
         for each in try list.elements() {
-            guard try each.member("kind").string() == kind, try each.optional("key") != nil, try each.optional("log")?.string() == "none"
+            guard try each.member("kind").string() == kind, try each.optional("key") != nil,
+                try each.optional("log")?.string() == "none"
             else { continue }
             let arguments = try each.member("verify").elements().dropFirst().map { try $0.string() }
             let want = try each.member("want").string()

@@ -30,11 +30,15 @@ struct FlagTests {
     static let awaiting = cases.filter { $0.flag.awaits != nil }
     static let built = cases.filter { $0.flag.awaits == nil }
 
-    static func normalized(_ arguments: [String], _ environment: [String: String] = [:]) throws(SigstoreError) -> [String] {
+    static func normalized(_ arguments: [String], _ environment: [String: String] = [:]) throws(SigstoreError)
+        -> [String]
+    {
         try NormalizedArguments(arguments) { environment[$0] }.arguments
     }
 
-    static func refusal(_ arguments: [String], _ environment: [String: String] = [:], sourceLocation: SourceLocation = #_sourceLocation)
+    static func refusal(
+        _ arguments: [String], _ environment: [String: String] = [:], sourceLocation: SourceLocation = #_sourceLocation
+    )
         -> SigstoreError?
     {
         #expect(throws: SigstoreError.self, sourceLocation: sourceLocation) { try normalized(arguments, environment) }
@@ -42,7 +46,9 @@ struct FlagTests {
 
     // MARK: - Every flag
 
-    @Test("Bare, with =true, with =false and from the environment, each flag has the one form that it should have", arguments: built)
+    @Test(
+        "Bare, with =true, with =false and from the environment, each flag has the one form that it should have",
+        arguments: built)
     func everyFlag(each: Case) throws {
         let (words, flag) = (each.words, each.flag)
         let spellings = [flag.name] + flag.aliases
@@ -52,8 +58,12 @@ struct FlagTests {
             let off = flag.kind == .off ? words : words + ["--no-\(flag.name)"]
             for name in spellings {
                 #expect(try Self.normalized(words + ["--\(name)"]) == on)
-                for yes in ["true", "TRUE", "True", "t", "T", "1"] { #expect(try Self.normalized(words + ["--\(name)=\(yes)"]) == on) }
-                for no in ["false", "FALSE", "False", "f", "F", "0"] { #expect(try Self.normalized(words + ["--\(name)=\(no)"]) == off) }
+                for yes in ["true", "TRUE", "True", "t", "T", "1"] {
+                    #expect(try Self.normalized(words + ["--\(name)=\(yes)"]) == on)
+                }
+                for no in ["false", "FALSE", "False", "f", "F", "0"] {
+                    #expect(try Self.normalized(words + ["--\(name)=\(no)"]) == off)
+                }
                 for other in ["", "yes", "no", "on", "2", "tRUE", " true"] {
                     #expect(Self.refusal(words + ["--\(name)=\(other)"])?.code == .usage)
                 }
@@ -85,11 +95,17 @@ struct FlagTests {
                 #expect(bare?.code == .usage && bare?.message.contains("--\(name) needs a value") == true)
             }
             let twice = try Self.normalized(words + ["--\(flag.name)=a,b", "--\(flag.name)", "c"])
-            #expect(twice == words + (flag.kind == .value ? ["--\(flag.name)=c"] : ["--\(flag.name)=a,b", "--\(flag.name)=c"]))
+            #expect(
+                twice == words
+                    + (flag.kind == .value ? ["--\(flag.name)=c"] : ["--\(flag.name)=a,b", "--\(flag.name)=c"]))
             // Two flags of one command may share a variable.
-            let sharing = ((FlagTable.commands[each.command] ?? []) + FlagTable.global).filter { $0.variable == flag.variable }
+            let sharing = ((FlagTable.commands[each.command] ?? []) + FlagTable.global).filter {
+                $0.variable == flag.variable
+            }
             for value in ["e", "true", "false"] {
-                #expect(try Self.normalized(words, [flag.variable: value]) == words + sharing.map { "--\($0.name)=\(value)" })
+                #expect(
+                    try Self.normalized(words, [flag.variable: value]) == words
+                        + sharing.map { "--\($0.name)=\(value)" })
             }
             #expect(try Self.normalized(words, [flag.variable: ""]) == words)
             #expect(
@@ -103,18 +119,27 @@ struct FlagTests {
             }
         case .list:
             for name in spellings {
-                #expect(try Self.normalized(words + ["--\(name)=a=1,b=2", "--\(name)", "c=3"])
-                    == words + ["--\(flag.name)=a=1", "--\(flag.name)=b=2", "--\(flag.name)=c=3"])
+                #expect(
+                    try Self.normalized(words + ["--\(name)=a=1,b=2", "--\(name)", "c=3"])
+                        == words + ["--\(flag.name)=a=1", "--\(flag.name)=b=2", "--\(flag.name)=c=3"])
                 #expect(Self.refusal(words + ["--\(name)"])?.code == .usage)
             }
-            #expect(try Self.normalized(words, [flag.variable: "a=1,b=2"]) == words + ["--\(flag.name)=a=1", "--\(flag.name)=b=2"])
+            #expect(
+                try Self.normalized(words, [flag.variable: "a=1,b=2"]) == words + [
+                    "--\(flag.name)=a=1", "--\(flag.name)=b=2",
+                ])
             if let short = flag.short {
-                #expect(try Self.normalized(words + ["-\(short)", "a=1,b=2"]) == words + ["--\(flag.name)=a=1", "--\(flag.name)=b=2"])
+                #expect(
+                    try Self.normalized(words + ["-\(short)", "a=1,b=2"]) == words + [
+                        "--\(flag.name)=a=1", "--\(flag.name)=b=2",
+                    ])
             }
         }
     }
 
-    @Test("A flag whose time is still to come stops the command, unless it only says what is so anyway", arguments: awaiting)
+    @Test(
+        "A flag whose time is still to come stops the command, unless it only says what is so anyway",
+        arguments: awaiting)
     func everyAwaitedFlag(each: Case) throws {
         let (words, flag) = (each.words, each.flag)
         let needed: [String]
@@ -147,7 +172,9 @@ struct FlagTests {
         try directory.write("predicate", "{}")
         let complete = [
             "sign-blob": ["--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "file"],
-            "attest-blob": ["--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--bundle", "b.json", "file"],
+            "attest-blob": [
+                "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--bundle", "b.json", "file",
+            ],
             "verify-blob": ["--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
             "verify-blob-attestation": ["--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
             "generate-key-pair": [], "public-key": ["--key", "key.pem", "--outfile", "out.pub"],
@@ -156,7 +183,8 @@ struct FlagTests {
         // Every flag is tried in the test above; here, every fourth with the whole program.
         for each in Self.awaiting.enumerated().filter({ $0.offset % 4 == 0 }).map(\.element) {
             let rest = complete[each.command] ?? ["image"]
-            let given = each.flag.kind == .value ? "--\(each.flag.name)=v" : "--\(each.flag.name)=\(each.flag.kind == .off)"
+            let given =
+                each.flag.kind == .value ? "--\(each.flag.name)=v" : "--\(each.flag.name)=\(each.flag.kind == .off)"
             let before = directory.names
             let outcome = await Program(directory: directory.path, environment: ["COSIGN_PASSWORD": ""])
                 .run(each.words + rest + [given])
@@ -209,27 +237,41 @@ struct FlagTests {
     @Test("Every command is in the table, and none of the table is missing")
     func tableHasEveryCommand() throws {
         func words(_ cursor: JSONCursor, _ before: String) throws -> [String] {
-            let inside = try cursor.optional("subcommands")?.elements().filter { try $0.member("commandName").string() != "help" } ?? []
+            let inside =
+                try cursor.optional("subcommands")?.elements().filter {
+                    try $0.member("commandName").string() != "help"
+                } ?? []
             if inside.isEmpty { return before.isEmpty ? [] : [before] }
-            return try inside.flatMap { try words($0, before.isEmpty ? $0.member("commandName").string() : "\(before) \($0.member("commandName").string())") }
+            return try inside.flatMap {
+                try words(
+                    $0,
+                    before.isEmpty
+                        ? $0.member("commandName").string() : "\(before) \($0.member("commandName").string())")
+            }
         }
         let all = try words(try #require(Self.help), "")
         #expect(Set(all) == Set(FlagTable.commands.keys))
     }
 
-    @Test("Each command's parser accepts all of its flags in the form that they get", arguments: FlagTable.commands.keys.sorted())
+    @Test(
+        "Each command's parser accepts all of its flags in the form that they get",
+        arguments: FlagTable.commands.keys.sorted())
     func parserAccepts(command: String) throws {
         let declared = try Self.arguments(command)
         var given: [String] = []
         for each in Self.built where each.command == command {
             let argument = try declared.first { argument in
-                try argument.optional("names")?.elements().contains { try $0.member("name").string() == each.flag.name } ?? false
+                try argument.optional("names")?.elements().contains { try $0.member("name").string() == each.flag.name }
+                    ?? false
             }
             switch each.flag.kind {
             case .off: given.append("--\(each.flag.name)")
             case .on: given.append("--\(each.flag.name)=false")
             case .value, .list, .each:
-                given += ["--\(each.flag.name)", try argument?.optional("allValues")?.elements().first?.string() ?? each.value]
+                given += [
+                    "--\(each.flag.name)",
+                    try argument?.optional("allValues")?.elements().first?.string() ?? each.value,
+                ]
             }
         }
         let positional = try declared.filter {
@@ -266,18 +308,28 @@ struct FlagTests {
         "Flags stand where pflag lets them stand",
         arguments: [
             ("sign-blob -y FILE", "sign-blob --yes -- FILE"), ("sign-blob FILE -y", "sign-blob --yes -- FILE"),
-            ("sign-blob -dy FILE", "sign-blob --yes --verbose -- FILE"), ("sign-blob -yd FILE", "sign-blob --yes --verbose -- FILE"),
-            ("sign-blob -t 3m FILE", "sign-blob --timeout=3m -- FILE"), ("sign-blob -t3m FILE", "sign-blob --timeout=3m -- FILE"),
-            ("sign-blob -t=3m FILE", "sign-blob --timeout=3m -- FILE"), ("sign-blob -ydt 3m FILE", "sign-blob --yes --timeout=3m --verbose -- FILE"),
+            ("sign-blob -dy FILE", "sign-blob --yes --verbose -- FILE"),
+            ("sign-blob -yd FILE", "sign-blob --yes --verbose -- FILE"),
+            ("sign-blob -t 3m FILE", "sign-blob --timeout=3m -- FILE"),
+            ("sign-blob -t3m FILE", "sign-blob --timeout=3m -- FILE"),
+            ("sign-blob -t=3m FILE", "sign-blob --timeout=3m -- FILE"),
+            ("sign-blob -ydt 3m FILE", "sign-blob --yes --timeout=3m --verbose -- FILE"),
             ("sign-blob -y=false FILE", "sign-blob -- FILE"), ("sign-blob --key k A B", "sign-blob --key=k -- A B"),
-            ("sign-blob A --key k B", "sign-blob --key=k -- A B"), ("sign-blob A --key=k -- -y --key", "sign-blob --key=k -- A -y --key"),
-            ("sign-blob --key - -", "sign-blob --key=- -- -"), ("sign-blob --key -y FILE", "sign-blob --key=-y -- FILE"),
+            ("sign-blob A --key k B", "sign-blob --key=k -- A B"),
+            ("sign-blob A --key=k -- -y --key", "sign-blob --key=k -- A -y --key"),
+            ("sign-blob --key - -", "sign-blob --key=- -- -"),
+            ("sign-blob --key -y FILE", "sign-blob --key=-y -- FILE"),
             ("sign-blob -- -- x", "sign-blob -- -- x"), ("sign-blob --", "sign-blob"),
-            ("-d sign-blob FILE", "sign-blob --verbose -- FILE"), ("--timeout 3m sign-blob FILE", "sign-blob --timeout=3m -- FILE"),
-            ("-t 3m sign-blob FILE", "sign-blob --timeout=3m -- FILE"), ("--timeout=3m -d version", "version --timeout=3m --verbose"),
-            ("--errors json bundle inspect b", "bundle inspect --errors=json -- b"), ("bundle inspect -o json b", "bundle inspect --output=json -- b"),
-            ("bundle --output json inspect b", "bundle --output json inspect b"), ("sign-blob sign-blob", "sign-blob -- sign-blob"),
-            ("sign-blob --help", "sign-blob --help"), ("sign-blob -h FILE", "sign-blob --help"), ("--help", "--help"), ("-h", "--help"),
+            ("-d sign-blob FILE", "sign-blob --verbose -- FILE"),
+            ("--timeout 3m sign-blob FILE", "sign-blob --timeout=3m -- FILE"),
+            ("-t 3m sign-blob FILE", "sign-blob --timeout=3m -- FILE"),
+            ("--timeout=3m -d version", "version --timeout=3m --verbose"),
+            ("--errors json bundle inspect b", "bundle inspect --errors=json -- b"),
+            ("bundle inspect -o json b", "bundle inspect --output=json -- b"),
+            ("bundle --output json inspect b", "bundle --output json inspect b"),
+            ("sign-blob sign-blob", "sign-blob -- sign-blob"),
+            ("sign-blob --help", "sign-blob --help"), ("sign-blob -h FILE", "sign-blob --help"), ("--help", "--help"),
+            ("-h", "--help"),
             ("--help sign-blob", "sign-blob --help"), ("sign-blob --help=false FILE", "sign-blob -- FILE"), ("", ""),
         ])
     func pflagsRules(given: String, expected: String) throws {
@@ -293,9 +345,12 @@ struct FlagTests {
     @Test(
         "A flag that does not exist is refused by its name, and the help is pointed to",
         arguments: [
-            (["sign-blob", "--nope", "FILE"], "--nope"), (["sign-blob", "--nope=1", "FILE"], "--nope"), (["sign-blob", "--Key", "k"], "--Key"),
-            (["sign-blob", "--no-yes", "FILE"], "--no-yes"), (["sign-blob", "--no-tlog-upload=true"], "--no-tlog-upload"), (["sign-blob", "--yes=true=false"], "--yes"),
-            (["sign-blob", "-x", "FILE"], "-x"), (["sign-blob", "-yx", "FILE"], "-x"), (["sign-blob", "---key", "k"], "---key"),
+            (["sign-blob", "--nope", "FILE"], "--nope"), (["sign-blob", "--nope=1", "FILE"], "--nope"),
+            (["sign-blob", "--Key", "k"], "--Key"),
+            (["sign-blob", "--no-yes", "FILE"], "--no-yes"),
+            (["sign-blob", "--no-tlog-upload=true"], "--no-tlog-upload"), (["sign-blob", "--yes=true=false"], "--yes"),
+            (["sign-blob", "-x", "FILE"], "-x"), (["sign-blob", "-yx", "FILE"], "-x"),
+            (["sign-blob", "---key", "k"], "---key"),
             (["sign-blob", "--=x"], "--"), (["sign-blob", "--insecure-ignore-tlog"], "--insecure-ignore-tlog"),
             (["version", "--key", "k"], "--key"), (["--nope", "sign-blob"], "--nope"), (["-x"], "-x"),
             (["sign-blob", "--ye"], "--ye"),
@@ -356,8 +411,10 @@ struct FlagTests {
         #expect(verified.succeeded, "\(verified.messages)")
         #expect(verified.messages.contains("WARNING"))
         try await directory.expectRefusal(
-            "usage", "COSIGN_TLOG_UPLOAD", of: ["sign-blob", "--key", "key.pem", "file"], environment: ["COSIGN_TLOG_UPLOAD": "perhaps"])
-        try await directory.expectRefusal("usage", "COSIGN_YES", of: ["generate-key-pair"], environment: ["COSIGN_YES": "y"])
+            "usage", "COSIGN_TLOG_UPLOAD", of: ["sign-blob", "--key", "key.pem", "file"],
+            environment: ["COSIGN_TLOG_UPLOAD": "perhaps"])
+        try await directory.expectRefusal(
+            "usage", "COSIGN_YES", of: ["generate-key-pair"], environment: ["COSIGN_YES": "y"])
     }
 
     @Test("cosign's commands that are still to come say so", arguments: FlagTable.laterCommands)
@@ -375,7 +432,8 @@ struct FlagTests {
         let directory = TemporaryDirectory()
         for (arguments, environment) in [
             (["sign-blob", "--nope", "--errors", "json"], [:]), (["--errors=json", "sign-blob", "--nope"], [:]),
-            (["sign-blob", "--nope"], ["COSIGN_ERRORS": "json"]), (["--errors", "json", "nope"], [:]), (["sign", "--errors", "json"], [:]),
+            (["sign-blob", "--nope"], ["COSIGN_ERRORS": "json"]), (["--errors", "json", "nope"], [:]),
+            (["sign", "--errors", "json"], [:]),
         ] as [([String], [String: String])] {
             let outcome = await Program(directory: directory.path, environment: environment).run(arguments)
             #expect(outcome.ending == .exit(1))

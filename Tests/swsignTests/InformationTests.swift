@@ -13,11 +13,16 @@ struct InformationTests {
     func inspectSignature() async throws {
         let key = try directory.makeKey()
         try directory.write("file", "content")
-        #expect(await directory.swsign("sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "file").succeeded)
+        #expect(
+            await directory.swsign("sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "file")
+                .succeeded)
         let digest = try Digest.sha256(Array("content".utf8))
         let outcome = await directory.swsign("bundle", "inspect", "b.json")
         #expect(outcome.succeeded, "\(outcome.messages)")
-        for words in ["bundle.v0.3+json", digest.description, try key.publicKey.hint(), "Log entry: none", "signature over a file"] {
+        for words in [
+            "bundle.v0.3+json", digest.description, try key.publicKey.hint(), "Log entry: none",
+            "signature over a file",
+        ] {
             #expect(outcome.output.contains(words), "\(outcome.output)")
         }
         #expect(outcome.messages.contains("Nothing of this was verified"))
@@ -38,12 +43,15 @@ struct InformationTests {
         try directory.write("predicate", "{}")
         #expect(
             await directory.swsign(
-                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--type", "spdxjson", "--predicate", "predicate", "--bundle",
+                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--type", "spdxjson", "--predicate",
+                "predicate", "--bundle",
                 "b.json", "file"
             ).succeeded)
         let outcome = await directory.swsign("bundle", "inspect", "b.json")
         #expect(outcome.succeeded)
-        for words in ["attestation", "https://spdx.dev/Document", "name file", try Digest.sha256(Array("content".utf8)).hex] {
+        for words in [
+            "attestation", "https://spdx.dev/Document", "name file", try Digest.sha256(Array("content".utf8)).hex,
+        ] {
             #expect(outcome.output.contains(words), "\(outcome.output)")
         }
         let json = await directory.swsign("bundle", "inspect", "-o", "json", "b.json")
@@ -53,7 +61,9 @@ struct InformationTests {
     @Test("bundle inspect shows log entries and their times, and a certificate's identity", .needsShared)
     func inspectKeyless() async throws {
         let samples = sharedDirectory + "/samples/sigs"
-        let names = try FileManager.default.contentsOfDirectory(atPath: samples).filter { $0.hasSuffix(".sigstore.json") }.sorted()
+        let names = try FileManager.default.contentsOfDirectory(atPath: samples).filter {
+            $0.hasSuffix(".sigstore.json")
+        }.sorted()
         try #require(names.count > 20)
         var (identities, times) = (0, 0)
         for name in names.enumerated().filter({ $0.offset % 20 == 0 }).map(\.element) {
@@ -87,17 +97,24 @@ struct InformationTests {
 
     @Test("The README lists every reason code, and none that is not there")
     func reasonCodes() throws {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
         var codes: Set<Substring> = []
-        for module in ["InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry", "SigstoreVerification", "SigstoreClients", "SwSignCore", "swsign"] {
+        for module in [
+            "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry", "SigstoreVerification", "SigstoreClients",
+            "SwSignCore", "swsign",
+        ] {
             let folder = root.appendingPathComponent("Sources/\(module)")
-            for path in try FileManager.default.subpathsOfDirectory(atPath: folder.path) where path.hasSuffix(".swift") {
+            for path in try FileManager.default.subpathsOfDirectory(atPath: folder.path) where path.hasSuffix(".swift")
+            {
                 let source = try String(contentsOf: folder.appendingPathComponent(path), encoding: .utf8)
                 codes.formUnion(source.matches(of: /static let \w+ = Self\("([a-z0-9-]+)"\)/).map(\.1))
             }
         }
         let readme = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
-        let list = try #require(readme.components(separatedBy: "The codes, which do not change: ").last?.components(separatedBy: "\n\n").first)
+        let list = try #require(
+            readme.components(separatedBy: "The codes, which do not change: ").last?.components(separatedBy: "\n\n")
+                .first)
         #expect(codes.count > 100)
         #expect(Set(list.matches(of: /`([a-z0-9-]+)`/).map(\.1)) == codes)
     }
@@ -109,14 +126,17 @@ struct InformationTests {
         #expect(hidden.succeeded)
         #expect(hidden.output.contains("COSIGN_PASSWORD=******") && !hidden.output.contains("s3cr3t"))
         #expect(hidden.output.contains("# COSIGN_PASSWORD is"))
-        let shown = await directory.swsign("env", "--show-sensitive-values", "--show-descriptions=false", environment: environment)
+        let shown = await directory.swsign(
+            "env", "--show-sensitive-values", "--show-descriptions=false", environment: environment)
         #expect(shown.output.contains("COSIGN_PASSWORD=s3cr3t"))
         let token = await directory.swsign("env", environment: ["SIGSTORE_ID_TOKEN": "s3cr3t", "TUF_ROOT": "/root"])
         #expect(token.output.contains("SIGSTORE_ID_TOKEN=******") && token.output.contains("TUF_ROOT=/root"))
         #expect(!shown.output.contains("#"))
     }
 
-    @Test("completion prints a script for each shell", arguments: [("bash", "complete"), ("zsh", "#compdef swsign"), ("fish", "complete -c")])
+    @Test(
+        "completion prints a script for each shell",
+        arguments: [("bash", "complete"), ("zsh", "#compdef swsign"), ("fish", "complete -c")])
     func completion(shell: String, words: String) async throws {
         let outcome = await directory.swsign("completion", shell)
         #expect(outcome.succeeded)
@@ -149,7 +169,9 @@ struct InformationTests {
     func completionWorks(shell: String, words: String) async throws {
         try directory.write("script", await directory.swsign("completion", shell).stdout)
         let outcome = try await directory.tool(shell, "-c", words)
-        #expect(outcome.output.contains("verify-blob-attestation") && outcome.output.contains("--tlog-upload"), "\(outcome.output)")
+        #expect(
+            outcome.output.contains("verify-blob-attestation") && outcome.output.contains("--tlog-upload"),
+            "\(outcome.output)")
         #expect(outcome.stderr.isEmpty, "\(outcome.messages)")
         if shell == "zsh" { #expect(outcome.output.hasPrefix("_swsign\n")) }
     }
@@ -159,7 +181,9 @@ struct InformationTests {
         for arguments in [["--help"], ["-h"], [], ["help"]] {
             let outcome = await Program(directory: directory.path).run(arguments)
             #expect(outcome.succeeded, "\(arguments): \(outcome.messages)")
-            for words in ["USAGE:", "KEYS SUBCOMMANDS:", "FILES SUBCOMMANDS:", "BUNDLES", "sign-blob", "verify-blob-attestation"] {
+            for words in [
+                "USAGE:", "KEYS SUBCOMMANDS:", "FILES SUBCOMMANDS:", "BUNDLES", "sign-blob", "verify-blob-attestation",
+            ] {
                 #expect(outcome.output.uppercased().contains(words.uppercased()), "\(arguments): \(words)")
             }
         }

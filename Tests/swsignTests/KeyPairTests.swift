@@ -13,8 +13,10 @@ struct KeyPairTests {
         "Every signing algorithm makes a pair whose public key OpenSSL reads",
         arguments: [
             ("ecdsa-sha2-256-nistp256", "NIST CURVE: P-256"), ("ecdsa-sha2-384-nistp384", "NIST CURVE: P-384"),
-            ("ecdsa-sha2-512-nistp521", "NIST CURVE: P-521"), ("ed25519", "ED25519 Public-Key"), ("ed25519-ph", "ED25519 Public-Key"),
-            ("rsa-sign-pkcs1-2048-sha256", "Public-Key: (2048 bit)"), ("rsa-sign-pkcs1-3072-sha256", "Public-Key: (3072 bit)"),
+            ("ecdsa-sha2-512-nistp521", "NIST CURVE: P-521"), ("ed25519", "ED25519 Public-Key"),
+            ("ed25519-ph", "ED25519 Public-Key"),
+            ("rsa-sign-pkcs1-2048-sha256", "Public-Key: (2048 bit)"),
+            ("rsa-sign-pkcs1-3072-sha256", "Public-Key: (3072 bit)"),
             ("rsa-sign-pkcs1-4096-sha256", "Public-Key: (4096 bit)"),
         ])
     func everyAlgorithm(algorithm: String, words: String) async throws {
@@ -71,7 +73,8 @@ struct KeyPairTests {
 
     @Test("COSIGN_PASSWORD counts before standard input, and set but empty means empty")
     func passwordFromEnvironment() async throws {
-        let made = await directory.swsign("generate-key-pair", environment: ["COSIGN_PASSWORD": ""], input: .text("other"))
+        let made = await directory.swsign(
+            "generate-key-pair", environment: ["COSIGN_PASSWORD": ""], input: .text("other"))
         #expect(made.succeeded, "\(made.messages)")
         #expect(try PrivateKey.read(file: directory.read("cosign.key")) { SecretBytes([]) }.publicKey.kind == .ecP256)
     }
@@ -108,7 +111,8 @@ struct KeyPairTests {
 
     @Test("Control-C at the prompt ends the program and leaves nothing")
     func interruptedAtPrompt() async throws {
-        let outcome = await directory.swsign("generate-key-pair", input: .terminal, terminal: [.init("private key: ", "ab\u{3}")])
+        let outcome = await directory.swsign(
+            "generate-key-pair", input: .terminal, terminal: [.init("private key: ", "ab\u{3}")])
         #expect(outcome.ending == .exit(130), "\(outcome.ending)")
         #expect(outcome.code == "interrupted")
         #expect(directory.names.isEmpty)
@@ -162,7 +166,8 @@ struct KeyPairTests {
     func typedYes(answer: String) async throws {
         _ = try makeExisting()
         let outcome = await directory.swsign(
-            "generate-key-pair", environment: ["COSIGN_PASSWORD": ""], input: .terminal, terminal: [.init("[y/N] ", answer)])
+            "generate-key-pair", environment: ["COSIGN_PASSWORD": ""], input: .terminal,
+            terminal: [.init("[y/N] ", answer)])
         #expect(outcome.succeeded, "\(outcome.messages)")
         #expect(outcome.screen.contains("cosign.key and cosign.pub exist"))
         #expect(directory.names.count == 4)
@@ -179,7 +184,8 @@ struct KeyPairTests {
     func answerOnlyOnTerminal() async throws {
         let before = try makeExisting()
         let outcome = await directory.swsign(
-            "generate-key-pair", environment: ["COSIGN_PASSWORD": ""], input: .text("y\n"), terminal: [.init("[y/N] ", "y\r")])
+            "generate-key-pair", environment: ["COSIGN_PASSWORD": ""], input: .text("y\n"),
+            terminal: [.init("[y/N] ", "y\r")])
         #expect(outcome.ending == .exit(1))
         #expect(try directory.snapshot() == before)
     }
@@ -190,7 +196,8 @@ struct KeyPairTests {
     func unwritableDirectory() async throws {
         // Not even the superuser makes files there.
         try await directory.expectRefusal(
-            "cannot-write", "/sys/kernel/swsign.key", of: ["generate-key-pair", "--output-key-prefix", "/sys/kernel/swsign"],
+            "cannot-write", "/sys/kernel/swsign.key",
+            of: ["generate-key-pair", "--output-key-prefix", "/sys/kernel/swsign"],
             environment: ["COSIGN_PASSWORD": ""])
     }
 
@@ -208,7 +215,8 @@ struct KeyPairTests {
         try directory.write("cosign.pub/inside", "x")
         let before = try directory.snapshot()
         let outcome = await directory.swsign(
-            "generate-key-pair", environment: ["COSIGN_PASSWORD": ""], input: .terminal, terminal: [.init("[y/N] ", "y\r")])
+            "generate-key-pair", environment: ["COSIGN_PASSWORD": ""], input: .terminal,
+            terminal: [.init("[y/N] ", "y\r")])
         #expect(outcome.ending == .exit(1))
         #expect(outcome.code == "cannot-write" || outcome.code == "is-directory", "\(outcome.messages)")
         #expect(try directory.snapshot() == before)
@@ -236,9 +244,11 @@ struct KeyPairTests {
         case rsa2048 = "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out in.pem"
         case rsa3072 = "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out in.pem"
         case rsa4096 = "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:4096 -out in.pem"
-        case encryptedP256 = "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes-256-cbc -pass pass:secret -out in.pem"
+        case encryptedP256 =
+            "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes-256-cbc -pass pass:secret -out in.pem"
         case encryptedEd25519 = "genpkey -algorithm ED25519 -aes-256-cbc -pass pass:secret -out in.pem"
-        case encryptedRSA = "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -aes-128-cbc -pass pass:secret -out in.pem"
+        case encryptedRSA =
+            "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -aes-128-cbc -pass pass:secret -out in.pem"
         case sec1P256 = "ecparam -name prime256v1 -genkey -noout -out in.pem"
         case sec1WithParameters = "ecparam -name prime256v1 -genkey -out in.pem"
         case sec1P384 = "ecparam -name secp384r1 -genkey -out in.pem"
@@ -262,14 +272,17 @@ struct KeyPairTests {
 
         try directory.write("file", "content")
         let signed = await directory.swsign(
-            "sign-blob", "--key", "import-cosign.key", "--tlog-upload=false", "--output-signature", "sig", "--b64=false", "file",
+            "sign-blob", "--key", "import-cosign.key", "--tlog-upload=false", "--output-signature", "sig",
+            "--b64=false", "file",
             environment: ["COSIGN_PASSWORD": "secret"])
         #expect(signed.succeeded, "\(signed.messages)")
         if case .ed25519 = try PublicKey(file: directory.read("import-cosign.pub")).kind {
             try await directory.tool(
-                "openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "import-cosign.pub", "-rawin", "-in", "file", "-sigfile", "sig")
+                "openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "import-cosign.pub", "-rawin", "-in", "file",
+                "-sigfile", "sig")
         } else {
-            try await directory.tool("openssl", "dgst", "-sha256", "-verify", "import-cosign.pub", "-signature", "sig", "file")
+            try await directory.tool(
+                "openssl", "dgst", "-sha256", "-verify", "import-cosign.pub", "-signature", "sig", "file")
         }
     }
 
@@ -291,8 +304,12 @@ struct KeyPairTests {
             ("genrsa -traditional -out in.pem 1024", "1024 bits"),
             ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1 -out in.pem", "secp256k1"),
             ("ecparam -name secp256k1 -genkey -out in.pem", "secp256k1"),
-            ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit -out in.pem", "explicit"),
-            ("genpkey -algorithm X25519 -out in.pem", "not supported"), ("genpkey -algorithm ED448 -out in.pem", "not supported"),
+            (
+                "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit -out in.pem",
+                "explicit"
+            ),
+            ("genpkey -algorithm X25519 -out in.pem", "not supported"),
+            ("genpkey -algorithm ED448 -out in.pem", "not supported"),
             ("dsaparam -genkey -out in.pem 1024", "only ECDSA, RSA and Ed25519"),
         ])
     func refusedKinds(command: String, words: String) async throws {
@@ -314,7 +331,8 @@ struct KeyPairTests {
 
     @Test("OpenSSL's old encryption is refused with the way to convert it")
     func legacyEncryption() async throws {
-        try await directory.tool("openssl", "genrsa", "-traditional", "-aes128", "-passout", "pass:secret", "-out", "in.pem", "2048")
+        try await directory.tool(
+            "openssl", "genrsa", "-traditional", "-aes128", "-passout", "pass:secret", "-out", "in.pem", "2048")
         try #require(try directory.text("in.pem").contains("Proc-Type: 4,ENCRYPTED"))
         try await directory.expectRefusal(
             "malformed-pem", "openssl pkcs8 -topk8", of: ["import-key-pair", "--key", "in.pem"],
@@ -326,7 +344,8 @@ struct KeyPairTests {
         try await directory.tool(
             "openssl", "genpkey", "-algorithm", "ED25519", "-aes-256-cbc", "-pass", "pass:secret", "-out", "in.pem")
         try await directory.expectRefusal(
-            "wrong-password", "in.pem", of: ["import-key-pair", "--key", "in.pem"], environment: ["COSIGN_PASSWORD": "other"])
+            "wrong-password", "in.pem", of: ["import-key-pair", "--key", "in.pem"],
+            environment: ["COSIGN_PASSWORD": "other"])
     }
 
     @Test(
@@ -342,7 +361,8 @@ struct KeyPairTests {
             .run(["pkcs8", "-topk8", "-in", "in.pem", "-out", "sealed.pem", "-passout", "pass:secret"] + words)
         try #require(made.succeeded, "\(made.messages)")
         try await directory.expectRefusal(
-            "refused-key-parameters", "sealed.pem", of: ["import-key-pair", "--key", "sealed.pem"], input: .text("wrong"))
+            "refused-key-parameters", "sealed.pem", of: ["import-key-pair", "--key", "sealed.pem"],
+            input: .text("wrong"))
     }
 
     @Test("Importing does not replace an existing pair either")

@@ -36,7 +36,9 @@ struct AttestBlob: ParsableCommand {
         }
         try BlobBatch.expectOneStandardInput([file, predicate, statement].compactMap { $0 })
         try signing.expectOwnPlaces([outputAttestation], inputs: [file, predicate, statement])
-        if let file, place.outputDirectory != nil { try place.expectPlace(for: InputFile(file), replacing: signing.yes) }
+        if let file, place.outputDirectory != nil {
+            try place.expectPlace(for: InputFile(file), replacing: signing.yes)
+        }
         let content = try attestedStatement()
         let session = try services.session(
             signing, attestations: true, standardInputIsTaken: [file, predicate, statement].contains("-"))
@@ -64,7 +66,9 @@ struct AttestBlob: ParsableCommand {
                         try OutputFile(path).write(written)
                         Output.note("Wrote bundle to file \(path)")
                     } else {
-                        guard let file else { throw SigstoreError(.usage, "--output-directory needs the file to be named") }
+                        guard let file else {
+                            throw SigstoreError(.usage, "--output-directory needs the file to be named")
+                        }
                         try place.write(written, for: InputFile(file), replacing: signing.yes)
                     }
                 }
@@ -86,7 +90,8 @@ struct AttestBlob: ParsableCommand {
             digest = try Digest(hex: hash, .sha256)
         } else if let file {
             ProgressBar.begin(InputFile(file).size, of: .bytes)
-            digest = try InputFile(file, onRead: ProgressBar.advance).read(digests: [.sha256], schemes: []).digest(.sha256)
+            digest = try InputFile(file, onRead: ProgressBar.advance).read(digests: [.sha256], schemes: []).digest(
+                .sha256)
         }
         if let statement {
             let input = InputFile(statement)

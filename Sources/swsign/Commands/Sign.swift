@@ -24,7 +24,9 @@ struct Sign: ParsableCommand {
     @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]
     @OptionGroup(title: "Signing") var signing: SigningOptions
-    @Option(name: [.customLong("annotations"), .customShort("a")], help: "What the signature says of the image, as key=value.")
+    @Option(
+        name: [.customLong("annotations"), .customShort("a")],
+        help: "What the signature says of the image, as key=value.")
     var annotations: [String] = []
     @Flag(name: .shortAndLong, help: "Sign every image of an index as well.")
     var recursive = false
@@ -34,7 +36,9 @@ struct Sign: ParsableCommand {
     var payload: String?
     @Option(name: .customLong("output-payload"), help: "Write what was signed to this file.")
     var outputPayload: String?
-    @Option(name: .customLong("sign-container-identity"), help: "The repository that a signature of the older scheme names.")
+    @Option(
+        name: .customLong("sign-container-identity"), help: "The repository that a signature of the older scheme names."
+    )
     var identity: String?
     @Option(help: "Sign what is attached to the image, such as sbom, in place of the image.")
     var attachment: String?
@@ -53,14 +57,16 @@ struct Sign: ParsableCommand {
         let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try SigningTime.now())
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
         let registries = try registry.registries(global)
-        let stated = JSONObject(try Verify.pairs(annotations).map { (name: $0.name, value: JSONValue.string($0.value)) })
+        let stated = JSONObject(
+            try Verify.pairs(annotations).map { (name: $0.name, value: JSONValue.string($0.value)) })
         let (flags, recursive, attachment, upload) = (registry, recursive, attachment, upload)
         let (tagPrefix, identity) = (tagPrefix, identity)
         try ImageBatch(verb: "signed").forEach(images) { name throws(SigstoreError) in
             var image = try await flags.image(name, registries)
             if image.isNamedByTag {
                 Output.warn(
-                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is signed")
+                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is signed"
+                )
             }
             if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: tagPrefix) }
             var made: [(image: Image, signed: ImageSigner.Signed)] = []
@@ -73,7 +79,10 @@ struct Sign: ParsableCommand {
         } print: { name, made throws(SigstoreError) in
             for (image, signed) in made {
                 try write(signed)
-                if upload { Output.note("Signed \(image.name) (\(image.digest)); the signature is in \(image.signatureStore.name)") }
+                if upload {
+                    Output.note(
+                        "Signed \(image.name) (\(image.digest)); the signature is in \(image.signatureStore.name)")
+                }
             }
         }
     }
@@ -89,10 +98,13 @@ struct Sign: ParsableCommand {
         let outputs = [signing.bundle, signing.outputSignature, outputPayload, payload].compactMap { $0 }
         if !outputs.isEmpty, images.count > 1 || recursive {
             throw SigstoreError(
-                .usage, "several images are to be signed, and --bundle, --payload, --output-signature or --output-payload names one file")
+                .usage,
+                "several images are to be signed, and --bundle, --payload, --output-signature or --output-payload names one file"
+            )
         }
         if signing.bundle != nil, !signing.newBundleFormat {
-            throw SigstoreError(.usage, "--bundle is for the newer scheme", advice: "leave out --new-bundle-format=false")
+            throw SigstoreError(
+                .usage, "--bundle is for the newer scheme", advice: "leave out --new-bundle-format=false")
         }
         try registry.connection.expectWritable(newBundleFormat: signing.newBundleFormat)
     }
@@ -161,7 +173,8 @@ struct Attest: ParsableCommand {
             let image = try await flags.image(name, registries)
             if image.isNamedByTag {
                 Output.warn(
-                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is attested")
+                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is attested"
+                )
             }
             var made: [(image: Image, attestation: (bundle: SigstoreBundle, envelope: DSSEEnvelope))] = []
             for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
@@ -178,7 +191,8 @@ struct Attest: ParsableCommand {
                     }
                 } catch { throw error.concerning(input.name) }
                 let attestation = try await signer.attest(
-                    statement, in: try flags.signatures(of: each, tagPrefix: tagPrefix), upload: upload, replacing: replace)
+                    statement, in: try flags.signatures(of: each, tagPrefix: tagPrefix), upload: upload,
+                    replacing: replace)
                 made.append((image: each, attestation: attestation))
             }
             return made
@@ -186,7 +200,8 @@ struct Attest: ParsableCommand {
             for (image, attestation) in made {
                 try write(attestation.bundle, attestation.envelope)
                 if upload {
-                    Output.note("Attested \(image.name) (\(image.digest)); the attestation is in \(image.signatureStore.name)")
+                    Output.note(
+                        "Attested \(image.name) (\(image.digest)); the attestation is in \(image.signatureStore.name)")
                 } else {
                     try Output.json(attestation.envelope.json(includingEmptyKeyID: true))
                 }
@@ -200,10 +215,12 @@ struct Attest: ParsableCommand {
         let outputs = [signing.bundle, signing.outputSignature, signing.outputCertificate, signing.timestampOutput]
         if outputs.contains(where: { $0 != nil }), images.count > 1 || recursive {
             throw SigstoreError(
-                .usage, "several images are to be attested, and --bundle or another flag names one file for what is written")
+                .usage,
+                "several images are to be attested, and --bundle or another flag names one file for what is written")
         }
         if signing.bundle != nil, !signing.newBundleFormat {
-            throw SigstoreError(.usage, "--bundle is for the newer scheme", advice: "leave out --new-bundle-format=false")
+            throw SigstoreError(
+                .usage, "--bundle is for the newer scheme", advice: "leave out --new-bundle-format=false")
         }
     }
 

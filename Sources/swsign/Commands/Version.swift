@@ -67,7 +67,8 @@ struct Environment: ParsableCommand {
         for variable in Self.variables {
             if showDescriptions { try Output.result("# \(variable.name) is \(variable.purpose)") }
             let value = unsafe getenv(variable.name).map { unsafe String(cString: $0) } ?? ""
-            try Output.result("\(variable.name)=\(variable.isSecret && !showSensitiveValues && !value.isEmpty ? "******" : value)")
+            try Output.result(
+                "\(variable.name)=\(variable.isSecret && !showSensitiveValues && !value.isEmpty ? "******" : value)")
         }
         if showDescriptions { try Output.result("# COSIGN_<FLAG> gives any flag, such as COSIGN_TLOG_UPLOAD=false") }
     }

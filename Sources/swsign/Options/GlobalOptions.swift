@@ -24,7 +24,9 @@ struct GlobalOptions: ParsableArguments {
         let seconds: Double
 
         init?(argument: String) {
-            let units: [(String, Double)] = [("ms", 0.001), ("us", 1e-6), ("ns", 1e-9), ("h", 3600), ("m", 60), ("s", 1)]
+            let units: [(String, Double)] = [
+                ("ms", 0.001), ("us", 1e-6), ("ns", 1e-9), ("h", 3600), ("m", 60), ("s", 1),
+            ]
             // Go reads a bare 0 as well.
             var (rest, total) = (Substring(argument == "0" ? "0s" : argument), 0.0)
             while !rest.isEmpty {
@@ -59,7 +61,8 @@ struct GlobalOptions: ParsableArguments {
         signal(SIGALRM) { _ in
             let erase: StaticString = "\r\u{1b}[K"
             if isatty(STDERR_FILENO) == 1 { _ = unsafe write(STDERR_FILENO, erase.utf8Start, erase.utf8CodeUnitCount) }
-            let words: StaticString = "Error: the command took longer than --timeout allows and was stopped [timed-out]\n"
+            let words: StaticString =
+                "Error: the command took longer than --timeout allows and was stopped [timed-out]\n"
             _ = unsafe write(STDERR_FILENO, words.utf8Start, words.utf8CodeUnitCount)
             _exit(1)
         }

@@ -14,7 +14,9 @@ struct RegistryConnectionFlags: ParsableArguments {
     var authRealms: [String] = []
     @Flag(name: .customLong("allow-http-registry"), help: "Speak plain HTTP where a registry does not speak HTTPS.")
     var allowHTTP = false
-    @Flag(name: .customLong("allow-insecure-registry"), help: "Do not check the registry's TLS certificate, and allow plain HTTP.")
+    @Flag(
+        name: .customLong("allow-insecure-registry"),
+        help: "Do not check the registry's TLS certificate, and allow plain HTTP.")
     var allowInsecure = false
     @Option(name: .customLong("registry-cacert"), help: "The CA certificates for the registry's TLS, in PEM.")
     var authorityFile: String?
@@ -40,7 +42,8 @@ struct RegistryConnectionFlags: ParsableArguments {
     func expectWritable(newBundleFormat: Bool) throws(SigstoreError) {
         guard referrersMode == .oci11, !newBundleFormat else { return }
         throw SigstoreError(
-            .notBuiltYet, "--registry-referrers-mode=oci-1-1 cannot be used with --new-bundle-format=false yet; nothing was signed",
+            .notBuiltYet,
+            "--registry-referrers-mode=oci-1-1 cannot be used with --new-bundle-format=false yet; nothing was signed",
             advice: "leave out one of the two")
     }
 
@@ -65,7 +68,8 @@ struct RegistryConnectionFlags: ParsableArguments {
             configuration.tls.insecureSkipsVerification = true
         }
         if allowHTTP {
-            Output.warn("a registry may be spoken to in plain HTTP, which others can read and change (--allow-http-registry)")
+            Output.warn(
+                "a registry may be spoken to in plain HTTP, which others can read and change (--allow-http-registry)")
         }
         var options = OCIRegistry.RegistryOptions()
         options.allowsHTTP = allowHTTP || allowInsecure
@@ -92,7 +96,9 @@ struct RegistryFlags: ParsableArguments {
             throw SigstoreError(.usage, "--registry-username and --registry-password belong together")
         }
         var credential: Credential?
-        if let token { credential = .registryToken(token) } else if let username, let password {
+        if let token {
+            credential = .registryToken(token)
+        } else if let username, let password {
             credential = .password(user: username, password: password)
         }
         return try connection.registries(global, credential: credential)
@@ -114,7 +120,8 @@ struct RegistryFlags: ParsableArguments {
         }
         guard let limit = ByteCount(text) else {
             throw SigstoreError(
-                .usage, "COSIGN_MAX_ATTACHMENT_SIZE is \"\(text)\", which is not a size", advice: "write it as 128MiB or 134217728")
+                .usage, "COSIGN_MAX_ATTACHMENT_SIZE is \"\(text)\", which is not a size",
+                advice: "write it as 128MiB or 134217728")
         }
         return SignatureStore(image, attachmentLimit: limit.bytes, tagPrefix: tagPrefix)
     }
@@ -126,7 +133,8 @@ struct ByteCount {
 
     init?(_ text: String) {
         let units: [(String, Int64)] = [
-            ("kib", 1 << 10), ("mib", 1 << 20), ("gib", 1 << 30), ("kb", 1_000), ("mb", 1_000_000), ("gb", 1_000_000_000),
+            ("kib", 1 << 10), ("mib", 1 << 20), ("gib", 1 << 30), ("kb", 1_000), ("mb", 1_000_000),
+            ("gb", 1_000_000_000),
             ("b", 1), ("", 1),
         ]
         let lower = text.lowercased().filter { $0 != " " }
@@ -140,7 +148,9 @@ struct ByteCount {
 }
 
 /// Runs work that waits for others, and waits for it.
-func waiting<Value: Sendable>(_ work: @escaping @Sendable () async throws(SigstoreError) -> Value) throws(SigstoreError) -> Value {
+func waiting<Value: Sendable>(_ work: @escaping @Sendable () async throws(SigstoreError) -> Value) throws(SigstoreError)
+    -> Value
+{
     let done = DispatchSemaphore(value: 0)
     let result = Mutex<Result<Value, SigstoreError>?>(nil)
     Task.detached {

@@ -14,15 +14,19 @@ struct SigningOptions: ParsableArguments {
     var bundle: String?
     @Option(name: .customLong("output-signature"), help: "Write the signature to this file.")
     var outputSignature: String?
-    @Option(name: .customLong("output-certificate"), help: "Write the signer's certificate to this file, as cosign 2 does.")
+    @Option(
+        name: .customLong("output-certificate"), help: "Write the signer's certificate to this file, as cosign 2 does.")
     var outputCertificate: String?
-    @Option(name: .customLong("rfc3161-timestamp"), help: "Write the signature's timestamp to this file, as cosign 2 does.")
+    @Option(
+        name: .customLong("rfc3161-timestamp"), help: "Write the signature's timestamp to this file, as cosign 2 does.")
     var timestampOutput: String?
     @Flag(
         name: .customLong("new-bundle-format"), inversion: .prefixedNo,
         help: "Write bundles of version 0.3; otherwise the form that cosign 2 wrote.")
     var newBundleFormat = true
-    @Flag(name: .shortAndLong, help: "Do not ask before something becomes public or a bundle beside its file is replaced.")
+    @Flag(
+        name: .shortAndLong, help: "Do not ask before something becomes public or a bundle beside its file is replaced."
+    )
     var yes = false
 
     /// Refuses outputs that would take the place of what is read, or of each other.
@@ -30,10 +34,13 @@ struct SigningOptions: ParsableArguments {
     ///   - others: Outputs of flags that are not among these.
     ///   - inputs: The files that are read; the key is one more.
     func expectOwnPlaces(_ others: [String?] = [], inputs: [String?]) throws(SigstoreError) {
-        let outputs = ([bundle, outputSignature, outputCertificate, timestampOutput] + others).compactMap { $0 }.map { OutputFile($0) }
+        let outputs = ([bundle, outputSignature, outputCertificate, timestampOutput] + others).compactMap { $0 }.map {
+            OutputFile($0)
+        }
         for (index, output) in outputs.enumerated() {
             if let input = (inputs + [key]).compactMap({ $0 }).first(where: { $0 != "-" && output.isSame(as: $0) }) {
-                throw SigstoreError(.usage, "\(input) is read, and would be replaced by what is written to \(output.path)")
+                throw SigstoreError(
+                    .usage, "\(input) is read, and would be replaced by what is written to \(output.path)")
             }
             if outputs[..<index].contains(where: { output.isSame(as: $0.path) }) {
                 throw SigstoreError(.usage, "two things would be written to \(output.path)")
@@ -54,7 +61,8 @@ struct SigningOptions: ParsableArguments {
         }
         if let path = timestampOutput {
             guard let timestamp = parts.timestamp() else {
-                throw SigstoreError(.usage, "--rfc3161-timestamp: no timestamp authority was asked, so there is no timestamp")
+                throw SigstoreError(
+                    .usage, "--rfc3161-timestamp: no timestamp authority was asked, so there is no timestamp")
             }
             try OutputFile(path).write(timestamp.serialized())
             Output.note("Wrote timestamp to file \(path)")
@@ -80,13 +88,18 @@ struct ServiceOptions: ParsableArguments {
     var rekorURL: String?
     @Option(name: .customLong("timestamp-server-url"), help: "A timestamp authority, in place of the signing config's.")
     var timestampURL: String?
-    @Option(name: .customLong("timestamp-client-cacert"), help: "The CA certificates for the timestamp authority's TLS, in PEM.")
+    @Option(
+        name: .customLong("timestamp-client-cacert"),
+        help: "The CA certificates for the timestamp authority's TLS, in PEM.")
     var timestampAuthorityFile: String?
-    @Option(name: .customLong("timestamp-client-cert"), help: "The client certificate for the timestamp authority, in PEM.")
+    @Option(
+        name: .customLong("timestamp-client-cert"), help: "The client certificate for the timestamp authority, in PEM.")
     var timestampClientCertificate: String?
     @Option(name: .customLong("timestamp-client-key"), help: "The key of that client certificate, in PEM.")
     var timestampClientKey: String?
-    @Option(name: .customLong("timestamp-server-name"), help: "The name that the timestamp authority's TLS certificate must have.")
+    @Option(
+        name: .customLong("timestamp-server-name"),
+        help: "The name that the timestamp authority's TLS certificate must have.")
     var timestampServerName: String?
     @Option(name: .customLong("rekor-entry-type"), help: "dsse, as cosign's default; no other is written.")
     var rekorEntryType: String?
@@ -96,7 +109,9 @@ struct ServiceOptions: ParsableArguments {
     var staging = false
     @Option(name: .customLong("identity-token"), help: "The identity token, or a file that holds it.")
     var identityToken: String?
-    @Option(name: .customLong("oidc-provider"), help: "Where the token comes from: github-actions, google, buildkite-agent, spiffe, filesystem, envvar.")
+    @Option(
+        name: .customLong("oidc-provider"),
+        help: "Where the token comes from: github-actions, google, buildkite-agent, spiffe, filesystem, envvar.")
     var oidcProvider: String?
     @Flag(name: .customLong("oidc-disable-ambient-providers"), help: "Do not look for a token in the surroundings.")
     var disableAmbientProviders = false
@@ -128,7 +143,8 @@ struct ServiceOptions: ParsableArguments {
     ) throws(SigstoreError) -> SigningSession {
         if let rekorEntryType, rekorEntryType != "dsse" {
             throw SigstoreError(
-                .notBuiltYet, "--rekor-entry-type \(rekorEntryType) cannot be used; nothing was signed", advice: "leave it out: dsse is written")
+                .notBuiltYet, "--rekor-entry-type \(rekorEntryType) cannot be used; nothing was signed",
+                advice: "leave it out: dsse is written")
         }
         let http = TUFAccess.http()
         let config = try self.config(needsServices: signing.key == nil || tlogUpload)
@@ -144,18 +160,27 @@ struct ServiceOptions: ParsableArguments {
                     advice: "leave --signing-algorithm out, or give a key")
             }
             let fulcio: String
-            if let fulcioURL { fulcio = fulcioURL } else if let config {
+            if let fulcioURL {
+                fulcio = fulcioURL
+            } else if let config {
                 fulcio = try config.certificateAuthority(at: now).url
-            } else { fulcio = Self.publicFulcio }
+            } else {
+                fulcio = Self.publicFulcio
+            }
             let issuer: String
-            if let oidcIssuer { issuer = oidcIssuer } else if let config, !config.issuers.isEmpty {
+            if let oidcIssuer {
+                issuer = oidcIssuer
+            } else if let config, !config.issuers.isEmpty {
                 issuer = try config.issuer(at: now).url
-            } else { issuer = Self.publicIssuer }
+            } else {
+                issuer = Self.publicIssuer
+            }
             signatory = .identity(
                 FulcioClient(url: try HTTPURL(parsing: fulcio), http: http),
                 try provider(issuer, http), audience: oidcClientID)
         }
-        let needsTrust = signing.key == nil || !services.transparencyLogs.isEmpty || !services.timestampAuthorities.isEmpty
+        let needsTrust =
+            signing.key == nil || !services.transparencyLogs.isEmpty || !services.timestampAuthorities.isEmpty
         let session = try SigningSession(
             signatory: signatory, services: services,
             trustedRoot: needsTrust
@@ -176,7 +201,9 @@ struct ServiceOptions: ParsableArguments {
         if let signingConfig {
             let file = InputFile(signingConfig)
             let content = try file.contents(limit: 1 << 20)
-            do throws(SigstoreError) { return try SigningConfig(parsing: content) } catch { throw error.concerning(file.name) }
+            do throws(SigstoreError) { return try SigningConfig(parsing: content) } catch {
+                throw error.concerning(file.name)
+            }
         }
         guard useSigningConfig, needsServices, fulcioURL == nil, rekorURL == nil else { return nil }
         return try SigningConfig(
@@ -193,7 +220,9 @@ struct ServiceOptions: ParsableArguments {
         tls.clientKeyFile = timestampClientKey
         tls.serverName = timestampServerName
         var authorities: [String] = []
-        if let timestampURL { authorities = [timestampURL] } else if let config {
+        if let timestampURL {
+            authorities = [timestampURL]
+        } else if let config {
             authorities = try config.timestampAuthorities(at: now).map(\.url)
         }
         for url in authorities {
@@ -206,10 +235,13 @@ struct ServiceOptions: ParsableArguments {
         } else if let config {
             for log in try config.transparencyLogs(at: now) {
                 guard let version = RekorClient.Version(rawValue: log.majorAPIVersion) else { continue }
-                services.transparencyLogs.append(RekorClient(url: try HTTPURL(parsing: log.url), version: version, http: http))
+                services.transparencyLogs.append(
+                    RekorClient(url: try HTTPURL(parsing: log.url), version: version, http: http))
             }
         } else {
-            services.transparencyLogs = [RekorClient(url: try HTTPURL(parsing: Self.publicRekor), version: .v1, http: http)]
+            services.transparencyLogs = [
+                RekorClient(url: try HTTPURL(parsing: Self.publicRekor), version: .v1, http: http)
+            ]
         }
         return services
     }
@@ -218,9 +250,12 @@ struct ServiceOptions: ParsableArguments {
     private func provider(_ issuer: String, _ http: any HTTPClient) throws(SigstoreError) -> any IdentityTokenProvider {
         if let identityToken { return GivenIdentityToken(try IdentityToken(tokenOrPath: identityToken)) }
         let ambient = AmbientIdentity(environment: TUFAccess.environment, http: http)
-        if !disableAmbientProviders || oidcProvider != nil, let found = try ambient.provider(named: oidcProvider) { return found }
+        if !disableAmbientProviders || oidcProvider != nil, let found = try ambient.provider(named: oidcProvider) {
+            return found
+        }
         guard authFlow != .token else {
-            throw SigstoreError(.noIdentityToken, "--fulcio-auth-flow token needs a token", advice: "give --identity-token")
+            throw SigstoreError(
+                .noIdentityToken, "--fulcio-auth-flow token needs a token", advice: "give --identity-token")
         }
         guard authFlow != nil || Terminal.isInteractive else { throw ambient.noToken() }
         var secret: String?
@@ -230,7 +265,8 @@ struct ServiceOptions: ParsableArguments {
         }
         return try OAuthFlow(
             issuer: issuer, clientSecret: secret,
-            method: authFlow == .device ? .device : .browser(redirectURL: oidcRedirectURL ?? OAuthFlow.defaultRedirectURL),
+            method: authFlow == .device
+                ? .device : .browser(redirectURL: oidcRedirectURL ?? OAuthFlow.defaultRedirectURL),
             http: http
         ) { prompt in
             switch prompt {
@@ -261,7 +297,9 @@ struct ServiceOptions: ParsableArguments {
 
     /// Shows what will be public for good. On a terminal a person has to agree, unless `--yes` was given.
     private static func confirm(_ session: SigningSession, attestations: Bool, yes: Bool) throws(SigstoreError) {
-        let lines = try waiting { () throws(SigstoreError) in try await session.publication(ofAttestations: attestations) }
+        let lines = try waiting { () throws(SigstoreError) in
+            try await session.publication(ofAttestations: attestations)
+        }
         guard !lines.isEmpty else { return }
         Output.note("What becomes public:")
         for line in lines { Output.note("  \(line)") }
@@ -282,9 +320,11 @@ struct BundlePlaceOptions: ParsableArguments {
     ///   - signing: The other flags.
     ///   - files: How many files are signed.
     func expectSound(with signing: SigningOptions, files: Int) throws(SigstoreError) {
-        if files > 1, [signing.bundle, signing.outputSignature, signing.timestampOutput].contains(where: { $0 != nil }) {
+        if files > 1, [signing.bundle, signing.outputSignature, signing.timestampOutput].contains(where: { $0 != nil })
+        {
             throw SigstoreError(
-                .usage, "\(files) files are to be signed, and --bundle, --output-signature or --rfc3161-timestamp names only one",
+                .usage,
+                "\(files) files are to be signed, and --bundle, --output-signature or --rfc3161-timestamp names only one",
                 advice: "leave it out (each bundle goes beside its file) or give --output-directory")
         }
         if signing.bundle != nil, outputDirectory != nil {
@@ -326,13 +366,16 @@ struct BundlePlaceOptions: ParsableArguments {
     }
 
     private func standsThere(_ error: SigstoreError) -> SigstoreError {
-        SigstoreError(.fileExists, error.message, advice: "give --yes to replace it, or --output-directory for another place")
+        SigstoreError(
+            .fileExists, error.message, advice: "give --yes to replace it, or --output-directory for another place")
     }
 
     /// Writes the bundle of a file; one that stands there already is only replaced where that was asked for.
     func write(_ bundle: [UInt8], for file: InputFile, replacing: Bool) throws(SigstoreError) {
         let output = try bundleFile(for: file)
-        do throws(SigstoreError) { try output.write(bundle, replacing: replacing) } catch where error.code == .fileExists {
+        do throws(SigstoreError) { try output.write(bundle, replacing: replacing) } catch
+            where error.code == .fileExists
+        {
             throw standsThere(error)
         }
         Output.note("Wrote bundle to file \(output.path)")

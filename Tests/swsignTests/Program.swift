@@ -81,6 +81,8 @@ struct Program: Sendable {
     var limits: String?
     var timeLimit = 60.0
     var measuresMemory = false
+    /// Whether it waits for its turn; not where one program is to do something while another one runs.
+    var takesTurns = true
 
     /// Programs are waited for outside Swift's own threads, and not more of them at a time than there are processors.
     private static let queue: OperationQueue = {
@@ -93,9 +95,10 @@ struct Program: Sendable {
 
     func run(_ arguments: [String], input: Input = .nothing, terminal: [Turn]? = nil) async -> Outcome {
         await withCheckedContinuation { continuation in
-            Self.queue.addOperation {
+            let body: @Sendable () -> Void = {
                 continuation.resume(returning: Running(self, arguments, input, terminal).outcome)
             }
+            if takesTurns { Self.queue.addOperation(body) } else { Thread.detachNewThread(body) }
         }
     }
 }

@@ -29,31 +29,40 @@ private final class Place: Sendable {
         await services.stop()
     }
 
-    /// Runs `sign-blob` while a person does something with what it shows.
+    /// Runs `sign-blob` while a person does something elsewhere.
     /// - Parameters:
-    ///   - more: More flags.
+    ///   - more: More flags; without a terminal, those that make a person sign in nonetheless.
     ///   - browser: `BROWSER`; the program here unless told.
-    ///   - person: Gets the URL that the browser was sent to, as soon as it was.
+    ///   - terminal: What is typed, where the program is run on a terminal.
+    ///   - person: What the person does.
     func sign(
-        _ more: String..., browser: String? = nil, person: (URLComponents) async throws -> Void
+        _ more: [String] = ["--yes", "--fulcio-auth-flow", "normal"], browser: String? = nil,
+        terminal: [Program.Turn]? = nil, meanwhile person: () async throws -> Void
     ) async throws -> Program.Outcome {
-        try? FileManager.default.removeItem(atPath: directory["url"])
+        var program = Program(
+            directory: directory.path, environment: ["BROWSER": browser ?? "no-such-browser:\(directory["browser"])"])
+        program.takesTurns = false
         let arguments =
             [
-                "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--fulcio-auth-flow", "normal",
-                "--oidc-issuer", services.issuer.url, "--signing-config", services.files.signingConfig(.v2),
-                "--trusted-root", services.files.trustedRoot, "--bundle", "bundle",
+                "sign-blob", "--signing-config", services.files.signingConfig(.v2), "--trusted-root",
+                services.files.trustedRoot, "--bundle", "bundle",
             ] + more + ["file"]
-        let program = Program(
-            directory: directory.path,
-            environment: ["BROWSER": browser ?? "no-such-browser:\(directory["browser"])"])
-        async let outcome = program.run(arguments)
-        for _ in 0..<1000 where !directory.exists("url") { try await Task.sleep(for: .milliseconds(20)) }
-        if directory.exists("url") {
+        async let outcome = program.run(arguments, input: terminal == nil ? .nothing : .terminal, terminal: terminal)
+        try await person()
+        return await outcome
+    }
+
+    /// Runs `sign-blob` while a person does something with the URL that the browser is sent to.
+    func sign(
+        _ more: [String] = ["--yes", "--fulcio-auth-flow", "normal"], browser: String? = nil,
+        terminal: [Program.Turn]? = nil, person: (URLComponents) async throws -> Void
+    ) async throws -> Program.Outcome {
+        try? FileManager.default.removeItem(atPath: directory["url"])
+        return try await sign(more, browser: browser, terminal: terminal) {
+            for _ in 0..<3000 where !directory.exists("url") { try await Task.sleep(for: .milliseconds(20)) }
             let words = try directory.text("url").trimmingCharacters(in: .newlines).split(separator: " ")
             try await person(try #require(words.last.flatMap { URLComponents(string: String($0)) }))
         }
-        return await outcome
     }
 
     /// Asks for a URL as a browser does, which goes where it is redirected.
@@ -79,7 +88,9 @@ private final class Place: Sendable {
         let folder = TemporaryDirectory()
         let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .appendingPathComponent("browser").path
-        let run = await Program(executable: script, directory: folder.path).run([folder.path, url] + actions)
+        var program = Program(executable: script, directory: folder.path)
+        program.takesTurns = false
+        let run = await program.run([folder.path, url] + actions)
         try #require(run.succeeded, "\(run.messages)")
         for (index, name) in pictures.enumerated() {
             let picture = try folder.read("\(index).png")
@@ -170,22 +181,17 @@ struct SignInTests {
     @Test("In Chromium, on another device", needsChromium)
     func chromiumDevice() async throws {
         try await Place.with { place in
-            async let outcome = place.directory.swsign(
-                "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--fulcio-auth-flow", "device",
-                "--oidc-issuer",
-                place.services.issuer.url, "--signing-config", place.services.files.signingConfig(.v1),
-                "--trusted-root",
-                place.services.files.trustedRoot, "--bundle", "bundle", "file")
-            for _ in 0..<1000 where place.services.pendingUserCodes.isEmpty {
-                try await Task.sleep(for: .milliseconds(20))
+            var code = ""
+            let signed = try await place.sign(["--yes", "--fulcio-auth-flow", "device"]) {
+                for _ in 0..<3000 where place.services.pendingUserCodes.isEmpty {
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+                code = try #require(place.services.pendingUserCodes.first)
+                let page = try await place.chromium(
+                    "\(place.services.issuer.url)/auth/device?user_code=\(code)",
+                    ["fill", "email", "ann@local.test", "click", "confirm"], pictures: ["device", "confirmed"])
+                #expect(try page.member("title").string() == "Confirmed")
             }
-            let code = try #require(place.services.pendingUserCodes.first)
-            let page = try await place.chromium(
-                "\(place.services.issuer.url)/auth/device?user_code=\(code)",
-                ["fill", "email", "ann@local.test", "click", "confirm"],
-                pictures: ["device", "confirmed"])
-            #expect(try page.member("title").string() == "Confirmed")
-            let signed = await outcome
             #expect(signed.succeeded, "\(signed.messages)")
             #expect(signed.messages.contains("enter the code \(code)"))
             #expect(signed.messages.contains("or go to \(place.services.issuer.url)/auth/device?user_code=\(code)"))
@@ -199,7 +205,7 @@ struct SignInTests {
             for (browser, words) in [
                 (place.directory["browser"], ""), ("\(place.directory["browser"]) --new %s", "--new "),
             ] {
-                let outcome = try await place.sign("--bundle", "bundle", browser: browser) { url in
+                let outcome = try await place.sign(browser: browser) { url in
                     #expect(try place.directory.text("url").hasPrefix("\(words)http://"))
                     try await place.signIn(url)
                 }
@@ -208,14 +214,10 @@ struct SignInTests {
                 #expect(outcome.messages.contains("Your browser was opened to sign in. If it was not, go to: \(url)\n"))
             }
             // A browser that is not there; nobody signs in.
-            let unopened = await Program(
-                directory: place.directory.path, environment: ["BROWSER": "no-such-browser", "DISPLAY": ":99"]
-            ).run([
-                "sign-blob", "--yes", "--timeout", "1s", "--oidc-disable-ambient-providers", "--fulcio-auth-flow",
-                "normal",
-                "--oidc-issuer", place.services.issuer.url, "--signing-config", place.services.files.signingConfig(.v2),
-                "--trusted-root", place.services.files.trustedRoot, "--bundle", "none", "file",
-            ])
+            let unopened = try await place.sign(
+                ["--yes", "--fulcio-auth-flow", "normal", "--timeout", "1s", "--bundle", "none"],
+                browser: "no-such-browser"
+            ) {}
             #expect(
                 unopened.messages.contains(
                     "Go to this address in a browser on this machine to sign in: http://127.0.0.1:"))
@@ -238,16 +240,9 @@ struct SignInTests {
     @Test("On a terminal the browser opens by itself, and what becomes public is confirmed")
     func terminal() async throws {
         try await Place.with { place in
-            async let outcome = place.directory.swsign(
-                "sign-blob", "--signing-config", place.services.files.signingConfig(.v2), "--trusted-root",
-                place.services.files.trustedRoot, "--bundle",
-                "bundle", "file", environment: ["BROWSER": place.directory["browser"]], input: .terminal,
-                terminal: [.init("Go on? [y/N]", "y\n")])
-            for _ in 0..<1000 where !place.directory.exists("url") { try await Task.sleep(for: .milliseconds(20)) }
-            let url = try #require(
-                URLComponents(string: try place.directory.text("url").trimmingCharacters(in: .newlines)))
-            try await place.signIn(url)
-            let signed = await outcome
+            let signed = try await place.sign([], terminal: [.init("Go on? [y/N]", "y\n")]) { url in
+                try await place.signIn(url)
+            }
             #expect(signed.succeeded, "\(signed.messages)")
             #expect(await place.verify(.email("alice@local.test")).succeeded)
         }

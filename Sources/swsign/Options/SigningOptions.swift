@@ -275,6 +275,7 @@ struct ServiceOptions: ParsableArguments {
                     Output.note("Your browser was opened to sign in. If it was not, go to: \(url)")
                 } else {
                     Output.note("Go to this address in a browser on this machine to sign in: \(url)")
+                    Output.note("To sign in on another machine, stop this and give --fulcio-auth-flow device.")
                 }
             case .enter(let code, let url, let complete):
                 Output.note("Go to \(url) and enter the code \(code)")

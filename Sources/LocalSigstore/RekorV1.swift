@@ -77,7 +77,7 @@ final class RekorV1: Sendable {
             case ("GET", "/api/v1/log/entries"): return try byIndex(request)
             case ("POST", "/api/v1/log/entries/retrieve"): return try retrieve(request)
             case ("POST", "/api/v1/index/retrieve"): return try search(request)
-            case ("GET", "/api/v1/log"): return try info()
+            case ("GET", "/api/v1/log"): return try info(request)
             case ("GET", "/api/v1/log/publicKey"):
                 return .text(200, key.publicKey.pem, contentType: "application/x-pem-file")
             case ("GET", "/api/v1/log/proof"): return try consistency(request)
@@ -337,13 +337,13 @@ final class RekorV1: Sendable {
         searchIndex.withLock { index in for term in terms { index[term, default: []].append(uuid) } }
     }
 
-    private func info() throws -> LoopbackResponse {
+    private func info(_ request: LoopbackRequest) throws -> LoopbackResponse {
         let size = log.size
         return .json(
             200,
             .object([
                 "inactiveShards": .null, "rootHash": .string(Hexadecimal.encode(try log.root(size: size))),
-                "signedTreeHead": .string(try log.checkpoint()), "treeID": .string(String(treeID)),
+                "signedTreeHead": .string(try log.checkpoint(faults: request.faults)), "treeID": .string(String(treeID)),
                 "treeSize": .integer(size),
             ]))
     }

@@ -64,7 +64,7 @@ final class RekorV2: Sendable {
         case ("GET", "/healthz"): return .json(200, .object(["status": .string("SERVING")]))
         case ("GET", let path):
             let path = path.hasPrefix("/api/v2/") ? String(path.dropFirst("/api/v2".count)) : path
-            if path == "/checkpoint" { return .text(200, try log.checkpoint()) }
+            if path == "/checkpoint" { return .text(200, try log.checkpoint(faults: request.faults)) }
             if path.hasPrefix("/tile/") { return tile(Array(path.split(separator: "/").dropFirst())) }
             return Self.error(404, code: 5, "Not Found")
         case (_, "/api/v2/log/entries"): return Self.error(501, code: 12, "Method Not Allowed")

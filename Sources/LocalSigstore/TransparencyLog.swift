@@ -83,9 +83,9 @@ final class TransparencyLog: Sendable {
     }
 
     /// The checkpoint of the log as it stands.
-    func checkpoint() throws(SigstoreError) -> String {
+    func checkpoint(faults: [Fault.Action] = []) throws(SigstoreError) -> String {
         let size = size
-        return try signer.checkpoint(size: size, root: root(size: size))
+        return try signer.checkpoint(size: size, root: root(size: size), other: otherKey(faults))
     }
 
     /// What proves that an entry is in the log: hashes up to a root, and a checkpoint that signs the root.
@@ -108,13 +108,16 @@ final class TransparencyLog: Sendable {
         if faults.contains(.wrongProof), let first = hashes.first, let byte = first.first {
             hashes[0] = [byte ^ 1] + first.dropFirst()
         }
-        let other = faults.contains(.wrongCheckpoint) ? try PrivateKey.generate(signingAlgorithm) : nil
         return Proof(
             size: size, root: root, hashes: hashes,
-            checkpoint: try signer.checkpoint(size: size, root: root, other: other))
+            checkpoint: try signer.checkpoint(size: size, root: root, other: otherKey(faults)))
     }
 
-    private var signingAlgorithm: SigningAlgorithm { signer.key.publicKey.kind == .ed25519 ? .ed25519 : .ecdsaP256 }
+    /// Another key that signs checkpoints, where it is to be the wrong one.
+    private func otherKey(_ faults: [Fault.Action]) throws(SigstoreError) -> PrivateKey? {
+        guard faults.contains(.wrongCheckpoint) else { return nil }
+        return try PrivateKey.generate(signer.key.publicKey.kind == .ed25519 ? .ed25519 : .ecdsaP256)
+    }
 }
 
 /// The key, or the certificate around one, that an entry's signature is verified with.

@@ -153,7 +153,10 @@ private struct AmbientProvider: IdentityTokenProvider {
             case .spiffe: return try await spiffe(audience)
             case .file: return try IdentityToken(file: place.tokenFile)
             }
-        } catch { throw error.concerning(name) }
+        } catch {
+            throw error.concerning(
+                name, otherwise: "nothing was signed; check how this job gets identity tokens, or give one with --identity-token")
+        }
     }
 
     private func get(_ url: HTTPURL, _ headers: [(name: String, value: String)]) async throws(SigstoreError) -> [UInt8]

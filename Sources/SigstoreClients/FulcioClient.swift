@@ -71,7 +71,11 @@ public struct FulcioClient: Sendable {
                     handledStatuses: [400, 401, 403, 404, 405, 501], isIdempotent: true))
             guard response.status == 200 || response.status == 201 else { throw Self.refusal(response, token) }
             return try Self.read(response.body, key, proof)
-        } catch { throw error.concerning("Fulcio at \(url.origin.authority)") }
+        } catch {
+            throw error.concerning(
+                "Fulcio at \(url.origin.authority)",
+                otherwise: "nothing was signed; check the URL of Fulcio (--fulcio-url, --signing-config)")
+        }
     }
 
     /// The error that an answer other than a certificate is.
@@ -142,6 +146,16 @@ public struct FulcioClient: Sendable {
         }
         return IssuedCertificate(
             leaf: leaf, authorities: Array(chain.dropFirst()), detachedTimestamp: detached, proofOfPossession: proof)
+    }
+}
+
+extension SigstoreError {
+    /// The error with the service that it is about in front.
+    /// - Parameter advice: What to do, where the error does not say it.
+    func concerning(_ service: String, otherwise advice: String) -> SigstoreError {
+        var error = concerning(service)
+        error.advice = error.advice ?? advice
+        return error
     }
 }
 

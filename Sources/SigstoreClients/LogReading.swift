@@ -135,7 +135,9 @@ extension RekorClient {
 
     private func naming<Value>(_ work: () async throws(SigstoreError) -> Value) async throws(SigstoreError) -> Value {
         do throws(SigstoreError) { return try await work() } catch {
-            throw error.concerning("transparency log \(url.origin.authority)")
+            throw error.concerning(
+                "transparency log \(url.origin.authority)",
+                otherwise: "check the URL of the log (--rekor-url, --signing-config)")
         }
     }
 

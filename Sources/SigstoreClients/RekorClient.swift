@@ -89,7 +89,11 @@ public struct RekorClient: Sendable {
                 }
             try Self.compare(recorded, with: entry, version)
             return recorded
-        } catch { throw error.concerning("transparency log \(url.origin.authority)") }
+        } catch {
+            throw error.concerning(
+                "transparency log \(url.origin.authority)",
+                otherwise: "check the URL of the log (--rekor-url, --signing-config)")
+        }
     }
 
     private func post(_ path: String, _ body: JSONValue) async throws(SigstoreError) -> HTTPResponse {

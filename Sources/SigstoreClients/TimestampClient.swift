@@ -47,13 +47,13 @@ public struct TimestampClient: Sendable {
                     advice: "check that the URL is the one that timestamp requests are sent to",
                     cause: HTTPStatusError(response: response))
             }
-            do throws(SigstoreError) { _ = try request.token(in: response.body) } catch {
-                throw SigstoreError(
-                    error.code, error.message,
-                    advice: error.advice ?? "check that the URL is that of a timestamp authority; nothing was recorded",
-                    cause: error)
-            }
+            _ = try request.token(in: response.body)
             return response.body
-        } catch { throw error.concerning("timestamp authority \(url.origin.authority)") }
+        } catch {
+            throw error.concerning(
+                "timestamp authority \(url.origin.authority)",
+                otherwise: "nothing was recorded; check the URL of the timestamp authority (--timestamp-server-url, "
+                    + "--signing-config)")
+        }
     }
 }

@@ -222,6 +222,49 @@ struct KeylessTests {
         }
     }
 
+    @Test("Both cosigns verify the older forms")
+    func olderForms() async throws {
+        try await withBench(.email("alice+old@local.test")) { (bench) async throws in
+            let (place, services, program) = (bench.place, bench.services, try await Tool.swsign.program)
+            try place.write("signed the older way\n", to: "file")
+            try place.write(#"{"builder":{"id":"tests"},"buildType":"tested"}"#, to: "predicate")
+            let image = try push("an image", to: services.registry)
+            let signing = try bench.signing(.v1) + ["--new-bundle-format=false"]
+            try await place.must(
+                program,
+                [
+                    "sign-blob", "--bundle", "bundle", "--output-signature", "signature", "--output-certificate",
+                    "certificate",
+                ]
+                    + ["--rfc3161-timestamp-bundle", "timestamp"] + signing + ["file"])
+            try await place.must(program, ["sign"] + signing + ["-a", "by=tests", image])
+            try await place.must(
+                program, ["attest"] + signing + ["--type", "slsaprovenance", "--predicate", "predicate", image])
+            // cosign reads whom to believe from these where no trusted root is given; and it cannot read one with them.
+            let environment = Dictionary(services.environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
+            let timestamps = ["--timestamp-certificate-chain", "\(services.files.folder)/tsa_chain.pem"]
+            for tool in [Tool.cosign2, .cosign3] {
+                let older = tool == .cosign3 ? ["--new-bundle-format=false"] : []
+                for (subject, holds) in [(bench.subject, true), ("alice@local.test", false)] {
+                    let expecting =
+                        older + ["--rekor-url", services.rekorV1.url, "--certificate-identity", subject]
+                        + ["--certificate-oidc-issuer", services.issuer.issuer(of: bench.identity)]
+                    for command in [
+                        ["verify-blob", "--bundle", "bundle", "--rfc3161-timestamp", "timestamp"] + timestamps
+                            + expecting + ["file"],
+                        ["verify-blob", "--bundle", "bundle"] + expecting + ["file"],
+                        ["verify", "-a", "by=tests"] + timestamps + expecting + [image],
+                        ["verify-attestation", "--type", "slsaprovenance"] + timestamps + expecting + [image],
+                    ] {
+                        let outcome = try await place.run(tool.program, command, environment)
+                        #expect(
+                            (outcome.status == 0) == holds, "\(tool) \(command[0]) as \(subject): \(outcome.messages)")
+                    }
+                }
+            }
+        }
+    }
+
     /// Puts an image into the registry.
     /// - Returns: Its reference.
     private func push(_ text: String, to registry: LocalRegistry) throws -> String {

@@ -394,13 +394,6 @@ struct KeylessSigningTests {
                 let verified = await place.run(verifying + parts + ["file"])
                 #expect(verified.succeeded, "\(parts): \(verified.messages)")
             }
-            // Nothing says when a bare signature was made.
-            let timeless = await place.run(
-                verifying + [
-                    "--signature", "signature", "--certificate", "certificate", "--insecure-ignore-tlog", "file",
-                ])
-            #expect(place.certificates == 1)
-            _ = timeless
         }
     }
 
@@ -485,7 +478,8 @@ struct TransparencyLogTests {
             }
             if kind == .v1 {
                 let uuid = try entry.member("leafHash").string()
-                #expect(await tlog(place, "get", kind, ["--uuid", uuid]).stdout == got.stdout)
+                let same = try #require(try await tlog(place, "get", kind, ["--uuid", uuid]).objects().first)
+                #expect(try same.member("logIndex").integer() == Int64(number))
                 let absent = await tlog(place, "get", kind, ["--uuid", String(uuid.reversed())])
                 #expect(absent.code == "no-such-log-entry", "\(absent.messages)")
             }
@@ -549,6 +543,8 @@ struct TransparencyLogTests {
             let number = String(try index(place, "file"))
             let server = kind == .v1 ? place.services.rekorV1 : place.services.rekorV2
             server.faults.add(Fault(action, method: "GET"))
+            // These are not about the log as a whole.
+            let entryLies: [Fault.Action] = [.wrongProof, .wrongPromise, .wrongEntry, .corruptBody]
             for (command, arguments) in [
                 ("get", ["--log-index", number]), ("verify", ["--bundle", "file.json"]),
                 ("search", ["--artifact", "file"]),

@@ -42,6 +42,10 @@ extension RekorClient {
             case .v1:
                 found = try Self.entryV1(
                     try await read("/api/v1/log/entries", ["logIndex": String(index)], missing: "entry \(index)"))
+                // The tree knows places within one shard; only the promise is about the place in the whole log.
+                guard found.promise != nil else {
+                    throw SigstoreError(.unexpectedAnswer, "the log does not promise that this is entry \(index)")
+                }
             case .v2:
                 found = try await LogTiles(url: url, http: http, timeout: timeout).entry(
                     at: index, kind: "hashedrekord", kindVersion: "0.0.2", trusted: root.transparencyLogs)

@@ -164,7 +164,7 @@ public final class FaultServer: Sendable {
         }
     }
 
-    private static func thread(_ work: @escaping @Sendable () -> Void) {
+    static func thread(_ work: @escaping @Sendable () -> Void) {
         final class Box: Sendable {
             let work: @Sendable () -> Void
             init(_ work: @escaping @Sendable () -> Void) { self.work = work }

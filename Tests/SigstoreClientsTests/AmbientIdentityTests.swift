@@ -143,73 +143,27 @@ struct AmbientIdentityTests {
 
     @Test("SPIFFE's workload API")
     func spiffe() async throws {
-        let path = "/tmp/spiffe-\(getpid())-\(Int.random(in: 0..<1_000_000)).sock"
-        defer { unsafe unlink(path) }
-        let encoded = Array(SigstoreClientsTests.token(claims).utf8)
-        // JWTSVIDResponse { svids = 1: JWTSVID { spiffe_id = 1, svid = 2 } }
-        let svid =
-            [0x0a, 3] + Array("s:x".utf8) + [0x12, UInt8(encoded.count & 0x7f | 0x80), UInt8(encoded.count >> 7)]
-            + encoded
-        let message = [0x0a, UInt8(svid.count & 0x7f | 0x80), UInt8(svid.count >> 7)] + svid
-        let grpc = [0, 0, 0, UInt8(message.count >> 8), UInt8(message.count & 0xff)] + message
+        let encoded = SigstoreClientsTests.token(claims)
         func frame(_ type: UInt8, _ flags: UInt8, _ stream: UInt8, _ payload: [UInt8]) -> [UInt8] {
-            [0, UInt8(payload.count >> 8), UInt8(payload.count & 0xff), type, flags, 0, 0, 0, stream] + payload
+            WorkloadAPIServer.frame(type, flags, stream, payload)
         }
-        let good =
-            frame(4, 0, 0, []) + frame(6, 0, 0, [1, 2, 3, 4, 5, 6, 7, 8]) + frame(1, 4, 1, [0x88])
-            + frame(0, 0, 1, Array(grpc.prefix(20)))
-            + frame(0, 0, 1, Array(grpc.dropFirst(20))) + frame(1, 5, 1, [0x88])
-        #expect(
-            try await serve(path, good) { try WorkloadAPI(socket: "unix://\(path)").token(audience: "sigstore") }
-                == String(decoding: encoded, as: UTF8.self))
+        let good = WorkloadAPIServer(WorkloadAPIServer.answer(token: encoded))
+        defer { good.stop() }
+        #expect(try WorkloadAPI(socket: "unix://\(good.path)").token(audience: "sigstore") == encoded)
         // The provider as a whole.
-        let place = place(["SPIFFE_ENDPOINT_SOCKET": "unix://\(path)"])
-        let subject = try await serve(path, good) { try await token(place).subject }
-        #expect(subject == "x")
+        #expect(try await token(place(["SPIFFE_ENDPOINT_SOCKET": "unix://\(good.path)"])).subject == "x")
         for bad in [
             [], frame(4, 0, 0, []) + frame(1, 5, 1, [0x88]), frame(3, 0, 1, [0, 0, 0, 2]),
             frame(7, 0, 0, [0, 0, 0, 0]),
             [0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1], frame(0, 1, 1, [0, 0, 0, 0, 9, 1]), frame(0, 9, 1, [200, 1]),
             frame(0, 1, 1, [0, 0, 0, 0, 2, 0x0a, 0x7f]), frame(0, 1, 1, [0, 0, 0, 0, 1, 0xff]),
         ] {
-            let error = await failure {
-                _ = try await serve(path, bad) { try WorkloadAPI(socket: path).token(audience: "sigstore") }
-            }
+            let server = WorkloadAPIServer(bad)
+            defer { server.stop() }
+            let error = await failure { _ = try WorkloadAPI(socket: server.path).token(audience: "sigstore") }
             #expect(error?.code == .workloadAPIFailed, "\(bad)")
         }
         #expect(throws: SigstoreError.self) { try WorkloadAPI(socket: "tcp://127.0.0.1:1") }
         #expect(throws: SigstoreError.self) { try WorkloadAPI(socket: "/nonexistent").token(audience: "a") }
-    }
-
-    /// Answers one connection on a Unix socket with these bytes.
-    private func serve<T: Sendable>(_ path: String, _ answer: [UInt8], _ body: () async throws -> T) async throws -> T {
-        unsafe unlink(path)
-        let listener = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
-        defer { close(listener) }
-        var name = sockaddr_un()
-        name.sun_family = sa_family_t(AF_UNIX)
-        unsafe withUnsafeMutableBytes(of: &name.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
-        let bound = unsafe withUnsafePointer(to: &name) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe bind(listener, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0 && listen(listener, 1) == 0
-            }
-        }
-        try #require(bound)
-        Thread.detachNewThread {
-            let connection = accept(listener, nil, nil)
-            guard connection >= 0 else { return }
-            var buffer = [UInt8](repeating: 0, count: 4096)
-            var request: [UInt8] = []
-            // The request is there when its last frame is: data with the end of the stream.
-            while !request.suffix(64).contains(UInt8(ascii: "g")) || request.count < 150 {
-                let count = unsafe recv(connection, &buffer, buffer.count, 0)
-                guard count > 0 else { break }
-                request += buffer.prefix(count)
-            }
-            _ = unsafe send(connection, answer, answer.count, CInt(MSG_NOSIGNAL))
-            usleep(20_000)
-            close(connection)
-        }
-        return try await body()
     }
 }

@@ -17,6 +17,7 @@ struct KeylessSigningTests {
         case gitlab = "envvar"
         case buildkite = "buildkite-agent"
         case google = "google-workload-identity"
+        case spiffe
     }
 
     @Test("The token of a CI job is found", arguments: Surroundings.allCases)
@@ -34,11 +35,14 @@ struct KeylessSigningTests {
                 connection.respond(isGood ? 200 : 404, ["Metadata-Flavor: Google"], isGood ? token : "")
             }
             defer { metadata.stop() }
+            let workload = WorkloadAPIServer(WorkloadAPIServer.answer(token: token))
+            defer { workload.stop() }
             var environment: [String: String]
             switch surroundings {
             case .github: environment = place.gitHubJob
             case .gitlab: environment = ["CI": "true", "GITLAB_CI": "true", "SIGSTORE_ID_TOKEN": token]
             case .google: environment = ["GCE_METADATA_HOST": metadata.authority]
+            case .spiffe: environment = ["SPIFFE_ENDPOINT_SOCKET": "unix://\(workload.path)"]
             case .buildkite:
                 try place.directory.makeDirectory("bin")
                 try place.directory.write(
@@ -61,7 +65,10 @@ struct KeylessSigningTests {
                 #expect(verified.succeeded, "\(verified.messages)")
             }
             // Another place was named, or none is to be looked at.
-            for flags in [["--oidc-provider", "spiffe"], ["--oidc-disable-ambient-providers"]] {
+            for flags in [
+                ["--oidc-provider", surroundings == .spiffe ? "google" : "spiffe"],
+                ["--oidc-disable-ambient-providers"],
+            ] {
                 let outcome = await place.run(
                     ["sign-blob", "--bundle", "other.json"] + place.services(.v1) + flags + ["file"],
                     environment: environment)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes Sources/SigstoreClients/EmbeddedTrust.swift.
+"""Writes Sources/SigstoreVerification/EmbeddedTrust.swift.
 
 usage: embed-trust.py DIRECTORY
 
@@ -16,7 +16,7 @@ out = [
     "// swift-format-ignore-file",
     "",
     "/// What the program knows of Sigstore's public instances before it has asked any of them.",
-    "enum EmbeddedTrust {",
+    "package enum EmbeddedTrust {",
 ]
 for instance in ["production", "staging"]:
     for name, file in files:
@@ -24,7 +24,7 @@ for instance in ["production", "staging"]:
         assert '"""#' not in text and "\\#" not in text and "\r" not in text
         title = name[0].upper() + name[1:]
         out.append(f"    /// `{file}` of the {instance} instance.")
-        out.append(f'    static var {instance}{title}: [UInt8] {{')
+        out.append(f'    package static var {instance}{title}: [UInt8] {{')
         out.append(f'        Array({instance}{title}Text.utf8)')
         out.append("    }")
         out.append(f'    private static let {instance}{title}Text = #"""')
@@ -32,5 +32,5 @@ for instance in ["production", "staging"]:
         out.append('        """#')
         out.append("")
 out[-1] = "}"
-target = pathlib.Path(__file__).resolve().parents[2] / "Sources/SigstoreClients/EmbeddedTrust.swift"
+target = pathlib.Path(__file__).resolve().parents[2] / "Sources/SigstoreVerification/EmbeddedTrust.swift"
 target.write_text("\n".join(out) + "\n")

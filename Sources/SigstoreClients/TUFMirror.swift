@@ -2,6 +2,7 @@ internal import Glibc
 internal import HTTPTransport
 public import InToto
 internal import SigstoreCrypto
+internal import SigstoreVerification
 
 /// A TUF mirror of a Sigstore instance, and the root that it is verified from.
 public struct TUFMirror: Sendable {

@@ -2,9 +2,9 @@
 // swift-format-ignore-file
 
 /// What the program knows of Sigstore's public instances before it has asked any of them.
-enum EmbeddedTrust {
+package enum EmbeddedTrust {
     /// `root.json` of the production instance.
-    static var productionRoot: [UInt8] {
+    package static var productionRoot: [UInt8] {
         Array(productionRootText.utf8)
     }
     private static let productionRootText = #"""
@@ -152,7 +152,7 @@ enum EmbeddedTrust {
         """#
 
     /// `trusted_root.json` of the production instance.
-    static var productionTrustedRoot: [UInt8] {
+    package static var productionTrustedRoot: [UInt8] {
         Array(productionTrustedRootText.utf8)
     }
     private static let productionTrustedRootText = #"""
@@ -286,7 +286,7 @@ enum EmbeddedTrust {
         """#
 
     /// `signing_config.v0.2.json` of the production instance.
-    static var productionSigningConfig: [UInt8] {
+    package static var productionSigningConfig: [UInt8] {
         Array(productionSigningConfigText.utf8)
     }
     private static let productionSigningConfigText = #"""
@@ -343,7 +343,7 @@ enum EmbeddedTrust {
         """#
 
     /// `root.json` of the staging instance.
-    static var stagingRoot: [UInt8] {
+    package static var stagingRoot: [UInt8] {
         Array(stagingRootText.utf8)
     }
     private static let stagingRootText = #"""
@@ -457,7 +457,7 @@ enum EmbeddedTrust {
         """#
 
     /// `trusted_root.json` of the staging instance.
-    static var stagingTrustedRoot: [UInt8] {
+    package static var stagingTrustedRoot: [UInt8] {
         Array(stagingTrustedRootText.utf8)
     }
     private static let stagingTrustedRootText = #"""
@@ -632,7 +632,7 @@ enum EmbeddedTrust {
         """#
 
     /// `signing_config.v0.2.json` of the staging instance.
-    static var stagingSigningConfig: [UInt8] {
+    package static var stagingSigningConfig: [UInt8] {
         Array(stagingSigningConfigText.utf8)
     }
     private static let stagingSigningConfigText = #"""

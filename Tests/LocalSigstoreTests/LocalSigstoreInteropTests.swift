@@ -336,7 +336,9 @@ struct LocalSigstoreInteropTests {
         try await Bench.with { (bench) async throws in
             let identity = identities[0]
             let files = bench.services.files
-            let swsign = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+            let swsign =
+                ProcessInfo.processInfo.environment["SWSIGN"]
+                ?? URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
                 .appendingPathComponent("swsign").path
             func client(_ arguments: [String]) async throws -> Bench.Outcome {
                 try await bench.run(

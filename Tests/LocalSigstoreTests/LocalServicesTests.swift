@@ -827,8 +827,10 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
             return try entries.member(try #require(entries.names().first))
         }
         let lists = ["tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities"]
-
         let first = try await LocalServices.start(LocalServices.Configuration(folder: folder))
+        func trustedRoot() throws -> JSONCursor {
+            JSONCursor(try JSONValue(parsing: Array(Data(contentsOf: URL(filePath: first.files.trustedRoot)))))
+        }
         let created = try await first.rekorV1.client.post("/api/v1/log/entries", json: hashedRekord("old", key: key))
         let location = try #require(created.headers["location"])
         let oldRoot = try #require(try await first.certify().chain.last)
@@ -859,7 +861,7 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
                     #expect(end == nil && start > now.addingTimeInterval(-60), "\(list)")
                 }
             }
-            #expect(throws: (any Error).self) { try first.trusted(list, 2 * half) }
+            #expect(try trustedRoot().member(list).elements().count == 2 * half)
         }
         #expect(
             try await first.tufMirror.client.get("/2.root.json").body
@@ -880,11 +882,11 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
         #expect(try Hexadecimal.encode(v2.member("logId").member("keyId").bytes()) == logs[3])
 
         // All of it outlasts a restart.
-        let trustedRoot = try Data(contentsOf: URL(filePath: first.files.trustedRoot))
+        let file = try Data(contentsOf: URL(filePath: first.files.trustedRoot))
         await first.stop()
         let second = try await LocalServices.start(LocalServices.Configuration(folder: folder))
         if second.servers.map(\.server.port) == first.servers.map(\.server.port) {
-            #expect(try Data(contentsOf: URL(filePath: second.files.trustedRoot)) == trustedRoot)
+            #expect(try Data(contentsOf: URL(filePath: second.files.trustedRoot)) == file)
         }
         #expect(try await entry(second.rekorV1.client.get(location)).member("logID").string() == logs[0])
         #expect(try await second.certify().chain.last?.der == newRoot.der)

@@ -40,7 +40,8 @@ struct ServiceKeys: Sendable {
             ).certificate
         }
         fulcio = Fulcio(
-            issuer: issuer, intermediate: CertificateIssuer(key: intermediateKey, certificate: intermediate), root: root,
+            issuer: issuer, intermediate: CertificateIssuer(key: intermediateKey, certificate: intermediate),
+            root: root,
             log: try CertificateLog(
                 name: named("ct"), key: folder.key(named("ct-log"), .ecdsaP256), roots: [root], folder: folder))
         rekorV1 = try RekorV1(

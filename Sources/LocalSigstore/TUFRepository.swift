@@ -89,7 +89,8 @@ final class TUFRepository: Sendable {
                     "length": .integer(content.count), "hashes": .object(["sha256": .string(digest)]),
                 ])
             }
-            let changed = JSONValue.object(described).canonicalized() != JSONValue.object(contents.targets).canonicalized()
+            let changed =
+                JSONValue.object(described).canonicalized() != JSONValue.object(contents.targets).canonicalized()
             contents.targets = described
             try renew(&contents, changed ? .targets : nil)
         }

@@ -24,6 +24,7 @@ struct TUFMirrorTests {
             process.currentDirectoryURL = URL(fileURLWithPath: place.path)
             process.standardInput = FileHandle.nullDevice
             process.standardOutput = FileHandle.nullDevice
+            process.standardError = FileHandle.nullDevice
             try Spawning.exclusively { try process.run() }
             self.process = process
             let file = "\(place.path)/state/env.sh"
@@ -162,15 +163,14 @@ struct TUFMirrorTests {
         #expect(unknown.status != 0 && unknown.messages.contains("neither root nor keys"))
     }
 
-    /// Files made of the same flags say the same.
-    @Test(arguments: [
+    private static let accepted = [
         ["trusted-root", "create", "--with-default-services"],
         ["trusted-root", "create", "--with-default-services", "--no-default-rekor", "--no-default-tsa"],
         ["trusted-root", "create", "--with-default-services", "--no-default-ctfe", "--no-default-fulcio"],
         [
             "trusted-root", "create", "--with-default-services", "--rekor",
-            "url=https://r.test,public-key=state/rekor.pub,start-time=2024-01-01T00:00:00Z",
-            "--ctfe", "url=https://c.test,public-key=state/ct_log.pub,start-time=2024-01-01T00:00:00Z,end-time=2025-01-01T00:00:00Z",
+            "url=https://r.test,public-key=rekor.pub,start-time=2024-01-01T00:00:00Z",
+            "--ctfe", "url=https://c.test,public-key=ctlog.pub,start-time=2024-01-01T00:00:00Z,end-time=2025-01-01T00:00:00Z",
             "--tsa", "url=https://t.test,certificate-chain=state/tsa_chain.pem,start-time=2024-01-01T00:00:00Z",
         ],
         ["signing-config", "create", "--with-default-services"],
@@ -187,19 +187,8 @@ struct TUFMirrorTests {
             "url=https://f.test,api-version=1,start-time=2024-01-01T00:00:00Z,end-time=2025-01-01T00:00:00Z,operator=x",
             "--oidc-provider", "url=https://o.test,api-version=1,start-time=2024-01-01T00:00:00Z,operator=x",
         ],
-    ])
-    func createsWhatCosignCreates(_ arguments: [String]) async throws {
-        let services = try await Self.common.value
-        func made(_ tool: Tool) async throws -> String {
-            let outcome = try await services.run(tool, arguments, Self.variables(services, tool))
-            try #require(outcome.status == 0, "\(tool): \(outcome.messages)")
-            return String(decoding: try JSONValue(parsing: outcome.output).canonicalized(), as: UTF8.self)
-        }
-        #expect(try await made(.swsign) == made(.cosign3))
-    }
-
-    /// Flags that cosign refuses are refused.
-    @Test(arguments: [
+    ]
+    private static let refused = [
         [
             "signing-config", "create", "--with-default-services", "--rekor",
             "url=https://r.test,api-version=1,start-time=2024-01-01T00:00:00Z,operator=x",
@@ -212,20 +201,38 @@ struct TUFMirrorTests {
         ["signing-config", "create", "--fulcio", "url=https://f.test"],
         ["trusted-root", "create", "--with-default-services", "--rekor", "url=https://r.test"],
         ["trusted-root", "create", "--fulcio", "url=https://f.test,certificate-chain=none.pem"],
-        ["initialize", "--mirror", "http://127.0.0.1:9"],
-    ])
-    func refusesWhatCosignRefuses(_ arguments: [String]) async throws {
-        let services = try await Self.common.value
-        for tool in Self.tools {
-            let outcome = try await services.run(tool, arguments, Self.variables(services, tool))
-            #expect(outcome.status == 1 && outcome.output.isEmpty, "\(tool)")
+    ]
+
+    @Test func createsWhatCosignCreatesAndRefusesWhatItRefuses() async throws {
+        let services = try await Services()
+        func run(_ tool: Tool, _ arguments: [String]) async throws -> Workplace.Outcome {
+            try await services.run(
+                tool, arguments,
+                services.variables.filter { ["TUF_MIRROR", "TUF_ROOT_JSON"].contains($0.key) }
+                    .merging(["TUF_ROOT": "\(services.place.path)/cache-\(tool)"]) { $1 })
         }
-    }
-
-    private static let common = Task { try await Services() }
-
-    private static func variables(_ services: Services, _ tool: Tool) -> [String: String] {
-        services.variables.filter { ["TUF_MIRROR", "TUF_ROOT_JSON"].contains($0.key) }
-            .merging(["TUF_ROOT": "\(services.place.path)/cache-\(tool)"]) { $1 }
+        func made(_ tool: Tool, _ arguments: [String]) async throws -> [String] {
+            let outcome = try await run(tool, arguments)
+            try #require(outcome.status == 0, "\(tool) \(arguments): \(outcome.messages)")
+            let file = JSONCursor(try JSONValue(parsing: outcome.output))
+            // cosign puts what is added before or among the rest, by chance.
+            return try file.names().sorted().flatMap { (name) throws in
+                let value = try file.member(name)
+                let entries = (try? value.elements().map(\.value)) ?? [value.value]
+                return entries.map { "\(name): \(String(decoding: $0.canonicalized(), as: UTF8.self))" }.sorted()
+            }
+        }
+        for key in ["rekor", "ctlog"] {
+            try await services.must(.swsign, ["generate-key-pair", "--output-key-prefix", key])
+        }
+        for arguments in Self.accepted {
+            #expect(try await made(.swsign, arguments) == made(.cosign3, arguments), "\(arguments)")
+        }
+        for arguments in Self.refused {
+            for tool in Self.tools {
+                let outcome = try await run(tool, arguments)
+                #expect(outcome.status == 1 && outcome.output.isEmpty, "\(tool) \(arguments)")
+            }
+        }
     }
 }

@@ -19,7 +19,9 @@ final class TUFRepositoryTests: TUFFetcher {
 
     /// Opens the repository as a start of the services does.
     @discardableResult
-    private func open(_ targets: [(name: String, content: [UInt8])] = [("a", [1]), ("b", [2, 3])]) throws -> TUFRepository {
+    private func open(_ targets: [(name: String, content: [UInt8])] = [("a", [1]), ("b", [2, 3])]) throws
+        -> TUFRepository
+    {
         let repository = try TUFRepository(folder: StateFolder(path: path)) { self.clock.withLock { $0 } }
         try repository.publish(targets: targets)
         served.withLock { $0 = repository }
@@ -63,7 +65,10 @@ final class TUFRepositoryTests: TUFFetcher {
         #expect(try await client().target("b") == [2, 3])
         #expect(try ask("/root.json").body == file("1.root.json"))
         #expect(try ask("/timestamp.json", method: "POST").status == 405)
-        for path in ["/keys/issuer.pem", "/../keys/x.pem", "/targets/../1.root.json", "/targets", "/", "", "/.", "/targets/..", "/2.root.json"] {
+        for path in [
+            "/keys/issuer.pem", "/../keys/x.pem", "/targets/../1.root.json", "/targets", "/", "", "/.", "/targets/..",
+            "/2.root.json",
+        ] {
             #expect(try ask(path).status == 404, "\(path)")
         }
     }
@@ -121,7 +126,9 @@ final class TUFRepositoryTests: TUFFetcher {
         try open()
         let client = try client(cache: "cache")
         var days: Int64 = 0
-        for (later, expected) in [(3, [1, 1, 1]), (4, [1, 2, 1]), (16, [1, 3, 2]), (50, [1, 4, 3]), (190, [2, 5, 4])]
+        for (later, expected) in [
+            (3, [1, 1, 1]), (4, [1, 2, 1]), (16, [1, 3, 2]), (50, [1, 4, 3]), (190, [2, 5, 4]),
+        ]
             as [(Int64, [Int64])]
         {
             clock.withLock { $0 += (later - days) * 86_400 }

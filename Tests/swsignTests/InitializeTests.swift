@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import InToto
 import LocalSigstore
 import SigstoreCrypto
@@ -117,8 +118,8 @@ struct InitializeTests {
             await others.stop()
             try await directory.expectRefusal("tuf-threshold", of: initialize + [others.files.tufRoot])
             services.tufMirror.faults.add(Fault(.status(503, retryAfter: nil), path: "timestamp.json"))
-            try await directory.expectRefusal("tuf-unreachable", of: ["initialize", "--mirror", mirror])
-            try await directory.expectRefusal("tuf-unreachable", of: ["initialize", "--mirror", "http://127.0.0.1:9", "--root", services.files.tufRoot])
+            let broken = await run(["initialize", "--mirror", mirror])
+            #expect(broken.ending == .exit(1) && broken.code == "tuf-unreachable")
             #expect(try await logs(mustRun(Self.create).stdout) == published(services))
             #expect(try directory.text(".sigstore/root/remote.json").contains(mirror))
             services.tufMirror.faults.removeAll()
@@ -146,7 +147,8 @@ struct InitializeTests {
     @Test("Staging and the public instance that cannot be reached are named", arguments: [["--staging"], []])
     func unreachable(_ flags: [String]) async throws {
         let host = flags.isEmpty ? "tuf-repo-cdn.sigstore.dev" : "tuf-repo-cdn.sigstage.dev"
-        try await directory.expectRefusal("tuf-unreachable", host, of: ["initialize"] + flags)
+        let outcome = await run(["initialize"] + flags)
+        #expect(outcome.ending == .exit(1) && outcome.code == "tuf-unreachable" && outcome.messages.contains(host))
         try await directory.expectRefusal("tuf-no-root", "http://127.0.0.1:9", "--root", of: ["initialize", "--mirror", "http://127.0.0.1:9"])
         #expect(!directory.exists(".sigstore/root/remote.json"))
     }
@@ -186,7 +188,7 @@ struct InitializeTests {
                 services.tufMirror.faults.add(fault)
                 let refused = await run(verify)
                 #expect(refused.ending == .exit(1) && refused.stdout.isEmpty)
-                #expect(code == refused.code || refused.code == "tuf-malformed", "\(refused.messages)")
+                #expect(refused.code == code || fault.action == .corruptBody && refused.code == "tuf-malformed", "\(refused.messages)")
                 #expect(!refused.messages.contains("Verified OK"))
             }
             // With a key, nobody is asked, and nothing is made.
@@ -259,29 +261,30 @@ struct InitializeTests {
             try services.rotate(.root)
             try services.rotate(.keys)
             let new = try published(services)
-            // Each of the calls that change a file, one after the other, is the last one.
-            var killed = 0
-            while true {
-                try? FileManager.default.removeItem(atPath: directory["tuf"])
-                try FileManager.default.copyItem(atPath: directory["before"], toPath: directory["tuf"])
-                let traced = await Program(executable: "strace", directory: directory.path, environment: root).run(
-                    [
-                        "-f", "-qq", "-o", "/dev/null", "-e", "trace=mkdir,unlink,rename,fsync,ftruncate,flock",
-                        "-e", "inject=mkdir,unlink,rename,fsync,ftruncate,flock:signal=SIGKILL:when=\(killed + 1)",
-                        Program.path,
-                    ] + initialize)
-                if traced.succeeded { break }
-                killed += 1
-                try #require(killed < 100, "\(traced.messages)")
-                // At once the old one or the new one, whole; and the new one as soon as the mirror is asked again.
-                let next = try await logs(mustRun(Self.create, root).stdout)
-                #expect(next == old || next == new)
-                let offline = await run(Self.create, root.merging(["COSIGN_OFFLINE": "true"]) { $1 })
-                #expect(offline.succeeded, "\(offline.messages)")
-                _ = try await mustRun(initialize, root)
-                #expect(try await logs(mustRun(Self.create, root).stdout) == new)
+            // The last thing that it does: begin to write one of its files, or put it in place of the old one.
+            for file in [
+                "root_history/2.root.json", "root.json", "timestamp.json", "snapshot.json", "targets.json",
+                "targets/trusted_root.json", "last-check", "remote.json",
+            ] {
+                let folder = directory[file == "remote.json" ? "tuf" : cache(services, in: "tuf")]
+                let place = URL(filePath: "\(folder)/\(file)")
+                let begun = place.deletingLastPathComponent().appending(path: ".new-\(place.lastPathComponent)").path
+                for call in ["write", "rename"] {
+                    try? FileManager.default.removeItem(atPath: directory["tuf"])
+                    try FileManager.default.copyItem(atPath: directory["before"], toPath: directory["tuf"])
+                    let killed = await Program(executable: "strace", directory: directory.path, environment: root).run(
+                        [
+                            "-f", "-qq", "-o", "/dev/null", "-P", begun, "-e", "trace=\(call)", "-e",
+                            "inject=\(call):signal=SIGKILL", Program.path,
+                        ] + initialize)
+                    #expect(killed.ending == .signal(SIGKILL), "\(call) \(file): \(killed.messages)")
+                    // At once the old one or the new one, whole; and the new one as soon as the mirror is asked again.
+                    let next = try await logs(mustRun(Self.create, root).stdout)
+                    #expect(next == old || next == new, "\(call) \(file)")
+                    _ = try await mustRun(initialize, root)
+                    #expect(try await logs(mustRun(Self.create, root).stdout) == new, "\(call) \(file)")
+                }
             }
-            #expect(killed > 10)
         }
     }
 }

@@ -58,7 +58,8 @@ struct TUFMirrorTests {
             return ["HOME": path]
         }
 
-        func run(_ tool: Tool, _ arguments: [String], _ more: [String: String] = [:]) async throws -> Workplace.Outcome {
+        func run(_ tool: Tool, _ arguments: [String], _ more: [String: String] = [:]) async throws -> Workplace.Outcome
+        {
             try await place.run(tool.program, arguments, home(tool).merging(more) { $1 })
         }
 
@@ -170,7 +171,8 @@ struct TUFMirrorTests {
         [
             "trusted-root", "create", "--with-default-services", "--rekor",
             "url=https://r.test,public-key=rekor.pub,start-time=2024-01-01T00:00:00Z",
-            "--ctfe", "url=https://c.test,public-key=ctlog.pub,start-time=2024-01-01T00:00:00Z,end-time=2025-01-01T00:00:00Z",
+            "--ctfe",
+            "url=https://c.test,public-key=ctlog.pub,start-time=2024-01-01T00:00:00Z,end-time=2025-01-01T00:00:00Z",
             "--tsa", "url=https://t.test,certificate-chain=state/tsa_chain.pem,start-time=2024-01-01T00:00:00Z",
         ],
         ["signing-config", "create", "--with-default-services"],

@@ -870,15 +870,20 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
         // What is new is made with the new keys, and what is old can still be read.
         let added = try entry(
             await first.rekorV1.client.post("/api/v1/log/entries", json: hashedRekord("new", key: key)))
-        let logs = try (0..<4).map { try Hexadecimal.encode(first.trusted("tlogs", $0).member("logId").member("keyId").bytes()) }
+        let logs = try (0..<4).map {
+            try Hexadecimal.encode(first.trusted("tlogs", $0).member("logId").member("keyId").bytes())
+        }
         #expect(try added.member("logID").string() == logs[2])
         #expect(try await entry(first.rekorV1.client.get(location)).member("logID").string() == logs[0])
-        #expect(try await first.rekorV1.client.get("/api/v1/log/entries/\(String(repeating: "0", count: 80))").status == 404)
+        #expect(
+            try await first.rekorV1.client.get("/api/v1/log/entries/\(String(repeating: "0", count: 80))").status == 404
+        )
         let newRoot = try #require(try await first.certify().chain.last)
         #expect(newRoot.der != oldRoot.der)
         let chain = try first.trusted("certificateAuthorities", 1).member("certChain").member("certificates").elements()
         #expect(try chain.last?.member("rawBytes").bytes() == newRoot.der)
-        let v2 = try await first.rekorV2.client.post("/api/v2/log/entries", json: hashedRekordV2("new", key: key)).json()
+        let v2 = try await first.rekorV2.client.post("/api/v2/log/entries", json: hashedRekordV2("new", key: key))
+            .json()
         #expect(try Hexadecimal.encode(v2.member("logId").member("keyId").bytes()) == logs[3])
 
         // All of it outlasts a restart.

@@ -140,7 +140,8 @@ struct InitializeTests {
             _ = try await mustRun(["initialize"], both)
             #expect(try await logs(mustRun(Self.create, both).stdout) == published(services))
             let missing = mirror.merging(["TUF_ROOT_JSON": "none.json"]) { $1 }
-            try await directory.expectRefusal("tuf-no-root", "TUF_ROOT_JSON", "none.json", of: Self.create, environment: missing)
+            try await directory.expectRefusal(
+                "tuf-no-root", "TUF_ROOT_JSON", "none.json", of: Self.create, environment: missing)
         }
     }
 
@@ -149,7 +150,8 @@ struct InitializeTests {
         let host = flags.isEmpty ? "tuf-repo-cdn.sigstore.dev" : "tuf-repo-cdn.sigstage.dev"
         let outcome = await run(["initialize"] + flags)
         #expect(outcome.ending == .exit(1) && outcome.code == "tuf-unreachable" && outcome.messages.contains(host))
-        try await directory.expectRefusal("tuf-no-root", "http://127.0.0.1:9", "--root", of: ["initialize", "--mirror", "http://127.0.0.1:9"])
+        try await directory.expectRefusal(
+            "tuf-no-root", "http://127.0.0.1:9", "--root", of: ["initialize", "--mirror", "http://127.0.0.1:9"])
         #expect(!directory.exists(".sigstore/root/remote.json"))
     }
 
@@ -180,7 +182,11 @@ struct InitializeTests {
             // A mirror that answers nonsense is another matter than one that does not answer.
             for (fault, code) in [
                 (Fault(.corruptBody, path: "timestamp.json"), "tuf-threshold"),
-                (Fault(.answer(200, contentType: "text/html", body: Array("<p>log in</p>".utf8)), path: "timestamp.json"), "tuf-malformed"),
+                (
+                    Fault(
+                        .answer(200, contentType: "text/html", body: Array("<p>log in</p>".utf8)),
+                        path: "timestamp.json"), "tuf-malformed"
+                ),
                 (Fault(.status(404, retryAfter: nil), path: "timestamp.json"), "tuf-missing"),
             ] {
                 try forget()
@@ -188,12 +194,16 @@ struct InitializeTests {
                 services.tufMirror.faults.add(fault)
                 let refused = await run(verify)
                 #expect(refused.ending == .exit(1) && refused.stdout.isEmpty)
-                #expect(refused.code == code || fault.action == .corruptBody && refused.code == "tuf-malformed", "\(refused.messages)")
+                #expect(
+                    refused.code == code || fault.action == .corruptBody && refused.code == "tuf-malformed",
+                    "\(refused.messages)")
                 #expect(!refused.messages.contains("Verified OK"))
             }
             // With a key, nobody is asked, and nothing is made.
             try directory.makeKey()
-            _ = try await mustRun(["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "k.json", "blob"])
+            _ = try await mustRun([
+                "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "k.json", "blob",
+            ])
             services.tufMirror.forgetRequests()
             _ = try await mustRun([
                 "verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "k.json", "blob",
@@ -208,21 +218,23 @@ struct InitializeTests {
     private func fiftyTimes(_ arguments: [String], _ environment: [String: String]) async throws -> Program.Outcome {
         var shell = Program(executable: "/bin/sh", directory: directory.path, environment: environment)
         shell.timeLimit = 120
-        return await shell.run([
-            "-c",
-            """
-            for n in $(seq 50); do
-                { "$@" >out.$n 2>err.$n || { echo "number $n"; cat err.$n; }; } &
-            done; wait
-            """, "sh", Program.path,
-        ] + arguments)
+        return await shell.run(
+            [
+                "-c",
+                """
+                for n in $(seq 50); do
+                    { "$@" >out.$n 2>err.$n || { echo "number $n"; cat err.$n; }; } &
+                done; wait
+                """, "sh", Program.path,
+            ] + arguments)
     }
 
     @Test("Fifty processes refresh one empty cache at once: all succeed, the cache is whole")
     func fiftyAtOnce() async throws {
         try await withServices { (services) async throws in
             let environment = [
-                "TUF_MIRROR": services.tufMirror.url, "TUF_ROOT_JSON": services.files.tufRoot, "TUF_ROOT": directory["tuf"],
+                "TUF_MIRROR": services.tufMirror.url, "TUF_ROOT_JSON": services.files.tufRoot,
+                "TUF_ROOT": directory["tuf"],
             ]
             // Slow enough that all of them are there while the first one asks.
             services.tufMirror.faults.add(Fault(.delay(seconds: 0.3)))

@@ -11,11 +11,17 @@ struct Initialize: ParsableCommand {
         commandName: "initialize",
         abstract: "Fetches and verifies a Sigstore instance's trust root over TUF, and uses that instance from now on.")
 
-    @Option(help: "The TUF mirror: an https, http or file URL; without it, that of TUF_MIRROR, or the public instance's.")
+    @Option(
+        help: "The TUF mirror: an https, http or file URL; without it, that of TUF_MIRROR, or the public instance's.")
     var mirror: String?
-    @Option(help: "The root file that everything is verified from: a path or URL; without it, the one given before, or the one built in.")
+    @Option(
+        help:
+            "The root file that everything is verified from: a path or URL; without it, the one given before, or the one built in."
+    )
     var root: String?
-    @Option(name: .customLong("root-checksum"), help: "The SHA-256 of the root file (or sha512:<hex>); needed where it comes over a network.")
+    @Option(
+        name: .customLong("root-checksum"),
+        help: "The SHA-256 of the root file (or sha512:<hex>); needed where it comes over a network.")
     var rootChecksum: String?
     @Flag(help: "Use the public instance's staging, which is for rehearsals only.")
     var staging = false
@@ -58,18 +64,25 @@ struct SigningConfigCommand: ParsableCommand {
         @Option(help: "A certificate authority.") var fulcio: [String] = []
         @Option(help: "A transparency log.") var rekor: [String] = []
         @Option(help: "A timestamp authority.") var tsa: [String] = []
-        @Option(name: .customLong("oidc-provider"), help: "An issuer of identity tokens.") var oidcProvider: [String] = []
+        @Option(name: .customLong("oidc-provider"), help: "An issuer of identity tokens.") var oidcProvider: [String] =
+            []
         @Option(name: .customLong("rekor-config"), help: "How many logs are used: ANY, ALL or EXACT:<count>.")
         var rekorConfig: String?
-        @Option(name: .customLong("tsa-config"), help: "How many timestamp authorities are used: ANY, ALL or EXACT:<count>.")
+        @Option(
+            name: .customLong("tsa-config"), help: "How many timestamp authorities are used: ANY, ALL or EXACT:<count>."
+        )
         var tsaConfig: String?
         @Flag(name: .customLong("with-default-services"), help: "Begin with the services of the instance in use.")
         var withDefaultServices = false
-        @Flag(name: .customLong("with-default-rekor-v2"), help: "The same; a Rekor v2 log is used where the instance names one.")
+        @Flag(
+            name: .customLong("with-default-rekor-v2"),
+            help: "The same; a Rekor v2 log is used where the instance names one.")
         var withDefaultRekorV2 = false
-        @Flag(name: .customLong("no-default-fulcio"), help: "Leave out the default certificate authorities.") var noFulcio = false
+        @Flag(name: .customLong("no-default-fulcio"), help: "Leave out the default certificate authorities.")
+        var noFulcio = false
         @Flag(name: .customLong("no-default-rekor"), help: "Leave out the default logs.") var noRekor = false
-        @Flag(name: .customLong("no-default-tsa"), help: "Leave out the default timestamp authorities.") var noTSA = false
+        @Flag(name: .customLong("no-default-tsa"), help: "Leave out the default timestamp authorities.") var noTSA =
+            false
         @Flag(name: .customLong("no-default-oidc"), help: "Leave out the default issuers.") var noOIDC = false
         @Option(help: "The file to write; without it, standard output.") var out: String?
         @OptionGroup(title: "Global options") var global: GlobalOptions

@@ -550,12 +550,11 @@ struct TransparencyLogTests {
             let number = String(try index(place, "file"))
             let server = kind == .v1 ? place.services.rekorV1 : place.services.rekorV2
             server.faults.add(Fault(action, method: "GET"))
-            // These are not about the log as a whole.
-            let entryLies: [Fault.Action] = [.wrongProof, .wrongPromise, .wrongEntry, .corruptBody]
-            for (command, arguments) in [
-                ("get", ["--log-index", number]), ("verify", ["--bundle", "file.json"]),
-                ("search", ["--artifact", "file"]),
-            ] where command != "search" || kind == .v1 {
+            var commands = [("get", ["--log-index", number]), ("verify", ["--bundle", "file.json"])]
+            if kind == .v1 { commands.append(("search", ["--artifact", "file"])) }
+            // The other lies are about one entry.
+            if action == .wrongCheckpoint { commands.append(("info", [])) }
+            for (command, arguments) in commands {
                 let outcome = await tlog(place, command, kind, arguments)
                 #expect(outcome.ending == .exit(1), "\(command): \(outcome.messages)")
                 #expect(outcome.stdout.isEmpty)

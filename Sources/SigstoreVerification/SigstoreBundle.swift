@@ -117,6 +117,24 @@ public struct SigstoreBundle: Sendable {
         self.timestampedEnvelope = timestampedEnvelope
     }
 
+    /// Whether the timestamps are over the envelope as it is written, as in cosign's older scheme, and not over the
+    /// signature within it.
+    public var isEnvelopeTimestamped: Bool { timestampedEnvelope != nil }
+
+    /// The same bundle of an attestation, with timestamps over its envelope as cosign's older scheme writes it.
+    public func withEnvelopeTimestamped() -> SigstoreBundle {
+        guard case .dsse(let envelope) = content else { return self }
+        var bundle = self
+        bundle.timestampedEnvelope = envelope.json(includingEmptyKeyID: true).serialized()
+        return bundle
+    }
+
+    /// The bytes that timestamps are over.
+    public func timestampedBytes() throws(SigstoreError) -> [UInt8] {
+        if let timestampedEnvelope { return timestampedEnvelope }
+        return try signature()
+    }
+
     /// The bytes of the one signature, which timestamps and log entries are about.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedBundle`` where an envelope does not hold exactly
     ///   one signature, or the signature is empty.

@@ -75,11 +75,13 @@ public struct BlobSigner: Sendable {
     /// Signs a statement as a DSSE envelope, and checks the bundle before giving it back.
     /// - Parameters:
     ///   - statement: JSON in UTF-8, signed as it is.
-    ///   - form: Whether the envelope goes into a bundle or stands by itself, which decides on the hash function.
+    ///   - form: Whether the envelope goes into a bundle or stands by itself, which decides on the hash function and on
+    ///     what is timestamped.
     public func attest(_ statement: [UInt8], form: Form = .bundle) async throws(SigstoreError) -> SigstoreBundle {
         let kind = session.key?.publicKey.kind ?? .ecP256
         let scheme = session.attestationScheme
-        return try await session.attest(statement, scheme: form == .bundle ? scheme : kind.detachedScheme(for: scheme))
+        guard form == .detached else { return try await session.attest(statement, scheme: scheme) }
+        return try await session.attest(statement, scheme: kind.detachedScheme(for: scheme), envelopeIsTimestamped: true)
     }
 }
 

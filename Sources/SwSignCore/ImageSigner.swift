@@ -90,7 +90,7 @@ public struct ImageSigner: Sendable {
         async throws(SigstoreError) -> (bundle: SigstoreBundle, envelope: DSSEEnvelope)
     {
         let type = try Statement(parsing: statement).predicateType
-        let bundle = try await signer.attest(statement)
+        let bundle = try await signer.attest(statement, form: scheme == .layer ? .detached : .bundle)
         guard case .dsse(let envelope) = bundle.content else { throw .signedWrongly }
         guard upload else { return (bundle, envelope) }
         try await signer.session.deliver(bundle) { bundle throws(SigstoreError) in

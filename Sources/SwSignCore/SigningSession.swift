@@ -35,8 +35,8 @@ public final class SigningSession: Sendable {
     private enum Subject {
         /// A file that was read once.
         case message(HashedMessage)
-        /// An envelope's payload.
-        case payload([UInt8], type: String)
+        /// An envelope's payload; in cosign's older scheme the envelope is what is timestamped.
+        case payload([UInt8], type: String, envelopeIsTimestamped: Bool)
     }
 
     /// A key that signs, with what the bundle says about it.
@@ -185,14 +185,16 @@ public final class SigningSession: Sendable {
     /// - Parameters:
     ///   - statement: JSON in UTF-8, signed as it is.
     ///   - scheme: How; by default ``attestationScheme``.
+    ///   - envelopeIsTimestamped: Whether timestamps are over the envelope, as cosign's older scheme has it, and not over
+    ///     the signature.
     /// - Returns: A bundle that our own verifier has accepted.
     /// - Throws: ``SigstoreError`` naming the service or the step that failed, and what was recorded before.
-    public func attest(_ statement: [UInt8], scheme: SignatureScheme? = nil) async throws(SigstoreError)
-        -> SigstoreBundle
+    public func attest(_ statement: [UInt8], scheme: SignatureScheme? = nil, envelopeIsTimestamped: Bool = false)
+        async throws(SigstoreError) -> SigstoreBundle
     {
         try await sign(
-            .payload(statement, type: Statement.payloadType), named: try Digest.sha256(statement),
-            scheme ?? attestationScheme)
+            .payload(statement, type: Statement.payloadType, envelopeIsTimestamped: envelopeIsTimestamped),
+            named: try Digest.sha256(statement), scheme ?? attestationScheme)
     }
 
     /// Gives a finished bundle to whoever writes or pushes it. Where that fails, the bundle is kept, so that the next
@@ -217,7 +219,9 @@ public final class SigningSession: Sendable {
     private func sign(_ subject: Subject, named digest: Digest?, _ scheme: SignatureScheme) async throws(SigstoreError)
         -> SigstoreBundle
     {
-        let name = try await unfinishedName(digest)
+        var envelopeIsTimestamped = false
+        if case .payload(_, _, let flag) = subject { envelopeIsTimestamped = flag }
+        let name = try await unfinishedName(digest, envelopeIsTimestamped)
         var entry: UnfinishedSignatures.Entry
         let certified: CertifiedKey?
         if let (found, key) = try await resumed(name, subject) {
@@ -229,15 +233,16 @@ public final class SigningSession: Sendable {
             // 2. The signature.
             entry = UnfinishedSignatures.Entry(bundle: try await signed(subject, key, scheme))
         }
+        if envelopeIsTimestamped { entry.bundle = entry.bundle.withEnvelopeTimestamped() }
         var mayBeLogged = false
         var isComplete = false
         do throws(SigstoreError) {
             // 3. Timestamps. What does not hold with them is not recorded.
-            let signature = try entry.bundle.signature()
+            let timestamped = try entry.bundle.timestampedBytes()
             for authority in services.timestampAuthorities {
                 let url = authority.url.description
                 guard !entry.timestampAuthorities.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
-                entry.bundle.timestamps.append(try await authority.timestamp(over: signature))
+                entry.bundle.timestamps.append(try await authority.timestamp(over: timestamped))
                 entry.timestampAuthorities.append(url)
             }
             _ = try verified(entry.bundle, subject, certified, logs: 0)
@@ -290,7 +295,7 @@ public final class SigningSession: Sendable {
                 content: .messageSignature(
                     SigstoreBundle.MessageSignature(
                         digest: scheme.hash.flatMap { message.digest($0) }, signature: signature)))
-        case .payload(let payload, let type):
+        case .payload(let payload, let type, _):
             let signature = try await onOwnThread { () throws(SigstoreError) in
                 let encoding = DSSEEnvelope.preAuthenticationEncoding(payloadType: type, payload: payload)
                 return try signer.sign(HashedMessage.of(encoding, schemes: [scheme]), scheme: scheme)
@@ -330,7 +335,8 @@ public final class SigningSession: Sendable {
     private func verified(_ bundle: SigstoreBundle, _ subject: Subject, _ certified: CertifiedKey?, logs: Int)
         throws(SigstoreError) -> SigstoreBundle
     {
-        let readBack = try SigstoreBundle(parsing: bundle.serialized())
+        var readBack = try SigstoreBundle(parsing: bundle.serialized())
+        if bundle.isEnvelopeTimestamped { readBack = readBack.withEnvelopeTimestamped() }
         let claim: VerificationPolicy.Claim =
             switch subject {
             case .message(let message): .message(ReadArtifact(message: message))
@@ -372,15 +378,19 @@ public final class SigningSession: Sendable {
 
 extension SigningSession {
     /// Under which name a signature over something is kept; `nil` where none is kept.
-    private func unfinishedName(_ digest: Digest?) async throws(SigstoreError) -> String? {
+    private func unfinishedName(_ digest: Digest?, _ envelopeIsTimestamped: Bool) async throws(SigstoreError)
+        -> String?
+    {
         guard let digest, unfinished != nil, isLogged else { return nil }
-        let signer: String
+        var signer: String
         if let certifiedKeys {
             let token = try await certifiedKeys.token()
             signer = "\(token.identity)\n\(token.certificateIssuer)"
         } else {
             signer = try key?.publicKey.hint() ?? ""
         }
+        // Its timestamps are of no use to a bundle of the newer form.
+        if envelopeIsTimestamped { signer += "\nenvelope" }
         return try UnfinishedSignatures.name(signed: digest, signer: signer)
     }
 
@@ -388,8 +398,8 @@ extension SigningSession {
         switch bundle.content {
         case .messageSignature(let message):
             guard let digest = message.digest, digest.algorithm == .sha256 else { return nil }
-            return try await unfinishedName(digest)
-        case .dsse(let envelope): return try await unfinishedName(try Digest.sha256(envelope.payload))
+            return try await unfinishedName(digest, false)
+        case .dsse(let envelope): return try await unfinishedName(try Digest.sha256(envelope.payload), bundle.isEnvelopeTimestamped)
         }
     }
 

@@ -148,7 +148,7 @@ extension SignatureStore {
     public func attach(sbom content: [UInt8], mediaType: String) async throws(SigstoreError) -> String {
         let store = image.signatureStore
         let blob = try Blob(content)
-        let (manifest, config) = try Self.manifest([
+        let (manifest, config) = try self.manifest([
             Descriptor(mediaType: mediaType, digest: blob.digest, size: blob.size)
         ])
         try await store.putBlob(blob)

@@ -81,16 +81,18 @@ public struct SignatureStore: Sendable {
 
     /// The image.
     public let image: Image
-    let attachmentLimit: Int64
+    /// The most bytes that one signature may have (`COSIGN_MAX_ATTACHMENT_SIZE`).
+    public var attachmentLimit: Int64 = 128 << 20
     let tagPrefix: String
+    /// Whether manifests of the older scheme are written with Docker's media types, for registries that know no others
+    /// (`COSIGN_DOCKER_MEDIA_TYPES`).
+    public var usesDockerMediaTypes = false
 
     /// - Parameters:
     ///   - image: The image whose signatures are kept.
-    ///   - attachmentLimit: The most bytes that one signature may have; 128 MiB unless told (`COSIGN_MAX_ATTACHMENT_SIZE`).
     ///   - tagPrefix: What stands before tags of the older scheme (`--attachment-tag-prefix`).
-    public init(_ image: Image, attachmentLimit: Int64 = 128 << 20, tagPrefix: String = "") {
+    public init(_ image: Image, tagPrefix: String = "") {
         self.image = image
-        self.attachmentLimit = attachmentLimit
         self.tagPrefix = tagPrefix
     }
 
@@ -295,7 +297,7 @@ public struct SignatureStore: Sendable {
         let layer = Descriptor(
             mediaType: kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType,
             digest: blob.digest, size: blob.size, annotations: annotations)
-        let own = try Self.manifest([layer])
+        let own = try manifest([layer])
         try await store.putBlob(own.config)
         try await merge(kind, own.manifest, replacing: replacing)
     }
@@ -318,19 +320,19 @@ public struct SignatureStore: Sendable {
         guard let id = added.subtracting(present).sorted().first else { return }
         var change = TagMerge(tag: tag(kind), own: own, id: id) { (manifest) throws(SigstoreError) in
             try Self.identifiers(manifest)
-        } merged: { [image] (manifests) throws(SigstoreError) in
+        } merged: { [self] (manifests) throws(SigstoreError) in
             if manifests.allSatisfy({ $0.digest == own.digest }) { return own }
             var layers: [Descriptor] = []
             var known: Set<String> = []
-            for manifest in manifests {
-                for layer in manifest.image?.layers ?? [] {
+            for found in manifests {
+                for layer in found.image?.layers ?? [] {
                     let name = try Self.identifier(layer)
                     if !added.contains(name), replacing(layer.annotations) { continue }
                     if known.insert(name).inserted { layers.append(layer) }
                 }
             }
             try Self.expect(layers.count, of: image)
-            return try Self.manifest(layers).manifest
+            return try manifest(layers).manifest
         }
         change.removed = { (manifest) throws(SigstoreError) in
             var removed: Set<String> = []
@@ -339,8 +341,8 @@ public struct SignatureStore: Sendable {
             }
             return removed
         }
-        change.blobs = { (manifest) throws(SigstoreError) in
-            manifest.digest == own.digest ? [] : [try Self.manifest(manifest.image?.layers ?? []).config]
+        change.blobs = { [self] (found) throws(SigstoreError) in
+            found.digest == own.digest ? [] : [try manifest(found.image?.layers ?? []).config]
         }
         try await store.merge(change)
     }
@@ -358,7 +360,7 @@ public struct SignatureStore: Sendable {
     }
 
     /// A manifest of these layers, and the config that go-containerregistry expects with them.
-    static func manifest(_ layers: [Descriptor]) throws(SigstoreError) -> (manifest: Manifest, config: Blob) {
+    func manifest(_ layers: [Descriptor]) throws(SigstoreError) -> (manifest: Manifest, config: Blob) {
         let never = "0001-01-01T00:00:00Z"
         let config = try Blob(
             JSONValue.object([
@@ -370,9 +372,11 @@ public struct SignatureStore: Sendable {
             ]).serialized())
         let manifest = try ImageManifest(
             config: Descriptor(
-                mediaType: "application/vnd.oci.image.config.v1+json", digest: config.digest, size: config.size),
+                mediaType: usesDockerMediaTypes
+                    ? "application/vnd.docker.container.image.v1+json" : "application/vnd.oci.image.config.v1+json",
+                digest: config.digest, size: config.size),
             layers: layers
-        ).encoded()
+        ).encoded(mediaType: usesDockerMediaTypes ? MediaType.dockerManifest : MediaType.imageManifest)
         return (manifest, config)
     }
 }

@@ -58,6 +58,35 @@ struct ImageSignTests {
         try await place.directory.tool("openssl", "dgst", "-sha256", "-verify", "key.pub", "-signature", "signature", "payload")
     }
 
+    @Test("COSIGN_DOCKER_MEDIA_TYPES writes the older scheme with Docker's media types")
+    func dockerMediaTypes() async throws {
+        let place = try await ImagePlace(.dockerRegistry)
+        let image = try await place.push()
+        for annotation in ["a=1", "a=2"] {
+            await place.sign(
+                image.name, scheme: .older, flags: ["-a", annotation], environment: ["COSIGN_DOCKER_MEDIA_TYPES": "true"]
+            ).expectSuccess()
+        }
+        let manifest = try #require(try await place.store.manifest(try ManifestSelector(tag: image.tag("sig"))))
+        #expect(manifest.mediaType == "application/vnd.docker.distribution.manifest.v2+json")
+        #expect(manifest.image?.config.mediaType == "application/vnd.docker.container.image.v1+json")
+        #expect(manifest.image?.layers.count == 2)
+        await place.verify(image.name).expectSuccess()
+    }
+
+    @Test(
+        "attest writes its bundle and its envelope into files as well, where that is asked for")
+    func attestIntoFiles() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        let flags = ["--bundle", "bundle.json", "--output-signature", "envelope.json"]
+        try await place.attest(image.name, type: "vuln", scheme: .newer, flags: flags).expectSuccess()
+        let bundle = JSONCursor(try JSONValue(parsing: place.directory.read("bundle.json")))
+        let envelope = JSONCursor(try JSONValue(parsing: place.directory.read("envelope.json")))
+        #expect(try bundle.member("dsseEnvelope").member("payload").string() == envelope.member("payload").string())
+        #expect(try await place.attest(image.name, image.name, type: "vuln", flags: flags).code == "usage")
+    }
+
     @Test("An attestation names the repository as its subject", arguments: Scheme.allCases)
     func attestation(scheme: Scheme) async throws {
         let place = try await ImagePlace(.dockerRegistry)

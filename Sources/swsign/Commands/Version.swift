@@ -43,6 +43,7 @@ struct Environment: ParsableCommand {
         ("COSIGN_PASSWORD", "the password of the private key; set but empty means an empty one", true),
         ("COSIGN_REPOSITORY", "where the signatures of images are, in place of the image's repository", false),
         ("COSIGN_MAX_ATTACHMENT_SIZE", "the largest signature or attestation that is fetched, such as 128MiB", false),
+        ("COSIGN_DOCKER_MEDIA_TYPES", "true writes the older scheme with Docker's media types", false),
         ("COSIGN_EXPERIMENTAL", "accepted as in cosign, without effect", false),
         ("SIGSTORE_ROOT_FILE", "the certificate authority to believe, in PEM", false),
         ("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "the key of the certificate transparency log to believe", false),

@@ -115,15 +115,17 @@ struct RegistryFlags: ParsableArguments {
     /// The signatures of an image, within `COSIGN_MAX_ATTACHMENT_SIZE`.
     /// - Parameter tagPrefix: What stands before tags of the older scheme.
     func signatures(of image: Image, tagPrefix: String = "") throws(SigstoreError) -> SignatureStore {
-        guard let text = CredentialStore.processEnvironment("COSIGN_MAX_ATTACHMENT_SIZE") else {
-            return SignatureStore(image, tagPrefix: tagPrefix)
-        }
+        var store = SignatureStore(image, tagPrefix: tagPrefix)
+        let docker = CredentialStore.processEnvironment("COSIGN_DOCKER_MEDIA_TYPES") ?? ""
+        store.usesDockerMediaTypes = ["1", "t", "T", "true", "TRUE", "True"].contains(docker)
+        guard let text = CredentialStore.processEnvironment("COSIGN_MAX_ATTACHMENT_SIZE") else { return store }
         guard let limit = ByteCount(text) else {
             throw SigstoreError(
                 .usage, "COSIGN_MAX_ATTACHMENT_SIZE is \"\(text)\", which is not a size",
                 advice: "write it as 128MiB or 134217728")
         }
-        return SignatureStore(image, attachmentLimit: limit.bytes, tagPrefix: tagPrefix)
+        store.attachmentLimit = limit.bytes
+        return store
     }
 }
 

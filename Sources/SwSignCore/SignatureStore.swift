@@ -120,7 +120,8 @@ public struct SignatureStore: Sendable {
         } catch let error as SigstoreError {
             throw error
         } catch {
-            throw SigstoreError(.unreadableSignature, "the signatures of \(image.name) cannot be read: \(error)", cause: error)
+            throw SigstoreError(
+                .unreadableSignature, "the signatures of \(image.name) cannot be read: \(error)", cause: error)
         }
         try Self.expect(found.readable.count + found.unreadable.count, of: image)
         return found
@@ -145,7 +146,8 @@ public struct SignatureStore: Sendable {
         var found = StoredSignatures()
         if referrers.source == .notAnIndex {
             found.incomplete = SigstoreError(
-                .notAnIndex, "\(image.signatureStore.name) does not list what refers to \(image.digest): it answers with no index",
+                .notAnIndex,
+                "\(image.signatureStore.name) does not list what refers to \(image.digest): it answers with no index",
                 advice: "look at what stands at its tag \(image.digest.algorithm.rawValue)-\(image.digest.hex)")
         }
         let parts = try await concurrently(candidates) { descriptor throws(SigstoreError) in
@@ -153,7 +155,8 @@ public struct SignatureStore: Sendable {
                 guard error.isAboutContent else { throw error }
                 var found = StoredSignatures()
                 found.unreadable.append(
-                    SigstoreError(.unreadableSignature, error.message, cause: error).concerning("referrer \(descriptor.digest)"))
+                    SigstoreError(.unreadableSignature, error.message, cause: error).concerning(
+                        "referrer \(descriptor.digest)"))
                 return found
             }
         }
@@ -168,7 +171,9 @@ public struct SignatureStore: Sendable {
         var found = StoredSignatures()
         guard let manifest = try await image.signatureStore.manifest(.digest(descriptor.digest)) else {
             found.unreadable.append(
-                SigstoreError(.unreadableSignature, "\(descriptor.digest) is listed as a referrer of \(image.name) and is not there"))
+                SigstoreError(
+                    .unreadableSignature,
+                    "\(descriptor.digest) is listed as a referrer of \(image.name) and is not there"))
             return found
         }
         guard let content = manifest.image else { return found }
@@ -180,7 +185,8 @@ public struct SignatureStore: Sendable {
         }
         do throws(SigstoreError) {
             guard content.layers.count == 1 else {
-                throw SigstoreError(.unreadableSignature, "it has \(content.layers.count) layers, and a bundle is exactly one")
+                throw SigstoreError(
+                    .unreadableSignature, "it has \(content.layers.count) layers, and a bundle is exactly one")
             }
             guard manifest.subject?.digest == image.digest else {
                 throw SigstoreError(
@@ -194,7 +200,7 @@ public struct SignatureStore: Sendable {
                         bundle: try SigstoreBundle(parsing: json), form: .bundle, place: "referrer \(manifest.digest)",
                         manifest: manifest.digest))
             } catch { throw SigstoreError(.unreadableSignature, error.message, cause: error) }
-        } catch where error.code == .unreadableSignature {
+        } catch  where error.code == .unreadableSignature {
             found.unreadable.append(error.concerning("referrer \(manifest.digest)"))
         }
         return found
@@ -209,7 +215,9 @@ public struct SignatureStore: Sendable {
         return try await layers(of: manifest, tag, kind)
     }
 
-    private func layers(of manifest: Manifest, _ place: String, _ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+    private func layers(of manifest: Manifest, _ place: String, _ kind: Kind) async throws(SigstoreError)
+        -> StoredSignatures
+    {
         var found = StoredSignatures()
         guard let content = manifest.image else {
             found.unreadable.append(SigstoreError(.unreadableSignature, "\(place) is not a manifest with layers"))
@@ -228,12 +236,14 @@ public struct SignatureStore: Sendable {
         return found
     }
 
-    private func layer(_ layer: Descriptor, _ manifest: Manifest, _ place: String, _ kind: Kind) async throws(SigstoreError)
+    private func layer(_ layer: Descriptor, _ manifest: Manifest, _ place: String, _ kind: Kind)
+        async throws(SigstoreError)
         -> Result<StoredSignature, SigstoreError>
     {
         let expected = kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType
         guard layer.mediaType.utf8.elementsEqual(expected.utf8) else {
-            return .failure(SigstoreError(.unreadableSignature, "\(place) has the media type \(layer.mediaType), not \(expected)"))
+            return .failure(
+                SigstoreError(.unreadableSignature, "\(place) has the media type \(layer.mediaType), not \(expected)"))
         }
         do throws(SigstoreError) {
             let content = try await image.signatureStore.blob(layer, limit: attachmentLimit)
@@ -267,7 +277,8 @@ public struct SignatureStore: Sendable {
         case .messageSignature: annotations["dev.sigstore.bundle.content"] = "message-signature"
         case .dsse(let envelope):
             annotations["dev.sigstore.bundle.content"] = "dsse-envelope"
-            annotations["dev.sigstore.bundle.predicateType"] = try Statement(parsing: envelope.payload).predicateType.uri
+            annotations["dev.sigstore.bundle.predicateType"] = try Statement(parsing: envelope.payload).predicateType
+                .uri
         }
         let subject = Descriptor(
             mediaType: image.descriptor.mediaType, digest: image.digest, size: image.descriptor.size)

@@ -32,7 +32,8 @@ struct ImageSignTests {
         let envelope = try JSONCursor(try JSONValue(parsing: bundle)).member("dsseEnvelope")
         let payload = String(decoding: try envelope.member("payload").bytes(), as: UTF8.self)
         #expect(
-            payload == #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"\#(image.digest.hex)"},"#
+            payload
+                == #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"\#(image.digest.hex)"},"#
                 + #""annotations":{"a":"b"}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{}}"#)
     }
 
@@ -55,7 +56,8 @@ struct ImageSignTests {
         try place.directory.write("payload", payload)
         let signature = try #require(layer.annotations["dev.cosignproject.cosign/signature"])
         try place.directory.write("signature", try #require(Base64.decode(signature)))
-        try await place.directory.tool("openssl", "dgst", "-sha256", "-verify", "key.pub", "-signature", "signature", "payload")
+        try await place.directory.tool(
+            "openssl", "dgst", "-sha256", "-verify", "key.pub", "-signature", "signature", "payload")
     }
 
     @Test("COSIGN_DOCKER_MEDIA_TYPES writes the older scheme with Docker's media types")
@@ -64,7 +66,8 @@ struct ImageSignTests {
         let image = try await place.push()
         for annotation in ["a=1", "a=2"] {
             await place.sign(
-                image.name, scheme: .older, flags: ["-a", annotation], environment: ["COSIGN_DOCKER_MEDIA_TYPES": "true"]
+                image.name, scheme: .older, flags: ["-a", annotation],
+                environment: ["COSIGN_DOCKER_MEDIA_TYPES": "true"]
             ).expectSuccess()
         }
         let manifest = try #require(try await place.store.manifest(try ManifestSelector(tag: image.tag("sig"))))
@@ -161,7 +164,8 @@ struct ImageSignTests {
         switch scheme {
         case .older:
             try place.directory.write("raw", try #require(Base64.decode(try place.directory.text("signature"))))
-            try await place.directory.tool("openssl", "dgst", "-sha256", "-verify", "key.pub", "-signature", "raw", "payload")
+            try await place.directory.tool(
+                "openssl", "dgst", "-sha256", "-verify", "key.pub", "-signature", "raw", "payload")
             let files = ["--payload", "payload", "--signature", "signature"]
             #expect(try await place.verify(image.name, flags: files).payloads().count == 1)
             await place.verify(image.name, key: "other", flags: files).expectRefusal(12, "no-matching-signature")
@@ -185,7 +189,8 @@ struct ImageSignTests {
     @Test func payloadMadeElsewhere() async throws {
         let place = try await ImagePlace()
         let image = try await place.push()
-        let made = await place.sign(image.name, scheme: .older, flags: ["--upload=false", "--output-payload", "payload", "-a", "a=1"])
+        let made = await place.sign(
+            image.name, scheme: .older, flags: ["--upload=false", "--output-payload", "payload", "-a", "a=1"])
         made.expectSuccess()
         await place.sign(image.name, scheme: .older, flags: ["--payload", "payload"]).expectSuccess()
         #expect(try await place.verify(image.name, flags: ["-a", "a=1"]).payloads().count == 1)
@@ -199,7 +204,8 @@ struct ImageSignTests {
             await place.sign(one.name, two.name, flags: [flag, "file"]).expectRefusal(1, "usage", "names one file")
             await place.sign(one.name, flags: ["--recursive", flag, "file"]).expectRefusal(1, "usage", "names one file")
         }
-        await place.sign(one.name, scheme: .older, flags: ["--bundle", "file"]).expectRefusal(1, "usage", "newer scheme")
+        await place.sign(one.name, scheme: .older, flags: ["--bundle", "file"]).expectRefusal(
+            1, "usage", "newer scheme")
         #expect(!place.directory.exists("file"))
         await place.verify(one.name).expectRefusal(10, "no-signature")
     }
@@ -292,12 +298,16 @@ struct ImageSignTests {
         let registry = try place.registry
         // With an annotation, so that its payload is another one and the blobs of the next signature have to be sent.
         await place.sign(image.name, scheme: scheme, key: "other", flags: ["-a", "by=another"]).expectSuccess()
-        let (tags, before) = (registry.tags(in: ImagePlace.path), registry.manifest(image.tag("sig"), in: ImagePlace.path)?.bytes)
+        let (tags, before) = (
+            registry.tags(in: ImagePlace.path), registry.manifest(image.tag("sig"), in: ImagePlace.path)?.bytes
+        )
         registry.server.forgetRequests()
         registry.faults.add(Fault(.hang, method: "PUT", path: "/manifests/"))
         try await kill(place, ["sign", "--key", "key.pem"] + ImagePlace.signing + scheme.flags + [image.name]) {
-            registry.server.requests.filter { $0.method == "PUT" && $0.target.contains("/blobs/uploads/") && $0.status == 201 }
-                .count >= 1
+            registry.server.requests.filter {
+                $0.method == "PUT" && $0.target.contains("/blobs/uploads/") && $0.status == 201
+            }
+            .count >= 1
         }
         registry.faults.removeAll()
         #expect(registry.tags(in: ImagePlace.path) == tags)

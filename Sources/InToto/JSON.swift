@@ -45,22 +45,28 @@ public struct JSONObject: Sendable, ExpressibleByDictionaryLiteral {
 // MARK: - Reading
 
 extension JSONValue {
-    /// Reads one JSON text strictly: UTF-8, no duplicate member, nothing after the value, bounded depth.
+    /// Reads one JSON text strictly: UTF-8, no duplicate member, nothing after the value, bounded depth and number of
+    /// values, since each takes many times the memory of its two or three bytes.
     /// - Parameters:
     ///   - bytes: The whole text. A byte order mark is refused.
     ///   - depth: How many arrays and objects may stand within one another.
+    ///   - values: How many values there may be in all.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedJSON``.
-    public init(parsing bytes: [UInt8], depth: Int = 64) throws(SigstoreError) {
-        var reader = JSONReader(bytes: bytes)
+    public init(parsing bytes: [UInt8], depth: Int = 64, values: Int = 1 << 22) throws(SigstoreError) {
+        var reader = JSONReader(bytes: bytes, valuesLeft: values)
         self = try reader.document(depth: depth)
     }
 }
 
 private struct JSONReader {
     let bytes: [UInt8]
+    var valuesLeft: Int
     var at = 0
 
-    init(bytes: [UInt8]) { self.bytes = bytes }
+    init(bytes: [UInt8], valuesLeft: Int) {
+        self.bytes = bytes
+        self.valuesLeft = valuesLeft
+    }
 
     var next: UInt8? { at < bytes.count ? bytes[at] : nil }
 
@@ -83,6 +89,8 @@ private struct JSONReader {
 
     mutating func value(depth: Int) throws(SigstoreError) -> JSONValue {
         guard let byte = next else { throw fault("it ends where a value should stand") }
+        guard valuesLeft > 0 else { throw fault("it holds too many values") }
+        valuesLeft -= 1
         switch byte {
         case 0x22: return .string(try string())
         case 0x7b: return .object(try object(depth: depth))

@@ -93,7 +93,9 @@ public struct ResourceDescriptor: Sendable {
         name = try json.optional("name")?.string()
         digests = []
         let digest = try json.member("digest")
-        for algorithm in try digest.names() {
+        let algorithms = try digest.names()
+        guard algorithms.count <= 64 else { throw digest.fault("holds \(algorithms.count) digests, more than 64") }
+        for algorithm in algorithms {
             digests.append((algorithm: algorithm, hex: try digest.member(algorithm).string()))
         }
         guard !digests.isEmpty else { throw digest.fault("holds no digest") }

@@ -148,7 +148,9 @@ extension Verification {
             if let untimely { throw untimely }
             throw SigstoreError(
                 .noCertificateTimestamp,
-                "no certificate log that the trusted root knows has signed a timestamp for the certificate",
+                "no certificate log that the trusted root knows has signed a timestamp for the certificate: expected one of "
+                    + "\(Self.names(trustedRoot?.certificateTransparencyLogs ?? [])), found "
+                    + promised.map { Hexadecimal.encode($0.logID) }.joined(separator: ", "),
                 advice: "check that the trusted root is the one that the signer used")
         }
     }

@@ -47,7 +47,7 @@ public struct LogEntryBody: Sendable {
     /// - Parameter body: Canonical JSON, as the log holds it.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unknownEntryKind``, or naming the member that is wrong.
     public init(parsing body: [UInt8]) throws(SigstoreError) {
-        let top = JSONCursor(try JSONValue(parsing: body))
+        let top = JSONCursor(try JSONValue(parsing: body, values: SigstoreBundle.valueLimit))
         try top.expectOnly(["apiVersion", "kind", "spec"])
         kind = try top.member("kind").string()
         kindVersion = try top.member("apiVersion").string()

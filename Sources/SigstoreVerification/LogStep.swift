@@ -84,14 +84,19 @@ extension Verification {
         if let found = logged.signature {
             guard found == signature else {
                 throw SigstoreError(
-                    .logEntryMismatch, "the log entry is about another signature",
+                    .logEntryMismatch,
+                    "the log entry is about another signature: expected \(Base64.encode(signature)), found "
+                        + Base64.encode(found),
                     advice: "the entry was taken from another bundle, or the signature was changed")
             }
         }
         switch (logged.verifier, certificate) {
         case (.certificate(let found), let certificate?):
             guard found == certificate.der else {
-                throw SigstoreError(.logEntryMismatch, "the log entry is about another certificate than the bundle's")
+                throw SigstoreError(
+                    .logEntryMismatch,
+                    "the log entry is about another certificate than the bundle's: expected one with "
+                        + "\(try Digest.sha256(certificate.der)), found one with \(try Digest.sha256(found))")
             }
         case (.publicKey(let found), nil):
             guard found == key.spki else {

@@ -21,7 +21,7 @@ public struct OlderBlobBundle: Sendable {
         guard json.count <= SigstoreBundle.sizeLimit else {
             throw SigstoreError(.malformedBundle, "the bundle is larger than 128 MiB")
         }
-        let top = JSONCursor(try JSONValue(parsing: json))
+        let top = JSONCursor(try JSONValue(parsing: json, values: SigstoreBundle.valueLimit))
         guard let signature = try top.optional("base64Signature") else {
             throw SigstoreError(
                 .notABundle, "not a bundle: there is neither a \"mediaType\" nor a \"base64Signature\"",
@@ -65,7 +65,7 @@ extension TransparencyLogEntry {
         guard let logID = Hexadecimal.decode(try log.string()) else { throw log.fault("is not hexadecimal") }
         let body = try payload.member("body").bytes()
         // This form does not say the kind, so it is the body's.
-        let kind = JSONCursor(try JSONValue(parsing: body))
+        let kind = JSONCursor(try JSONValue(parsing: body, values: SigstoreBundle.valueLimit))
         self.init(
             logIndex: try Self.count(payload, "logIndex"), logID: logID, kind: try kind.member("kind").string(),
             kindVersion: try kind.member("apiVersion").string(),
@@ -89,7 +89,7 @@ extension SigstoreBundle {
     ) throws(SigstoreError) {
         let content: Content =
             isAttestation
-            ? .dsse(try DSSEEnvelope(JSONCursor(try JSONValue(parsing: signature))))
+            ? .dsse(try DSSEEnvelope(JSONCursor(try JSONValue(parsing: signature, values: SigstoreBundle.valueLimit))))
             : .messageSignature(MessageSignature(digest: nil, signature: signature))
         self.init(
             keyMaterial, content, logEntry.map { [$0] } ?? [], timestamps, .v01,
@@ -132,7 +132,7 @@ extension SigstoreBundle {
         }
         var logEntry: TransparencyLogEntry?
         if let bundle = text("dev.sigstore.cosign/bundle") {
-            let json = JSONCursor(try JSONValue(parsing: bundle))
+            let json = JSONCursor(try JSONValue(parsing: bundle, values: SigstoreBundle.valueLimit))
             if case .null = json.value {} else { logEntry = try TransparencyLogEntry(rekorBundle: json) }
         }
         var timestamps: [[UInt8]] = []
@@ -151,7 +151,7 @@ extension SigstoreBundle {
     /// - Throws: ``SigstoreError`` where it is neither.
     public static func timestamp(_ file: [UInt8]) throws(SigstoreError) -> [UInt8]? {
         if file.first == 0x30 { return file }
-        let json = JSONCursor(try JSONValue(parsing: file))
+        let json = JSONCursor(try JSONValue(parsing: file, values: SigstoreBundle.valueLimit))
         if case .null = json.value { return nil }
         try json.expectOnly(["SignedRFC3161Timestamp"])
         return try json.member("SignedRFC3161Timestamp").bytes()

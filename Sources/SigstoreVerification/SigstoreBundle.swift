@@ -11,6 +11,8 @@ public struct SigstoreBundle: Sendable {
     public static let limit = 32
     /// The largest bundle that is read, in bytes: 128 MiB.
     public static let sizeLimit = 128 << 20
+    /// How many JSON values a bundle of any form may consist of; the fullest one has a few thousand.
+    public static let valueLimit = 1 << 16
 
     /// The version of a bundle's layout.
     public enum Version: Sendable, Hashable {
@@ -208,7 +210,7 @@ extension SigstoreBundle {
         guard json.count <= Self.sizeLimit else {
             throw SigstoreError(.malformedBundle, "the bundle is larger than 128 MiB")
         }
-        let top = JSONCursor(try JSONValue(parsing: json))
+        let top = JSONCursor(try JSONValue(parsing: json, values: Self.valueLimit))
         // The media type comes first: of another kind of file nothing else is worth saying.
         guard let mediaType = try top.optional("mediaType")?.string() else {
             throw SigstoreError(

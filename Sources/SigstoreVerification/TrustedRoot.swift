@@ -215,29 +215,32 @@ extension TrustedRoot {
             case .ed25519: "PKIX_ED25519"
             case .rsa(let bits): "PKIX_RSA_PKCS1V15_\(bits)_SHA256"
             }
-        return .object([
-            "baseUrl": .string(log.baseURL), "hashAlgorithm": .string("SHA2_256"),
+        var object: JSONObject = log.baseURL.isEmpty ? [:] : ["baseUrl": .string(log.baseURL)]
+        let rest: JSONObject = [
+            "hashAlgorithm": .string("SHA2_256"),
             "publicKey": .object([
                 "rawBytes": .bytes(log.publicKey.spki), "keyDetails": .string(details), "validFor": json(log.validFor),
             ]),
             "logId": .object(["keyId": .bytes(log.logID)]),
-        ])
+        ]
+        for member in rest.members { object[member.name] = member.value }
+        return .object(object)
     }
 
     private static func json(_ authority: Authority) -> [JSONValue] {
         authority.anchors.map { anchor in
-            var subject = JSONObject()
+            var object: JSONObject = [:]
+            var subject: JSONObject = [:]
             if let organization = anchor.organization { subject["organization"] = .string(organization) }
             if let commonName = anchor.commonName { subject["commonName"] = .string(commonName) }
-            return .object([
-                "subject": .object(subject),
-                "uri": .string(authority.uri),
-                "certChain": .object([
-                    "certificates": .array(
-                        (authority.intermediates + [anchor]).map { .object(["rawBytes": .bytes($0.der)]) })
-                ]),
-                "validFor": json(authority.validFor),
+            if !subject.members.isEmpty { object["subject"] = .object(subject) }
+            if !authority.uri.isEmpty { object["uri"] = .string(authority.uri) }
+            object["certChain"] = .object([
+                "certificates": .array(
+                    (authority.intermediates + [anchor]).map { .object(["rawBytes": .bytes($0.der)]) })
             ])
+            object["validFor"] = json(authority.validFor)
+            return .object(object)
         }
     }
 

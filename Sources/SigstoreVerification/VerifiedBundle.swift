@@ -19,6 +19,25 @@ public enum VerificationStep: String, Sendable, CaseIterable {
     case signature
     /// 8. What an attestation is about, and the type of its predicate.
     case statement
+
+    /// The step's number, as in the specification of the steps above.
+    var number: Int { (Self.allCases.firstIndex(of: self) ?? 0) + 1 }
+
+    /// What to do where the step fails and there is nothing more exact to say.
+    var advice: String {
+        switch self {
+        case .form: "get the bundle again from whoever signed"
+        case .time: "get the bundle again, and check that the trusted root is the one that the signer used"
+        case .certificate:
+            "check that the trusted root is the one that the signer used; if it is, do not trust this signature"
+        case .artifact: "give the file that was signed"
+        case .transparencyLog:
+            "get the bundle again from whoever signed: its log entry was changed, or belongs to another one"
+        case .identity: "do not trust this signature unless you know why somebody else made it"
+        case .signature: "what was signed or the signature was changed: get both again from whoever signed"
+        case .statement: "get the attestation that belongs to the artifact"
+        }
+    }
 }
 
 /// A check that was made and held.
@@ -93,6 +112,14 @@ public struct RejectedBundle: Error, Sendable {
     public let step: VerificationStep
     /// The checks that were made before and held.
     public let checks: [VerificationCheck]
+
+    /// What failed, in one sentence that names the step first.
+    public var explained: SigstoreError {
+        var explained = error
+        explained.message =
+            "step \(step.number) of \(VerificationStep.allCases.count), \(step.rawValue): \(error.message)"
+        return explained
+    }
 
     init(error: SigstoreError, step: VerificationStep, checks: [VerificationCheck]) {
         self.error = error

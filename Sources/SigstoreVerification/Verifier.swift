@@ -4,30 +4,28 @@ internal import SigstoreCrypto
 /// The one verifier: it brings a bundle, a policy and a trusted root together, and never touches the network.
 public struct Verifier: Sendable {
     private let trustedRoot: TrustedRoot?
-    private let report: (@Sendable (VerificationCheck) -> Void)?
 
     /// Makes a verifier.
-    /// - Parameters:
-    ///   - trustedRoot: The authorities and logs that are believed; `nil` believes none, which is enough for a key
-    ///     without a log.
-    ///   - report: Called for each check as it is made.
-    public init(trustedRoot: TrustedRoot?, report: (@Sendable (VerificationCheck) -> Void)? = nil) {
-        self.trustedRoot = trustedRoot
-        self.report = report
-    }
+    /// - Parameter trustedRoot: The authorities and logs that are believed; `nil` believes none, which is enough for a
+    ///   key without a log.
+    public init(trustedRoot: TrustedRoot?) { self.trustedRoot = trustedRoot }
 
     /// Verifies a bundle.
     /// - Parameters:
     ///   - bundle: What somebody claims.
     ///   - policy: What must hold.
+    ///   - report: Called for each check as soon as it has held.
     /// - Returns: The bundle with what is now known about it.
     /// - Throws: ``RejectedBundle`` with the first step that failed and the checks that held before it.
-    public func verify(_ bundle: SigstoreBundle, _ policy: VerificationPolicy) throws(RejectedBundle) -> VerifiedBundle
-    {
+    public func verify(
+        _ bundle: SigstoreBundle, _ policy: VerificationPolicy, report: ((VerificationCheck) -> Void)? = nil
+    ) throws(RejectedBundle) -> VerifiedBundle {
         var verification = Verification(bundle: bundle, policy: policy, trustedRoot: trustedRoot, report: report)
         do throws(SigstoreError) {
             return try verification.run()
         } catch {
+            var error = error
+            error.advice = error.advice ?? verification.step.advice
             throw RejectedBundle(error: error, step: verification.step, checks: verification.checks)
         }
     }
@@ -39,7 +37,7 @@ struct Verification {
     let bundle: SigstoreBundle
     let policy: VerificationPolicy
     let trustedRoot: TrustedRoot?
-    let report: (@Sendable (VerificationCheck) -> Void)?
+    let report: ((VerificationCheck) -> Void)?
 
     var step = VerificationStep.form
     var checks: [VerificationCheck] = []
@@ -55,7 +53,7 @@ struct Verification {
 
     init(
         bundle: SigstoreBundle, policy: VerificationPolicy, trustedRoot: TrustedRoot?,
-        report: (@Sendable (VerificationCheck) -> Void)?
+        report: ((VerificationCheck) -> Void)?
     ) {
         self.bundle = bundle
         self.policy = policy

@@ -27,20 +27,24 @@ public struct ImageVerifier: Sendable {
     private let policy: @Sendable (VerificationPolicy.Claim) -> VerificationPolicy
     private let annotations: [(name: String, value: String)]
     private let checksClaims: Bool
+    private let report: @Sendable (StoredSignature, VerificationCheck) -> Void
 
     /// - Parameters:
     ///   - verifier: The verifier, with whom it believes.
     ///   - policy: What must hold, for a claim.
     ///   - annotations: What the signer must have said, compared byte for byte.
     ///   - checksClaims: Whether the digest that was signed must be the image's.
+    ///   - report: Called for each check of a signature as soon as it has held.
     public init(
         verifier: Verifier, policy: @escaping @Sendable (VerificationPolicy.Claim) -> VerificationPolicy,
-        annotations: [(name: String, value: String)] = [], checksClaims: Bool = true
+        annotations: [(name: String, value: String)] = [], checksClaims: Bool = true,
+        report: @escaping @Sendable (StoredSignature, VerificationCheck) -> Void = { _, _ in }
     ) {
         self.verifier = verifier
         self.policy = policy
         self.annotations = annotations
         self.checksClaims = checksClaims
+        self.report = report
     }
 
     /// Verifies an image.
@@ -96,9 +100,9 @@ public struct ImageVerifier: Sendable {
             claim = .attestation(subject: checksClaims ? .digest(image.digest) : nil, predicateType: type)
         }
         let verified: VerifiedBundle
-        do throws(RejectedBundle) { verified = try verifier.verify(signature.bundle, policy(claim)) } catch {
-            throw error.error
-        }
+        do throws(RejectedBundle) {
+            verified = try verifier.verify(signature.bundle, policy(claim)) { report(signature, $0) }
+        } catch { throw error.explained }
         return VerifiedImageSignature(
             signature: signature, verified: verified, payload: try checkClaims(signature, verified, image))
     }

@@ -175,7 +175,7 @@ public enum SignatureFile {
         case envelope
 
         init(_ content: [UInt8]) throws(SigstoreError) {
-            let json = try JSONValue(parsing: content)
+            let json = try JSONValue(parsing: content, values: SigstoreBundle.valueLimit)
             if case .object(let object) = json, object["mediaType"] == nil {
                 if object["base64Signature"] != nil {
                     self = .older(try OlderBlobBundle(parsing: content))

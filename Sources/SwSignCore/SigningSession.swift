@@ -367,7 +367,7 @@ public final class SigningSession: Sendable {
             guard trustedRoot != nil else { throw SigstoreError.signedWrongly }
             throw SigstoreError(
                 error.code, "the bundle that was just made does not verify, so it was not written: \(error.message)",
-                advice: error.advice ?? "check that the trusted root is that of the services that were used",
+                advice: "check that the trusted root is that of the services that were used",
                 cause: error)
         }
         return readBack

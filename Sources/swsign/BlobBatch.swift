@@ -54,23 +54,39 @@ struct BlobBatch {
             }
         }
         let names = files.map { Output.escaped($0.name) }
-        let width = isatty(STDERR_FILENO) == 1 ? min(names.map(\.count).max() ?? 0, 60) : 0
+        let outcomes = results.withLock { $0 }
+        let isTerminal = isatty(STDERR_FILENO) == 1
+        if isTerminal { Self.table(names, outcomes) }
         var failed: [String] = []
-        for (index, result) in results.withLock({ $0 }).enumerated() {
-            let name = names[index] + String(repeating: " ", count: max(0, width - names[index].count))
-            switch result {
-            case .success(let words)?: Output.note("\(name): \(words)")
+        for (name, (file, outcome)) in zip(names, zip(files, outcomes)) {
+            switch outcome {
+            case .success(let words)?: if !isTerminal { Output.note("\(name): \(words)") }
             case .failure(let error)?:
-                failed.append(names[index])
-                if width > 0 { Output.note("\(name): FAILED") }
-                Output.error(error.concerning(files[index].name))
-            case nil: failed.append(names[index])
+                failed.append(name)
+                Output.error(error.concerning(file.name))
+            case nil: failed.append(name)
             }
         }
         Output.note("\(files.count - failed.count) of \(files.count) files \(verb)")
         guard failed.isEmpty else {
             for name in failed { Output.note("  not \(verb): \(name)") }
             throw SigstoreError(.alreadyReported, "\(failed.count) of \(files.count) files were not \(verb)")
+        }
+    }
+
+    /// A row for each file; what went wrong is said below the table.
+    private static func table(_ names: [String], _ outcomes: [Result<String, SigstoreError>?]) {
+        let width = min(names.map(\.count).max() ?? 0, 60)
+        func row(_ name: String, _ result: String) {
+            Output.note("\(name)\(String(repeating: " ", count: max(0, width - name.count)))  \(result)")
+        }
+        row("FILE", "RESULT")
+        for (name, outcome) in zip(names, outcomes) {
+            switch outcome {
+            case .success(let words)?: row(name, words)
+            case .failure(let error)?: row(name, "FAILED, \(error.code)")
+            case nil: row(name, "FAILED")
+            }
         }
     }
 }

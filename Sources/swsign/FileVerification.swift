@@ -46,17 +46,21 @@ struct FileVerification {
                 let policy = try policy(file)
                 for bundle in try bundles(file) {
                     let verified: VerifiedBundle
-                    do throws(RejectedBundle) { verified = try verifier.verify(bundle, policy) } catch {
+                    do throws(RejectedBundle) {
+                        verified = try verifier.verify(bundle, policy) { check in
+                            Output.detail("  \(file.name): \(check.step.rawValue): \(check.detail)")
+                        }
+                    } catch {
                         // The first signature's reason is shown, unless a later one came further.
                         if failedStep.map({ $0.checks.count < error.checks.count }) ?? true { failedStep = error }
                         continue
                     }
                     return try report(file, verified, isOneOfMany: files.count > 1)
                 }
-                throw failedStep?.error ?? SigstoreError(.noLogEntry, "there is no signature for \(file.name)")
+                throw failedStep?.explained ?? SigstoreError(.noLogEntry, "there is no signature for \(file.name)")
             } catch {
                 if format == .json, error.code != .outputFailed {
-                    try Output.json(Self.json(file, error, failedStep))
+                    try Output.json(Self.json(file, failedStep?.error ?? error, failedStep))
                 }
                 throw error
             }
@@ -68,7 +72,6 @@ struct FileVerification {
         -> String
     {
         if format == .json { try Output.json(Self.json(file, verified)) }
-        for check in verified.checks { Output.detail("  \(check.step.rawValue): \(check.detail)") }
         let lines = VerifiedDescription(verified)
         if !isOneOfMany {
             Output.note("Verified OK")

@@ -187,6 +187,16 @@ private final class Collector: BodySink {
         #expect(refused?.code.rawValue == "enough")
     }
 
+    @Test("rekor CVE-2026-48702: nothing is unpacked, so an answer cannot grow")
+    func unpacksNothing() async throws {
+        // The beginning of 10 MB of zeros, as gzip packs them.
+        let packed: [UInt8] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3, 0xec, 0xc1, 0x01, 0x0d, 0, 0, 0, 0xc2, 0xa0, 0xf7, 0x4f]
+        let server = FaultServer { _, connection in connection.respond(200, ["Content-Encoding: gzip"], packed) }
+        let response = try await client().send(HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), bodyLimit: 1000))
+        #expect(response.body == packed)
+        #expect(server.requests.first?.header("accept-encoding") == nil)
+    }
+
     @Test func refusesAnAnnouncedSizeBeforeItComes() async throws {
         let server = FaultServer { _, connection in
             connection.send("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx")

@@ -106,7 +106,7 @@ struct OAuthFlowTests {
         #expect(value("redirect_uri", url).hasPrefix("http://localhost:"))
     }
 
-    @Test("A wrong state, none, or two")
+    @Test("sigstore-python CVE-2026-24408: a wrong state, none, or two")
     func state() async throws {
         for change: @Sendable (String) -> String in [
             { $0.replacingOccurrences(of: "state=", with: "state=x") },

@@ -138,7 +138,7 @@ struct BadInputTests {
         try await expectRejection("malformed-json", "b.json")
     }
 
-    @Test("A bundle that is cut short is refused, wherever the cut is")
+    @Test("gitsign CVE-2026-44310, model-signing 1.0.1: a bundle that is cut short never ends with exit code 0")
     func truncated() async throws {
         try writeBundle()
         let whole = try directory.read("b.json")

@@ -1,4 +1,5 @@
 import Foundation
+import SigstoreVerification
 import Testing
 
 /// What identities signed, verified without network and apart from the machine's settings.
@@ -30,6 +31,26 @@ struct OfflineTests {
                 + Self.verify.filter { $0 != "--offline" })
         #expect(!asking.succeeded)
         #expect(String(decoding: try directory.read("calls"), as: UTF8.self).contains("socket("))
+    }
+
+    @Test("rekor CVE-2026-24117: nothing is fetched from an address that a log entry or a certificate names")
+    func fetchesNothingFromAnEntry() async throws {
+        // Without --offline, but with a trusted root, nothing has to be asked.
+        let samples = "\(Self.shared)/samples"
+        var bundle = try SigstoreBundle(
+            parsing: Array(try Data(contentsOf: URL(filePath: "\(samples)/sigs/c3-key-v1-c3.sigstore.json"))))
+        let body = String(decoding: bundle.logEntries[0].body, as: UTF8.self)
+        bundle.logEntries[0].body = Array(
+            body.replacingOccurrences(of: #""data":{"#, with: #""data":{"url":"http://127.0.0.1:9/fetched","#).utf8)
+        try directory.write("named.json", bundle.serialized())
+        for (path, code) in [("named.json", "invalid-inclusion-promise"), ("\(samples)/sigs/c3-key-v1-c3.sigstore.json", nil)] {
+            let outcome = await Program(executable: "strace", directory: directory.path).run([
+                "-f", "-e", "trace=socket,connect", "-o", directory["calls"], Program.path, "verify-blob", "--bundle", path, "--key",
+                "\(samples)/keys/c3.pub", "--trusted-root", "\(samples)/trust/trusted_root.json", "\(samples)/blobs/small.txt",
+            ])
+            #expect(outcome.code == code, "\(outcome.messages)")
+            #expect(!(try directory.text("calls")).contains("socket("))
+        }
     }
 
     @Test("OPENSSL_CONF has no influence")

@@ -9,7 +9,7 @@ import Testing
 struct RegistryAttackTests {
     // MARK: Too much
 
-    @Test("101 signatures are refused, 100 are read (cosign CVE-2023-46737, notation CVE-2023-33957)", arguments: Scheme.allCases)
+    @Test("101 signatures are refused, 100 are read (cosign CVE-2023-46737, notation CVE-2023-33957, CVE-2023-33958)", arguments: Scheme.allCases)
     func tooManySignatures(scheme: Scheme) async throws {
         let place = try await ImagePlace()
         let image = try await place.push()

@@ -81,6 +81,8 @@ struct BundleCommand: ParsableCommand {
                 message.digest = try InputFile(artifact).read(digests: [.sha256], schemes: []).digest(.sha256)
                 joined.content = .messageSignature(message)
             }
+            // A log entry of cosign 2's has a promise only, which no later version takes; nor do they take a chain.
+            if joined.logEntries.isEmpty, !joined.hasChain { joined.version = .v03 }
             let content = joined.serialized()
             _ = try SigstoreBundle(parsing: content)
             guard let out else { return try Output.text(String(decoding: content, as: UTF8.self) + "\n") }
@@ -88,6 +90,11 @@ struct BundleCommand: ParsableCommand {
             Output.note("Wrote bundle to file \(out)")
         }
     }
+}
+
+extension SigstoreBundle {
+    /// Whether more than one certificate is in it.
+    fileprivate var hasChain: Bool { if case .certificates(let chain) = keyMaterial { chain.count > 1 } else { false } }
 }
 
 /// What a bundle holds, for people and for programs.

@@ -76,7 +76,7 @@ struct Verify: ParsableCommand {
         options.warn()
         let verifier = ImageVerifier(
             verifier: try verification.verifier(trust), policy: policy, annotations: try Self.pairs(annotations),
-            checksClaims: options.checkClaims)
+            checksClaims: options.checkClaims, report: VerificationHeader.report)
         let registries = try registry.registries(global)
         let (options, flags, attachment) = (options, registry, attachment)
         try ImageBatch(verb: "verified").forEach(images) { name throws(SigstoreError) in
@@ -148,7 +148,8 @@ struct VerifyAttestation: ParsableCommand {
         let policy = try verification.policy(identity, standardInputIsTaken: false)
         options.warn()
         let verifier = ImageVerifier(
-            verifier: try verification.verifier(trust), policy: policy, checksClaims: options.checkClaims)
+            verifier: try verification.verifier(trust), policy: policy, checksClaims: options.checkClaims,
+            report: VerificationHeader.report)
         let registries = try registry.registries(global)
         let (options, flags) = (options, registry)
         try ImageBatch(verb: "verified").forEach(images) { name throws(SigstoreError) in
@@ -175,6 +176,11 @@ struct VerifyAttestation: ParsableCommand {
 
 /// What cosign prints before its results: the image, and the checks that were made on each signature.
 enum VerificationHeader {
+    /// With `--verbose`, each check as it is made.
+    @Sendable static func report(_ signature: StoredSignature, _ check: VerificationCheck) {
+        Output.detail("  \(signature.place): \(check.step.rawValue): \(check.detail)")
+    }
+
     static func print(_ name: String, _ held: [VerifiedImageSignature], checksClaims: Bool) {
         Output.note("")
         Output.note("Verification for \(name) --")
@@ -187,7 +193,6 @@ enum VerificationHeader {
             let words = VerifiedDescription(signature.verified)
             Output.note("\(signature.signature.place): \(words.signer)")
             for time in words.times { Output.note("  \(time)") }
-            for check in signature.verified.checks { Output.detail("  \(check.step.rawValue): \(check.detail)") }
         }
     }
 }

@@ -149,7 +149,7 @@ extension Verification {
             throw SigstoreError(
                 .noCertificateTimestamp,
                 "no certificate log that the trusted root knows has signed a timestamp for the certificate: expected one of "
-                    + "\(Self.names(trustedRoot?.certificateTransparencyLogs ?? [])), found "
+                    + "\(TrustedRoot.names(trustedRoot?.certificateTransparencyLogs ?? [])), found "
                     + promised.map { Hexadecimal.encode($0.logID) }.joined(separator: ", "),
                 advice: "check that the trusted root is the one that the signer used")
         }

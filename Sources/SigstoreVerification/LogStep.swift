@@ -164,13 +164,19 @@ extension TrustedRoot {
         return log
     }
 
+    /// Logs in words, each with its id.
+    static func names(_ logs: [Log]) -> String {
+        logs.isEmpty ? "none" : logs.map { "\($0.name) (\(Hexadecimal.encode($0.logID)))" }.joined(separator: ", ")
+    }
+
     /// The trusted logs with the id that an entry names.
     private func logs(of entry: TransparencyLogEntry) throws(SigstoreError) -> [Log] {
         let logs = transparencyLogs.filter { $0.logID == entry.logID }
         guard !logs.isEmpty else {
             throw SigstoreError(
                 .unknownLog,
-                "the log \(Hexadecimal.encode(entry.logID.prefix(32))) is not one that the trusted root knows",
+                "the log entry is of an unknown log: expected one of \(Self.names(transparencyLogs)), found "
+                    + Hexadecimal.encode(entry.logID.prefix(32)),
                 advice: "check that the trusted root is the one that the signer used")
         }
         return logs

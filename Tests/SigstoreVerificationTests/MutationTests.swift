@@ -145,7 +145,10 @@ struct MutationTests {
         Kind(name: "c3-att-keyless-v1-custom", other: "c3-att-keyless-v1-vuln"),
         Kind(name: "c3-att-keyless-v2-custom", other: "c3-att-keyless-v2-vuln"),
         Kind(name: "c3-key-none-c3", other: "c2-newbundle-c2", key: "c3", needsLog: false, harmless: spareHint),
-        Kind(name: "c3-att-key-none-c3", other: "c3-att-key-v1-vuln", key: "c3", needsLog: false, harmless: spareHint),
+        // The other bundle is by the same key, and its log entry is not looked at.
+        Kind(
+            name: "c3-att-key-none-c3", other: "c3-att-key-v1-vuln", key: "c3", needsLog: false,
+            harmless: spareHint + ["verificationMaterial swapped"]),
     ]
 
     @Test("Nothing in a bundle can be changed", arguments: kinds)
@@ -171,7 +174,7 @@ struct MutationTests {
             return refusal(bundle, root, policy) == nil
         }
         let valid = try SharedMaterial.read("samples/sigs/\(kind.name).sigstore.json")
-        #expect(accepts(valid))
+        try #require(accepts(valid))
         var mutator = try BundleMutator(
             valid: valid, other: try SharedMaterial.read("samples/sigs/\(kind.other).sigstore.json"), accepts: accepts)
         mutator.run()
@@ -203,7 +206,7 @@ struct MutationTests {
             return refusal(bundle, root, policy) == nil
         }
         let valid = try SharedMaterial.read("samples/sigs/\(name).json")
-        #expect(accepts(valid))
+        try #require(accepts(valid))
         var mutator = try BundleMutator(
             valid: valid, other: try SharedMaterial.read("samples/sigs/c2-tsa-legacy-\(name.dropFirst(10)).json"),
             accepts: accepts)
@@ -233,7 +236,9 @@ struct MutationTests {
             + [
                 "hashes = null", "hashes dropped", "logIndex = null", "logIndex dropped", "logIndex with a letter more",
             ].map { "verificationMaterial.tlogEntries[].inclusionProof.\($0)" } + spareTimestamps,
-        "happy-path-intoto-in-dsse-v3": [], "rekor2-timestamp-with-embedded-cert": [], "rekor2-dsse-happy-path": [],
+        // With promise and proof, and one certificate, it is as good in version 0.1.
+        "happy-path-intoto-in-dsse-v3": ["mediaType swapped"], "rekor2-timestamp-with-embedded-cert": [],
+        "rekor2-dsse-happy-path": [],
     ]
 
     @Test(
@@ -241,20 +246,22 @@ struct MutationTests {
         arguments: harmlessInOlderVersions.keys.sorted())
     func olderVersions(_ name: String) throws {
         let folder = "conformance/bundle-verify/\(name)"
-        let custom = SharedMaterial.exists("\(folder)/artifact")
+        func optional(_ file: String) throws -> [UInt8]? {
+            SharedMaterial.exists("\(folder)/\(file)") ? try SharedMaterial.read("\(folder)/\(file)") : nil
+        }
         let artifact = ArtifactBytes(
-            try SharedMaterial.read(custom ? "\(folder)/artifact" : "conformance/bundle-verify/a.txt"))
-        let root: TrustedRoot =
-            custom
-            ? try TrustedRoot(parsing: try SharedMaterial.read("\(folder)/trusted_root.json"))
-            : try .embedded(.production)
+            try optional("artifact") ?? SharedMaterial.read("conformance/bundle-verify/a.txt"))
+        let root = try optional("trusted_root.json").map { try TrustedRoot(parsing: $0) } ?? .embedded(.production)
         let identity = CertificateIdentity(
-            subject: .exactly(ConformanceTests.beacon), issuer: .exactly(ConformanceTests.github))
+            subject: .exactly(
+                String(decoding: try optional("identity") ?? Array(ConformanceTests.beacon.utf8), as: UTF8.self)),
+            issuer: .exactly(
+                String(decoding: try optional("issuer") ?? Array(ConformanceTests.github.utf8), as: UTF8.self)))
         func accepts(_ json: [UInt8]) -> Bool {
             (try? ConformanceTests.verify(json, artifact, root, .identities([identity]))) != nil
         }
         let valid = try SharedMaterial.read("\(folder)/bundle.sigstore.json")
-        #expect(accepts(valid))
+        try #require(accepts(valid))
         var mutator = try BundleMutator(
             valid: valid, other: try SharedMaterial.read("conformance/cpython/3.7.14.sigstore.json"), accepts: accepts)
         mutator.run()

@@ -155,7 +155,9 @@ private struct AmbientProvider: IdentityTokenProvider {
             }
         } catch {
             throw error.concerning(
-                name, otherwise: "nothing was signed; check how this job gets identity tokens, or give one with --identity-token")
+                name,
+                otherwise:
+                    "nothing was signed; check how this job gets identity tokens, or give one with --identity-token")
         }
     }
 

@@ -81,7 +81,8 @@ public struct BlobSigner: Sendable {
         let kind = session.key?.publicKey.kind ?? .ecP256
         let scheme = session.attestationScheme
         guard form == .detached else { return try await session.attest(statement, scheme: scheme) }
-        return try await session.attest(statement, scheme: kind.detachedScheme(for: scheme), envelopeIsTimestamped: true)
+        return try await session.attest(
+            statement, scheme: kind.detachedScheme(for: scheme), envelopeIsTimestamped: true)
     }
 }
 

@@ -399,7 +399,8 @@ extension SigningSession {
         case .messageSignature(let message):
             guard let digest = message.digest, digest.algorithm == .sha256 else { return nil }
             return try await unfinishedName(digest, false)
-        case .dsse(let envelope): return try await unfinishedName(try Digest.sha256(envelope.payload), bundle.isEnvelopeTimestamped)
+        case .dsse(let envelope):
+            return try await unfinishedName(try Digest.sha256(envelope.payload), bundle.isEnvelopeTimestamped)
         }
     }
 

@@ -48,7 +48,7 @@ struct ReleaseTests {
         #expect(outcome.messages.contains("3 of 4 files verified") && outcome.messages.contains("not verified: release/c.txt"))
         #expect(!outcome.messages.contains("release/c.txt: Verified OK"))
 
-        try FileManager.default.removeItem(atPath: directory["release/c.txt"])
+        for name in ["c.txt", "c.txt.sigstore.jsonl"] { try FileManager.default.removeItem(atPath: directory["release/\(name)"]) }
         let good = await Program(directory: directory.path).run(["verify-blob"] + Self.trust + Self.identity + ["release"])
         #expect(good.succeeded && good.messages.contains("3 of 3 files verified"), "\(good.messages)")
 

@@ -2,14 +2,15 @@
 import PackageDescription
 
 /// Every Swift target is held to the same rules.
-let settings: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
-    .strictMemorySafety(),
-] + (Context.environment["CI"] == "true" ? [.treatAllWarnings(as: .error)] : [])
+let settings: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+        .strictMemorySafety(),
+    ] + (Context.environment["CI"] == "true" ? [.treatAllWarnings(as: .error)] : [])
 
 let package = Package(
     name: "swsign",
@@ -55,7 +56,8 @@ let package = Package(
         // L2
         .target(
             name: "SigstoreClients",
-            dependencies: ["InToto", "HTTPTransport", "SigstoreCrypto", "SigstoreVerification"], swiftSettings: settings),
+            dependencies: ["InToto", "HTTPTransport", "SigstoreCrypto", "SigstoreVerification"], swiftSettings: settings
+        ),
 
         // L3
         .target(
@@ -92,13 +94,15 @@ let package = Package(
         .target(name: "Spawning", path: "Tests/Spawning", swiftSettings: settings),
         .testTarget(name: "InTotoTests", dependencies: ["InToto"], swiftSettings: settings),
         .testTarget(
-            name: "SigstoreCryptoTests", dependencies: ["Spawning", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+            name: "SigstoreCryptoTests", dependencies: ["Spawning", "SigstoreCrypto", "InToto"], swiftSettings: settings
+        ),
         .testTarget(
             name: "SigstoreVerificationTests",
             dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto"], swiftSettings: settings),
         .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
         .target(
-            name: "DebianRegistry", dependencies: ["Spawning", "FaultServer", "HTTPTransport"], path: "Tests/DebianRegistry",
+            name: "DebianRegistry", dependencies: ["Spawning", "FaultServer", "HTTPTransport"],
+            path: "Tests/DebianRegistry",
             swiftSettings: settings),
         .testTarget(
             name: "HTTPTransportTests", dependencies: ["Spawning", "HTTPTransport", "InToto", "FaultServer"],

@@ -118,12 +118,14 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
         let name = host.map { (0x41...0x5a).contains($0) ? $0 + 32 : $0 }
         let valid: Bool
         if name.first == 0x5b {
-            valid = name.last == 0x5d && (4...47).contains(name.count)
+            valid =
+                name.last == 0x5d && (4...47).contains(name.count)
                 && name.dropFirst().dropLast().allSatisfy {
                     (0x30...0x39).contains($0) || (0x61...0x66).contains($0) || $0 == 0x3a || $0 == 0x2e
                 }
         } else {
-            valid = (1...253).contains(name.count) && name.first != 0x2d && name.first != 0x2e
+            valid =
+                (1...253).contains(name.count) && name.first != 0x2d && name.first != 0x2e
                 && name.allSatisfy {
                     (0x30...0x39).contains($0) || (0x61...0x7a).contains($0) || $0 == 0x2d || $0 == 0x2e || $0 == 0x5f
                 }

@@ -230,7 +230,9 @@ private struct JSONReader {
     mutating func unicodeEscape() throws(SigstoreError) -> String {
         var code = try hexQuad()
         if (0xd800..<0xdc00).contains(code) {
-            guard next == 0x5c, at + 1 < bytes.count, bytes[at + 1] == 0x75 else { throw fault("half a surrogate pair") }
+            guard next == 0x5c, at + 1 < bytes.count, bytes[at + 1] == 0x75 else {
+                throw fault("half a surrogate pair")
+            }
             at += 2
             let low = try hexQuad()
             guard (0xdc00..<0xe000).contains(low) else { throw fault("half a surrogate pair") }

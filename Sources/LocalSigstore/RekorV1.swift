@@ -343,7 +343,8 @@ final class RekorV1: Sendable {
             200,
             .object([
                 "inactiveShards": .null, "rootHash": .string(Hexadecimal.encode(try log.root(size: size))),
-                "signedTreeHead": .string(try log.checkpoint(faults: request.faults)), "treeID": .string(String(treeID)),
+                "signedTreeHead": .string(try log.checkpoint(faults: request.faults)),
+                "treeID": .string(String(treeID)),
                 "treeSize": .integer(size),
             ]))
     }

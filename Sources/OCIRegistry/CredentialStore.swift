@@ -351,7 +351,7 @@ enum CredentialHelper {
             unsafe posix_spawnattr_setflags(&attributes, flags) == 0
         else { return nil }
         var arguments: [UnsafeMutablePointer<CChar>?] = unsafe [strdup(program), strdup(action), nil]
-        defer { for unsafe argument in unsafe arguments { unsafe free(argument) } }
+        defer { unsafe arguments.forEach { unsafe free($0) } }
         var process = pid_t()
         guard unsafe posix_spawnp(&process, program, &actions, &attributes, &arguments, environ) == 0 else {
             return nil

@@ -201,7 +201,8 @@ public struct RegistryClient: ImageStore {
         do throws(SigstoreError) {
             response = try await send(
                 HTTPRequest(
-                    "GET", try await url("blobs/\(descriptor.digest)"), bodyLimit: descriptor.size, timeout: .seconds(600)),
+                    "GET", try await url("blobs/\(descriptor.digest)"), bodyLimit: descriptor.size,
+                    timeout: .seconds(600)),
                 into: verifying)
         } catch {
             throw error.code == .tooLarge ? verifying.mismatch("more than \(descriptor.size) bytes came") : error
@@ -473,7 +474,9 @@ public struct RegistryClient: ImageStore {
                 // A registry that keeps tags in files fails to read one while another writer writes it, and calls a
                 // manifest wrong that two writers send at once.
                 refusals += error.httpStatus == 400 ? 1 : 0
-                guard Self.isTransient(error) || (1...8).contains(refusals) && error.httpStatus == 400 else { throw error }
+                guard Self.isTransient(error) || (1...8).contains(refusals) && error.httpStatus == 400 else {
+                    throw error
+                }
                 failure = error
             }
             try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * min(attempt, 20)))))
@@ -511,8 +514,10 @@ public struct RegistryClient: ImageStore {
             // It may be gone: whoever made it known has seen it at the tag, and then so will we.
             state.announced[id] = try await manifest(.tag(change.announcement(id)))
         }
-        let announced = state.announced.filter { $0.key == change.id || ids.contains($0.key) }.sorted { $0.key < $1.key }
-            .map(\.value)
+        let announced = state.announced.filter { $0.key == change.id || ids.contains($0.key) }.sorted {
+            $0.key < $1.key
+        }
+        .map(\.value)
         var removed: Set<String> = []
         var wanted = try change.ownEntries()
         for manifest in state.seen + announced {

@@ -331,7 +331,8 @@ actor RegistrySession {
         if options.authRealms.contains(where: { $0.utf8.elementsEqual(realm.origin.authority.utf8) }) { return true }
         guard realm.origin.scheme == .https, realm.origin.port == 443, origin.scheme == .https else { return false }
         if registry == .dockerHub { return realm.origin.host.utf8.elementsEqual("auth.docker.io".utf8) }
-        let isName = realm.origin.host.utf8.contains(0x2e)
+        let isName =
+            realm.origin.host.utf8.contains(0x2e)
             && !realm.origin.host.utf8.allSatisfy { (0x30...0x39).contains($0) || $0 == 0x2e }
         return isName && origin.host.utf8.reversed().starts(with: ".\(realm.origin.host)".utf8.reversed())
     }

@@ -185,7 +185,8 @@ extension IdentityToken {
         // RFC 5280, section 4.2.1.6: the name is an IA5String. No Fulcio issues anything else.
         if let email, !email.utf8.allSatisfy({ $0 < 0x80 }) {
             throw SigstoreError(
-                .tokenEmailNotASCII, "the email address \(email) has letters that no certificate can hold: only ASCII can",
+                .tokenEmailNotASCII,
+                "the email address \(email) has letters that no certificate can hold: only ASCII can",
                 advice: "sign in with an account whose address is in ASCII, or sign with --key")
         }
     }

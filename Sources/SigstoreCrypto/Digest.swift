@@ -73,7 +73,8 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
     public var description: String { "\(algorithm.rawValue):\(hex)" }
 
     /// Hashes bytes in memory.
-    public static func hash(_ bytes: some Collection<UInt8>, _ algorithm: HashAlgorithm) throws(SigstoreError) -> Digest {
+    public static func hash(_ bytes: some Collection<UInt8>, _ algorithm: HashAlgorithm) throws(SigstoreError) -> Digest
+    {
         var hasher = try MessageHasher(digests: [algorithm])
         try hasher.update(Array(bytes))
         let message = try hasher.finish()

@@ -46,13 +46,14 @@ public struct EncryptedKeyFile: Sendable {
             salt = try kdf.member("salt").bytes()
             nonce = try cipher.member("nonce").bytes()
             ciphertext = try file.member("ciphertext").bytes()
-        } catch where error.code != .refusedKeyParameters {
+        } catch  where error.code != .refusedKeyParameters {
             throw SigstoreError(.malformedKey, "the encrypted private key is damaged: \(error.message)", cause: error)
         }
         guard (8...256).contains(salt.count), nonce.count == Int(crypto_secretbox_noncebytes()),
             ciphertext.count > Int(crypto_secretbox_macbytes())
         else {
-            throw SigstoreError(.malformedKey, "the encrypted private key is damaged: its salt, nonce or ciphertext is cut short")
+            throw SigstoreError(
+                .malformedKey, "the encrypted private key is damaged: its salt, nonce or ciphertext is cut short")
         }
     }
 

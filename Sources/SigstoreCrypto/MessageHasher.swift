@@ -34,13 +34,14 @@ public import InToto
         if schemes.contains(.ed25519) { message = [] }
     }
 
-    deinit { for unsafe context in unsafe contexts { unsafe EVP_MD_CTX_free(context.pointer) } }
+    deinit { unsafe contexts.forEach { unsafe EVP_MD_CTX_free($0.pointer) } }
 
     /// Adds the next bytes of the message.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/messageTooLarge`` where pure Ed25519 would have to keep
     ///   more than ``wholeMessageLimit``.
     public mutating func update(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) {
-        for unsafe context in unsafe contexts {
+        for index in unsafe contexts.indices {
+            let context = unsafe contexts[index]
             guard unsafe EVP_DigestUpdate(context.pointer, bytes.baseAddress, bytes.count) == 1 else {
                 throw opensslFailure("hashing")
             }
@@ -74,7 +75,8 @@ public import InToto
     /// Ends the message.
     public consuming func finish() throws(SigstoreError) -> HashedMessage {
         var digests: [Digest] = []
-        for unsafe context in unsafe contexts {
+        for index in unsafe contexts.indices {
+            let context = unsafe contexts[index]
             var bytes = [UInt8](repeating: 0, count: unsafe context.algorithm.byteCount)
             guard unsafe EVP_DigestFinal_ex(context.pointer, &bytes, nil) == 1 else { throw opensslFailure("hashing") }
             digests.append(try Digest(unsafe context.algorithm, bytes: bytes))

@@ -125,13 +125,16 @@ public struct Image: Sendable {
         while next < all.count {
             let image = all[next].image
             next += 1
-            guard [MediaType.imageIndex, MediaType.dockerManifestList].contains(image.descriptor.mediaType) else { continue }
+            guard [MediaType.imageIndex, MediaType.dockerManifestList].contains(image.descriptor.mediaType) else {
+                continue
+            }
             guard let manifest = try await store.manifest(.digest(image.digest)), let index = manifest.index else {
                 throw SigstoreError(.imageNotFound, "the index \(image.name) cannot be read: it is not there any more")
             }
             for descriptor in index.manifests where !all.contains(where: { $0.image.digest == descriptor.digest }) {
                 guard all.count < Manifest.layerLimit else {
-                    throw SigstoreError(.tooManySignatures, "the index \(name) holds more than \(Manifest.layerLimit) images")
+                    throw SigstoreError(
+                        .tooManySignatures, "the index \(name) holds more than \(Manifest.layerLimit) images")
                 }
                 all.append((image: Image(self, descriptor), platform: descriptor.platform))
             }

@@ -108,7 +108,8 @@ public struct ImageVerifier: Sendable {
     }
 
     /// What was signed names this image, and says what the signer must have said.
-    private func checkClaims(_ signature: StoredSignature, _ verified: VerifiedBundle, _ image: Image) throws(SigstoreError)
+    private func checkClaims(_ signature: StoredSignature, _ verified: VerifiedBundle, _ image: Image)
+        throws(SigstoreError)
         -> JSONValue
     {
         switch signature.form {
@@ -116,7 +117,8 @@ public struct ImageVerifier: Sendable {
             let payload = try SimpleSigningPayload(parsing: bytes)
             if checksClaims, payload.digest != image.digest {
                 throw SigstoreError(
-                    .wrongSubject, "the signature is for another image: expected \(image.digest), it names \(payload.digest)")
+                    .wrongSubject,
+                    "the signature is for another image: expected \(image.digest), it names \(payload.digest)")
             }
             try checkAnnotations([payload.annotations])
             return try JSONValue(parsing: bytes)
@@ -189,8 +191,11 @@ public struct ImageVerifier: Sendable {
                 advice: instead)
         }
         return SigstoreError(
-            .noSignature, "there is no \(sought.isSignature ? "signature" : "attestation") of \(image.name) (\(image.digest))",
-            advice: "sign it with swsign \(sought.isSignature ? "sign" : "attest"), or check that this is the image that was signed")
+            .noSignature,
+            "there is no \(sought.isSignature ? "signature" : "attestation") of \(image.name) (\(image.digest))",
+            advice:
+                "sign it with swsign \(sought.isSignature ? "sign" : "attest"), or check that this is the image that was signed"
+        )
     }
 }
 

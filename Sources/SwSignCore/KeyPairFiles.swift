@@ -29,7 +29,8 @@ public struct KeyPairFiles: Sendable {
     /// - Returns: The new names of files that were in the way.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` or ``SigstoreError/Code/cannotWrite``.
     @discardableResult
-    public func write(_ key: PrivateKey, password: SecretBytes, keepingExisting: Bool) throws(SigstoreError) -> [String] {
+    public func write(_ key: PrivateKey, password: SecretBytes, keepingExisting: Bool) throws(SigstoreError) -> [String]
+    {
         let sealed = try EncryptedKeyFile(encrypting: key, password: password).pem()
         // What was written is opened again before it takes anybody's place.
         _ = try PrivateKey.read(file: Array(sealed.utf8)) { password }
@@ -53,7 +54,9 @@ public struct KeyPairFiles: Sendable {
             if let first = existing.first, !keepingExisting { throw SigstoreError.exists(first) }
             for (place, content) in files {
                 let name = "\(place.path).new-\(getpid())"
-                do throws(SigstoreError) { try OutputFile(name, mode: place.mode).write(content, replacing: false) } catch {
+                do throws(SigstoreError) {
+                    try OutputFile(name, mode: place.mode).write(content, replacing: false)
+                } catch {
                     var error = error
                     error.message.replace(name, with: place.path)
                     throw error

@@ -38,7 +38,11 @@ public struct SimpleSigningPayload: Sendable {
         }
         dockerReference = try critical.member("identity").optional("docker-reference")?.string() ?? ""
         digest = try Digest(parsing: try critical.member("image").member("docker-manifest-digest").string())
-        if case .object(let object)? = try payload.optional("optional")?.value { annotations = object } else { annotations = [:] }
+        if case .object(let object)? = try payload.optional("optional")?.value {
+            annotations = object
+        } else {
+            annotations = [:]
+        }
     }
 
     /// The payload as JSON, in the order and form that cosign writes.

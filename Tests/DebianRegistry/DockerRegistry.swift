@@ -42,7 +42,8 @@ public final class DockerRegistry: Sendable {
         try Spawning.exclusively { try process.run() }
         let url = try HTTPURL(parsing: "http://127.0.0.1:\(port)/v2/")
         for _ in 0..<600 where process.isRunning {
-            if let answer = try? await CurlClient().send(HTTPRequest("GET", url, handledStatuses: [401], isIdempotent: false)),
+            if let answer = try? await CurlClient().send(
+                HTTPRequest("GET", url, handledStatuses: [401], isIdempotent: false)),
                 answer.status != 0
             {
                 return

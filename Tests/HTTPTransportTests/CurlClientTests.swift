@@ -190,9 +190,12 @@ private final class Collector: BodySink {
     @Test("rekor CVE-2026-48702: nothing is unpacked, so an answer cannot grow")
     func unpacksNothing() async throws {
         // The beginning of 10 MB of zeros, as gzip packs them.
-        let packed: [UInt8] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3, 0xec, 0xc1, 0x01, 0x0d, 0, 0, 0, 0xc2, 0xa0, 0xf7, 0x4f]
+        let packed: [UInt8] = [
+            0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3, 0xec, 0xc1, 0x01, 0x0d, 0, 0, 0, 0xc2, 0xa0, 0xf7, 0x4f,
+        ]
         let server = FaultServer { _, connection in connection.respond(200, ["Content-Encoding: gzip"], packed) }
-        let response = try await client().send(HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), bodyLimit: 1000))
+        let response = try await client().send(
+            HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), bodyLimit: 1000))
         #expect(response.body == packed)
         #expect(server.requests.first?.header("accept-encoding") == nil)
     }
@@ -262,7 +265,9 @@ private final class Collector: BodySink {
     }
 
     @Test func doesNotBeginAfterTheDeadline() async throws {
-        let server = FaultServer { _, connection in connection.pause(milliseconds: 600); connection.respond(200) }
+        let server = FaultServer { _, connection in
+            connection.pause(milliseconds: 600); connection.respond(200)
+        }
         let url = try HTTPURL(parsing: "\(server.url)/")
         let client = client {
             $0.deadline = .now + .milliseconds(400)

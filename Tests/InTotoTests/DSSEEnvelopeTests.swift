@@ -17,7 +17,8 @@ struct DSSEEnvelopeTests {
         let envelope = DSSEEnvelope(payloadType: type, payload: Array(payload.utf8), signatures: [])
         #expect(envelope.preAuthenticationEncoding == Array(expected.utf8))
         #expect(
-            DSSEEnvelope.preAuthenticationEncoding(payloadType: type, payload: Array(payload.utf8)) == Array(expected.utf8))
+            DSSEEnvelope.preAuthenticationEncoding(payloadType: type, payload: Array(payload.utf8))
+                == Array(expected.utf8))
     }
 
     @Test("The payload goes in as it is, whatever its bytes")
@@ -28,23 +29,29 @@ struct DSSEEnvelopeTests {
 
     @Test("An envelope is read, with and without a key's name, and written as cosign writes it")
     func roundTrip() throws {
-        let envelope = try Self.envelope(#"{"payload":"e30=","payloadType":"t","signatures":[{"sig":"AQ==","keyid":"k"},{"sig":"Ag=="}]}"#)
+        let envelope = try Self.envelope(
+            #"{"payload":"e30=","payloadType":"t","signatures":[{"sig":"AQ==","keyid":"k"},{"sig":"Ag=="}]}"#)
         #expect(envelope.payload == Array("{}".utf8))
         #expect(envelope.signatures.map(\.signature) == [[1], [2]])
         #expect(envelope.signatures.map(\.keyID) == ["k", ""])
         #expect(
             String(decoding: envelope.json(includingEmptyKeyID: true).serialized(), as: UTF8.self)
-                == #"{"payloadType":"t","payload":"e30=","signatures":[{"keyid":"k","sig":"AQ=="},{"keyid":"","sig":"Ag=="}]}"#)
+                == #"{"payloadType":"t","payload":"e30=","signatures":[{"keyid":"k","sig":"AQ=="},{"keyid":"","sig":"Ag=="}]}"#
+        )
         #expect(!String(decoding: envelope.json().serialized(), as: UTF8.self).contains(#""keyid":"""#))
     }
 
     @Test(
         "An envelope that is not one is refused",
         arguments: [
-            #"[]"#, #"{}"#, #"{"payload":"e30=","payloadType":"t"}"#, #"{"payload":"e30=","payloadType":"t","signatures":[]}"#,
-            #"{"payload":"e30=","payloadType":"t","signatures":{}}"#, #"{"payload":"e30","payloadType":"t","signatures":[{"sig":"AQ=="}]}"#,
-            #"{"payload":"e30=","payloadType":1,"signatures":[{"sig":"AQ=="}]}"#, #"{"payload":"e30=","signatures":[{"sig":"AQ=="}]}"#,
-            #"{"payload":"e30=","payloadType":"t","signatures":[{}]}"#, #"{"payload":"e30=","payloadType":"t","signatures":[{"sig":"A"}]}"#,
+            #"[]"#, #"{}"#, #"{"payload":"e30=","payloadType":"t"}"#,
+            #"{"payload":"e30=","payloadType":"t","signatures":[]}"#,
+            #"{"payload":"e30=","payloadType":"t","signatures":{}}"#,
+            #"{"payload":"e30","payloadType":"t","signatures":[{"sig":"AQ=="}]}"#,
+            #"{"payload":"e30=","payloadType":1,"signatures":[{"sig":"AQ=="}]}"#,
+            #"{"payload":"e30=","signatures":[{"sig":"AQ=="}]}"#,
+            #"{"payload":"e30=","payloadType":"t","signatures":[{}]}"#,
+            #"{"payload":"e30=","payloadType":"t","signatures":[{"sig":"A"}]}"#,
             #"{"payload":"e30=","payloadType":"t","signatures":[{"sig":"AQ==","more":1}]}"#,
             #"{"payload":"e30=","payloadType":"t","signatures":[{"sig":"AQ=="}],"more":1}"#,
         ])

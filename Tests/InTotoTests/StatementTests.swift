@@ -2,13 +2,16 @@ import InToto
 import Testing
 
 struct StatementTests {
-    static func statement(_ text: String) throws(SigstoreError) -> Statement { try Statement(parsing: Array(text.utf8)) }
+    static func statement(_ text: String) throws(SigstoreError) -> Statement {
+        try Statement(parsing: Array(text.utf8))
+    }
     static let subject = #""subject":[{"name":"n","digest":{"sha256":"ab"}}]"#
 
     @Test("Both versions are read, and unknown members passed over", arguments: ["v0.1", "v1"])
     func versions(version: String) throws {
         let statement = try Self.statement(
-            #"{"_type":"https://in-toto.io/Statement/\#(version)","more":1,\#(Self.subject),"predicateType":"t","predicate":{"a":1}}"#)
+            #"{"_type":"https://in-toto.io/Statement/\#(version)","more":1,\#(Self.subject),"predicateType":"t","predicate":{"a":1}}"#
+        )
         #expect(statement.layout.rawValue.hasSuffix(version))
         #expect(statement.predicateType.uri == "t")
         #expect(statement.subjects.first?.name == "n")
@@ -46,8 +49,10 @@ struct StatementTests {
     @Test(
         "cosign's short names stand for these types",
         arguments: [
-            ("custom", "https://cosign.sigstore.dev/attestation/v1"), ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
-            ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"), ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
+            ("custom", "https://cosign.sigstore.dev/attestation/v1"),
+            ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
+            ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+            ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
             ("spdx", "https://spdx.dev/Document"), ("spdxjson", "https://spdx.dev/Document"),
             ("cyclonedx", "https://cyclonedx.org/bom"), ("link", "https://in-toto.io/Link/v1"),
             ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"), ("openvex", "https://openvex.dev/ns"),

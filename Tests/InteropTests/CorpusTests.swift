@@ -7,7 +7,9 @@ struct CorpusTests {
     /// All but the cases with policies in Rego or CUE.
     @Test(arguments: [("blob", 467), ("blob-attestation", 181), ("image", 189), ("image-attestation", 99)])
     func verdictsAreRight(kind: String, count: Int) async throws {
-        try await check(count) { $0["kind"] as? String == kind && ($0["verify"] as? [String])?.contains("--policy") == false }
+        try await check(count) {
+            $0["kind"] as? String == kind && ($0["verify"] as? [String])?.contains("--policy") == false
+        }
     }
 
     /// Runs a part of the corpus through its own script.

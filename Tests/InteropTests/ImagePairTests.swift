@@ -47,13 +47,16 @@ struct ImagePairTests {
 
         /// Pushes an image; the config says what it runs on, as cosign wants to know.
         func push(_ text: String, tag: String? = nil) async throws -> Manifest {
-            let (config, layer) = (try Blob(Array(#"{"architecture":"amd64","os":"linux"}"#.utf8)), try Blob(Array(text.utf8)))
+            let (config, layer) = (
+                try Blob(Array(#"{"architecture":"amd64","os":"linux"}"#.utf8)), try Blob(Array(text.utf8))
+            )
             for blob in [config, layer] { try await store.putBlob(blob) }
             let manifest = try ImageManifest(
                 config: Descriptor(
                     mediaType: "application/vnd.oci.image.config.v1+json", digest: config.digest, size: config.size),
                 layers: [
-                    Descriptor(mediaType: "application/vnd.oci.image.layer.v1.tar", digest: layer.digest, size: layer.size)
+                    Descriptor(
+                        mediaType: "application/vnd.oci.image.layer.v1.tar", digest: layer.digest, size: layer.size)
                 ]
             ).encoded()
             try await store.putManifest(manifest, tag: tag)
@@ -120,7 +123,9 @@ struct ImagePairTests {
                 try await store.putReferrer(try copy.encoded())
             }
             for suffix in ["sig", "att"] {
-                guard let manifest = try await store.manifest(try ManifestSelector(tag: "sha256-\(image.digest.hex).\(suffix)"))
+                guard
+                    let manifest = try await store.manifest(
+                        try ManifestSelector(tag: "sha256-\(image.digest.hex).\(suffix)"))
                 else { continue }
                 try await store.putManifest(manifest, tag: "sha256-\(other.digest.hex).\(suffix)")
             }
@@ -130,7 +135,9 @@ struct ImagePairTests {
     /// What cosign 2.5 says of any signature of the newer scheme: it looks for bundles of attestations only.
     static let faultOfCosign2 = "no signatures found"
 
-    @Test(arguments: RegistryKind.allCases, [(Action.sign, Scheme.newer), (.sign, .older), (.attest, .newer), (.attest, .older)])
+    @Test(
+        arguments: RegistryKind.allCases,
+        [(Action.sign, Scheme.newer), (.sign, .older), (.attest, .newer), (.attest, .older)])
     func eachVerifiesWhatTheOthersMade(kind: RegistryKind, what: (action: Action, scheme: Scheme)) async throws {
         let images = try await Images(kind)
         let (action, scheme) = what
@@ -157,7 +164,9 @@ struct ImagePairTests {
     }
 
     /// Ours refuses all of this, whoever made the signature.
-    private func refusals(of image: Manifest, _ action: Action, _ scheme: Scheme, _ signer: Tool, _ images: Images) async throws {
+    private func refusals(of image: Manifest, _ action: Action, _ scheme: Scheme, _ signer: Tool, _ images: Images)
+        async throws
+    {
         let name = images.name(image)
         func expect(_ status: Int32, _ what: String, _ outcome: Workplace.Outcome) {
             #expect(outcome.status == status, "\(what), by \(signer): \(outcome.messages)")
@@ -238,7 +247,8 @@ struct ImagePairTests {
                 let outcome = try await images.verify(action, .older, by: verifier, "saved", flags: ["--local-image"])
                 #expect(outcome.status == 0, "\(verifier) \(action): \(outcome.messages)")
             }
-            let wrong = try await images.verify(action, .older, by: .swsign, "saved", key: "stranger", flags: ["--local-image"])
+            let wrong = try await images.verify(
+                action, .older, by: .swsign, "saved", key: "stranger", flags: ["--local-image"])
             #expect(wrong.status == 12, "\(wrong.messages)")
         }
     }

@@ -24,10 +24,14 @@ struct KeyFileTests {
         /// The arguments of `openssl` that make the key, written to `key.pem`.
         var commands: [String] {
             func curve(_ name: String, _ more: String = "") -> [String] {
-                ["genpkey -algorithm EC -pkeyopt ec_paramgen_curve:\(name) -out \(more.isEmpty ? "key.pem" : "first.pem")"]
+                [
+                    "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:\(name) -out \(more.isEmpty ? "key.pem" : "first.pem")"
+                ]
                     + (more.isEmpty ? [] : [more])
             }
-            func rsa(_ bits: Int) -> [String] { ["genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:\(bits) -out key.pem"] }
+            func rsa(_ bits: Int) -> [String] {
+                ["genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:\(bits) -out key.pem"]
+            }
             return switch self {
             case .p256: curve("P-256")
             case .p384: curve("P-384")
@@ -66,7 +70,8 @@ struct KeyFileTests {
     }
 
     @Test(arguments: [
-        Origin.generated(.swsign, algorithm: nil), .generated(.cosign2, algorithm: nil), .generated(.cosign3, algorithm: nil),
+        Origin.generated(.swsign, algorithm: nil), .generated(.cosign2, algorithm: nil),
+        .generated(.cosign3, algorithm: nil),
         .imported(.swsign, .rsa2048), .imported(.cosign3, .p521), .imported(.cosign2, .ed25519),
     ])
     func emptyPasswords(origin: Origin) async throws { try await check(origin, password: "") }
@@ -78,7 +83,8 @@ struct KeyFileTests {
         case .generated(let tool, let algorithm):
             try await place.must(
                 tool.program,
-                ["generate-key-pair", "--output-key-prefix", "key"] + (algorithm.map { ["--signing-algorithm", $0] } ?? []),
+                ["generate-key-pair", "--output-key-prefix", "key"]
+                    + (algorithm.map { ["--signing-algorithm", $0] } ?? []),
                 password: password)
         case .imported(let tool, let form):
             for command in form.commands {

@@ -30,10 +30,12 @@ struct PairTests {
         // Both check every ECDSA signature over SHA-256. In bundles, and wherever cosign 3 signs, it is over the
         // curve's own hash.
         CosignFault(
-            algorithms: [.p384, .p521], forms: [.bundle], signers: [.swsign, .cosign3], verifiers: [.cosign2, .cosign3],
+            algorithms: [.p384, .p521], forms: [.bundle], signers: [.swsign, .cosign3],
+            verifiers: [.cosign2, .cosign3],
             words: "failed to verify signature: could not verify message: " + message),
         CosignFault(
-            algorithms: [.p384, .p521], forms: [.attestation], signers: [.swsign, .cosign3], verifiers: [.cosign2, .cosign3],
+            algorithms: [.p384, .p521], forms: [.attestation], signers: [.swsign, .cosign3],
+            verifiers: [.cosign2, .cosign3],
             words: "failed to verify signature: could not verify envelope: " + envelope),
         CosignFault(
             algorithms: [.p384, .p521], forms: [.signature, .olderBundle], signers: [.cosign3],
@@ -79,7 +81,8 @@ struct PairTests {
         for form in Form.allCases {
             for signer in Tool.allCases {
                 let signed = try await signer.sign(form, "file", key: "key", predicate: "predicate", in: place)
-                try #require(signed.outcome.status == 0, "\(signer) does not make a \(form): \(signed.outcome.messages)")
+                try #require(
+                    signed.outcome.status == 0, "\(signer) does not make a \(form): \(signed.outcome.messages)")
                 for verifier in Tool.allCases {
                     try await check(algorithm, form, signed.file, signer, verifier, place)
                 }

@@ -44,14 +44,16 @@ struct PredicateTypeTests {
         try await place.must(Tool.swsign.program, ["generate-key-pair", "--output-key-prefix", "key"])
         var statements: [Tool: [String: Any]] = [:]
         for signer in Tool.allCases {
-            let signed = try await signer.sign(form, "file", key: "key", type: type.name, predicate: predicate, in: place)
+            let signed = try await signer.sign(
+                form, "file", key: "key", type: type.name, predicate: predicate, in: place)
             try #require(signed.outcome.status == 0, "\(signer): \(signed.outcome.messages)")
             let statement = try Self.statement(try place.read(signed.file))
             #expect(statement["predicateType"] as? String == type.uri, "\(signer)")
             statements[signer] = statement
             for verifier in Tool.allCases {
                 let cell = Comment("\(verifier) of what \(signer) signed")
-                let outcome = try await verifier.verify(form, signed.file, of: "file", key: "key", type: type.name, in: place)
+                let outcome = try await verifier.verify(
+                    form, signed.file, of: "file", key: "key", type: type.name, in: place)
                 if let fault = Self.fault(type.name, form, verifier) {
                     #expect(outcome.status != 0, cell)
                     #expect(outcome.lastWords == fault, cell)
@@ -59,9 +61,11 @@ struct PredicateTypeTests {
                 }
                 #expect(outcome.status == 0, "\(cell): \(outcome.messages)")
                 let other = type.name == "openvex" ? "vuln" : "openvex"
-                let otherType = try await verifier.verify(form, signed.file, of: "file", key: "key", type: other, in: place)
+                let otherType = try await verifier.verify(
+                    form, signed.file, of: "file", key: "key", type: other, in: place)
                 // cosign 2 does not look at the type of an attestation in a bundle v0.3.
-                #expect((otherType.status == 0) == (verifier == .cosign2 && form == .attestation), "\(cell), as \(other)")
+                #expect(
+                    (otherType.status == 0) == (verifier == .cosign2 && form == .attestation), "\(cell), as \(other)")
             }
         }
         // Ours holds the predicate as it was given; cosign 2 and 3 lose what their own types of SLSA provenance lack.

@@ -26,7 +26,9 @@ enum Tool: String, CaseIterable, Sendable {
 
     /// Makes a signature in one of the forms; what is written is named like the tool and the form.
     /// - Returns: What the program said, and the file that it wrote.
-    func sign(_ form: Form, _ file: String, key: String, type: String = "custom", predicate: String = "", in place: Workplace)
+    func sign(
+        _ form: Form, _ file: String, key: String, type: String = "custom", predicate: String = "", in place: Workplace
+    )
         async throws -> (outcome: Workplace.Outcome, file: String)
     {
         let output = "\(file).\(rawValue).\(form.rawValue)"
@@ -47,7 +49,9 @@ enum Tool: String, CaseIterable, Sendable {
     }
 
     /// Verifies a signature in one of the forms.
-    func verify(_ form: Form, _ signature: String, of file: String, key: String, type: String = "custom", in place: Workplace)
+    func verify(
+        _ form: Form, _ signature: String, of file: String, key: String, type: String = "custom", in place: Workplace
+    )
         async throws -> Workplace.Outcome
     {
         var arguments = [form.isAttestation ? "verify-blob-attestation" : "verify-blob", "--insecure-ignore-tlog"]

@@ -29,7 +29,8 @@ final class Workplace: Sendable {
     }
 
     /// Runs a program in the directory, with nothing of the person's own environment and no network.
-    func run(_ program: String, _ arguments: [String], password: String? = nil, _ more: [String: String] = [:]) async throws
+    func run(_ program: String, _ arguments: [String], password: String? = nil, _ more: [String: String] = [:])
+        async throws
         -> Outcome
     {
         let process = Process()
@@ -38,7 +39,8 @@ final class Workplace: Sendable {
         process.currentDirectoryURL = URL(fileURLWithPath: path)
         process.environment = [
             "PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin", "HOME": path, "TMPDIR": path,
-            "COSIGN_PASSWORD": password ?? "swsign", "HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9",
+            "COSIGN_PASSWORD": password ?? "swsign", "HTTPS_PROXY": "http://127.0.0.1:9",
+            "HTTP_PROXY": "http://127.0.0.1:9",
             "NO_PROXY": "127.0.0.1,localhost",
         ].merging(more) { $1 }
         let name = "\(path)/.\(UUID().uuidString)"

@@ -29,7 +29,8 @@ private struct TokenRegistry {
     init(needsPassword: Bool = true, realm: String? = nil, sameOrigin: Bool = true) {
         let state = state
         @Sendable func giveToken(_ request: FaultServer.Request, _ connection: FaultServer.Connection) {
-            let isRefresh = request.method == "POST"
+            let isRefresh =
+                request.method == "POST"
                 && String(decoding: request.body, as: UTF8.self).contains("refresh_token=sentinel")
             guard !needsPassword || isRefresh || request.header("authorization") == "Basic bWU6c2VudGluZWw=" else {
                 return connection.respond(401, [], #"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#)
@@ -119,7 +120,7 @@ private struct TokenRegistry {
     @Test func doesNotTakeCredentialsToARealmElsewhere() async throws {
         for credential in [password, .identityToken("sentinel")] {
             let server = TokenRegistry(sameOrigin: false)
-                let client = try Sample.client(server.registry.authority) { $0.credential = credential }
+            let client = try Sample.client(server.registry.authority) { $0.credential = credential }
             let error = try #require(await Sample.failure { _ = try await client.tags() })
             #expect(error.code == .unauthorized)
             #expect(error.advice?.contains("--registry-auth-realm \(server.tokens.authority)") == true)

@@ -434,10 +434,12 @@ private let zero: Digest = {
         let server = server { request, connection in
             switch request.method {
             case "PUT":
-                let isTheirTurn = request.path == shared && writes.withLock { writes in
-                    writes += 1
-                    return writes <= times
-                }
+                let isTheirTurn =
+                    request.path == shared
+                    && writes.withLock { writes in
+                        writes += 1
+                        return writes <= times
+                    }
                 let written = try? Manifest(request.body)
                 stored.withLock { $0[request.path] = isTheirTurn ? theirs : written }
                 connection.respond(201)

@@ -47,7 +47,9 @@ struct EncryptedKeyFileTests {
         let place = try #require(json.range(of: "\"ciphertext\":\""))
         let letter = json[place.upperBound]
         json.replaceSubrange(place.upperBound...place.upperBound, with: letter == "A" ? "B" : "A")
-        let error = #expect(throws: SigstoreError.self) { try Self.parse(json).decrypt(password: Self.password("right")) }
+        let error = #expect(throws: SigstoreError.self) {
+            try Self.parse(json).decrypt(password: Self.password("right"))
+        }
         #expect(error?.code == .wrongPassword)
     }
 
@@ -65,8 +67,10 @@ struct EncryptedKeyFileTests {
     @Test(
         "Any other parameters are refused",
         arguments: [
-            json(n: "1073741824"), json(n: "16384"), json(n: "65537"), json(n: "262144"), json(n: "0"), json(n: "-65536"), json(r: "16"),
-            json(r: "1"), json(p: "2"), json(p: "0"), json(kdf: "argon2id"), json(cipher: "aes-256-gcm"), json(kdf: "Scrypt"),
+            json(n: "1073741824"), json(n: "16384"), json(n: "65537"), json(n: "262144"), json(n: "0"),
+            json(n: "-65536"), json(r: "16"),
+            json(r: "1"), json(p: "2"), json(p: "0"), json(kdf: "argon2id"), json(cipher: "aes-256-gcm"),
+            json(kdf: "Scrypt"),
         ])
     func refusedParameters(json: String) {
         let error = #expect(throws: SigstoreError.self) { try Self.parse(json) }
@@ -77,7 +81,8 @@ struct EncryptedKeyFileTests {
     @Test(
         "A damaged file is refused as damaged",
         arguments: [
-            "", "{", "{}", "[]", "null", json() + "x", json(n: "9223372036854775808"), json(n: "6.5e4"), json(n: "null"), json(salt: 0),
+            "", "{", "{}", "[]", "null", json() + "x", json(n: "9223372036854775808"), json(n: "6.5e4"),
+            json(n: "null"), json(salt: 0),
             json(salt: 7), json(salt: 257), json(nonce: 23), json(nonce: 25), json(ciphertext: 16), json(ciphertext: 0),
             json().replacingOccurrences(of: "\"salt\":\"", with: "\"salt\":\"*"),
             json().replacingOccurrences(of: "\"ciphertext\"", with: "\"cipherText\""),

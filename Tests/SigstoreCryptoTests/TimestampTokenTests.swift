@@ -184,7 +184,9 @@ import Testing
         }
     }
 
-    @Test("timestamp-authority CVE-2026-39984: the certificate that is checked is the signer's, whatever else comes along")
+    @Test(
+        "timestamp-authority CVE-2026-39984: the certificate that is checked is the signer's, whatever else comes along"
+    )
     func anExtraLeafInTheTokenIsNotTheSigner() throws {
         let attacker = try Authority("attacker")
         let trusted = authority.signer.certificate

@@ -32,9 +32,13 @@ struct AttestationTests {
         return JSONCursor(try JSONValue(parsing: try envelope.member("payload").bytes()))
     }
 
-    private func digest(_ algorithm: HashAlgorithm = .sha256) throws -> Digest { try Digest.hash(Array(Self.content.utf8), algorithm) }
+    private func digest(_ algorithm: HashAlgorithm = .sha256) throws -> Digest {
+        try Digest.hash(Array(Self.content.utf8), algorithm)
+    }
 
-    @Test("Every type has cosign's statement, and is verified as that type", arguments: PredicateType.shortNames.map(\.name) + ["https://example.com/t/v1"])
+    @Test(
+        "Every type has cosign's statement, and is verified as that type",
+        arguments: PredicateType.shortNames.map(\.name) + ["https://example.com/t/v1"])
     func everyType(type: String) async throws {
         try prepare()
         let made = await attest("--predicate", "predicate.json", "--type", type, "--bundle", "b.json", "file")
@@ -64,10 +68,14 @@ struct AttestationTests {
     @Test("Another type than --type is refused, and so is the default one")
     func otherType() async throws {
         try prepare()
-        #expect(await attest("--predicate", "predicate.json", "--type", "openvex", "--bundle", "b.json", "file").succeeded)
+        #expect(
+            await attest("--predicate", "predicate.json", "--type", "openvex", "--bundle", "b.json", "file").succeeded)
         for type in [["--type", "spdx"], [], ["--type", "https://openvex.dev/ns/"]] {
             let outcome = await Program(directory: directory.path).run(
-                ["verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "-o", "json"] + type + ["file"])
+                [
+                    "verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "-o",
+                    "json",
+                ] + type + ["file"])
             #expect(outcome.ending == .exit(1))
             #expect(outcome.code == "wrong-predicate-type")
             #expect(outcome.messages.contains("https://openvex.dev/ns"))
@@ -111,7 +119,8 @@ struct AttestationTests {
     @Test("--output-attestation writes the statement that was signed")
     func outputAttestation() async throws {
         try prepare()
-        let made = await attest("--predicate", "predicate.json", "--output-attestation", "statement", "--bundle", "b.json", "file")
+        let made = await attest(
+            "--predicate", "predicate.json", "--output-attestation", "statement", "--bundle", "b.json", "file")
         #expect(made.succeeded, "\(made.messages)")
         let envelope = try JSONCursor(try JSONValue(parsing: directory.read("b.json"))).member("dsseEnvelope")
         #expect(try envelope.member("payload").bytes() == directory.read("statement"))
@@ -141,9 +150,11 @@ struct AttestationTests {
         try prepare()
         try directory.write(
             "statement.json",
-            #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"file","digest":{"sha256":"\#(String(repeating: "0", count: 64))"}}],"predicateType":"t","predicate":{}}"#)
+            #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"file","digest":{"sha256":"\#(String(repeating: "0", count: 64))"}}],"predicateType":"t","predicate":{}}"#
+        )
         let base = ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "--statement"]
-        try await directory.expectRefusal("wrong-subject", "statement.json", "subjects", of: base + ["statement.json", "file"])
+        try await directory.expectRefusal(
+            "wrong-subject", "statement.json", "subjects", of: base + ["statement.json", "file"])
         try await directory.expectRefusal(
             "wrong-subject", of: base + ["statement.json", "--hash", try digest().hex])
         try directory.write("bad.json", "{}")
@@ -155,7 +166,9 @@ struct AttestationTests {
     @Test("--hash stands for a file that is kept elsewhere, --digest and --digestAlg do when verifying")
     func hashAndDigest() async throws {
         try prepare()
-        let made = await attest("--predicate", "predicate.json", "--hash", try digest().hex.uppercased(), "--bundle", "b.json", "elsewhere/file")
+        let made = await attest(
+            "--predicate", "predicate.json", "--hash", try digest().hex.uppercased(), "--bundle", "b.json",
+            "elsewhere/file")
         #expect(made.succeeded, "\(made.messages)")
         #expect(await verify("--bundle", "b.json", "file").succeeded)
         #expect(await verify("--bundle", "b.json", "--digest", try digest().hex).succeeded)
@@ -166,13 +179,17 @@ struct AttestationTests {
         #expect(longer.code == "wrong-subject", "\(longer.messages)")
         let base = ["verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json"]
         try await directory.expectRefusal("malformed-digest", "abc", of: base + ["--digest", "abc"])
-        try await directory.expectRefusal("unknown-algorithm", "md5", of: base + ["--digest", "abc", "--digestAlg", "md5"])
+        try await directory.expectRefusal(
+            "unknown-algorithm", "md5", of: base + ["--digest", "abc", "--digestAlg", "md5"])
         try await directory.expectRefusal("usage", "--digest", of: base + ["--digestAlg", "sha256", "file"])
         try await directory.expectRefusal("usage", "together", of: base + ["--digest", try digest().hex, "file"])
         try await directory.expectRefusal("usage", "--digest", of: base)
         try await directory.expectRefusal(
             "malformed-digest", "xyz",
-            of: ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate.json", "--hash", "xyz", "file"])
+            of: [
+                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate.json", "--hash",
+                "xyz", "file",
+            ])
     }
 
     @Test("A file as sha256:… does as well")
@@ -196,7 +213,10 @@ struct AttestationTests {
         #expect(refused.messages.contains(try digest().hex))
         for files in [["other"], []] {
             let outcome = await Program(directory: directory.path).run(
-                ["verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "--check-claims=false"] + files)
+                [
+                    "verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json",
+                    "--check-claims=false",
+                ] + files)
             #expect(outcome.succeeded, "\(outcome.messages)")
             #expect(outcome.messages.contains("WARNING: what the attestation is about is not checked"))
         }
@@ -216,10 +236,12 @@ struct AttestationTests {
             "malformed-predicate", "text", "JSON", of: base + ["--type", "cyclonedx", "--predicate", "text", "file"])
         try await directory.expectRefusal(
             "malformed-predicate", "list", "object", of: base + ["--type", "cyclonedx", "--predicate", "list", "file"])
-        try await directory.expectRefusal("malformed-predicate", "binary", "UTF-8", of: base + ["--predicate", "binary", "file"])
+        try await directory.expectRefusal(
+            "malformed-predicate", "binary", "UTF-8", of: base + ["--predicate", "binary", "file"])
         try await directory.expectRefusal("file-not-found", "none", of: base + ["--predicate", "none", "file"])
         try await directory.expectRefusal("usage", "--predicate", "--statement", of: base + ["file"])
-        try await directory.expectRefusal("usage", "--predicate", of: base + ["--predicate", "list", "--statement", "list", "file"])
+        try await directory.expectRefusal(
+            "usage", "--predicate", of: base + ["--predicate", "list", "--statement", "list", "file"])
         try await directory.expectRefusal("usage", "file", of: base + ["--predicate", "predicate.json"])
     }
 
@@ -246,8 +268,11 @@ struct AttestationTests {
         try prepare()
         #expect(await attest("--predicate", "predicate.json", "--bundle", "att.json", "file").succeeded)
         #expect(
-            await directory.swsign("sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "sig.json", "file").succeeded)
-        let blob = await directory.swsign("verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "att.json", "file")
+            await directory.swsign(
+                "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "sig.json", "file"
+            ).succeeded)
+        let blob = await directory.swsign(
+            "verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "att.json", "file")
         #expect(blob.code == "attestation-not-signature")
         #expect(blob.messages.contains("verify-blob-attestation"))
         let attestation = await verify("--bundle", "sig.json", "file")

@@ -10,7 +10,9 @@ struct BadInputTests {
 
     static let content = Array("content of the file\n".utf8)
     static let verifying = ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json"]
-    static let attesting = ["verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json"]
+    static let attesting = [
+        "verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json",
+    ]
 
     init() throws {
         key = try directory.makeKey()
@@ -36,7 +38,9 @@ struct BadInputTests {
             #expect(try !object.member("verified").bool(), sourceLocation: sourceLocation)
             #expect(try object.member("file").string() == file, sourceLocation: sourceLocation)
             #expect(try object.member("error").member("code").string() == code, sourceLocation: sourceLocation)
-            #expect(try outcome.messages.contains(Self.shown(object.member("error").member("message").string())), sourceLocation: sourceLocation)
+            #expect(
+                try outcome.messages.contains(Self.shown(object.member("error").member("message").string())),
+                sourceLocation: sourceLocation)
         }
         #expect(!outcome.messages.contains("Verified OK"), sourceLocation: sourceLocation)
         #expect(try directory.snapshot() == before, "files were changed", sourceLocation: sourceLocation)
@@ -46,7 +50,8 @@ struct BadInputTests {
 
     /// A bundle by this test's key over its file, with parts exchanged before it is written to `b.json`.
     private func writeBundle(
-        mediaType: String = "application/vnd.dev.sigstore.bundle.v0.3+json", material: String? = nil, algorithm: String = "SHA2_256",
+        mediaType: String = "application/vnd.dev.sigstore.bundle.v0.3+json", material: String? = nil,
+        algorithm: String = "SHA2_256",
         digest: [UInt8]? = nil, signature: [UInt8]? = nil, extra: String = "", in name: String = "b.json",
         _ change: (String) -> String = { $0 }
     ) throws {
@@ -84,9 +89,11 @@ struct BadInputTests {
     func aDirectory() async throws {
         try directory.makeDirectory("d")
         try await directory.expectRefusal(
-            "is-directory", "d is a directory", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "out.json", "d"])
+            "is-directory", "d is a directory",
+            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "out.json", "d"])
         try await directory.expectRefusal(
-            "is-directory", "d is a directory", of: ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "d", "file"])
+            "is-directory", "d is a directory",
+            of: ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "d", "file"])
         try await directory.expectRefusal(
             "is-directory", "d is a directory",
             of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "d", "file"])
@@ -101,14 +108,16 @@ struct BadInputTests {
         if geteuid() != 0 {
             try directory.write("secret", [1], mode: 0)
             try await directory.expectRefusal(
-                "file-unreadable", "secret", of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "out.json", "secret"])
+                "file-unreadable", "secret",
+                of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "out.json", "secret"])
         }
     }
 
     @Test("An empty file is signed and verified like any other, and a signature over it is not one over another")
     func emptyFile() async throws {
         try directory.write("empty", [])
-        let signed = await directory.swsign("sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "empty")
+        let signed = await directory.swsign(
+            "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "empty")
         #expect(signed.succeeded, "\(signed.messages)")
         #expect(await Program(directory: directory.path).run(Self.verifying + ["empty"]).succeeded)
         try await expectRejection("artifact-mismatch", "another file")
@@ -163,9 +172,11 @@ struct BadInputTests {
     @Test(
         "A wrong media type, or an unknown version, is refused",
         arguments: [
-            "", "application/json", "application/vnd.dev.sigstore.bundle.v0.4+json", "application/vnd.dev.sigstore.bundle+json;version=0.4",
+            "", "application/json", "application/vnd.dev.sigstore.bundle.v0.4+json",
+            "application/vnd.dev.sigstore.bundle+json;version=0.4",
             "application/vnd.dev.sigstore.bundle+json;version=1.0", "application/vnd.dev.sigstore.bundle.v0.3+json ",
-            "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "APPLICATION/vnd.dev.sigstore.bundle.v0.3+json",
+            "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+            "APPLICATION/vnd.dev.sigstore.bundle.v0.3+json",
         ])
     func mediaTypes(mediaType: String) async throws {
         try writeBundle(mediaType: mediaType)
@@ -179,10 +190,12 @@ struct BadInputTests {
         try await expectRejection("malformed-bundle", "both a messageSignature and a dsseEnvelope")
         try writeBundle(extra: #","messageSignature":{"signature":"AQ=="}"#)
         try await expectRejection("malformed-json", "twice")
-        let two = #"{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"AQ=="},{"sig":"Ag=="}]}"#
+        let two =
+            #"{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"AQ=="},{"sig":"Ag=="}]}"#
         try directory.write(
             "b.json",
-            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}},"dsseEnvelope":\#(two)}"#)
+            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}},"dsseEnvelope":\#(two)}"#
+        )
         try await expectRejection("malformed-bundle", "2 signatures", by: Self.attesting)
     }
 
@@ -190,7 +203,9 @@ struct BadInputTests {
     func missingParts() async throws {
         try writeBundle { $0.replacingOccurrences(of: "messageSignature", with: "messageSignaturf") }
         try await expectRejection("unexpected-json", "messageSignaturf")
-        try directory.write("b.json", #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}}}"#)
+        try directory.write(
+            "b.json",
+            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}}}"#)
         try await expectRejection("malformed-bundle", "no signature")
         try writeBundle(material: "")
         try await expectRejection("malformed-bundle", "neither a certificate nor a public key")
@@ -202,16 +217,21 @@ struct BadInputTests {
 
     @Test("A number too large for 64 bits, or of a megabyte, is refused")
     func hugeNumbers() async throws {
-        let entry = #"{"logIndex":"NUMBER","logId":{"keyId":"AQID"},"kindVersion":{"kind":"hashedrekord","version":"0.0.1"},"integratedTime":"1","canonicalizedBody":"e30="}"#
+        let entry =
+            #"{"logIndex":"NUMBER","logId":{"keyId":"AQID"},"kindVersion":{"kind":"hashedrekord","version":"0.0.1"},"integratedTime":"1","canonicalizedBody":"e30="}"#
         for number in ["9223372036854775808", "99999999999999999999999999", "1e400", "-9223372036854775809"] {
             let changed = entry.replacingOccurrences(of: "NUMBER", with: number)
             try writeBundle(material: #""publicKey":{},"tlogEntries":[\#(changed)]"#)
             try await expectRejection("unexpected-json", "logIndex")
-            try writeBundle(material: #""publicKey":{},"tlogEntries":[\#(changed.replacingOccurrences(of: "\"\(number)\"", with: number))]"#)
+            try writeBundle(
+                material:
+                    #""publicKey":{},"tlogEntries":[\#(changed.replacingOccurrences(of: "\"\(number)\"", with: number))]"#
+            )
             try await expectRejection("unexpected-json", "logIndex")
         }
         let digits = String(repeating: "9", count: 1 << 20)
-        try writeBundle(material: #""publicKey":{},"tlogEntries":[\#(entry.replacingOccurrences(of: "\"NUMBER\"", with: digits))]"#)
+        try writeBundle(
+            material: #""publicKey":{},"tlogEntries":[\#(entry.replacingOccurrences(of: "\"NUMBER\"", with: digits))]"#)
         try await expectRejection("malformed-json", "too long")
     }
 
@@ -232,15 +252,22 @@ struct BadInputTests {
     @Test("Base64 with garbage in it is refused")
     func garbageInBase64() async throws {
         let good = Base64.encode(try key.sign(Self.content, scheme: .ecdsa(.sha256)))
-        for bad in [good + "!", "!" + good, good + "\\n", " " + good, good + "====", String(good.dropLast()), good.replacingOccurrences(of: "=", with: "") + "*"] {
-            try writeBundle { $0.replacingOccurrences(of: #""signature":"[^"]*""#, with: "\"signature\":\"\(bad)\"", options: .regularExpression) }
+        for bad in [
+            good + "!", "!" + good, good + "\\n", " " + good, good + "====", String(good.dropLast()),
+            good.replacingOccurrences(of: "=", with: "") + "*",
+        ] {
+            try writeBundle {
+                $0.replacingOccurrences(
+                    of: #""signature":"[^"]*""#, with: "\"signature\":\"\(bad)\"", options: .regularExpression)
+            }
             try await expectRejection("malformed-base64", "messageSignature.signature", "not base64")
         }
         try writeBundle { $0.replacingOccurrences(of: "\"digest\":\"", with: "\"digest\":\"*") }
         try await expectRejection("malformed-base64", "messageDigest.digest")
         try directory.write("b.json", "\(good)!")
         try await expectRejection(
-            "malformed-signature", "b.json", by: ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--signature", "b.json"])
+            "malformed-signature", "b.json",
+            by: ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--signature", "b.json"])
     }
 
     @Test("More log entries or timestamps than 32 are refused")
@@ -280,11 +307,13 @@ struct BadInputTests {
         try writeBundle()
         try directory.write("other", "other")
         try await expectRejection(
-            "artifact-mismatch", "another file", try Digest.sha256(Self.content).hex, try Digest.sha256(Array("other".utf8)).hex, file: "other")
+            "artifact-mismatch", "another file", try Digest.sha256(Self.content).hex,
+            try Digest.sha256(Array("other".utf8)).hex, file: "other")
         // A bare signature cannot tell why.
         let signature = Base64.encode(try key.sign(Self.content, scheme: .ecdsa(.sha256)))
         try await expectRejection(
-            "invalid-signature", by: ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--signature", signature], file: "other")
+            "invalid-signature",
+            by: ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--signature", signature], file: "other")
     }
 
     @Test("A signature by another key is refused, and the hint tells")
@@ -319,7 +348,8 @@ struct BadInputTests {
                 name == "p384" ? "invalid-signature" : "wrong-key-type",
                 by: ["verify-blob", "--key", "\(name).pub", "--insecure-ignore-tlog", "--bundle", "b.json"])
             guard name != "p384" else { continue }
-            try writeBundle(material: #""publicKey":{}"#, signature: try other.sign(Self.content, scheme: algorithm.scheme))
+            try writeBundle(
+                material: #""publicKey":{}"#, signature: try other.sign(Self.content, scheme: algorithm.scheme))
             let outcome = await Program(directory: directory.path).run(Self.verifying + ["file"])
             #expect(["wrong-key-type", "signature-in-p1363"].contains(outcome.code), "\(name): \(outcome.messages)")
         }
@@ -327,14 +357,18 @@ struct BadInputTests {
         try await expectRejection("wrong-key-type", "sha512", "ECDSA P-256")
     }
 
-    @Test("A signature in IEEE P1363 form is refused as that, in a bundle, as bare bytes and in base64", arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521])
+    @Test(
+        "A signature in IEEE P1363 form is refused as that, in a bundle, as bare bytes and in base64",
+        arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521])
     func p1363(algorithm: SigningAlgorithm) async throws {
         let signer = try directory.makeKey("key", algorithm)
         let size = [SigningAlgorithm.ecdsaP256: 32, .ecdsaP384: 48, .ecdsaP521: 66][algorithm] ?? 0
         let hash = try #require(algorithm.scheme.hash)
         let bare = try Self.p1363(der: signer.sign(Self.content, scheme: algorithm.scheme), size: size)
         let name = ["sha256": "SHA2_256", "sha384": "SHA2_384", "sha512": "SHA2_512"][hash.rawValue] ?? ""
-        try writeBundle(material: #""publicKey":{}"#, algorithm: name, digest: try Digest.hash(Self.content, hash).bytes, signature: bare)
+        try writeBundle(
+            material: #""publicKey":{}"#, algorithm: name, digest: try Digest.hash(Self.content, hash).bytes,
+            signature: bare)
         try await expectRejection("signature-in-p1363", "P1363", "DER")
         let command = ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--signature"]
         try await expectRejection("signature-in-p1363", "P1363", by: command + [Base64.encode(bare)])
@@ -370,12 +404,16 @@ struct BadInputTests {
         let json = String(decoding: envelope.json().serialized(), as: UTF8.self)
         try directory.write(
             "b.json",
-            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}},"dsseEnvelope":\#(json)}"#)
+            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}},"dsseEnvelope":\#(json)}"#
+        )
     }
 
-    private func statement(type: String = "https://cosign.sigstore.dev/attestation/v1", digests: String? = nil) throws -> String {
+    private func statement(type: String = "https://cosign.sigstore.dev/attestation/v1", digests: String? = nil) throws
+        -> String
+    {
         let found = try digests ?? #"{"sha256":"\#(Digest.sha256(Self.content).hex)"}"#
-        return #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"n","digest":\#(found)}],"predicateType":"\#(type)","predicate":{}}"#
+        return
+            #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"n","digest":\#(found)}],"predicateType":"\#(type)","predicate":{}}"#
     }
 
     @Test("A good attestation verifies before it is damaged")
@@ -387,7 +425,10 @@ struct BadInputTests {
 
     @Test("A predicate type that differs from --type is refused, byte for byte")
     func predicateType() async throws {
-        for type in ["https://cosign.sigstore.dev/attestation/v2", "https://cosign.sigstore.dev/attestation/v1/", "HTTPS://cosign.sigstore.dev/attestation/v1"] {
+        for type in [
+            "https://cosign.sigstore.dev/attestation/v2", "https://cosign.sigstore.dev/attestation/v1/",
+            "HTTPS://cosign.sigstore.dev/attestation/v1",
+        ] {
             try writeAttestation(try statement(type: type))
             try await expectRejection("wrong-predicate-type", type, "--type", by: Self.attesting)
         }
@@ -397,7 +438,8 @@ struct BadInputTests {
     func otherSubject() async throws {
         let right = try Digest.sha256(Self.content).hex
         for digests in [
-            #"{"sha256":"\#(String(repeating: "0", count: 64))"}"#, #"{"sha512":"\#(right)"}"#, #"{"sha256":"\#(right.uppercased())"}"#,
+            #"{"sha256":"\#(String(repeating: "0", count: 64))"}"#, #"{"sha512":"\#(right)"}"#,
+            #"{"sha256":"\#(right.uppercased())"}"#,
             #"{"sha256":"\#(right.dropLast())"}"#, #"{"md5":"\#(right)"}"#, #"{"SHA256":"\#(right)"}"#,
             #"{"sha256":"\#(right)","sha512":"\#(String(repeating: "0", count: 128))"}"#,
         ] {
@@ -409,7 +451,8 @@ struct BadInputTests {
     @Test("An envelope of another payload type is refused, although its signature holds")
     func payloadType() async throws {
         try writeAttestation(try statement(), payloadType: "text/plain")
-        try await expectRejection("wrong-payload-type", "text/plain", "application/vnd.in-toto+json", by: Self.attesting)
+        try await expectRejection(
+            "wrong-payload-type", "text/plain", "application/vnd.in-toto+json", by: Self.attesting)
     }
 
     @Test("An envelope whose payload is no statement is refused, although its signature holds")
@@ -427,19 +470,27 @@ struct BadInputTests {
         try writeAttestation(try statement())
         let text = try directory.text("b.json")
         let other = Base64.encode(Array(try statement().replacingOccurrences(of: "\"n\"", with: "\"m\"").utf8))
-        try directory.write("b.json", text.replacingOccurrences(of: Base64.encode(Array(try statement().utf8)), with: other))
+        try directory.write(
+            "b.json", text.replacingOccurrences(of: Base64.encode(Array(try statement().utf8)), with: other))
         try await expectRejection("invalid-signature", by: Self.attesting)
     }
 
     // MARK: - Disks and signals
 
     static let writing: [[String]] = [
-        ["generate-key-pair"], ["import-key-pair", "--key", "key.pem"], ["public-key", "--key", "key.pem", "--outfile", "out.pub"],
+        ["generate-key-pair"], ["import-key-pair", "--key", "key.pem"],
+        ["public-key", "--key", "key.pem", "--outfile", "out.pub"],
         ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "out.json", "file"],
         ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-signature", "out.sig", "file"],
         ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-directory", ".", "file"],
-        ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "file", "--bundle", "out.json", "file"],
-        ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "file", "--output-attestation", "out.json", "file"],
+        [
+            "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "file", "--bundle", "out.json",
+            "file",
+        ],
+        [
+            "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "file", "--output-attestation",
+            "out.json", "file",
+        ],
     ]
 
     @Test("A file that cannot grow leaves nothing half written", arguments: writing)
@@ -461,8 +512,10 @@ struct BadInputTests {
             dd if=/dev/zero of=fill bs=4096 2>/dev/null
             "$0" "$@"; echo "exit $?"; ls -A
             """
-        let outcome = await Program(executable: "unshare", directory: directory.path, environment: ["COSIGN_PASSWORD": ""])
-            .run(["-rm", "/bin/sh", "-c", script, Program.path] + arguments)
+        let outcome = await Program(
+            executable: "unshare", directory: directory.path, environment: ["COSIGN_PASSWORD": ""]
+        )
+        .run(["-rm", "/bin/sh", "-c", script, Program.path] + arguments)
         #expect(outcome.output == "exit 1\nfile\nfill\nkey.pem\nkey.pub\n", "\(outcome.output) \(outcome.messages)")
         #expect(outcome.code == "cannot-write", "\(outcome.messages)")
         #expect(outcome.messages.contains("the disk is full"))
@@ -475,11 +528,16 @@ struct BadInputTests {
             of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "/dev/full", "file"])
     }
 
-    @Test("A result that cannot be printed is an error", arguments: [
-        ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "file"], ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--b64=false", "file"],
-        ["public-key", "--key", "key.pem"], ["version"], ["env"], ["completion", "bash"], ["--help"], ["bundle", "inspect", "b.json"],
-        ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "file", "file"], verifying + ["-o", "json", "file"],
-    ])
+    @Test(
+        "A result that cannot be printed is an error",
+        arguments: [
+            ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "file"],
+            ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--b64=false", "file"],
+            ["public-key", "--key", "key.pem"], ["version"], ["env"], ["completion", "bash"], ["--help"],
+            ["bundle", "inspect", "b.json"],
+            ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "file", "file"],
+            verifying + ["-o", "json", "file"],
+        ])
     func fullStandardOutput(arguments: [String]) async throws {
         try writeBundle()
         var program = Program(directory: directory.path)
@@ -497,7 +555,9 @@ struct BadInputTests {
         var program = Program(directory: directory.path)
         program.limits = "set -o pipefail 2>/dev/null; exec > >(true)"
         program = Program(executable: "/bin/bash", directory: directory.path)
-        let outcome = await program.run(["-c", "(sleep 0.3; \"$0\" completion bash; echo \"exit $?\" >&2) | true", Program.path])
+        let outcome = await program.run([
+            "-c", "(sleep 0.3; \"$0\" completion bash; echo \"exit $?\" >&2) | true", Program.path,
+        ])
         #expect(outcome.messages.contains("[output-failed]"), "\(outcome.messages)")
         #expect(outcome.messages.contains("exit 1"))
     }
@@ -509,14 +569,19 @@ struct BadInputTests {
         for arguments in [
             ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "out.json", "-"],
             ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "-"],
-            ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "-", "--bundle", "out.json", "file"],
+            [
+                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "-", "--bundle", "out.json",
+                "file",
+            ],
         ] {
-            let outcome = await Program(directory: directory.path).run(arguments, input: .interrupted(after: half, signal: number))
+            let outcome = await Program(directory: directory.path).run(
+                arguments, input: .interrupted(after: half, signal: number))
             #expect([.signal(number), .exit(128 + number)].contains(outcome.ending), "\(outcome.ending)")
             #expect(outcome.stdout.isEmpty)
             #expect(try directory.snapshot() == before)
         }
-        let password = await directory.swsign("generate-key-pair", input: .interrupted(after: Array("pass".utf8), signal: number))
+        let password = await directory.swsign(
+            "generate-key-pair", input: .interrupted(after: Array("pass".utf8), signal: number))
         #expect([.signal(number), .exit(128 + number)].contains(password.ending), "\(password.ending)")
         #expect(try directory.snapshot() == before)
     }
@@ -538,7 +603,8 @@ struct BadInputTests {
         for _ in 0..<10 {
             for (bytes, command) in [
                 (bundle, Self.verifying), (attestation, Self.attesting), (attestation, ["bundle", "inspect"]),
-                (pem, ["public-key", "--key"]), (pub, ["verify-blob", "--key", "b.json", "--insecure-ignore-tlog", "--bundle", "good.json"]),
+                (pem, ["public-key", "--key"]),
+                (pub, ["verify-blob", "--key", "b.json", "--insecure-ignore-tlog", "--bundle", "good.json"]),
             ] {
                 var damaged = bytes
                 for _ in 0...next(3) {
@@ -550,8 +616,12 @@ struct BadInputTests {
                 }
                 try directory.write("b.json", damaged)
                 let outcome = await Program(directory: directory.path)
-                    .run(command + (command.contains("inspect") || command.contains("public-key") ? ["b.json"] : ["file"]))
-                #expect([Program.Ending.exit(0), .exit(1)].contains(outcome.ending), "\(outcome.ending): \(Base64.encode(damaged))")
+                    .run(
+                        command
+                            + (command.contains("inspect") || command.contains("public-key") ? ["b.json"] : ["file"]))
+                #expect(
+                    [Program.Ending.exit(0), .exit(1)].contains(outcome.ending),
+                    "\(outcome.ending): \(Base64.encode(damaged))")
                 if outcome.succeeded, damaged != bytes, command == Self.verifying || command == Self.attesting {
                     // Only what means the same may still verify: white space, or a hint that says nothing.
                     #expect(!outcome.messages.isEmpty)

@@ -32,7 +32,8 @@ struct EscapingTests {
             let text = String(decoding: bytes, as: UTF8.self)
             let shown = Comment(rawValue: "\(name): \(text.debugDescription)")
             for scalar in text.unicodeScalars where scalar.changesDisplay && scalar != "\n" {
-                Issue.record("U+\(String(scalar.value, radix: 16)) was printed: \(shown)", sourceLocation: sourceLocation)
+                Issue.record(
+                    "U+\(String(scalar.value, radix: 16)) was printed: \(shown)", sourceLocation: sourceLocation)
             }
             for line in bytes.split(whereSeparator: { $0 == 0x0a || $0 == 0x0d }) {
                 let words = String(decoding: line.drop { $0 == 0x20 || $0 == 0x09 }, as: UTF8.self)
@@ -41,7 +42,9 @@ struct EscapingTests {
             }
         }
         #expect(outcome.ending != .timeOut, sourceLocation: sourceLocation)
-        if case .signal(let number) = outcome.ending { Issue.record("signal \(number)", sourceLocation: sourceLocation) }
+        if case .signal(let number) = outcome.ending {
+            Issue.record("signal \(number)", sourceLocation: sourceLocation)
+        }
     }
 
     private func run(_ arguments: String..., environment: [String: String] = [:]) async -> Program.Outcome {
@@ -97,7 +100,10 @@ struct EscapingTests {
         await expectCleanRuns(Self.attest + ["--predicate", "predicate", name])
         await expectCleanRuns(Self.attest + ["--predicate", "\(name)-missing", "b"])
         await expectCleanRuns(Self.attest + ["--statement", name, "b"])
-        await expectCleanRuns(Self.attest + ["--predicate", "predicate", "--output-attestation", "\(name).att", "--bundle", "\(name).json", "b"])
+        await expectCleanRuns(
+            Self.attest + [
+                "--predicate", "predicate", "--output-attestation", "\(name).att", "--bundle", "\(name).json", "b",
+            ])
         await expectCleanRuns(["bundle", "inspect", name])
     }
 
@@ -107,14 +113,20 @@ struct EscapingTests {
         try directory.write("\(name).key", try directory.read("key.pem"))
         try directory.write("\(name).bad", "x")
         let variable = name.replacingOccurrences(of: "=", with: "")
-        for reference in ["\(name).bad", "\(name).none", "env://\(variable)", "env://none\(variable)", "\(name)://x", "awskms://\(name)"] {
-            await expectCleanRuns(["sign-blob", "--key", reference, "--tlog-upload=false", "file"], environment: [variable: "x"])
+        for reference in [
+            "\(name).bad", "\(name).none", "env://\(variable)", "env://none\(variable)", "\(name)://x",
+            "awskms://\(name)",
+        ] {
             await expectCleanRuns(
-                ["verify-blob", "--key", reference, "--insecure-ignore-tlog", "--errors", "json", "file"], environment: [variable: "x"])
+                ["sign-blob", "--key", reference, "--tlog-upload=false", "file"], environment: [variable: "x"])
+            await expectCleanRuns(
+                ["verify-blob", "--key", reference, "--insecure-ignore-tlog", "--errors", "json", "file"],
+                environment: [variable: "x"])
             await expectCleanRuns(["import-key-pair", "--key", reference], environment: [variable: "x"])
         }
         await expectCleanRuns(["generate-key-pair", "--output-key-prefix", name], environment: ["COSIGN_PASSWORD": ""])
-        await expectCleanRuns(["import-key-pair", "--key", "\(name).key", "-o", "i\(name)"], environment: ["COSIGN_PASSWORD": ""])
+        await expectCleanRuns(
+            ["import-key-pair", "--key", "\(name).key", "-o", "i\(name)"], environment: ["COSIGN_PASSWORD": ""])
         await expectCleanRuns(["public-key", "--key", "\(name).key", "--outfile", "\(name).out"])
         // The question on the terminal names the files too.
         let asked = await directory.swsign(
@@ -125,22 +137,28 @@ struct EscapingTests {
         for scalar in screen.unicodeScalars where scalar.changesDisplay && scalar != "\n" {
             Issue.record("U+\(String(scalar.value, radix: 16)) on the terminal: \(screen.debugDescription)")
         }
-        #expect(!screen.split(separator: "\n").contains { $0.drop { $0 == " " }.hasPrefix("::") }, "\(screen.debugDescription)")
+        #expect(
+            !screen.split(separator: "\n").contains { $0.drop { $0 == " " }.hasPrefix("::") },
+            "\(screen.debugDescription)")
     }
 
     @Test("What a key file holds", arguments: hostile.indices)
     func keyContents(_ index: Int) async throws {
         let name = Self.hostile[index]
         let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
-        let json = #"{"kdf":{"name":\#(quoted),"params":{"N":65536,"r":8,"p":1},"salt":"AQID"},"cipher":{"name":\#(quoted),"nonce":"AQID"},"ciphertext":"AQID"}"#
+        let json =
+            #"{"kdf":{"name":\#(quoted),"params":{"N":65536,"r":8,"p":1},"salt":"AQID"},"cipher":{"name":\#(quoted),"nonce":"AQID"},"ciphertext":"AQID"}"#
         for text in [
             PEM.encode(label: "ENCRYPTED SIGSTORE PRIVATE KEY", Array(json.utf8)),
-            PEM.encode(label: "ENCRYPTED SIGSTORE PRIVATE KEY", Array(#"{\#(quoted):1}"#.utf8)), PEM.encode(label: name, [1, 2, 3]),
+            PEM.encode(label: "ENCRYPTED SIGSTORE PRIVATE KEY", Array(#"{\#(quoted):1}"#.utf8)),
+            PEM.encode(label: name, [1, 2, 3]),
             "-----BEGIN \(name)-----\n!\n-----END \(name)-----\n",
         ] {
             try directory.write("k", text)
             await expectCleanRuns(["public-key", "--key", "k"], environment: ["COSIGN_PASSWORD": ""])
-            await expectCleanRuns(["verify-blob", "--key", "k", "--insecure-ignore-tlog", "--signature", "AQID", "file"])
+            await expectCleanRuns([
+                "verify-blob", "--key", "k", "--insecure-ignore-tlog", "--signature", "AQID", "file",
+            ])
         }
     }
 
@@ -149,7 +167,10 @@ struct EscapingTests {
         let name = Self.hostile[index]
         let quoted = String(decoding: JSONValue.string(name).serialized(), as: UTF8.self)
         let digest = try Digest.sha256(Array("content".utf8)).hex
-        func statement(type: String = "\"t:x\"", subject: String = "\"n\"", digests: String? = nil, layout: String = "\"https://in-toto.io/Statement/v1\"")
+        func statement(
+            type: String = "\"t:x\"", subject: String = "\"n\"", digests: String? = nil,
+            layout: String = "\"https://in-toto.io/Statement/v1\""
+        )
             -> String
         {
             #"{"_type":\#(layout),"subject":[{"name":\#(subject),"digest":\#(digests ?? "{\"sha256\":\"\(digest)\"}")}],"predicateType":\#(type),"predicate":{\#(quoted):\#(quoted)}}"#
@@ -180,7 +201,8 @@ struct EscapingTests {
     private func writeEnvelope(_ payload: String, payloadType: String) throws {
         let encoded = DSSEEnvelope.preAuthenticationEncoding(payloadType: payloadType, payload: Array(payload.utf8))
         let envelope = DSSEEnvelope(
-            payloadType: payloadType, payload: Array(payload.utf8), signatures: [.init(signature: try key.sign(encoded, scheme: .ecdsa(.sha256)))])
+            payloadType: payloadType, payload: Array(payload.utf8),
+            signatures: [.init(signature: try key.sign(encoded, scheme: .ecdsa(.sha256)))])
         try directory.write(
             "b.json",
             #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}},"dsseEnvelope":"#
@@ -199,24 +221,31 @@ struct EscapingTests {
             """#
         // Each value in turn, and each name.
         for part in [
-            "\"application/vnd.dev.sigstore.bundle.v0.3+json\"", "\"h\"", "\"1\"", "\"AQID\"", "\"k\"", "\"v\"", "\"e\"", "\"e30=\"", "\"2\"",
-            "\"SHA2_256\"", "\"mediaType\"", "\"publicKey\"", "\"hint\"", "\"tlogEntries\"", "\"logId\"", "\"kindVersion\"", "\"messageSignature\"",
+            "\"application/vnd.dev.sigstore.bundle.v0.3+json\"", "\"h\"", "\"1\"", "\"AQID\"", "\"k\"", "\"v\"",
+            "\"e\"", "\"e30=\"", "\"2\"",
+            "\"SHA2_256\"", "\"mediaType\"", "\"publicKey\"", "\"hint\"", "\"tlogEntries\"", "\"logId\"",
+            "\"kindVersion\"", "\"messageSignature\"",
         ] {
             try #require(good.contains(part))
             try directory.write("b.json", good.replacingOccurrences(of: part, with: quoted))
             // Both commands read it with the same reader.
             expectClean(
                 part.utf8.count % 2 == 0
-                    ? await run("verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file")
+                    ? await run(
+                        "verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file")
                     : await run("bundle", "inspect", "b.json"))
         }
         // A hint over a signature that does not hold, with a digest that does.
         let digest = Base64.encode(try Digest.sha256(Array("content".utf8)).bytes)
         try directory.write(
             "b.json",
-            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":\#(quoted)}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"\#(digest)"},"signature":"MAAA"}}"#)
+            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":\#(quoted)}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"\#(digest)"},"signature":"MAAA"}}"#
+        )
         await expectCleanRuns(Self.verify + ["--bundle", "b.json", "file"])
-        try directory.write("old.json", #"{"base64Signature":\#(quoted),"cert":\#(quoted),"rekorBundle":{"SignedEntryTimestamp":\#(quoted),"Payload":\#(quoted)}}"#)
+        try directory.write(
+            "old.json",
+            #"{"base64Signature":\#(quoted),"cert":\#(quoted),"rekorBundle":{"SignedEntryTimestamp":\#(quoted),"Payload":\#(quoted)}}"#
+        )
         await expectCleanRuns(Self.verify + ["--bundle", "old.json", "file"])
         try directory.write("raw", name)
         await expectCleanRuns(Self.verify + ["--bundle", "raw", "file"])
@@ -227,19 +256,30 @@ struct EscapingTests {
     func commandLine(_ index: Int) async throws {
         let name = Self.hostile[index]
         for arguments in [
-            [name], ["--\(name)"], ["-\(name)"], ["sign-blob", "--\(name)=x", "file"], ["sign-blob", "-\(name)", "file"],
-            ["sign-blob", "--yes=\(name)", "file"], ["version", name], ["version", "--timeout", name], ["version", "--errors", name],
+            [name], ["--\(name)"], ["-\(name)"], ["sign-blob", "--\(name)=x", "file"],
+            ["sign-blob", "-\(name)", "file"],
+            ["sign-blob", "--yes=\(name)", "file"], ["version", name], ["version", "--timeout", name],
+            ["version", "--errors", name],
             ["completion", name], ["help", name], ["bundle", name], ["verify-blob", "--output", name, "file"],
             ["verify-blob", "--max-workers", name, "file"], ["generate-key-pair", "--signing-algorithm", name],
-            ["verify-blob-attestation", "--key", "key.pub", "--digest", name], ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "sha256:\(name)"],
+            ["verify-blob-attestation", "--key", "key.pub", "--digest", name],
+            ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "sha256:\(name)"],
             ["verify-blob-attestation", "--key", "key.pub", "--digest", "ab", "--digestAlg", name],
-            ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--hash", name, "file"],
+            [
+                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--hash", name,
+                "file",
+            ],
             ["verify-blob", "--certificate-identity", name, "--certificate-oidc-issuer", name, "file"],
-            ["verify-blob", "--certificate-identity-regexp", "(\(name)", "--certificate-oidc-issuer-regexp", name, "file"],
+            [
+                "verify-blob", "--certificate-identity-regexp", "(\(name)", "--certificate-oidc-issuer-regexp", name,
+                "file",
+            ],
         ] { expectClean(await Program(directory: directory.path).run(arguments)) }
         expectClean(await run("version", environment: ["COSIGN_JSON": name]))
         expectClean(await run("sign-blob", "file", environment: ["COSIGN_KEY": name, "COSIGN_TLOG_UPLOAD": "false"]))
-        expectClean(await run("env", "--show-sensitive-values", environment: ["COSIGN_PASSWORD": name, "COSIGN_EXPERIMENTAL": name]))
+        expectClean(
+            await run(
+                "env", "--show-sensitive-values", environment: ["COSIGN_PASSWORD": name, "COSIGN_EXPERIMENTAL": name]))
     }
 
     @Test("A signing config", arguments: hostile.indices)

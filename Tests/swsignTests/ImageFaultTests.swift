@@ -31,7 +31,9 @@ struct ImageFaultTests {
         Case(name: "a body that never ends", action: .endlessBody, codes: ["too-large", "digest-mismatch"]),
         Case(name: "a slow drip", action: .drip(seconds: 0.4), codes: ["timed-out"], flags: ["--timeout", "2s"]),
         Case(name: "no answer", action: .hang, codes: ["timed-out"], flags: ["--timeout", "2s"], hitsBlobs: false),
-        Case(name: "a login page", action: .answer(200, contentType: "text/html", body: Array("<html>".utf8)), codes: ["malformed-manifest", "not-an-index", "digest-mismatch"]),
+        Case(
+            name: "a login page", action: .answer(200, contentType: "text/html", body: Array("<html>".utf8)),
+            codes: ["malformed-manifest", "not-an-index", "digest-mismatch"]),
         Case(name: "wrong content type", action: .contentType("text/plain"), codes: ["not-an-index"], hitsBlobs: false),
     ]
 
@@ -75,11 +77,15 @@ struct ImageFaultTests {
         await verify(missing: "/manifests/\(image.digest)").expectRefusal(11, "image-not-found")
         await verify(missing: "/blobs/").expectRefusal(1, "not-found", "although a manifest there names it")
         guard scheme == .newer else { return }
-        let referrer = try #require(try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.first)
-        await verify(missing: "/manifests/\(referrer.digest)").expectRefusal(12, "no-matching-signature", "is not there")
+        let referrer = try #require(
+            try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.first)
+        await verify(missing: "/manifests/\(referrer.digest)").expectRefusal(
+            12, "no-matching-signature", "is not there")
     }
 
-    @Test("What passes by itself is waited for: 500 three times, 429 and 503 with Retry-After", arguments: Scheme.allCases)
+    @Test(
+        "What passes by itself is waited for: 500 three times, 429 and 503 with Retry-After", arguments: Scheme.allCases
+    )
     func passingFaults(scheme: Scheme) async throws {
         let place = try await ImagePlace()
         let image = try await place.push()
@@ -119,7 +125,10 @@ struct ImageFaultTests {
         registry.faults.add(Fault(.staleToken, path: "/token", count: 1))
         registry.server.forgetRequests()
         #expect(try await place.verify(image.name, flags: login).payloads().count == 1)
-        #expect(registry.server.requests.contains { $0.status == 401 && $0.headers["authorization"]?.hasPrefix("Bearer ") == true })
+        #expect(
+            registry.server.requests.contains {
+                $0.status == 401 && $0.headers["authorization"]?.hasPrefix("Bearer ") == true
+            })
         registry.faults.removeAll()
         registry.faults.add(Fault(.staleToken, path: "/token"))
         await place.verify(image.name, flags: login).expectRefusal(1, "unauthorized")
@@ -156,7 +165,8 @@ struct ImageFaultTests {
 
     // MARK: Signing
 
-    @Test("A signature that could not be stored is an error, and nothing half of it is found", arguments: Scheme.allCases)
+    @Test(
+        "A signature that could not be stored is an error, and nothing half of it is found", arguments: Scheme.allCases)
     func storingFails(scheme: Scheme) async throws {
         let place = try await ImagePlace()
         let image = try await place.push(tag: "v1")
@@ -165,7 +175,11 @@ struct ImageFaultTests {
         for (fault, code) in [
             (Fault(.status(403, retryAfter: nil), method: "POST", path: "/blobs/uploads/"), "denied"),
             // Before the blobs are there: the older scheme's payload is the same each time, and is not sent twice.
-            (Fault(.header("Docker-Content-Digest", "sha256:\(String(repeating: "0", count: 64))"), method: "PUT", path: "/blobs/"), "digest-mismatch"),
+            (
+                Fault(
+                    .header("Docker-Content-Digest", "sha256:\(String(repeating: "0", count: 64))"), method: "PUT",
+                    path: "/blobs/"), "digest-mismatch"
+            ),
             (Fault(.status(403, retryAfter: nil), method: "PUT", path: "/manifests/"), "denied"),
             (Fault(.status(429, retryAfter: 3600), method: "PUT", path: "/manifests/"), "http-status"),
         ] {
@@ -194,7 +208,8 @@ struct ImageFaultTests {
         let overwriting = Task {
             while !Task.isCancelled {
                 if let now = registry.manifest(tag, in: ImagePlace.path), now.bytes != foreign.bytes {
-                    try registry.placeManifest(foreign.bytes, mediaType: foreign.mediaType, tag: tag, in: ImagePlace.path)
+                    try registry.placeManifest(
+                        foreign.bytes, mediaType: foreign.mediaType, tag: tag, in: ImagePlace.path)
                     return true
                 }
                 try await Task.sleep(for: .milliseconds(1))

@@ -112,7 +112,9 @@ final class ImagePlace: Sendable {
     }
 
     /// Pushes an index of images for these architectures of Linux.
-    func pushIndex(_ architectures: [String], tag: String? = nil) async throws -> (index: TestImage, images: [TestImage]) {
+    func pushIndex(_ architectures: [String], tag: String? = nil) async throws -> (
+        index: TestImage, images: [TestImage]
+    ) {
         var images: [TestImage] = []
         var descriptors: [Descriptor] = []
         for architecture in architectures {
@@ -172,7 +174,9 @@ final class ImagePlace: Sendable {
             try await store.putReferrer(try copy.encoded())
         }
         for suffix in ["sig", "att"] {
-            guard let manifest = try await store.manifest(try ManifestSelector(tag: image.tag(suffix))) else { continue }
+            guard let manifest = try await store.manifest(try ManifestSelector(tag: image.tag(suffix))) else {
+                continue
+            }
             try await store.putManifest(manifest, tag: other.tag(suffix))
         }
     }
@@ -211,12 +215,14 @@ final class ImagePlace: Sendable {
     ) async throws -> Program.Outcome {
         try directory.write("predicate.json", #"{"buildType":"test"}"#)
         return await swsign(
-            ["attest", "--key", "\(key).pem", "--type", type, "--predicate", "predicate.json"] + Self.signing + scheme.flags
+            ["attest", "--key", "\(key).pem", "--type", type, "--predicate", "predicate.json"] + Self.signing
+                + scheme.flags
                 + flags + images, environment: environment)
     }
 
     func verifyAttestation(
-        _ images: String..., type: String, key: String = "key", flags: [String] = [], environment: [String: String] = [:]
+        _ images: String..., type: String, key: String = "key", flags: [String] = [],
+        environment: [String: String] = [:]
     ) async -> Program.Outcome {
         await swsign(
             ["verify-attestation", "--key", "\(key).pub", "--type", type] + Self.verifying + flags + images,

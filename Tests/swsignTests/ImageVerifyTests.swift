@@ -29,13 +29,17 @@ struct ImageVerifyTests {
         #expect(try await place.verify("\(place.repository):v1").payloads().count == 1)
 
         await place.verify(image.name, key: "other").expectRefusal(
-            12, "no-matching-signature", "no signature of", image.digest.description, scheme == .newer ? "another key signed this" : "the signature does not hold")
+            12, "no-matching-signature", "no signature of", image.digest.description,
+            scheme == .newer ? "another key signed this" : "the signature does not hold")
         let unsigned = try await place.push("not signed")
         await place.verify(unsigned.name).expectRefusal(
             10, "no-signature", "there is no signature of", unsigned.digest.description)
         await place.verify("\(place.repository):nowhere").expectRefusal(11, "image-not-found", "there is no image")
         let identity = await place.swsign(
-            ["verify", "--offline", "--certificate-identity", "a@example.com", "--certificate-oidc-issuer", "https://example.com"]
+            [
+                "verify", "--offline", "--certificate-identity", "a@example.com", "--certificate-oidc-issuer",
+                "https://example.com",
+            ]
                 + ImagePlace.verifying + [image.name])
         identity.expectRefusal(13, "no-certificate", "the signature was made with a key")
 
@@ -51,11 +55,14 @@ struct ImageVerifyTests {
         #expect(try await place.verify(garbled.name).payloads().count == 1)
     }
 
-    @Test("A registry that cannot be asked is no unsigned image", arguments: [StoreKind.referrersAPI, .fallbackTag], Scheme.allCases)
+    @Test(
+        "A registry that cannot be asked is no unsigned image", arguments: [StoreKind.referrersAPI, .fallbackTag],
+        Scheme.allCases)
     func couldNotLook(kind: StoreKind, scheme: Scheme) async throws {
         let place = try await ImagePlace(kind)
         let image = try await place.push()
-        let path = scheme == .older ? ".sig" : kind == .referrersAPI ? "/referrers/" : "/manifests/sha256-\(image.digest.hex)"
+        let path =
+            scheme == .older ? ".sig" : kind == .referrersAPI ? "/referrers/" : "/manifests/sha256-\(image.digest.hex)"
         try place.registry.faults.add(Fault(.status(403, retryAfter: nil), path: path))
         await place.verify(image.name).expectRefusal(1, "denied", "403")
     }
@@ -65,7 +72,8 @@ struct ImageVerifyTests {
         let image = try await place.push()
         try place.directory.write("layout/index.json", "{")
         await place.verify(image.name).expectRefusal(1, "malformed-layout", "index.json")
-        await place.verify("oci-layout:\(place.directory["nowhere"])").expectRefusal(1, "not-found", "there is no image layout")
+        await place.verify("oci-layout:\(place.directory["nowhere"])").expectRefusal(
+            1, "not-found", "there is no image layout")
     }
 
     @Test("Signatures of both schemes are found at once", arguments: StoreKind.main)
@@ -131,7 +139,8 @@ struct ImageVerifyTests {
             #expect(try optional.member("version").string() == "1.0.0")
         }
         let wrong = [
-            "version=1.0", "version=1.0.00", "version=", "Version=1.0.0", "other=1.0.0", "author=re\u{301}gis", "empty=x",
+            "version=1.0", "version=1.0.00", "version=", "Version=1.0.0", "other=1.0.0", "author=re\u{301}gis",
+            "empty=x",
         ]
         for pair in wrong {
             await place.verify(image.name, flags: ["-a", "version=1.0.0", "-a", pair])
@@ -167,13 +176,16 @@ struct ImageVerifyTests {
 
     // MARK: Which image
 
-    @Test("--recursive checks every platform's image, --platform one of them", arguments: [StoreKind.referrersAPI, .layout], Scheme.allCases)
+    @Test(
+        "--recursive checks every platform's image, --platform one of them",
+        arguments: [StoreKind.referrersAPI, .layout], Scheme.allCases)
     func platforms(kind: StoreKind, scheme: Scheme) async throws {
         let place = try await ImagePlace(kind)
         let (index, images) = try await place.pushIndex(["amd64", "arm64", "riscv64"], tag: "multi")
         await place.sign(index.name, scheme: scheme).expectSuccess()
         #expect(try await place.verify(index.name).payloads().count == 1)
-        await place.verify(index.name, flags: ["--recursive"]).expectRefusal(10, "no-signature", images[0].digest.description)
+        await place.verify(index.name, flags: ["--recursive"]).expectRefusal(
+            10, "no-signature", images[0].digest.description)
         await place.verify(index.name, flags: ["--platform", "linux/arm64"])
             .expectRefusal(10, "no-signature", images[1].digest.description)
         await place.sign(images[1].name, scheme: scheme).expectSuccess()
@@ -226,11 +238,14 @@ struct ImageVerifyTests {
         let place = try await ImagePlace()
         let image = try await place.push(tag: "latest")
         await place.sign("oci://\(image.name)").expectSuccess()
-        for name in ["oci://\(place.repository):latest", place.repository, "\(place.repository):nowhere@\(image.digest)"] {
+        for name in [
+            "oci://\(place.repository):latest", place.repository, "\(place.repository):nowhere@\(image.digest)",
+        ] {
             #expect(try await place.verify(name).payloads().count == 1, "\(name)")
         }
         await place.verify("\(place.repository)@sha256:1234").expectRefusal(1, "malformed-reference", "is not a digest")
-        await place.verify("\(place.repository):\(String(repeating: "x", count: 129))").expectRefusal(1, "malformed-reference")
+        await place.verify("\(place.repository):\(String(repeating: "x", count: 129))").expectRefusal(
+            1, "malformed-reference")
     }
 
     @Test("The folder of --local-image holds the image and its signatures", arguments: Scheme.allCases)
@@ -244,7 +259,9 @@ struct ImageVerifyTests {
 
     // MARK: Environment
 
-    @Test("COSIGN_REPOSITORY is where the signatures are", arguments: [StoreKind.referrersAPI, .dockerRegistry], Scheme.allCases)
+    @Test(
+        "COSIGN_REPOSITORY is where the signatures are", arguments: [StoreKind.referrersAPI, .dockerRegistry],
+        Scheme.allCases)
     func signatureRepository(kind: StoreKind, scheme: Scheme) async throws {
         let place = try await ImagePlace(kind)
         let image = try await place.push()
@@ -255,7 +272,8 @@ struct ImageVerifyTests {
         await place.verify(image.name).expectRefusal(10, "no-signature")
         #expect(try await place.verify(image.name, environment: elsewhere).payloads().count == 1)
         try await place.attest(image.name, type: "link", scheme: scheme, environment: elsewhere).expectSuccess()
-        #expect(try await place.verifyAttestation(image.name, type: "link", environment: elsewhere).objects().count == 1)
+        #expect(
+            try await place.verifyAttestation(image.name, type: "link", environment: elsewhere).objects().count == 1)
     }
 
     @Test("COSIGN_MAX_ATTACHMENT_SIZE bounds what is fetched", arguments: Scheme.allCases)
@@ -267,13 +285,16 @@ struct ImageVerifyTests {
             await place.verify(image.name, environment: ["COSIGN_MAX_ATTACHMENT_SIZE": limit])
         }
         await verify("128MiB").expectSuccess()
-        await verify("100").expectRefusal(12, "no-matching-signature", "more than the 100 accepted", "COSIGN_MAX_ATTACHMENT_SIZE")
+        await verify("100").expectRefusal(
+            12, "no-matching-signature", "more than the 100 accepted", "COSIGN_MAX_ATTACHMENT_SIZE")
         await verify("large").expectRefusal(1, "usage", "which is not a size")
     }
 
     // MARK: Attestations
 
-    @Test("Attestations are no signatures, and their type is compared (CVE-2022-35929)", arguments: StoreKind.main, Scheme.allCases)
+    @Test(
+        "Attestations are no signatures, and their type is compared (CVE-2022-35929)", arguments: StoreKind.main,
+        Scheme.allCases)
     func attestations(kind: StoreKind, scheme: Scheme) async throws {
         let place = try await ImagePlace(kind)
         let image = try await place.push("attested")
@@ -295,14 +316,17 @@ struct ImageVerifyTests {
                 12, "no-matching-signature", "there is no attestation of type", "https://slsa.dev/provenance/v1")
         }
         await place.verifyAttestation(image.name, type: "slsaprovenance1", key: "other")
-            .expectRefusal(12, "no-matching-signature", scheme == .newer ? "another key signed this" : "the signature does not hold")
+            .expectRefusal(
+                12, "no-matching-signature",
+                scheme == .newer ? "another key signed this" : "the signature does not hold")
 
         // One that was moved to another image.
         let other = try await place.push("not attested")
         try await place.copySignatures(from: image, to: other)
         await place.verifyAttestation(other.name, type: "slsaprovenance1")
             .expectRefusal(12, "no-matching-signature", other.digest.description)
-        let unchecked = await place.verifyAttestation(other.name, type: "slsaprovenance1", flags: ["--check-claims=false"])
+        let unchecked = await place.verifyAttestation(
+            other.name, type: "slsaprovenance1", flags: ["--check-claims=false"])
         unchecked.expectSuccess()
         #expect(unchecked.messages.contains("WARNING: what was signed is not compared with the image"))
 
@@ -324,7 +348,9 @@ struct ImageVerifyTests {
         ).expectSuccess()
         let verified = await place.verifyAttestation(image.name, type: "slsaprovenance")
         let statement = try #require(try verified.statements().first)
-        #expect(try JSONCursor(statement.predicate).member("builder").member("id").string() == "https://example.com/builder")
+        #expect(
+            try JSONCursor(statement.predicate).member("builder").member("id").string() == "https://example.com/builder"
+        )
         let text = await place.verifyAttestation(image.name, type: "slsaprovenance", flags: ["--output", "text"])
         #expect(text.line.hasPrefix("https://slsa.dev/provenance/v0.2 "))
     }

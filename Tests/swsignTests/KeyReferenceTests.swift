@@ -7,16 +7,22 @@ import Testing
 struct KeyReferenceTests {
     let directory = TemporaryDirectory()
 
-    private func sign(_ key: String, _ file: String = "file", environment: [String: String] = [:], input: Program.Input = .nothing)
+    private func sign(
+        _ key: String, _ file: String = "file", environment: [String: String] = [:], input: Program.Input = .nothing
+    )
         async -> Program.Outcome
     {
         await directory.swsign(
-            "sign-blob", "--key", key, "--tlog-upload=false", "--bundle", "file.sigstore.json", file, environment: environment,
+            "sign-blob", "--key", key, "--tlog-upload=false", "--bundle", "file.sigstore.json", file,
+            environment: environment,
             input: input)
     }
 
-    private func verify(_ key: String, environment: [String: String] = [:], input: Program.Input = .nothing) async -> Program.Outcome {
-        await directory.swsign("verify-blob", "--key", key, "--insecure-ignore-tlog", "file", environment: environment, input: input)
+    private func verify(_ key: String, environment: [String: String] = [:], input: Program.Input = .nothing) async
+        -> Program.Outcome
+    {
+        await directory.swsign(
+            "verify-blob", "--key", key, "--insecure-ignore-tlog", "file", environment: environment, input: input)
     }
 
     // MARK: - Places
@@ -31,7 +37,8 @@ struct KeyReferenceTests {
         let verified = await verify("env://MY_PUB", environment: environment)
         #expect(verified.succeeded, "\(verified.messages)")
         try await directory.expectRefusal(
-            "file-not-found", "NO_SUCH_KEY", of: ["sign-blob", "--key", "env://NO_SUCH_KEY", "--tlog-upload=false", "file"])
+            "file-not-found", "NO_SUCH_KEY",
+            of: ["sign-blob", "--key", "env://NO_SUCH_KEY", "--tlog-upload=false", "file"])
     }
 
     @Test("Keys come from standard input")
@@ -58,7 +65,8 @@ struct KeyReferenceTests {
     @Test(
         "Each kind of key that is still to come is refused by its name",
         arguments: [
-            ("awskms:///alias/x", "AWS KMS"), ("gcpkms://projects/x", "Google Cloud KMS"), ("azurekms://x/y", "Azure Key Vault"),
+            ("awskms:///alias/x", "AWS KMS"), ("gcpkms://projects/x", "Google Cloud KMS"),
+            ("azurekms://x/y", "Azure Key Vault"),
             ("hashivault://x", "HashiCorp Vault"), ("pkcs11:token=x", "PKCS#11"), ("k8s://ns/name", "Kubernetes"),
             ("gitlab://1", "GitLab"), ("github://o/r", "GitHub"), ("https://example.com/cosign.pub", "URL"),
             ("http://example.com/cosign.pub", "URL"),
@@ -74,7 +82,8 @@ struct KeyReferenceTests {
 
     @Test("A scheme that nobody knows is refused as unknown")
     func unknownScheme() async throws {
-        try await directory.expectRefusal("unknown-key-reference", "foo://bar", of: ["public-key", "--key", "foo://bar"])
+        try await directory.expectRefusal(
+            "unknown-key-reference", "foo://bar", of: ["public-key", "--key", "foo://bar"])
     }
 
     // MARK: - Damaged key files
@@ -91,7 +100,8 @@ struct KeyReferenceTests {
         try directory.write("bad.key", content)
         try directory.write("file", "content")
         try await directory.expectRefusal(
-            code, "bad.key", words, of: ["sign-blob", "--key", "bad.key", "--tlog-upload=false", "--bundle", "b.json", "file"],
+            code, "bad.key", words,
+            of: ["sign-blob", "--key", "bad.key", "--tlog-upload=false", "--bundle", "b.json", "file"],
             environment: ["COSIGN_PASSWORD": ""], sourceLocation: sourceLocation)
     }
 
@@ -134,7 +144,8 @@ struct KeyReferenceTests {
     func notPEM() async throws {
         try await expectKeyRefusal("malformed-key", "PEM", "hello\n")
         try await expectKeyRefusal("malformed-key", "empty", "")
-        try await expectKeyRefusal("malformed-pem", "base64", "-----BEGIN PRIVATE KEY-----\n!!!!\n-----END PRIVATE KEY-----\n")
+        try await expectKeyRefusal(
+            "malformed-pem", "base64", "-----BEGIN PRIVATE KEY-----\n!!!!\n-----END PRIVATE KEY-----\n")
     }
 
     @Test("A public key where a private one is needed, and the other way round")
@@ -166,8 +177,12 @@ struct KeyReferenceTests {
         try directory.write("file", "content")
         try directory.makeDirectory("directory")
         try directory.writeSparse("large", size: 1 << 30)
-        for (name, code) in [("none", "file-not-found"), ("directory", "is-directory"), ("large", "file-too-large"), ("file/x", "file-not-found")] {
-            try await directory.expectRefusal(code, name, of: ["sign-blob", "--key", name, "--tlog-upload=false", "file"])
+        for (name, code) in [
+            ("none", "file-not-found"), ("directory", "is-directory"), ("large", "file-too-large"),
+            ("file/x", "file-not-found"),
+        ] {
+            try await directory.expectRefusal(
+                code, name, of: ["sign-blob", "--key", name, "--tlog-upload=false", "file"])
         }
     }
 
@@ -175,7 +190,8 @@ struct KeyReferenceTests {
 
     private func makeSealed(_ password: String) throws {
         let key = try directory.makeKey()
-        try directory.write("sealed.key", try EncryptedKeyFile(encrypting: key, password: SecretBytes(Array(password.utf8))).pem())
+        try directory.write(
+            "sealed.key", try EncryptedKeyFile(encrypting: key, password: SecretBytes(Array(password.utf8))).pem())
         try directory.write("file", "content")
     }
 
@@ -198,16 +214,21 @@ struct KeyReferenceTests {
         }
         try await directory.expectRefusal(
             "no-password", "COSIGN_PASSWORD",
-            of: ["attest-blob", "--key", "sealed.key", "--tlog-upload=false", "--predicate", "-", "--bundle", "b.json", "file"],
+            of: [
+                "attest-blob", "--key", "sealed.key", "--tlog-upload=false", "--predicate", "-", "--bundle", "b.json",
+                "file",
+            ],
             input: .text("content"))
-        try await directory.expectRefusal("no-password", of: ["public-key", "--key", "-"], input: .bytes(try directory.read("sealed.key")))
+        try await directory.expectRefusal(
+            "no-password", of: ["public-key", "--key", "-"], input: .bytes(try directory.read("sealed.key")))
     }
 
     @Test("Where the artifact is on standard input, the password is asked for on the terminal")
     func artifactAndTerminal() async throws {
         try makeSealed("w0rd")
         let outcome = await directory.swsign(
-            "sign-blob", "--key", "sealed.key", "--tlog-upload=false", "--bundle", "file.sigstore.json", "-", input: .text("content"),
+            "sign-blob", "--key", "sealed.key", "--tlog-upload=false", "--bundle", "file.sigstore.json", "-",
+            input: .text("content"),
             terminal: [.init("Enter password for private key: ", "w0rd\r")])
         #expect(outcome.succeeded, "\(outcome.messages)")
         #expect(!outcome.screen.contains("w0rd"))
@@ -236,7 +257,8 @@ struct KeyReferenceTests {
         try directory.makeKey()
         try directory.write("file", "content")
         for arguments in [
-            ["sign-blob", "--key", "-", "--tlog-upload=false", "-"], ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "-", "-"],
+            ["sign-blob", "--key", "-", "--tlog-upload=false", "-"],
+            ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "-", "-"],
             ["attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "-", "-"],
             ["attest-blob", "--key", "-", "--tlog-upload=false", "--predicate", "-", "file"],
             ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "-", "-"],
@@ -245,6 +267,9 @@ struct KeyReferenceTests {
             ["verify-blob", "--key", "-", "--insecure-ignore-tlog", "--signature", "AQID", "-"],
             ["verify-blob-attestation", "--key", "-", "--insecure-ignore-tlog", "--bundle", "-", "file"],
             ["verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--signature", "-", "-"],
-        ] { try await directory.expectRefusal("usage", "standard input (-) is named twice", of: arguments, input: .text("x")) }
+        ] {
+            try await directory.expectRefusal(
+                "usage", "standard input (-) is named twice", of: arguments, input: .text("x"))
+        }
     }
 }

@@ -43,10 +43,14 @@ struct OfflineTests {
         bundle.logEntries[0].body = Array(
             body.replacingOccurrences(of: #""data":{"#, with: #""data":{"url":"http://127.0.0.1:9/fetched","#).utf8)
         try directory.write("named.json", bundle.serialized())
-        for (path, code) in [("named.json", "invalid-inclusion-promise"), ("\(samples)/sigs/c3-key-v1-c3.sigstore.json", nil)] {
+        for (path, code) in [
+            ("named.json", "invalid-inclusion-promise"), ("\(samples)/sigs/c3-key-v1-c3.sigstore.json", nil),
+        ] {
             let outcome = await Program(executable: "strace", directory: directory.path).run([
-                "-f", "-e", "trace=socket,connect", "-o", directory["calls"], Program.path, "verify-blob", "--bundle", path, "--key",
-                "\(samples)/keys/c3.pub", "--trusted-root", "\(samples)/trust/trusted_root.json", "\(samples)/blobs/small.txt",
+                "-f", "-e", "trace=socket,connect", "-o", directory["calls"], Program.path, "verify-blob", "--bundle",
+                path, "--key",
+                "\(samples)/keys/c3.pub", "--trusted-root", "\(samples)/trust/trusted_root.json",
+                "\(samples)/blobs/small.txt",
             ])
             #expect(outcome.code == code, "\(outcome.messages)")
             #expect(!(try directory.text("calls")).contains("socket("))
@@ -58,7 +62,9 @@ struct OfflineTests {
         // It breaks the openssl command: no provider is left that could hash anything.
         try directory.write(
             "openssl.cnf",
-            Array("openssl_conf = all\n[all]\nproviders = these\nssl_conf = missing\n[these]\nbase = base\n[base]\nactivate = 1\n".utf8))
+            Array(
+                "openssl_conf = all\n[all]\nproviders = these\nssl_conf = missing\n[these]\nbase = base\n[base]\nactivate = 1\n"
+                    .utf8))
         var program = Program(directory: directory.path)
         program.environment["OPENSSL_CONF"] = directory["openssl.cnf"]
         let outcome = await program.run(Self.verify)

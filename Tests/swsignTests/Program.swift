@@ -58,7 +58,9 @@ struct Program: Sendable {
         var line: String { output.hasSuffix("\n") ? String(output.dropLast()) : output }
         /// The reason code in brackets of the (last) error.
         var code: String? {
-            guard let line = messages.split(separator: "\n").last(where: { $0.hasPrefix("Error: ") && $0.hasSuffix("]") }),
+            guard
+                let line = messages.split(separator: "\n").last(where: { $0.hasPrefix("Error: ") && $0.hasSuffix("]") }
+                ),
                 let bracket = line.lastIndex(of: "[")
             else { return nil }
             return String(line[line.index(after: bracket)...].dropLast())
@@ -124,7 +126,8 @@ private struct Running {
         if terminal != nil {
             master = unsafe open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)
             var (locked, number): (Int32, Int32) = (0, -1)
-            guard master >= 0, unsafe ioctl(master, Self.setLock, &locked) == 0, unsafe ioctl(master, Self.getNumber, &number) == 0
+            guard master >= 0, unsafe ioctl(master, Self.setLock, &locked) == 0,
+                unsafe ioctl(master, Self.getNumber, &number) == 0
             else {
                 Issue.record("no pseudo-terminal can be had")
                 return
@@ -163,7 +166,8 @@ private struct Running {
         // Nothing beyond this machine can be reached: the proxy of everything else does not exist.
         var variables = [
             "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": program.directory, "LC_ALL": "C.UTF-8",
-            "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1,localhost,::1",
+            "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
+            "no_proxy": "127.0.0.1,localhost,::1",
         ]
         variables.merge(program.environment) { $1 }
         var child: pid_t = 0
@@ -189,7 +193,8 @@ private struct Running {
 
     /// Reads all that the program writes and gives it what it reads, until it has closed both of its outputs.
     private mutating func converse(
-        _ child: pid_t, _ input: Program.Input, _ turns: [Program.Turn], measuring: Bool, _ output: Pipe, _ errors: Pipe,
+        _ child: pid_t, _ input: Program.Input, _ turns: [Program.Turn], measuring: Bool, _ output: Pipe,
+        _ errors: Pipe,
         _ typed: Pipe, _ master: Int32
     ) {
         var turns = turns[...]
@@ -267,7 +272,7 @@ private struct Running {
     ) -> R {
         var pointers = unsafe strings.map { unsafe strdup($0) }
         unsafe pointers.append(nil)
-        defer { for unsafe pointer in unsafe pointers { unsafe free(pointer) } }
+        defer { unsafe pointers.forEach { unsafe free($0) } }
         return unsafe body(pointers)
     }
 }
@@ -344,7 +349,9 @@ final class TemporaryDirectory: Sendable {
     }
 
     @discardableResult
-    func write(_ name: String, _ text: String, mode: Int = 0o644) throws -> String { try write(name, Array(text.utf8), mode: mode) }
+    func write(_ name: String, _ text: String, mode: Int = 0o644) throws -> String {
+        try write(name, Array(text.utf8), mode: mode)
+    }
 
     func makeDirectory(_ name: String) throws {
         try FileManager.default.createDirectory(atPath: self[name], withIntermediateDirectories: true)
@@ -390,7 +397,8 @@ final class TemporaryDirectory: Sendable {
         sourceLocation: SourceLocation = #_sourceLocation
     ) async throws -> Program.Outcome {
         let outcome = await Program(executable: executable, directory: path).run(arguments, input: input)
-        try #require(outcome.succeeded, "\(executable) \(arguments): \(outcome.messages)", sourceLocation: sourceLocation)
+        try #require(
+            outcome.succeeded, "\(executable) \(arguments): \(outcome.messages)", sourceLocation: sourceLocation)
         return outcome
     }
 
@@ -418,7 +426,8 @@ final class TemporaryDirectory: Sendable {
         #expect(outcome.code == code, "\(shown)", sourceLocation: sourceLocation)
         #expect(outcome.stdout.isEmpty, "\(shown)", sourceLocation: sourceLocation)
         for word in words {
-            #expect(outcome.messages.contains(word), "\"\(word)\" is not said: \(shown)", sourceLocation: sourceLocation)
+            #expect(
+                outcome.messages.contains(word), "\"\(word)\" is not said: \(shown)", sourceLocation: sourceLocation)
         }
         let asJSON = await program.run(["--errors", "json"] + arguments, input: input)
         #expect(asJSON.ending == .exit(1), sourceLocation: sourceLocation)
@@ -439,7 +448,9 @@ extension Collection<UInt8> {
 extension Trait where Self == ConditionTrait {
     /// For tests with the material in `shared`, the directory beside this package; left out, and said so, without it.
     static var needsShared: Self {
-        .enabled(if: FileManager.default.fileExists(atPath: sharedDirectory + "/samples"), "left out: ../shared is not there")
+        .enabled(
+            if: FileManager.default.fileExists(atPath: sharedDirectory + "/samples"), "left out: ../shared is not there"
+        )
     }
 }
 

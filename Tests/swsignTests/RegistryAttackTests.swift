@@ -9,7 +9,9 @@ import Testing
 struct RegistryAttackTests {
     // MARK: Too much
 
-    @Test("101 signatures are refused, 100 are read (cosign CVE-2023-46737, notation CVE-2023-33957, CVE-2023-33958)", arguments: Scheme.allCases)
+    @Test(
+        "101 signatures are refused, 100 are read (cosign CVE-2023-46737, notation CVE-2023-33957, CVE-2023-33958)",
+        arguments: Scheme.allCases)
     func tooManySignatures(scheme: Scheme) async throws {
         let place = try await ImagePlace()
         let image = try await place.push()
@@ -18,12 +20,14 @@ struct RegistryAttackTests {
         func add(upTo count: Int) async throws {
             switch scheme {
             case .older:
-                let manifest = try #require(try await place.store.manifest(try ManifestSelector(tag: image.tag("sig")))?.image)
+                let manifest = try #require(
+                    try await place.store.manifest(try ManifestSelector(tag: image.tag("sig")))?.image)
                 var grown = manifest
                 let first = try #require(manifest.layers.first)
                 while grown.layers.count < count {
                     var layer = first
-                    layer.annotations["dev.cosignproject.cosign/signature"] = Base64.encode(Array("\(grown.layers.count)".utf8))
+                    layer.annotations["dev.cosignproject.cosign/signature"] = Base64.encode(
+                        Array("\(grown.layers.count)".utf8))
                     grown.layers.append(layer)
                 }
                 let encoded = try grown.encoded()
@@ -56,9 +60,12 @@ struct RegistryAttackTests {
     func tooManyLayers(scheme: Scheme) async throws {
         let place = try await ImagePlace()
         let image = try await place.push()
-        let layer = #"{"mediaType":"\#(ImagePlace.bundleType)","digest":"\#(try Digest.sha256(Array("{}".utf8)))","size":2}"#
-        let subject = #"{"mediaType":"\#(image.descriptor.mediaType)","digest":"\#(image.digest)","size":\#(image.descriptor.size)}"#
-        let manifest = #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageManifest)","config":\#(layer),"layers":["#
+        let layer =
+            #"{"mediaType":"\#(ImagePlace.bundleType)","digest":"\#(try Digest.sha256(Array("{}".utf8)))","size":2}"#
+        let subject =
+            #"{"mediaType":"\#(image.descriptor.mediaType)","digest":"\#(image.digest)","size":\#(image.descriptor.size)}"#
+        let manifest =
+            #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageManifest)","config":\#(layer),"layers":["#
             + Array(repeating: layer, count: 1001).joined(separator: ",") + #"],"subject":\#(subject)}"#
         let registry = try place.registry
         try registry.placeManifest(
@@ -155,8 +162,10 @@ struct RegistryAttackTests {
         // The index of platforms is another one than its digest says.
         let (index, _) = try await place.pushIndex(["amd64"])
         await place.sign(index.name, scheme: scheme, flags: ["--recursive"]).expectSuccess()
-        try registry.placeManifest(evil.bytes, mediaType: index.descriptor.mediaType, digest: index.digest.description, in: ImagePlace.path)
-        await place.verify(index.name, flags: ["--recursive"]).expectRefusal(1, "digest-mismatch", index.digest.description)
+        try registry.placeManifest(
+            evil.bytes, mediaType: index.descriptor.mediaType, digest: index.digest.description, in: ImagePlace.path)
+        await place.verify(index.name, flags: ["--recursive"]).expectRefusal(
+            1, "digest-mismatch", index.digest.description)
 
         // The registry says that it answers with something else than was asked for.
         registry.faults.add(Fault(.wrongDigestHeader, path: "/manifests/\(image.digest)"))
@@ -166,7 +175,8 @@ struct RegistryAttackTests {
         // The manifest that holds the signature is another one, or its bundle is.
         switch scheme {
         case .newer:
-            let referrer = try #require(try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.first)
+            let referrer = try #require(
+                try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.first)
             let good = try #require(registry.manifest(referrer.digest.description, in: ImagePlace.path))
             var forged = good.bytes
             forged.append(0x0a)
@@ -218,7 +228,8 @@ struct RegistryAttackTests {
         /// Expects that none of the secrets arrived, in no form.
         func expectNoSecret(sourceLocation: SourceLocation = #_sourceLocation) {
             for request in requests {
-                let all = request.target + String(decoding: request.body, as: UTF8.self)
+                let all =
+                    request.target + String(decoding: request.body, as: UTF8.self)
                     + request.headers.map { "\($0.key): \($0.value)" }.joined()
                 #expect(request.headers["authorization"] == nil, "\(request.target)", sourceLocation: sourceLocation)
                 for secret in RegistryAttackTests.secrets {
@@ -237,7 +248,9 @@ struct RegistryAttackTests {
     }
 
     /// The flags and variables that give the secret.
-    private func credentials(_ source: Source, _ place: ImagePlace) throws -> (flags: [String], environment: [String: String]) {
+    private func credentials(_ source: Source, _ place: ImagePlace) throws -> (
+        flags: [String], environment: [String: String]
+    ) {
         let host = try place.registry.address
         let entry = Base64.encode(Array("me:\(Self.sentinel)".utf8))
         let auths = #"{"auths":{"\#(host)":{"auth":"\#(entry)"}}}"#
@@ -279,7 +292,9 @@ struct RegistryAttackTests {
         #expect(thief.requests.contains { $0.headers["authorization"] == "Basic \(Self.secrets[1])" })
     }
 
-    @Test("A redirect to another host never takes the credentials along (gh CVE-2026-48501)", arguments: Source.allCases, Scheme.allCases)
+    @Test(
+        "A redirect to another host never takes the credentials along (gh CVE-2026-48501)", arguments: Source.allCases,
+        Scheme.allCases)
     func redirectElsewhere(source: Source, scheme: Scheme) async throws {
         let thief = try await Thief()
         let place = try await ImagePlace {
@@ -291,7 +306,9 @@ struct RegistryAttackTests {
         let registry = try place.registry
         if source == .token {
             registry.faults.add(
-                Fault(.header("WWW-Authenticate", "Bearer realm=\"\(registry.server.url)/token\""), path: "/v2/", count: 1))
+                Fault(
+                    .header("WWW-Authenticate", "Bearer realm=\"\(registry.server.url)/token\""), path: "/v2/", count: 1
+                ))
             registry.faults.add(Fault(.status(401, retryAfter: nil), path: "/v2/", count: 1))
         }
         // Registries keep blobs elsewhere, and that is fine; but elsewhere is another host.
@@ -302,7 +319,9 @@ struct RegistryAttackTests {
         registry.server.forgetRequests()
         try thief.registry.placeBlob(stored.content, in: ImagePlace.path)
         registry.faults.add(
-            Fault(.redirect("\(thief.url)/v2/\(ImagePlace.path)/blobs/\(stored.digest)"), path: "/blobs/\(stored.digest)"))
+            Fault(
+                .redirect("\(thief.url)/v2/\(ImagePlace.path)/blobs/\(stored.digest)"), path: "/blobs/\(stored.digest)")
+        )
         let verified = await place.verify(image.name, flags: ["--verbose"] + flags, environment: environment)
         verified.expectSuccess()
         #expect(!thief.requests.isEmpty)
@@ -314,7 +333,9 @@ struct RegistryAttackTests {
         // Uploads that are sent elsewhere, and lists that go on elsewhere.
         registry.faults.removeAll()
         registry.faults.add(
-            Fault(.header("Location", "\(thief.url)/v2/\(ImagePlace.path)/blobs/uploads/1"), method: "POST", path: "/blobs/uploads/"))
+            Fault(
+                .header("Location", "\(thief.url)/v2/\(ImagePlace.path)/blobs/uploads/1"), method: "POST",
+                path: "/blobs/uploads/"))
         registry.faults.add(Fault(.redirect("\(thief.url)/v2/\(ImagePlace.path)/"), path: "/referrers/"))
         _ = await place.sign(image.name, scheme: scheme, flags: ["-a", "x=y"] + flags, environment: environment)
         thief.expectNoSecret()
@@ -327,7 +348,9 @@ struct RegistryAttackTests {
         return try content(of: bytes, registry)
     }
 
-    private func bundle(of image: TestImage, _ registry: LocalRegistry) async throws -> (digest: String, content: [UInt8])? {
+    private func bundle(of image: TestImage, _ registry: LocalRegistry) async throws -> (
+        digest: String, content: [UInt8]
+    )? {
         // The referrers API needs the password: what it lists is found by the tags and manifests behind it.
         for request in registry.server.requests where request.method == "PUT" {
             guard let digest = request.target.split(separator: "/").last.map(String.init),
@@ -338,7 +361,8 @@ struct RegistryAttackTests {
         return nil
     }
 
-    private func content(of manifest: [UInt8], _ registry: LocalRegistry) throws -> (digest: String, content: [UInt8])? {
+    private func content(of manifest: [UInt8], _ registry: LocalRegistry) throws -> (digest: String, content: [UInt8])?
+    {
         let layer = try #require(try JSONCursor(try JSONValue(parsing: manifest)).member("layers").elements().first)
         let digest = try layer.member("digest").string()
         return registry.blob(digest, in: ImagePlace.path).map { (digest: digest, content: $0) }
@@ -350,7 +374,8 @@ struct RegistryAttackTests {
         let image = try await place.push()
         let content = Array("{}".utf8)
         let digest = try Digest.sha256(content)
-        let text = #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageManifest)","config":{"mediaType":"\#(MediaType.empty)","#
+        let text =
+            #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageManifest)","config":{"mediaType":"\#(MediaType.empty)","#
             + #""digest":"\#(digest)","size":2},"layers":[{"mediaType":"\#(ImagePlace.payloadType)","digest":"sha256:"#
             + #"\#(String(repeating: "1", count: 64))","size":2,"urls":["\#(thief.url)/layer"],"#
             + #""annotations":{"dev.cosignproject.cosign/signature":"c2ln"}}]}"#

@@ -15,11 +15,14 @@ struct ReleaseTests {
         "--certificate-identity", "release@alpha.example", "--certificate-oidc-issuer", "http://127.0.0.1:8888",
     ]
 
-    private func sample(_ path: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(filePath: "\(Self.samples)/\(path)"))) }
+    private func sample(_ path: String) throws -> [UInt8] {
+        Array(try Data(contentsOf: URL(filePath: "\(Self.samples)/\(path)")))
+    }
 
     /// A bundle of the samples on one line.
     private func line(_ name: String) throws -> String {
-        String(decoding: try JSONValue(parsing: sample("sigs/\(name).sigstore.json")).serialized(), as: UTF8.self) + "\n"
+        String(decoding: try JSONValue(parsing: sample("sigs/\(name).sigstore.json")).serialized(), as: UTF8.self)
+            + "\n"
     }
 
     /// A release of four files, each with its bundle beside it in another form; of one no bundle holds.
@@ -39,27 +42,38 @@ struct ReleaseTests {
     @Test("A whole release is verified, each file's bundle found beside it, .sigstore.jsonl too")
     func wholeRelease() async throws {
         try prepareRelease()
-        let outcome = await Program(directory: directory.path).run(["verify-blob"] + Self.trust + Self.identity + ["release"])
+        let outcome = await Program(directory: directory.path).run(
+            ["verify-blob"] + Self.trust + Self.identity + ["release"])
         #expect(outcome.ending == .exit(1))
         #expect(outcome.code == "artifact-mismatch")
         for name in ["a.txt", "the-other.txt", "more/d.txt"] {
-            #expect(outcome.messages.contains("release/\(name): Verified OK, signed by release@alpha.example"), "\(outcome.messages)")
+            #expect(
+                outcome.messages.contains("release/\(name): Verified OK, signed by release@alpha.example"),
+                "\(outcome.messages)")
         }
-        #expect(outcome.messages.contains("3 of 4 files verified") && outcome.messages.contains("not verified: release/c.txt"))
+        #expect(
+            outcome.messages.contains("3 of 4 files verified")
+                && outcome.messages.contains("not verified: release/c.txt"))
         #expect(!outcome.messages.contains("release/c.txt: Verified OK"))
 
-        for name in ["c.txt", "c.txt.sigstore.jsonl"] { try FileManager.default.removeItem(atPath: directory["release/\(name)"]) }
-        let good = await Program(directory: directory.path).run(["verify-blob"] + Self.trust + Self.identity + ["release"])
+        for name in ["c.txt", "c.txt.sigstore.jsonl"] {
+            try FileManager.default.removeItem(atPath: directory["release/\(name)"])
+        }
+        let good = await Program(directory: directory.path).run(
+            ["verify-blob"] + Self.trust + Self.identity + ["release"])
         #expect(good.succeeded && good.messages.contains("3 of 3 files verified"), "\(good.messages)")
 
         // A line that is no bundle is not passed over.
         try directory.write("release/a.txt.sigstore.json", "")
         try FileManager.default.removeItem(atPath: directory["release/a.txt.sigstore.json"])
         try directory.write("release/a.txt.sigstore.jsonl", try "{\n" + line("c3-keyless-v1-email"))
-        let bad = await Program(directory: directory.path).run(["verify-blob"] + Self.trust + Self.identity + ["release"])
+        let bad = await Program(directory: directory.path).run(
+            ["verify-blob"] + Self.trust + Self.identity + ["release"])
         #expect(bad.ending == .exit(1) && bad.code == "malformed-json", "\(bad.messages)")
-        try directory.write("release/a.txt.sigstore.jsonl", String(repeating: try line("c3-keyless-v1-email"), count: 101))
-        let many = await Program(directory: directory.path).run(["verify-blob"] + Self.trust + Self.identity + ["release"])
+        try directory.write(
+            "release/a.txt.sigstore.jsonl", String(repeating: try line("c3-keyless-v1-email"), count: 101))
+        let many = await Program(directory: directory.path).run(
+            ["verify-blob"] + Self.trust + Self.identity + ["release"])
         #expect(many.ending == .exit(1) && many.code == "too-many-entries", "\(many.messages)")
     }
 
@@ -72,14 +86,19 @@ struct ReleaseTests {
         #expect(outcome.ending == .exit(1))
         let lines = outcome.output.split(separator: "\r\n").map(String.init)
         let wide = "release/the-other.txt".count
-        func row(_ name: String, _ result: String) -> String { name.padding(toLength: wide, withPad: " ", startingAt: 0) + "  " + result }
+        func row(_ name: String, _ result: String) -> String {
+            name.padding(toLength: wide, withPad: " ", startingAt: 0) + "  " + result
+        }
         let verified = "Verified OK, signed by release@alpha.example (issuer http://127.0.0.1:8888)"
         #expect(
             lines.prefix(5) == [
-                row("FILE", "RESULT"), row("release/a.txt", verified), row("release/c.txt", "FAILED, artifact-mismatch"),
+                row("FILE", "RESULT"), row("release/a.txt", verified),
+                row("release/c.txt", "FAILED, artifact-mismatch"),
                 row("release/more/d.txt", verified), row("release/the-other.txt", verified),
             ], "\(outcome.output)")
-        #expect(lines.dropFirst(5).first?.hasPrefix("Error: release/c.txt: step 4 of 8, artifact: ") == true, "\(outcome.output)")
+        #expect(
+            lines.dropFirst(5).first?.hasPrefix("Error: release/c.txt: step 4 of 8, artifact: ") == true,
+            "\(outcome.output)")
         #expect(lines.contains("3 of 4 files verified"))
     }
 
@@ -103,7 +122,9 @@ struct ReleaseTests {
                 #expect(try object.member("failedStep").string() == "artifact")
                 #expect(Set(steps) == ["form", "time", "certificate"])
                 #expect(try object.member("error").member("code").string() == "artifact-mismatch")
-                #expect(try object.member("error").member("message").string().hasPrefix("the signature is for another file: expected sha256:"))
+                #expect(
+                    try object.member("error").member("message").string().hasPrefix(
+                        "the signature is for another file: expected sha256:"))
                 #expect(try !object.member("error").member("advice").string().isEmpty)
             }
         }
@@ -112,12 +133,18 @@ struct ReleaseTests {
     @Test("Nothing that was skipped is listed as done")
     func skippedChecks() async throws {
         let arguments =
-            ["verify-blob", "--bundle", "\(Self.samples)/sigs/c3-keyless-v1tsa-email.sigstore.json", "--output", "json"] + Self.trust
+            [
+                "verify-blob", "--bundle", "\(Self.samples)/sigs/c3-keyless-v1tsa-email.sigstore.json", "--output",
+                "json",
+            ] + Self.trust
             + Self.identity + ["\(Self.samples)/blobs/small.txt"]
         func names(_ more: [String]) async throws -> Set<String> {
             let outcome = await Program(directory: directory.path).run(arguments + more)
             #expect(outcome.succeeded, "\(outcome.messages)")
-            return Set(try #require(try outcome.objects().first).member("checks").elements().map { try $0.member("name").string() })
+            return Set(
+                try #require(try outcome.objects().first).member("checks").elements().map {
+                    try $0.member("name").string()
+                })
         }
         let log: Set = ["log-time", "inclusion-promise", "inclusion-proof", "log-entry"]
         let all = try await names([])
@@ -130,18 +157,24 @@ struct ReleaseTests {
     func walk() async throws {
         let arguments =
             ["verify-blob", "--bundle", "\(Self.samples)/sigs/c3-keyless-v2-email.sigstore.json"] + Self.trust
-            + ["--certificate-identity", "release@alpha.example", "--certificate-oidc-issuer", "https://accounts.google.com"]
+            + [
+                "--certificate-identity", "release@alpha.example", "--certificate-oidc-issuer",
+                "https://accounts.google.com",
+            ]
             + ["\(Self.samples)/blobs/small.txt"]
         let loud = await Program(directory: directory.path).run(arguments + ["--verbose"])
         #expect(loud.ending == .exit(1))
-        let walked = ["form", "time", "certificate", "artifact", "transparency-log"].map { loud.messages.range(of: ": \($0): ")?.lowerBound }
+        let walked = ["form", "time", "certificate", "artifact", "transparency-log"].map {
+            loud.messages.range(of: ": \($0): ")?.lowerBound
+        }
         let places = walked.compactMap { $0 }
         #expect(places.count == 5 && places == places.sorted(), "\(loud.messages)")
         #expect(!loud.messages.contains(": signature: "))
         let quiet = await Program(directory: directory.path).run(arguments)
         #expect(
             quiet.messages.hasPrefix(
-                "Error: step 6 of 8, identity: expected issuer https://accounts.google.com, certificate says http://127.0.0.1:8888 [wrong-issuer]\n"),
+                "Error: step 6 of 8, identity: expected issuer https://accounts.google.com, certificate says http://127.0.0.1:8888 [wrong-issuer]\n"
+            ),
             "\(quiet.messages)")
         #expect(quiet.messages.split(separator: "\n").count == 2, "what to do is missing: \(quiet.messages)")
     }
@@ -149,10 +182,14 @@ struct ReleaseTests {
     @Test("A repeated identity flag means any of these; an expression beside an exact one must hold as well")
     func repeatedFlags() async throws {
         let (right, issuer) = ("release@alpha.example", "http://127.0.0.1:8888")
-        func identity(_ names: [String], _ patterns: [String], _ issuers: [String], _ issuerPatterns: [String]) async -> String? {
-            var arguments = ["verify-blob", "--bundle", "\(Self.samples)/sigs/c3-keyless-v1-email.sigstore.json"] + Self.trust
+        func identity(_ names: [String], _ patterns: [String], _ issuers: [String], _ issuerPatterns: [String]) async
+            -> String?
+        {
+            var arguments =
+                ["verify-blob", "--bundle", "\(Self.samples)/sigs/c3-keyless-v1-email.sigstore.json"] + Self.trust
             for (flag, values) in [
-                ("identity", names), ("identity-regexp", patterns), ("oidc-issuer", issuers), ("oidc-issuer-regexp", issuerPatterns),
+                ("identity", names), ("identity-regexp", patterns), ("oidc-issuer", issuers),
+                ("oidc-issuer-regexp", issuerPatterns),
             ] { for value in values { arguments += ["--certificate-\(flag)", value] } }
             let outcome = await Program(directory: directory.path).run(arguments + ["\(Self.samples)/blobs/small.txt"])
             return outcome.succeeded ? nil : outcome.code
@@ -177,7 +214,8 @@ struct ReleaseTests {
         let outcome = await directory.swsign("bundle", "inspect", path)
         #expect(outcome.succeeded, "\(outcome.messages)")
         for words in [
-            "Certificate: identity release@alpha.example, issuer http://127.0.0.1:8888", "validFrom 2026-11-21T07:26:01Z",
+            "Certificate: identity release@alpha.example, issuer http://127.0.0.1:8888",
+            "validFrom 2026-11-21T07:26:01Z",
             "certificateTimestamps 2026-11-21T07:26:01Z by log j+9KLx+Ym/YdMMoXSV26jnB6JeVyXLEKz2z4MsLFALU=",
             "Log entry: index 182, kind hashedrekord 0.0.1, log QwsBnO4dFrexetmSvncNalJTgdMrPV0cg23shs+5u3M=, time 2026-11-21T07:26:01Z",
             "checkpoint rekor.local - 3367407711642943553, size 183", "Signed timestamp: time 2026-11-21T07:26:01Z",
@@ -186,8 +224,10 @@ struct ReleaseTests {
         let object = try #require(try json.objects().first)
         let entry = try #require(try object.member("logEntries").elements().first)
         #expect(try entry.member("checkpoint").string() == "rekor.local - 3367407711642943553, size 183")
-        #expect(try object.member("signedTimestamps").elements().first?.member("time").string() == "2026-11-21T07:26:01Z")
-        #expect(try object.member("certificates").elements().first?.member("certificateTimestamps").elements().count == 1)
+        #expect(
+            try object.member("signedTimestamps").elements().first?.member("time").string() == "2026-11-21T07:26:01Z")
+        #expect(
+            try object.member("certificates").elements().first?.member("certificateTimestamps").elements().count == 1)
     }
 
     @Test("trusted-root create writes what cosign 3 writes for the same flags, and it verifies")
@@ -201,8 +241,10 @@ struct ReleaseTests {
             "--tsa=url=https://tsa.example,certificate-chain=\(trust)/tsa-chain.pem,start-time=2024-01-01T00:00:00Z",
         ]
         let older = [
-            "--certificate-chain", "\(trust)/fulcio-chain.pem", "--rekor-key", "\(trust)/rekor.pub", "--rekor-start-time",
-            "2024-05-01T00:00:00Z", "--ctfe-key", "\(trust)/ct.pub", "--timestamp-certificate-chain", "\(trust)/tsa-chain.pem",
+            "--certificate-chain", "\(trust)/fulcio-chain.pem", "--rekor-key", "\(trust)/rekor.pub",
+            "--rekor-start-time",
+            "2024-05-01T00:00:00Z", "--ctfe-key", "\(trust)/ct.pub", "--timestamp-certificate-chain",
+            "\(trust)/tsa-chain.pem",
         ]
         /// The lists sorted: cosign writes them in no order of its own.
         func canonical(_ name: String) throws -> [String] {
@@ -210,13 +252,17 @@ struct ReleaseTests {
             return try json.names().sorted().flatMap { name in
                 let member = try json.member(name)
                 guard case .array = member.value else { return ["\(name) \(try member.string())"] }
-                return try member.elements().map { "\(name) \(String(decoding: $0.value.canonicalized(), as: UTF8.self))" }.sorted()
+                return try member.elements().map {
+                    "\(name) \(String(decoding: $0.value.canonicalized(), as: UTF8.self))"
+                }.sorted()
             }
         }
         for flags in [newer, older] {
-            let ours = await Program(directory: directory.path).run(["trusted-root", "create", "--out", "ours.json"] + flags)
+            let ours = await Program(directory: directory.path).run(
+                ["trusted-root", "create", "--out", "ours.json"] + flags)
             #expect(ours.succeeded, "\(ours.messages)")
-            let theirs = try await Cosign.three.run(["trusted-root", "create", "--out", "theirs.json"] + flags, in: directory)
+            let theirs = try await Cosign.three.run(
+                ["trusted-root", "create", "--out", "theirs.json"] + flags, in: directory)
             #expect(theirs.succeeded, "\(theirs.messages)")
             #expect(try canonical("ours.json") == canonical("theirs.json"))
             let verified = await Program(directory: directory.path).run(
@@ -227,16 +273,20 @@ struct ReleaseTests {
             #expect(verified.succeeded, "\(verified.messages)")
         }
         for bad in [
-            "--rekor=url=https://x,public-key=\(trust)/rekor.pub", "--fulcio=url=https://x,certificate-chain=\(trust)/rekor.pub",
+            "--rekor=url=https://x,public-key=\(trust)/rekor.pub",
+            "--fulcio=url=https://x,certificate-chain=\(trust)/rekor.pub",
             "--ctfe=url=https://x,public-key=\(trust)/ct.pub,start-time=yesterday", "--tsa=url=https://x",
             "--fulcio=url=https://x,certificate-chain=\(trust)/fulcio-intermediate.pem",
         ] {
-            let outcome = await Program(directory: directory.path).run(["trusted-root", "create", "--out", "bad.json", bad])
+            let outcome = await Program(directory: directory.path).run([
+                "trusted-root", "create", "--out", "bad.json", bad,
+            ])
             #expect(outcome.ending == .exit(1) && !directory.exists("bad.json"), "\(bad): \(outcome.messages)")
         }
     }
 
-    @Test("bundle create makes a bundle of older parts, as cosign 3 does where that needs no network, and both verify it")
+    @Test(
+        "bundle create makes a bundle of older parts, as cosign 3 does where that needs no network, and both verify it")
     func createBundle() async throws {
         let (sigs, small) = ("\(Self.samples)/sigs", "\(Self.samples)/blobs/small.txt")
         func create(_ arguments: String...) async throws -> [UInt8] {
@@ -246,40 +296,60 @@ struct ReleaseTests {
         }
         // Without a log entry, version 0.3: the same as cosign 3's but for the spelling of the media type.
         let parts = [
-            "--artifact", small, "--signature", "\(sigs)/c2-raw-c3.sig", "--key", "\(Self.samples)/keys/c3.pub", "--ignore-tlog",
+            "--artifact", small, "--signature", "\(sigs)/c2-raw-c3.sig", "--key", "\(Self.samples)/keys/c3.pub",
+            "--ignore-tlog",
         ]
         let ours = await Program(directory: directory.path).run(["bundle", "create", "--out", "ours.json"] + parts)
         #expect(ours.succeeded, "\(ours.messages)")
         let theirs = try await Cosign.three.run(["bundle", "create", "--out", "theirs.json"] + parts, in: directory)
         #expect(theirs.succeeded, "\(theirs.messages)")
-        let (mine, other) = (try SigstoreBundle(parsing: directory.read("ours.json")), try SigstoreBundle(parsing: directory.read("theirs.json")))
+        let (mine, other) = (
+            try SigstoreBundle(parsing: directory.read("ours.json")),
+            try SigstoreBundle(parsing: directory.read("theirs.json"))
+        )
         #expect(mine.version == .v03 && mine.serialized() == other.serialized())
-        let verify = ["verify-blob", "--key", "\(Self.samples)/keys/c3.pub", "--insecure-ignore-tlog", "--bundle", "ours.json", small]
+        let verify = [
+            "verify-blob", "--key", "\(Self.samples)/keys/c3.pub", "--insecure-ignore-tlog", "--bundle", "ours.json",
+            small,
+        ]
         #expect(await Program(directory: directory.path).run(verify).succeeded)
         let read = try await Cosign.three.run(verify, in: directory)
         #expect(read.succeeded, "\(read.messages)")
 
         // With cosign 2's log entry, which has a promise only, version 0.1; the same checks hold as for the parts.
-        try directory.write("key.json", try await create("--artifact", small, "--bundle", "\(sigs)/c2-legacy-key.json", "--key", "\(Self.samples)/keys/c2.pub"))
-        try directory.write("keyless.json", try await create("--artifact", small, "--bundle", "\(sigs)/c2-tsa-legacy-keyless.json", "--rfc3161-timestamp", "\(sigs)/c2-tsa-legacy-keyless.tsr"))
+        try directory.write(
+            "key.json",
+            try await create(
+                "--artifact", small, "--bundle", "\(sigs)/c2-legacy-key.json", "--key", "\(Self.samples)/keys/c2.pub"))
+        try directory.write(
+            "keyless.json",
+            try await create(
+                "--artifact", small, "--bundle", "\(sigs)/c2-tsa-legacy-keyless.json", "--rfc3161-timestamp",
+                "\(sigs)/c2-tsa-legacy-keyless.tsr"))
         try directory.write(
             "attested.json",
             try await create(
-                "--attestation", "\(sigs)/c2-att-legacy-key-custom.dsse.json", "--bundle", "\(sigs)/c2-att-legacy-key-custom.json", "--key",
+                "--attestation", "\(sigs)/c2-att-legacy-key-custom.dsse.json", "--bundle",
+                "\(sigs)/c2-att-legacy-key-custom.json", "--key",
                 "\(Self.samples)/keys/c2.pub"))
         #expect(try SigstoreBundle(parsing: directory.read("keyless.json")).timestamps.count == 1)
         for (bundle, command, who) in [
-            ("key.json", "verify-blob", ["--key", "\(Self.samples)/keys/c2.pub"]), ("keyless.json", "verify-blob", Self.identity),
+            ("key.json", "verify-blob", ["--key", "\(Self.samples)/keys/c2.pub"]),
+            ("keyless.json", "verify-blob", Self.identity),
             ("attested.json", "verify-blob-attestation", ["--key", "\(Self.samples)/keys/c2.pub"]),
         ] {
             #expect(try SigstoreBundle(parsing: directory.read(bundle)).version == .v01)
-            let arguments = [command, "--bundle", bundle, "--trusted-root", "\(Self.samples)/trust/trusted_root.json"] + who + [small]
+            let arguments =
+                [command, "--bundle", bundle, "--trusted-root", "\(Self.samples)/trust/trusted_root.json"] + who + [
+                    small
+                ]
             let outcome = await Program(directory: directory.path).run(arguments)
             #expect(outcome.succeeded, "\(bundle): \(outcome.messages)")
             let read = try await Cosign.three.run(arguments, in: directory)
             #expect(read.succeeded, "cosign 3, \(bundle): \(read.messages)")
             // The bundle is for this file only.
-            let foreign = await Program(directory: directory.path).run(arguments.dropLast() + ["\(Self.samples)/blobs/blob.bin"])
+            let foreign = await Program(directory: directory.path).run(
+                arguments.dropLast() + ["\(Self.samples)/blobs/blob.bin"])
             #expect(foreign.ending == .exit(1))
         }
         try await directory.expectRefusal("no-log-entry", "--ignore-tlog", of: ["bundle", "create"] + parts.dropLast())
@@ -289,13 +359,18 @@ struct ReleaseTests {
     func manyValues() async throws {
         let values = String(repeating: "0,", count: 20_000_000) + "0"
         try directory.write(
-            "b.json", #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[\#(values)]}}"#)
+            "b.json",
+            #"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[\#(values)]}}"#
+        )
         for name in ["b.json", "file.sigstore.jsonl"] {
-            if name != "b.json" { try FileManager.default.moveItem(atPath: directory["b.json"], toPath: directory[name]) }
+            if name != "b.json" {
+                try FileManager.default.moveItem(atPath: directory["b.json"], toPath: directory[name])
+            }
             try directory.write("file", "content")
             var program = Program(directory: directory.path)
             program.measuresMemory = true
-            let outcome = await program.run(["verify-blob"] + Self.trust + Self.identity + (name == "b.json" ? ["--bundle", name] : []) + ["file"])
+            let outcome = await program.run(
+                ["verify-blob"] + Self.trust + Self.identity + (name == "b.json" ? ["--bundle", name] : []) + ["file"])
             #expect(outcome.code == "malformed-json", "\(outcome.messages)")
             #expect(outcome.peakMemory < 250_000, "\(outcome.peakMemory) KiB")
         }
@@ -313,15 +388,18 @@ struct AttackListTests {
         let tests = Self.package.appending(path: "Tests")
         for folder in try FileManager.default.contentsOfDirectory(atPath: tests.path) where folder.hasSuffix("Tests") {
             let inside = tests.appending(path: folder)
-            for name in try FileManager.default.contentsOfDirectory(atPath: inside.path) where name.hasSuffix(".swift") {
+            for name in try FileManager.default.contentsOfDirectory(atPath: inside.path) where name.hasSuffix(".swift")
+            {
                 let lines = try String(contentsOf: inside.appending(path: name), encoding: .utf8).split(separator: "\n")
                 // A name stands in the attribute, or alone on the line after it.
-                named += lines.filter { $0.contains("@Test") || $0.drop { $0 == " " }.hasPrefix("\"") }.joined(separator: "\n")
+                named += lines.filter { $0.contains("@Test") || $0.drop { $0 == " " }.hasPrefix("\"") }.joined(
+                    separator: "\n")
             }
         }
         let list = try String(contentsOfFile: "\(sharedDirectory)/attacks.md", encoding: .utf8)
         var attacks: [String] = ["model-signing 1.0.1"]
-        for word in list.split(whereSeparator: { " ,;|()\n".contains($0) }) where word.hasPrefix("CVE-") || word.hasPrefix("GHSA-") {
+        for word in list.split(whereSeparator: { " ,;|()\n".contains($0) })
+        where word.hasPrefix("CVE-") || word.hasPrefix("GHSA-") {
             // CVE-2023-33957/8 are two.
             let parts = word.split(separator: "/").map(String.init)
             attacks.append(parts[0])

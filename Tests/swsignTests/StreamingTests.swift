@@ -13,7 +13,9 @@ struct StreamingTests {
         return await program.run(arguments)
     }
 
-    @Test("Signing and verifying take the same memory for 64 MiB and 512 MiB", arguments: [SigningAlgorithm.ecdsaP256, .ed25519ph])
+    @Test(
+        "Signing and verifying take the same memory for 64 MiB and 512 MiB",
+        arguments: [SigningAlgorithm.ecdsaP256, .ed25519ph])
     func constantMemory(algorithm: SigningAlgorithm) async throws {
         try directory.makeKey("key", algorithm)
         var signing: [Int] = []
@@ -21,10 +23,12 @@ struct StreamingTests {
         for size in [64, 512] {
             try directory.writeSparse("file", size: size * Self.mebibyte)
             let signed = await run(
-                "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--signing-algorithm", algorithm.rawValue, "--bundle", "b.json", "file")
+                "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--signing-algorithm", algorithm.rawValue,
+                "--bundle", "b.json", "file")
             try #require(signed.succeeded, "\(signed.messages)")
             signing.append(signed.peakMemory)
-            let verified = await run("verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file")
+            let verified = await run(
+                "verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file")
             try #require(verified.succeeded, "\(verified.messages)")
             verifying.append(verified.peakMemory)
         }
@@ -40,11 +44,15 @@ struct StreamingTests {
         try directory.write("predicate", "{}")
         try directory.writeSparse("file", size: 256 * Self.mebibyte)
         let signed = await run(
-            "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--bundle", "b.json", "file")
+            "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--bundle", "b.json",
+            "file")
         try #require(signed.succeeded, "\(signed.messages)")
-        let verified = await run("verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file")
+        let verified = await run(
+            "verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file")
         try #require(verified.succeeded, "\(verified.messages)")
-        for outcome in [signed, verified] { #expect((1000..<64 * 1024).contains(outcome.peakMemory), "\(outcome.peakMemory) KiB") }
+        for outcome in [signed, verified] {
+            #expect((1000..<64 * 1024).contains(outcome.peakMemory), "\(outcome.peakMemory) KiB")
+        }
     }
 
     @Test("Pure Ed25519 is refused above 128 MiB with a pointer to Ed25519ph, which does")
@@ -55,9 +63,11 @@ struct StreamingTests {
             "message-too-large", "file", "128 MiB", "ed25519-ph",
             of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "b.json", "file"])
         let signed = await run(
-            "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--signing-algorithm", "ed25519-ph", "--bundle", "b.json", "file")
+            "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--signing-algorithm", "ed25519-ph", "--bundle",
+            "b.json", "file")
         #expect(signed.succeeded, "\(signed.messages)")
-        let verified = await run("verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file")
+        let verified = await run(
+            "verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "b.json", "file")
         #expect(verified.succeeded, "\(verified.messages)")
     }
 }

@@ -71,12 +71,14 @@ struct BundleCommand: ParsableCommand {
             ).joined(attestation: attestation != nil)
             guard ignoreTlog || !joined.logEntries.isEmpty else {
                 throw SigstoreError(
-                    .noLogEntry, "the parts hold no entry in a transparency log", advice: "add --ignore-tlog, or --bundle with the entry")
+                    .noLogEntry, "the parts hold no entry in a transparency log",
+                    advice: "add --ignore-tlog, or --bundle with the entry")
             }
             if let key { joined.keyMaterial = .publicKey(hint: try KeyReference(key).publicKey().hint()) }
             if case .messageSignature(var message) = joined.content {
                 guard let artifact else {
-                    throw SigstoreError(.usage, "--artifact is missing: a bundle names the digest of the file that was signed")
+                    throw SigstoreError(
+                        .usage, "--artifact is missing: a bundle names the digest of the file that was signed")
                 }
                 message.digest = try InputFile(artifact).read(digests: [.sha256], schemes: []).digest(.sha256)
                 joined.content = .messageSignature(message)

@@ -5,9 +5,11 @@ import SwSignCore
 
 struct GenerateKeyPair: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "generate-key-pair", abstract: "Makes a key pair for signing: a .key file, encrypted, and a .pub file.")
+        commandName: "generate-key-pair",
+        abstract: "Makes a key pair for signing: a .key file, encrypted, and a .pub file.")
 
-    @Option(name: .customLong("signing-algorithm"), help: "The kind of key, such as ecdsa-sha2-256-nistp256 or ed25519.")
+    @Option(
+        name: .customLong("signing-algorithm"), help: "The kind of key, such as ecdsa-sha2-256-nistp256 or ed25519.")
     var signingAlgorithm = SigningAlgorithm.ecdsaP256.rawValue
     @Option(name: .customLong("output-key-prefix"), help: "What the names of the two files begin with.")
     var outputKeyPrefix = "cosign"
@@ -31,7 +33,9 @@ struct ImportKeyPair: ParsableCommand {
 
     @Option(name: .shortAndLong, help: "The private key to import: a file, env://NAME, or - for standard input.")
     var key: String
-    @Option(name: [.customLong("output-key-prefix"), .customShort("o")], help: "What the names of the two files begin with.")
+    @Option(
+        name: [.customLong("output-key-prefix"), .customShort("o")], help: "What the names of the two files begin with."
+    )
     var outputKeyPrefix = "import-cosign"
     @Flag(name: .shortAndLong, help: "Accepted as in cosign; an existing key is never replaced because of it.")
     var yes = false
@@ -67,7 +71,8 @@ private struct KeyPairOutput {
             let names = existing.joined(separator: " and ")
             guard
                 try Terminal.confirms(
-                    "\(names) exist\(existing.count == 1 ? "s" : "") already. Put new keys in place (the old ones are kept under another name)?")
+                    "\(names) exist\(existing.count == 1 ? "s" : "") already. Put new keys in place (the old ones are kept under another name)?"
+                )
             else {
                 throw SigstoreError(
                     .fileExists, "\(names) exist\(existing.count == 1 ? "s" : "") already; nothing was written",

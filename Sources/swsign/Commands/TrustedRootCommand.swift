@@ -7,7 +7,8 @@ import SwSignCore
 
 struct TrustedRootCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "trusted-root", abstract: "Makes trusted roots: files that say which authorities and logs are believed.",
+        commandName: "trusted-root",
+        abstract: "Makes trusted roots: files that say which authorities and logs are believed.",
         subcommands: [Create.self])
 
     struct Create: ParsableCommand {
@@ -26,9 +27,12 @@ struct TrustedRootCommand: ParsableCommand {
         var rekor: [String] = []
         @Option(help: "A timestamp authority: url=…,certificate-chain=FILE[,start-time=…][,end-time=…].")
         var tsa: [String] = []
-        @Option(name: .customLong("certificate-chain"), help: "A certificate authority's chain, its root last (cosign 2).")
+        @Option(
+            name: .customLong("certificate-chain"), help: "A certificate authority's chain, its root last (cosign 2).")
         var certificateChains: [String] = []
-        @Option(name: .customLong("timestamp-certificate-chain"), help: "A timestamp authority's chain, its root last (cosign 2).")
+        @Option(
+            name: .customLong("timestamp-certificate-chain"),
+            help: "A timestamp authority's chain, its root last (cosign 2).")
         var timestampChains: [String] = []
         @Option(name: .customLong("ctfe-key"), help: "The key of a log of certificates (cosign 2).")
         var ctfeKeys: [String] = []
@@ -97,7 +101,8 @@ struct TrustedRootCommand: ParsableCommand {
             let known = ["url", "certificate-chain", "public-key", "start-time", "end-time", "origin"]
             if let unknown = values.first(where: { !known.contains($0.name) }) {
                 throw SigstoreError(
-                    .usage, "\(flag) has \"\(unknown.name)\", which is not known", advice: "use \(known.joined(separator: ", "))")
+                    .usage, "\(flag) has \"\(unknown.name)\", which is not known",
+                    advice: "use \(known.joined(separator: ", "))")
             }
         }
 
@@ -156,7 +161,9 @@ struct TrustedRootCommand: ParsableCommand {
                 var log = try TrustedRoot.Log(publicKey: key)
                 log.baseURL = value("url") ?? ""
                 log.validFor = ValidityWindow(start: start, end: try moment("end-time"))
-                if let origin = value("origin") { log.logID = try TrustedRoot.Log.noteKeyHash(origin: origin, publicKey: key) }
+                if let origin = value("origin") {
+                    log.logID = try TrustedRoot.Log.noteKeyHash(origin: origin, publicKey: key)
+                }
                 return log
             } catch { throw error.concerning(file.name) }
         }

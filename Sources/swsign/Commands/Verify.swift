@@ -17,16 +17,21 @@ struct ImageVerificationOptions: ParsableArguments {
     var recursive = false
     @Option(help: "With an index, verify the image for this platform, such as linux/arm64, in place of the index.")
     var platform: String?
-    @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before the tags of signatures of the older scheme.")
+    @Option(
+        name: .customLong("attachment-tag-prefix"),
+        help: "What stands before the tags of signatures of the older scheme.")
     var tagPrefix = ""
 
     func warn() {
         guard !checkClaims else { return }
-        Output.warn("what was signed is not compared with the image: it may be a signature for another one (--check-claims=false)")
+        Output.warn(
+            "what was signed is not compared with the image: it may be a signature for another one (--check-claims=false)"
+        )
     }
 
     /// The images that a name stands for.
-    func images(_ name: String, _ flags: RegistryFlags, _ registries: Registries) async throws(SigstoreError) -> [Image] {
+    func images(_ name: String, _ flags: RegistryFlags, _ registries: Registries) async throws(SigstoreError) -> [Image]
+    {
         let image = try await flags.image(name, registries, isFolder: localImage)
         if let platform { return try await image.picking(platform) }
         return recursive ? try await image.withPlatforms().map(\.image) : [image]
@@ -44,7 +49,9 @@ struct Verify: ParsableCommand {
 
     @Argument(help: "The images: references, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]
-    @Option(name: [.customLong("annotations"), .customShort("a")], help: "An annotation that the signer must have made, as key=value.")
+    @Option(
+        name: [.customLong("annotations"), .customShort("a")],
+        help: "An annotation that the signer must have made, as key=value.")
     var annotations: [String] = []
     @Option(help: "Verify what is attached to the image, such as sbom, in place of the image.")
     var attachment: String?
@@ -52,7 +59,9 @@ struct Verify: ParsableCommand {
     var payload: String?
     @Option(help: "The signature: a file, or the base64 itself; with --payload.")
     var signature: String?
-    @Option(name: .customLong("signature-digest-algorithm"), help: "Accepted as in cosign; the algorithm follows from the key.")
+    @Option(
+        name: .customLong("signature-digest-algorithm"),
+        help: "Accepted as in cosign; the algorithm follows from the key.")
     var signatureDigestAlgorithm: String?
     @Option(name: .shortAndLong, help: "How results are printed on standard output: json or text.")
     var output: OutputFormat = .json
@@ -133,7 +142,8 @@ struct VerifyAttestation: ParsableCommand {
     var images: [String]
     @Option(help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.")
     var type = "custom"
-    @Option(name: .shortAndLong, help: "How results are printed on standard output: json (one envelope a line) or text.")
+    @Option(
+        name: .shortAndLong, help: "How results are printed on standard output: json (one envelope a line) or text.")
     var output: OutputFormat = .json
     @OptionGroup(title: "Images") var options: ImageVerificationOptions
     @OptionGroup(title: "Verification") var verification: VerificationOptions

@@ -9,7 +9,9 @@ struct VerifyBlob: ParsableCommand {
         commandName: "verify-blob", abstract: "Verifies the signatures of files.")
 
     @Argument(
-        help: "The files that were signed, or directories of them; - is standard input, sha256:<hex> a file of which only the digest is known.")
+        help:
+            "The files that were signed, or directories of them; - is standard input, sha256:<hex> a file of which only the digest is known."
+    )
     var files: [String]
     @OptionGroup(title: "Signature") var signature: SignatureOptions
     @OptionGroup(title: "Verification") var verification: VerificationOptions
@@ -31,7 +33,9 @@ struct VerifyBlob: ParsableCommand {
         let signature = signature
         try run.run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: false)
-        } policy: { file throws(SigstoreError) in policy(.message(try file.artifact())) }
+        } policy: { file throws(SigstoreError) in
+            policy(.message(try file.artifact()))
+        }
     }
 }
 
@@ -39,11 +43,14 @@ struct VerifyBlobAttestation: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify-blob-attestation", abstract: "Verifies attestations about files.")
 
-    @Argument(help: "The files that are attested; - is standard input. May be left out with --digest or --check-claims=false.")
+    @Argument(
+        help: "The files that are attested; - is standard input. May be left out with --digest or --check-claims=false."
+    )
     var files: [String] = []
     @Option(help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.")
     var type = "custom"
-    @Flag(name: .customLong("check-claims"), inversion: .prefixedNo, help: "Check that the statement is about the file.")
+    @Flag(
+        name: .customLong("check-claims"), inversion: .prefixedNo, help: "Check that the statement is about the file.")
     var checkClaims = true
     @Option(help: "The digest that the statement must be about, in hexadecimal, in place of a file.")
     var digest: String?
@@ -101,7 +108,8 @@ struct VerifyBlobAttestation: ParsableCommand {
         let name = digestAlg ?? "sha256"
         guard let algorithm = HashAlgorithm(rawValue: name) else {
             throw SigstoreError(
-                .unknownAlgorithm, "the digest algorithm \"\(name)\" is not known", advice: "use sha256, sha384 or sha512")
+                .unknownAlgorithm, "the digest algorithm \"\(name)\" is not known",
+                advice: "use sha256, sha384 or sha512")
         }
         return try Digest(hex: digest, algorithm)
     }

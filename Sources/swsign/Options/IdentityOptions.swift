@@ -5,13 +5,17 @@ import SwSignCore
 
 /// The flags that say who must have signed, where it was not the owner of a key.
 struct IdentityOptions: ParsableArguments {
-    @Option(name: .customLong("certificate-identity"), help: "The identity in the certificate. May be repeated: any of these.")
+    @Option(
+        name: .customLong("certificate-identity"),
+        help: "The identity in the certificate. May be repeated: any of these.")
     var identities: [String] = []
     @Option(
         name: .customLong("certificate-identity-regexp"),
         help: "A regular expression (RE2, unanchored) that the identity must match. May be repeated: any of these.")
     var identityPatterns: [String] = []
-    @Option(name: .customLong("certificate-oidc-issuer"), help: "The issuer of the identity token. May be repeated: any of these.")
+    @Option(
+        name: .customLong("certificate-oidc-issuer"),
+        help: "The issuer of the identity token. May be repeated: any of these.")
     var issuers: [String] = []
     @Option(
         name: .customLong("certificate-oidc-issuer-regexp"),

@@ -22,7 +22,8 @@ struct SignatureOptions: ParsableArguments {
     func expectSound(files: Int) throws(SigstoreError) {
         if files > 1, [bundle, signature, certificate, timestamp].contains(where: { $0 != nil }) {
             throw SigstoreError(
-                .usage, "\(files) files are to be verified, and --bundle, --signature, --certificate or --rfc3161-timestamp names one",
+                .usage,
+                "\(files) files are to be verified, and --bundle, --signature, --certificate or --rfc3161-timestamp names one",
                 advice: "leave it out: each file's bundle is looked for beside it")
         }
         if certificate != nil, bundle == nil, signature == nil {

@@ -31,7 +31,9 @@ struct TUFAccess {
         let client = mirror.client(
             environment: Self.environment, freshness: offline ? .offline : .daily,
             fetcher: TUFMirrorFetcher(Self.http(attempts: 2)), notice: { Output.warn($0.message) })
-        do throws(SigstoreError) { return try waiting { () throws(SigstoreError) in try await client.target(name) } } catch {
+        do throws(SigstoreError) {
+            return try waiting { () throws(SigstoreError) in try await client.target(name) }
+        } catch {
             throw SigstoreError(
                 error.code, "Sigstore's trust root cannot be brought up to date: \(error.message)",
                 advice: error.advice ?? "give --trusted-root FILE, or --offline to go on with what is known here",

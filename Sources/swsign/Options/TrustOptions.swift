@@ -20,7 +20,8 @@ struct TrustOptions: ParsableArguments {
         name: .customLong("certificate-chain"), help: "The chain of the signing certificate, its root last, in PEM.")
     var certificateChain: String?
     @Option(
-        name: .customLong("timestamp-certificate-chain"), help: "The timestamp authority's certificates with its root, in PEM.")
+        name: .customLong("timestamp-certificate-chain"),
+        help: "The timestamp authority's certificates with its root, in PEM.")
     var timestampCertificateChain: String?
 
     /// Whether the person said anything about whom to believe.
@@ -123,7 +124,9 @@ struct TrustSources {
         try read(path) { content throws(SigstoreError) in try TrustedRoot.Log(publicKey: try PublicKey(file: content)) }
     }
 
-    private static func read<T>(_ path: String, _ parse: ([UInt8]) throws(SigstoreError) -> T) throws(SigstoreError) -> T {
+    private static func read<T>(_ path: String, _ parse: ([UInt8]) throws(SigstoreError) -> T) throws(SigstoreError)
+        -> T
+    {
         let file = InputFile(path)
         let content = try file.contents(limit: limit)
         do throws(SigstoreError) { return try parse(content) } catch { throw error.concerning(file.name) }

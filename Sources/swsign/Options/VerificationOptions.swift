@@ -8,9 +8,13 @@ import SwSignCore
 struct VerificationOptions: ParsableArguments {
     @Option(help: "The public key: a file, env://NAME, or - for standard input.")
     var key: String?
-    @Flag(name: .customLong("insecure-ignore-tlog"), help: "Do not demand an entry in a transparency log. Weakens the check.")
+    @Flag(
+        name: .customLong("insecure-ignore-tlog"),
+        help: "Do not demand an entry in a transparency log. Weakens the check.")
     var insecureIgnoreTlog = false
-    @Flag(name: .customLong("private-infrastructure"), help: "The same, for signatures that were meant to be made without a log.")
+    @Flag(
+        name: .customLong("private-infrastructure"),
+        help: "The same, for signatures that were meant to be made without a log.")
     var privateInfrastructure = false
     @Flag(
         name: .customLong("insecure-ignore-sct"),
@@ -38,7 +42,8 @@ struct VerificationOptions: ParsableArguments {
     ///   - identity: Who must have signed, where it was not the owner of a key.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
     /// - Returns: A policy whose claim is still to be set for each artifact.
-    func policy(_ identity: IdentityOptions, standardInputIsTaken: Bool) throws(SigstoreError) -> @Sendable (VerificationPolicy.Claim)
+    func policy(_ identity: IdentityOptions, standardInputIsTaken: Bool) throws(SigstoreError)
+        -> @Sendable (VerificationPolicy.Claim)
         -> VerificationPolicy
     {
         let signedBy = try signedBy(identity, standardInputIsTaken: standardInputIsTaken)
@@ -88,7 +93,8 @@ struct VerificationOptions: ParsableArguments {
     func verifier(_ trust: TrustOptions) throws(SigstoreError) -> Verifier {
         // A key without a log depends on nobody, unless the person named somebody; and a key never asks the network.
         let dependsOnNobody = key != nil && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps
-        return Verifier(trustedRoot: dependsOnNobody && !trust.isStated ? nil : try trust.trust(offline: offline || key != nil))
+        return Verifier(
+            trustedRoot: dependsOnNobody && !trust.isStated ? nil : try trust.trust(offline: offline || key != nil))
     }
 }
 

@@ -376,6 +376,13 @@ public struct TimestampToken: Sendable {
                     + "serial number \(signing.serialNumberHex) where \(leaf.serialNumberHex) was expected",
                 advice: "check that the trusted root knows the timestamp authority that was used")
         }
+        // RFC 3161, section 2.4.1: with certificates come the signer's own. Another one in its place was changed.
+        guard certificates.isEmpty || certificates.contains(where: { $0.equals(signing) }) else {
+            throw SigstoreError(
+                .timestampAuthority,
+                "the timestamp carries certificates, and that of its signer, \(signing.displayName), is not among them",
+                advice: "the timestamp was changed after it was made: get the file from its source again")
+        }
         let path = try CertificatePath.build(
             leaf: signing, intermediates: (authority.dropLast() + certificates).filter { $0.isCA }, anchors: [anchor],
             at: time, purpose: .timestamping)

@@ -33,11 +33,7 @@ final class Workplace: Sendable {
         async throws
         -> Outcome
     {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: program)
-        process.arguments = arguments
-        process.currentDirectoryURL = URL(fileURLWithPath: path)
-        process.environment = [
+        let environment = [
             "PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin", "HOME": path, "TMPDIR": path,
             "COSIGN_PASSWORD": password ?? "swsign", "HTTPS_PROXY": "http://127.0.0.1:9",
             "HTTP_PROXY": "http://127.0.0.1:9",
@@ -46,11 +42,8 @@ final class Workplace: Sendable {
         let name = "\(path)/.\(UUID().uuidString)"
         let files = [name + ".out", name + ".err"]
         defer { for file in files { try? FileManager.default.removeItem(atPath: file) } }
-        for file in files { try Data().write(to: URL(fileURLWithPath: file)) }
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = FileHandle(forWritingAtPath: files[0])
-        process.standardError = FileHandle(forWritingAtPath: files[1])
-        let status = try await Spawning.finish(process)
+        let status = try await Spawning.run(
+            program, arguments, in: path, environment: environment, output: files[0], errors: files[1])
         return Outcome(
             status: status, output: try read(files[0]), messages: String(decoding: try read(files[1]), as: UTF8.self))
     }

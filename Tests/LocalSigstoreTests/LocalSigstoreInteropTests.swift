@@ -81,18 +81,10 @@ private final class Bench: Sendable {
     /// the services that it talks to need them.
     func run(_ program: String, _ arguments: [String], _ environment: [String: String] = [:]) async throws -> Outcome {
         let files = ["out", "err"].map { "\(folder)/\(UUID().uuidString).\($0)" }
-        for file in files { #expect(FileManager.default.createFile(atPath: file, contents: nil)) }
-        let process = Process()
-        process.executableURL = URL(filePath: program)
-        process.arguments = arguments
-        process.currentDirectoryURL = URL(filePath: folder)
-        process.environment = [
-            "PATH": "/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "COSIGN_PASSWORD": "pw",
-        ].merging(environment) { $1 }
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = FileHandle(forWritingAtPath: files[0])
-        process.standardError = FileHandle(forWritingAtPath: files[1])
-        let status = try await Spawning.finish(process)
+        let status = try await Spawning.run(
+            program, arguments, in: folder,
+            environment: ["PATH": "/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "COSIGN_PASSWORD": "pw"]
+                .merging(environment) { $1 }, output: files[0], errors: files[1])
         let texts = files.map { String(decoding: FileManager.default.contents(atPath: $0) ?? Data(), as: UTF8.self) }
         return Outcome(status: status, output: texts[0], messages: texts[1])
     }

@@ -31,19 +31,9 @@ struct CosignVerifiesTests {
     /// Runs cosign in a folder, without holding a thread of the services that it may talk to.
     private func run(_ arguments: [String], in folder: String) async throws -> (status: Int32, messages: String) {
         let messages = "\(folder)/messages"
-        #expect(FileManager.default.createFile(atPath: messages, contents: nil))
-        let process = Process()
-        process.executableURL = URL(filePath: try #require(cosign))
-        process.arguments = arguments
-        process.currentDirectoryURL = URL(filePath: folder)
-        process.environment = ["PATH": "/usr/bin:/bin", "HOME": folder]
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle(forWritingAtPath: messages)
-        let status = try await withCheckedThrowingContinuation { (done: CheckedContinuation<Int32, any Error>) in
-            process.terminationHandler = { done.resume(returning: $0.terminationStatus) }
-            do { try Spawning.exclusively { try process.run() } } catch { done.resume(throwing: error) }
-        }
+        let status = try await Spawning.run(
+            try #require(cosign), arguments, in: folder, environment: ["PATH": "/usr/bin:/bin", "HOME": folder],
+            output: "/dev/null", errors: messages)
         return (status, try String(contentsOfFile: messages, encoding: .utf8))
     }
 

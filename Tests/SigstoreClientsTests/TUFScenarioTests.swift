@@ -13,14 +13,9 @@ struct TUFScenarioTests {
     private func run(_ command: [String]) async throws -> (status: Int32, output: String) {
         let folder = try TemporaryFolder()
         let file = "\(folder.path)/output"
-        try Data().write(to: URL(filePath: file))
-        let process = Process()
-        process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = command
-        let output = try FileHandle(forWritingTo: URL(filePath: file))
-        process.standardOutput = output
-        process.standardError = output
-        let status = try await Spawning.finish(process)
+        let status = try await Spawning.run(
+            command[0], Array(command.dropFirst()), in: folder.path, environment: ProcessInfo.processInfo.environment,
+            output: file, errors: file)
         return (status, String(decoding: try Data(contentsOf: URL(filePath: file)), as: UTF8.self))
     }
 

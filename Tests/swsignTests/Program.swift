@@ -172,8 +172,8 @@ private struct Running {
         variables.merge(program.environment) { $1 }
         var child: pid_t = 0
         let result = Spawning.exclusively {
-            unsafe Self.withCStrings(words) { argv in
-                unsafe Self.withCStrings(variables.map { "\($0)=\($1)" }) { envp in
+            unsafe Spawning.withCStrings(words) { argv in
+                unsafe Spawning.withCStrings(variables.map { "\($0)=\($1)" }) { envp in
                     unsafe posix_spawnp(&child, words[0], &actions, &attributes, argv, envp)
                 }
             }
@@ -265,15 +265,6 @@ private struct Running {
             let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") })
         else { return 0 }
         return Int(line.split(separator: " ").dropFirst().first ?? "") ?? 0
-    }
-
-    private static func withCStrings<R>(
-        _ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> R
-    ) -> R {
-        var pointers = unsafe strings.map { unsafe strdup($0) }
-        unsafe pointers.append(nil)
-        defer { unsafe pointers.forEach { unsafe free($0) } }
-        return unsafe body(pointers)
     }
 }
 

@@ -242,7 +242,14 @@ struct ServiceFaultTests {
                 ["sign-blob", "--yes", "--bundle", "absent/bundle.json"] + place.services(.v1) + (try place.token()) + [
                     "file"
                 ]
-            let failed = await place.run(arguments)
+            // The directory goes while the log makes its entry.
+            try place.directory.makeDirectory("absent")
+            place.services.rekorV1.faults.add(Fault(.delay(seconds: 2), method: "POST"))
+            async let failing = place.run(arguments)
+            for _ in 0..<400 where place.certificates == 0 { try await Task.sleep(for: .milliseconds(50)) }
+            try FileManager.default.removeItem(atPath: place.directory["absent"])
+            let failed = await failing
+            place.services.rekorV1.faults.removeAll()
             #expect(failed.ending == .exit(1))
             #expect(failed.messages.contains("already recorded in \(place.services.rekorV1.url)"), "\(failed.messages)")
             #expect(failed.messages.contains("run the same command again"), "\(failed.messages)")

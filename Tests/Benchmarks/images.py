@@ -1,4 +1,6 @@
-"""Comparisons with cosign 3 over images in Debian's docker-registry on loopback."""
+"""Comparisons with cosign 3 over images on loopback: in Debian's docker-registry, and in the registry of local-sigstore,
+which has the referrers API. docker-registry takes more of the processors for each answer than either client does for all
+of its work, so that clients that ask for the same things cannot be far apart; it is there to show what that amounts to."""
 import hashlib
 import http.client
 import http.server
@@ -10,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 
 COUNT = 100
@@ -23,11 +26,42 @@ def free_port():
 
 
 class Registry:
+    """A registry with images in its repository `bench`."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def send(self, method, url, body=b"", media_type="application/octet-stream"):
+        request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": media_type})
+        with urllib.request.urlopen(request) as answer:
+            return answer.headers
+
+    def put_blob(self, content):
+        """Stores a blob and gives its descriptor without media type."""
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        start = f"http://{self.at}/v2/bench/blobs/uploads/"
+        location = urllib.parse.urljoin(start, self.send("POST", start)["Location"])
+        self.send("PUT", location + ("&" if "?" in location else "?") + "digest=" + digest, content)
+        return {"digest": digest, "size": len(content)}
+
+    def put_image(self, number):
+        """Stores an image and gives its digest."""
+        config = {"mediaType": "application/vnd.oci.image.config.v1+json"} | self.put_blob(b"{}")
+        layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar"} | self.put_blob(b"image %d" % number)
+        media_type = "application/vnd.oci.image.manifest.v1+json"
+        manifest = json.dumps(
+            {"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer]}).encode()
+        digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
+        self.send("PUT", f"http://{self.at}/v2/bench/manifests/{digest}", manifest, media_type)
+        return digest
+
+
+class DockerRegistry(Registry):
     """A docker-registry with an empty store in the current directory."""
 
     def __init__(self):
         self.store = pathlib.Path("store").resolve()
-        self.at = f"127.0.0.1:{free_port()}"
+        super().__init__(f"127.0.0.1:{free_port()}")
         pathlib.Path("registry.yml").write_text(
             "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
             f"storage: {{filesystem: {{rootdirectory: {self.store}}}}}\nhttp: {{addr: '{self.at}'}}\n")
@@ -45,29 +79,6 @@ class Registry:
     def stop(self):
         self.process.terminate()
         self.process.wait()
-
-    def send(self, method, url, body=b"", media_type="application/octet-stream"):
-        request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": media_type})
-        with urllib.request.urlopen(request) as answer:
-            return answer.headers
-
-    def put_blob(self, content):
-        """Stores a blob and gives its descriptor without media type."""
-        digest = "sha256:" + hashlib.sha256(content).hexdigest()
-        location = self.send("POST", f"http://{self.at}/v2/bench/blobs/uploads/")["Location"]
-        self.send("PUT", location + ("&" if "?" in location else "?") + "digest=" + digest, content)
-        return {"digest": digest, "size": len(content)}
-
-    def put_image(self, number):
-        """Stores an image and gives its digest."""
-        config = {"mediaType": "application/vnd.oci.image.config.v1+json"} | self.put_blob(b"{}")
-        layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar"} | self.put_blob(b"image %d" % number)
-        media_type = "application/vnd.oci.image.manifest.v1+json"
-        manifest = json.dumps(
-            {"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer]}).encode()
-        digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
-        self.send("PUT", f"http://{self.at}/v2/bench/manifests/{digest}", manifest, media_type)
-        return digest
 
 
 def delaying_proxy(port, upstream):
@@ -107,9 +118,12 @@ def delaying_proxy(port, upstream):
     http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 
-def comparisons(compare, run, swsign, cosign, trusted_root, pairs):
-    """Runs all comparisons in the current directory, where the key pair `cosign` and the signing config `none.json` are."""
-    registry = Registry()
+def comparisons(compare, run, swsign, cosign, trusted_root, pairs, local_registry):
+    """Runs all comparisons in the current directory, where the key pair `cosign` and the signing config `none.json` are.
+
+    `local_registry` is the address of local-sigstore's registry.
+    """
+    registry = DockerRegistry()
     port = free_port()
     proxy = multiprocessing.Process(target=delaying_proxy, args=(port, registry.at), daemon=True)
     proxy.start()
@@ -134,9 +148,14 @@ def comparisons(compare, run, swsign, cosign, trusted_root, pairs):
             their_calls=[theirs + [image] for image in images(registry.at)])
         clear()
         run(sign + images(registry.at))
+        local = Registry(local_registry)
+        for number in range(COUNT):
+            local.put_image(number)
+        run(sign + images(local.at))
         verify = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--trusted-root", trusted_root]
         for at, what, bound in (
-            (registry.at, "on loopback", 0.5),
+            (local.at, "on loopback", 0.5),
+            (registry.at, "on loopback, docker-registry", 1),
             (f"127.0.0.1:{port}", f"{DELAY * 1000:.0f} ms of delay added to each request", 0.2),
         ):
             compare(

@@ -16,7 +16,15 @@ chromium = $(if $(filter debian,$(shell . /etc/os-release && echo $$ID)),chromiu
 
 # How the release is built. lld, which comes with Swift, because gold warns of functions that the program never calls;
 # and without a search path for libraries beside the program, where a download directory could hold anything.
-release := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld
+release := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld -Xlinker -L$(CURDIR)/.build/static
+# Of the C++ library only what is used, linked in: loading it whole takes longer than most commands.
+define static_library
+mkdir -p .build/static; ln -sf "$$(clang -print-file-name=libstdc++.a)" .build/static/libstdc++.a
+endef
+# Where the C library knows it (2.36 and later), addresses to be relocated are listed in a form that takes a tenth.
+ifeq ($(shell printf '%s\n' 2.36 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -V | head -n 1),2.36)
+release += -Xlinker -z -Xlinker pack-relative-relocs
+endif
 
 as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
 # Installs those of the packages $(1) that are missing; asks nothing of the network where none is.
@@ -46,6 +54,7 @@ build: deps ## builds everything for debugging
 	swift build
 
 release: deps ## builds the program for use: .build/swsign, stripped, the standard library linked in
+	@$(static_library)
 	swift build $(release) --product swsign
 	cp "$$(swift build $(release) --show-bin-path)/swsign" .build/swsign.unstripped
 	strip -o .build/swsign .build/swsign.unstripped

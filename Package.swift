@@ -35,7 +35,7 @@ let package = Package(
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
 
         // RE2 behind C functions, for identities given as regular expressions.
-        .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
+        .target(name: "CRE2", linkerSettings: [.linkedLibrary(":libre2.a")]),
 
         // L0
         .target(name: "InToto", swiftSettings: settings),

@@ -40,7 +40,7 @@ struct FileVerification {
         _ files: [InputFile], bundles: @escaping @Sendable (InputFile) throws(SigstoreError) -> [SigstoreBundle],
         policy: @escaping @Sendable (InputFile) throws(SigstoreError) -> VerificationPolicy
     ) throws(SigstoreError) {
-        try BlobBatch(verb: "verified", workers: workers).forEach(files) { file throws(SigstoreError) in
+        let verify: @Sendable (InputFile) throws(SigstoreError) -> String = { file throws(SigstoreError) in
             var failedStep: RejectedBundle?
             do throws(SigstoreError) {
                 let policy = try policy(file)
@@ -64,6 +64,12 @@ struct FileVerification {
                 }
                 throw error
             }
+        }
+        // One file needs no other thread.
+        if let only = files.first, files.count == 1 {
+            _ = try verify(only)
+        } else {
+            try BlobBatch(verb: "verified", workers: workers).forEach(files) { file throws(SigstoreError) in try verify(file) }
         }
     }
 

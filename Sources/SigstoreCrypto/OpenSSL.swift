@@ -10,8 +10,10 @@ extension SigstoreError.Code {
 /// Sets OpenSSL and libsodium up, once, before their first use: `OPENSSL_CONF` and the system's configuration file
 /// are not read, so nobody's environment decides what a valid signature is.
 enum Libraries {
+    /// OpenSSL does not clean up when the process ends, which takes time and serves nothing: keys are cleansed one by one.
     private static let areReady: Bool =
-        OPENSSL_init_crypto(UInt64(OPENSSL_INIT_NO_LOAD_CONFIG), nil) == 1 && sodium_init() >= 0
+        OPENSSL_init_crypto(UInt64(OPENSSL_INIT_NO_LOAD_CONFIG) | UInt64(OPENSSL_INIT_NO_ATEXIT), nil) == 1
+        && sodium_init() >= 0
 
     /// - Throws: ``SigstoreError`` where a library could not be set up.
     static func ready() throws(SigstoreError) {

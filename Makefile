@@ -92,10 +92,10 @@ demo: local-sigstore ## signs and verifies with the release program, with a key 
 	@Tests/demo .build/swsign .build/local-sigstore
 
 format: ## formats the sources
-	swift format format --in-place --parallel --recursive Package.swift Sources Tests
+	swift format format --in-place --parallel $$(git ls-files '*.swift')
 
 lint: ## says where the sources are not formatted
-	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	swift format lint --strict --parallel $$(git ls-files '*.swift')
 
 clean: ## removes everything that was built
 	rm -rf .build

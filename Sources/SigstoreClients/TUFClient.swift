@@ -227,7 +227,7 @@ public struct TUFClient: Sendable {
         }
     }
 
-    /// Whether anything was ever kept here, readable or not.
+    /// Whether anything was ever kept here, readable or not, that may be newer than what the program came with.
     private func hasSeenMetadata() -> Bool {
         guard let cache = configuration.cache else { return false }
         let files = ["root.json", "timestamp.json", "snapshot.json", "targets.json", Self.lastCheck]
@@ -235,8 +235,11 @@ public struct TUFClient: Sendable {
             || files.contains { path in
                 do throws(SigstoreError) {
                     guard let kept = try cache.read(path, limit: configuration.limits.targets) else { return false }
-                    // The root that everything begins with is kept before the mirror is asked, and says nothing new.
-                    return path != "root.json" || kept != configuration.root
+                    // The root that everything begins with is kept before the mirror is asked, and says nothing new; nor
+                    // does the older one that cosign, which shares this folder, came with.
+                    guard path == "root.json" else { return true }
+                    return try TUFMetadata<TUFRoot>(parsing: kept).version
+                        > TUFMetadata<TUFRoot>(parsing: configuration.root).version
                 } catch {
                     return true
                 }

@@ -69,7 +69,9 @@ struct FileVerification {
         if let only = files.first, files.count == 1 {
             _ = try verify(only)
         } else {
-            try BlobBatch(verb: "verified", workers: workers).forEach(files) { file throws(SigstoreError) in try verify(file) }
+            try BlobBatch(verb: "verified", workers: workers).forEach(files) { file throws(SigstoreError) in
+                try verify(file)
+            }
         }
     }
 

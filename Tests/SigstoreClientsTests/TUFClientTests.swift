@@ -173,6 +173,23 @@ struct TUFClientTests {
         }
     }
 
+    @Test func offlineIsNotStoppedByAnOlderRootThatAnotherToolKept() async throws {
+        var repository = try TUFTestRepository()
+        let older = repository.root
+        try repository.renew("root")
+        let (own, embedded) = (try repository.file("2.root.json"), Array("embedded".utf8))
+        let mirror = TUFTestMirror(repository)
+        for kept in [older, own] {
+            try put(String(decoding: kept, as: UTF8.self), "root.json")
+            #expect(try await client(mirror, own, .offline, embedded: embedded).target(Self.name) == embedded)
+        }
+        // One that is newer than the program's own was seen here, and nothing older takes its place.
+        try put(String(decoding: own, as: UTF8.self), "root.json")
+        #expect(
+            await code { _ = try await client(mirror, older, .offline, embedded: embedded).target(Self.name) }
+                == .tufOffline)
+    }
+
     @Test func offlineDoesNotGoBackBehindARootThatWasSeen() async throws {
         var repository = try TUFTestRepository()
         let mirror = TUFTestMirror(repository)

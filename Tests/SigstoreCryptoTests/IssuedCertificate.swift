@@ -13,10 +13,10 @@ struct IssuedCertificate {
         var encoded: [UInt8]
 
         init(_ oid: String, critical: Bool = false, _ value: [UInt8]) {
-            let identifier = ObjectIdentifier(dotted: oid)!
+            let identifier = ObjectIdentifier(dotted: oid)?.content ?? []
             encoded = DERWriter.element(
                 0x30,
-                DERWriter.element(0x06, identifier.content) + (critical ? [1, 1, 0xff] : [])
+                DERWriter.element(0x06, identifier) + (critical ? [1, 1, 0xff] : [])
                     + DERWriter.element(0x04, value))
         }
 
@@ -33,7 +33,7 @@ struct IssuedCertificate {
             Extension(
                 "2.5.29.37", critical: critical,
                 DERWriter.element(
-                    0x30, oids.flatMap { DERWriter.element(0x06, ObjectIdentifier(dotted: $0)!.content) }))
+                    0x30, oids.flatMap { DERWriter.element(0x06, ObjectIdentifier(dotted: $0)?.content ?? []) }))
         }
         static func names(_ names: [[UInt8]]) -> Extension {
             Extension("2.5.29.17", critical: true, DERWriter.element(0x30, names.flatMap { $0 }))

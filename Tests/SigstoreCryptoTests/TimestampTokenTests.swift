@@ -27,7 +27,7 @@ import Testing
     }
 
     static func oid(_ dotted: String) -> [UInt8] {
-        DERWriter.element(0x06, ObjectIdentifier(dotted: dotted)!.content)
+        DERWriter.element(0x06, ObjectIdentifier(dotted: dotted)?.content ?? [])
     }
     static func sequence(_ parts: [UInt8]...) -> [UInt8] { DERWriter.element(0x30, parts.flatMap { $0 }) }
 

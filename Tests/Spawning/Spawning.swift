@@ -37,8 +37,10 @@ public enum Spawning {
                         unsafe posix_spawn_file_actions_init(&actions)
                         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
                         unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-                        unsafe posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600)
-                        unsafe posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600)
+                        unsafe posix_spawn_file_actions_addopen(
+                            &actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600)
+                        unsafe posix_spawn_file_actions_addopen(
+                            &actions, 2, errors, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600)
                         guard let closeFrom = unsafe closeFrom, unsafe closeFrom(&actions, 3) == 0 else {
                             throw Failure(program: program, number: ENOSYS)
                         }
@@ -58,11 +60,12 @@ public enum Spawning {
     }
 
     /// glibc's `posix_spawn_file_actions_addclosefrom_np`, which its header hides from Swift.
-    private static let closeFrom: (@convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32)? = {
-        guard let symbol = unsafe dlsym(nil, "posix_spawn_file_actions_addclosefrom_np") else { return nil }
-        return unsafe unsafeBitCast(
-            symbol, to: (@convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32).self)
-    }()
+    private static let closeFrom: (@convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32)? =
+        {
+            guard let symbol = unsafe dlsym(nil, "posix_spawn_file_actions_addclosefrom_np") else { return nil }
+            return unsafe unsafeBitCast(
+                symbol, to: (@convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32).self)
+        }()
 
     /// Gives strings to C as an array that ends with a null pointer.
     public static func withCStrings<R>(

@@ -1,4 +1,3 @@
-import Dispatch
 import Glibc
 public import InToto
 import Synchronization
@@ -50,9 +49,6 @@ public final class CurlClient: HTTPClient {
     /// How this client works.
     public let configuration: Configuration
     private let loop = Mutex<TransferLoop?>(nil)
-
-    /// Opens libcurl on a thread of its own, for programs that will make requests and have something else to do first.
-    public static func warmUp() { DispatchQueue.global().async { TransferLoop.openLibrary() } }
 
     /// Makes a client. libcurl is opened with the first request.
     /// - Parameter configuration: How it works.

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Glibc
-import HTTPTransport
 import InToto
 import SwSignCore
 
@@ -88,7 +87,6 @@ struct SwSign: ParsableCommand {
             verbose: false, file: nil,
             jsonErrors: NormalizedArguments.wantsJSONErrors(arguments, environment: environment))
         let normalized = try NormalizedArguments(arguments, environment: environment)
-        warmUp(for: normalized.arguments)
         do {
             var command = try parseAsRoot(normalized.arguments)
             try command.run()
@@ -102,16 +100,6 @@ struct SwSign: ParsableCommand {
                 advice:
                     "see swsign \((normalized.arguments.prefix { $0.utf8.first != 0x2d } + ["--help"]).joined(separator: " "))"
             )
-        }
-    }
-
-    /// Has libcurl opened while the arguments are parsed, where the command will surely make requests.
-    private static func warmUp(for arguments: [String]) {
-        switch arguments.first {
-        case "sign", "verify", "attest", "verify-attestation": CurlClient.warmUp()
-        case "sign-blob" where !arguments.contains("--key"), "attest-blob" where !arguments.contains("--key"):
-            CurlClient.warmUp()
-        default: break
         }
     }
 

@@ -29,6 +29,10 @@ private final class Place: Sendable {
         await services.stop()
     }
 
+    /// What `BROWSER` says. A shell reads the script: one that was just written cannot be run as a program while some other
+    /// program that was started meanwhile still has it open.
+    var browserCommand: String { "/bin/sh \(directory["browser"])" }
+
     /// Runs `sign-blob` while a person does something elsewhere.
     /// - Parameters:
     ///   - more: More flags; without a terminal, those that make a person sign in nonetheless.
@@ -40,7 +44,7 @@ private final class Place: Sendable {
         terminal: [Program.Turn]? = nil, meanwhile person: () async throws -> Void
     ) async throws -> Program.Outcome {
         var program = Program(
-            directory: directory.path, environment: ["BROWSER": browser ?? "no-such-browser:\(directory["browser"])"])
+            directory: directory.path, environment: ["BROWSER": browser ?? "no-such-browser:\(browserCommand)"])
         program.takesTurns = false
         let arguments =
             [
@@ -203,7 +207,7 @@ struct SignInTests {
     func address() async throws {
         try await Place.with { place in
             for (browser, words) in [
-                (place.directory["browser"], ""), ("\(place.directory["browser"]) --new %s", "--new "),
+                (place.browserCommand, ""), ("\(place.browserCommand) --new %s", "--new "),
             ] {
                 let outcome = try await place.sign(browser: browser) { url in
                     #expect(try place.directory.text("url").hasPrefix("\(words)http://"))
@@ -232,7 +236,7 @@ struct SignInTests {
             let outcome = await place.directory.swsign(
                 "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--oidc-issuer", place.services.issuer.url,
                 "--signing-config", place.services.files.signingConfig(.v2), "--bundle", "bundle", "file",
-                environment: ["BROWSER": place.directory["browser"]])
+                environment: ["BROWSER": place.browserCommand])
             #expect(outcome.code == "no-identity-token" && !place.directory.exists("url"))
         }
     }

@@ -50,6 +50,10 @@ public final class CurlClient: HTTPClient {
     public let configuration: Configuration
     private let loop = Mutex<TransferLoop?>(nil)
 
+    /// Opens libcurl, which the first request would do else; for programs that have something else to do meanwhile. The
+    /// process must not end before this returns. What fails here fails again with the first request.
+    public static func prepare() { TransferLoop.openLibrary() }
+
     /// Makes a client. libcurl is opened with the first request.
     /// - Parameter configuration: How it works.
     public init(_ configuration: Configuration = Configuration()) { self.configuration = configuration }

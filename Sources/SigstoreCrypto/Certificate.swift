@@ -1,5 +1,6 @@
 internal import COpenSSL
 public import InToto
+internal import Synchronization
 
 extension SigstoreError.Code {
     /// Bytes that should be an X.509 certificate are not one, or break a rule of DER.
@@ -77,19 +78,7 @@ extension SigstoreError.Code {
         let fields = try Fields(der)
         let identified = try Identified(fields.extensions)
 
-        let pointer: OpaquePointer? = unsafe der.withUnsafeBufferPointer { buffer in
-            var position = buffer.baseAddress
-            guard let certificate = unsafe d2i_X509(nil, &position, buffer.count) else { return nil }
-            guard let start = buffer.baseAddress, unsafe position == start + buffer.count else {
-                unsafe X509_free(certificate)
-                return nil
-            }
-            return unsafe certificate
-        }
-        guard let pointer = unsafe pointer else {
-            ERR_clear_error()
-            throw Self.subject.fault("OpenSSL cannot read it")
-        }
+        let pointer = try unsafe Self.x509(der)
         do throws(SigstoreError) {
             guard let key = unsafe X509_get_pubkey(pointer) else {
                 ERR_clear_error()
@@ -115,6 +104,50 @@ extension SigstoreError.Code {
     }
 
     deinit { unsafe X509_free(pointer) }
+
+    /// What OpenSSL made of the certificates that were read lately. Authorities' certificates, and a signer's, are read
+    /// several times in a run, and decoding their keys takes OpenSSL longer than anything else here does.
+    private static let lately = Mutex<[Digest: X509Reference]>([:])
+    private static let latelyLimit = 64
+
+    /// OpenSSL's own object for a certificate; the caller owns one reference to it.
+    private static func x509(_ der: [UInt8]) throws(SigstoreError) -> OpaquePointer {
+        let name = try Digest.sha256(der)
+        let known = unsafe lately.withLock { lately in unsafe lately[name].map { unsafe $0.retained() } }
+        if let known = unsafe known { return unsafe known }
+        let new: OpaquePointer? = unsafe der.withUnsafeBufferPointer { buffer in
+            var position = buffer.baseAddress
+            guard let certificate = unsafe d2i_X509(nil, &position, buffer.count) else { return nil }
+            guard let start = buffer.baseAddress, unsafe position == start + buffer.count else {
+                unsafe X509_free(certificate)
+                return nil
+            }
+            return unsafe certificate
+        }
+        guard let new = unsafe new else {
+            ERR_clear_error()
+            throw subject.fault("OpenSSL cannot read it")
+        }
+        lately.withLock { lately in
+            if lately.count >= latelyLimit { lately.removeAll() }
+            lately[name] = unsafe X509Reference(new)
+        }
+        return unsafe new
+    }
+
+    /// One reference to an `X509`, which counts them.
+    @safe private final class X509Reference: @unchecked Sendable {
+        private let pointer: OpaquePointer
+        init(_ pointer: OpaquePointer) {
+            unsafe X509_up_ref(pointer)
+            unsafe self.pointer = unsafe pointer
+        }
+        func retained() -> OpaquePointer {
+            unsafe X509_up_ref(pointer)
+            return unsafe pointer
+        }
+        deinit { unsafe X509_free(pointer) }
+    }
 
     /// Reads the certificates of a PEM text, in order.
     /// - Parameter pem: Blocks `CERTIFICATE`; text between them is passed over.

@@ -267,7 +267,7 @@ struct ObjectIdentifier: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// Dates of the Gregorian calendar in UTC, as seconds since 1970 without leap seconds.
-enum CalendarTime {
+public enum CalendarTime {
     /// Reads UTCTime (`YYMMDDhhmmssZ`) or GeneralizedTime (`YYYYMMDDhhmmssZ`).
     /// - Parameter allowingFraction: Whether a GeneralizedTime may have a fraction of a second (RFC 3161,
     ///   section 2.4.2), which is cut off.
@@ -315,8 +315,9 @@ enum CalendarTime {
         return year * 365 + year / 4 - year / 100 + year / 400 + dayOfYear - 719_468
     }
 
-    /// A time as `2026-01-31T12:00:00Z`; outside the years 0 to 9999, the bare number of seconds.
-    static func iso8601(_ seconds: Int64) -> String {
+    /// A time as `2026-01-31T12:00:00Z` (ISO 8601, UTC); outside the years 0 to 9999, the bare number of seconds.
+    /// - Parameter seconds: Since 1970.
+    public static func iso8601(_ seconds: Int64) -> String {
         guard (-62_167_219_200...253_402_300_799).contains(seconds) else { return "\(seconds) seconds after 1970" }
         // Days since 0000-03-01 in eras of 400 years, each of 146,097 days.
         let sinceMidnight = (seconds % 86_400 + 86_400) % 86_400

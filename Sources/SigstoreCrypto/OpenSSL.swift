@@ -23,6 +23,14 @@ enum Libraries {
     }
 }
 
+/// The cryptographic libraries as a whole.
+public enum Cryptography {
+    /// Sets OpenSSL and libsodium up without any configuration file, which their first use here would do else. A program
+    /// in which something else uses OpenSSL too (libcurl, say) calls this first: OpenSSL is configured once.
+    /// - Throws: ``SigstoreError`` with `cryptography-failed` where a library could not be set up.
+    public static func prepare() throws(SigstoreError) { try Libraries.ready() }
+}
+
 /// An error for a failed call of OpenSSL, with the library's own reason; empties this thread's error queue.
 /// - Parameter what: What was being done, as the beginning of a sentence.
 func opensslFailure(_ what: String) -> SigstoreError {

@@ -38,7 +38,7 @@ public import InToto
         let encoded: [UInt8]
         do throws(SigstoreError) {
             kind = try unsafe Self.kind(of: pointer)
-            if let spki { encoded = spki } else { encoded = try unsafe Self.encode(pointer) }
+            if let spki { encoded = spki } else { encoded = try unsafe Self.encode(pointer, kind) }
         } catch {
             unsafe EVP_PKEY_free(pointer)
             throw error
@@ -109,12 +109,48 @@ public import InToto
         }
     }
 
-    private static func encode(_ key: OpaquePointer) throws(SigstoreError) -> [UInt8] {
+    private static func encode(_ key: OpaquePointer, _ kind: Kind) throws(SigstoreError) -> [UInt8] {
+        if let spki = unsafe encodePoint(of: key, kind) { return spki }
         var out: UnsafeMutablePointer<UInt8>?
         let count = unsafe i2d_PUBKEY(key, &out)
         guard count > 0, let start = unsafe out else { throw opensslFailure("encoding a public key") }
         defer { unsafe CRYPTO_free(start, #file, #line) }
         return unsafe Array(UnsafeBufferPointer(start: start, count: Int(count)))
+    }
+
+    /// The SubjectPublicKeyInfo of a key on one of the curves (RFC 5480): what stands before the point is the same for all
+    /// keys on a curve. OpenSSL's encoder takes longer to find than a signature takes to make.
+    private static func encodePoint(of key: OpaquePointer, _ kind: Kind) -> [UInt8]? {
+        // id-ecPublicKey.
+        let algorithm: [UInt8] = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]
+        let (head, curve, size): ([UInt8], [UInt8], Int)
+        switch kind {
+        case .ecP256:
+            head = [0x30, 0x59, 0x30, 0x13]
+            curve = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00]
+            size = 65
+        case .ecP384:
+            head = [0x30, 0x76, 0x30, 0x10]
+            curve = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00]
+            size = 97
+        case .ecP521:
+            head = [0x30, 0x81, 0x9b, 0x30, 0x10]
+            curve = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23, 0x03, 0x81, 0x86, 0x00]
+            size = 133
+        case .rsa, .ed25519: return nil
+        }
+        var point = [UInt8](repeating: 0, count: size + 1)
+        var length = 0
+        let read = unsafe point.withUnsafeMutableBytes {
+            unsafe EVP_PKEY_get_octet_string_param(
+                key, OSSL_PKEY_PARAM_PUB_KEY, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count, &length)
+        }
+        // Only the uncompressed form is ours to write.
+        guard read == 1, length == size, point[0] == 4 else {
+            ERR_clear_error()
+            return nil
+        }
+        return head + algorithm + curve + point.prefix(size)
     }
 
     static func kind(of key: OpaquePointer) throws(SigstoreError) -> Kind {

@@ -161,6 +161,21 @@ extension TrustedRoot {
         return logs
     }
 
+    /// Finds the certificate paths of the timestamp authorities ahead of their timestamps, for callers that wait for
+    /// something else meanwhile: authorities' signatures are the slow part of verifying a timestamp. It decides nothing;
+    /// what is wrong with an authority is said of its timestamp.
+    /// - Parameter time: About when the timestamps will be made, in seconds since 1970.
+    public func findTimestampPaths(at time: Int64) {
+        for authority in timestampAuthorities {
+            guard let leaf = authority.intermediates.first(where: { !$0.isCA }) else { continue }
+            for anchor in authority.anchors {
+                _ = try? CertificatePath.build(
+                    leaf: leaf, intermediates: authority.intermediates.filter(\.isCA), anchors: [anchor], at: time,
+                    purpose: .timestamping)
+            }
+        }
+    }
+
     private static func authorities(_ top: JSONCursor, _ name: String) throws(SigstoreError) -> [Authority] {
         var authorities: [Authority] = []
         for entry in try top.optional(name)?.elements() ?? [] {

@@ -1,7 +1,6 @@
-public import FoundationEssentials
 public import InToto
 public import SigstoreCrypto
-internal import SigstoreVerification
+public import SigstoreVerification
 
 /// Makes the statements of attestations the way cosign does.
 public enum Attester {
@@ -13,11 +12,12 @@ public enum Attester {
     ///   - subject: The file or image.
     ///   - typeName: What stands after `--type`: one of cosign's short names or a URI.
     ///   - predicate: The predicate's file. JSON for every type but `custom` and `spdx`, whose predicates hold it as text.
-    ///   - now: The time that `custom` predicates carry.
+    ///   - now: The time that `custom` predicates carry, in seconds since 1970.
     /// - Returns: The statement as JSON, to be signed as it is.
     /// - Throws: ``SigstoreError`` where the type is unknown or the predicate is not JSON, or not UTF-8.
     public static func statement(
-        about subject: ResourceDescriptor, type typeName: String, predicate: [UInt8], now: Date = Date()
+        about subject: ResourceDescriptor, type typeName: String, predicate: [UInt8],
+        now: Int64 = VerificationPolicy.systemClock()
     ) throws(SigstoreError) -> [UInt8] {
         let type = try PredicateType(named: typeName)
         let value: JSONValue
@@ -29,7 +29,7 @@ public enum Attester {
                 typeName == "spdx"
                 ? .string(text)
                 : .object([
-                    "Data": .string(text), "Timestamp": .string(now.formatted(.iso8601)),
+                    "Data": .string(text), "Timestamp": .string(CalendarTime.iso8601(now)),
                 ])
         } else {
             do throws(SigstoreError) { value = try JSONValue(parsing: predicate, depth: 256) } catch {

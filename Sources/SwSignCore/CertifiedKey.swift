@@ -69,7 +69,9 @@ actor CertifiedKeySource {
     private func obtain() async throws(SigstoreError) -> CertifiedKey {
         let token = try await token()
         let key = try PrivateKey.generate(.ecdsaP256)
+        async let ahead: Void = findTimestampPaths()
         let issued = try await fulcio.certificate(for: key, token: token)
+        await ahead
         var detached: [SignedCertificateTimestamp] = []
         if let json = issued.detachedTimestamp, !json.isEmpty {
             detached = [try SignedCertificateTimestamp(detached: json)]
@@ -79,6 +81,12 @@ actor CertifiedKeySource {
             detachedTimestamps: detached)
         try check(certified, issued, token)
         return certified
+    }
+
+    /// What verifying the timestamp will need, while Fulcio is waited for.
+    @concurrent
+    private nonisolated func findTimestampPaths() async {
+        trustedRoot.findTimestampPaths(at: VerificationPolicy.systemClock())
     }
 
     /// The proof of possession is a signature like any other, so the verifier checks it: with it the certificate's

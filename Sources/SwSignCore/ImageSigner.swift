@@ -1,4 +1,3 @@
-public import FoundationEssentials
 public import InToto
 internal import OCIRegistry
 internal import SigstoreCrypto
@@ -16,13 +15,13 @@ public struct ImageSigner: Sendable {
 
     private let signer: BlobSigner
     private let scheme: Scheme
-    private let now: Date
+    private let now: Int64
 
     /// - Parameters:
     ///   - signer: Makes the signatures.
     ///   - scheme: Which scheme is written.
-    ///   - now: The time in annotations and predicates (`SOURCE_DATE_EPOCH`).
-    public init(signer: BlobSigner, scheme: Scheme, now: Date = Date()) {
+    ///   - now: The time in annotations and predicates (`SOURCE_DATE_EPOCH`), in seconds since 1970.
+    public init(signer: BlobSigner, scheme: Scheme, now: Int64 = VerificationPolicy.systemClock()) {
         self.signer = signer
         self.scheme = scheme
         self.now = now
@@ -69,7 +68,7 @@ public struct ImageSigner: Sendable {
     public func store(_ signed: Signed, in store: SignatureStore) async throws(SigstoreError) {
         try await signer.session.deliver(signed.bundle) { bundle throws(SigstoreError) in
             guard let signature = signed.signature else {
-                try await store.add(bundle, created: now.formatted(.iso8601))
+                try await store.add(bundle, created: CalendarTime.iso8601(now))
                 return
             }
             try await store.add(
@@ -97,7 +96,7 @@ public struct ImageSigner: Sendable {
             switch scheme {
             case .bundle:
                 let before = replacing ? try await store.find(.attestation).readable : []
-                let added = try await store.add(bundle, created: now.formatted(.iso8601))
+                let added = try await store.add(bundle, created: CalendarTime.iso8601(now))
                 var replaced: Set<Digest> = []
                 for old in before where old.manifest != added && old.predicateType?.matches(type) ?? false {
                     if case .bundle = old.form, let manifest = old.manifest { replaced.insert(manifest) }

@@ -1,7 +1,7 @@
-internal import FoundationEssentials
 internal import Glibc
 public import InToto
 public import SigstoreCrypto
+internal import SigstoreVerification
 
 /// The two files of a key pair: `PREFIX.key`, encrypted, and `PREFIX.pub`.
 public struct KeyPairFiles: Sendable {
@@ -63,7 +63,7 @@ public struct KeyPairFiles: Sendable {
                 }
                 new.append(name)
             }
-            let stamp = Date().formatted(.iso8601.timeSeparator(.omitted).dateSeparator(.omitted))
+            let stamp = CalendarTime.iso8601(VerificationPolicy.systemClock()).filter { $0 != "-" && $0 != ":" }
             for path in existing {
                 let backup = "\(path).bak-\(stamp)"
                 guard unsafe link(path, backup) == 0 else { throw .writing(backup, errno) }

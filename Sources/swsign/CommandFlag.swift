@@ -22,14 +22,15 @@ struct CommandFlag: Sendable {
     /// What the flag needs that is not built yet; such a flag stops the command before it does anything.
     var awaits: String?
     /// The environment variable that gives the flag.
-    let variable: String
+    var variable: String { ownVariable ?? "COSIGN_" + String(name.uppercased().map { $0 == "-" ? "_" : $0 }) }
+    private let ownVariable: String?
 
     /// - Parameter variable: The environment variable, where it is not `COSIGN_` and the name with underscores.
     init(
         _ name: String, _ kind: Kind = .value, short: Character? = nil, aliases: [String] = [], awaits: String? = nil,
         variable: String? = nil
     ) {
-        self.variable = variable ?? "COSIGN_" + name.uppercased().replacing("-", with: "_")
+        ownVariable = variable
         self.name = name
         self.kind = kind
         self.short = short
@@ -129,113 +130,157 @@ enum FlagTable {
     ]
 
     /// The commands by their words, such as `bundle inspect`.
-    static let commands: [String: [CommandFlag]] = [
-        "generate-key-pair": [
-            CommandFlag("signing-algorithm"), CommandFlag("output-key-prefix"),
-            CommandFlag("kms", awaits: "key services"),
-            CommandFlag("yes", .off, short: "y"),
-        ],
-        "import-key-pair": [
-            CommandFlag("key", short: "k"), CommandFlag("output-key-prefix", short: "o"),
-            CommandFlag("yes", .off, short: "y"),
-        ],
-        "public-key": [CommandFlag("key"), CommandFlag("outfile")] + securityKey,
-        "sign-blob": signing + [
-            CommandFlag("b64", .on), CommandFlag("output"), CommandFlag("output-directory"),
-            CommandFlag("signing-algorithm"),
-        ],
-        "attest-blob": signing + [
-            CommandFlag("predicate"), CommandFlag("statement"), CommandFlag("type"), CommandFlag("hash"),
-            CommandFlag("output-attestation"),
-            CommandFlag("output-directory"),
-        ],
-        "verify-blob": verifying + fileSignature,
-        "verify-blob-attestation": verifying + fileSignature + [
-            CommandFlag("type"), CommandFlag("check-claims", .on), CommandFlag("digest"), CommandFlag("digestAlg"),
-        ],
-        "sign": imageSigning + [
-            CommandFlag("annotations", .list, short: "a"), CommandFlag("payload"), CommandFlag("output-payload"),
-            CommandFlag("sign-container-identity"), CommandFlag("attachment"),
-        ],
-        "attest": imageSigning + [
-            CommandFlag("predicate"), CommandFlag("statement"), CommandFlag("type"), CommandFlag("replace", .off),
-            CommandFlag("no-upload", .off),
-        ],
-        "verify": imageVerification + [
-            CommandFlag("annotations", .list, short: "a"), CommandFlag("attachment"), CommandFlag("payload"),
-            CommandFlag("signature"), CommandFlag("signature-digest-algorithm"),
-        ],
-        "verify-attestation": imageVerification + [
-            CommandFlag("type"), CommandFlag("policy", .each, awaits: "policies"),
-        ],
-        "tree": attachments,
-        "triangulate": attachments + [CommandFlag("type")],
-        "download signature": attachments,
-        "download attestation": attachments + [CommandFlag("predicate-type"), CommandFlag("platform")],
-        "download sbom": attachments + [CommandFlag("platform")],
-        "attach signature": attachments + [
-            CommandFlag("signature"), CommandFlag("payload"), CommandFlag("certificate", aliases: ["cert"]),
-            CommandFlag("certificate-chain", aliases: ["cert-chain"]), CommandFlag("rekor-response"),
-            CommandFlag("tsr"),
-            CommandFlag("bundle"),
-        ],
-        "attach attestation": attachments + [CommandFlag("attestation", .each)],
-        "attach sbom": attachments + [CommandFlag("sbom"), CommandFlag("type"), CommandFlag("input-format")],
-        "copy": attachments + [
-            CommandFlag("force", .off, short: "f"), CommandFlag("only", .list), CommandFlag("sig-only", .off),
-            CommandFlag("platform"),
-        ],
-        "save": attachments + [CommandFlag("dir")],
-        "load": attachments + [CommandFlag("dir")],
-        "clean": attachments + [
-            CommandFlag("type"), CommandFlag("force", .off, short: "f"), CommandFlag("yes", .off, short: "y"),
-        ],
+    static var commands: Dictionary<String, @Sendable () -> [CommandFlag]>.Keys { table.keys }
+
+    /// The flags of a command besides the global ones, `nil` where there is no such command.
+    static func flags(of command: String) -> [CommandFlag]? { table[command]?() }
+
+    /// Made command by command: one run needs one.
+    private static let table: [String: @Sendable () -> [CommandFlag]] = [
+        "generate-key-pair": {
+            [
+                CommandFlag("signing-algorithm"), CommandFlag("output-key-prefix"),
+                CommandFlag("kms", awaits: "key services"),
+                CommandFlag("yes", .off, short: "y"),
+            ]
+        },
+        "import-key-pair": {
+            [
+                CommandFlag("key", short: "k"), CommandFlag("output-key-prefix", short: "o"),
+                CommandFlag("yes", .off, short: "y"),
+            ]
+        },
+        "public-key": { [CommandFlag("key"), CommandFlag("outfile")] + securityKey },
+        "sign-blob": {
+            signing + [
+                CommandFlag("b64", .on), CommandFlag("output"), CommandFlag("output-directory"),
+                CommandFlag("signing-algorithm"),
+            ]
+        },
+        "attest-blob": {
+            signing + [
+                CommandFlag("predicate"), CommandFlag("statement"), CommandFlag("type"), CommandFlag("hash"),
+                CommandFlag("output-attestation"),
+                CommandFlag("output-directory"),
+            ]
+        },
+        "verify-blob": { verifying + fileSignature },
+        "verify-blob-attestation": {
+            verifying + fileSignature + [
+                CommandFlag("type"), CommandFlag("check-claims", .on), CommandFlag("digest"), CommandFlag("digestAlg"),
+            ]
+        },
+        "sign": {
+            imageSigning + [
+                CommandFlag("annotations", .list, short: "a"), CommandFlag("payload"), CommandFlag("output-payload"),
+                CommandFlag("sign-container-identity"), CommandFlag("attachment"),
+            ]
+        },
+        "attest": {
+            imageSigning + [
+                CommandFlag("predicate"), CommandFlag("statement"), CommandFlag("type"), CommandFlag("replace", .off),
+                CommandFlag("no-upload", .off),
+            ]
+        },
+        "verify": {
+            imageVerification + [
+                CommandFlag("annotations", .list, short: "a"), CommandFlag("attachment"), CommandFlag("payload"),
+                CommandFlag("signature"), CommandFlag("signature-digest-algorithm"),
+            ]
+        },
+        "verify-attestation": {
+            imageVerification + [
+                CommandFlag("type"), CommandFlag("policy", .each, awaits: "policies"),
+            ]
+        },
+        "tree": { attachments },
+        "triangulate": { attachments + [CommandFlag("type")] },
+        "download signature": { attachments },
+        "download attestation": { attachments + [CommandFlag("predicate-type"), CommandFlag("platform")] },
+        "download sbom": { attachments + [CommandFlag("platform")] },
+        "attach signature": {
+            attachments + [
+                CommandFlag("signature"), CommandFlag("payload"), CommandFlag("certificate", aliases: ["cert"]),
+                CommandFlag("certificate-chain", aliases: ["cert-chain"]), CommandFlag("rekor-response"),
+                CommandFlag("tsr"),
+                CommandFlag("bundle"),
+            ]
+        },
+        "attach attestation": { attachments + [CommandFlag("attestation", .each)] },
+        "attach sbom": { attachments + [CommandFlag("sbom"), CommandFlag("type"), CommandFlag("input-format")] },
+        "copy": {
+            attachments + [
+                CommandFlag("force", .off, short: "f"), CommandFlag("only", .list), CommandFlag("sig-only", .off),
+                CommandFlag("platform"),
+            ]
+        },
+        "save": { attachments + [CommandFlag("dir")] },
+        "load": { attachments + [CommandFlag("dir")] },
+        "clean": {
+            attachments + [
+                CommandFlag("type"), CommandFlag("force", .off, short: "f"), CommandFlag("yes", .off, short: "y"),
+            ]
+        },
         // COSIGN_PASSWORD is the password of a key, which no registry is to be shown.
-        "login": registry.filter { !["registry-username", "registry-password", "registry-token"].contains($0.name) } + [
-            CommandFlag("username", short: "u", variable: "COSIGN_REGISTRY_USERNAME"),
-            CommandFlag("password", short: "p", variable: "COSIGN_REGISTRY_PASSWORD"),
-            CommandFlag("password-stdin", .off),
-        ],
-        "logout": [],
-        "bundle inspect": [CommandFlag("output", short: "o")],
-        "bundle create": [
-            CommandFlag("artifact"), CommandFlag("signature"), CommandFlag("attestation"), CommandFlag("bundle"),
-            CommandFlag("certificate", aliases: ["cert"]), CommandFlag("key"), CommandFlag("rfc3161-timestamp"),
-            CommandFlag("ignore-tlog", .off), CommandFlag("out"),
-            CommandFlag("rekor-url", awaits: "looking for an entry in the log"),
-        ] + securityKey,
-        "trusted-root create": [
-            CommandFlag("fulcio", .each), CommandFlag("ctfe", .each), CommandFlag("rekor", .each),
-            CommandFlag("tsa", .each),
-            CommandFlag("certificate-chain", .each), CommandFlag("timestamp-certificate-chain", .each),
-            CommandFlag("ctfe-key", .each), CommandFlag("ctfe-start-time", .each), CommandFlag("rekor-key", .each),
-            CommandFlag("rekor-start-time", .each), CommandFlag("out"),
-            CommandFlag("with-default-services", .off), CommandFlag("no-default-ctfe", .off),
-            CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
-            CommandFlag("no-default-tsa", .off),
-        ],
-        "signing-config create": [
-            CommandFlag("fulcio", .each), CommandFlag("rekor", .each), CommandFlag("tsa", .each),
-            CommandFlag("oidc-provider", .each), CommandFlag("rekor-config"), CommandFlag("tsa-config"),
-            CommandFlag("with-default-services", .off), CommandFlag("with-default-rekor-v2", .off),
-            CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
-            CommandFlag("no-default-tsa", .off), CommandFlag("no-default-oidc", .off), CommandFlag("out"),
-        ],
-        "tlog get": log + [CommandFlag("log-index"), CommandFlag("uuid")],
-        "tlog search": log + [
-            CommandFlag("artifact"), CommandFlag("sha"), CommandFlag("email"), CommandFlag("public-key"),
-        ],
-        "tlog verify": log + [
-            CommandFlag("bundle"), CommandFlag("log-index"), CommandFlag("uuid"), CommandFlag("artifact"),
-            CommandFlag("sha"),
-        ],
-        "tlog info": log,
-        "initialize": [
-            CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),
-        ],
-        "version": [CommandFlag("json", .off)],
-        "env": [CommandFlag("show-descriptions", .on), CommandFlag("show-sensitive-values", .off)],
-        "completion": [],
+        "login": {
+            registry.filter { !["registry-username", "registry-password", "registry-token"].contains($0.name) } + [
+                CommandFlag("username", short: "u", variable: "COSIGN_REGISTRY_USERNAME"),
+                CommandFlag("password", short: "p", variable: "COSIGN_REGISTRY_PASSWORD"),
+                CommandFlag("password-stdin", .off),
+            ]
+        },
+        "logout": { [] },
+        "bundle inspect": { [CommandFlag("output", short: "o")] },
+        "bundle create": {
+            [
+                CommandFlag("artifact"), CommandFlag("signature"), CommandFlag("attestation"), CommandFlag("bundle"),
+                CommandFlag("certificate", aliases: ["cert"]), CommandFlag("key"), CommandFlag("rfc3161-timestamp"),
+                CommandFlag("ignore-tlog", .off), CommandFlag("out"),
+                CommandFlag("rekor-url", awaits: "looking for an entry in the log"),
+            ] + securityKey
+        },
+        "trusted-root create": {
+            [
+                CommandFlag("fulcio", .each), CommandFlag("ctfe", .each), CommandFlag("rekor", .each),
+                CommandFlag("tsa", .each),
+                CommandFlag("certificate-chain", .each), CommandFlag("timestamp-certificate-chain", .each),
+                CommandFlag("ctfe-key", .each), CommandFlag("ctfe-start-time", .each), CommandFlag("rekor-key", .each),
+                CommandFlag("rekor-start-time", .each), CommandFlag("out"),
+                CommandFlag("with-default-services", .off), CommandFlag("no-default-ctfe", .off),
+                CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
+                CommandFlag("no-default-tsa", .off),
+            ]
+        },
+        "signing-config create": {
+            [
+                CommandFlag("fulcio", .each), CommandFlag("rekor", .each), CommandFlag("tsa", .each),
+                CommandFlag("oidc-provider", .each), CommandFlag("rekor-config"), CommandFlag("tsa-config"),
+                CommandFlag("with-default-services", .off), CommandFlag("with-default-rekor-v2", .off),
+                CommandFlag("no-default-fulcio", .off), CommandFlag("no-default-rekor", .off),
+                CommandFlag("no-default-tsa", .off), CommandFlag("no-default-oidc", .off), CommandFlag("out"),
+            ]
+        },
+        "tlog get": { log + [CommandFlag("log-index"), CommandFlag("uuid")] },
+        "tlog search": {
+            log + [
+                CommandFlag("artifact"), CommandFlag("sha"), CommandFlag("email"), CommandFlag("public-key"),
+            ]
+        },
+        "tlog verify": {
+            log + [
+                CommandFlag("bundle"), CommandFlag("log-index"), CommandFlag("uuid"), CommandFlag("artifact"),
+                CommandFlag("sha"),
+            ]
+        },
+        "tlog info": { log },
+        "initialize": {
+            [
+                CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),
+            ]
+        },
+        "version": { [CommandFlag("json", .off)] },
+        "env": { [CommandFlag("show-descriptions", .on), CommandFlag("show-sensitive-values", .off)] },
+        "completion": { [] },
     ]
 
     /// cosign's commands that are not built yet.

@@ -26,7 +26,7 @@ struct NormalizedArguments: Sendable {
             self.arguments = rest.dropFirst() + ["--help"]
             return
         }
-        if FlagTable.commands[command.words.joined(separator: " ")] == nil, let word = rest.first,
+        if !FlagTable.commands.contains(command.words.joined(separator: " ")), let word = rest.first,
             word.utf8.first != 0x2d
         {
             let name = (command.words + [word]).joined(separator: " ")
@@ -67,8 +67,8 @@ struct NormalizedArguments: Sendable {
     static func wantsJSONErrors(_ arguments: [String], environment: (String) throws(SigstoreError) -> String?) -> Bool {
         var format = (try? environment("COSIGN_ERRORS")) ?? ""
         let flags = Array(arguments.prefix { $0 != "--" })
-        for (word, next) in zip(flags, flags.dropFirst() + [""]) {
-            if word == "--errors" { format = next }
+        for (index, word) in flags.enumerated() {
+            if word == "--errors" { format = index + 1 < flags.count ? flags[index + 1] : "" }
             if word.utf8.starts(with: "--errors=".utf8) { format = String(word.dropFirst(9)) }
         }
         return format == "json"
@@ -94,7 +94,7 @@ struct NormalizedArguments: Sendable {
                 continue
             }
             let name = (words + [word]).joined(separator: " ")
-            guard FlagTable.commands.keys.contains(where: { $0 == name || $0.hasPrefix(name + " ") }) else { break }
+            guard FlagTable.commands.contains(where: { $0 == name || $0.hasPrefix(name + " ") }) else { break }
             words.append(word)
             rest.removeFirst()
         }
@@ -105,7 +105,7 @@ struct NormalizedArguments: Sendable {
                 .notBuiltYet, "the command \(name) cannot be used yet; nothing was done",
                 advice: "use cosign for this, or a newer swsign")
         }
-        let own = FlagTable.commands[words.joined(separator: " ")]
+        let own = FlagTable.flags(of: words.joined(separator: " "))
         // Without a command, what comes next should have been one: it stays in front.
         rest = own == nil ? rest + flags : flags + rest
         return Command(words: words, flags: (own ?? []) + FlagTable.global)

@@ -133,16 +133,17 @@ struct VerifiedDescription {
         }
         times = verified.times.map { time in
             switch time.source {
-            case .timestampAuthority(let name): "at \(UTCTime.text(time.seconds)), says the timestamp authority \(name)"
-            case .transparencyLog(let name): "at \(UTCTime.text(time.seconds)), says the log \(name)"
-            case .currentTime: "the certificate is valid now (\(UTCTime.text(time.seconds)))"
+            case .timestampAuthority(let name):
+                "at \(CalendarTime.iso8601(time.seconds)), says the timestamp authority \(name)"
+            case .transparencyLog(let name): "at \(CalendarTime.iso8601(time.seconds)), says the log \(name)"
+            case .currentTime: "the certificate is valid now (\(CalendarTime.iso8601(time.seconds)))"
             }
         }
         checks = verified.checks.map(\.name).joined(separator: ", ")
         var members: [(name: String, value: JSONValue)] = [
             ("checks", Self.json(verified.checks)), ("signer", who),
             ("signatureScheme", .string(verified.scheme.description)),
-            ("times", .array(verified.times.map { .string(UTCTime.text($0.seconds)) })),
+            ("times", .array(verified.times.map { .string(CalendarTime.iso8601($0.seconds)) })),
         ]
         if let statement = verified.statement {
             members.append(("predicateType", .string(statement.predicateType.uri)))

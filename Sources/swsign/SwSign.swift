@@ -53,7 +53,8 @@ struct SwSign: ParsableCommand {
             status = exitStatus(
                 (error.code == .alreadyReported ? error.cause as? SigstoreError : nil)?.code ?? error.code)
         }
-        Glibc.exit(status)
+        // Everything is written, and nobody needs what libraries do when they are closed; a thread may still open some.
+        _exit(status)
     }
 
     /// What follows the program's name. Swift's own list is empty where a library that was preloaded (such as one that
@@ -88,7 +89,8 @@ struct SwSign: ParsableCommand {
             jsonErrors: NormalizedArguments.wantsJSONErrors(arguments, environment: environment))
         let normalized = try NormalizedArguments(arguments, environment: environment)
         do {
-            var command = try parseAsRoot(normalized.arguments)
+            Preparation.begin(for: normalized.arguments)
+            var command = try parsed(normalized.arguments)
             try command.run()
         } catch let error as SigstoreError {
             throw error
@@ -101,6 +103,22 @@ struct SwSign: ParsableCommand {
                     "see swsign \((normalized.arguments.prefix { $0.utf8.first != 0x2d } + ["--help"]).joined(separator: " "))"
             )
         }
+    }
+
+    /// The command that the arguments name. It is asked by itself first: from the root, everything on the way to it would
+    /// be described to the parser too, which takes longer than the command. Help and errors name the whole way, and are
+    /// the root's.
+    private static func parsed(_ arguments: [String]) throws -> any ParsableCommand {
+        var type: any ParsableCommand.Type = SwSign.self
+        var rest = arguments[...]
+        while let word = rest.first,
+            let next = type.configuration.subcommands.first(where: { $0.configuration.commandName == word })
+        {
+            type = next
+            rest.removeFirst()
+        }
+        if let command = try? type.parseAsRoot(Array(rest)), Swift.type(of: command) == type { return command }
+        return try parseAsRoot(arguments)
     }
 
     /// cosign's exit codes: 1 for anything that has none of its own.

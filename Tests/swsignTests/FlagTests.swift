@@ -24,8 +24,8 @@ struct FlagTests {
         }
     }
 
-    static let cases = FlagTable.commands.sorted { $0.key < $1.key }.flatMap { command, flags in
-        (flags + FlagTable.global).map { Case(command: command, flag: $0) }
+    static let cases = FlagTable.commands.sorted().flatMap { command in
+        ((FlagTable.flags(of: command) ?? []) + FlagTable.global).map { Case(command: command, flag: $0) }
     }.filter { $0.flag.name != "help" }
     static let awaiting = cases.filter { $0.flag.awaits != nil }
     static let built = cases.filter { $0.flag.awaits == nil }
@@ -99,7 +99,7 @@ struct FlagTests {
                 twice == words
                     + (flag.kind == .value ? ["--\(flag.name)=c"] : ["--\(flag.name)=a,b", "--\(flag.name)=c"]))
             // Two flags of one command may share a variable.
-            let sharing = ((FlagTable.commands[each.command] ?? []) + FlagTable.global).filter {
+            let sharing = ((FlagTable.flags(of: each.command) ?? []) + FlagTable.global).filter {
                 $0.variable == flag.variable
             }
             for value in ["e", "true", "false"] {
@@ -219,10 +219,10 @@ struct FlagTests {
         return (long, short)
     }
 
-    @Test("The table and the commands know the same flags", arguments: FlagTable.commands.keys.sorted())
+    @Test("The table and the commands know the same flags", arguments: FlagTable.commands.sorted())
     func tableMatchesCommands(command: String) throws {
         let declared = try Self.declared(command)
-        let flags = ((FlagTable.commands[command] ?? []) + FlagTable.global).filter { $0.awaits == nil }
+        let flags = ((FlagTable.flags(of: command) ?? []) + FlagTable.global).filter { $0.awaits == nil }
         let long = flags.flatMap { flag -> [String] in
             switch flag.kind {
             case .on: [flag.name, "no-\(flag.name)"]
@@ -250,12 +250,12 @@ struct FlagTests {
             }
         }
         let all = try words(try #require(Self.help), "")
-        #expect(Set(all) == Set(FlagTable.commands.keys))
+        #expect(Set(all) == Set(FlagTable.commands))
     }
 
     @Test(
         "Each command's parser accepts all of its flags in the form that they get",
-        arguments: FlagTable.commands.keys.sorted())
+        arguments: FlagTable.commands.sorted())
     func parserAccepts(command: String) throws {
         let declared = try Self.arguments(command)
         var given: [String] = []
@@ -286,9 +286,9 @@ struct FlagTests {
         _ = try SwSign.parseAsRoot(try Self.normalized(words + needed + positional.map { _ in "FILE" }))
     }
 
-    @Test("A command has no flag twice, by no name", arguments: FlagTable.commands.keys.sorted())
+    @Test("A command has no flag twice, by no name", arguments: FlagTable.commands.sorted())
     func noFlagTwice(command: String) {
-        let flags = (FlagTable.commands[command] ?? []) + FlagTable.global
+        let flags = (FlagTable.flags(of: command) ?? []) + FlagTable.global
         let names = flags.flatMap { [$0.name] + $0.aliases }
         #expect(names.count == Set(names).count, "\(names.sorted())")
         let letters = flags.compactMap(\.short)

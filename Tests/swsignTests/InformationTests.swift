@@ -187,7 +187,7 @@ struct InformationTests {
                 #expect(outcome.output.uppercased().contains(words.uppercased()), "\(arguments): \(words)")
             }
         }
-        for command in FlagTable.commands.keys {
+        for command in FlagTable.commands {
             let words = command.split(separator: " ").map(String.init)
             let outcome = await Program(directory: directory.path).run(words + ["--help"])
             #expect(outcome.succeeded)

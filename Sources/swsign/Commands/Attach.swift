@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import InToto
 import OCIRegistry
 import SigstoreCrypto
@@ -79,7 +78,7 @@ struct Attach: ParsableCommand {
                 throw SigstoreError(.usage, "a bundle holds everything: --bundle stands alone")
             }
             let parsed = try SignatureFile.bundle(file)
-            let created = try SigningTime.now().formatted(.iso8601)
+            let created = CalendarTime.iso8601(try SigningTime.now())
             let (name, flags, options) = (image, registry, options)
             let image = try waiting { () throws(SigstoreError) in
                 let store = try options.signatures(of: try await flags.image(name, registries), flags)
@@ -120,7 +119,7 @@ struct Attach: ParsableCommand {
                     attestations += try SignatureStore.ForeignAttestation.read(try file.contents(limit: Attach.limit))
                 } catch { throw error.message.contains(file.name) ? error : error.concerning(file.name) }
             }
-            let created = try SigningTime.now().formatted(.iso8601)
+            let created = CalendarTime.iso8601(try SigningTime.now())
             let registries = try registry.registries(global)
             let (name, flags, options) = (image, registry, options)
             let image = try waiting { [attestations] () throws(SigstoreError) in

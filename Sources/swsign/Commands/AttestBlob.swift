@@ -6,7 +6,8 @@ import SwSignCore
 
 struct AttestBlob: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "attest-blob", abstract: "Signs a statement about a file: an in-toto attestation.")
+        commandName: "attest-blob", _superCommandName: "swsign",
+        abstract: "Signs a statement about a file: an in-toto attestation.")
 
     @Argument(help: "The file that is attested; - is standard input. May be left out with --statement.")
     var file: String?

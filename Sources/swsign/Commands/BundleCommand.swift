@@ -175,13 +175,13 @@ struct BundleDescription {
             let issuers = [try certificate.fulcioExtension(8), try certificate.fulcioExtension(1)].compactMap { $0 }
             if let issuer = issuers.first { object["issuer"] = .string(issuer) }
             object["subject"] = .string(certificate.displayName)
-            object["validFrom"] = .string(UTCTime.text(certificate.notBefore))
-            object["validTo"] = .string(UTCTime.text(certificate.notAfter))
+            object["validFrom"] = .string(CalendarTime.iso8601(certificate.notBefore))
+            object["validTo"] = .string(CalendarTime.iso8601(certificate.notAfter))
             object["key"] = .string(certificate.publicKey.kind.description)
             object["serialNumber"] = .string(certificate.serialNumberHex)
             let promises = try SignedCertificateTimestamp.embedded(in: certificate)
             object["certificateTimestamps"] = .array(
-                promises.map { .string("\(UTCTime.text($0.time)) by log \(Base64.encode($0.logID))") })
+                promises.map { .string("\(CalendarTime.iso8601($0.time)) by log \(Base64.encode($0.logID))") })
             return .object(object)
         } catch { return .string("cannot be read: \(error.message)") }
     }
@@ -191,7 +191,7 @@ struct BundleDescription {
             "index": .integer(entry.logIndex), "kind": .string("\(entry.kind) \(entry.kindVersion)"),
             "log": .string(Base64.encode(entry.logID)),
         ]
-        if entry.integratedTime > 0 { object["time"] = .string(UTCTime.text(entry.integratedTime)) }
+        if entry.integratedTime > 0 { object["time"] = .string(CalendarTime.iso8601(entry.integratedTime)) }
         object["promise"] = .bool(entry.promise != nil)
         object["proof"] = .bool(entry.proof != nil)
         if let text = entry.proof?.checkpoint {
@@ -207,7 +207,7 @@ struct BundleDescription {
         do throws(SigstoreError) {
             let token = try TimestampToken(response: response)
             return .object([
-                "time": .string(UTCTime.text(token.time)), "over": .string(token.imprint.description),
+                "time": .string(CalendarTime.iso8601(token.time)), "over": .string(token.imprint.description),
                 "policy": .string(token.policy),
             ])
         } catch { return .string("cannot be read: \(error.message)") }

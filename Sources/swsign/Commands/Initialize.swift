@@ -29,7 +29,7 @@ struct Initialize: ParsableCommand {
 
     mutating func run() throws {
         try global.apply()
-        let (environment, fetcher) = (TUFAccess.environment, TUFMirrorFetcher(TUFAccess.http()))
+        let (environment, fetcher) = (TUFAccess.environment, TUFMirrorFetcher(try TUFAccess.http()))
         let (root, checksum, staging) = (root, rootChecksum, staging && mirror == nil)
         // Without any word on which mirror, it is the public one, whatever was initialized before.
         let named = environment["TUF_MIRROR"].map { !$0.isEmpty } ?? false

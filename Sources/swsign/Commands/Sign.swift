@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import Glibc
 import InToto
 import OCIRegistry
@@ -7,19 +6,23 @@ import SigstoreCrypto
 import SigstoreVerification
 import SwSignCore
 
-/// The moment that signatures of this run carry where they carry one: now, or what `SOURCE_DATE_EPOCH` says.
+/// The moment that signatures of this run carry where they carry one: now, or what `SOURCE_DATE_EPOCH` says; in seconds
+/// since 1970.
 enum SigningTime {
-    static func now() throws(SigstoreError) -> Date {
-        guard let text = CredentialStore.processEnvironment("SOURCE_DATE_EPOCH") else { return Date() }
+    static func now() throws(SigstoreError) -> Int64 {
+        guard let text = CredentialStore.processEnvironment("SOURCE_DATE_EPOCH") else {
+            return VerificationPolicy.systemClock()
+        }
         guard let seconds = Int64(text), (0..<253_402_300_800).contains(seconds) else {
             throw SigstoreError(.usage, "SOURCE_DATE_EPOCH is \"\(text)\", which is not a number of seconds since 1970")
         }
-        return Date(timeIntervalSince1970: Double(seconds))
+        return seconds
     }
 }
 
 struct Sign: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "sign", abstract: "Signs container images.")
+    static let configuration = CommandConfiguration(
+        commandName: "sign", _superCommandName: "swsign", abstract: "Signs container images.")
 
     @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]
@@ -128,7 +131,8 @@ struct Sign: ParsableCommand {
 
 struct Attest: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "attest", abstract: "Signs statements about container images: in-toto attestations.")
+        commandName: "attest", _superCommandName: "swsign",
+        abstract: "Signs statements about container images: in-toto attestations.")
 
     @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]

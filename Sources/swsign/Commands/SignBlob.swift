@@ -6,7 +6,8 @@ import SwSignCore
 
 struct SignBlob: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "sign-blob", abstract: "Signs files. Prints the base64 signature, or writes bundles.")
+        commandName: "sign-blob", _superCommandName: "swsign",
+        abstract: "Signs files. Prints the base64 signature, or writes bundles.")
 
     @Argument(help: "The files to sign; - is standard input.")
     var files: [String]

@@ -244,7 +244,7 @@ struct LogOptions: ParsableArguments {
         }
         let root = try TrustSources(trustedRoot: trustedRoot, staging: staging).trustedRoot(offline: false)
         let (url, version) = try place(wanted)
-        return Reader(client: RekorClient(url: url, version: version, http: TUFAccess.http()), root: root)
+        return Reader(client: RekorClient(url: url, version: version, http: try TUFAccess.http()), root: root)
     }
 
     private func place(_ wanted: RekorClient.Version?) throws(SigstoreError) -> (HTTPURL, RekorClient.Version) {
@@ -292,12 +292,12 @@ struct LogOptions: ParsableArguments {
                 "leafHash": .string(Hexadecimal.encode(found.leafHash)), "body": try JSONValue(parsing: entry.body),
                 "entry": entry.json,
             ]
-            if entry.promise != nil { object["integratedTime"] = .string(UTCTime.text(entry.integratedTime)) }
+            if entry.promise != nil { object["integratedTime"] = .string(CalendarTime.iso8601(entry.integratedTime)) }
             return try Output.json(.object(object))
         }
         try Output.result("entry: \(entry.logIndex) of \(url)")
         try Output.result("  kind: \(entry.kind) \(entry.kindVersion)")
-        if entry.promise != nil { try Output.result("  recorded: \(UTCTime.text(entry.integratedTime))") }
+        if entry.promise != nil { try Output.result("  recorded: \(CalendarTime.iso8601(entry.integratedTime))") }
         switch found.body.subject {
         case .message(let digest): try Output.result("  about: \(digest)")
         case .payload(let digest): try Output.result("  about: an attestation, \(digest)")

@@ -45,7 +45,7 @@ private struct VerifiedImages: Sendable {
 
 struct Verify: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "verify", abstract: "Verifies the signatures of container images.")
+        commandName: "verify", _superCommandName: "swsign", abstract: "Verifies the signatures of container images.")
 
     @Argument(help: "The images: references, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]
@@ -136,7 +136,8 @@ struct Verify: ParsableCommand {
 
 struct VerifyAttestation: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "verify-attestation", abstract: "Verifies attestations about container images.")
+        commandName: "verify-attestation", _superCommandName: "swsign",
+        abstract: "Verifies attestations about container images.")
 
     @Argument(help: "The images: references, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]

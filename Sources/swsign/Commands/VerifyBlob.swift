@@ -6,7 +6,7 @@ import SwSignCore
 
 struct VerifyBlob: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "verify-blob", abstract: "Verifies the signatures of files.")
+        commandName: "verify-blob", _superCommandName: "swsign", abstract: "Verifies the signatures of files.")
 
     @Argument(
         help:
@@ -41,7 +41,8 @@ struct VerifyBlob: ParsableCommand {
 
 struct VerifyBlobAttestation: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "verify-blob-attestation", abstract: "Verifies attestations about files.")
+        commandName: "verify-blob-attestation", _superCommandName: "swsign",
+        abstract: "Verifies attestations about files.")
 
     @Argument(
         help: "The files that are attested; - is standard input. May be left out with --digest or --check-claims=false."

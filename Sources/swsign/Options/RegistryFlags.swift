@@ -75,7 +75,7 @@ struct RegistryConnectionFlags: ParsableArguments {
         options.allowsHTTP = allowHTTP || allowInsecure
         options.authRealms = Set(authRealms)
         options.credential = credential
-        return Registries(CurlClient(configuration), options)
+        return Registries(try TUFAccess.client(configuration), options)
     }
 }
 

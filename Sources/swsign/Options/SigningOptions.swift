@@ -146,7 +146,7 @@ struct ServiceOptions: ParsableArguments {
                 .notBuiltYet, "--rekor-entry-type \(rekorEntryType) cannot be used; nothing was signed",
                 advice: "leave it out: dsse is written")
         }
-        let http = TUFAccess.http()
+        let http = try TUFAccess.http()
         let config = try self.config(needsServices: signing.key == nil || tlogUpload)
         let now = Instant(seconds: VerificationPolicy.systemClock())
         let services = try self.services(config, at: now, http)
@@ -227,7 +227,8 @@ struct ServiceOptions: ParsableArguments {
         }
         for url in authorities {
             services.timestampAuthorities.append(
-                TimestampClient(url: try HTTPURL(parsing: url), http: timestampURL == nil ? http : TUFAccess.http(tls)))
+                TimestampClient(
+                    url: try HTTPURL(parsing: url), http: timestampURL == nil ? http : try TUFAccess.http(tls)))
         }
         guard tlogUpload else { return services }
         if let rekorURL {

@@ -1,7 +1,10 @@
+#define _GNU_SOURCE
 #include "CCurl.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 
 // The macros that check argument types would expand the members of the table below.
@@ -73,6 +76,34 @@ static void open_library(void) {
 const char *ccurl_open(void) {
   if (pthread_once(&once, open_library) != 0) return "libcurl cannot be initialised";
   return failure;
+}
+
+static void *open_aside(void *first) {
+  // Signals are for the program's other threads.
+  sigset_t signals;
+  sigfillset(&signals);
+  pthread_sigmask(SIG_BLOCK, &signals, NULL);
+  ((void (*)(void))first)();
+  ccurl_open();
+  return NULL;
+}
+
+void ccurl_open_aside(void (*first)(void)) {
+  pthread_attr_t attributes;
+  if (pthread_attr_init(&attributes) != 0) return;
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  // On another processor, where there is one: a new thread often starts on the processor of the one that made it, and
+  // would take its time from it.
+  cpu_set_t processors;
+  int here = sched_getcpu();
+  if (here >= 0 && here < CPU_SETSIZE && sched_getaffinity(0, sizeof processors, &processors) == 0) {
+    CPU_CLR(here, &processors);
+    if (CPU_COUNT(&processors) > 0) pthread_attr_setaffinity_np(&attributes, sizeof processors, &processors);
+  }
+  // Where there is no thread, the first ccurl_open() does it.
+  pthread_t thread;
+  pthread_create(&thread, &attributes, open_aside, (void *)first);
+  pthread_attr_destroy(&attributes);
 }
 
 CURL *ccurl_easy_init(void) { return curl.easy_init(); }

@@ -1,3 +1,4 @@
+internal import CCurl
 import Glibc
 public import InToto
 import Synchronization
@@ -50,9 +51,11 @@ public final class CurlClient: HTTPClient {
     public let configuration: Configuration
     private let loop = Mutex<TransferLoop?>(nil)
 
-    /// Opens libcurl, which the first request would do else; for programs that have something else to do meanwhile. The
-    /// process must not end before this returns. What fails here fails again with the first request.
-    public static func prepare() { TransferLoop.openLibrary() }
+    /// Begins to open libcurl on another thread, for programs that have something else to do before the first request, which
+    /// would open it else: with its some thirty libraries that takes milliseconds. Such a program ends by `_exit`: `exit`
+    /// would close libraries while others are being opened. What fails fails again with the first request.
+    /// - Parameter first: What must be done before libcurl is opened, on that thread.
+    public static func openAside(after first: @convention(c) () -> Void) { ccurl_open_aside(first) }
 
     /// Makes a client. libcurl is opened with the first request.
     /// - Parameter configuration: How it works.

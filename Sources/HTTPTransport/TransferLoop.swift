@@ -38,9 +38,6 @@ final class TransferLoop: Sendable {
 
     deinit { _ = unsafe ccurl_multi_cleanup(multi) }
 
-    /// Opens libcurl, which the first loop would do else.
-    static func openLibrary() { _ = unsafe ccurl_open() }
-
     /// Runs one transfer to its end.
     func run(_ plan: TransferPlan, into sink: (any BodySink)?) async -> TransferOutcome {
         let id = state.withLock { state in

@@ -1,5 +1,6 @@
 internal import COpenSSL
 public import InToto
+internal import Synchronization
 
 extension SigstoreError.Code {
     /// Bytes that should be a timestamp are not one, or break a rule of RFC 3161 or DER.
@@ -396,8 +397,24 @@ public struct TimestampToken: Sendable {
         return true
     }
 
+    /// Tokens whose signature held, with the certificate by which it did: a signer verifies a token when it comes, and again
+    /// in the finished bundle.
+    private static let held = Mutex<Set<Digest>>([])
+    private static let heldLimit = 256
+
     /// Has OpenSSL verify the signature over the signed attributes, and the content against their digest.
     private func verifySignature(by certificate: Certificate) throws(SigstoreError) {
+        let name = try Digest.sha256(
+            try Digest.sha256(contentInfo).bytes + (try Digest.sha256(certificate.der).bytes))
+        if Self.held.withLock({ $0.contains(name) }) { return }
+        try verifySignatureAnew(by: certificate)
+        Self.held.withLock { held in
+            if held.count >= Self.heldLimit { held.removeAll() }
+            held.insert(name)
+        }
+    }
+
+    private func verifySignatureAnew(by certificate: Certificate) throws(SigstoreError) {
         let message: OpaquePointer? = unsafe contentInfo.withUnsafeBufferPointer { buffer in
             var position = buffer.baseAddress
             guard let message = unsafe d2i_CMS_ContentInfo(nil, &position, buffer.count) else { return nil }

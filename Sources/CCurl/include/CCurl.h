@@ -15,6 +15,10 @@ extern "C" {
 /// Returns NULL where that worked, else the reason, a string that stays valid.
 const char *ccurl_open(void);
 
+/// Begins to do the same on a thread of its own, after first(); whoever calls ccurl_open() meanwhile waits for it. The
+/// process must end by _exit() from then on: exit() would close libraries while others are being opened.
+void ccurl_open_aside(void (*first)(void));
+
 CURL *ccurl_easy_init(void);
 void ccurl_easy_cleanup(CURL *easy);
 const char *ccurl_easy_strerror(CURLcode code);

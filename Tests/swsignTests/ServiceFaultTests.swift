@@ -118,6 +118,7 @@ struct ServiceFaultTests {
                 one.service == .issuer ? [] : try place.token(identity)
             }
             try place.directory.write("file", "signed while \(one)")
+            try place.directory.write("predicate.json", #"{"while": "\#(one.service)"}"#)
             if one.action == .wrongEntry {
                 // The other entry, which the log gives back.
                 let before = await place.run(
@@ -130,11 +131,16 @@ struct ServiceFaultTests {
 
             let signBlob =
                 ["sign-blob", "--bundle", "bundle.json"] + signing + (try token(SigningPlace.alice)) + ["file"]
+            let predicate = ["--predicate", "predicate.json", "--type", "https://local.test/predicate"]
+            let attestBlob =
+                ["attest-blob", "--bundle", "attestation.json"] + predicate + signing
+                + (try token(SigningPlace.alice)) + ["file"]
             let sign = ["sign"] + signing + (try token(SigningPlace.alice)) + [image]
-            // What a service answers is taken in the same way for files and images; a lie must come out for both.
-            var outcomes = [await place.run(signBlob + one.flags, environment: environment)]
-            if one.isLie { outcomes.append(await place.run(sign + one.flags, environment: environment)) }
-            for outcome in outcomes {
+            let attest = ["attest"] + predicate + signing + (try token(SigningPlace.alice)) + [image]
+            // What a service answers is taken in the same way by all commands; a lie must come out in each.
+            let commands = one.isLie ? [signBlob, attestBlob, sign, attest] : [signBlob]
+            for command in commands {
+                let outcome = await place.run(command + one.flags, environment: environment)
                 #expect(outcome.ending == .exit(1), "\(outcome.messages)")
                 #expect(outcome.stdout.isEmpty)
                 #expect(outcome.code == one.code, "\(outcome.messages)")
@@ -144,24 +150,30 @@ struct ServiceFaultTests {
                 #expect(last.hasPrefix("       "), "what to do is not said: \(outcome.messages)")
                 #expect(outcome.seconds < 20)
             }
-            #expect(!place.directory.exists("bundle.json"))
+            #expect(!place.directory.exists("bundle.json") && !place.directory.exists("attestation.json"))
             #expect(!place.hasPushed)
 
             guard one.service.isLog else { return #expect(place.recorded == 0 && place.unfinished.isEmpty) }
             // What a log may have taken is kept, and another run finishes it without a second entry.
             server.faults.removeAll()
-            let again = await place.run(signBlob, environment: environment)
-            #expect(again.succeeded, "\(again.messages)")
+            for command in commands {
+                let again = await place.run(command, environment: environment)
+                #expect(again.succeeded, "\(again.messages)")
+            }
+            #expect(place.recorded == recorded + commands.count)
+            #expect(place.unfinished.isEmpty)
             let verified = await place.verify("file")
             #expect(verified.succeeded, "\(verified.messages)")
-            guard one.isLie else { return #expect(place.unfinished.isEmpty && place.recorded == recorded + 1) }
-            let imageAgain = await place.run(sign, environment: environment)
-            #expect(imageAgain.succeeded, "\(imageAgain.messages)")
-            #expect(place.recorded == recorded + 2)
-            #expect(place.unfinished.isEmpty)
-            let imageVerified = await place.run(
-                ["verify"] + place.trust + place.expecting(SigningPlace.alice) + [image])
-            #expect(imageVerified.succeeded, "\(imageVerified.messages)")
+            guard one.isLie else { return }
+            let trusting = place.trust + place.expecting(SigningPlace.alice)
+            let type = ["--type", "https://local.test/predicate"]
+            for command in [
+                ["verify-blob-attestation", "--bundle", "attestation.json"] + type + trusting + ["file"],
+                ["verify"] + trusting + [image], ["verify-attestation"] + type + trusting + [image],
+            ] {
+                let verified = await place.run(command)
+                #expect(verified.succeeded, "\(command): \(verified.messages)")
+            }
         }
     }
 

@@ -106,8 +106,9 @@ struct SwSign: ParsableCommand {
     }
 
     /// The command that the arguments name. It is asked by itself first: from the root, everything on the way to it would
-    /// be described to the parser too, which takes longer than the command. Help and errors name the whole way, and are
-    /// the root's.
+    /// be described to the parser too, which takes longer than many a command. (For the same reason the commands that sign and
+    /// verify have a `_superCommandName`: in a command with one, the parser does not look for a request for completions.)
+    /// Help and errors name the whole way, and are the root's.
     private static func parsed(_ arguments: [String]) throws -> any ParsableCommand {
         var type: any ParsableCommand.Type = SwSign.self
         var rest = arguments[...]

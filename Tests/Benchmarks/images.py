@@ -1,6 +1,7 @@
 """Comparisons with cosign 3 over images on loopback: in Debian's docker-registry, and in the registry of local-sigstore,
-which has the referrers API. docker-registry takes more of the processors for each answer than either client does for all
-of its work, so that each request that is saved counts most there."""
+which has the referrers API. docker-registry without delay is measured and has no bound: it alone takes more of the processors for
+cosign's four requests an image than half of cosign's time is on two of them, and an image that may be signed in either
+scheme takes one request more."""
 import hashlib
 import http.client
 import http.server
@@ -155,7 +156,7 @@ def comparisons(compare, run, swsign, cosign, trusted_root, pairs, local_registr
         verify = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--trusted-root", trusted_root]
         for at, what, bound in (
             (local.at, "on loopback", 0.5),
-            (registry.at, "on loopback, docker-registry", 0.5),
+            (registry.at, "on loopback, docker-registry", None),
             (f"127.0.0.1:{port}", f"{DELAY * 1000:.0f} ms of delay added to each request", 0.2),
         ):
             compare(

@@ -20,6 +20,7 @@ public enum Base64 {
     /// Encodes bytes in the standard alphabet with padding (RFC 4648, section 4).
     /// - Parameter bytes: Any bytes.
     public static func encode(_ bytes: some Collection<UInt8>) -> String {
+        let bytes = Array(bytes)
         var out: [UInt8] = []
         out.reserveCapacity((bytes.count + 2) / 3 * 4)
         var group: UInt32 = 0
@@ -46,9 +47,11 @@ public enum Base64 {
     /// - Parameter text: The characters, nothing else around them.
     /// - Returns: The bytes, or `nil` where `text` is not exactly the encoding of some bytes.
     public static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
-        guard text.count % 4 == 0 else { return nil }
-        let padding = text.suffix(2).filter { $0 == 0x3d }.count
-        return unpadded(text.dropLast(padding), standardTable)
+        let letters = Array(text)
+        guard letters.count % 4 == 0 else { return nil }
+        var end = letters.count
+        while end > 0, letters.count - end < 2, letters[end - 1] == 0x3d { end -= 1 }
+        return unpadded(letters[..<end], standardTable)
     }
 
     /// Decodes the standard alphabet with padding (RFC 4648, section 4).
@@ -59,9 +62,11 @@ public enum Base64 {
     /// Decodes the URL-safe alphabet without padding (RFC 4648, section 5), as in a JSON Web Token.
     /// - Parameter text: The characters, nothing else around them.
     /// - Returns: The bytes, or `nil` where `text` is not exactly the encoding of some bytes.
-    public static func decodeURLSafe(_ text: String) -> [UInt8]? { unpadded(Array(text.utf8), urlSafeTable) }
+    public static func decodeURLSafe(_ text: String) -> [UInt8]? {
+        unpadded(Array(text.utf8)[...], urlSafeTable)
+    }
 
-    private static func unpadded(_ text: some Collection<UInt8>, _ table: [UInt8]) -> [UInt8]? {
+    private static func unpadded(_ text: ArraySlice<UInt8>, _ table: [UInt8]) -> [UInt8]? {
         guard text.count % 4 != 1 else { return nil }
         var out: [UInt8] = []
         out.reserveCapacity(text.count / 4 * 3 + 2)

@@ -147,7 +147,15 @@ private struct JSONReader {
             skipSpace()
             guard next == 0x22 else { throw fault("an object's member has no name") }
             let name = try string()
-            guard names.insert(Array(name.utf8)).inserted else { throw fault("a member stands twice in one object") }
+            // A few names are compared faster than they are hashed. By bytes: to Swift, é is é however it is written.
+            let isTaken: Bool
+            if members.count < 16 {
+                isTaken = members.contains { $0.name.utf8.elementsEqual(name.utf8) }
+            } else {
+                if names.isEmpty { names = Set(members.map { Array($0.name.utf8) }) }
+                isTaken = !names.insert(Array(name.utf8)).inserted
+            }
+            guard !isTaken else { throw fault("a member stands twice in one object") }
             skipSpace()
             guard next == 0x3a else { throw fault("a member has no value") }
             at += 1
@@ -324,7 +332,7 @@ extension JSONValue {
                         let hex = String(unit, radix: 16)
                         out.append(contentsOf: ("\\u" + String(repeating: "0", count: 4 - hex.count) + hex).utf8)
                     }
-                default: out.append(contentsOf: String(scalar).utf8)
+                default: out.append(contentsOf: scalar.utf8)
                 }
             }
         }
@@ -336,7 +344,8 @@ extension Unicode.Scalar {
     /// Whether printing this scalar could do anything but show one glyph: controls, escapes, bidirectional marks,
     /// invisible format characters, line separators, private and unassigned code points.
     public var changesDisplay: Bool {
-        switch properties.generalCategory {
+        if isASCII { return value < 0x20 || value == 0x7f }
+        return switch properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: true
         default: false
         }

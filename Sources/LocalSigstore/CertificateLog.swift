@@ -64,7 +64,7 @@ final class CertificateLog: Sendable {
         let type = TLS.integer(precertificate ? 1 : 0, bytes: 2)
         let signedEntry =
             precertificate
-            ? try Digest.sha256(issuer.publicKey.spki).bytes
+            ? try Digest.sha256(issuer.spki).bytes
                 + TLS.vector24(certificate.toBeSigned(without: CertificateExtension.poison.oid))
             : TLS.vector24(certificate.der)
         let body = TLS.integer(now, bytes: 8) + type + signedEntry + TLS.vector16([])

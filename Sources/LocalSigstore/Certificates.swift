@@ -77,7 +77,8 @@ struct X509: Sendable {
     let serial: [UInt8]
     let issuer: [UInt8]
     let subject: [UInt8]
-    let publicKey: PublicKey
+    /// The key as SubjectPublicKeyInfo.
+    let spki: [UInt8]
     private let fields: [DERElement]
     private let extensions: [DERElement]
 
@@ -91,7 +92,7 @@ struct X509: Sendable {
         serial = try fields.at(1, 0x02).content
         issuer = try fields.at(3, 0x30).whole
         subject = try fields.at(5, 0x30).whole
-        publicKey = try PublicKey(der: fields.at(6, 0x30).whole)
+        spki = try fields.at(6, 0x30).whole
         if let last = fields.last, last.tag == 0xa3, let list = try last.children().first {
             extensions = try list.children()
         } else {

@@ -130,7 +130,7 @@ struct EntryVerifier: Sendable {
         if let block = try PEM.blocks(in: pem).first, block.label == "CERTIFICATE" {
             let certificate = try X509(der: block.bytes)
             self.certificate = certificate
-            key = certificate.publicKey
+            key = try PublicKey(der: certificate.spki)
         } else {
             certificate = nil
             key = try PublicKey(file: pem)
@@ -140,7 +140,7 @@ struct EntryVerifier: Sendable {
     init(certificate der: [UInt8]) throws(SigstoreError) {
         let certificate = try X509(der: der)
         self.certificate = certificate
-        key = certificate.publicKey
+        key = try PublicKey(der: certificate.spki)
     }
 
     init(key der: [UInt8]) throws(SigstoreError) {

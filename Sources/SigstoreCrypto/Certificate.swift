@@ -1,6 +1,5 @@
 internal import COpenSSL
 public import InToto
-internal import Synchronization
 
 extension SigstoreError.Code {
     /// Bytes that should be an X.509 certificate are not one, or break a rule of DER.
@@ -42,6 +41,8 @@ extension SigstoreError.Code {
 
     /// The certificate in DER, byte for byte as it was read.
     public let der: [UInt8]
+    /// The SHA-256 of ``der``.
+    public let fingerprint: Digest
     /// The key that the certificate is about.
     public let publicKey: PublicKey
     /// The first second at which the certificate is valid, since 1970 in UTC.
@@ -78,7 +79,8 @@ extension SigstoreError.Code {
         let fields = try Fields(der)
         let identified = try Identified(fields.extensions)
 
-        let pointer = try unsafe Self.x509(der)
+        fingerprint = try Digest.sha256(der)
+        let pointer = try unsafe Self.x509(der, fingerprint)
         do throws(SigstoreError) {
             guard let key = unsafe X509_get_pubkey(pointer) else {
                 ERR_clear_error()
@@ -107,41 +109,24 @@ extension SigstoreError.Code {
 
     /// What OpenSSL made of the certificates that were read lately. Authorities' certificates, and a signer's, are read
     /// several times in a run, and decoding their keys takes OpenSSL longer than anything else here does.
-    private static let lately = Mutex<[Digest: X509Reference]>([:])
-    private static let latelyLimit = 64
+    private static let lately = Memo<X509Reference>(limit: 64)
 
     /// OpenSSL's own object for a certificate; the caller owns one reference to it.
-    private static func x509(_ der: [UInt8]) throws(SigstoreError) -> OpaquePointer {
-        let name = try Digest.sha256(der)
-        let known = unsafe lately.withLock { lately in unsafe lately[name].map { unsafe $0.retained() } }
-        if let known = unsafe known { return unsafe known }
-        let new: OpaquePointer? = unsafe der.withUnsafeBufferPointer { buffer in
-            var position = buffer.baseAddress
-            guard let certificate = unsafe d2i_X509(nil, &position, buffer.count) else { return nil }
-            guard let start = buffer.baseAddress, unsafe position == start + buffer.count else {
-                unsafe X509_free(certificate)
-                return nil
+    private static func x509(_ der: [UInt8], _ fingerprint: Digest) throws(SigstoreError) -> OpaquePointer {
+        let reference = try lately.answer(for: fingerprint) { () throws(SigstoreError) in
+            guard let new = unsafe decode(der, { unsafe d2i_X509(nil, $0, $1) }, X509_free) else {
+                ERR_clear_error()
+                throw subject.fault("OpenSSL cannot read it")
             }
-            return unsafe certificate
+            return unsafe X509Reference(takingOwnershipOf: new)
         }
-        guard let new = unsafe new else {
-            ERR_clear_error()
-            throw subject.fault("OpenSSL cannot read it")
-        }
-        lately.withLock { lately in
-            if lately.count >= latelyLimit { lately.removeAll() }
-            lately[name] = unsafe X509Reference(new)
-        }
-        return unsafe new
+        return unsafe reference.retained()
     }
 
     /// One reference to an `X509`, which counts them.
     @safe private final class X509Reference: @unchecked Sendable {
         private let pointer: OpaquePointer
-        init(_ pointer: OpaquePointer) {
-            unsafe X509_up_ref(pointer)
-            unsafe self.pointer = unsafe pointer
-        }
+        init(takingOwnershipOf pointer: OpaquePointer) { unsafe self.pointer = unsafe pointer }
         func retained() -> OpaquePointer {
             unsafe X509_up_ref(pointer)
             return unsafe pointer

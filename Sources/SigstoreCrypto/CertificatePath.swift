@@ -1,6 +1,5 @@
 internal import COpenSSL
 public import InToto
-internal import Synchronization
 
 extension SigstoreError.Code {
     /// A certificate of the path was not valid at the time in question: too late.
@@ -100,8 +99,7 @@ public enum CertificatePath {
     /// The paths that OpenSSL found, by what it was given, each as positions among leaf, anchors and intermediates. What
     /// it does depends on nothing else, time least of all; and the authorities' signatures, which are the slow part,
     /// are the same for all that one certificate signed and for all the timestamps of one authority.
-    private static let found = Mutex<[Digest: [Int]]>([:])
-    private static let foundLimit = 256
+    private static let found = Memo<[Int]>(limit: 256)
 
     private static func build(_ leaf: Certificate, _ intermediates: [Certificate], _ anchors: [Certificate])
         throws(SigstoreError) -> [Certificate]
@@ -110,14 +108,10 @@ public enum CertificatePath {
         var key: [UInt8] = []
         for group in [[leaf], anchors, intermediates] {
             key += Array("\(group.count) ".utf8)
-            for certificate in group { key += try Digest.sha256(certificate.der).bytes }
+            for certificate in group { key += certificate.fingerprint.bytes }
         }
-        let name = try Digest.sha256(key)
-        if let positions = found.withLock({ $0[name] }) { return positions.map { given[$0] } }
-        let positions = try search(leaf, intermediates, anchors, among: given)
-        found.withLock { found in
-            if found.count >= foundLimit { found.removeAll() }
-            found[name] = positions
+        let positions = try found.answer(for: try Digest.sha256(key)) { () throws(SigstoreError) in
+            try search(leaf, intermediates, anchors, among: given)
         }
         return positions.map { given[$0] }
     }
@@ -231,7 +225,7 @@ public enum CertificatePath {
     }
 
     /// The extensions that OpenSSL or this file acts on. OpenSSL also passes over others, such as policyConstraints.
-    private static let understood: Set<ObjectIdentifier> = [
+    private static let understood = [
         Certificate.Identifiers.keyUsage, Certificate.Identifiers.subjectAlternativeName,
         Certificate.Identifiers.basicConstraints, Certificate.Identifiers.nameConstraints,
         Certificate.Identifiers.certificatePolicies, Certificate.Identifiers.extendedKeyUsage,

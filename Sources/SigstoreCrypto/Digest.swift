@@ -75,11 +75,13 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
     /// Hashes bytes in memory.
     public static func hash(_ bytes: some Collection<UInt8>, _ algorithm: HashAlgorithm) throws(SigstoreError) -> Digest
     {
-        var hasher = try MessageHasher(digests: [algorithm])
-        try hasher.update(Array(bytes))
-        let message = try hasher.finish()
-        guard let digest = message.digest(algorithm) else { throw opensslFailure("hashing") }
-        return digest
+        try Libraries.ready()
+        let input = Array(bytes)
+        var digest = [UInt8](repeating: 0, count: algorithm.byteCount)
+        guard unsafe EVP_Digest(input, input.count, &digest, nil, algorithm.implementation, nil) == 1 else {
+            throw opensslFailure("hashing")
+        }
+        return try Digest(algorithm, bytes: digest)
     }
 
     /// The SHA-256 of bytes in memory.

@@ -201,7 +201,7 @@ public protocol Signer: Sendable {
     /// Reads SEC1 (RFC 5915) or PKCS#1 (RFC 8017) in DER.
     private convenience init(traditional der: [UInt8], type: Int32) throws(SigstoreError) {
         try Libraries.ready()
-        guard let key = unsafe PublicKey.decode(der, { unsafe d2i_PrivateKey(type, nil, $0, $1) }) else {
+        guard let key = unsafe decode(der, { unsafe d2i_PrivateKey(type, nil, $0, $1) }, EVP_PKEY_free) else {
             ERR_clear_error()
             throw SigstoreError(.malformedKey, "not a \(type == EVP_PKEY_EC ? "SEC1 EC" : "PKCS#1 RSA") private key")
         }

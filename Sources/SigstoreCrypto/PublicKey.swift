@@ -57,9 +57,11 @@ public import InToto
     public convenience init(der: [UInt8]) throws(SigstoreError) {
         try Libraries.ready()
         guard der.count <= 16384 else { throw SigstoreError(.malformedKey, "the public key is larger than 16 KiB") }
-        if let key = unsafe Self.decode(der, { unsafe d2i_PUBKEY(nil, $0, $1) }) {
+        if let key = unsafe Self.decodePoint(der) {
             try unsafe self.init(takingOwnershipOf: unsafe key, spki: der)
-        } else if let key = unsafe Self.decode(der, { unsafe d2i_PublicKey(EVP_PKEY_RSA, nil, $0, $1) }) {
+        } else if let key = unsafe decode(der, { unsafe d2i_PUBKEY(nil, $0, $1) }, EVP_PKEY_free) {
+            try unsafe self.init(takingOwnershipOf: unsafe key, spki: der)
+        } else if let key = unsafe decode(der, { unsafe d2i_PublicKey(EVP_PKEY_RSA, nil, $0, $1) }, EVP_PKEY_free) {
             try unsafe self.init(takingOwnershipOf: unsafe key)
         } else {
             ERR_clear_error()
@@ -94,21 +96,6 @@ public import InToto
         }
     }
 
-    /// Runs one of OpenSSL's `d2i` functions over all of the bytes; a key with something behind it does not count.
-    static func decode(
-        _ der: [UInt8], _ call: (UnsafeMutablePointer<UnsafePointer<UInt8>?>, Int) -> OpaquePointer?
-    ) -> OpaquePointer? {
-        unsafe der.withUnsafeBufferPointer { (buffer) -> OpaquePointer? in
-            var position = buffer.baseAddress
-            guard let key = unsafe call(&position, buffer.count) else { return nil }
-            guard let start = buffer.baseAddress, unsafe position == start + buffer.count else {
-                unsafe EVP_PKEY_free(key)
-                return nil
-            }
-            return unsafe key
-        }
-    }
-
     private static func encode(_ key: OpaquePointer, _ kind: Kind) throws(SigstoreError) -> [UInt8] {
         if let spki = unsafe encodePoint(of: key, kind) { return spki }
         var out: UnsafeMutablePointer<UInt8>?
@@ -118,39 +105,82 @@ public import InToto
         return unsafe Array(UnsafeBufferPointer(start: start, count: Int(count)))
     }
 
-    /// The SubjectPublicKeyInfo of a key on one of the curves (RFC 5480): what stands before the point is the same for all
-    /// keys on a curve. OpenSSL's encoder takes longer to find than a signature takes to make.
-    private static func encodePoint(of key: OpaquePointer, _ kind: Kind) -> [UInt8]? {
-        // id-ecPublicKey.
-        let algorithm: [UInt8] = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]
-        let (head, curve, size): ([UInt8], [UInt8], Int)
-        switch kind {
-        case .ecP256:
-            head = [0x30, 0x59, 0x30, 0x13]
-            curve = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00]
-            size = 65
-        case .ecP384:
-            head = [0x30, 0x76, 0x30, 0x10]
-            curve = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00]
-            size = 97
-        case .ecP521:
-            head = [0x30, 0x81, 0x9b, 0x30, 0x10]
-            curve = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23, 0x03, 0x81, 0x86, 0x00]
-            size = 133
-        case .rsa, .ed25519: return nil
+    /// The SubjectPublicKeyInfo of keys on the curves (RFC 5480): what stands before an uncompressed point is the same for
+    /// all keys on one. OpenSSL takes longer to find its own encoder, or decoder, than to make a signature.
+    private struct PointForm {
+        let kind: Kind
+        let group: String
+        let head: [UInt8]
+        /// The point's bytes.
+        let size: Int
+
+        /// - Parameters:
+        ///   - lengths: The two outer SEQUENCEs, up to the second one's length.
+        ///   - rest: The curve's identifier, and the BIT STRING up to the point.
+        init(_ kind: Kind, _ group: String, _ lengths: [UInt8], _ rest: [UInt8], size: Int) {
+            // id-ecPublicKey.
+            let algorithm: [UInt8] = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]
+            (self.kind, self.group, self.size) = (kind, group, size)
+            head = lengths + algorithm + rest
         }
-        var point = [UInt8](repeating: 0, count: size + 1)
+    }
+    private static let pointForms = [
+        PointForm(
+            .ecP256, "P-256", [0x30, 0x59, 0x30, 0x13],
+            [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00], size: 65),
+        PointForm(
+            .ecP384, "P-384", [0x30, 0x76, 0x30, 0x10],
+            [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00], size: 97),
+        PointForm(
+            .ecP521, "P-521", [0x30, 0x81, 0x9b, 0x30, 0x10],
+            [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23, 0x03, 0x81, 0x86, 0x00], size: 133),
+    ]
+
+    private static func encodePoint(of key: OpaquePointer, _ kind: Kind) -> [UInt8]? {
+        guard let form = pointForms.first(where: { $0.kind == kind }) else { return nil }
+        var point = [UInt8](repeating: 0, count: form.size + 1)
         var length = 0
         let read = unsafe point.withUnsafeMutableBytes {
             unsafe EVP_PKEY_get_octet_string_param(
                 key, OSSL_PKEY_PARAM_PUB_KEY, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count, &length)
         }
         // Only the uncompressed form is ours to write.
-        guard read == 1, length == size, point[0] == 4 else {
+        guard read == 1, length == form.size, point[0] == 4 else {
             ERR_clear_error()
             return nil
         }
-        return head + algorithm + curve + point.prefix(size)
+        return form.head + point.prefix(form.size)
+    }
+
+    /// A key on one of the curves, its point uncompressed; `nil` for any other encoding, and for a point that is not on
+    /// its curve, which OpenSSL finds here as it does when it decodes.
+    private static func decodePoint(_ der: [UInt8]) -> OpaquePointer? {
+        guard
+            let form = pointForms.first(where: {
+                der.count == $0.head.count + $0.size && der.starts(with: $0.head) && der[$0.head.count] == 4
+            }), let context = unsafe EVP_PKEY_CTX_new_from_name(nil, "EC", nil)
+        else { return nil }
+        defer {
+            unsafe EVP_PKEY_CTX_free(context)
+            ERR_clear_error()
+        }
+        var key: OpaquePointer?
+        var group = Array(form.group.utf8CString)
+        var point = Array(der[form.head.count...])
+        let made = unsafe group.withUnsafeMutableBufferPointer { group in
+            unsafe point.withUnsafeMutableBytes { point in
+                var parameters = unsafe [
+                    OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group.baseAddress, 0),
+                    OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point.baseAddress, point.count),
+                    OSSL_PARAM_construct_end(),
+                ]
+                guard unsafe EVP_PKEY_fromdata_init(context) == 1 else { return false }
+                return unsafe EVP_PKEY_fromdata(
+                    context, &key, OSSL_KEYMGMT_SELECT_ALL_PARAMETERS | OSSL_KEYMGMT_SELECT_PUBLIC_KEY, &parameters)
+                    == 1
+            }
+        }
+        return made ? unsafe key : nil
     }
 
     static func kind(of key: OpaquePointer) throws(SigstoreError) -> Kind {

@@ -1,6 +1,5 @@
 internal import COpenSSL
 public import InToto
-internal import Synchronization
 
 extension SigstoreError.Code {
     /// Bytes that should be a timestamp are not one, or break a rule of RFC 3161 or DER.
@@ -238,31 +237,32 @@ public struct TimestampToken: Sendable {
         {
             typealias Tag = DERReader.Tag
             var attributes = attributes
-            var values: [ObjectIdentifier: DERElement] = [:]
+            var values: [(type: ObjectIdentifier, value: DERElement)] = []
+            func value(_ type: ObjectIdentifier) -> DERElement? { values.first { $0.type == type }?.value }
             while !attributes.isAtEnd {
                 var attribute = try attributes.enter(Tag.sequence, "a signed attribute")
                 let type = try attribute.objectIdentifier("a signed attribute")
                 var set = try attribute.enter(Tag.set, "a signed attribute")
                 try attribute.end()
-                guard values.count < 32, values[type] == nil else {
+                guard values.count < 32, value(type) == nil else {
                     throw attributes.fault("the signed attribute \(type) stands twice, or there are too many")
                 }
-                values[type] = try set.next()
+                values.append((type: type, value: try set.next()))
                 guard set.isAtEnd else { throw attributes.fault("the signed attribute \(type) has several values") }
             }
             guard
-                values[Identifiers.contentType]?.encoded.elementsEqual(
+                value(Identifiers.contentType)?.encoded.elementsEqual(
                     DERWriter.element(Tag.objectIdentifier, Identifiers.timestampInfo.content)) == true
             else { throw attributes.fault("its signed content type is not that of a timestamp") }
             // OpenSSL compares the digest with the content.
-            guard let digest = values[Identifiers.messageDigest], digest.tag == Tag.octetString,
+            guard let digest = value(Identifiers.messageDigest), digest.tag == Tag.octetString,
                 digest.content.count == hash.byteCount
             else { throw attributes.fault("the digest of its content is not signed") }
             var identifiers: [CertificateID] = []
-            if let value = values[Identifiers.signingCertificateV2] {
+            if let value = value(Identifiers.signingCertificateV2) {
                 identifiers.append(try CertificateID(value, version: 2))
             }
-            if let value = values[Identifiers.signingCertificate] {
+            if let value = value(Identifiers.signingCertificate) {
                 identifiers.append(try CertificateID(value, version: 1))
             }
             guard !identifiers.isEmpty else { throw attributes.fault("it does not sign which certificate signs it") }
@@ -399,31 +399,16 @@ public struct TimestampToken: Sendable {
 
     /// Tokens whose signature held, with the certificate by which it did: a signer verifies a token when it comes, and again
     /// in the finished bundle.
-    private static let held = Mutex<Set<Digest>>([])
-    private static let heldLimit = 256
+    private static let held = Memo<Void>(limit: 256)
 
     /// Has OpenSSL verify the signature over the signed attributes, and the content against their digest.
     private func verifySignature(by certificate: Certificate) throws(SigstoreError) {
-        let name = try Digest.sha256(
-            try Digest.sha256(contentInfo).bytes + (try Digest.sha256(certificate.der).bytes))
-        if Self.held.withLock({ $0.contains(name) }) { return }
-        try verifySignatureAnew(by: certificate)
-        Self.held.withLock { held in
-            if held.count >= Self.heldLimit { held.removeAll() }
-            held.insert(name)
-        }
+        let name = try Digest.sha256(try Digest.sha256(contentInfo).bytes + certificate.fingerprint.bytes)
+        try Self.held.answer(for: name) { () throws(SigstoreError) in try verifySignatureAnew(by: certificate) }
     }
 
     private func verifySignatureAnew(by certificate: Certificate) throws(SigstoreError) {
-        let message: OpaquePointer? = unsafe contentInfo.withUnsafeBufferPointer { buffer in
-            var position = buffer.baseAddress
-            guard let message = unsafe d2i_CMS_ContentInfo(nil, &position, buffer.count) else { return nil }
-            guard let start = buffer.baseAddress, unsafe position == start + buffer.count else {
-                unsafe CMS_ContentInfo_free(message)
-                return nil
-            }
-            return unsafe message
-        }
+        let message = unsafe decode(contentInfo, { unsafe d2i_CMS_ContentInfo(nil, $0, $1) }, CMS_ContentInfo_free)
         defer { ERR_clear_error() }
         guard let message = unsafe message else { throw Self.subject.fault("OpenSSL cannot read it") }
         defer { unsafe CMS_ContentInfo_free(message) }

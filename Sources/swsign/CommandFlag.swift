@@ -130,13 +130,13 @@ enum FlagTable {
     ]
 
     /// The commands by their words, such as `bundle inspect`.
-    static var commands: Dictionary<String, @Sendable () -> [CommandFlag]>.Keys { table.keys }
+    static var commands: [String] { table.map(\.key) }
 
     /// The flags of a command besides the global ones, `nil` where there is no such command.
-    static func flags(of command: String) -> [CommandFlag]? { table[command]?() }
+    static func flags(of command: String) -> [CommandFlag]? { table.first { $0.key == command }?.value() }
 
-    /// Made command by command: one run needs one.
-    private static let table: [String: @Sendable () -> [CommandFlag]] = [
+    /// Made command by command, and not hashed: one run needs one.
+    private static let table: KeyValuePairs<String, @Sendable () -> [CommandFlag]> = [
         "generate-key-pair": {
             [
                 CommandFlag("signing-algorithm"), CommandFlag("output-key-prefix"),

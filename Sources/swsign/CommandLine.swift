@@ -26,7 +26,7 @@ struct NormalizedArguments: Sendable {
             self.arguments = rest.dropFirst() + ["--help"]
             return
         }
-        if !FlagTable.commands.contains(command.words.joined(separator: " ")), let word = rest.first,
+        if !FlagTable.commands.contains(command.name), let word = rest.first,
             word.utf8.first != 0x2d
         {
             let name = (command.words + [word]).joined(separator: " ")
@@ -34,7 +34,7 @@ struct NormalizedArguments: Sendable {
                 .usage, "there is no command \"\(name)\"",
                 advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
         }
-        var given: [String: [String]] = [:]
+        var given = Given()
         var positional: [String] = []
         while let word = rest.popFirst() {
             if word == "--" {
@@ -53,7 +53,7 @@ struct NormalizedArguments: Sendable {
             return
         }
         for flag in command.flags {
-            var values = given[flag.name] ?? []
+            var values = given[flag.name]
             if values.isEmpty, flag.name != "help", let value = try environment(flag.variable), !value.isEmpty {
                 values = [try Self.checked(value, flag, "the environment variable \(flag.variable)")]
             }
@@ -74,8 +74,25 @@ struct NormalizedArguments: Sendable {
         return format == "json"
     }
 
+    /// The values of each flag that was given: a few, which are looked through faster than they are hashed.
+    private struct Given {
+        private var flags: [(name: String, values: [String])] = []
+        subscript(name: String) -> [String] {
+            get { flags.first { $0.name == name }?.values ?? [] }
+            set {
+                if let index = flags.firstIndex(where: { $0.name == name }) {
+                    flags[index].values = newValue
+                } else {
+                    flags.append((name: name, values: newValue))
+                }
+            }
+        }
+    }
+
     private struct Command {
         let words: [String]
+        /// The words, with spaces between them.
+        let name: String
         let flags: [CommandFlag]
         func flag(_ name: String) -> CommandFlag? { flags.first { $0.name == name || $0.aliases.contains(name) } }
         func flag(short: Character) -> CommandFlag? { flags.first { $0.short == short } }
@@ -84,6 +101,7 @@ struct NormalizedArguments: Sendable {
     /// Takes the command's words from the front; global flags may stand before them.
     private static func takeCommand(_ rest: inout ArraySlice<String>) throws(SigstoreError) -> Command {
         var words: [String] = []
+        var name = ""
         var flags: [String] = []
         while let word = rest.first {
             if word.utf8.first == 0x2d, words.isEmpty, word != "--" {
@@ -93,26 +111,27 @@ struct NormalizedArguments: Sendable {
                 if takesValue, let value = rest.popFirst() { flags.append(value) }
                 continue
             }
-            let name = (words + [word]).joined(separator: " ")
-            guard FlagTable.commands.contains(where: { $0 == name || $0.hasPrefix(name + " ") }) else { break }
+            let longer = name.isEmpty ? word : name + " " + word
+            guard FlagTable.commands.contains(where: { $0 == longer || $0.hasPrefix(longer + " ") }) else { break }
+            name = longer
             words.append(word)
             rest.removeFirst()
         }
-        if let next = rest.first, case let name = (words + [next]).joined(separator: " "),
-            FlagTable.laterCommands.contains(name)
+        if let next = rest.first, case let longer = name.isEmpty ? next : name + " " + next,
+            FlagTable.laterCommands.contains(longer)
         {
             throw SigstoreError(
-                .notBuiltYet, "the command \(name) cannot be used yet; nothing was done",
+                .notBuiltYet, "the command \(longer) cannot be used yet; nothing was done",
                 advice: "use cosign for this, or a newer swsign")
         }
-        let own = FlagTable.flags(of: words.joined(separator: " "))
+        let own = FlagTable.flags(of: name)
         // Without a command, what comes next should have been one: it stays in front.
         rest = own == nil ? rest + flags : flags + rest
-        return Command(words: words, flags: (own ?? []) + FlagTable.global)
+        return Command(words: words, name: name, flags: (own ?? []) + FlagTable.global)
     }
 
     private static func takeLong(
-        _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout [String: [String]]
+        _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout Given
     ) throws(SigstoreError) {
         // By bytes: an accent behind the = would be one character with it.
         let parts = word.utf8.dropFirst(2).split(separator: 0x3d, maxSplits: 1, omittingEmptySubsequences: false)
@@ -134,7 +153,7 @@ struct NormalizedArguments: Sendable {
     }
 
     private static func takeShort(
-        _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout [String: [String]]
+        _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout Given
     ) throws(SigstoreError) {
         var letters = word.unicodeScalars.dropFirst()
         while let scalar = letters.popFirst() {
@@ -157,7 +176,7 @@ struct NormalizedArguments: Sendable {
 
     private static func take(
         _ flag: CommandFlag, _ spelling: String, _ value: String?, _ rest: inout ArraySlice<String>,
-        _ given: inout [String: [String]]
+        _ given: inout Given
     ) throws(SigstoreError) {
         switch flag.kind {
         case .off, .on: given[flag.name] = [try checked(value ?? "true", flag, spelling)]
@@ -168,7 +187,7 @@ struct NormalizedArguments: Sendable {
             if case .value = flag.kind {
                 given[flag.name] = [value]
             } else {
-                given[flag.name, default: []].append(value)
+                given[flag.name].append(value)
             }
         }
     }

@@ -145,11 +145,22 @@ struct KeyTests {
         }
     }
 
-    @Test("A point that is not on the curve is no key")
-    func pointNotOnCurve() throws {
-        var spki = try PrivateKey.generate(.ecdsaP256).publicKey.spki
-        spki[spki.count - 1] ^= 1
-        #expect(throws: SigstoreError.self) { try PublicKey(der: spki) }
+    @Test(
+        "A point that is not on the curve is no key", arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521])
+    func pointNotOnCurve(algorithm: SigningAlgorithm) throws {
+        let spki = try PrivateKey.generate(algorithm).publicKey.spki
+        // The last byte of y, one of x, and the whole point.
+        let size = [.ecdsaP256: 32, .ecdsaP384: 48, .ecdsaP521: 66][algorithm] ?? 0
+        let point = spki.count - 2 * size - 1
+        try #require(spki[point] == 4)
+        for place in [spki.count - 1, point + 2] {
+            var changed = spki
+            changed[place] ^= 1
+            #expect(throws: SigstoreError.self) { try PublicKey(der: changed) }
+        }
+        #expect(throws: SigstoreError.self) {
+            try PublicKey(der: spki[...point] + [UInt8](repeating: 0, count: spki.count - point - 1))
+        }
     }
 
     @Test("Other things than a public key are named as what they are")

@@ -155,7 +155,7 @@ func waiting<Value: Sendable>(_ work: @escaping @Sendable () async throws(Sigsto
 {
     let done = DispatchSemaphore(value: 0)
     let result = Mutex<Result<Value, SigstoreError>?>(nil)
-    Task.detached {
+    Task.immediateDetached {
         do throws(SigstoreError) {
             let value = try await work()
             result.withLock { $0 = .success(value) }

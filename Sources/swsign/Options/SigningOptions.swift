@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import HTTPTransport
 import InToto
 import SigstoreClients
@@ -192,7 +193,9 @@ struct ServiceOptions: ParsableArguments {
 
     /// Where signatures that were recorded and did not reach their place are kept.
     private static var unfinished: UnfinishedSignatures? {
-        guard let home = TUFAccess.environment["HOME"], !home.isEmpty else { return nil }
+        guard let value = unsafe getenv("HOME"), case let home = unsafe String(cString: value), !home.isEmpty else {
+            return nil
+        }
         return UnfinishedSignatures(directory: "\(home)/.sigstore/swsign/unfinished")
     }
 

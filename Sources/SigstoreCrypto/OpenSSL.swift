@@ -11,9 +11,8 @@ extension SigstoreError.Code {
 /// are not read, so nobody's environment decides what a valid signature is.
 enum Libraries {
     /// OpenSSL does not clean up when the process ends, which takes time and serves nothing: keys are cleansed one by one.
-    /// Nor does it list all its ciphers by their older names, since what is used of them is asked for in the newer way.
     private static let areReady: Bool = {
-        let options = OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT | OPENSSL_INIT_NO_ADD_ALL_CIPHERS
+        let options = OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT
         guard OPENSSL_init_crypto(UInt64(options), nil) == 1, sodium_init() >= 0 else { return false }
         // Hash_DRBG with SHA-256 (NIST SP 800-90A, section 10.1.1) is as strong as OpenSSL's usual CTR_DRBG and seeded by
         // the system in the same way, and is ready in a tenth of the time, since it needs no cipher. Where the process has

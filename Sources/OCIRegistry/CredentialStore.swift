@@ -232,10 +232,10 @@ public struct CredentialStore: Sendable {
             let answer = try await run(helper, "store", JSONValue.object(input).serialized())
             guard answer.status == 0 else { throw failed(helper, "it says \"\(answer.words)\"") }
             // Docker lists the registry with an empty entry, so that people see where they are logged in.
-            try Self.write(path, config, key, .object([:]))
+            try Self.write(path, key, .object([:]))
             return helper
         }
-        try Self.write(path, config, key, .object(["auth": .bytes(Array("\(user):\(password)".utf8))]))
+        try Self.write(path, key, .object(["auth": .bytes(Array("\(user):\(password)".utf8))]))
         return path
     }
 
@@ -254,7 +254,7 @@ public struct CredentialStore: Sendable {
         }
         guard let auths = try json.optional("auths") else { return found }
         for name in try auths.names() where Self.matches(name, registry.name) || name == Self.key(registry) {
-            try Self.write(path, try Self.read(path) ?? [:], name, nil)
+            try Self.write(path, name, nil)
             found = true
         }
         return found
@@ -268,10 +268,14 @@ public struct CredentialStore: Sendable {
         return (path, try Self.read(path) ?? [:])
     }
 
-    private static func write(
-        _ path: String, _ old: JSONObject, _ key: String, _ entry: JSONValue?
-    ) throws(SigstoreError) {
-        var config = old
+    /// Changes one entry. Who changes another one at the same time waits, so that neither is lost.
+    private static func write(_ path: String, _ key: String, _ entry: JSONValue?) throws(SigstoreError) {
+        try LocalFile.makeParent(of: path, mode: 0o700)
+        let parent = path.utf8.lastIndex(of: 0x2f).map { String(path[..<$0]) } ?? "."
+        let directory = unsafe open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        if directory >= 0 { flock(directory, LOCK_EX) }
+        defer { if directory >= 0 { close(directory) } }
+        var config = try read(path) ?? [:]
         var auths: JSONObject = [:]
         if case .object(let object)? = config["auths"] { auths = object }
         auths[key] = entry
@@ -279,7 +283,6 @@ public struct CredentialStore: Sendable {
         var text: [UInt8] = []
         indent(.object(config), 0, &text)
         text.append(0x0a)
-        try LocalFile.makeParent(of: path, mode: 0o700)
         try LocalFile.replace(path, with: text, mode: 0o600)
     }
 

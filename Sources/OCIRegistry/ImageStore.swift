@@ -219,9 +219,12 @@ public struct TagMerge: Sendable {
     static func referrer(_ own: Manifest, of subject: Digest) -> TagMerge {
         @Sendable func id(_ digest: Digest) -> String { String(digest.hex.prefix(48)) }
         return TagMerge(tag: fallbackTag(subject), own: own, id: id(own.digest)) { manifest in
+            // Where the subject itself stands at the tag, as some tools leave it, it lists nothing.
+            if manifest.digest == subject { return [] }
             if let index = manifest.index { return Set(index.manifests.map { id($0.digest) }) }
             return manifest.subject?.digest == subject ? [id(manifest.digest)] : []
         } merged: { (manifests) throws(SigstoreError) in
+            let manifests = manifests.filter { $0.digest != subject }
             // What others wrote is kept as they wrote it, with members that are not known here.
             var document: JSONObject = [
                 "schemaVersion": .integer(2), "mediaType": .string(MediaType.imageIndex), "manifests": .array([]),

@@ -52,6 +52,8 @@ public struct RegistryClient: ImageStore {
     // MARK: Manifests
 
     public func resolve(_ selector: ManifestSelector) async throws(SigstoreError) -> Descriptor? {
+        // What a tag stands for is computed from what came, and not believed.
+        if case .tag = selector { return try await manifest(selector)?.descriptor }
         let url = try await url("manifests/\(selector)")
         let response = try await send(HTTPRequest("HEAD", url, headers: [Self.acceptedManifests]))
         switch response.status {
@@ -174,7 +176,7 @@ public struct RegistryClient: ImageStore {
         let tag = TagMerge.fallbackTag(subject)
         // Whoever adds to the list at the same time looks at it again afterwards, and so do we.
         for _ in 1...16 {
-            guard let current = try await manifest(.tag(tag)), let index = current.index,
+            guard let current = try await manifest(.tag(tag)), current.digest != subject, let index = current.index,
                 index.manifests.contains(where: { referrers.contains($0.digest) })
             else { return }
             if let rest = try TagMerge.index(current, without: referrers) {
@@ -421,7 +423,8 @@ public struct RegistryClient: ImageStore {
             if case .somethingElse = listing { return Referrers([], source: .notAnIndex) }
             return Referrers([], source: .nothing)
         }
-        guard let index = manifest.index else { return Referrers([], source: .notAnIndex) }
+        // A multi-arch image is an index too, and no list of what refers to it: its platforms do not.
+        guard manifest.digest != digest, let index = manifest.index else { return Referrers([], source: .notAnIndex) }
         return Referrers(Self.mayBe(artifactType, index.manifests), source: .fallbackTag)
     }
 

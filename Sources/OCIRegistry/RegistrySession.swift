@@ -97,6 +97,7 @@ actor RegistrySession {
 
     private struct Token {
         var value: String
+        let issued = ContinuousClock.now
         var expiry: ContinuousClock.Instant
     }
     private struct TokenKey: Hashable {
@@ -205,6 +206,7 @@ actor RegistrySession {
             let authorization = try await authorization(origin, repository, access, wanted, rejected)
             request.headers = plainHeaders
             if let authorization { request.headers.append((name: "Authorization", value: authorization)) }
+            let sent = ContinuousClock.now
             let response = try await http.send(request, into: sink)
             // A storage server that we were redirected to is not who decides about our credentials.
             guard response.status == 401, response.url.origin == origin else { return response }
@@ -220,6 +222,8 @@ actor RegistrySession {
                 throw try await unauthorized(repository, Self.words(response))
             }
             rejected = authorization ?? ""
+            // A registry that forgot one token may have forgotten them all.
+            tokens = tokens.filter { $0.key.repository != repository || $0.value.issued > sent }
         }
     }
 

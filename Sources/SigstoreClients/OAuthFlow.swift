@@ -1,6 +1,7 @@
 public import HTTPTransport
 public import InToto
 internal import SigstoreCrypto
+internal import SigstoreVerification
 internal import Synchronization
 
 /// Signing in to an OpenID Connect issuer: through the browser (RFC 6749, section 4.1, with PKCE, RFC 7636, and a
@@ -151,6 +152,7 @@ public struct OAuthFlow: IdentityTokenProvider {
                     "the identity token is not from this sign-in: its nonce is not the one that was sent",
                     advice: "somebody may have put another token in its place; sign in again")
             }
+            try token.check(audience: clientID, now: VerificationPolicy.systemClock())
             responder.finish(
                 callback,
                 LandingPage(

@@ -139,12 +139,13 @@ extension SigningConfig {
     }
 
     /// The logs to use at a moment, all of the newest API version that is spoken here.
+    /// - Parameter versions: The API versions that will do, the best first.
     /// - Returns: None where the config names none.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService`` where logs are named, and not enough
     ///   of them can be used.
-    public func transparencyLogs(at moment: Instant) throws(SigstoreError) -> [Service] {
+    public func transparencyLogs(at moment: Instant, versions: [Int64] = [2, 1]) throws(SigstoreError) -> [Service] {
         try Self.select(
-            transparencyLogs, transparencyLogSelector, versions: [2, 1], at: moment, "transparency log (Rekor)")
+            transparencyLogs, transparencyLogSelector, versions: versions, at: moment, "transparency log (Rekor)")
     }
 
     /// The timestamp authorities to use at a moment.

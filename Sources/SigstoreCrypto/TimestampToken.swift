@@ -74,7 +74,7 @@ public struct TimestampToken: Sendable {
         try reader.end()
         var signedData = try wrapped.enter(Tag.sequence, "the signed data")
         try wrapped.end()
-        guard (1...5).contains(try signedData.smallInteger("the version")) else {
+        guard (3...5).contains(try signedData.smallInteger("the version")) else {
             throw signedData.fault("its version is unknown")
         }
         _ = try signedData.read(Tag.set, "the digest algorithms")

@@ -31,16 +31,16 @@ public struct CertificateIdentity: Sendable {
     public var subject: Pattern
     /// The issuer of the identity token (`--certificate-oidc-issuer`).
     public var issuer: Pattern
-    /// What triggered the GitHub workflow (extension 1.3.6.1.4.1.57264.1.2).
-    public var githubWorkflowTrigger: String?
-    /// The commit that the GitHub workflow ran for (extension 1.3.6.1.4.1.57264.1.3).
-    public var githubWorkflowSHA: String?
-    /// The name of the GitHub workflow (extension 1.3.6.1.4.1.57264.1.4).
-    public var githubWorkflowName: String?
-    /// The repository of the GitHub workflow (extension 1.3.6.1.4.1.57264.1.5).
-    public var githubWorkflowRepository: String?
-    /// The ref that the GitHub workflow ran for (extension 1.3.6.1.4.1.57264.1.6).
-    public var githubWorkflowRef: String?
+    /// What triggered the GitHub workflow (extension 1.3.6.1.4.1.57264.1.2): any of these; none is not compared.
+    public var githubWorkflowTrigger: [String] = []
+    /// The commit that the GitHub workflow ran for (extension 1.3.6.1.4.1.57264.1.3): any of these; none is not compared.
+    public var githubWorkflowSHA: [String] = []
+    /// The name of the GitHub workflow (extension 1.3.6.1.4.1.57264.1.4): any of these; none is not compared.
+    public var githubWorkflowName: [String] = []
+    /// The repository of the GitHub workflow (extension 1.3.6.1.4.1.57264.1.5): any of these; none is not compared.
+    public var githubWorkflowRepository: [String] = []
+    /// The ref that the GitHub workflow ran for (extension 1.3.6.1.4.1.57264.1.6): any of these; none is not compared.
+    public var githubWorkflowRef: [String] = []
 
     /// Makes an identity; subject and issuer are both needed, since one without the other trusts a stranger.
     public init(subject: Pattern, issuer: Pattern) {

@@ -174,12 +174,15 @@ extension Verification {
             }
             failures.append(failure)
         }
-        guard failures.count > 1, let last = failures.last else {
-            throw failures.last ?? SigstoreError(.wrongIdentity, "no identity was given that could have signed")
+        // What is said is of an identity that came furthest: name, then issuer, then workflow.
+        let order: [SigstoreError.Code] = [.wrongWorkflow, .wrongIssuer]
+        let nearest = order.lazy.compactMap { code in failures.last { $0.code == code } }.first ?? failures.last
+        guard failures.count > 1, let nearest else {
+            throw nearest ?? SigstoreError(.wrongIdentity, "no identity was given that could have signed")
         }
         throw SigstoreError(
-            last.code, "none of the \(failures.count) identities signed; of the last: \(last.message)",
-            advice: last.advice)
+            nearest.code, "none of the \(failures.count) identities signed; of the nearest: \(nearest.message)",
+            advice: nearest.advice)
     }
 
     private func mismatch(_ identity: CertificateIdentity, _ leaf: Certificate, _ issuer: String)
@@ -195,18 +198,19 @@ extension Verification {
                 .wrongIssuer, "expected issuer \(identity.issuer.description), certificate says \(issuer)",
                 advice: "if this is who vouches for the signer, give it with --certificate-oidc-issuer")
         }
-        let workflow: [(name: String, expected: String?, arc: UInt32)] = [
+        let workflow: [(name: String, expected: [String], arc: UInt32)] = [
             ("trigger", identity.githubWorkflowTrigger, 2), ("sha", identity.githubWorkflowSHA, 3),
             ("name", identity.githubWorkflowName, 4), ("repository", identity.githubWorkflowRepository, 5),
             ("ref", identity.githubWorkflowRef, 6),
         ]
         for (name, expected, arc) in workflow {
-            guard let expected else { continue }
+            if expected.isEmpty { continue }
             let found = try leaf.fulcioExtension(arc)
-            guard let found, found.utf8.elementsEqual(expected.utf8) else {
+            guard let found, expected.contains(where: { found.utf8.elementsEqual($0.utf8) }) else {
                 return SigstoreError(
                     .wrongWorkflow,
-                    "expected GitHub workflow \(name) \(expected), certificate says \(found ?? "nothing")")
+                    "expected GitHub workflow \(name) \(expected.joined(separator: " or ")), certificate says \(found ?? "nothing")"
+                )
             }
         }
         return nil

@@ -12,6 +12,11 @@ extension Verification {
                 .noLogEntry, "the signature has no entry in a transparency log, and one is demanded",
                 advice: "if it was made without a log on purpose, verify it with --insecure-ignore-tlog")
         }
+        for (index, entry) in bundle.logEntries.enumerated()
+        where bundle.logEntries[..<index].contains(where: { $0.logID == entry.logID && $0.logIndex == entry.logIndex })
+        {
+            throw SigstoreError(.tooManyEntries, "the log entry \(entry.logIndex) stands twice in the bundle")
+        }
         var logs: Set<[UInt8]> = []
         for entry in bundle.logEntries {
             let body = try LogEntryBody(parsing: entry.body)

@@ -97,6 +97,11 @@ extension Verification {
                     .signatureInP1363, "the signature is \(count) bare bytes (IEEE P1363), ECDSA needs ASN.1 DER",
                     advice: "have it written in DER, as OpenSSL and cosign do")
             }
+            if !der, signature.first == 0x30 {
+                return SigstoreError(
+                    .invalidSignature, "the signature is damaged: its \(count) bytes are not one ASN.1 DER value",
+                    advice: "get the signature from its source again")
+            }
             if !der {
                 return SigstoreError(
                     .wrongKeyType, "the signature is not one by an ECDSA key: \(count) bytes that are not ASN.1 DER",

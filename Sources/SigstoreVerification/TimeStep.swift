@@ -25,6 +25,9 @@ extension Verification {
     /// 2.1 Signed timestamps over the signature's bytes, by authorities that counted at that time (section 4.2.1).
     private mutating func verifyTimestamps() throws(SigstoreError) {
         let authorities = trustedRoot?.timestampAuthorities ?? []
+        for (index, timestamp) in bundle.timestamps.enumerated() where bundle.timestamps[..<index].contains(timestamp) {
+            throw SigstoreError(.tooManyEntries, "a timestamp stands twice in the bundle")
+        }
         var counted: Set<[UInt8]> = []
         // Where no authority is known, nothing can be said about timestamps: they are as good as absent.
         for timestamp in authorities.isEmpty ? [] : bundle.timestamps {

@@ -67,18 +67,34 @@ public struct TrustedRoot: Sendable {
             self.validFor = validFor
         }
 
-        /// Makes an authority of its certificates alone, as `SIGSTORE_ROOT_FILE` and `--timestamp-certificate-chain`
-        /// do: those that issued themselves are anchors, the others lie between.
+        /// Which certificates are believed by themselves, where some are given without a word on that.
+        public enum Anchoring: Sendable {
+            /// Those that issued themselves; the others lie between (`SIGSTORE_ROOT_FILE`).
+            case selfIssued
+            /// The last, whoever issued it, and those that issued themselves (`--certificate-chain`).
+            case last
+            /// All of them (`--ca-roots`).
+            case all
+        }
+
+        /// Makes an authority of its certificates alone, as flags and variables do.
         /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTrustedRoot`` where there is no anchor.
-        public init(certificates: [Certificate]) throws(SigstoreError) {
-            let anchors = certificates.filter(\.isSelfIssued)
+        public init(certificates: [Certificate], anchoring: Anchoring = .selfIssued) throws(SigstoreError) {
+            func isAnchor(_ certificate: Certificate) -> Bool {
+                switch anchoring {
+                case .selfIssued: certificate.isSelfIssued
+                case .last: certificate.isSelfIssued || certificates.last?.equals(certificate) == true
+                case .all: true
+                }
+            }
+            let anchors = certificates.filter(isAnchor)
             guard !anchors.isEmpty else {
                 throw SigstoreError(
                     .malformedTrustedRoot, "there is no root among the \(certificates.count) certificates",
                     advice: "put the self-signed root certificate into the file too")
             }
             self.init(
-                uri: "", anchors: anchors, intermediates: certificates.filter { !$0.isSelfIssued }, validFor: .always)
+                uri: "", anchors: anchors, intermediates: certificates.filter { !isAnchor($0) }, validFor: .always)
         }
 
         /// The authority in words.

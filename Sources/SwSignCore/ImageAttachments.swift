@@ -132,8 +132,10 @@ extension SignatureStore {
         let store = image.signatureStore
         // First everything is looked at, so that a store which cannot be asked keeps all.
         let found = try await attachments()
+        // What does not say itself that it refers to the image is not removed, whatever lists it.
         let referrers = found.referrers.filter { referrer in
-            removal == .referrer || referrer.kind.map { kinds.contains($0) } ?? false
+            referrer.manifest.subject?.digest == image.digest
+                && (removal == .referrer || referrer.kind.map { kinds.contains($0) } ?? false)
         }.map(\.manifest.digest)
         var removed: [String] = []
         for kind in kinds where try await store.deleteMerged(tag(kind)) { removed.append("\(store.name):\(tag(kind))") }

@@ -9,19 +9,34 @@ public struct InputFile: ArtifactSource {
     public let path: String
 
     /// Takes the size of each piece that was read, where somebody counts.
-    private let onRead: (@Sendable (Int) -> Void)?
+    private var onRead: (@Sendable (Int) -> Void)?
+
+    /// Whether it was found in a directory, and not named.
+    private var isFound = false
 
     /// Names a file.
     /// - Parameter path: The path, or `-` for standard input.
     public init(_ path: String) { (self.path, onRead) = (path, nil) }
 
-    /// Names a file, and has somebody count.
-    /// - Parameters:
-    ///   - path: The path, or `-` for standard input.
-    ///   - onRead: Takes the size of each piece that was read.
-    public init(_ path: String, onRead: @escaping @Sendable (Int) -> Void) {
-        self.path = path
-        self.onRead = onRead
+    /// The same file, with somebody who counts.
+    /// - Parameter onRead: Takes the size of each piece that was read.
+    public func counting(_ onRead: @escaping @Sendable (Int) -> Void) -> InputFile {
+        var file = self
+        file.onRead = onRead
+        return file
+    }
+
+    /// Refuses what was found in a directory and is no file, such as a pipe, which might never end. A person who names one
+    /// knows what it is.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileUnreadable``.
+    public func expectFile() throws(SigstoreError) {
+        var status = stat()
+        guard isFound, unsafe stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG,
+            status.st_mode & S_IFMT != S_IFDIR
+        else { return }
+        throw SigstoreError(
+            .fileUnreadable, "\(path) is neither a file nor a directory",
+            advice: "name it by itself, if it is to be read")
     }
 
     /// How many bytes there are to read; 0 where nobody knows, as with a pipe.
@@ -42,8 +57,8 @@ public struct InputFile: ArtifactSource {
     /// The files in this directory and below it, in the order of their paths. A symbolic link is one of the files,
     /// whatever it leads to: directories are not entered through links.
     /// - Returns: `nil` where this is not a directory.
-    /// - Throws: ``SigstoreError`` where a directory cannot be read, something in it is neither file nor directory or has
-    ///   a name that is not UTF-8, or there are more than 100,000 files.
+    /// - Throws: ``SigstoreError`` where a directory cannot be read, something in it has a name that is not UTF-8, or there
+    ///   are more than 100,000 files.
     public func filesInDirectory() throws(SigstoreError) -> [InputFile]? {
         var status = stat()
         guard !isStandardInput, unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }
@@ -62,11 +77,11 @@ public struct InputFile: ArtifactSource {
                 guard unsafe lstat(inside, &status) == 0 else { throw .opening(inside, errno) }
                 switch status.st_mode & S_IFMT {
                 case S_IFDIR: directories.append(inside)
-                case S_IFREG, S_IFLNK: files.append(InputFile(inside))
+                // What is neither file nor directory is refused when it is its turn, beside the others.
                 default:
-                    throw SigstoreError(
-                        .fileUnreadable, "\(inside) is neither a file nor a directory",
-                        advice: "name the files one by one")
+                    var file = InputFile(inside)
+                    file.isFound = true
+                    files.append(file)
                 }
                 guard files.count + directories.count <= 100_000 else {
                     throw SigstoreError(.fileTooLarge, "there are more than 100,000 files in \(path)")
@@ -107,6 +122,7 @@ public struct InputFile: ArtifactSource {
         let descriptor = isStandardInput ? STDIN_FILENO : unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)
         guard descriptor >= 0 else { throw .opening(path, errno) }
         defer { if !isStandardInput { close(descriptor) } }
+        OutputFile.noteReading(descriptor)
         _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 4096)
         defer { unsafe buffer.deallocate() }
@@ -151,7 +167,7 @@ extension SigstoreError {
     }
 
     /// The system's words for an error number.
-    static func reason(_ number: Int32) -> String {
+    public static func reason(_ number: Int32) -> String {
         var text = [CChar](repeating: 0, count: 256)
         guard unsafe strerror_r(number, &text, text.count) == 0 else { return "error \(number)" }
         return String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)

@@ -1,5 +1,6 @@
 internal import Glibc
 public import InToto
+internal import Synchronization
 
 /// A file that is written whole or not at all.
 ///
@@ -27,9 +28,41 @@ public struct OutputFile: Sendable {
     public func isSame(as other: String) -> Bool {
         var (first, second) = (stat(), stat())
         guard unsafe stat(path, &first) == 0, unsafe stat(other, &second) == 0 else {
-            return path.utf8.elementsEqual(other.utf8)
+            // What is not there yet is one file where it would have one name in one directory.
+            let there = OutputFile(other)
+            guard unsafe stat(directory, &first) == 0, unsafe stat(there.directory, &second) == 0 else {
+                return path.utf8.elementsEqual(other.utf8)
+            }
+            return first.st_dev == second.st_dev && first.st_ino == second.st_ino
+                && InputFile(path).baseName.utf8.elementsEqual(InputFile(other).baseName.utf8)
         }
         return first.st_dev == second.st_dev && first.st_ino == second.st_ino && first.st_mode & S_IFMT == S_IFREG
+    }
+
+    /// The files that were read, by device and number; at most the last 1,000.
+    private static let read = Mutex<[(device: dev_t, number: ino_t)]>([])
+
+    /// Remembers that a file is read.
+    static func noteReading(_ descriptor: Int32) {
+        var status = stat()
+        guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
+        read.withLock { read in
+            if read.count >= 1000 { read.removeFirst(500) }
+            read.append((device: status.st_dev, number: status.st_ino))
+        }
+    }
+
+    /// Refuses a file that this run has read: what it was asked about would be lost.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists``.
+    public func expectNotRead() throws(SigstoreError) {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { return }
+        let wasRead = Self.read.withLock { $0.contains { $0.device == status.st_dev && $0.number == status.st_ino } }
+        guard !wasRead else {
+            throw SigstoreError(
+                .fileExists, "\(path) was read, and would be replaced by the result; it was left as it is",
+                advice: "name another file for the result")
+        }
     }
 
     /// Refuses a place where no file can be written, before there is anything to write.
@@ -42,15 +75,18 @@ public struct OutputFile: Sendable {
             }
             if status.st_mode & S_IFMT != S_IFREG || isInDevices { return }
         }
-        guard unsafe access(OutputFile(target ?? path).directory, W_OK | X_OK) == 0 else { throw .writing(path, errno) }
+        let directory = OutputFile(target ?? path).directory
+        if unsafe stat(directory, &status) == 0, status.st_mode & S_IFMT != S_IFDIR { throw .writing(path, ENOTDIR) }
+        guard unsafe access(directory, W_OK | X_OK) == 0 else { throw .writing(path, errno) }
     }
 
     /// Writes the file.
     /// - Parameters:
     ///   - bytes: The whole content.
     ///   - replacing: Whether a file that stands there is replaced; otherwise it is left alone and this throws.
+    ///   - synced: Whether it is on the disk when this returns, and not only on its way there.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` or ``SigstoreError/Code/cannotWrite``.
-    public func write(_ bytes: [UInt8], replacing: Bool = true) throws(SigstoreError) {
+    public func write(_ bytes: [UInt8], replacing: Bool = true, synced: Bool = true) throws(SigstoreError) {
         var status = stat()
         if unsafe stat(path, &status) == 0 {
             guard status.st_mode & S_IFMT != S_IFDIR else {
@@ -77,7 +113,7 @@ public struct OutputFile: Sendable {
             defer { close(descriptor) }
             guard fchmod(descriptor, mode) == 0 else { throw .writing(path, errno) }
             try Self.write(bytes, to: descriptor, path)
-            guard fsync(descriptor) == 0 else { throw .writing(path, errno) }
+            if synced { guard fsync(descriptor) == 0 else { throw .writing(path, errno) } }
             if temporary == nil { temporary = try name(descriptor, replacing: replacing) }
         } catch {
             if let temporary { unsafe unlink(temporary) }
@@ -156,7 +192,8 @@ extension SigstoreError {
         case ENOENT: SigstoreError(.cannotWrite, "\(path) cannot be written: its directory does not exist")
         case ENOSPC, EDQUOT:
             SigstoreError(
-                .cannotWrite, "\(path) cannot be written: the disk is full", advice: "free some space; nothing was kept"
+                .cannotWrite, "\(path) cannot be written: the disk is full",
+                advice: "free some space; nothing of this file was kept"
             )
         default: SigstoreError(.cannotWrite, "\(path) cannot be written: \(reason(number))")
         }

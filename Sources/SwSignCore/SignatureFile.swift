@@ -49,6 +49,8 @@ public enum SignatureFile {
             guard suffix == linesSuffix else { return [try bundle(file, attestation: attestation)] }
             return try bundles(lines: file)
         }
+        // Somebody who named a file that is not there should be told that.
+        if unsafe access(artifact.path, F_OK) != 0, errno != EACCES { throw .opening(artifact.path, errno) }
         throw SigstoreError(
             .fileNotFound,
             "no signature was given for \(artifact.path), and no \(suffixes.map { artifact.path + $0 }.joined(separator: ", ")) is there",

@@ -194,7 +194,7 @@ public final class SigningSession: Sendable {
     {
         try await sign(
             .payload(statement, type: Statement.payloadType, envelopeIsTimestamped: envelopeIsTimestamped),
-            named: try Digest.sha256(statement), scheme ?? attestationScheme)
+            named: try Self.name(of: statement), scheme ?? attestationScheme)
     }
 
     /// Gives a finished bundle to whoever writes or pushes it. Where that fails, the bundle is kept, so that the next
@@ -224,6 +224,7 @@ public final class SigningSession: Sendable {
         let name = try await unfinishedName(digest, envelopeIsTimestamped)
         var entry: UnfinishedSignatures.Entry
         let certified: CertifiedKey?
+        defer { if let name { unfinished?.end(name) } }
         if let (found, key) = try await resumed(name, subject) {
             (entry, certified) = (found, key)
         } else {
@@ -242,7 +243,9 @@ public final class SigningSession: Sendable {
             for authority in services.timestampAuthorities {
                 let url = authority.url.description
                 guard !entry.timestampAuthorities.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
-                entry.bundle.timestamps.append(try await authority.timestamp(over: timestamped))
+                let timestamp = try await authority.timestamp(over: timestamped)
+                try Self.expectTimely(timestamp, authority, certified)
+                entry.bundle.timestamps.append(timestamp)
                 entry.timestampAuthorities.append(url)
             }
             _ = try verified(entry.bundle, subject, certified, logs: 0)
@@ -251,6 +254,7 @@ public final class SigningSession: Sendable {
                 let url = log.url.description
                 guard !entry.transparencyLogs.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
                 let proposal = try proposal(entry.bundle, subject, certified, scheme)
+                if let name { unfinished?.begin(entry, name) }
                 mayBeLogged = true
                 entry.bundle.logEntries.append(
                     try await log.record(proposal, trusted: trustedRoot?.transparencyLogs ?? []))
@@ -267,6 +271,21 @@ public final class SigningSession: Sendable {
             guard isOpen || !entry.transparencyLogs.isEmpty else { throw error }
             throw kept(entry, askingLogsAgain: isComplete, name: name, after: error)
         }
+    }
+
+    /// A timestamp that is outside the certificate's time proves nothing; it is the authority's fault, and said to be.
+    private static func expectTimely(_ timestamp: [UInt8], _ authority: TimestampClient, _ certified: CertifiedKey?)
+        throws(SigstoreError)
+    {
+        guard let certificate = certified?.certificate else { return }
+        let time = try TimestampToken(response: timestamp).time
+        guard !certificate.isValid(at: time) else { return }
+        throw SigstoreError(
+            time < certificate.notBefore ? .certificateNotYetValid : .certificateExpired,
+            "the timestamp authority \(authority.url) says that it is \(CalendarTime.iso8601(time)), and the certificate is valid "
+                + "from \(CalendarTime.iso8601(certificate.notBefore)) to \(CalendarTime.iso8601(certificate.notAfter)); "
+                + "nothing was recorded in a log",
+            advice: "check the clock of the timestamp authority, or use another one")
     }
 
     private func signingKey() async throws(SigstoreError) -> SigningKey {
@@ -394,13 +413,25 @@ extension SigningSession {
         return try UnfinishedSignatures.name(signed: digest, signer: signer)
     }
 
+    /// The digest that names a statement: that of what it says, without the time at which it was made, which cosign's custom
+    /// predicates carry. A second run makes the same statement at another time.
+    private static func name(of statement: [UInt8]) throws(SigstoreError) -> Digest {
+        guard case .object(var document)? = try? JSONValue(parsing: statement),
+            case .object(var predicate)? = document["predicate"], predicate["Timestamp"] != nil,
+            (try? Statement(parsing: statement))?.predicateType.matches(.cosignCustom) == true
+        else { return try Digest.sha256(statement) }
+        predicate["Timestamp"] = nil
+        document["predicate"] = .object(predicate)
+        return try Digest.sha256(JSONValue.object(document).serialized())
+    }
+
     private func name(of bundle: SigstoreBundle) async throws(SigstoreError) -> String? {
         switch bundle.content {
         case .messageSignature(let message):
             guard let digest = message.digest, digest.algorithm == .sha256 else { return nil }
             return try await unfinishedName(digest, false)
         case .dsse(let envelope):
-            return try await unfinishedName(try Digest.sha256(envelope.payload), bundle.isEnvelopeTimestamped)
+            return try await unfinishedName(try Self.name(of: envelope.payload), bundle.isEnvelopeTimestamped)
         }
     }
 
@@ -462,7 +493,7 @@ extension SigningSession {
             error.message += "; it is kept in \(unfinished.path(name))"
             error.advice =
                 (error.advice.map { "\($0); " } ?? "")
-                + "run the same command again to finish it without recording it twice"
+                + "run the same command again, for this one alone, to finish it without recording it twice"
         } catch {
             return SigstoreError(
                 error.code, "the signature could not be kept for another run: \(error.message)", advice: error.advice,

@@ -56,8 +56,38 @@ public struct UnfinishedSignatures: Sendable {
 
     func path(_ name: String) -> String { "\(directory)/\(name)" }
 
+    /// Where a run keeps what it is about to tell a log of, so that it is not lost where the run is stopped then.
+    private func begunPath(_ name: String) -> String { "\(path(name)).\(getpid())" }
+
+    /// Keeps what a log will be told of now. Where it cannot be kept, the signature is made all the same.
+    func begin(_ entry: Entry, _ name: String) {
+        guard (try? makeDirectory()) != nil else { return }
+        try? OutputFile(begunPath(name)).write(entry.json.serialized(), synced: false)
+    }
+
+    /// Forgets what ``begin(_:_:)`` kept.
+    func end(_ name: String) { unsafe unlink(begunPath(name)) }
+
+    /// What a run that was stopped has left becomes what is kept, unless something is.
+    private func takeOver(_ name: String) {
+        guard let stream = unsafe opendir(directory) else { return }
+        defer { unsafe closedir(stream) }
+        while let entry = unsafe readdir(stream) {
+            let found = unsafe withUnsafeBytes(of: entry.pointee.d_name) {
+                unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard found.utf8.starts(with: "\(name).".utf8), let process = pid_t(found.dropFirst(name.count + 1)),
+                kill(process, 0) != 0, errno == ESRCH
+            else { continue }
+            // A link never replaces what stands there.
+            _ = unsafe link(path(found), path(name))
+            unsafe unlink(path(found))
+        }
+    }
+
     /// What was kept under a name; `nil` where nothing was.
     func load(_ name: String) throws(SigstoreError) -> Entry? {
+        takeOver(name)
         let content: [UInt8]
         do throws(SigstoreError) { content = try InputFile(path(name)).contents(limit: SigstoreBundle.sizeLimit) } catch
         {
@@ -72,6 +102,11 @@ public struct UnfinishedSignatures: Sendable {
     }
 
     func keep(_ entry: Entry, _ name: String) throws(SigstoreError) {
+        try makeDirectory()
+        try OutputFile(path(name)).write(entry.json.serialized())
+    }
+
+    private func makeDirectory() throws(SigstoreError) {
         // Each directory on the way that is not there yet, closed to others.
         var at = directory.utf8.startIndex
         while at != directory.utf8.endIndex {
@@ -81,7 +116,6 @@ public struct UnfinishedSignatures: Sendable {
             guard unsafe mkdir(part, 0o700) == 0 || errno == EEXIST else { throw .writing(part, errno) }
             at = next
         }
-        try OutputFile(path(name)).write(entry.json.serialized())
     }
 
     func remove(_ name: String) { unsafe unlink(path(name)) }

@@ -179,7 +179,8 @@ struct Token: AsyncParsableCommand {
     var workflowName = GitHubWorkflow().name
     @Option(help: "Whom the token is for.")
     var audience = TokenOptions().audience
-    @Option(help: "For how many seconds it holds; a negative number makes one that has expired.")
+    @Option(
+        parsing: .unconditional, help: "For how many seconds it holds; a negative number makes one that has expired.")
     var lifetime = TokenOptions().lifetime
     @Flag(help: "Sign it with a key that nobody knows.")
     var forged = false

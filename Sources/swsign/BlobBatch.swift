@@ -24,7 +24,7 @@ struct BlobBatch {
         throws(SigstoreError)
     {
         ProgressBar.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
-        let files = files.map { InputFile($0.path, onRead: ProgressBar.advance) }
+        let files = files.map { $0.counting(ProgressBar.advance) }
         if let only = files.first, files.count == 1 {
             _ = try waiting { () throws(SigstoreError) in try await body(only) }
             return

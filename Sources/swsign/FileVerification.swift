@@ -43,6 +43,7 @@ struct FileVerification {
         let verify: @Sendable (InputFile) throws(SigstoreError) -> String = { file throws(SigstoreError) in
             var failedStep: RejectedBundle?
             do throws(SigstoreError) {
+                try file.expectFile()
                 let policy = try policy(file)
                 for bundle in try bundles(file) {
                     let verified: VerifiedBundle
@@ -67,7 +68,8 @@ struct FileVerification {
         }
         // One file needs no other thread.
         if let only = files.first, files.count == 1 {
-            _ = try verify(only)
+            ProgressBar.begin(only.size, of: .bytes)
+            _ = try verify(only.counting(ProgressBar.advance))
         } else {
             try BlobBatch(verb: "verified", workers: workers).forEach(files) { file throws(SigstoreError) in
                 try verify(file)
@@ -135,7 +137,8 @@ struct VerifiedDescription {
             switch time.source {
             case .timestampAuthority(let name):
                 "at \(CalendarTime.iso8601(time.seconds)), says the timestamp authority \(name)"
-            case .transparencyLog(let name): "at \(CalendarTime.iso8601(time.seconds)), says the log \(name)"
+            case .transparencyLog(let name):
+                "at \(CalendarTime.iso8601(time.seconds)), says \(name.utf8.starts(with: "log ".utf8) ? "the" : "the log") \(name)"
             case .currentTime: "the certificate is valid now (\(CalendarTime.iso8601(time.seconds)))"
             }
         }

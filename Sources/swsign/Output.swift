@@ -23,6 +23,7 @@ enum Output {
     /// Writes the file of `--output-file`. A command that failed and had no result leaves what stands there.
     static func finish(succeeded: Bool) throws(SigstoreError) {
         guard let (file, bytes) = kept.withLock({ $0 }), succeeded || !bytes.isEmpty else { return }
+        try file.expectNotRead()
         try file.write(bytes)
     }
 
@@ -123,8 +124,9 @@ enum Output {
             let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count < 0 {
                 if errno == EINTR { continue }
+                let reason = SigstoreError.reason(errno)
                 throw SigstoreError(
-                    .outputFailed, "the result cannot be written to standard output (error \(errno))",
+                    .outputFailed, "the result cannot be written to standard output: \(reason)",
                     advice: "the disk may be full, or the program that reads it has ended")
             }
             rest = rest.dropFirst(count)

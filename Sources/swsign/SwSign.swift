@@ -37,6 +37,7 @@ struct SwSign: ParsableCommand {
         // A reader that ends early and a file that may not grow are errors that a person is told of, not signals.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGXFSZ, SIG_IGN)
+        Interruption.prepare()
         let status: Int32
         do throws(SigstoreError) {
             do throws(SigstoreError) { try run(try arguments()) } catch {
@@ -84,9 +85,9 @@ struct SwSign: ParsableCommand {
             }
             return text
         }
-        try Output.configure(
-            verbose: false, file: nil,
-            jsonErrors: NormalizedArguments.wantsJSONErrors(arguments, environment: environment))
+        let jsonErrors = NormalizedArguments.wantsJSONErrors(arguments, environment: environment)
+        try Output.configure(verbose: false, file: nil, jsonErrors: jsonErrors)
+        if jsonErrors { unsafe Interruption.isJSON = true }
         let normalized = try NormalizedArguments(arguments, environment: environment)
         do {
             Preparation.begin(for: normalized.arguments)

@@ -1,6 +1,8 @@
 import Glibc
 import InToto
 import SigstoreCrypto
+import SwSignCore
+import Synchronization
 
 /// Asking a person: passwords without echo, and questions whose answer must be typed.
 enum Terminal {
@@ -23,8 +25,7 @@ enum Terminal {
                     .noPassword, "the private key needs a password, and there is no terminal to ask for it",
                     advice: "set COSIGN_PASSWORD (empty for a key without password)")
             }
-            let prompt = new ? "Enter password for private key: " : "Enter password for private key: "
-            let first = try terminal.readLine(prompt: prompt, echo: false)
+            let first = try terminal.readLine(prompt: "Enter password for private key: ", echo: false)
             if new {
                 let second = try terminal.readLine(prompt: "Enter password for private key again: ", echo: false)
                 guard first.equals(second) else {
@@ -72,9 +73,16 @@ enum Terminal {
             }
             bytes.append(byte)
         }
+        let whole = SecretBytes(bytes)
         while let last = bytes.last, last == 0x0a || last == 0x0d { bytes.removeLast() }
+        if bytes.count < whole.count { withLineBreak.withLock { $0 = whole } }
         return SecretBytes(bytes)
     }
+
+    /// The password that came from standard input, with the line break at its end, where it had one: cosign makes that part
+    /// of the password of a key it generates.
+    static var passwordWithLineBreak: SecretBytes? { withLineBreak.withLock { $0 } }
+    private static let withLineBreak = Mutex<SecretBytes?>(nil)
 }
 
 /// The terminal that this process is on.
@@ -121,13 +129,45 @@ private final class TerminalDevice {
             case 0x0a, 0x0d: return SecretBytes(bytes)
             case 0x03, 0x04:
                 throw SigstoreError(.interrupted, "interrupted; nothing was done")
-            case 0x7f, 0x08: _ = bytes.popLast()
+            case 0x7f, 0x08: Self.erase(1, of: &bytes)
+            case 0x15: Self.erase(bytes.count, of: &bytes)
+            case 0x17:
+                let spaces = bytes.reversed().prefix { $0 == 0x20 }.count
+                Self.erase(spaces + bytes.dropLast(spaces).reversed().prefix { $0 != 0x20 }.count, of: &bytes)
             default:
                 guard bytes.count < 4096 else {
                     throw SigstoreError(.noPassword, "the answer is longer than 4096 bytes")
                 }
                 bytes.append(byte)
             }
+        }
+    }
+
+    /// Takes the last bytes back, and whatever is left of the character that they were part of.
+    private static func erase(_ count: Int, of bytes: inout [UInt8]) {
+        for _ in 0..<min(count, bytes.count) {
+            while let last = bytes.last, last & 0xc0 == 0x80 {
+                bytes[bytes.count - 1] = 0
+                bytes.removeLast()
+            }
+            if bytes.isEmpty { return }
+            bytes[bytes.count - 1] = 0
+            bytes.removeLast()
+        }
+    }
+}
+
+extension KeyReference {
+    /// Opens the private key, with a password where it needs one.
+    /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
+    func openPrivateKey(standardInputIsTaken: Bool = false) throws(SigstoreError) -> PrivateKey {
+        do throws(SigstoreError) {
+            return try privateKey { () throws(SigstoreError) in
+                try Terminal.password(standardInputIsTaken: standardInputIsTaken || takesStandardInput)
+            }
+        } catch {
+            guard error.code == .wrongPassword, let whole = Terminal.passwordWithLineBreak else { throw error }
+            return try privateKey { () throws(SigstoreError) in whole }
         }
     }
 }

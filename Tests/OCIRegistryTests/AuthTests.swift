@@ -87,6 +87,18 @@ private struct TokenRegistry {
         #expect(server.state.given.withLock { $0 } == 2)
     }
 
+    @Test func getsANewTokenWhereTheRegistryForgotThemAll() async throws {
+        let server = TokenRegistry()
+        let client = try Sample.client(server.registry.authority) { $0.credential = password }
+        // One token to read with, and a wider one to write with.
+        #expect(try await client.tags() == ["a"])
+        try await client.putManifest(try ImageManifest(config: Sample.emptyConfig, layers: []).encoded(), tag: "a")
+        #expect(server.state.given.withLock { $0 } == 2)
+        server.state.valid.withLock { $0 = [] }
+        #expect(try await client.tags() == ["a"])
+        #expect(server.state.given.withLock { $0 } == 3)
+    }
+
     @Test func refusesAfterASecondRejection() async throws {
         let server = FaultServer { request, connection in
             request.path == "/token"

@@ -187,9 +187,13 @@ struct AttackTests {
         var bundle = try signer.sign(file)
         var policy = signer.policy(.message(ArtifactBytes(file)))
         policy.transparencyLog = .required(threshold: 2)
+        // The same entry twice is refused for itself, whatever the threshold.
         bundle.logEntries.append(bundle.logEntries[0])
-        #expect(refusal(bundle, try signer.root(), policy) == .noLogEntry)
-        // A second entry in the same log is no better than the same entry twice.
+        #expect(refusal(bundle, try signer.root(), policy) == .tooManyEntries)
+        policy.transparencyLog = .required(threshold: 1)
+        #expect(refusal(bundle, try signer.root(), policy) == .tooManyEntries)
+        policy.transparencyLog = .required(threshold: 2)
+        // A second entry in the same log does not count.
         bundle.logEntries[1] = try signer.log.add(
             TestEntry.hashedrekord(v2: false, try Digest.sha256(file), try bundle.signature(), signer.signer), at: 5)
         #expect(refusal(bundle, try signer.root(), policy) == .noLogEntry)
@@ -296,16 +300,18 @@ struct AttackTests {
     func everyIdentityField() throws {
         var signer = try TestSigner(certificate: TestAuthority.leafPEM)
         let bundle = try signer.sign(file)
-        let fields: [(WritableKeyPath<CertificateIdentity, String?>, String)] = [
+        let fields: [(WritableKeyPath<CertificateIdentity, [String]>, String)] = [
             (\.githubWorkflowTrigger, "push"), (\.githubWorkflowSHA, "aaaa"), (\.githubWorkflowName, "release"),
             (\.githubWorkflowRepository, "example/app"), (\.githubWorkflowRef, "refs/tags/v1"),
         ]
         for (field, value) in fields {
             var identity = Self.identity
-            identity[keyPath: field] = value
-            #expect(refusal(bundle, try signer.root(), Self.policy(identity, file)) == nil)
+            for right in [[value], [value, "another"], ["another", value]] {
+                identity[keyPath: field] = right
+                #expect(refusal(bundle, try signer.root(), Self.policy(identity, file)) == nil)
+            }
             for wrong in [value + "x", value.uppercased(), ""] {
-                identity[keyPath: field] = wrong
+                identity[keyPath: field] = [wrong]
                 #expect(refusal(bundle, try signer.root(), Self.policy(identity, file)) == .wrongWorkflow)
             }
         }

@@ -137,11 +137,11 @@ struct SampleCorpusTests {
             }
             var identity = CertificateIdentity(
                 subject: try pattern("--certificate-identity"), issuer: try pattern("--certificate-oidc-issuer"))
-            identity.githubWorkflowTrigger = options["--certificate-github-workflow-trigger"]
-            identity.githubWorkflowSHA = options["--certificate-github-workflow-sha"]
-            identity.githubWorkflowName = options["--certificate-github-workflow-name"]
-            identity.githubWorkflowRepository = options["--certificate-github-workflow-repository"]
-            identity.githubWorkflowRef = options["--certificate-github-workflow-ref"]
+            identity.githubWorkflowTrigger = options["--certificate-github-workflow-trigger"].map { [$0] } ?? []
+            identity.githubWorkflowSHA = options["--certificate-github-workflow-sha"].map { [$0] } ?? []
+            identity.githubWorkflowName = options["--certificate-github-workflow-name"].map { [$0] } ?? []
+            identity.githubWorkflowRepository = options["--certificate-github-workflow-repository"].map { [$0] } ?? []
+            identity.githubWorkflowRef = options["--certificate-github-workflow-ref"].map { [$0] } ?? []
             signedBy = .identities([identity])
         }
         let claim: VerificationPolicy.Claim

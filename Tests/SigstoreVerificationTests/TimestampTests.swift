@@ -30,8 +30,11 @@ struct TimestampTests {
         var policy = try Self.policy("c3-key-v2-c3")
         policy.signedTimestamps = .required(threshold: 1)
         #expect(refusal(bundle, try await Self.root(), policy) == nil)
-        policy.signedTimestamps = .required(threshold: 2)
+        // The same timestamp twice is refused for itself.
         bundle.timestamps.append(bundle.timestamps[0])
+        #expect(refusal(bundle, try await Self.root(), policy) == .tooManyEntries)
+        bundle.timestamps.removeLast()
+        policy.signedTimestamps = .required(threshold: 2)
         #expect(refusal(bundle, try await Self.root(), policy) == .noTimestamp)
         // The same authority named twice in the trusted root is still one.
         var root = try await Self.root()

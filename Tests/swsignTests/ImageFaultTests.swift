@@ -153,6 +153,50 @@ struct ImageFaultTests {
         #expect(try await place.verify(image.name).payloads().count == 2)
     }
 
+    @Test("A fallback tag that answers with a multi-arch image lists none of its platforms")
+    func indexAtFallbackTag() async throws {
+        let place = try await ImagePlace(.fallbackTag)
+        let (image, platforms) = try await place.pushIndex(["amd64", "arm64"])
+        await place.sign(image.name).expectSuccess()
+        let registry = try place.registry
+        registry.faults.add(Fault(.subjectAtFallbackTag))
+        await place.verify(image.name).expectRefusal(1, "not-an-index", "sha256-\(image.digest.hex)")
+        registry.faults.removeAll()
+        // Some tools leave it there for good: then nothing is listed, nothing of the image is removed, and a signature finds
+        // its place.
+        let manifest = try #require(try await place.store.manifest(.digest(image.digest)))
+        try await place.store.putManifest(manifest, tag: "sha256-\(image.digest.hex)")
+        let clean = ["clean", "--yes", "--type", "referrer", image.name]
+        let nothing = await place.swsign(clean)
+        #expect(nothing.succeeded && nothing.messages.contains("nothing was removed"), "\(nothing.messages)")
+        await place.sign(image.name).expectSuccess()
+        #expect(try await place.verify(image.name).payloads().count == 1)
+        #expect(try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.count == 1)
+        let one = await place.swsign(clean)
+        #expect(one.succeeded && one.messages.contains("Removed "), "\(one.messages)")
+        for platform in platforms { #expect(try await place.store.resolve(.digest(platform.digest)) != nil) }
+    }
+
+    @Test("Of two values for one annotation the last is signed, as by cosign", arguments: Scheme.allCases)
+    func annotationTwice(scheme: Scheme) async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        await place.sign(image.name, scheme: scheme, flags: ["-a", "k=1", "-a", "k=2,other=3"]).expectSuccess()
+        #expect(try await place.verify(image.name, flags: ["-a", "k=2", "-a", "other=3"]).payloads().count == 1)
+        await place.verify(image.name, flags: ["-a", "k=1"]).expectRefusal(12, "no-matching-signature")
+    }
+
+    @Test("What a tag stands for is computed, and not believed")
+    func lyingDigestOfTag() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push(tag: "v1")
+        let name = "\(image.repository):v1"
+        await place.sign(name).expectSuccess()
+        try place.registry.faults.add(Fault(.wrongDigestHeader, path: "/manifests/v1"))
+        await place.verify(name).expectRefusal(1, "digest-mismatch")
+        await place.sign(name).expectRefusal(1, "digest-mismatch")
+    }
+
     @Test("A registry that answers the question for referrers with a page is one without them: the fallback tag counts")
     func pageInPlaceOfReferrers() async throws {
         let place = try await ImagePlace(.fallbackTag)

@@ -276,6 +276,62 @@ struct ServiceFaultTests {
         }
     }
 
+    @Test("An attestation with a time in it is finished by the same command too, and recorded once")
+    func customAttestation() async throws {
+        try await SigningPlace.with { (place) async throws in
+            try place.directory.write("file", "what is attested")
+            try place.directory.write("predicate", "a text")
+            let arguments =
+                ["attest-blob", "--yes", "--bundle", "bundle.json", "--predicate", "predicate"] + place.services(.v2)
+                + (try place.token()) + ["file"]
+            place.services.rekorV2.faults.add(Fault(.corruptBody, method: "POST"))
+            #expect(await place.run(arguments).ending == .exit(1))
+            #expect(place.unfinished.count == 1)
+            place.services.rekorV2.faults.removeAll()
+            // Another second, and so another time in the predicate.
+            try await Task.sleep(for: .milliseconds(1_100))
+            await place.run(arguments).expectSuccess()
+            #expect(place.recorded == 1 && place.unfinished.isEmpty)
+        }
+    }
+
+    @Test("Stopped while a log makes its entry, a signature is finished by the same command", arguments: ["TERM", "KILL"])
+    func stopped(_ signal: String) async throws {
+        try await SigningPlace.with { (place) async throws in
+            try place.directory.write("file", "what is signed")
+            let arguments =
+                ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token()) + ["file"]
+            place.services.rekorV1.faults.add(Fault(.delay(seconds: 6), method: "POST"))
+            let stopped = await Program(executable: "timeout", directory: place.directory.path).run(
+                ["--signal", signal, "4", Program.path] + arguments)
+            #expect(!stopped.succeeded && !place.directory.exists("bundle.json"))
+            #expect(stopped.messages.contains("[interrupted]") == (signal == "TERM"), "\(stopped.messages)")
+            #expect(place.unfinished.count == 1)
+            // The log makes its entry all the same.
+            for _ in 0..<200 where place.recorded == 0 { try await Task.sleep(for: .milliseconds(50)) }
+            place.services.rekorV1.faults.removeAll()
+            await place.run(arguments).expectSuccess()
+            #expect(place.recorded == 1 && place.certificates == 1 && place.unfinished.isEmpty)
+        }
+    }
+
+    @Test("The older form has no place for Rekor v2: another log is taken, or nothing is signed")
+    func olderForm() async throws {
+        try await SigningPlace.with { (place) async throws in
+            try place.directory.write("file", "what is signed")
+            func sign(_ kind: LocalServices.SigningConfigKind) async throws -> Program.Outcome {
+                await place.run(
+                    ["sign-blob", "--yes", "--bundle", "older.json", "--new-bundle-format=false"]
+                        + place.services(kind) + (try place.token()) + ["file"])
+            }
+            let refused = try await sign(.v2)
+            #expect(refused.ending == .exit(1) && refused.code == "usage", "\(refused.messages)")
+            #expect(place.recorded == 0 && place.certificates == 0)
+            try await sign(.both).expectSuccess()
+            #expect(place.recorded == 1)
+        }
+    }
+
     @Test("A signature that cannot be pushed is kept, and finished by the same command", arguments: ["sign", "attest"])
     func cannotBePushed(_ command: String) async throws {
         try await SigningPlace.with { (place) async throws in

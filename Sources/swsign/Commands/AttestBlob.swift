@@ -41,9 +41,10 @@ struct AttestBlob: ParsableCommand {
             try place.expectPlace(for: InputFile(file), replacing: signing.yes)
         }
         let content = try attestedStatement()
-        let session = try services.session(
-            signing, attestations: true, standardInputIsTaken: [file, predicate, statement].contains("-"))
         let hasBundle = signing.bundle != nil || place.outputDirectory != nil
+        let session = try services.session(
+            signing, attestations: true, standardInputIsTaken: [file, predicate, statement].contains("-"),
+            isOlderForm: !signing.newBundleFormat && hasBundle)
         let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
         let signed = try waiting { () throws(SigstoreError) in
             try await BlobSigner(session).attest(content, form: form)
@@ -91,7 +92,7 @@ struct AttestBlob: ParsableCommand {
             digest = try Digest(hex: hash, .sha256)
         } else if let file {
             ProgressBar.begin(InputFile(file).size, of: .bytes)
-            digest = try InputFile(file, onRead: ProgressBar.advance).read(digests: [.sha256], schemes: []).digest(
+            digest = try InputFile(file).counting(ProgressBar.advance).read(digests: [.sha256], schemes: []).digest(
                 .sha256)
         }
         if let statement {

@@ -80,8 +80,26 @@ struct BundleCommand: ParsableCommand {
                     throw SigstoreError(
                         .usage, "--artifact is missing: a bundle names the digest of the file that was signed")
                 }
-                message.digest = try InputFile(artifact).read(digests: [.sha256], schemes: []).digest(.sha256)
+                let signer = try signer(joined)
+                let read = try InputFile(artifact).read(digests: [.sha256], schemes: Set(signer?.schemes ?? []))
+                message.digest = read.digest(.sha256)
                 joined.content = .messageSignature(message)
+                if let signer {
+                    var holds = false
+                    for scheme in signer.schemes where !holds {
+                        holds = try signer.verifies(message.signature, of: read, scheme: scheme)
+                    }
+                    guard holds else {
+                        throw SigstoreError(
+                            .invalidSignature,
+                            "the signature is not one over \(artifact) by the key or certificate given",
+                            advice: "check that artifact, signature and key belong together")
+                    }
+                }
+            } else if let artifact, case .dsse(let envelope) = joined.content {
+                try Attester.check(
+                    statement: envelope.payload,
+                    isAbout: try InputFile(artifact).read(digests: [.sha256], schemes: []).digest(.sha256))
             }
             // A log entry of cosign 2's has a promise only, which no later version takes; nor do they take a chain.
             if joined.logEntries.isEmpty, !joined.hasChain { joined.version = .v03 }
@@ -91,6 +109,15 @@ struct BundleCommand: ParsableCommand {
             try OutputFile(out).write(content)
             Output.note("Wrote bundle to file \(out)")
         }
+    }
+}
+
+extension BundleCommand.Create {
+    /// The key that must have signed, where one is known.
+    private func signer(_ bundle: SigstoreBundle) throws(SigstoreError) -> PublicKey? {
+        if let key { return try KeyReference(key).publicKey() }
+        guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { return nil }
+        return try Certificate(der: leaf).publicKey
     }
 }
 
@@ -120,6 +147,7 @@ struct BundleDescription {
             case .string(let text), .number(let text): text
             case .object(let object): object.members.map { "\($0.name) \(text($0.value))" }.joined(separator: ", ")
             case .array(let values): values.map(text).joined(separator: " ")
+            case .null: "not stated"
             default: String(decoding: value.serialized(), as: UTF8.self)
             }
         }
@@ -132,7 +160,7 @@ struct BundleDescription {
         switch bundle.content {
         case .messageSignature(let message):
             add("Content", "content", .string("signature over a file"))
-            add("Digest", "digest", .string(message.digest?.description ?? "not stated"))
+            add("Digest", "digest", message.digest.map { .string($0.description) } ?? .null)
         case .dsse(let envelope):
             add("Content", "content", .string("attestation"))
             add("Payload type", "payloadType", .string(envelope.payloadType))
@@ -146,7 +174,7 @@ struct BundleDescription {
         switch bundle.keyMaterial {
         case .publicKey(let hint):
             add("Signed with", "signedWith", .string("a key"))
-            add("Key hint", "keyHint", .string(hint.isEmpty ? "none" : hint))
+            add("Key hint", "keyHint", hint.isEmpty ? .null : .string(hint))
         case .certificates(let chain):
             add("Signed with", "signedWith", .string("a certificate"))
             add("Certificate", "certificates", .array(chain.map(Self.certificate)))
@@ -162,7 +190,9 @@ struct BundleDescription {
     private static func subject(_ subject: ResourceDescriptor) -> JSONValue {
         var object: JSONObject = [:]
         if let name = subject.name { object["name"] = .string(name) }
-        for digest in subject.digests { object[digest.algorithm] = .string(digest.hex) }
+        var digests: JSONObject = [:]
+        for digest in subject.digests { digests[digest.algorithm] = .string(digest.hex) }
+        object["digest"] = .object(digests)
         return .object(object)
     }
 

@@ -101,11 +101,11 @@ struct PublicKeyCommand: ParsableCommand {
     mutating func run() throws {
         try global.apply()
         let reference = try KeyReference(key)
-        let publicKey = try reference.privateKey { () throws(SigstoreError) in
-            try Terminal.password(standardInputIsTaken: reference.takesStandardInput)
-        }.publicKey
+        let publicKey = try reference.openPrivateKey().publicKey
         guard let outfile else { return try Output.text(publicKey.pem) }
-        try OutputFile(outfile, mode: 0o644).write(Array(publicKey.pem.utf8))
+        let file = OutputFile(outfile, mode: 0o644)
+        try file.expectNotRead()
+        try file.write(Array(publicKey.pem.utf8))
         Output.note("Public key written to \(outfile)")
     }
 }

@@ -55,14 +55,16 @@ struct Sign: ParsableCommand {
         try global.apply()
         try expectSound()
         try signing.expectOwnPlaces([outputPayload], inputs: [payload])
-        let session = try services.session(signing, attestations: false, standardInputIsTaken: payload == "-")
+        let session = try services.session(
+            signing, attestations: false, standardInputIsTaken: payload == "-", isOlderForm: !signing.newBundleFormat)
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
         let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try SigningTime.now())
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
         let registries = try registry.registries(global)
-        let stated = JSONObject(
-            try Verify.pairs(annotations).map { (name: $0.name, value: JSONValue.string($0.value)) })
-        let (flags, recursive, attachment, upload) = (registry, recursive, attachment, upload)
+        // Of several values for one name the last counts, as in cosign.
+        var stated = JSONObject([])
+        for pair in try Verify.pairs(annotations) { stated[pair.name] = .string(pair.value) }
+        let (flags, recursive, attachment, upload, annotations) = (registry, recursive, attachment, upload, stated)
         let (tagPrefix, identity) = (tagPrefix, identity)
         try ImageBatch(verb: "signed").forEach(images) { name throws(SigstoreError) in
             var image = try await flags.image(name, registries)
@@ -74,7 +76,7 @@ struct Sign: ParsableCommand {
             if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: tagPrefix) }
             var made: [(image: Image, signed: ImageSigner.Signed)] = []
             for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
-                let signed = try await signer.sign(each, annotations: stated, identity: identity, payload: content)
+                let signed = try await signer.sign(each, annotations: annotations, identity: identity, payload: content)
                 if upload { try await signer.store(signed, in: try flags.signatures(of: each, tagPrefix: tagPrefix)) }
                 made.append((image: each, signed: signed))
             }
@@ -165,7 +167,9 @@ struct Attest: ParsableCommand {
         }
         try expectSound()
         let input = InputFile(predicate ?? statement ?? "")
-        let session = try services.session(signing, attestations: true, standardInputIsTaken: input.isStandardInput)
+        let session = try services.session(
+            signing, attestations: true, standardInputIsTaken: input.isStandardInput,
+            isOlderForm: !signing.newBundleFormat)
         let content = try input.contents(limit: Attester.predicateLimit)
         let now = try SigningTime.now()
         let signer = ImageSigner(

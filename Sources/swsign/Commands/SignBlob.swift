@@ -43,7 +43,8 @@ struct SignBlob: ParsableCommand {
                 advice: "write a bundle with --bundle FILE, which says so")
         }
         let session = try services.session(
-            signing, algorithm: algorithm, attestations: false, standardInputIsTaken: files.contains("-"))
+            signing, algorithm: algorithm, attestations: false, standardInputIsTaken: files.contains("-"),
+            isOlderForm: !signing.newBundleFormat && (beside || signing.bundle != nil))
         let signer = BlobSigner(session)
         try BlobBatch(verb: "signed").forEach(inputs) { [signing, place, b64, forms] file throws(SigstoreError) in
             if beside { try place.expectPlace(for: file, replacing: signing.yes) }

@@ -122,11 +122,15 @@ struct TransparencyLogCommand: ParsableCommand {
                     try await reader.client.entry(
                         at: entry.logIndex, root: reader.root, now: VerificationPolicy.systemClock())
                 }
-                guard found.entry.body == entry.body, found.log.logID == entry.logID else {
+                guard found.entry.body == entry.body, found.log.logID == entry.logID,
+                    found.entry.integratedTime == entry.integratedTime
+                else {
                     throw SigstoreError(
                         .logEntryMismatch,
                         "entry \(entry.logIndex) of the log \(reader.client.url) is another one than the bundle's",
-                        advice: "check that the bundle is of this log; its entry was never recorded there")
+                        advice:
+                            "check that the bundle is of this log; its entry was not recorded there, or at another time"
+                    )
                 }
                 try check(found, digest, reader)
             }

@@ -21,20 +21,22 @@ struct IdentityOptions: ParsableArguments {
         name: .customLong("certificate-oidc-issuer-regexp"),
         help: "A regular expression (RE2, unanchored) that the issuer must match. May be repeated: any of these.")
     var issuerPatterns: [String] = []
-    @Option(name: .customLong("certificate-github-workflow-trigger"), help: "What triggered the GitHub workflow.")
-    var workflowTrigger: String?
+    @Option(
+        name: .customLong("certificate-github-workflow-trigger"),
+        help: "What triggered the GitHub workflow. Like those below, it may be repeated: any of these.")
+    var workflowTrigger: [String] = []
     @Option(name: .customLong("certificate-github-workflow-sha"), help: "The commit that the GitHub workflow ran for.")
-    var workflowSHA: String?
+    var workflowSHA: [String] = []
     @Option(name: .customLong("certificate-github-workflow-name"), help: "The name of the GitHub workflow.")
-    var workflowName: String?
+    var workflowName: [String] = []
     @Option(name: .customLong("certificate-github-workflow-repository"), help: "The repository of the GitHub workflow.")
-    var workflowRepository: String?
+    var workflowRepository: [String] = []
     @Option(name: .customLong("certificate-github-workflow-ref"), help: "The ref that the GitHub workflow ran for.")
-    var workflowRef: String?
+    var workflowRef: [String] = []
 
     var isStated: Bool {
         !identities.isEmpty || !identityPatterns.isEmpty || !issuers.isEmpty || !issuerPatterns.isEmpty
-            || [workflowTrigger, workflowSHA, workflowName, workflowRepository, workflowRef].contains { $0 != nil }
+            || [workflowTrigger, workflowSHA, workflowName, workflowRepository, workflowRef].contains { !$0.isEmpty }
     }
 
     /// The identities of which any may have signed.

@@ -26,7 +26,8 @@ struct SigningOptions: ParsableArguments {
         help: "Write bundles of version 0.3; otherwise the form that cosign 2 wrote.")
     var newBundleFormat = true
     @Flag(
-        name: .shortAndLong, help: "Do not ask before something becomes public or a bundle beside its file is replaced."
+        name: .shortAndLong,
+        help: "Do not ask before something becomes public; replace a bundle that stands beside its file."
     )
     var yes = false
 
@@ -139,8 +140,10 @@ struct ServiceOptions: ParsableArguments {
     ///   - algorithm: The algorithm, where the key allows more than one.
     ///   - attestations: Whether attestations are signed.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
+    ///   - isOlderForm: Whether log entries are written in the form of cosign 2, which has no place for those of Rekor v2.
     func session(
-        _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, attestations: Bool, standardInputIsTaken: Bool
+        _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, attestations: Bool, standardInputIsTaken: Bool,
+        isOlderForm: Bool
     ) throws(SigstoreError) -> SigningSession {
         if let rekorEntryType, rekorEntryType != "dsse" {
             throw SigstoreError(
@@ -150,7 +153,7 @@ struct ServiceOptions: ParsableArguments {
         let http = try TUFAccess.http()
         let config = try self.config(needsServices: signing.key == nil || tlogUpload)
         let now = Instant(seconds: VerificationPolicy.systemClock())
-        let services = try self.services(config, at: now, http)
+        let services = try self.services(config, at: now, http, isOlderForm: isOlderForm)
         let signatory: SigningSession.Signatory
         if let key = signing.key {
             signatory = .key(try Self.signer(key, standardInputIsTaken: standardInputIsTaken), algorithm: algorithm)
@@ -213,9 +216,9 @@ struct ServiceOptions: ParsableArguments {
             parsing: try TUFAccess(staging: staging).target(TUFMirror.signingConfigTarget, offline: false))
     }
 
-    private func services(_ config: SigningConfig?, at now: Instant, _ http: any HTTPClient) throws(SigstoreError)
-        -> SigningSession.Services
-    {
+    private func services(
+        _ config: SigningConfig?, at now: Instant, _ http: any HTTPClient, isOlderForm: Bool
+    ) throws(SigstoreError) -> SigningSession.Services {
         var services = SigningSession.Services()
         var tls = TLSOptions()
         tls.authorityFile = timestampAuthorityFile
@@ -237,7 +240,17 @@ struct ServiceOptions: ParsableArguments {
         if let rekorURL {
             services.transparencyLogs = [RekorClient(url: try HTTPURL(parsing: rekorURL), version: .v1, http: http)]
         } else if let config {
-            for log in try config.transparencyLogs(at: now) {
+            let logs: [SigningConfig.Service]
+            do throws(SigstoreError) {
+                logs = try config.transparencyLogs(at: now, versions: isOlderForm ? [1] : [2, 1])
+            } catch {
+                guard isOlderForm, (try? config.transparencyLogs(at: now)) != nil else { throw error }
+                throw SigstoreError(
+                    .usage,
+                    "the form that cosign 2 wrote has no place for an entry of Rekor v2, and the signing config names no other log; nothing was signed",
+                    advice: "leave out --new-bundle-format=false, or sign with a Rekor v1 log (--rekor-url)")
+            }
+            for log in logs {
                 guard let version = RekorClient.Version(rawValue: log.majorAPIVersion) else { continue }
                 services.transparencyLogs.append(
                     RekorClient(url: try HTTPURL(parsing: log.url), version: version, http: http))
@@ -295,9 +308,7 @@ struct ServiceOptions: ParsableArguments {
         if reference.takesStandardInput && standardInputIsTaken {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
-        return try reference.privateKey { () throws(SigstoreError) in
-            try Terminal.password(standardInputIsTaken: standardInputIsTaken || reference.takesStandardInput)
-        }
+        return try reference.openPrivateKey(standardInputIsTaken: standardInputIsTaken)
     }
 
     /// Shows what will be public for good. On a terminal a person has to agree, unless `--yes` was given.

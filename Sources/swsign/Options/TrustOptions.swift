@@ -87,11 +87,13 @@ struct TrustSources {
         guard caIntermediates == nil || caRoots != nil else {
             throw SigstoreError(.usage, "--ca-intermediates needs --ca-roots")
         }
-        if let file = certificateChain ?? (caRoots == nil ? variable("SIGSTORE_ROOT_FILE") : nil) {
+        if let certificateChain {
+            root.certificateAuthorities = [try Self.authority(certificateChain, .last)]
+        } else if caRoots == nil, let file = variable("SIGSTORE_ROOT_FILE") {
             root.certificateAuthorities = [try Self.authority(file)]
         }
         if let caRoots {
-            var authority = try Self.authority(caRoots)
+            var authority = try Self.authority(caRoots, .all)
             if let caIntermediates {
                 authority.intermediates += try Self.read(caIntermediates) { content throws(SigstoreError) in
                     try Certificate.chain(pem: content)
@@ -114,9 +116,11 @@ struct TrustSources {
         return unsafe String(cString: value)
     }
 
-    private static func authority(_ path: String) throws(SigstoreError) -> TrustedRoot.Authority {
+    private static func authority(_ path: String, _ anchoring: TrustedRoot.Authority.Anchoring = .selfIssued)
+        throws(SigstoreError) -> TrustedRoot.Authority
+    {
         try read(path) { content throws(SigstoreError) in
-            try TrustedRoot.Authority(certificates: try Certificate.chain(pem: content))
+            try TrustedRoot.Authority(certificates: try Certificate.chain(pem: content), anchoring: anchoring)
         }
     }
 

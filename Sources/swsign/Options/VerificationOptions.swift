@@ -24,7 +24,7 @@ struct VerificationOptions: ParsableArguments {
     var useSignedTimestamps = false
     @Option(help: "A signed certificate timestamp that came beside the certificate, as JSON.")
     var sct: String?
-    @Flag(help: "Use no network. Signatures are verified without it as it is; images in a layout need none either.")
+    @Flag(help: "Use no network, but for an image that is in a registry: that one is asked, and nobody else.")
     var offline = false
     @Option(
         name: .customLong("rekor-url"),

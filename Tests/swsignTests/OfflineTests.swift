@@ -1,4 +1,5 @@
 import Foundation
+import LocalSigstore
 import SigstoreVerification
 import Testing
 
@@ -31,6 +32,21 @@ struct OfflineTests {
                 + Self.verify.filter { $0 != "--offline" })
         #expect(!asking.succeeded)
         #expect(String(decoding: try directory.read("calls"), as: UTF8.self).contains("socket("))
+    }
+
+    @Test("With --offline an image's own registry is asked, and nobody else")
+    func asksOnlyTheRegistry() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        await place.sign(image.name).expectSuccess()
+        let port = try #require(try place.registry.address.split(separator: ":").last)
+        let outcome = await Program(executable: "strace", directory: place.directory.path).run([
+            "-f", "-e", "trace=connect", "-o", place.directory["calls"], Program.path, "verify", "--offline", "--key",
+            "key.pub", "--insecure-ignore-tlog", image.name,
+        ])
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        let calls = try place.directory.text("calls").split(separator: "\n").filter { $0.contains("connect(") }
+        #expect(!calls.isEmpty && calls.allSatisfy { $0.contains("htons(\(port))") }, "\(calls)")
     }
 
     @Test("rekor CVE-2026-24117: nothing is fetched from an address that a log entry or a certificate names")

@@ -101,12 +101,53 @@ struct KeyPairTests {
         #expect(directory.names.isEmpty)
     }
 
-    @Test("A letter that was taken back with backspace does not count")
-    func backspace() async throws {
+    @Test(
+        "What was taken back with backspace, Control-W or Control-U does not count",
+        arguments: [
+            "ax\u{7f}b", "wrong\u{15}ab", "wrong\u{17}ab", "wrong word  \u{17}\u{17}ab", "é\u{7f}ab", "\u{7f}ab",
+        ])
+    func takenBack(typed: String) async throws {
         let outcome = await directory.swsign(
             "generate-key-pair", input: .terminal,
-            terminal: [.init("private key: ", "ax\u{7f}b\r"), .init("again: ", "ab\r")])
+            terminal: [.init("private key: ", typed + "\r"), .init("again: ", "ab\r")])
         #expect(outcome.succeeded, "\(outcome.messages)")
+    }
+
+    @Test("A key whose password has a line break at its end, as cosign makes it of a pipe, opens with what made it")
+    func passwordWithLineBreak() async throws {
+        let made = await directory.swsign("generate-key-pair", environment: ["COSIGN_PASSWORD": "secret\n"])
+        #expect(made.succeeded, "\(made.messages)")
+        for (typed, opens) in [("secret\n", true), ("secret", false), ("secret\n\n", false)] {
+            let outcome = await directory.swsign("public-key", "--key", "cosign.key", input: .text(typed))
+            #expect(outcome.succeeded == opens, "\(outcome.messages)")
+        }
+    }
+
+    @Test("What was read is not replaced by what comes of it")
+    func resultOverInput() async throws {
+        try directory.makeKey()
+        try directory.write("file", "what is signed")
+        try FileManager.default.createSymbolicLink(atPath: directory["link"], withDestinationPath: "key.pem")
+        let before = try directory.read("key.pem")
+        for arguments in [
+            ["public-key", "--key", "key.pem", "--outfile", "key.pem"],
+            ["public-key", "--key", "key.pem", "--outfile", "link"],
+            ["public-key", "--key", "key.pem", "--output-file", "key.pem"],
+            ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "key.pem", "file"],
+            ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "file", "file"],
+        ] {
+            let outcome = await Program(directory: directory.path).run(arguments)
+            #expect(outcome.ending == .exit(1) && outcome.code == "file-exists", "\(arguments): \(outcome.messages)")
+        }
+        #expect(try directory.read("key.pem") == before)
+        #expect(try directory.text("file") == "what is signed")
+        // Nor is one result written over another, however it is spelled.
+        try await directory.expectRefusal(
+            "usage", "two things",
+            of: [
+                "sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "new.json", "--output-signature",
+                "./new.json", "file",
+            ])
     }
 
     @Test("Control-C at the prompt ends the program and leaves nothing")

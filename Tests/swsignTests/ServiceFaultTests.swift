@@ -295,7 +295,8 @@ struct ServiceFaultTests {
         }
     }
 
-    @Test("Stopped while a log makes its entry, a signature is finished by the same command", arguments: ["TERM", "KILL"])
+    @Test(
+        "Stopped while a log makes its entry, a signature is finished by the same command", arguments: ["TERM", "KILL"])
     func stopped(_ signal: String) async throws {
         try await SigningPlace.with { (place) async throws in
             try place.directory.write("file", "what is signed")

@@ -233,7 +233,7 @@ struct SigningSessionTests {
                 .certificateNotYetValid, .timestampAuthorityNotValid, .noTimestamp, .timestampAuthority,
                 .certificatePath,
             ],
-            words: "does not verify"),
+            words: "nothing was recorded in a log"),
         Case(
             name: "TSA endless", service: \.timestampAuthority, action: .endlessBody, codes: [.tooLarge, .timedOut],
             words: "timestamp authority"),

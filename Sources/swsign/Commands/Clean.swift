@@ -45,7 +45,8 @@ struct Clean: ParsableCommand {
                 "this will remove \(what) of \(name) (\(store.image.digest)) from \(store.image.signatureStore.name)")
             guard try Terminal.confirms("Are you sure you would like to continue?") else {
                 throw SigstoreError(
-                    .declined, "nobody agreed, and nothing was removed", advice: "without a terminal, give --yes")
+                    .declined, "nobody agreed, and nothing was removed",
+                    advice: Terminal.isInteractive ? nil : "without a terminal, give --yes")
             }
         }
         let removed = try waiting { () throws(SigstoreError) in try await store.remove(removal) }

@@ -76,12 +76,14 @@ public struct UnfinishedSignatures: Sendable {
             let found = unsafe withUnsafeBytes(of: entry.pointee.d_name) {
                 unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
-            guard found.utf8.starts(with: "\(name).".utf8), let process = pid_t(found.dropFirst(name.count + 1)),
-                kill(process, 0) != 0, errno == ESRCH
+            guard found.utf8.starts(with: "\(name).".utf8), let process = pid_t(found.dropFirst(name.count + 1))
             else { continue }
-            // A link never replaces what stands there.
-            _ = unsafe link(path(found), path(name))
+            // In containers, runs one after the other often have the same number.
+            guard process == getpid() || kill(process, 0) != 0 && errno == ESRCH else { continue }
+            // A link never replaces what stands there: that comes first, and this one in a later run.
+            guard unsafe link(path(found), path(name)) == 0 else { return }
             unsafe unlink(path(found))
+            return
         }
     }
 

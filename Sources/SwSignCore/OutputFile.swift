@@ -39,25 +39,36 @@ public struct OutputFile: Sendable {
         return first.st_dev == second.st_dev && first.st_ino == second.st_ino && first.st_mode & S_IFMT == S_IFREG
     }
 
-    /// The files that were read, by device and number; at most the last 1,000.
-    private static let read = Mutex<[(device: dev_t, number: ino_t)]>([])
+    /// The files that results will replace, by device and number, and whether they were read since that is known.
+    private static let places = Mutex<[(device: dev_t, number: ino_t, wasRead: Bool)]>([])
 
-    /// Remembers that a file is read.
-    static func noteReading(_ descriptor: Int32) {
+    /// Makes known that a result will be written here, before anything is read that it could replace.
+    public func reserve() {
         var status = stat()
-        guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
-        read.withLock { read in
-            if read.count >= 1000 { read.removeFirst(500) }
-            read.append((device: status.st_dev, number: status.st_ino))
+        guard unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
+        Self.places.withLock { $0.append((device: status.st_dev, number: status.st_ino, wasRead: false)) }
+    }
+
+    /// Remembers that a file is read, where a result would replace it.
+    static func noteReading(_ descriptor: Int32) {
+        places.withLock { places in
+            var status = stat()
+            guard !places.isEmpty, unsafe fstat(descriptor, &status) == 0 else { return }
+            for index in places.indices
+            where places[index].device == status.st_dev && places[index].number == status.st_ino {
+                places[index].wasRead = true
+            }
         }
     }
 
-    /// Refuses a file that this run has read: what it was asked about would be lost.
+    /// Refuses a file that this run has read since ``reserve()``: what it was asked about would be lost.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists``.
     public func expectNotRead() throws(SigstoreError) {
         var status = stat()
         guard unsafe stat(path, &status) == 0 else { return }
-        let wasRead = Self.read.withLock { $0.contains { $0.device == status.st_dev && $0.number == status.st_ino } }
+        let wasRead = Self.places.withLock { places in
+            places.contains { $0.device == status.st_dev && $0.number == status.st_ino && $0.wasRead }
+        }
         guard !wasRead else {
             throw SigstoreError(
                 .fileExists, "\(path) was read, and would be replaced by the result; it was left as it is",

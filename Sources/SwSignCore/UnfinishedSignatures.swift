@@ -2,6 +2,7 @@ internal import Glibc
 internal import InToto
 internal import SigstoreCrypto
 internal import SigstoreVerification
+internal import Synchronization
 
 /// Signatures that were begun, and that services know of already, but that did not reach where they belong. They are
 /// kept, one a file, so that the next run finishes them instead of recording another.
@@ -59,14 +60,22 @@ public struct UnfinishedSignatures: Sendable {
     /// Where a run keeps what it is about to tell a log of, so that it is not lost where the run is stopped then.
     private func begunPath(_ name: String) -> String { "\(path(name)).\(getpid())" }
 
+    /// What this run has begun itself: two files with one content have one name here.
+    private static let begun = Mutex<Set<String>>([])
+
     /// Keeps what a log will be told of now. Where it cannot be kept, the signature is made all the same.
     func begin(_ entry: Entry, _ name: String) {
+        Self.begun.withLock { _ = $0.insert(begunPath(name)) }
         guard (try? makeDirectory()) != nil else { return }
         try? OutputFile(begunPath(name)).write(entry.json.serialized(), synced: false)
     }
 
     /// Forgets what ``begin(_:_:)`` kept.
-    func end(_ name: String) { unsafe unlink(begunPath(name)) }
+    func end(_ name: String) {
+        let path = begunPath(name)
+        unsafe unlink(path)
+        Self.begun.withLock { _ = $0.remove(path) }
+    }
 
     /// What a run that was stopped has left becomes what is kept, unless something is.
     private func takeOver(_ name: String) {
@@ -79,7 +88,10 @@ public struct UnfinishedSignatures: Sendable {
             guard found.utf8.starts(with: "\(name).".utf8), let process = pid_t(found.dropFirst(name.count + 1))
             else { continue }
             // In containers, runs one after the other often have the same number.
-            guard process == getpid() || kill(process, 0) != 0 && errno == ESRCH else { continue }
+            let isOwn = process == getpid()
+            let isOver =
+                isOwn ? Self.begun.withLock { !$0.contains(path(found)) } : kill(process, 0) != 0 && errno == ESRCH
+            guard isOver else { continue }
             // A link never replaces what stands there: that comes first, and this one in a later run.
             guard unsafe link(path(found), path(name)) == 0 else { return }
             unsafe unlink(path(found))

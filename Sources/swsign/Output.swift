@@ -17,6 +17,7 @@ enum Output {
         guard let file, !file.isEmpty else { return }
         let place = OutputFile(file, mode: 0o644)
         try place.expectWritable()
+        place.reserve()
         kept.withLock { $0 = (file: place, bytes: []) }
     }
 

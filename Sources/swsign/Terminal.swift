@@ -160,14 +160,21 @@ private final class TerminalDevice {
 extension KeyReference {
     /// Opens the private key, with a password where it needs one.
     /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
-    func openPrivateKey(standardInputIsTaken: Bool = false) throws(SigstoreError) -> PrivateKey {
+    /// - Returns: The key, and the password that opened it, where one did.
+    func openPrivateKey(
+        standardInputIsTaken: Bool = false
+    ) throws(SigstoreError) -> (key: PrivateKey, password: SecretBytes?) {
+        var password: SecretBytes?
         do throws(SigstoreError) {
-            return try privateKey { () throws(SigstoreError) in
-                try Terminal.password(standardInputIsTaken: standardInputIsTaken || takesStandardInput)
+            let key = try privateKey { () throws(SigstoreError) in
+                let asked = try Terminal.password(standardInputIsTaken: standardInputIsTaken || takesStandardInput)
+                password = asked
+                return asked
             }
+            return (key, password)
         } catch {
             guard error.code == .wrongPassword, let whole = Terminal.passwordWithLineBreak else { throw error }
-            return try privateKey { () throws(SigstoreError) in whole }
+            return (try privateKey { () throws(SigstoreError) in whole }, whole)
         }
     }
 }

@@ -121,6 +121,14 @@ struct KeyPairTests {
             let outcome = await directory.swsign("public-key", "--key", "cosign.key", input: .text(typed))
             #expect(outcome.succeeded == opens, "\(outcome.messages)")
         }
+        // The key that is made of it by importing opens with that password too.
+        for command in [
+            ["import-key-pair", "--key", "cosign.key", "--output-key-prefix", "imported"],
+            ["public-key", "--key", "imported.key"],
+        ] {
+            let outcome = await Program(directory: directory.path).run(command, input: .text("secret\n"))
+            #expect(outcome.succeeded, "\(outcome.messages)")
+        }
     }
 
     @Test("What was read is not replaced by what comes of it")
@@ -141,6 +149,15 @@ struct KeyPairTests {
         }
         #expect(try directory.read("key.pem") == before)
         #expect(try directory.text("file") == "what is signed")
+        // However many other files are read after it.
+        let files = (0..<1_100).map { "file-\($0)" }
+        for file in files { try directory.write(file, file) }
+        let program = Program(directory: directory.path)
+        await program.run(["sign-blob", "--key", "key.pem", "--tlog-upload=false"] + files).expectSuccess()
+        let verified = await program.run(
+            ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--output-file", files[0]] + files)
+        #expect(verified.ending == .exit(1) && verified.code == "file-exists", "\(verified.messages)")
+        #expect(try directory.text(files[0]) == files[0])
         // Nor is one result written over another, however it is spelled.
         try await directory.expectRefusal(
             "usage", "two things",

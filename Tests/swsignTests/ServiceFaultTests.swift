@@ -316,6 +316,19 @@ struct ServiceFaultTests {
         }
     }
 
+    @Test("Two files with one content in one call have a signature each, however slow the log")
+    func oneContent() async throws {
+        try await SigningPlace.with { (place) async throws in
+            for file in ["one", "two"] { try place.directory.write(file, "what is signed") }
+            place.services.rekorV1.faults.add(Fault(.delay(seconds: 1), method: "POST"))
+            let arguments = ["sign-blob", "--yes"] + place.services(.v1) + (try place.token()) + ["one", "two"]
+            await place.run(arguments).expectSuccess()
+            #expect(place.recorded == 2 && place.unfinished.isEmpty)
+            let bundles = try ["one", "two"].map { try place.directory.read("\($0).sigstore.json") }
+            #expect(bundles[0] != bundles[1])
+        }
+    }
+
     @Test("The older form has no place for Rekor v2: another log is taken, or nothing is signed")
     func olderForm() async throws {
         try await SigningPlace.with { (place) async throws in

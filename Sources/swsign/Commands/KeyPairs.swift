@@ -45,17 +45,10 @@ struct ImportKeyPair: ParsableCommand {
         try global.apply()
         let reference = try KeyReference(key)
         try KeyPairOutput(prefix: outputKeyPrefix).write { () throws(SigstoreError) in
-            var opening: SecretBytes?
-            let imported = try reference.privateKey { () throws(SigstoreError) in
-                let password = try Terminal.password(standardInputIsTaken: reference.takesStandardInput)
-                opening = password
-                return password
-            }
+            let (key, opening) = try reference.openPrivateKey()
             // One password opens an encrypted key and closes the new one, as with cosign.
-            if let opening { return (imported, opening) }
-            return (
-                imported, try Terminal.password(new: true, standardInputIsTaken: reference.takesStandardInput)
-            )
+            if let opening { return (key, opening) }
+            return (key, try Terminal.password(new: true, standardInputIsTaken: reference.takesStandardInput))
         }
     }
 }
@@ -101,11 +94,12 @@ struct PublicKeyCommand: ParsableCommand {
     mutating func run() throws {
         try global.apply()
         let reference = try KeyReference(key)
-        let publicKey = try reference.openPrivateKey().publicKey
-        guard let outfile else { return try Output.text(publicKey.pem) }
-        let file = OutputFile(outfile, mode: 0o644)
+        let file = outfile.map { OutputFile($0, mode: 0o644) }
+        file?.reserve()
+        let publicKey = try reference.openPrivateKey().key.publicKey
+        guard let file else { return try Output.text(publicKey.pem) }
         try file.expectNotRead()
         try file.write(Array(publicKey.pem.utf8))
-        Output.note("Public key written to \(outfile)")
+        Output.note("Public key written to \(file.path)")
     }
 }

@@ -308,7 +308,7 @@ struct ServiceOptions: ParsableArguments {
         if reference.takesStandardInput && standardInputIsTaken {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
-        return try reference.openPrivateKey(standardInputIsTaken: standardInputIsTaken)
+        return try reference.openPrivateKey(standardInputIsTaken: standardInputIsTaken).key
     }
 
     /// Shows what will be public for good. On a terminal a person has to agree, unless `--yes` was given.

@@ -1,7 +1,6 @@
 import Glibc
 import HTTPTransport
 public import InToto
-import Synchronization
 
 /// What a registry is shown to prove who asks.
 public enum Credential: Sendable, Equatable {
@@ -204,10 +203,24 @@ public struct CredentialStore: Sendable {
         }
     }
 
-    private func run(_ helper: String, _ action: String, _ input: [UInt8]) async throws(SigstoreError) -> HelperAnswer {
+    private func run(
+        _ helper: String, _ action: String, _ input: [UInt8]
+    ) async throws(SigstoreError) -> ChildProcess.Answer {
         let timeout = helperTimeout
         return try await onOwnThread { () throws(SigstoreError) in
-            try CredentialHelper.run(helper, action, input, timeout: timeout)
+            do throws(ChildProcess.Failure) {
+                return try ChildProcess.run([helper, action], input: input, showsErrors: false, timeout: timeout)
+            } catch {
+                let what =
+                    switch error {
+                    case .notStarted: "cannot be run: it is not in PATH, or the system gives no process"
+                    case .tookTooLong: "did not answer within \(timeout.components.seconds) s"
+                    case .saidTooMuch: "said more than 64 KiB"
+                    }
+                throw SigstoreError(
+                    .credentialsUnreadable, "the credential helper \(helper) \(what)",
+                    advice: "install or repair it, or take it out of Docker's config.json")
+            }
         }
     }
 
@@ -307,113 +320,11 @@ public struct CredentialStore: Sendable {
     }
 }
 
-/// What a credential helper answered.
-struct HelperAnswer: Sendable {
-    /// The exit status; 128 and more where a signal ended it.
-    var status: CInt
-    /// At most 64 KiB of its standard output.
-    var output: [UInt8]
-    /// What it said, as one line of at most 256 bytes.
-    var words: String {
+extension ChildProcess.Answer {
+    /// What a credential helper said, as one line of at most 256 bytes.
+    fileprivate var words: String {
         let line = output.prefix(256).map { $0 == 0x0a || $0 == 0x0d ? 0x20 : $0 }
         return String(decoding: line, as: UTF8.self)
-    }
-}
-
-/// Runs `docker-credential-…` programs.
-enum CredentialHelper {
-    /// One at a time: a helper started between another's `pipe` and `fcntl` would keep that pipe open.
-    private static let spawning = Mutex(())
-
-    /// Starts a program in a process group of its own, with pipes to its input and from its output.
-    private static func spawn(_ program: String, _ action: String) -> (process: pid_t, input: CInt, output: CInt)? {
-        var pipes: [CInt] = [-1, -1, -1, -1]
-        var keep: Set<CInt> = []
-        defer { for descriptor in pipes where descriptor >= 0 && !keep.contains(descriptor) { close(descriptor) } }
-        var pair: [CInt] = [-1, -1]
-        for start in [0, 2] {
-            guard unsafe pipe(&pair) == 0 else { return nil }
-            pipes[start] = pair[0]
-            pipes[start + 1] = pair[1]
-            for descriptor in pair { guard fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0 else { return nil } }
-        }
-        var signals = sigset_t()
-        unsafe sigemptyset(&signals)
-        var actions = unsafe posix_spawn_file_actions_t()
-        var attributes = posix_spawnattr_t()
-        guard unsafe posix_spawn_file_actions_init(&actions) == 0 else { return nil }
-        defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-        guard unsafe posix_spawnattr_init(&attributes) == 0 else { return nil }
-        defer { unsafe posix_spawnattr_destroy(&attributes) }
-        let flags = Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETPGROUP)
-        guard unsafe posix_spawn_file_actions_adddup2(&actions, pipes[0], 0) == 0,
-            unsafe posix_spawn_file_actions_adddup2(&actions, pipes[3], 1) == 0,
-            unsafe posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0) == 0,
-            unsafe posix_spawnattr_setsigmask(&attributes, &signals) == 0,
-            unsafe posix_spawnattr_setpgroup(&attributes, 0) == 0,
-            unsafe posix_spawnattr_setflags(&attributes, flags) == 0
-        else { return nil }
-        var arguments: [UnsafeMutablePointer<CChar>?] = unsafe [strdup(program), strdup(action), nil]
-        defer { unsafe arguments.forEach { unsafe free($0) } }
-        var process = pid_t()
-        guard unsafe posix_spawnp(&process, program, &actions, &attributes, &arguments, environ) == 0 else {
-            return nil
-        }
-        keep = [pipes[1], pipes[2]]
-        return (process, pipes[1], pipes[2])
-    }
-
-    /// Runs a program from `PATH`: bytes in, bytes out, within a time. To be called on a thread that may block.
-    static func run(
-        _ program: String, _ action: String, _ input: [UInt8], timeout: Duration
-    ) throws(SigstoreError) -> HelperAnswer {
-        func failure(_ what: String) -> SigstoreError {
-            SigstoreError(
-                .credentialsUnreadable, "the credential helper \(program) \(what)",
-                advice: "install or repair it, or take it out of Docker's config.json")
-        }
-        // A helper that ends before it has read everything must not end us; this thread is ours alone.
-        var signals = sigset_t()
-        unsafe sigemptyset(&signals)
-        unsafe sigaddset(&signals, SIGPIPE)
-        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-
-        let (process, toHelper, fromHelper) = try spawning.withLock { (_) throws(SigstoreError) in
-            guard let started = spawn(program, action) else {
-                throw failure("cannot be run: it is not in PATH, or the system gives no process")
-            }
-            return started
-        }
-        defer { close(fromHelper) }
-
-        // What is sent is smaller than a pipe's buffer, unless someone has a password of 64 KiB.
-        if input.count <= 65536 { _ = unsafe write(toHelper, input, input.count) }
-        close(toHelper)
-
-        var output: [UInt8] = []
-        let deadline = ContinuousClock.now + timeout
-        var isOver = false
-        while true {
-            let left = ContinuousClock.now.duration(to: deadline)
-            var poller = pollfd(fd: fromHelper, events: Int16(POLLIN), revents: 0)
-            let ready = unsafe poll(&poller, 1, CInt(clamping: max(0, left.components.seconds * 1000 + 1)))
-            if ready < 0 && errno == EINTR { continue }
-            isOver = left <= .zero || output.count > 65536
-            if isOver || ready < 0 { break }
-            if ready == 0 { continue }
-            var chunk = [UInt8](repeating: 0, count: 4096)
-            let count = unsafe read(fromHelper, &chunk, chunk.count)
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { break }
-            output += chunk[..<count]
-        }
-        // Also what it started itself, which could hold the pipe open.
-        if isOver { kill(-process, SIGKILL) }
-        var status: CInt = 0
-        while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
-        guard !isOver else { throw failure("did not answer in time, or said too much") }
-        let signal = status & 0x7f
-        return HelperAnswer(status: signal == 0 ? status >> 8 & 0xff : 128 + signal, output: output)
     }
 }
 

@@ -135,7 +135,7 @@ public struct AmbientIdentity: Sendable {
 }
 
 /// A provider that was found.
-private struct AmbientProvider: IdentityTokenProvider {
+struct AmbientProvider: IdentityTokenProvider {
     let kind: AmbientIdentity.Kind
     let place: AmbientIdentity
     let http: any HTTPClient
@@ -227,10 +227,30 @@ private struct AmbientProvider: IdentityTokenProvider {
                 advice: "mount the agent's program into the job's container, or set SIGSTORE_ID_TOKEN")
         }
         let printed = try await onOwnThread { () throws(SigstoreError) in
-            try ChildProcess.output(
-                of: [agent, "oidc", "request-token", "--audience", audience], environment: environment)
+            try Self.output(of: [agent, "oidc", "request-token", "--audience", audience], environment)
         }
         return try IdentityToken(parsing: String(decoding: printed, as: UTF8.self))
+    }
+
+    /// What a program prints, which must end well.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/programFailed``.
+    static func output(
+        of arguments: [String], _ environment: [String: String], timeout: Duration = .seconds(30)
+    ) throws(SigstoreError) -> [UInt8] {
+        let what: String
+        do throws(ChildProcess.Failure) {
+            let answer = try ChildProcess.run(arguments, environment: environment, showsErrors: true, timeout: timeout)
+            if answer.status == 0 { return answer.output }
+            what = "failed with status \(answer.status)"
+        } catch {
+            what =
+                switch error {
+                case .notStarted: "cannot be started"
+                case .tookTooLong: "did not end within \(timeout.components.seconds) s"
+                case .saidTooMuch: "printed more than 65536 bytes"
+                }
+        }
+        throw SigstoreError(.programFailed, "\(arguments[0]) \(what)")
     }
 
     private func spiffe(_ audience: String) async throws(SigstoreError) -> IdentityToken {
@@ -318,6 +338,8 @@ public enum Browser {
 }
 
 extension SigstoreError.Code {
+    /// Another program that was asked for something failed.
+    public static let programFailed = Self("program-failed")
     /// The name of an identity token provider that is not known.
     public static let unknownTokenProvider = Self("unknown-token-provider")
     /// A file that should hold a token cannot be read.

@@ -1,3 +1,4 @@
+internal import HTTPTransport
 public import InToto
 internal import SigstoreClients
 public import SigstoreCrypto

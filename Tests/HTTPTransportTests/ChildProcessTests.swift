@@ -1,0 +1,60 @@
+import Foundation
+import Glibc
+import Testing
+
+@testable import HTTPTransport
+
+@Suite struct ChildProcessTests {
+    @Test("A program has none of our open files")
+    func openFiles() throws {
+        // Unlike what we open ourselves, this would be handed on.
+        let handedOn = unsafe dup(open("/dev/null", O_RDONLY | O_CLOEXEC))
+        defer { close(handedOn) }
+        #expect(handedOn > 2 && fcntl(handedOn, F_GETFD) == 0)
+        let script = "for file in /proc/$$/fd/*; do echo ${file##*/}; done"
+        let answer = try ChildProcess.run(["sh", "-c", script], showsErrors: true, timeout: .seconds(20))
+        let numbers = String(decoding: answer.output, as: UTF8.self).split(separator: "\n")
+        #expect(answer.status == 0 && numbers.starts(with: ["0", "1", "2"]))
+        #expect(!numbers.contains("\(handedOn)"))
+    }
+
+    @Test("Bytes in, bytes out, and how it ended")
+    func answers() throws {
+        let echoed = try ChildProcess.run(
+            ["cat"], input: Array("words".utf8), showsErrors: false, timeout: .seconds(20))
+        #expect(echoed.status == 0 && echoed.output == Array("words".utf8))
+        for (script, status) in [("exit 3", 3), ("kill -9 $$", 137)] as [(String, CInt)] {
+            // It ends before it has read what it is given.
+            let answer = try ChildProcess.run(
+                ["/bin/sh", "-c", script], environment: [:], input: [UInt8](repeating: 1, count: 1 << 16),
+                showsErrors: false, timeout: .seconds(20))
+            #expect(answer.status == status)
+        }
+        #expect(throws: ChildProcess.Failure.notStarted) {
+            try ChildProcess.run(["no-such-program"], showsErrors: false, timeout: .seconds(20))
+        }
+        #expect(throws: ChildProcess.Failure.saidTooMuch) {
+            try ChildProcess.run(["yes"], showsErrors: false, timeout: .seconds(20))
+        }
+    }
+
+    @Test("What takes too long is killed, with what it has started")
+    func timeLimit() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "process-\(UUID().uuidString)").path
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        let begin = ContinuousClock.now
+        #expect(throws: ChildProcess.Failure.tookTooLong) {
+            try ChildProcess.run(
+                ["sh", "-c", "sleep 60 & echo $! > '\(file)'; wait"], showsErrors: false, timeout: .seconds(1))
+        }
+        #expect(ContinuousClock.now - begin < .seconds(20))
+        let started = try String(contentsOfFile: file, encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
+        // It is gone, or waits to be buried by whoever has inherited it.
+        func isAlive() -> Bool {
+            let state = (try? String(contentsOfFile: "/proc/\(started)/stat", encoding: .utf8))?.split(separator: " ")
+            return state.map { $0.count > 2 && $0[2] != "Z" } ?? false
+        }
+        for _ in 0..<100 where isAlive() { try await Task.sleep(for: .milliseconds(50)) }
+        #expect(!isAlive())
+    }
+}

@@ -44,7 +44,8 @@ let package = Package(
 
         // A C target rather than a system library: it opens libcurl on first use, so that starting costs nothing.
         .target(name: "CCurl"),
-        .target(name: "HTTPTransport", dependencies: ["InToto", "CCurl"], swiftSettings: settings),
+        .target(name: "CProcess"),
+        .target(name: "HTTPTransport", dependencies: ["InToto", "CCurl", "CProcess"], swiftSettings: settings),
 
         // L1
         .target(

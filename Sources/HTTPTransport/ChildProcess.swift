@@ -1,5 +1,5 @@
+internal import CProcess
 internal import Glibc
-internal import Synchronization
 
 /// Another program, run for what it prints: a credential helper, a CI system's agent, a browser. It gets none of this
 /// process's open files but the three standard ones, so that no connection or lock outlives us in it.
@@ -11,6 +11,9 @@ package enum ChildProcess {
         /// Its standard output.
         package let output: [UInt8]
     }
+
+    /// The most bytes of standard output that are taken.
+    package static let outputLimit = 1 << 16
 
     /// Why there is no answer.
     package enum Failure: Error {
@@ -33,79 +36,100 @@ package enum ChildProcess {
     /// - Parameters:
     ///   - arguments: The program, which is looked for in `PATH` where it is named without a slash, and its arguments.
     ///   - environment: Its environment; `nil` is that of this process.
-    ///   - input: What it finds on its standard input, at most 64 KiB, the least that a pipe's buffer holds.
+    ///   - input: What it finds on its standard input.
     ///   - showsErrors: Whether its standard error is ours.
-    ///   - limit: The most bytes that it may print.
     ///   - timeout: How long it may take; then it is killed, with everything that it has started.
     /// - Throws: ``Failure``.
     package static func run(
         _ arguments: [String], environment: [String: String]? = nil, input: [UInt8] = [], showsErrors: Bool,
-        limit: Int = 1 << 16, timeout: Duration
+        timeout: Duration
     ) throws(Failure) -> Answer {
-        let deadline = ContinuousClock.now + timeout
-        guard input.count <= 1 << 16 else { throw .notStarted }
-        let (process, toProgram, fromProgram) = try spawning.withLock { (_) throws(Failure) in
-            // What it reads from, what we write to; what we read from, what it writes to.
-            var (toProgram, fromProgram): ([CInt], [CInt]) = ([-1, -1], [-1, -1])
-            guard unsafe pipe(&toProgram) == 0 else { throw .notStarted }
-            defer { close(toProgram[0]) }
-            guard unsafe pipe(&fromProgram) == 0,
-                let process = spawn(
-                    arguments, environment, [toProgram[0], fromProgram[1], showsErrors ? STDERR_FILENO : nil],
-                    flag: .group)
-            else {
-                for descriptor in [toProgram[1]] + fromProgram where descriptor >= 0 { close(descriptor) }
-                throw .notStarted
-            }
-            close(fromProgram[1])
-            return (process, toProgram[1], fromProgram[0])
-        }
-        defer { close(fromProgram) }
+        let end = ContinuousClock.now + timeout
+        // What it reads from, what we write to; what we read from, what it writes to.
+        var (toProgram, fromProgram): ([CInt], [CInt]) = ([-1, -1], [-1, -1])
+        defer { for descriptor in toProgram + fromProgram where descriptor >= 0 { close(descriptor) } }
+        guard unsafe cprocess_pipe(&toProgram) == 0, unsafe cprocess_pipe(&fromProgram) == 0,
+            fcntl(toProgram[1], F_SETFL, O_NONBLOCK) == 0,
+            let process = spawn(
+                arguments, environment, [toProgram[0], fromProgram[1], showsErrors ? STDERR_FILENO : nil], flag: .group)
+        else { throw .notStarted }
+        cprocess_began(process)
+        defer { cprocess_ended(process) }
+        for descriptor in [toProgram[0], fromProgram[1]] { close(descriptor) }
+        (toProgram[0], fromProgram[1]) = (-1, -1)
         var signals = sigset_t()
         unsafe sigemptyset(&signals)
         unsafe sigaddset(&signals, SIGPIPE)
         unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-        _ = unsafe write(toProgram, input, input.count)
-        close(toProgram)
 
         var output: [UInt8] = []
-        let failure = read(from: fromProgram, into: &output, limit: limit, until: deadline)
-        // Also what it started itself, which could hold the pipe open.
-        if failure != nil { kill(-process, SIGKILL) }
         var status: CInt = 0
-        while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
-        if let failure { throw failure }
+        var failure = exchange(input, &output, &toProgram[1], fromProgram[0], until: end)
+        if failure == nil {
+            // It may have closed its output and go on.
+            while unsafe waitpid(process, &status, WNOHANG) == 0 {
+                guard ContinuousClock.now < end else {
+                    failure = .tookTooLong
+                    break
+                }
+                usleep(500)
+            }
+        }
+        if let failure {
+            // Also what it started itself, which could hold the pipe open.
+            kill(-process, SIGKILL)
+            while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
+            throw failure
+        }
         let signal = status & 0x7f
         return Answer(status: signal == 0 ? status >> 8 & 0xff : 128 + signal, output: output)
     }
 
-    /// - Returns: Why the program did not close its output in time and within the limit.
-    private static func read(
-        from pipe: CInt, into output: inout [UInt8], limit: Int, until end: ContinuousClock.Instant
+    /// Kills the programs that ``run(_:environment:input:showsErrors:timeout:)`` waits for. May be called by a signal
+    /// handler.
+    package static func killAll() { cprocess_kill_all() }
+
+    /// Writes what the program is to read, closes that end, and reads what it writes until it closes its own.
+    /// - Returns: Why it did not close its output in time and within the limit.
+    private static func exchange(
+        _ input: [UInt8], _ output: inout [UInt8], _ toProgram: inout CInt, _ fromProgram: CInt,
+        until end: ContinuousClock.Instant
     ) -> Failure? {
+        var rest = input[...]
         var chunk = [UInt8](repeating: 0, count: 4096)
         while true {
+            if toProgram >= 0, rest.isEmpty {
+                close(toProgram)
+                toProgram = -1
+            }
             let left = ContinuousClock.now.duration(to: end)
             guard left > .zero else { return .tookTooLong }
-            var poller = pollfd(fd: pipe, events: Int16(POLLIN), revents: 0)
-            let ready = unsafe poll(&poller, 1, CInt(clamping: left.components.seconds * 1000 + 1))
+            var polled = [
+                pollfd(fd: fromProgram, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: toProgram, events: Int16(POLLOUT), revents: 0),
+            ]
+            let ready = unsafe poll(&polled, 2, CInt(clamping: left.components.seconds * 1000 + 1))
             if ready == 0 || ready < 0 && errno == EINTR { continue }
-            let count = ready < 0 ? -1 : unsafe Glibc.read(pipe, &chunk, chunk.count)
+            guard ready > 0 else { return nil }
+            if polled[1].revents != 0 {
+                let count = unsafe rest.withUnsafeBytes { unsafe write(toProgram, $0.baseAddress, $0.count) }
+                // What it does not want to read is not its fault.
+                rest = count < 0 && errno != EAGAIN && errno != EINTR ? [] : rest.dropFirst(max(0, count))
+            }
+            guard polled[0].revents != 0 else { continue }
+            let count = unsafe Glibc.read(fromProgram, &chunk, chunk.count)
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { return nil }
             output += chunk[..<count]
-            guard output.count <= limit else { return .saidTooMuch }
+            guard output.count <= outputLimit else { return .saidTooMuch }
         }
     }
 
     /// Starts a program that goes on by itself, such as a browser: Control-C on our terminal does not end it.
     /// - Returns: Whether it was started.
     package static func start(_ arguments: [String], environment: [String: String]) -> Bool {
-        spawning.withLock { _ in spawn(arguments, environment, [nil, nil, nil], flag: .session) != nil }
+        spawn(arguments, environment, [nil, nil, nil], flag: .session) != nil
     }
-
-    /// One at a time: a program started between another's `pipe` and `spawn` would keep that pipe open.
-    private static let spawning = Mutex(())
 
     /// Whose signals a program gets.
     private enum Flag: Int16 {
@@ -135,13 +159,17 @@ package enum ChildProcess {
                 }
             guard added == 0 else { return nil }
         }
+        // What we block and ignore is not the program's.
         var signals = sigset_t()
         unsafe sigemptyset(&signals)
-        for descriptor in openFiles() where descriptor > STDERR_FILENO {
-            guard unsafe posix_spawn_file_actions_addclose(&actions, descriptor) == 0 else { return nil }
-        }
-        guard unsafe posix_spawnattr_setsigmask(&attributes, &signals) == 0,
-            unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK) | flag.rawValue) == 0
+        guard unsafe cprocess_close_from(&actions, 3) == 0,
+            unsafe posix_spawnattr_setsigmask(&attributes, &signals) == 0
+        else { return nil }
+        unsafe sigaddset(&signals, SIGPIPE)
+        unsafe sigaddset(&signals, SIGXFSZ)
+        let flags = Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSIGDEF) | flag.rawValue
+        guard unsafe posix_spawnattr_setsigdefault(&attributes, &signals) == 0,
+            unsafe posix_spawnattr_setflags(&attributes, flags) == 0
         else { return nil }
         // Freed below; posix_spawnp copies what it needs.
         var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
@@ -158,19 +186,5 @@ package enum ChildProcess {
                 environment == nil ? environ : variables.baseAddress)
         }
         return started == 0 ? process : nil
-    }
-
-    /// The numbers of this process's open files.
-    private static func openFiles() -> [CInt] {
-        guard let directory = unsafe opendir("/proc/self/fd") else { return [] }
-        defer { unsafe closedir(directory) }
-        var numbers: [CInt] = []
-        while let entry = unsafe readdir(directory) {
-            let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) {
-                unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if let number = CInt(name) { numbers.append(number) }
-        }
-        return numbers
     }
 }

@@ -39,6 +39,8 @@ public struct LocalServices: Sendable {
         public var tufRoot: String { "\(tufRepository)/1.root.json" }
         /// Shell variables with all of it, to be sourced.
         public var environment: String { "\(folder)/env.sh" }
+        /// Shell variables for cosign 2, beside those.
+        public var cosign2Environment: String { "\(folder)/cosign2-env.sh" }
         /// Shell variables that make a job of GitHub Actions of the shell that sources it.
         public var gitHubEnvironment: String { "\(folder)/github-env.sh" }
     }
@@ -280,7 +282,9 @@ extension LocalServices {
         for (name, server) in servers { endpoints[name] = .string(server.url) }
         endpoints["timestamp"] = .string(timestampURL)
         try folder.write(JSONValue.object(endpoints).serialized(), to: "endpoints.json")
-        try folder.write(environment.map { "export \($0.name)=\(Self.quoted($0.value))\n" }.joined(), to: "env.sh")
+        for (variables, file) in [(cosign2Environment, "cosign2-env.sh"), (environment, "env.sh")] {
+            try folder.write(variables.map { "export \($0.name)=\(Self.quoted($0.value))\n" }.joined(), to: file)
+        }
         try folder.write(
             "export ACTIONS_ID_TOKEN_REQUEST_URL=\(Self.quoted(gitHubTokenURL))\n"
                 + "export ACTIONS_ID_TOKEN_REQUEST_TOKEN=\(Self.quoted(requestToken))\nexport GITHUB_ACTIONS=true\n",
@@ -297,14 +301,21 @@ extension LocalServices {
             ("LOCAL_SIGSTORE_REGISTRY", registry.address),
             ("LOCAL_SIGSTORE_TRUSTED_ROOT", "\(folder)/trusted_root.json"),
             ("LOCAL_SIGSTORE_SIGNING_CONFIG", "\(folder)/signing_config.both.json"),
-            // What cosign 2 and 3 and swsign read where no trusted root is named.
+            // What cosign 3 and swsign get the trusted root and the signing config from, apart from the person's own.
+            ("TUF_MIRROR", tufMirror.url), ("TUF_ROOT_JSON", "\(folder)/\(TUFRepository.path)/1.root.json"),
+            ("TUF_ROOT", "\(folder)/tuf-cache"),
+        ]
+    }
+
+    /// The variables of `cosign2-env.sh`: what cosign 2 reads where no trusted root is named. They name one log, that of
+    /// Rekor v1, and swsign and cosign 3 would believe that one alone.
+    public var cosign2Environment: [(name: String, value: String)] {
+        let folder = URL(fileURLWithPath: files.folder).path
+        return [
             ("SIGSTORE_ROOT_FILE", "\(folder)/fulcio_root.pem"),
             ("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "\(folder)/ct_log.pub"),
             ("SIGSTORE_REKOR_PUBLIC_KEY", "\(folder)/rekor.pub"),
             ("SIGSTORE_TSA_CERTIFICATE_FILE", "\(folder)/tsa_chain.pem"),
-            // What cosign 3 and swsign get the trusted root and the signing config from, apart from the person's own.
-            ("TUF_MIRROR", tufMirror.url), ("TUF_ROOT_JSON", "\(folder)/\(TUFRepository.path)/1.root.json"),
-            ("TUF_ROOT", "\(folder)/tuf-cache"),
         ]
     }
 

@@ -215,7 +215,7 @@ public struct CredentialStore: Sendable {
                     switch error {
                     case .notStarted: "cannot be run: it is not in PATH, or the system gives no process"
                     case .tookTooLong: "did not answer within \(timeout.components.seconds) s"
-                    case .saidTooMuch: "said more than 64 KiB"
+                    case .saidTooMuch: "said more than \(ChildProcess.outputLimit) bytes"
                     }
                 throw SigstoreError(
                     .credentialsUnreadable, "the credential helper \(helper) \(what)",
@@ -286,8 +286,16 @@ public struct CredentialStore: Sendable {
         try LocalFile.makeParent(of: path, mode: 0o700)
         let parent = path.utf8.lastIndex(of: 0x2f).map { String(path[..<$0]) } ?? "."
         let directory = unsafe open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        if directory >= 0 { flock(directory, LOCK_EX) }
         defer { if directory >= 0 { close(directory) } }
+        let end = ContinuousClock.now + .seconds(20)
+        while directory >= 0, flock(directory, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR {
+            guard ContinuousClock.now < end else {
+                throw SigstoreError(
+                    .contended, "\(path) cannot be changed: another program has held its folder locked for 20 s",
+                    advice: "end that program, or try again")
+            }
+            usleep(20_000)
+        }
         var config = try read(path) ?? [:]
         var auths: JSONObject = [:]
         if case .object(let object)? = config["auths"] { auths = object }

@@ -129,12 +129,9 @@ public struct ImageLayout: ImageStore {
     /// The only image in the layout, for a name without tag and digest. What is attached to an image does not count.
     /// - Throws: ``SigstoreError`` with `malformed-reference` where there are several, `not-found` where there is none.
     public func onlyImage() throws(SigstoreError) -> ManifestSelector {
-        var found: [Digest] = []
+        var found: Set<Digest> = []
         for entry in try entries() where !found.contains(entry.digest) {
-            if let tag = entry.annotations[Self.tagAnnotation], Self.isAttachmentTag(tag) { continue }
-            if [.signatures, .attestations].contains(SavedKind(entry)) { continue }
-            if try listedManifest(entry)?.subject != nil { continue }
-            found.append(entry.digest)
+            if try !isAttachment(entry) { found.insert(entry.digest) }
         }
         guard let only = found.first else { throw SigstoreError(.notFound, "\(name) holds no image") }
         guard found.count == 1 else {
@@ -145,12 +142,47 @@ public struct ImageLayout: ImageStore {
         return .digest(only)
     }
 
-    /// `sha256-<hex>`, alone or with something behind it: cosign's tags and the fallback tag of referrers.
-    private static func isAttachmentTag(_ tag: String) -> Bool {
-        tag.utf8.count >= 71 && tag.utf8.starts(with: "sha256-".utf8)
-            && tag.utf8.dropFirst(7).prefix(64).allSatisfy {
-                (0x30...0x39).contains($0) || (0x61...0x66).contains($0)
+    /// Whether an entry is attached to something else in the folder. An image that can be run may have a subject, too,
+    /// and any annotation: what is not certainly an attachment is an image, and where there are two, none is picked.
+    private func isAttachment(_ entry: Descriptor) throws(SigstoreError) -> Bool {
+        switch SavedKind(entry) {
+        case .image, .imageIndex: return false
+        case .signatures, .attestations:
+            guard let layers = try listedManifest(entry)?.image?.layers, !layers.isEmpty else { return false }
+            return layers.allSatisfy { layer in
+                Self.signatureTypes.contains { layer.mediaType.utf8.starts(with: $0.utf8) }
             }
+        case nil: break
+        }
+        if let tag = entry.annotations[Self.tagAnnotation] {
+            guard let digest = Self.attachmentTagDigest(tag), digest != entry.digest else { return false }
+            return try find(.digest(digest)) != nil
+        }
+        guard let manifest = try listedManifest(entry), let subject = manifest.subject,
+            subject.digest != entry.digest, let type = manifest.image?.config.mediaType,
+            !Self.imageConfigTypes.contains(where: { $0.utf8.elementsEqual(type.utf8) })
+        else { return false }
+        return try find(.digest(subject.digest)) != nil
+    }
+
+    /// How the media types of layers begin that hold signatures and attestations.
+    private static let signatureTypes = [
+        "application/vnd.dev.cosign.simplesigning.", "application/vnd.dsse.envelope.",
+        "application/vnd.dev.sigstore.bundle",
+    ]
+    /// The media types of the configs of images that can be run.
+    private static let imageConfigTypes = [
+        "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json",
+    ]
+
+    /// The digest in `sha256-<hex>`, alone (the fallback tag of referrers) or with cosign's `.sig`, `.att` or `.sbom`
+    /// behind it; `nil` for any other tag.
+    private static func attachmentTagDigest(_ tag: String) -> Digest? {
+        guard tag.utf8.starts(with: "sha256-".utf8) else { return nil }
+        let rest = tag.utf8.dropFirst(7)
+        let (hex, suffix) = (rest.prefix(64), rest.dropFirst(64))
+        guard ["", ".sig", ".att", ".sbom"].contains(where: { $0.utf8.elementsEqual(suffix) }) else { return nil }
+        return try? Digest(hex: String(decoding: hex, as: UTF8.self), .sha256)
     }
 
     /// The entry that a tag names. Where `cosign save` wrote the layout, the kinds of the entries stand for the tags of
@@ -344,9 +376,10 @@ public struct ImageLayout: ImageStore {
     private func unlisted(_ entries: [Descriptor]) throws(SigstoreError) -> [Manifest] {
         guard entries.contains(where: { SavedKind($0) != nil }) else { return [] }
         let folder = "blobs/\(HashAlgorithm.sha256.rawValue)"
+        let listed = Set(entries.map(\.digest))
         var manifests: [Manifest] = []
         for name in try LocalFile.names(folder, in: root.descriptor, limit: 10_000) {
-            guard let digest = try? Digest(hex: name, .sha256), !entries.contains(where: { $0.digest == digest }),
+            guard let digest = try? Digest(hex: name, .sha256), !listed.contains(digest),
                 let file = try OpenFile(reading: "\(folder)/\(name)", in: root.descriptor),
                 file.size <= Int64(Manifest.byteLimit), try file.firstByte() == 0x7b
             else { continue }

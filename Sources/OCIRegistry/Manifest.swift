@@ -52,9 +52,15 @@ public struct Annotations: Sendable, ExpressibleByDictionaryLiteral {
     init(_ json: JSONCursor?) throws(SigstoreError) {
         entries = []
         guard let json else { return }
-        for name in try json.names() {
+        guard case .object(let object) = json.value else { throw json.fault("is not an object") }
+        // Each member is looked at once, and none is looked up by its name: there may be a hundred thousand.
+        for member in object.members {
+            switch member.value {
+            case .string(let value): entries.append((name: member.name, value: value))
             // Go writes no null here, but other writers do, and mean that there is none.
-            if let value = try json.optional(name) { entries.append((name: name, value: try value.string())) }
+            case .null: break
+            default: throw json.fault("holds \"\(member.name.prefix(128))\", which is not a string")
+            }
         }
     }
 

@@ -391,9 +391,16 @@ public struct RegistryClient: ImageStore {
         case somethingElse
     }
 
+    /// A list of more referrers is not read to its end. Ten times as many as are ever copied, so that what is not
+    /// cosign's does not count against its signatures.
+    static let referrerLimit = 10_000
+    /// The most bytes that the pages of such a list may have: 10,000 entries with annotations are some 10 MB.
+    static let referrerByteLimit = 32 << 20
+
     /// Asks for the registry's own list (OCI distribution specification, "Listing referrers").
     private func listed(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> Listing {
         var found: [Descriptor] = []
+        var bytes = 0
         var instead: Listing?
         var first = try await url("referrers/\(digest)")
         if let artifactType { first = first.adding("artifactType", artifactType) }
@@ -409,6 +416,13 @@ public struct RegistryClient: ImageStore {
                 throw SigstoreError(.malformedManifest, "the list of referrers of \(digest) in \(name) is no index")
             }
             found.append(contentsOf: index.manifests)
+            bytes += response.body.count
+            guard found.count <= Self.referrerLimit, bytes <= Self.referrerByteLimit else {
+                throw SigstoreError(
+                    .tooLarge,
+                    "the referrers of \(digest) in \(name) are more than is read: after \(number + 1) pages \(found.count) of at most \(Self.referrerLimit), in \(bytes) of at most \(Self.referrerByteLimit) bytes",
+                    advice: "remove those that nobody needs")
+            }
             return true
         }
         return instead ?? .list(found)

@@ -247,7 +247,7 @@ struct AmbientProvider: IdentityTokenProvider {
                 switch error {
                 case .notStarted: "cannot be started"
                 case .tookTooLong: "did not end within \(timeout.components.seconds) s"
-                case .saidTooMuch: "printed more than 65536 bytes"
+                case .saidTooMuch: "printed more than \(ChildProcess.outputLimit) bytes"
                 }
         }
         throw SigstoreError(.programFailed, "\(arguments[0]) \(what)")

@@ -279,7 +279,7 @@ public struct TUFClient: Sendable {
             } catch {
                 var explained = failure
                 explained.message += "; what is kept does not do either: \(error.message)"
-                explained.advice = "try again later, or go on with what was verified before by --offline"
+                explained.advice = "try again later, with a network"
                 throw explained
             }
         }

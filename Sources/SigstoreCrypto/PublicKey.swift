@@ -154,33 +154,15 @@ public import InToto
 
     /// A key on one of the curves, its point uncompressed; `nil` for any other encoding, and for a point that is not on
     /// its curve, which OpenSSL finds here as it does when it decodes.
-    private static func decodePoint(_ der: [UInt8]) -> OpaquePointer? {
+    static func decodePoint(_ der: [UInt8]) -> OpaquePointer? {
         guard
             let form = pointForms.first(where: {
                 der.count == $0.head.count + $0.size && der.starts(with: $0.head) && der[$0.head.count] == 4
-            }), let context = unsafe EVP_PKEY_CTX_new_from_name(nil, "EC", nil)
+            })
         else { return nil }
-        defer {
-            unsafe EVP_PKEY_CTX_free(context)
-            ERR_clear_error()
-        }
-        var key: OpaquePointer?
-        var group = Array(form.group.utf8CString)
-        var point = Array(der[form.head.count...])
-        let made = unsafe group.withUnsafeMutableBufferPointer { group in
-            unsafe point.withUnsafeMutableBytes { point in
-                var parameters = unsafe [
-                    OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group.baseAddress, 0),
-                    OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point.baseAddress, point.count),
-                    OSSL_PARAM_construct_end(),
-                ]
-                guard unsafe EVP_PKEY_fromdata_init(context) == 1 else { return false }
-                return unsafe EVP_PKEY_fromdata(
-                    context, &key, OSSL_KEYMGMT_SELECT_ALL_PARAMETERS | OSSL_KEYMGMT_SELECT_PUBLIC_KEY, &parameters)
-                    == 1
-            }
-        }
-        return made ? unsafe key : nil
+        let point = Array(der[form.head.count...])
+        defer { ERR_clear_error() }
+        return unsafe copenssl_public_point(form.group, point, point.count)
     }
 
     static func kind(of key: OpaquePointer) throws(SigstoreError) -> Kind {

@@ -117,19 +117,26 @@ public struct Image: Sendable {
         return picked.map(\.image)
     }
 
-    /// This image and, where it is an index, every image within it.
+    /// This image and, where it is an index, every image within it. What the image is follows from its bytes: the media
+    /// type in ``descriptor`` may be what the registry answered to HEAD, and one that lies would hide what is within.
     /// - Throws: ``SigstoreError`` where an index cannot be read, or more than 1,000 images are nested in it.
     public func withPlatforms() async throws(SigstoreError) -> [(image: Image, platform: Platform?)] {
         var all: [(image: Image, platform: Platform?)] = [(image: self, platform: nil)]
         var next = 0
         while next < all.count {
             let image = all[next].image
+            let isTop = next == 0
             next += 1
-            guard [MediaType.imageIndex, MediaType.dockerManifestList].contains(image.descriptor.mediaType) else {
-                continue
+            // Of what stands in an index, the index says what it is, and that has been checked with it.
+            let types = [MediaType.imageIndex, MediaType.dockerManifestList]
+            guard isTop || types.contains(image.descriptor.mediaType) else { continue }
+            guard let manifest = try await store.manifest(.digest(image.digest)) else {
+                throw SigstoreError(.imageNotFound, "\(image.name) cannot be read: it is not there any more")
             }
-            guard let manifest = try await store.manifest(.digest(image.digest)), let index = manifest.index else {
-                throw SigstoreError(.imageNotFound, "the index \(image.name) cannot be read: it is not there any more")
+            guard let index = manifest.index else {
+                if isTop { continue }
+                throw SigstoreError(
+                    .malformedManifest, "\(image.name) is listed as an index, and is \(manifest.mediaType)")
             }
             for descriptor in index.manifests where !all.contains(where: { $0.image.digest == descriptor.digest }) {
                 guard all.count < Manifest.layerLimit else {

@@ -61,12 +61,19 @@ public struct ImageVerifier: Sendable {
     {
         var held: [VerifiedImageSignature] = []
         var failures: [SigstoreError] = []
-        var others: [String] = []
+        var unreadable = found.unreadable
+        var others: [PredicateType?] = []
         for signature in found.readable {
-            guard isSought(signature, sought) else {
+            let type: PredicateType?
+            do throws(SigstoreError) { type = try signature.readPredicateType() } catch {
+                // It may be what is sought: that cannot be known.
+                unreadable.append(error)
+                continue
+            }
+            guard isSought(signature.form, type, sought) else {
                 // A signature is no attestation of another type.
-                if !sought.isSignature, signature.predicateType?.matches(.cosignSign) ?? false { continue }
-                others.append(signature.predicateType?.uri ?? "a signature over a file")
+                if !sought.isSignature, type?.matches(.cosignSign) ?? false { continue }
+                others.append(type)
                 continue
             }
             do throws(SigstoreError) { held.append(try verify(signature, of: image, sought)) } catch {
@@ -75,16 +82,16 @@ public struct ImageVerifier: Sendable {
         }
         guard held.isEmpty else { return held }
         if let error = found.incomplete { throw error }
-        throw failure(image, sought, failures, found.unreadable, others)
+        throw failure(image, sought, failures, unreadable, others)
     }
 
-    private func isSought(_ signature: StoredSignature, _ sought: Sought) -> Bool {
-        switch (sought, signature.form) {
+    private func isSought(_ form: StoredSignature.Form, _ found: PredicateType?, _ sought: Sought) -> Bool {
+        switch (sought, form) {
         case (.signature, .simpleSigning): true
-        case (.signature, .bundle): signature.predicateType?.matches(.cosignSign) ?? false
+        case (.signature, .bundle): found?.matches(.cosignSign) ?? false
         case (.signature, .envelope), (.attestation, .simpleSigning): false
         case (.attestation(let type), .bundle), (.attestation(let type), .envelope):
-            signature.predicateType?.matches(type) ?? false
+            found?.matches(type) ?? false
         }
     }
 
@@ -158,7 +165,8 @@ public struct ImageVerifier: Sendable {
 
     /// Why nothing holds: unsigned, signed by somebody else, or signed in a way that cannot be checked.
     private func failure(
-        _ image: Image, _ sought: Sought, _ failures: [SigstoreError], _ unreadable: [SigstoreError], _ others: [String]
+        _ image: Image, _ sought: Sought, _ failures: [SigstoreError], _ unreadable: [SigstoreError],
+        _ others: [PredicateType?]
     ) -> SigstoreError {
         let what: String
         let instead: String
@@ -167,6 +175,8 @@ public struct ImageVerifier: Sendable {
         case .attestation(let type):
             (what, instead) = ("attestation of type \(type.uri)", "give one of these with --type")
         }
+        let toDo =
+            "sign it with swsign \(sought.isSignature ? "sign" : "attest"), or check that this is the image that was signed"
         if let first = failures.first {
             let keysOnly = failures.allSatisfy { $0.code == .keyNotCertificate }
             let reasons = failures.prefix(5).map(\.message).joined(separator: "; ")
@@ -184,18 +194,19 @@ public struct ImageVerifier: Sendable {
         }
         guard others.isEmpty else {
             var types: [String] = []
-            for type in others where !types.contains(type) { types.append(type) }
+            for type in others.map({ $0?.uri ?? "a signature over a file" }) where !types.contains(type) {
+                types.append(type)
+            }
             return SigstoreError(
                 sought.isSignature ? .noSignature : .noMatchingSignature,
                 "there is no \(what) of \(image.name) (\(image.digest)), only: \(types.prefix(5).joined(separator: ", "))",
-                advice: instead)
+                // A signature over a file has no type that could be given.
+                advice: others.contains { $0 != nil } ? instead : toDo)
         }
         return SigstoreError(
             .noSignature,
             "there is no \(sought.isSignature ? "signature" : "attestation") of \(image.name) (\(image.digest))",
-            advice:
-                "sign it with swsign \(sought.isSignature ? "sign" : "attest"), or check that this is the image that was signed"
-        )
+            advice: toDo)
     }
 }
 

@@ -11,8 +11,8 @@ public struct InputFile: ArtifactSource {
     /// Takes the size of each piece that was read, where somebody counts.
     private var onRead: (@Sendable (Int) -> Void)?
 
-    /// Whether it was found in a directory, and not named.
-    private var isFound = false
+    /// Whether it was found in a directory or beside another file, and not named.
+    var isFound = false
 
     /// Names a file.
     /// - Parameter path: The path, or `-` for standard input.

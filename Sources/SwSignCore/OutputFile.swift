@@ -115,7 +115,7 @@ public struct OutputFile: Sendable {
             unsafe open(directory, Self.withoutName | O_WRONLY | O_CLOEXEC, mode), String?.none
         )
         if descriptor < 0 {
-            let name = "\(path).tmp-\(getpid())"
+            let name = temporaryName
             descriptor = unsafe open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
             guard descriptor >= 0 else { throw .writing(path, errno) }
             temporary = name
@@ -133,6 +133,9 @@ public struct OutputFile: Sendable {
         if let temporary { try rename(temporary, replacing: replacing) }
     }
 
+    /// A name beside the file's own. One that an earlier run left behind must not be in the way.
+    private var temporaryName: String { "\(path).tmp-\(String(UInt64.random(in: 0...UInt64.max), radix: 36))" }
+
     /// Gives an open file without a name its place.
     /// - Returns: The temporary name that it got instead, where something stands at its place already.
     private func name(_ descriptor: Int32, replacing: Bool) throws(SigstoreError) -> String? {
@@ -140,7 +143,7 @@ public struct OutputFile: Sendable {
         if unsafe linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 { return nil }
         guard errno == EEXIST else { throw .writing(path, errno) }
         guard replacing else { throw .exists(path) }
-        let name = "\(path).tmp-\(getpid())"
+        let name = temporaryName
         guard unsafe linkat(AT_FDCWD, source, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0 else {
             throw .writing(path, errno)
         }

@@ -45,7 +45,10 @@ public enum SignatureFile {
                 .usage, "there is no bundle beside standard input", advice: "give --bundle or --signature")
         }
         for suffix in suffixes where unsafe access(artifact.path + suffix, F_OK) == 0 {
-            let file = InputFile(artifact.path + suffix)
+            var file = InputFile(artifact.path + suffix)
+            // What came with the file could be a pipe that nobody writes to.
+            file.isFound = true
+            try file.expectFile()
             guard suffix == linesSuffix else { return [try bundle(file, attestation: attestation)] }
             return try bundles(lines: file)
         }
@@ -108,15 +111,11 @@ public enum SignatureFile {
                 do throws(SigstoreError) {
                     switch try Form(content) {
                     case .bundle(let whole):
-                        guard signature == nil, certificate == nil, timestamp == nil else {
-                            throw SigstoreError(
-                                .usage,
-                                "the bundle is complete, and --signature, --certificate or --rfc3161-timestamp would change it",
-                                advice: "give the bundle alone")
-                        }
+                        try expectBundleAlone()
                         return whole
                     case .older(let found): older = found
                     case .envelope:
+                        try expectBundleAlone()
                         return try SigstoreBundle(
                             signature: content, isAttestation: true, keyMaterial: .publicKey(hint: ""))
                     }
@@ -144,6 +143,15 @@ public enum SignatureFile {
                     logEntry: older?.logEntry, timestamps: timestamps)
             } catch {
                 throw error.concerning(self.signature.map(SignatureFile.name) ?? bundle?.name ?? "the signature")
+            }
+        }
+
+        private func expectBundleAlone() throws(SigstoreError) {
+            guard signature == nil, certificate == nil, timestamp == nil else {
+                throw SigstoreError(
+                    .usage,
+                    "the bundle is complete, and --signature, --certificate or --rfc3161-timestamp would change it",
+                    advice: "give the bundle alone")
             }
         }
 

@@ -38,9 +38,17 @@ public struct StoredSignature: Sendable {
     }
 
     /// The type of its predicate; none for a signature of the older scheme, or where the statement cannot be read.
-    public var predicateType: PredicateType? {
+    public var predicateType: PredicateType? { try? readPredicateType() }
+
+    /// The type of its predicate; none for a signature over bytes.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unreadableSignature`` where the statement cannot be read.
+    func readPredicateType() throws(SigstoreError) -> PredicateType? {
         guard case .dsse(let envelope) = bundle.content else { return nil }
-        return (try? Statement(parsing: envelope.payload))?.predicateType
+        do throws(SigstoreError) { return try Statement(parsing: envelope.payload).predicateType } catch {
+            throw SigstoreError(
+                .unreadableSignature, "its statement cannot be read: \(error.message)", cause: error
+            ).concerning(place)
+        }
     }
 }
 
@@ -108,8 +116,9 @@ public struct SignatureStore: Sendable {
     /// - Throws: ``SigstoreError`` where the store could not be asked, what it sent is not what was asked for, or more
     ///   than ``limit`` are there. Nothing is ever "not there" because it could not be looked at.
     public func find(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
-        async let newer = bundles(kind)
-        async let older = layers(kind)
+        let blobs = ImageBlobs(image, attachmentLimit: attachmentLimit)
+        async let newer = bundles(kind, blobs)
+        async let older = layers(kind, blobs)
         var found: StoredSignatures
         do {
             found = try await newer
@@ -118,11 +127,13 @@ public struct SignatureStore: Sendable {
             found.unreadable += more.unreadable
             found.incomplete = found.incomplete ?? more.incomplete
         } catch let error as SigstoreError {
-            throw error
+            throw blobs.budget.refusal ?? error
         } catch {
             throw SigstoreError(
                 .unreadableSignature, "the signatures of \(image.name) cannot be read: \(error)", cause: error)
         }
+        // What was too much for one would count as unreadable, and which one that is, chance would decide.
+        if let refusal = blobs.budget.refusal { throw refusal }
         try Self.expect(found.readable.count + found.unreadable.count, of: image)
         return found
     }
@@ -136,7 +147,7 @@ public struct SignatureStore: Sendable {
     }
 
     /// The newer scheme. What a list says of an artifact's type is not always right, so manifests are looked into.
-    private func bundles(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+    private func bundles(_ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError) -> StoredSignatures {
         let referrers = try await image.signatureStore.referrers(of: image.digest, artifactType: nil)
         let candidates = referrers.descriptors.filter { descriptor in
             guard let type = descriptor.artifactType, type != MediaType.empty else { return true }
@@ -151,7 +162,7 @@ public struct SignatureStore: Sendable {
                 advice: "look at what stands at its tag \(image.digest.algorithm.rawValue)-\(image.digest.hex)")
         }
         let parts = try await concurrently(candidates) { descriptor throws(SigstoreError) in
-            do throws(SigstoreError) { return try await self.referrer(descriptor, kind) } catch {
+            do throws(SigstoreError) { return try await self.referrer(descriptor, kind, blobs) } catch {
                 guard error.isAboutContent else { throw error }
                 var found = StoredSignatures()
                 found.unreadable.append(
@@ -167,7 +178,10 @@ public struct SignatureStore: Sendable {
         return found
     }
 
-    private func referrer(_ descriptor: Descriptor, _ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+    private func referrer(_ descriptor: Descriptor, _ kind: Kind, _ blobs: ImageBlobs)
+        async throws(SigstoreError)
+        -> StoredSignatures
+    {
         var found = StoredSignatures()
         guard let manifest = try await image.signatureStore.manifest(.digest(descriptor.digest)) else {
             found.unreadable.append(
@@ -178,7 +192,7 @@ public struct SignatureStore: Sendable {
         }
         guard let content = manifest.image else { return found }
         if content.config.mediaType == Self.signatureArtifactType {
-            return kind == .signature ? try await layers(of: manifest, "\(manifest.digest)", .signature) : found
+            return kind == .signature ? try await layers(of: manifest, "\(manifest.digest)", .signature, blobs) : found
         }
         guard let first = content.layers.first, first.mediaType.hasPrefix("application/vnd.dev.sigstore.bundle") else {
             return found
@@ -193,13 +207,10 @@ public struct SignatureStore: Sendable {
                     .unreadableSignature,
                     "it refers to \(manifest.subject.map { "\($0.digest)" } ?? "nothing"), not to this image")
             }
-            let json = try await image.signatureStore.blob(first, limit: attachmentLimit)
-            do throws(SigstoreError) {
-                found.readable.append(
-                    StoredSignature(
-                        bundle: try SigstoreBundle(parsing: json), form: .bundle, place: "referrer \(manifest.digest)",
-                        manifest: manifest.digest))
-            } catch { throw SigstoreError(.unreadableSignature, error.message, cause: error) }
+            found.readable.append(
+                StoredSignature(
+                    bundle: try await blobs.bundles.value(first), form: .bundle,
+                    place: "referrer \(manifest.digest)", manifest: manifest.digest))
         } catch  where error.code == .unreadableSignature {
             found.unreadable.append(error.concerning("referrer \(manifest.digest)"))
         }
@@ -207,15 +218,16 @@ public struct SignatureStore: Sendable {
     }
 
     /// The older scheme: one layer each, what else it needs in annotations.
-    private func layers(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+    private func layers(_ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError) -> StoredSignatures {
         let tag = tag(kind)
         guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
             return StoredSignatures()
         }
-        return try await layers(of: manifest, tag, kind)
+        return try await layers(of: manifest, tag, kind, blobs)
     }
 
-    private func layers(of manifest: Manifest, _ place: String, _ kind: Kind) async throws(SigstoreError)
+    private func layers(of manifest: Manifest, _ place: String, _ kind: Kind, _ blobs: ImageBlobs)
+        async throws(SigstoreError)
         -> StoredSignatures
     {
         var found = StoredSignatures()
@@ -225,7 +237,7 @@ public struct SignatureStore: Sendable {
         }
         try Self.expect(content.layers.count, of: image)
         let parts = try await concurrently(Array(content.layers.enumerated())) { entry throws(SigstoreError) in
-            try await self.layer(entry.element, manifest, "\(place), layer \(entry.offset)", kind)
+            try await self.layer(entry.element, manifest, "\(place), layer \(entry.offset)", kind, blobs)
         }
         for part in parts {
             switch part {
@@ -236,7 +248,9 @@ public struct SignatureStore: Sendable {
         return found
     }
 
-    private func layer(_ layer: Descriptor, _ manifest: Manifest, _ place: String, _ kind: Kind)
+    private func layer(
+        _ layer: Descriptor, _ manifest: Manifest, _ place: String, _ kind: Kind, _ blobs: ImageBlobs
+    )
         async throws(SigstoreError)
         -> Result<StoredSignature, SigstoreError>
     {
@@ -246,7 +260,9 @@ public struct SignatureStore: Sendable {
                 SigstoreError(.unreadableSignature, "\(place) has the media type \(layer.mediaType), not \(expected)"))
         }
         do throws(SigstoreError) {
-            let content = try await image.signatureStore.blob(layer, limit: attachmentLimit)
+            let content = try await blobs.layers.value(layer)
+            // Each envelope is kept once more, as what it was read into.
+            if kind == .attestation { try blobs.budget.take(layer) }
             var annotations: [String: String] = [:]
             for entry in layer.annotations.entries { annotations[entry.name] = entry.value }
             return .success(

@@ -206,13 +206,17 @@ public final class SigningSession: Sendable {
     public func deliver(_ bundle: SigstoreBundle, _ delivery: (SigstoreBundle) async throws(SigstoreError) -> Void)
         async throws(SigstoreError)
     {
+        guard !bundle.logEntries.isEmpty else { return try await delivery(bundle) }
+        let name = (try? await name(of: bundle)).flatMap { $0 }
+        var entry = UnfinishedSignatures.Entry(bundle: bundle)
+        entry.timestampAuthorities = services.timestampAuthorities.prefix(bundle.timestamps.count).map(
+            \.url.description)
+        entry.transparencyLogs = services.transparencyLogs.prefix(bundle.logEntries.count).map(\.url.description)
+        // Also where the run is stopped meanwhile.
+        let begun = name.flatMap { unfinished?.begin(entry, $0) }
+        defer { if let begun { unfinished?.end(begun) } }
         do throws(SigstoreError) { try await delivery(bundle) } catch {
-            guard !bundle.logEntries.isEmpty else { throw error }
-            var entry = UnfinishedSignatures.Entry(bundle: bundle)
-            entry.timestampAuthorities = services.timestampAuthorities.prefix(bundle.timestamps.count).map(
-                \.url.description)
-            entry.transparencyLogs = services.transparencyLogs.prefix(bundle.logEntries.count).map(\.url.description)
-            throw kept(entry, askingLogsAgain: false, name: try? await name(of: bundle), after: error)
+            throw kept(entry, askingLogsAgain: false, name: name, after: error)
         }
     }
 
@@ -224,9 +228,11 @@ public final class SigningSession: Sendable {
         let name = try await unfinishedName(digest, envelopeIsTimestamped)
         var entry: UnfinishedSignatures.Entry
         let certified: CertifiedKey?
-        defer { if let name { unfinished?.end(name) } }
+        var isResumed = false
+        var begun: String?
+        defer { if let begun { unfinished?.end(begun) } }
         if let (found, key) = try await resumed(name, subject) {
-            (entry, certified) = (found, key)
+            (entry, certified, isResumed) = (found, key, true)
         } else {
             // 1. The key; with an identity, its certificate, which was verified when it came.
             let key = try await signingKey()
@@ -254,7 +260,7 @@ public final class SigningSession: Sendable {
                 let url = log.url.description
                 guard !entry.transparencyLogs.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
                 let proposal = try proposal(entry.bundle, subject, certified, scheme)
-                if let name { unfinished?.begin(entry, name) }
+                if let name { begun = unfinished?.begin(entry, name, at: begun) }
                 mayBeLogged = true
                 entry.bundle.logEntries.append(
                     try await log.record(proposal, trusted: trustedRoot?.transparencyLogs ?? []))
@@ -267,6 +273,12 @@ public final class SigningSession: Sendable {
             if let name { unfinished?.remove(name) }
             return finished
         } catch {
+            var error = error
+            if isResumed, let name, let path = unfinished?.path(name) {
+                error.message += "; the signature was begun by an earlier run"
+                error.advice =
+                    (error.advice.map { "\($0); " } ?? "") + "to begin anew, remove what that run has kept in \(path)"
+            }
             let isOpen = mayBeLogged && Self.leavesOpen(error)
             guard isOpen || !entry.transparencyLogs.isEmpty else { throw error }
             throw kept(entry, askingLogsAgain: isComplete, name: name, after: error)
@@ -410,6 +422,10 @@ extension SigningSession {
         }
         // Its timestamps are of no use to a bundle of the newer form.
         if envelopeIsTimestamped { signer += "\nenvelope" }
+        // What other services made of it does not hold here.
+        for url in services.timestampAuthorities.map(\.url) + services.transparencyLogs.map(\.url) {
+            signer += "\n\(url)"
+        }
         return try UnfinishedSignatures.name(signed: digest, signer: signer)
     }
 

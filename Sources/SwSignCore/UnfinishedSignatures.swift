@@ -57,24 +57,31 @@ public struct UnfinishedSignatures: Sendable {
 
     func path(_ name: String) -> String { "\(directory)/\(name)" }
 
-    /// Where a run keeps what it is about to tell a log of, so that it is not lost where the run is stopped then.
-    private func begunPath(_ name: String) -> String { "\(path(name)).\(getpid())" }
+    /// Where this run keeps what it has begun, and how much that was.
+    private static let begun = Mutex<(paths: Set<String>, count: Int)>((paths: [], count: 0))
 
-    /// What this run has begun itself: two files with one content have one name here.
-    private static let begun = Mutex<Set<String>>([])
-
-    /// Keeps what a log will be told of now. Where it cannot be kept, the signature is made all the same.
-    func begin(_ entry: Entry, _ name: String) {
-        Self.begun.withLock { _ = $0.insert(begunPath(name)) }
-        guard (try? makeDirectory()) != nil else { return }
-        try? OutputFile(begunPath(name)).write(entry.json.serialized(), synced: false)
+    /// Keeps what a log or a registry is about to be told of, so that it is not lost where the run is stopped then. Where
+    /// it cannot be kept, the signature is made all the same.
+    /// - Parameter path: Where it is kept already.
+    /// - Returns: Where it is kept now, for ``end(_:)``.
+    func begin(_ entry: Entry, _ name: String, at path: String? = nil) -> String {
+        let path =
+            path
+            ?? Self.begun.withLock { begun in
+                // Two files with one content have one name.
+                begun.count += 1
+                let path = "\(self.path(name)).\(getpid()).\(begun.count)"
+                begun.paths.insert(path)
+                return path
+            }
+        if (try? makeDirectory()) != nil { try? OutputFile(path).write(entry.json.serialized(), synced: false) }
+        return path
     }
 
-    /// Forgets what ``begin(_:_:)`` kept.
-    func end(_ name: String) {
-        let path = begunPath(name)
+    /// Forgets what ``begin(_:_:at:)`` kept.
+    func end(_ path: String) {
         unsafe unlink(path)
-        Self.begun.withLock { _ = $0.remove(path) }
+        Self.begun.withLock { _ = $0.paths.remove(path) }
     }
 
     /// What a run that was stopped has left becomes what is kept, unless something is.
@@ -85,12 +92,13 @@ public struct UnfinishedSignatures: Sendable {
             let found = unsafe withUnsafeBytes(of: entry.pointee.d_name) {
                 unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
-            guard found.utf8.starts(with: "\(name).".utf8), let process = pid_t(found.dropFirst(name.count + 1))
+            guard found.utf8.starts(with: "\(name).".utf8),
+                let process = found.dropFirst(name.count + 1).split(separator: ".").first.flatMap({ pid_t($0) })
             else { continue }
             // In containers, runs one after the other often have the same number.
-            let isOwn = process == getpid()
             let isOver =
-                isOwn ? Self.begun.withLock { !$0.contains(path(found)) } : kill(process, 0) != 0 && errno == ESRCH
+                process == getpid()
+                ? Self.begun.withLock { !$0.paths.contains(path(found)) } : kill(process, 0) != 0 && errno == ESRCH
             guard isOver else { continue }
             // A link never replaces what stands there: that comes first, and this one in a later run.
             guard unsafe link(path(found), path(name)) == 0 else { return }

@@ -63,7 +63,7 @@ struct BlobBatch {
             case .success(let words)?: if !isTerminal { Output.note("\(name): \(words)") }
             case .failure(let error)?:
                 failed.append(name)
-                Output.error(error.concerning(file.name))
+                Output.error(error.concerning(file.name).advised)
             case nil: failed.append(name)
             }
         }

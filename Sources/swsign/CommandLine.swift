@@ -22,18 +22,15 @@ struct NormalizedArguments: Sendable {
         var rest = arguments[...]
         let command = try Self.takeCommand(&rest)
         self.arguments = command.words
-        if rest.first == "help" {
-            self.arguments = rest.dropFirst() + ["--help"]
+        // Behind a whole command, help is a name like any other.
+        if !FlagTable.commands.contains(command.name), rest.first == "help" {
+            var named = (command.words + rest.drop { $0 == "help" })[...]
+            let asked = try Self.takeCommand(&named)
+            try Self.expectCommand(asked, before: named)
+            self.arguments = asked.words + ["--help"]
             return
         }
-        if !FlagTable.commands.contains(command.name), let word = rest.first,
-            word.utf8.first != 0x2d
-        {
-            let name = (command.words + [word]).joined(separator: " ")
-            throw SigstoreError(
-                .usage, "there is no command \"\(name)\"",
-                advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
-        }
+        try Self.expectCommand(command, before: rest)
         var given = Given()
         var positional: [String] = []
         while let word = rest.popFirst() {
@@ -130,6 +127,15 @@ struct NormalizedArguments: Sendable {
         return Command(words: words, name: name, flags: (own ?? []) + FlagTable.global)
     }
 
+    /// Refuses a word that should be the name of a command, or the rest of one, and is not.
+    private static func expectCommand(_ command: Command, before rest: ArraySlice<String>) throws(SigstoreError) {
+        guard !FlagTable.commands.contains(command.name), let word = rest.first, word.utf8.first != 0x2d else { return }
+        let name = (command.words + [word]).joined(separator: " ")
+        throw SigstoreError(
+            .usage, "there is no command \"\(name)\"",
+            advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+    }
+
     private static func takeLong(
         _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout Given
     ) throws(SigstoreError) {
@@ -216,7 +222,7 @@ struct NormalizedArguments: Sendable {
         if isDefault { return }
         if let what = flag.awaits {
             throw SigstoreError(
-                .notBuiltYet, "--\(flag.name) cannot be used yet: \(what) is still to come; nothing was done",
+                .notBuiltYet, "--\(flag.name) cannot be used yet (still to come: \(what)); nothing was done",
                 advice: "leave the flag out, or use cosign for this")
         }
         switch flag.kind {

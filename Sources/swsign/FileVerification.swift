@@ -9,6 +9,8 @@ struct FileVerification {
     let format: OutputFormat
     let workers: Int
     let verifier: Verifier
+    /// Whether the signature stands alone (`--signature`), where it can bring no log entry.
+    var isDetached = false
 
     /// The files that the person named; a directory stands for everything in it but the signatures beside its files. Of
     /// those that are not looked at it is said so, since somebody may take them for verified.
@@ -58,10 +60,11 @@ struct FileVerification {
                     }
                     return try report(file, verified, isOneOfMany: files.count > 1)
                 }
-                throw failedStep?.explained ?? SigstoreError(.noLogEntry, "there is no signature for \(file.name)")
+                throw failedStep.map { advised($0.explained) }
+                    ?? SigstoreError(.noLogEntry, "there is no signature for \(file.name)")
             } catch {
                 if format == .json, error.code != .outputFailed {
-                    try Output.json(Self.json(file, failedStep?.error ?? error, failedStep))
+                    try Output.json(Self.json(file, failedStep.map { advised($0.error) } ?? error, failedStep))
                 }
                 throw error
             }
@@ -75,6 +78,16 @@ struct FileVerification {
                 try verify(file)
             }
         }
+    }
+
+    /// Of a signature alone it is said where its log entry would have to come from, since none is looked up.
+    private func advised(_ error: SigstoreError) -> SigstoreError {
+        guard isDetached, error.code == .noLogEntry || error.code == .noTime else { return error }
+        var advised = error
+        advised.advice =
+            "a signature that is in a log is verified with its --bundle, and none is looked up in a log; "
+            + "--insecure-ignore-tlog is for one that was made without a log"
+        return advised
     }
 
     /// - Returns: What came of the file, in a few words.
@@ -107,7 +120,9 @@ struct FileVerification {
             "checks": VerifiedDescription.json(rejected?.checks ?? []),
         ]
         if let rejected { object["failedStep"] = .string(rejected.step.rawValue) }
-        if case .object(let members) = Output.report(error), let words = members["error"] { object["error"] = words }
+        if case .object(let members) = Output.report(error.advised), let words = members["error"] {
+            object["error"] = words
+        }
         return .object(object)
     }
 }

@@ -40,7 +40,7 @@ struct ImageBatch {
             case .success(let value)?: try print(name, value)
             case .failure(let error)?:
                 failed.append((name, error))
-                Output.error(error.message.contains(name) ? error : error.concerning(name))
+                Output.error((error.message.contains(name) ? error : error.concerning(name)).advised)
             case nil: break
             }
         }

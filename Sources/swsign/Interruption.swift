@@ -1,4 +1,5 @@
 import Glibc
+import HTTPTransport
 
 /// What is said where a person, or a CI system that cancels a job, stops the program. It ends by the signal all the same,
 /// as shells and CI systems expect.
@@ -22,19 +23,57 @@ enum Interruption {
         }
     }
 
-    /// Nothing here takes memory or a lock: what was interrupted may hold either.
+    /// The terminal while a person is asked something, else -1, and how it was before.
+    nonisolated(unsafe) private static var asked: CInt = -1
+    nonisolated(unsafe) private static var before = termios()
+
+    /// Makes known that a terminal was changed, to be put back whatever ends the program; -1 where none is any more.
+    static func isAsking(_ descriptor: CInt, before state: termios) {
+        unsafe asked = -1
+        unsafe before = state
+        unsafe asked = descriptor
+    }
+
+    // Nothing from here on takes memory or a lock: what was interrupted may hold either.
+
     private static let interrupted: @convention(c) (CInt) -> Void = { number in
-        if unsafe isTerminal { say("\r\u{1b}[K") }
+        clean()
         if unsafe isJSON {
             say(
-                #"{"error":{"code":"interrupted","message":"interrupted; no file was left half written","advice":"run the command again: what a log has recorded already is not recorded twice"}}"#
+                #"{"error":{"code":"interrupted","message":"interrupted before it was done","advice":"run the command again: what a log has recorded already is not recorded twice"}}"#
             )
             say("\n")
         } else {
-            say("Error: interrupted; no file was left half written [interrupted]\n")
+            say("Error: interrupted before it was done [interrupted]\n")
             say("       run the command again: what a log has recorded already is not recorded twice\n")
         }
         raise(number)
+    }
+
+    /// What is done where `--timeout` is over.
+    static let timedOut: @convention(c) (CInt) -> Void = { _ in
+        clean()
+        if unsafe isJSON {
+            say(
+                #"{"error":{"code":"timed-out","message":"the command took longer than --timeout allows and was stopped","advice":"run it again, or give it more time"}}"#
+            )
+            say("\n")
+        } else {
+            say("Error: the command took longer than --timeout allows and was stopped [timed-out]\n")
+            say("       run it again, or give it more time\n")
+        }
+        _exit(1)
+    }
+
+    /// Ends the programs that were asked something, puts the terminal back, and takes the progress bar away.
+    private static func clean() {
+        ChildProcess.killAll()
+        if unsafe asked >= 0 {
+            var state = unsafe before
+            unsafe tcsetattr(asked, TCSANOW, &state)
+            say("\n")
+        }
+        if unsafe isTerminal { say("\r\u{1b}[K") }
     }
 
     private static func say(_ text: StaticString) {

@@ -73,36 +73,44 @@ enum Output {
         if settings.withLock({ $0.jsonErrors }) {
             try? write(report(error).serialized() + [0x0a], to: STDERR_FILENO)
         } else {
-            note("Error: \(error.message) [\(error.code)]")
+            note("Error: \(bounded(error.message)) [\(error.code)]")
             if let advice = error.advice { note("       \(advice)") }
         }
     }
 
     /// An error for programs.
     static func report(_ error: SigstoreError) -> JSONValue {
-        var members: JSONObject = ["code": .string(error.code.rawValue), "message": .string(error.message)]
+        var members: JSONObject = ["code": .string(error.code.rawValue), "message": .string(bounded(error.message))]
         if let advice = error.advice { members["advice"] = .string(advice) }
         return .object(["error": .object(members)])
     }
 
-    /// The text with every character written as an escape that could do anything but show a glyph; so is the colon of a
-    /// `::` that a line begins with, which CI systems take for a command.
+    /// The text with every character written as an escape that could do anything but show a glyph; and so is the first
+    /// character of what CI systems take for a command: `::` at the beginning of a line, `##[` and `##vso[` anywhere.
     static func escaped(_ text: String) -> String {
-        let indent = text.utf8.prefix { $0 == 0x20 }.count
-        if text.utf8.dropFirst(indent).starts(with: "::".utf8) {
-            let rest = String(decoding: text.utf8.dropFirst(indent + 1), as: UTF8.self)
-            return String(repeating: " ", count: indent) + "\\u{3a}" + escaped(rest)
-        }
-        if text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) { return text }
+        let begin = text.unicodeScalars.drop { $0.properties.isWhitespace }
+        let isCommand = begin.starts(with: "::".unicodeScalars)
+        if !isCommand, text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f && $0 != 0x23 }) { return text }
         var out = ""
-        for scalar in text.unicodeScalars {
-            if scalar.changesDisplay {
+        for index in text.unicodeScalars.indices {
+            let scalar = text.unicodeScalars[index]
+            let rest = text.unicodeScalars[index...]
+            if scalar.changesDisplay || isCommand && index == begin.startIndex
+                || scalar == "#" && ["##[", "##vso["].contains(where: { rest.starts(with: $0.unicodeScalars) })
+            {
                 out += "\\u{\(String(scalar.value, radix: 16))}"
             } else {
                 out.unicodeScalars.append(scalar)
             }
         }
         return out
+    }
+
+    /// What is said of an error: a text from outside may be as long as its file.
+    private static func bounded(_ text: String) -> String {
+        let limit = 8192
+        guard text.utf8.count > limit else { return text }
+        return String(decoding: text.utf8.prefix(limit), as: UTF8.self) + "… (\(text.utf8.count - limit) bytes more)"
     }
 
     /// Back to the beginning of the line, and erase it (ECMA-48, EL).

@@ -49,7 +49,7 @@ struct SwSign: ParsableCommand {
             try Output.finish(succeeded: true)
             status = 0
         } catch {
-            if error.code != .alreadyReported { Output.error(error) }
+            if error.code != .alreadyReported { Output.error(error.advised) }
             // After several images, the first failure decides.
             status = exitStatus(
                 (error.code == .alreadyReported ? error.cause as? SigstoreError : nil)?.code ?? error.code)

@@ -34,7 +34,14 @@ enum Terminal {
             }
             return first
         }
-        return try standardInput()
+        let password = try standardInput()
+        // Nothing at all is no password for a new key: a job that forgot to give one would write an open key.
+        guard !new || password.isGiven else {
+            throw SigstoreError(
+                .noPassword, "the new private key needs a password, and none came on standard input",
+                advice: "set COSIGN_PASSWORD (empty for a key without password), or pipe the password in")
+        }
+        return password.secret
     }
 
     /// Whether a person says yes, by an answer typed on a terminal; never from a pipe or the environment.
@@ -56,7 +63,8 @@ enum Terminal {
     }
 
     /// The password as standard input gives it, without the line break at its end.
-    private static func standardInput() throws(SigstoreError) -> SecretBytes {
+    /// - Returns: The password, and whether anything came, if only a line break.
+    private static func standardInput() throws(SigstoreError) -> (secret: SecretBytes, isGiven: Bool) {
         var bytes: [UInt8] = []
         defer { for index in bytes.indices { bytes[index] = 0 } }
         bytes.reserveCapacity(4096)
@@ -76,12 +84,13 @@ enum Terminal {
         let whole = SecretBytes(bytes)
         while let last = bytes.last, last == 0x0a || last == 0x0d { bytes.removeLast() }
         if bytes.count < whole.count { withLineBreak.withLock { $0 = whole } }
-        return SecretBytes(bytes)
+        return (SecretBytes(bytes), whole.count > 0)
     }
 
     /// The password that came from standard input, with the line break at its end, where it had one: cosign makes that part
     /// of the password of a key it generates.
-    static var passwordWithLineBreak: SecretBytes? { withLineBreak.withLock { $0 } }
+    /// - Returns: It, once: then it is forgotten.
+    static func takePasswordWithLineBreak() -> SecretBytes? { withLineBreak.withLock { $0.take() } }
     private static let withLineBreak = Mutex<SecretBytes?>(nil)
 }
 
@@ -108,6 +117,8 @@ private final class TerminalDevice {
         // Control-C is read as a byte, so that the terminal is put back before the program ends.
         during.c_lflag &= ~(tcflag_t(ICANON) | tcflag_t(ISIG))
         if !echo { during.c_lflag &= ~tcflag_t(ECHO) }
+        Interruption.isAsking(descriptor, before: before)
+        defer { Interruption.isAsking(-1, before: before) }
         guard unsafe tcsetattr(descriptor, TCSAFLUSH, &during) == 0 else {
             throw SigstoreError(.noPassword, "the terminal cannot be asked")
         }
@@ -165,6 +176,7 @@ extension KeyReference {
         standardInputIsTaken: Bool = false
     ) throws(SigstoreError) -> (key: PrivateKey, password: SecretBytes?) {
         var password: SecretBytes?
+        defer { _ = Terminal.takePasswordWithLineBreak() }
         do throws(SigstoreError) {
             let key = try privateKey { () throws(SigstoreError) in
                 let asked = try Terminal.password(standardInputIsTaken: standardInputIsTaken || takesStandardInput)
@@ -173,7 +185,7 @@ extension KeyReference {
             }
             return (key, password)
         } catch {
-            guard error.code == .wrongPassword, let whole = Terminal.passwordWithLineBreak else { throw error }
+            guard error.code == .wrongPassword, let whole = Terminal.takePasswordWithLineBreak() else { throw error }
             return (try privateKey { () throws(SigstoreError) in whole }, whole)
         }
     }

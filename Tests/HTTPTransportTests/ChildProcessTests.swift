@@ -1,14 +1,15 @@
 import Foundation
 import Glibc
+import InToto
 import Testing
 
 @testable import HTTPTransport
 
-@Suite struct ChildProcessTests {
+@Suite(.serialized) struct ChildProcessTests {
     @Test("A program has none of our open files")
     func openFiles() throws {
         // Unlike what we open ourselves, this would be handed on.
-        let handedOn = unsafe dup(open("/dev/null", O_RDONLY | O_CLOEXEC))
+        let handedOn = unsafe open("/dev/null", O_RDONLY)
         defer { close(handedOn) }
         #expect(handedOn > 2 && fcntl(handedOn, F_GETFD) == 0)
         let script = "for file in /proc/$$/fd/*; do echo ${file##*/}; done"
@@ -36,6 +37,47 @@ import Testing
         #expect(throws: ChildProcess.Failure.saidTooMuch) {
             try ChildProcess.run(["yes"], showsErrors: false, timeout: .seconds(20))
         }
+    }
+
+    @Test("More than a pipe holds goes in, while an answer comes out")
+    func largeInput() throws {
+        let input = [UInt8](repeating: 0x61, count: 60_000)
+        let echoed = try ChildProcess.run(["cat"], input: input, showsErrors: false, timeout: .seconds(20))
+        #expect(echoed.output == input)
+        #expect(throws: ChildProcess.Failure.tookTooLong) {
+            let input = [UInt8](repeating: 1, count: 1 << 20)
+            _ = try ChildProcess.run(["sleep", "60"], input: input, showsErrors: false, timeout: .seconds(1))
+        }
+    }
+
+    @Test("Closing its output does not save a program from the time limit, and signals are as by default")
+    func closedOutput() throws {
+        let begin = ContinuousClock.now
+        #expect(throws: ChildProcess.Failure.tookTooLong) {
+            try ChildProcess.run(["sh", "-c", "exec >&-; sleep 60"], showsErrors: false, timeout: .seconds(1))
+        }
+        #expect(ContinuousClock.now - begin < .seconds(20))
+        let before = signal(SIGPIPE, SIG_IGN)
+        defer { signal(SIGPIPE, before) }
+        let answer = try ChildProcess.run(
+            ["sh", "-c", "sed -n 's/^SigIgn:\t//p' /proc/$$/status"], showsErrors: false, timeout: .seconds(20))
+        let ignored = UInt64(String(decoding: answer.output.dropLast(), as: UTF8.self), radix: 16)
+        #expect(ignored.map { $0 >> UInt64(SIGPIPE - 1) & 1 } == 0)
+    }
+
+    @Test("Those that run can be killed at once, as a signal handler does")
+    func killAll() async throws {
+        let begin = ContinuousClock.now
+        let killer = Task {
+            try await Task.sleep(for: .seconds(1))
+            ChildProcess.killAll()
+        }
+        let answer = try await onOwnThread { () throws(SigstoreError) in
+            try? ChildProcess.run(["sh", "-c", "sleep 60"], showsErrors: false, timeout: .seconds(50))
+        }
+        try await killer.value
+        #expect(answer?.status == 137)
+        #expect(ContinuousClock.now - begin < .seconds(20))
     }
 
     @Test("What takes too long is killed, with what it has started")

@@ -241,7 +241,8 @@ struct KeylessTests {
             try await place.must(
                 program, ["attest"] + signing + ["--type", "slsaprovenance", "--predicate", "predicate", image])
             // cosign reads whom to believe from these where no trusted root is given; and it cannot read one with them.
-            let environment = Dictionary(services.environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
+            let environment = Dictionary(
+                services.cosign2Environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
             let timestamps = ["--timestamp-certificate-chain", "\(services.files.folder)/tsa_chain.pem"]
             for tool in [Tool.cosign2, .cosign3] {
                 let older = tool == .cosign3 ? ["--new-bundle-format=false"] : []

@@ -203,7 +203,7 @@ struct LocalSigstoreInteropTests {
         try await Bench.with { (bench) async throws in
             let identity = identities[0]
             let environment = Dictionary(
-                bench.services.environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
+                bench.services.cosign2Environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
             let urls = [
                 "-y", "--fulcio-url", bench.services.fulcio.url, "--rekor-url", bench.services.rekorV1.url,
             ]

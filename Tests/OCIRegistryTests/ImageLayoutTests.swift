@@ -59,6 +59,68 @@ import Testing
         #expect(throws: SigstoreError.self) { try layout.onlyImage() }
     }
 
+    /// Whatever an entry says of itself, an image that can be run counts as one.
+    @Test func hidesNoSecondImage() async throws {
+        let layout = try ImageLayout(creating: path)
+        let image = try await Sample.putImage("signed", in: layout, tag: nil)
+        let config = try Blob(Array(#"{"architecture":"amd64","os":"linux"}"#.utf8))
+        let layer = try Blob(Array("malware".utf8))
+        for blob in [config, layer] { try await layout.putBlob(blob) }
+        func other(config type: String, layer layerType: String, subject: Descriptor?) throws -> Manifest {
+            try ImageManifest(
+                config: Descriptor(mediaType: type, digest: config.digest, size: config.size),
+                layers: [Descriptor(mediaType: layerType, digest: layer.digest, size: layer.size)], subject: subject
+            ).encoded()
+        }
+        func picked(_ other: Manifest, _ annotations: Annotations) async throws -> ManifestSelector? {
+            try await layout.putManifest(other, tag: nil)
+            try await layout.replaceEntries([
+                (other, annotations), (image, ["kind": ImageLayout.SavedKind.image.rawValue]),
+            ])
+            return try? layout.onlyImage()
+        }
+        let tag = ImageLayout.tagAnnotation
+        let (imageType, tar) = (
+            "application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar"
+        )
+        let runnable = try other(config: imageType, layer: tar, subject: image.descriptor)
+        let artifact = try other(config: MediaType.empty, layer: "text/plain", subject: image.descriptor)
+        let hidden: [(Manifest, Annotations)] = [
+            (runnable, [:]), (runnable, ["kind": "dev.cosignproject.cosign/image"]),
+            (runnable, ["kind": "dev.cosignproject.cosign/sigs"]), (runnable, [tag: "latest"]),
+            (artifact, ["kind": "dev.cosignproject.cosign/image"]),
+            (artifact, ["kind": "dev.cosignproject.cosign/imageIndex"]), (artifact, [tag: "latest"]),
+            // Tags that are no attachment's, or that of something which is not here, or its own.
+            (artifact, [tag: "sha256-\(image.digest.hex)-latest"]), (artifact, [tag: "sha256-\(image.digest.hex).exe"]),
+            (artifact, [tag: "sha256-\(String(repeating: "0", count: 64)).sig"]),
+            (artifact, [tag: "sha256-\(artifact.digest.hex).sig"]),
+            (
+                artifact,
+                [tag: "sha256-\(image.digest.hex).sig", "kind": "dev.cosignproject.cosign/image"]
+            ),
+            (
+                try other(
+                    config: MediaType.empty, layer: "text/plain",
+                    subject: Descriptor(
+                        mediaType: MediaType.imageManifest,
+                        digest: try Digest(hex: String(repeating: "0", count: 64), .sha256), size: 1)), [:]
+            ), (try ImageIndex(manifests: [runnable.descriptor], subject: image.descriptor).encoded(), [:]),
+        ]
+        for (other, annotations) in hidden {
+            #expect(try await picked(other, annotations) == nil, "\(annotations.entries)")
+        }
+        let signatures = try other(
+            config: imageType, layer: "application/vnd.dev.cosign.simplesigning.v1+json", subject: nil)
+        let attached: [(Manifest, Annotations)] = [
+            (artifact, [:]), (signatures, ["kind": "dev.cosignproject.cosign/sigs"]),
+            (signatures, [tag: "sha256-\(image.digest.hex).sig"]), (artifact, [tag: "sha256-\(image.digest.hex).att"]),
+            (artifact, [tag: "sha256-\(image.digest.hex).sbom"]), (artifact, [tag: "sha256-\(image.digest.hex)"]),
+        ]
+        for (other, annotations) in attached {
+            #expect(try await picked(other, annotations) == .digest(image.digest), "\(annotations.entries)")
+        }
+    }
+
     @Test func keepsWhatOthersWrote() async throws {
         let layout = try ImageLayout(creating: path)
         let image = try await Sample.putImage("hello", in: layout, tag: "v1")

@@ -62,6 +62,22 @@ import Testing
         #expect(throws: SigstoreError.self) { try Manifest([0x20] + large) }
     }
 
+    @Test func readsManyAnnotationsInTheTimeOfFew() throws {
+        func manifest(_ more: String) -> [UInt8] {
+            let list = (0..<100_000).map { #""a\#($0)":"v""# }.joined(separator: ",")
+            return Array(#"{"manifests":[],"annotations":{\#(list)\#(more)}}"#.utf8)
+        }
+        let time = try ContinuousClock().measure {
+            let annotations = try Manifest(manifest(#","none":null"#)).index?.annotations
+            #expect(annotations?.entries.count == 100_000)
+            #expect(annotations?["a99999"] == "v")
+            #expect(throws: SigstoreError.self) { try Manifest(manifest(#","a7":"again""#)) }
+            #expect(throws: SigstoreError.self) { try Manifest(manifest(#","number":1"#)) }
+        }
+        // One lookup for each took minutes.
+        #expect(time < .seconds(10), "\(time)")
+    }
+
     @Test func writesWhatItReads() throws {
         let manifest = try ImageManifest(
             artifactType: "a/t", config: try Sample.emptyConfig, layers: [try Sample.emptyConfig],

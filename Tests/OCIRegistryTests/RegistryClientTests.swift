@@ -321,6 +321,24 @@ private let zero: Digest = {
         #expect(server.requests.count <= count + 7)
     }
 
+    @Test func endsAListOfTooManyReferrers() async throws {
+        let entry = #"{"mediaType":"a/b","digest":"\#(zero)","size":1}"#
+        let page =
+            #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageIndex)","manifests":["#
+            + Array(repeating: entry, count: 1000).joined(separator: ",") + "]}"
+        let server = server { request, connection in
+            // The list of one image ends, that of another goes on.
+            let next = request.path.contains("\(zero)") ? ["Link: <\(request.path)?n=\(request.number)>; rel=next"] : []
+            connection.respond(200, [Self.indexType] + next, page)
+        }
+        let client = try Sample.client(server.authority)
+        let other = try Digest.sha256([])
+        #expect(try await client.referrers(of: other, artifactType: nil).descriptors.count == 1000)
+        let error = await Sample.failure { _ = try await client.referrers(of: zero, artifactType: nil) }
+        #expect(error?.code == .tooLarge && error?.message.contains("10000") == true, "\(String(describing: error))")
+        #expect(server.requests.count < 20)
+    }
+
     @Test func endsAListThatGoesInACircle() async throws {
         let server = server { request, connection in
             connection.respond(200, [Self.json, "Link: <\(request.target)>; rel=\"next\""], #"{"tags":["a"]}"#)

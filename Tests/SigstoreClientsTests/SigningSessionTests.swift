@@ -420,6 +420,34 @@ struct SigningSessionTests {
         #expect(files(unfinished).isEmpty)
     }
 
+    @Test("While it is delivered it is kept, for the case that the run is stopped; other services do not finish it")
+    func deliveryIsStopped() async throws {
+        let shop = try Workshop()
+        let unfinished = directory()
+        let artifact = ArtifactBytes(Array("stopped".utf8))
+        let session = try shop.session(.email("alice@local.test"), try shop.clients(.v1), unfinished: unfinished)
+        let bundle = try await session.sign(artifact)
+        var kept: [String] = []
+        try await session.deliver(bundle) { _ throws(SigstoreError) in
+            kept = files(unfinished)
+            // What a run that is stopped here leaves, and whose number no process has any more.
+            for name in kept {
+                let stopped = name.split(separator: ".").dropLast(2).joined(separator: ".") + ".4194305.1"
+                try? FileManager.default.copyItem(
+                    atPath: "\(unfinished.directory)/\(name)", toPath: "\(unfinished.directory)/\(stopped)")
+            }
+        }
+        #expect(kept.count == 1 && files(unfinished).count == 1)
+        let other = try await shop.session(.email("alice@local.test"), try shop.clients(.v2), unfinished: unfinished)
+            .sign(artifact)
+        #expect(try other.signature() != bundle.signature())
+        let recordings = shop.recordings
+        let again = try await session.sign(artifact)
+        #expect(try again.signature() == bundle.signature())
+        #expect(shop.recordings == recordings)
+        #expect(files(unfinished).isEmpty)
+    }
+
     @Test("Another identity does not finish it")
     func otherIdentity() async throws {
         let shop = try Workshop()

@@ -1,6 +1,7 @@
 import InToto
-import SigstoreCrypto
 import Testing
+
+@testable import SigstoreCrypto
 
 /// Keys, and signatures by them.
 struct KeyTests {
@@ -10,6 +11,19 @@ struct KeyTests {
 
     static func pem(_ key: PrivateKey) throws -> String {
         unsafe PEM.encode(label: "PRIVATE KEY", try key.pkcs8().withBytes { unsafe Array($0) })
+    }
+
+    @Test(
+        "A key on a curve is made from its point; a point that is not on the curve makes none",
+        arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521])
+    func decodesPoints(algorithm: SigningAlgorithm) throws {
+        let spki = try PrivateKey.generate(algorithm).publicKey.spki
+        // The keys are not freed: this asks which way they were made.
+        #expect(unsafe PublicKey.decodePoint(spki) != nil)
+        var other = spki
+        other[other.count - 1] ^= 1
+        #expect(unsafe PublicKey.decodePoint(other) == nil)
+        #expect(throws: SigstoreError.self) { try PublicKey(der: other) }
     }
 
     @Test(

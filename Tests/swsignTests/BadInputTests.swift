@@ -135,6 +135,33 @@ struct BadInputTests {
             of: ["verify-blob", "--key", "b.json", "--insecure-ignore-tlog", "--signature", "AQID", "file"])
     }
 
+    @Test("Where nobody else says what to do next, the table by codes does, in JSON too")
+    func advice() async throws {
+        try directory.write("empty", [])
+        try directory.makeDirectory("d")
+        try await directory.tool("openssl", "genrsa", "-out", "small.pem", "1024")
+        let sign = ["sign-blob", "--tlog-upload=false", "--key"]
+        let verify = ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog"]
+        for (arguments, code) in [
+            (sign + ["key.pem", "--bundle", "none/b.json", "file"], "cannot-write"),
+            (sign + ["env://NOPE", "file"], "file-not-found"), (sign + ["small.pem", "file"], "unsupported-key"),
+            (sign + ["key.pem", "d"], "is-directory"), (sign, "usage"), (["tlog", "get"], "usage"),
+            (verify + ["--bundle", "empty", "file"], "malformed-json"),
+            (verify + ["--signature", "empty", "file"], "malformed-signature"),
+        ] as [([String], String)] {
+            let outcome = await Program(directory: directory.path).run(arguments)
+            #expect(outcome.ending == .exit(1) && outcome.code == code, "\(arguments): \(outcome.messages)")
+            let last = outcome.messages.split(separator: "\n").last
+            #expect(last?.hasPrefix("       ") == true, "\(arguments): \(outcome.messages)")
+            let error = try await Program(directory: directory.path).run(["--errors", "json"] + arguments).jsonError()
+            #expect(try last.map(String.init) == "       \(error.member("advice").string())")
+        }
+        let object = try await Program(directory: directory.path).run(
+            verify + ["--output", "json", "--bundle", "empty", "file"]
+        ).objects().first
+        #expect(try object?.member("error").member("advice").string().isEmpty == false)
+    }
+
     // MARK: - Bundles
 
     @Test("A bundle that is not JSON is refused")

@@ -172,6 +172,33 @@ struct BlobTests {
             of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "none/result", "file"])
     }
 
+    @Test("A pipe beside a file is not waited for")
+    func pipeBeside() async throws {
+        try prepare()
+        #expect(unsafe mkfifo(directory["file.sigstore.json"], 0o600) == 0)
+        let outcome = await verify("file")
+        #expect(outcome.ending == .exit(1) && outcome.code == "file-unreadable", "\(outcome.messages)")
+    }
+
+    @Test("Nothing is given beside a bundle that is complete, a bare envelope too")
+    func beside() async throws {
+        try prepare()
+        try directory.write("predicate", "{}")
+        let program = Program(directory: directory.path)
+        await program.run([
+            "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate",
+            "--output-signature", "envelope", "file",
+        ]).expectSuccess()
+        let verify = [
+            "verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--type", "custom", "--bundle",
+            "envelope",
+        ]
+        await program.run(verify + ["file"]).expectSuccess()
+        for flag in ["--signature", "--certificate", "--rfc3161-timestamp"] {
+            try await directory.expectRefusal("usage", "complete", of: verify + [flag, "envelope", "file"])
+        }
+    }
+
     // MARK: - The progress bar
 
     /// Signs what comes slowly, with a terminal where the words say so.
@@ -221,7 +248,45 @@ struct BlobTests {
             let outcome = await Program(directory: directory.path).run(arguments)
             #expect(outcome.ending == .exit(1))
             #expect(outcome.code != nil && outcome.stdout.isEmpty, "\(outcome.messages)")
+            #expect(!outcome.messages.contains("--offline"), "there is no such flag: \(outcome.messages)")
             #expect(try directory.snapshot() == before)
+        }
+        // A key that cannot be used is the first thing to be told.
+        for (key, code) in [
+            ("awskms:///x", "not-built-yet"), ("k8s://a/b", "not-built-yet"), ("gitlab://1", "not-built-yet"),
+            ("pkcs11:token=x", "not-built-yet"), ("nosuch.key", "file-not-found"),
+        ] {
+            try await directory.expectRefusal(code, of: ["sign-blob", "--key", key, "file"])
+            try await directory.expectRefusal(code, of: ["sign", "--key", key, "oci-layout:none"])
+        }
+    }
+
+    @Test(
+        "Who does not agree has declined; a signature alone, whose log entry would be kept nowhere, is warned of before",
+        arguments: [("n\n", Int32(1), "declined"), ("\u{3}", 130, "interrupted")])
+    func declined(answer: String, status: Int32, code: String) async throws {
+        try prepare()
+        try directory.write("root.json", #"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#)
+        try directory.write("predicate", "{}")
+        try directory.write(
+            "log.json",
+            #"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogUrls":[{"url":"https://r","#
+                + #""majorApiVersion":1,"validFor":{"start":"2020-01-01T00:00:00Z"},"operator":"o"}],"#
+                + #""rekorTlogConfig":{"selector":"ANY"},"tsaConfig":{}}"#)
+        let services = ["--key", "key.pem", "--signing-config", "log.json", "--trusted-root", "root.json"]
+        for command in [["sign-blob"], ["attest-blob", "--predicate", "predicate"]] {
+            for bundle in [[], ["--bundle", "b.json"]] {
+                let outcome = await Program(directory: directory.path).run(
+                    command + services + bundle + ["file"], input: .terminal,
+                    terminal: [Program.Turn("Go on? [y/N]", answer)])
+                #expect(outcome.ending == .exit(status) && outcome.code == code, "\(outcome.messages)")
+                #expect(outcome.messages.contains("answer y, or give --yes") == (code == "declined"))
+                #expect(
+                    outcome.messages.contains("WARNING: the log entry will be kept nowhere") == bundle.isEmpty,
+                    "\(outcome.messages)")
+                #expect(outcome.messages.contains("--bundle FILE") == bundle.isEmpty)
+                #expect(!directory.exists("b.json"))
+            }
         }
     }
 
@@ -605,7 +670,8 @@ struct BlobTests {
             "no-log-entry", "transparency log", "--insecure-ignore-tlog", of: verify + ["--bundle", "b.json", "file"])
         let base64 = await sign("file").line
         try await directory.expectRefusal(
-            "no-log-entry", "transparency log", of: verify + ["--signature", base64, "file"])
+            "no-log-entry", "transparency log", "with its --bundle, and none is looked up in a log",
+            of: verify + ["--signature", base64, "file"])
         for flag in ["--insecure-ignore-tlog", "--private-infrastructure"] {
             let outcome = await directory.swsign("verify-blob", "--key", "key.pub", flag, "--bundle", "b.json", "file")
             #expect(outcome.succeeded, "\(outcome.messages)")

@@ -302,5 +302,10 @@ struct EscapingTests {
         #expect(Output.escaped("::error::x").hasPrefix("::") == false)
         #expect(Output.escaped("  ::error::x").contains("  ::") == false)
         #expect(Output.escaped("https://a::b") == "https://a::b")
+        #expect(Output.escaped("\u{3000}\u{a0}::error::x").contains("::error") == false)
+        #expect(Output.escaped("a ##[set-output name=x;]y") == "a \\u{23}#[set-output name=x;]y")
+        #expect(Output.escaped("####vso[task.setvariable]").contains("##vso[") == false)
+        #expect(Output.escaped("issue #1, ## heading") == "issue #1, ## heading")
+        #expect(Output.escaped(String(repeating: ":", count: 100_000)).hasPrefix("\\u{3a}:::"))
     }
 }

@@ -158,7 +158,7 @@ struct FlagTests {
             let error = Self.refusal(words + given)
             #expect(error?.code == .notBuiltYet)
             #expect(error?.message.contains("--\(flag.name) cannot be used yet") == true)
-            #expect(error?.message.contains("nothing was done") == true)
+            #expect(error?.message.contains("(still to come: \(flag.awaits ?? "")); nothing was done") == true)
         }
         let variable = flag.kind == .on ? "false" : "true"
         #expect(Self.refusal(words, [flag.variable: variable])?.code == .notBuiltYet)
@@ -330,6 +330,9 @@ struct FlagTests {
             ("sign-blob sign-blob", "sign-blob -- sign-blob"),
             ("sign-blob --help", "sign-blob --help"), ("sign-blob -h FILE", "sign-blob --help"), ("--help", "--help"),
             ("-h", "--help"),
+            ("help", "--help"), ("help help", "--help"), ("help sign-blob", "sign-blob --help"),
+            ("help bundle", "bundle --help"), ("bundle help inspect", "bundle inspect --help"),
+            ("-d help sign-blob", "sign-blob --help"), ("sign-blob help", "sign-blob -- help"),
             ("--help sign-blob", "sign-blob --help"), ("sign-blob --help=false FILE", "sign-blob -- FILE"), ("", ""),
         ])
     func pflagsRules(given: String, expected: String) throws {

@@ -267,4 +267,58 @@ struct ImageFaultTests {
         #expect(try await place.verify(image.name).payloads().count == 1)
         #expect(try await place.verify(image.name, key: "other").payloads().count == 1)
     }
+
+    // MARK: Memory
+
+    @Test("A hundred layers that name one blob take the memory of one")
+    func oneBlobManyTimes() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        let registry = try place.registry
+        let content = [UInt8](repeating: 0x20, count: 8 << 20)
+        let manifest = try ImagePlace.manifest(
+            (0..<100).map { number in
+                (
+                    content, ImagePlace.payloadType,
+                    ["dev.cosignproject.cosign/signature": Base64.encode(Array("\(number)".utf8))]
+                )
+            })
+        try await place.put([Array("{}".utf8), content], manifest, tag: image.tag("sig"))
+        registry.server.forgetRequests()
+        var program = Program(directory: place.directory.path)
+        program.measuresMemory = true
+        let outcome = await program.run(["verify", "--key", "key.pub"] + ImagePlace.verifying + [image.name])
+        outcome.expectRefusal(12, "no-matching-signature")
+        #expect(outcome.peakMemory < 128 << 10, "\(outcome.peakMemory) KiB")
+        #expect(registry.server.requests.filter { $0.target.contains("/blobs/") }.count == 1)
+    }
+
+    @Test("Signatures that together are too large are refused, whichever is read first", arguments: Scheme.allCases)
+    func tooMuchInAll(scheme: Scheme) async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        try await place.put([Array("{}".utf8)], try ImagePlace.manifest([]))
+        func layer(_ number: Int) throws -> Descriptor {
+            Descriptor(
+                mediaType: scheme == .older ? ImagePlace.payloadType : ImagePlace.bundleType,
+                digest: try Digest.sha256(Array("\(number)".utf8)), size: 100 << 20,
+                annotations: ["dev.cosignproject.cosign/signature": "c2lnbmF0dXJl"])
+        }
+        let config = Descriptor(mediaType: MediaType.empty, digest: try Digest.sha256(Array("{}".utf8)), size: 2)
+        switch scheme {
+        case .older:
+            let manifest = try ImageManifest(config: config, layers: try (0..<3).map(layer)).encoded()
+            try await place.put([], manifest, tag: image.tag("sig"))
+        case .newer:
+            for number in 0..<3 {
+                let manifest = try ImageManifest(
+                    artifactType: ImagePlace.bundleType, config: config, layers: [try layer(number)],
+                    subject: image.descriptor
+                ).encoded()
+                try await place.put([], manifest)
+            }
+        }
+        // Their blobs are not even there: what the manifests say is enough.
+        await place.verify(image.name).expectRefusal(1, "too-large", "268435456", "104857600")
+    }
 }

@@ -202,6 +202,39 @@ struct ImageVerifyTests {
         await place.verify(images[0].name, flags: ["--platform", "linux/amd64"]).expectRefusal(11, "image-not-found")
     }
 
+    @Test("A registry that calls an index an image hides none of its platforms")
+    func lyingMediaType() async throws {
+        let place = try await ImagePlace()
+        let (index, images) = try await place.pushIndex(["amd64", "arm64"])
+        await place.sign(index.name).expectSuccess()
+        let registry = try place.registry
+        registry.faults.add(
+            Fault(.contentType(MediaType.imageManifest), method: "HEAD", path: "/manifests/\(index.digest)"))
+        registry.server.forgetRequests()
+        #expect(try await place.verify(index.name).payloads().count == 1)
+        // Nobody needs the manifest for that, and nobody asks for it.
+        let asked = registry.server.requests.filter { $0.target.hasSuffix("/manifests/\(index.digest)") }
+        #expect(asked.map(\.method) == ["HEAD"])
+        await place.verify(index.name, flags: ["--recursive"]).expectRefusal(
+            10, "no-signature", images[0].digest.description)
+        await place.verify(index.name, flags: ["--platform", "linux/arm64"]).expectRefusal(
+            10, "no-signature", images[1].digest.description)
+        for arguments in [["copy", index.name, "oci-layout:copied:v1"], ["save", "--dir", "saved", index.name]] {
+            await place.swsign(arguments).expectSuccess("\(arguments)")
+        }
+        for image in images {
+            for folder in ["copied", "saved"] {
+                #expect(place.directory.exists("\(folder)/blobs/sha256/\(image.digest.hex)"), "\(folder)")
+            }
+        }
+        // The other way round nothing is hidden, and nothing is in the way.
+        await place.sign(images[0].name).expectSuccess()
+        registry.faults.removeAll()
+        registry.faults.add(
+            Fault(.contentType(MediaType.imageIndex), method: "HEAD", path: "/manifests/\(images[0].digest)"))
+        #expect(try await place.verify(images[0].name, flags: ["--recursive"]).payloads().count == 1)
+    }
+
     @Test("A tag that moves between two reads (kyverno CVE-2022-47633): it is read once", arguments: Scheme.allCases)
     func movingTag(scheme: Scheme) async throws {
         let place = try await ImagePlace()
@@ -246,6 +279,25 @@ struct ImageVerifyTests {
         await place.verify("\(place.repository)@sha256:1234").expectRefusal(1, "malformed-reference", "is not a digest")
         await place.verify("\(place.repository):\(String(repeating: "x", count: 129))").expectRefusal(
             1, "malformed-reference")
+    }
+
+    @Test("An image that calls itself an attachment of the signed one is not passed over by --local-image")
+    func secondLocalImage() async throws {
+        let place = try await ImagePlace(.layout)
+        let image = try await place.push()
+        let layout = try ImageLayout(opening: place.directory["layout"])
+        let signed = try #require(try await layout.manifest(.digest(image.digest)))
+        try await layout.replaceEntries([(signed, ["kind": ImageLayout.SavedKind.image.rawValue])])
+        await place.sign(image.name).expectSuccess()
+        #expect(try await place.verify("layout", flags: ["--local-image"]).payloads().count == 1)
+        let malware = try ImagePlace.manifest([(Array("malware".utf8), "text/plain", [:])], subject: image.descriptor)
+        try await place.put([Array("malware".utf8)], malware)
+        try await layout.replaceEntries([
+            (malware, ["kind": ImageLayout.SavedKind.image.rawValue]),
+            (signed, ["kind": ImageLayout.SavedKind.image.rawValue]),
+        ])
+        await place.verify("layout", flags: ["--local-image"]).expectRefusal(
+            1, "malformed-reference", "holds 2 images")
     }
 
     @Test("The folder of --local-image holds the image and its signatures", arguments: Scheme.allCases)
@@ -335,6 +387,52 @@ struct ImageVerifyTests {
         await place.sign(signed.name, scheme: scheme).expectSuccess()
         await place.verifyAttestation(signed.name, type: "slsaprovenance1")
             .expectRefusal(10, "no-signature", "there is no attestation")
+    }
+
+    @Test("A bundle whose statement cannot be read is no image without a signature")
+    func unreadableStatement() async throws {
+        let place = try await ImagePlace()
+        let (signed, image) = (try await place.push("signed"), try await place.push("not signed"))
+        await place.sign(signed.name).expectSuccess()
+        let referrer = try #require(
+            try await place.store.referrers(of: signed.digest, artifactType: nil).descriptors.first)
+        let layer = try #require(try await place.store.manifest(.digest(referrer.digest))?.image?.layers.first)
+        let json = try JSONValue(parsing: try await place.store.blob(layer, limit: 1 << 20))
+        guard case .object(var bundle) = json, case .object(var envelope)? = bundle["dsseEnvelope"] else {
+            Issue.record("the bundle holds no envelope")
+            return
+        }
+        envelope["payload"] = .bytes(Array("{}".utf8))
+        bundle["dsseEnvelope"] = .object(envelope)
+        try await place.putBundle(JSONValue.object(bundle).serialized(), for: image)
+        for outcome in [
+            await place.verify(image.name), await place.verifyAttestation(image.name, type: "slsaprovenance1"),
+        ] {
+            outcome.expectRefusal(
+                12, "no-matching-signature", "is signed in a way that cannot be checked",
+                "its statement cannot be read")
+            #expect(!outcome.messages.contains("a signature over a file"))
+        }
+        // It hides nothing.
+        await place.sign(image.name).expectSuccess()
+        #expect(try await place.verify(image.name).payloads().count == 1)
+    }
+
+    @Test("A signature over a file is not called an attestation")
+    func signatureOverAFile() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        try place.directory.write("file", "text")
+        await place.swsign(
+            ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "file.json", "file"]
+        ).expectSuccess()
+        try await place.putBundle(try place.directory.read("file.json"), for: image)
+        let outcome = await place.verify(image.name)
+        outcome.expectRefusal(10, "no-signature", "only: a signature over a file")
+        #expect(!outcome.messages.contains("it has attestations"))
+        let attested = await place.verifyAttestation(image.name, type: "slsaprovenance1")
+        attested.expectRefusal(12, "no-matching-signature", "only: a signature over a file")
+        #expect(!attested.messages.contains("with --type"))
     }
 
     @Test("The guides' line with jq", arguments: Scheme.allCases)

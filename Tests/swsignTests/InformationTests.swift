@@ -132,6 +132,10 @@ struct InformationTests {
         let token = await directory.swsign("env", environment: ["SIGSTORE_ID_TOKEN": "s3cr3t", "TUF_ROOT": "/root"])
         #expect(token.output.contains("SIGSTORE_ID_TOKEN=******") && token.output.contains("TUF_ROOT=/root"))
         #expect(!shown.output.contains("#"))
+        for sentence in [
+            "# COSIGN_DOCKER_MEDIA_TYPES is true to write", "# BUILDKITE_AGENT_ACCESS_TOKEN is the access token",
+            "# BROWSER is the browser",
+        ] { #expect(hidden.output.contains(sentence), "\(hidden.output)") }
     }
 
     @Test(
@@ -195,5 +199,10 @@ struct InformationTests {
             let other = await Program(directory: directory.path).run(["help"] + words)
             #expect(other.output == outcome.output, "help \(command): \(other.messages)")
         }
+        for (arguments, name) in [
+            (["help", "foo"], "foo"), (["help", "verify-blbo"], "verify-blbo"),
+            (["help", "bundle", "foo"], "bundle foo"),
+            (["bundle", "help", "foo"], "bundle foo"),
+        ] { try await directory.expectRefusal("usage", "there is no command \"\(name)\"", of: arguments) }
     }
 }

@@ -131,6 +131,16 @@ struct KeyPairTests {
         }
     }
 
+    @Test("Where nobody gives a password, no key is made: it would be open to everybody")
+    func noPassword() async throws {
+        try directory.makeKey()
+        for command in [["generate-key-pair"], ["import-key-pair", "--key", "key.pem"]] {
+            let outcome = await Program(directory: directory.path).run(command, input: .text(""))
+            #expect(outcome.ending == .exit(1) && outcome.code == "no-password", "\(outcome.messages)")
+        }
+        #expect(!directory.exists("cosign.key") && !directory.exists("import-cosign.key"))
+    }
+
     @Test("What was read is not replaced by what comes of it")
     func resultOverInput() async throws {
         try directory.makeKey()

@@ -223,7 +223,7 @@ struct KeylessSigningTests {
             #expect(outcome.succeeded == agreed, "\(outcome.messages)")
             #expect(place.certificates == (agreed ? 1 : 0) && place.recorded == (agreed ? 1 : 0))
             #expect(place.directory.exists("bundle.json") == agreed)
-            if !agreed { #expect(outcome.ending == .exit(130), "\(outcome.messages)") }
+            if !agreed { #expect(outcome.ending == .exit(answer == "\u{3}" ? 130 : 1), "\(outcome.messages)") }
         }
     }
 

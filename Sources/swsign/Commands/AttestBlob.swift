@@ -44,7 +44,7 @@ struct AttestBlob: ParsableCommand {
         let hasBundle = signing.bundle != nil || place.outputDirectory != nil
         let session = try services.session(
             signing, attestations: true, standardInputIsTaken: [file, predicate, statement].contains("-"),
-            isOlderForm: !signing.newBundleFormat && hasBundle)
+            isOlderForm: !signing.newBundleFormat && hasBundle, isBare: !hasBundle)
         let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
         let signed = try waiting { () throws(SigstoreError) in
             try await BlobSigner(session).attest(content, form: form)

@@ -44,7 +44,8 @@ struct SignBlob: ParsableCommand {
         }
         let session = try services.session(
             signing, algorithm: algorithm, attestations: false, standardInputIsTaken: files.contains("-"),
-            isOlderForm: !signing.newBundleFormat && (beside || signing.bundle != nil))
+            isOlderForm: !signing.newBundleFormat && (beside || signing.bundle != nil),
+            isBare: !beside && signing.bundle == nil)
         let signer = BlobSigner(session)
         try BlobBatch(verb: "signed").forEach(inputs) { [signing, place, b64, forms] file throws(SigstoreError) in
             if beside { try place.expectPlace(for: file, replacing: signing.yes) }

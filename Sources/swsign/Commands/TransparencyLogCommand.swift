@@ -134,6 +134,8 @@ struct TransparencyLogCommand: ParsableCommand {
                 }
                 try check(found, digest, reader)
             }
+            Output.note(
+                "The bundle's own signature was not looked at: verify-blob and verify-blob-attestation do that.")
         }
 
         private func check(_ entry: VerifiedLogEntry, _ digest: Digest?, _ reader: LogOptions.Reader)
@@ -145,7 +147,7 @@ struct TransparencyLogCommand: ParsableCommand {
                     advice: "check that the file is the one that was signed")
             }
             try log.show(entry, reader)
-            Output.note("Verified OK")
+            Output.note("The entry is in the log, as the log has signed.")
         }
     }
 
@@ -246,8 +248,12 @@ struct LogOptions: ParsableArguments {
         if let rekorVersion, RekorClient.Version(rawValue: rekorVersion) == nil {
             throw SigstoreError(.usage, "--rekor-version is \(rekorVersion), expected 1 or 2")
         }
-        let root = try TrustSources(trustedRoot: trustedRoot, staging: staging).trustedRoot(offline: false)
-        let (url, version) = try place(wanted)
+        let (root, (url, version)) = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
+            (
+                try TrustSources(trustedRoot: trustedRoot, staging: staging).trustedRoot(offline: false),
+                try place(wanted)
+            )
+        }
         return Reader(client: RekorClient(url: url, version: version, http: try TUFAccess.http()), root: root)
     }
 

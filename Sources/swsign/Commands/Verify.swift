@@ -101,7 +101,8 @@ struct Verify: ParsableCommand {
             return verified
         } print: { name, verified throws(SigstoreError) in
             let held = verified.images.flatMap(\.signatures)
-            VerificationHeader.print(name, held, checksClaims: options.checkClaims)
+            VerificationHeader.print(
+                name, held, checksClaims: options.checkClaims, comparesAnnotations: !annotations.isEmpty)
             if output == .json {
                 try Output.json(.array(held.map(\.payload)))
             } else {
@@ -192,11 +193,15 @@ enum VerificationHeader {
         Output.detail("  \(signature.place): \(check.step.rawValue): \(check.detail)")
     }
 
-    static func print(_ name: String, _ held: [VerifiedImageSignature], checksClaims: Bool) {
+    static func print(
+        _ name: String, _ held: [VerifiedImageSignature], checksClaims: Bool, comparesAnnotations: Bool = false
+    ) {
         Output.note("")
         Output.note("Verification for \(name) --")
         Output.note("The following checks were performed on each of these signatures:")
         if checksClaims { Output.note("  - The cosign claims were validated") }
+        // No signature holds without each annotation that was demanded.
+        if comparesAnnotations, !held.isEmpty { Output.note("  - The specified annotations were verified") }
         let made = held.map { Set($0.verified.checks.map(\.name)) }
         let onAll = held.first?.verified.checks.filter { check in made.allSatisfy { $0.contains(check.name) } } ?? []
         for check in onAll { Output.note("  - \(check.step.rawValue): \(check.name)") }

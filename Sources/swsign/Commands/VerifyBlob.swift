@@ -29,7 +29,8 @@ struct VerifyBlob: ParsableCommand {
         let policy = try verification.policy(
             identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"))
         let run = FileVerification(
-            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust))
+            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust),
+            isDetached: signature.signature != nil && signature.bundle == nil)
         let signature = signature
         try run.run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: false)
@@ -90,7 +91,8 @@ struct VerifyBlobAttestation: ParsableCommand {
             Output.warn("what the attestation is about is not checked: it may be about anything (--check-claims=false)")
         }
         let run = FileVerification(
-            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust))
+            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust),
+            isDetached: signature.signature != nil && signature.bundle == nil)
         let (signature, checkClaims) = (signature, checkClaims)
         try run.run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: true)

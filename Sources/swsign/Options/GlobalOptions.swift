@@ -58,14 +58,7 @@ struct GlobalOptions: ParsableArguments {
         // else is stopped a little later.
         Self.latest.withLock { $0 = .now.advanced(by: .seconds(timeout.seconds)) }
         let last = timeout.seconds + Self.grace
-        signal(SIGALRM) { _ in
-            let erase: StaticString = "\r\u{1b}[K"
-            if isatty(STDERR_FILENO) == 1 { _ = unsafe write(STDERR_FILENO, erase.utf8Start, erase.utf8CodeUnitCount) }
-            let words: StaticString =
-                "Error: the command took longer than --timeout allows and was stopped [timed-out]\n"
-            _ = unsafe write(STDERR_FILENO, words.utf8Start, words.utf8CodeUnitCount)
-            _exit(1)
-        }
+        signal(SIGALRM, Interruption.timedOut)
         var limit = itimerval()
         limit.it_value.tv_sec = Int(last)
         limit.it_value.tv_usec = Int(last.truncatingRemainder(dividingBy: 1) * 1e6)

@@ -75,10 +75,6 @@ struct RegistryConnectionFlags: ParsableArguments {
         options.allowsHTTP = allowHTTP || allowInsecure
         options.authRealms = Set(authRealms)
         options.credential = credential
-        if let deadline = GlobalOptions.deadline {
-            // A helper does not outlive the command.
-            options.credentials = CredentialStore(helperTimeout: min(.seconds(30), max(.zero, deadline - .now)))
-        }
         return Registries(try TUFAccess.client(configuration), options)
     }
 }

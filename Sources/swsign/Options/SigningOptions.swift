@@ -141,9 +141,10 @@ struct ServiceOptions: ParsableArguments {
     ///   - attestations: Whether attestations are signed.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
     ///   - isOlderForm: Whether log entries are written in the form of cosign 2, which has no place for those of Rekor v2.
+    ///   - isBare: Whether the signature is written alone, without a bundle for its log entry.
     func session(
         _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, attestations: Bool, standardInputIsTaken: Bool,
-        isOlderForm: Bool
+        isOlderForm: Bool, isBare: Bool = false
     ) throws(SigstoreError) -> SigningSession {
         if let rekorEntryType, rekorEntryType != "dsse" {
             throw SigstoreError(
@@ -151,12 +152,18 @@ struct ServiceOptions: ParsableArguments {
                 advice: "leave it out: dsse is written")
         }
         let http = try TUFAccess.http()
-        let config = try self.config(needsServices: signing.key == nil || tlogUpload)
+        // Before anybody is asked: a key that cannot be used is the first thing to be told.
+        let key = try signing.key.map { key throws(SigstoreError) in
+            try Self.signer(key, standardInputIsTaken: standardInputIsTaken)
+        }
+        let config = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
+            try self.config(needsServices: key == nil || tlogUpload)
+        }
         let now = Instant(seconds: VerificationPolicy.systemClock())
         let services = try self.services(config, at: now, http, isOlderForm: isOlderForm)
         let signatory: SigningSession.Signatory
-        if let key = signing.key {
-            signatory = .key(try Self.signer(key, standardInputIsTaken: standardInputIsTaken), algorithm: algorithm)
+        if let key {
+            signatory = .key(key, algorithm: algorithm)
         } else {
             guard algorithm == nil || algorithm == .ecdsaP256 else {
                 throw SigstoreError(
@@ -184,12 +191,23 @@ struct ServiceOptions: ParsableArguments {
                 try provider(issuer, http), audience: oidcClientID)
         }
         let needsTrust =
-            signing.key == nil || !services.transparencyLogs.isEmpty || !services.timestampAuthorities.isEmpty
+            key == nil || !services.transparencyLogs.isEmpty || !services.timestampAuthorities.isEmpty
         let session = try SigningSession(
             signatory: signatory, services: services,
             trustedRoot: needsTrust
-                ? try TrustSources(trustedRoot: trustedRoot, staging: staging).trustedRoot(offline: false) : nil,
+                ? try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
+                    try TrustSources(trustedRoot: trustedRoot, staging: staging).trustedRoot(offline: false)
+                } : nil,
             unfinished: Self.unfinished)
+        if isBare, session.isLogged {
+            // cosign 2 does the same, so it is not refused.
+            let (lost, them) =
+                key == nil && signing.outputCertificate == nil
+                ? ("the log entry and the certificate", "them") : ("the log entry", "it")
+            Output.warn(
+                "\(lost) will be kept nowhere, and the signature alone cannot be verified by \(them): give --bundle FILE to keep \(them)"
+            )
+        }
         try Self.confirm(session, attestations: attestations, yes: signing.yes)
         return session
     }
@@ -321,7 +339,9 @@ struct ServiceOptions: ParsableArguments {
         for line in lines { Output.note("  \(line)") }
         guard !yes, Terminal.isInteractive else { return }
         guard try Terminal.confirms("Go on?") else {
-            throw SigstoreError(.interrupted, "nothing was signed, and nothing became public")
+            throw SigstoreError(
+                .declined, "nobody agreed; nothing was signed, and nothing became public",
+                advice: "answer y, or give --yes")
         }
     }
 }

@@ -29,6 +29,21 @@ struct TUFAccess {
         return CurlClient(configuration)
     }
 
+    /// What a command that signs or reads a log can do without the TUF repository.
+    static let filesInstead = "try again with a network, or give --trusted-root and --signing-config"
+
+    /// Says what the command at hand can do where the TUF repository cannot be reached, since not every one has `--offline`.
+    static func advising<Value>(
+        _ advice: String, _ body: () throws(SigstoreError) -> Value
+    ) throws(SigstoreError) -> Value {
+        do throws(SigstoreError) { return try body() } catch {
+            guard error.code == .tufUnreachable else { throw error }
+            var explained = error
+            explained.advice = advice
+            throw explained
+        }
+    }
+
     /// A target, verified.
     /// - Parameters:
     ///   - name: The target's name, such as `trusted_root.json`.
@@ -43,7 +58,7 @@ struct TUFAccess {
         } catch {
             throw SigstoreError(
                 error.code, "Sigstore's trust root cannot be brought up to date: \(error.message)",
-                advice: error.advice ?? "give --trusted-root FILE, or --offline to go on with what is known here",
+                advice: error.advice ?? "try again later, with a network",
                 cause: error)
         }
     }

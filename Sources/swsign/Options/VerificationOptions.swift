@@ -1,6 +1,7 @@
 import ArgumentParser
 import InToto
 import SigstoreCrypto
+import SigstoreClients
 import SigstoreVerification
 import SwSignCore
 
@@ -91,10 +92,19 @@ struct VerificationOptions: ParsableArguments {
 
     /// The verifier to use.
     func verifier(_ trust: TrustOptions) throws(SigstoreError) -> Verifier {
-        // A key without a log depends on nobody, unless the person named somebody; and a key never asks the network.
+        // A key without a log depends on nobody, unless the person named somebody.
         let dependsOnNobody = key != nil && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps
-        return Verifier(
-            trustedRoot: dependsOnNobody && !trust.isStated ? nil : try trust.trust(offline: offline || key != nil))
+        if dependsOnNobody && !trust.isStated { return Verifier(trustedRoot: nil) }
+        if key != nil, !offline {
+            // Keys are often verified where there is no network: what is at hand will do.
+            do throws(SigstoreError) { return Verifier(trustedRoot: try trust.trust(offline: true)) } catch {
+                guard error.code == .tufOffline else { throw error }
+            }
+        }
+        let root = try TUFAccess.advising("try again later, or go on with what was verified before by --offline") {
+            () throws(SigstoreError) in try trust.trust(offline: offline)
+        }
+        return Verifier(trustedRoot: root)
     }
 }
 

@@ -1,0 +1,25 @@
+#pragma once
+
+// What running other programs needs and Swift cannot say: functions of glibc that its module does not show, and a list
+// that a signal handler may read. No system header is included, so that Swift takes their types from Glibc alone.
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// A pipe whose two ends no other program gets.
+int cprocess_pipe(int ends[2]);
+
+/// Adds to a posix_spawn_file_actions_t that the program gets no open file from this number on.
+int cprocess_close_from(void *actions, int first);
+
+/// Remembers a process group that is to end with this process. Where too many run already, it is not remembered.
+void cprocess_began(int group);
+void cprocess_ended(int group);
+
+/// Kills the process groups that are remembered. May be called by a signal handler.
+void cprocess_kill_all(void);
+
+#ifdef __cplusplus
+}
+#endif

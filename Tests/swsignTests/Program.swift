@@ -185,10 +185,11 @@ private struct Running {
         output.closeWriting()
         errors.closeWriting()
         typed.closeReading()
-        let start = Date()
+        // Not the wall clock, which may be set meanwhile.
+        let start = ContinuousClock.now
         converse(child, input, terminal ?? [], measuring: program.measuresMemory, output, errors, typed, master)
         wait(for: child)
-        outcome.seconds = Date().timeIntervalSince(start)
+        outcome.seconds = (ContinuousClock.now - start) / .seconds(1)
     }
 
     /// Reads all that the program writes and gives it what it reads, until it has closed both of its outputs.

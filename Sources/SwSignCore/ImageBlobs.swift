@@ -59,7 +59,9 @@ final class ByteBudget: Sendable {
                 let error = SigstoreError(
                     .tooLarge,
                     "the signatures and attestations of \(name) take more than the \(limit) bytes that are kept for one image: \(state.taken), and \(layer.size) of \(layer.digest)",
-                    advice: "remove those that nobody needs, with cosign clean or swsign clean")
+                    advice:
+                        "remove those that nobody needs with swsign clean, or allow more with COSIGN_MAX_ATTACHMENT_SIZE"
+                )
                 state.refusal = state.refusal ?? error
                 throw error
             }

@@ -207,7 +207,7 @@ public final class SigningSession: Sendable {
         async throws(SigstoreError)
     {
         guard !bundle.logEntries.isEmpty else { return try await delivery(bundle) }
-        let name = (try? await name(of: bundle)).flatMap { $0 }
+        let name = unfinished?.takeName(of: bundle)
         var entry = UnfinishedSignatures.Entry(bundle: bundle)
         entry.timestampAuthorities = services.timestampAuthorities.prefix(bundle.timestamps.count).map(
             \.url.description)
@@ -270,7 +270,11 @@ public final class SigningSession: Sendable {
             isComplete = true
             // 5. The finished bundle, as whoever reads it will see it.
             let finished = try verified(entry.bundle, subject, certified, logs: services.transparencyLogs.count)
-            if let name { unfinished?.remove(name) }
+            if let name {
+                // What another file with the same content has left is not this one's.
+                if isResumed { unfinished?.remove(name) }
+                try unfinished?.remember(name, of: finished)
+            }
             return finished
         } catch {
             var error = error
@@ -439,16 +443,6 @@ extension SigningSession {
         predicate["Timestamp"] = nil
         document["predicate"] = .object(predicate)
         return try Digest.sha256(JSONValue.object(document).serialized())
-    }
-
-    private func name(of bundle: SigstoreBundle) async throws(SigstoreError) -> String? {
-        switch bundle.content {
-        case .messageSignature(let message):
-            guard let digest = message.digest, digest.algorithm == .sha256 else { return nil }
-            return try await unfinishedName(digest, false)
-        case .dsse(let envelope):
-            return try await unfinishedName(try Self.name(of: envelope.payload), bundle.isEnvelopeTimestamped)
-        }
     }
 
     /// The signature that an earlier run left, where it still holds.

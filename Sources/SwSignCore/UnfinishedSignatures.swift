@@ -57,6 +57,22 @@ public struct UnfinishedSignatures: Sendable {
 
     func path(_ name: String) -> String { "\(directory)/\(name)" }
 
+    /// The names of what this run has signed and not delivered yet, by signature: a bundle does not always hold the digest
+    /// that names it.
+    private static let names = Mutex<[[UInt8]: String]>([:])
+
+    /// Remembers the name of a finished signature for ``takeName(of:)``.
+    func remember(_ name: String, of bundle: SigstoreBundle) throws(SigstoreError) {
+        let signature = try bundle.signature()
+        Self.names.withLock { $0[signature] = name }
+    }
+
+    /// The name of a finished signature, once.
+    func takeName(of bundle: SigstoreBundle) -> String? {
+        guard let signature = try? bundle.signature() else { return nil }
+        return Self.names.withLock { $0.removeValue(forKey: signature) }
+    }
+
     /// Where this run keeps what it has begun, and how much that was.
     private static let begun = Mutex<(paths: Set<String>, count: Int)>((paths: [], count: 0))
 
@@ -109,6 +125,8 @@ public struct UnfinishedSignatures: Sendable {
 
     /// What was kept under a name; `nil` where nothing was.
     func load(_ name: String) throws(SigstoreError) -> Entry? {
+        // Where nothing can be kept, nothing was.
+        guard unsafe access(directory, X_OK) == 0 else { return nil }
         takeOver(name)
         let content: [UInt8]
         do throws(SigstoreError) { content = try InputFile(path(name)).contents(limit: SigstoreBundle.sizeLimit) } catch

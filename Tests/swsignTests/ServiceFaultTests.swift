@@ -329,6 +329,21 @@ struct ServiceFaultTests {
         }
     }
 
+    @Test("What cannot be written is kept, whatever the digest that the key signs over")
+    func notWritten() async throws {
+        try await SigningPlace.with { (place) async throws in
+            try place.directory.write("file", "what is signed")
+            for (algorithm, entries) in [(SigningAlgorithm.ecdsaP256, 1), (.ecdsaP384, 2)] {
+                try place.directory.makeKey("key", algorithm)
+                let sign = ["sign-blob", "--yes", "--key", "key.pem"] + place.services(.v1)
+                let refused = await place.run(sign + ["--bundle", "/dev/full", "file"])
+                #expect(refused.ending == .exit(1) && place.unfinished.count == 1, "\(refused.messages)")
+                await place.run(sign + ["--bundle", "bundle.json", "file"]).expectSuccess()
+                #expect(place.recorded == entries && place.unfinished.isEmpty)
+            }
+        }
+    }
+
     @Test("The older form has no place for Rekor v2: another log is taken, or nothing is signed")
     func olderForm() async throws {
         try await SigningPlace.with { (place) async throws in

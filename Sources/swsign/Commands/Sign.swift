@@ -75,7 +75,7 @@ struct Sign: ParsableCommand {
             }
             if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: tagPrefix) }
             var made: [(image: Image, signed: ImageSigner.Signed)] = []
-            for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
+            for each in recursive && attachment == nil ? try await image.withPlatforms().map(\.image) : [image] {
                 let signed = try await signer.sign(each, annotations: annotations, identity: identity, payload: content)
                 if upload { try await signer.store(signed, in: try flags.signatures(of: each, tagPrefix: tagPrefix)) }
                 made.append((image: each, signed: signed))

@@ -127,7 +127,7 @@ public struct ImageVerifier: Sendable {
                     .wrongSubject,
                     "the signature is for another image: expected \(image.digest), it names \(payload.digest)")
             }
-            try checkAnnotations([payload.annotations])
+            _ = try checkAnnotations([payload.annotations])
             return try JSONValue(parsing: bytes)
         case .bundle, .envelope:
             let subjects = verified.statement?.subjects ?? []
@@ -138,29 +138,42 @@ public struct ImageVerifier: Sendable {
                             && $0.hex.utf8.elementsEqual(image.digest.hex.utf8)
                     }
             }
-            try checkAnnotations(about.map { $0.annotations ?? [:] })
+            let said = try checkAnnotations(about.map { $0.annotations ?? [:] })
             return .object([
                 "critical": .object([
                     "identity": .object(["docker-reference": .string(image.name)]),
                     "image": .object(["docker-manifest-digest": .string(image.digest.description)]),
                     "type": .string(verified.statement?.predicateType.uri ?? ""),
-                ]), "optional": .object(about.first?.annotations ?? [:]),
+                ]), "optional": .object(said),
             ])
         }
     }
 
-    private func checkAnnotations(_ candidates: [JSONObject]) throws(SigstoreError) {
-        for expected in annotations {
-            let values = candidates.compactMap { $0[expected.name] }
-            let holds = values.contains { value in
-                if case .string(let text) = value { text.utf8.elementsEqual(expected.value.utf8) } else { false }
-            }
-            guard holds else {
-                let found = values.first.map { String(decoding: $0.serialized(), as: UTF8.self) } ?? "none"
-                throw SigstoreError(
-                    .wrongAnnotation, "the annotation \(expected.name): expected \"\(expected.value)\", found \(found)")
-            }
+    /// All annotations that are demanded must stand with one subject: what is said of another is not said of this one.
+    /// - Parameter candidates: What the signer says of each subject that is the image.
+    /// - Returns: What is said of the first subject with all of them.
+    private func checkAnnotations(_ candidates: [JSONObject]) throws(SigstoreError) -> JSONObject {
+        func holds(_ expected: (name: String, value: String), in said: JSONObject) -> Bool {
+            guard case .string(let text)? = said[expected.name] else { return false }
+            return text.utf8.elementsEqual(expected.value.utf8)
         }
+        if let said = candidates.first(where: { said in annotations.allSatisfy { holds($0, in: said) } }) {
+            return said
+        }
+        let lacking = annotations.first { expected in !candidates.contains { holds(expected, in: $0) } }
+        if let lacking {
+            let value = candidates.lazy.compactMap { $0[lacking.name] }.first
+            let found = value.map { String(decoding: $0.serialized(), as: UTF8.self) } ?? "none"
+            throw SigstoreError(
+                .wrongAnnotation, "the annotation \(lacking.name): expected \"\(lacking.value)\", found \(found)")
+        }
+        guard annotations.isEmpty else {
+            throw SigstoreError(
+                .wrongAnnotation,
+                "the annotations \(annotations.map(\.name).joined(separator: ", ")): expected all of them with one subject, "
+                    + "found them with different ones only")
+        }
+        return [:]
     }
 
     /// Why nothing holds: unsigned, signed by somebody else, or signed in a way that cannot be checked.

@@ -161,6 +161,55 @@ struct ImageVerifyTests {
         #expect(try found.first?.member("optional").member("stage").string() == "release")
     }
 
+    @Test("Annotations that are asked for stand with one subject, not one here and one there")
+    func annotationsOfOneSubject() async throws {
+        let place = try await ImagePlace()
+        let key = try place.directory.makeKey("two")
+        /// Puts a signature beside an image whose subjects have these annotations.
+        func push(_ name: String, _ subjects: [JSONObject]) async throws -> TestImage {
+            let image = try await place.push(name)
+            let statement = JSONValue.object([
+                "_type": .string("https://in-toto.io/Statement/v1"),
+                "subject": .array(
+                    subjects.map {
+                        .object([
+                            "digest": .object(["sha256": .string(image.digest.hex)]), "annotations": .object($0),
+                        ])
+                    }), "predicateType": .string("https://sigstore.dev/cosign/sign/v1"), "predicate": .object([:]),
+            ]).serialized()
+            let envelope = DSSEEnvelope(
+                payloadType: "application/vnd.in-toto+json", payload: statement, signatures: [])
+            let signature = try key.sign(envelope.preAuthenticationEncoding, scheme: .ecdsa(.sha256))
+            let bundle = JSONValue.object([
+                "mediaType": .string(ImagePlace.bundleType),
+                "verificationMaterial": .object(["publicKey": .object([:])]),
+                "dsseEnvelope": .object([
+                    "payload": .bytes(statement), "payloadType": .string(envelope.payloadType),
+                    "signatures": .array([.object(["sig": .bytes(signature)])]),
+                ]),
+            ])
+            try await place.putBundle(bundle.serialized(), for: image)
+            return image
+        }
+        let (x, y): (JSONObject, JSONObject) = (["x": .string("1")], ["y": .string("2")])
+        let both: JSONObject = ["x": .string("1"), "y": .string("2")]
+        let flags = ["-a", "x=1", "-a", "y=2"]
+        let split = try await push("split", [x, y])
+        await place.verify(split.name, key: "two", flags: flags)
+            .expectRefusal(12, "no-matching-signature", "all of them with one subject")
+        await place.verify(split.name, key: "two", flags: ["-a", "y=2"]).expectSuccess()
+        // What is printed is said of the subject that has them.
+        let whole = try await push("whole", [x, both])
+        let found = try await place.verify(whole.name, key: "two", flags: flags).payloads()
+        #expect(try found.map { try $0.member("optional").names() } == [["x", "y"]])
+        // Nor do two signatures make up for one another.
+        let apart = try await place.push("apart")
+        for (scheme, flags) in [(Scheme.newer, "x=1"), (.newer, "y=2"), (.older, "x=1"), (.older, "y=2")] {
+            await place.sign(apart.name, scheme: scheme, flags: ["-a", flags]).expectSuccess()
+        }
+        await place.verify(apart.name, flags: flags).expectRefusal(12, "no-matching-signature", "the annotation")
+    }
+
     @Test("A signature that was moved to another image is refused", arguments: StoreKind.main, Scheme.allCases)
     func movedSignature(kind: StoreKind, scheme: Scheme) async throws {
         let place = try await ImagePlace(kind)

@@ -75,51 +75,72 @@ public struct Checkpoint: Sendable {
 
     /// Verifies that a log signed this checkpoint, among others and witnesses who may have.
     ///
-    /// Rekor v2 signs under the host name of its base URL, which must be the origin too. Rekor v1's origin is its name
-    /// with the number of a tree behind it, and the name need not be that of a host.
+    /// Rekor v2's origin is the host name of its base URL. Rekor v1's is the log's name, ` - ` and the number of its tree:
+    /// see ``isName(_:of:)``. Under that name the log signs. Of several signatures that are the log's by name and key
+    /// hash the first must hold (C2SP `signed-note`, "Verifying"), so that none can be put before it unnoticed.
     /// - Parameters:
     ///   - log: The log whose id the entry names.
     ///   - rekorV2: Whether the log is one of Rekor v2.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/invalidCheckpoint``.
     public func verify(_ log: TrustedRoot.Log, rekorV2: Bool) throws(SigstoreError) {
-        if rekorV2 {
-            guard let host = Self.host(of: log.baseURL), origin.utf8.elementsEqual(host.utf8) else {
-                throw SigstoreError(
-                    .invalidCheckpoint,
-                    "the checkpoint is of another log: expected the origin \(Self.host(of: log.baseURL) ?? log.name), found \(origin)"
-                )
-            }
+        guard let name = rekorV2 ? origin : nameBeforeTree, Self.isName(name, of: log, rekorV2: rekorV2) else {
+            let expected = Self.authority(of: log.baseURL).map { String(decoding: Self.host($0), as: UTF8.self) }
+            throw SigstoreError(
+                .invalidCheckpoint,
+                "the checkpoint is of another log: expected the origin \(expected ?? log.name)"
+                    + "\(rekorV2 ? "" : " and a tree's number"), found \(origin)",
+                advice: "check that the trusted root has the right URL for this log")
         }
-        let candidates = signatures.filter { signature in
-            signature.keyHash.elementsEqual(log.logID.prefix(4))
-                && (origin.utf8.elementsEqual(signature.name.utf8)
-                    || (!rekorV2 && origin.utf8.starts(with: Array("\(signature.name) - ".utf8))))
+        let candidate = signatures.first { signature in
+            signature.keyHash.elementsEqual(log.logID.prefix(4)) && signature.name.utf8.elementsEqual(name.utf8)
         }
-        guard !candidates.isEmpty else {
+        guard let candidate else {
             throw SigstoreError(.invalidCheckpoint, "the log \(log.name) has not signed the checkpoint")
         }
-        for candidate in candidates {
-            for scheme in log.publicKey.schemes where scheme != .ed25519ph {
-                if try log.publicKey.verifies(candidate.signature, ofBytes: text, scheme: scheme) { return }
-            }
+        for scheme in log.publicKey.schemes where scheme != .ed25519ph {
+            if try log.publicKey.verifies(candidate.signature, ofBytes: text, scheme: scheme) { return }
         }
         throw SigstoreError(.invalidCheckpoint, "the signature of the log \(log.name) on its checkpoint does not hold")
     }
 
-    /// The host name of a URL, without user and port; `nil` where there is none.
-    static func host(of url: String) -> String? {
+    /// The name in an origin of Rekor v1's form, `NAME - TREE`; `nil` for another form.
+    private var nameBeforeTree: String? {
+        let parts = origin.utf8.split(separator: 0x20, omittingEmptySubsequences: false)
+        guard parts.count == 3, !parts[0].isEmpty, parts[1].elementsEqual([0x2d]), (1...19).contains(parts[2].count),
+            parts[2].allSatisfy({ (0x30...0x39).contains($0) })
+        else { return nil }
+        return String(parts[0])
+    }
+
+    /// Whether a log may call itself by a name in its checkpoints.
+    ///
+    /// The host of its URL it may, and with Rekor v2 only that. Rekor v1 is told its name by a setting of its own, and
+    /// without one uses the name of its machine, which is often a container's. So names count too that mean something
+    /// within one network only; a domain that is not the URL's is another log's. Without a URL there is nothing to compare.
+    private static func isName(_ name: String, of log: TrustedRoot.Log, rekorV2: Bool) -> Bool {
+        let named = rekorV2 ? Array(name.utf8)[...] : host(Array(name.utf8)[...])
+        if let authority = authority(of: log.baseURL), named.elementsEqual(host(authority)) { return true }
+        guard !rekorV2, !log.baseURL.isEmpty else { return !rekorV2 }
+        let labels = named.split(separator: 0x2e, omittingEmptySubsequences: false)
+        return labels.count == 1
+            || ["local", "localhost", "internal", "svc"].contains { labels.last?.elementsEqual($0.utf8) == true }
+    }
+
+    /// Host and port of a URL, without a user; `nil` if there is none.
+    private static func authority(of url: String) -> ArraySlice<UInt8>? {
         var rest = Array(url.utf8)[...]
         guard let colon = rest.firstIndex(of: 0x3a), rest[colon...].starts(with: Array("://".utf8)) else { return nil }
         rest = rest[(colon + 3)...]
         rest = rest.prefix { $0 != 0x2f && $0 != 0x3f && $0 != 0x23 }
         if let at = rest.lastIndex(of: 0x40) { rest = rest[(at + 1)...] }
-        if rest.first == 0x5b {
-            guard let close = rest.firstIndex(of: 0x5d) else { return nil }
-            rest = rest[rest.startIndex + 1..<close]
-        } else {
-            rest = rest.prefix { $0 != 0x3a }
-        }
-        return rest.isEmpty ? nil : String(decoding: rest, as: UTF8.self)
+        return host(rest).isEmpty ? nil : rest
+    }
+
+    /// The host in what ``authority(of:)`` found, an IPv6 address without its brackets.
+    private static func host(_ authority: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+        guard authority.first == 0x5b else { return authority.prefix { $0 != 0x3a } }
+        guard let close = authority.firstIndex(of: 0x5d) else { return [] }
+        return authority[(authority.startIndex + 1)..<close]
     }
 }
 

@@ -32,7 +32,7 @@ extension Verification {
         }
     }
 
-    /// 5.1 The kind that the bundle names is the kind that the log holds.
+    /// 5.1 The kind that the bundle names is the kind that the log holds, and one of the log's version of Rekor.
     private func checkKind(_ entry: TransparencyLogEntry, _ body: LogEntryBody) throws(SigstoreError) {
         guard entry.kind.utf8.elementsEqual(body.kind.utf8), entry.kindVersion.utf8.elementsEqual(body.kindVersion.utf8)
         else {
@@ -41,6 +41,7 @@ extension Verification {
                 "the log entry is of another kind than the bundle says: expected \(entry.kind) \(entry.kindVersion), "
                     + "found \(body.kind) \(body.kindVersion)")
         }
+        try body.checkPromise(of: entry)
     }
 
     /// 2.2 The promise of Rekor v1, with a key that counted at that time.
@@ -150,6 +151,16 @@ extension Verification {
     }
 }
 
+extension LogEntryBody {
+    /// A promise is Rekor v1's: an entry of Rekor v2's with one was put into a log of the other version.
+    fileprivate func checkPromise(of entry: TransparencyLogEntry) throws(SigstoreError) {
+        guard isRekorV2, entry.promise != nil else { return }
+        throw SigstoreError(
+            .logEntryMismatch,
+            "the log entry is of Rekor v2's kind \(kind) \(kindVersion), and has a promise, which only Rekor v1 makes")
+    }
+}
+
 extension TrustedRoot {
     /// Checks that an entry is in a log of this root, for whoever reads the log itself.
     /// - Parameters:
@@ -161,6 +172,7 @@ extension TrustedRoot {
     public func verify(_ entry: TransparencyLogEntry, _ body: LogEntryBody, currentTime: Int64) throws(SigstoreError)
         -> Log
     {
+        try body.checkPromise(of: entry)
         if let promise = entry.promise { _ = try verifyPromise(of: entry, promise) }
         let moment = Instant(seconds: entry.promise == nil ? currentTime : entry.integratedTime)
         guard let proof = entry.proof,
@@ -174,9 +186,17 @@ extension TrustedRoot {
         logs.isEmpty ? "none" : logs.map { "\($0.name) (\(Hexadecimal.encode($0.logID)))" }.joined(separator: ", ")
     }
 
-    /// The trusted logs with the id that an entry names.
-    private func logs(of entry: TransparencyLogEntry) throws(SigstoreError) -> [Log] {
-        let logs = transparencyLogs.filter { $0.logID == entry.logID }
+    /// The trusted logs with the id that an entry names, of the version of Rekor that has entries and proofs of its kind.
+    private func logs(of entry: TransparencyLogEntry, rekorV2: Bool) throws(SigstoreError) -> [Log] {
+        let named = transparencyLogs.filter { $0.logID == entry.logID }
+        var logs: [Log] = []
+        for log in named where try log.mayBe(rekorV2: rekorV2) { logs.append(log) }
+        if let other = named.first, logs.isEmpty {
+            throw SigstoreError(
+                .logEntryMismatch,
+                "the log entry \(entry.logIndex) is one of Rekor \(rekorV2 ? "v2" : "v1"): expected one of Rekor "
+                    + "\(rekorV2 ? "v1" : "v2"), which the log \(other.name) is in the trusted root")
+        }
         guard !logs.isEmpty else {
             throw SigstoreError(
                 .unknownLog,
@@ -188,11 +208,11 @@ extension TrustedRoot {
     }
 
     /// Runs a check against each trusted log that an entry may be of; one must hold.
-    private func anyLog(of entry: TransparencyLogEntry, _ check: (Log) throws(SigstoreError) -> Void)
-        throws(SigstoreError) -> Log
-    {
+    private func anyLog(
+        of entry: TransparencyLogEntry, rekorV2: Bool, _ check: (Log) throws(SigstoreError) -> Void
+    ) throws(SigstoreError) -> Log {
         var failure: SigstoreError?
-        for log in try logs(of: entry) {
+        for log in try logs(of: entry, rekorV2: rekorV2) {
             do throws(SigstoreError) {
                 try check(log)
                 return log
@@ -209,7 +229,7 @@ extension TrustedRoot {
             "body": .bytes(entry.body), "integratedTime": .integer(entry.integratedTime),
             "logID": .string(Hexadecimal.encode(entry.logID)), "logIndex": .integer(entry.logIndex),
         ]).canonicalized()
-        return try anyLog(of: entry) { log throws(SigstoreError) in
+        return try anyLog(of: entry, rekorV2: false) { log throws(SigstoreError) in
             var holds = false
             for scheme in log.publicKey.schemes where scheme != .ed25519ph && !holds {
                 holds = try log.publicKey.verifies(promise, ofBytes: signed, scheme: scheme)
@@ -263,7 +283,7 @@ extension TrustedRoot {
                     + "\(Hexadecimal.encode(proof.rootHash)), found size \(checkpoint.treeSize) and root "
                     + Hexadecimal.encode(checkpoint.rootHash))
         }
-        return try anyLog(of: entry) { log throws(SigstoreError) in
+        return try anyLog(of: entry, rekorV2: isRekorV2) { log throws(SigstoreError) in
             try checkpoint.verify(log, rekorV2: isRekorV2)
             for moment in moments { try checkWindow(of: log, at: moment) }
         }

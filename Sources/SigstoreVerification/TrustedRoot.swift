@@ -44,6 +44,15 @@ public struct TrustedRoot: Sendable {
             }
         }
 
+        /// Whether the log may be one of that version of Rekor. Its id says so: Rekor v1's is the digest of the key, and
+        /// Rekor v2's is not, except with ECDSA keys. There both have the same id, and the checkpoint's origin decides.
+        func mayBe(rekorV2: Bool) throws(SigstoreError) -> Bool {
+            switch publicKey.kind {
+            case .ecP256, .ecP384, .ecP521: return true
+            case .ed25519, .rsa: return try (Digest.sha256(publicKey.spki).bytes == logID) != rekorV2
+            }
+        }
+
         /// The log in words: its URL, or its id where it has none.
         public var name: String { baseURL.isEmpty ? "log \(Hexadecimal.encode(logID.prefix(4)))" : baseURL }
     }

@@ -97,7 +97,90 @@ struct LogTests {
         }
     }
 
-    @Test("The log's signature is found among others, and one of several with its key's hash will do")
+    @Test("Rekor v1's origin is its name and a tree's number; the name is the URL's host, or one of its own network")
+    func originOfRekorV1() throws {
+        let file: [UInt8] = [1, 2, 3]
+        func code(_ name: String, _ tree: String, _ url: String) throws -> SigstoreError.Code? {
+            var signer = try TestSigner()
+            signer.log = try TestLog(v2: false, name: name)
+            signer.log.tree = tree
+            let bundle = try signer.sign(file)
+            var root = try signer.root()
+            root.transparencyLogs[0].baseURL = url
+            return refusal(bundle, root, signer.policy(.message(ArtifactBytes(file))))
+        }
+        for (name, url) in [
+            ("rekor.sigstore.dev", "https://rekor.sigstore.dev"), ("log.example", "https://log.example:3000/path"),
+            ("localhost:8000", "http://localhost:8000"), ("log.example", ""), ("rekor.local", "http://127.0.0.1:3000"),
+            ("rekor-server-7d4b-x2x1", "https://log.example"), ("ip-10-0-0-1.ec2.internal", "https://log.example"),
+            ("rekor.rekor-system.svc", "https://log.example"), ("[::1]:3000", "http://[::1]:3000"),
+        ] {
+            #expect(try code(name, " - 1193050959916656506", url) == nil, "\(name) at \(url)")
+        }
+        for (name, tree, url) in [
+            ("evil.example", " - 1234", "https://log.example"), ("evil.example", " - 1234", "http://127.0.0.1:3000"),
+            ("rekor.sigstore.dev", " - 1234", "https://log.example"),
+            ("log.example.evil", " - 1234", "https://log.example"),
+            ("log.example", " - 1234", "https://log.example@evil.example"),
+            ("log.example", "", "https://log.example"), ("log.example", " - ", "https://log.example"),
+            ("log.example", " - x", "https://log.example"), ("log.example", " - 1 - 2", "https://log.example"),
+            ("log.example", "-1", "https://log.example"), ("log.example", " - 12345678901234567890", ""),
+        ] {
+            #expect(try code(name, tree, url) == .invalidCheckpoint, "\(name)\(tree) at \(url)")
+        }
+    }
+
+    @Test("An entry of one version of Rekor is refused in a log that the trusted root knows as the other")
+    func otherVersion() throws {
+        let file: [UInt8] = [1, 2, 3]
+        /// How an entry of a version is refused that this log took.
+        func code(_ log: TestLog, entryV2: Bool, _ change: (inout TransparencyLogEntry) -> Void = { _ in }) throws
+            -> SigstoreError.Code?
+        {
+            var signer = try TestSigner()
+            signer.log = log
+            var bundle = try signer.sign(file)
+            bundle.logEntries = [
+                try signer.log.add(
+                    TestEntry.hashedrekord(
+                        v2: entryV2, try Digest.sha256(file), try bundle.signature(), signer.signer),
+                    at: TestAuthority.signedInTime)
+            ]
+            change(&bundle.logEntries[0])
+            return refusal(bundle, try signer.root(), signer.policy(.message(ArtifactBytes(file))))
+        }
+        let (v1, v2) = (try TestLog(v2: false), try TestLog(v2: true))
+        #expect(try code(v1, entryV2: false) == nil)
+        #expect(try code(v2, entryV2: true) == nil)
+        // A v1 entry in a log of Rekor v2, also where it signs as Rekor v1 does.
+        #expect(try code(v2, entryV2: false) == .logEntryMismatch)
+        var disguised = v2
+        disguised.tree = " - 1234"
+        #expect(try code(disguised, entryV2: false) == .logEntryMismatch)
+        // A v2 entry in a log of Rekor v1: with its promise, without it, and where an Ed25519 key has v1's id.
+        #expect(try code(v1, entryV2: true) == .logEntryMismatch)
+        #expect(
+            try code(v1, entryV2: true) {
+                $0.promise = nil
+                $0.integratedTime = 0
+            } == .invalidCheckpoint)
+        var ed25519 = v2
+        ed25519.logID = try Digest.sha256(v2.key.publicKey.spki).bytes
+        #expect(try code(ed25519, entryV2: true) == .logEntryMismatch)
+        ed25519.tree = " - 1234"
+        #expect(try code(ed25519, entryV2: false) == nil)
+        // With an ECDSA key both versions have one id, and the origin decides.
+        var curve = v1
+        curve.tree = ""
+        #expect(try code(curve, entryV2: false) == .invalidCheckpoint)
+        #expect(
+            try code(curve, entryV2: true) {
+                $0.promise = nil
+                $0.integratedTime = 0
+            } == nil)
+    }
+
+    @Test("The log's signature is found among others; of several with its name and key hash the first must hold")
     func severalSignatures() throws {
         let file: [UInt8] = [1, 2, 3]
         var signer = try TestSigner(v2: true)
@@ -110,7 +193,8 @@ struct LogTests {
         let witness = "— witness.example \(Base64.encode(Array(repeating: 1, count: 76)))\n"
         let policy = signer.policy(.message(ArtifactBytes(file)))
         for (lines, holds) in [
-            (witness + mine, true), (clash + mine, true), (mine + clash + witness, true), (witness, false),
+            (witness + mine, true), (clash + mine, false), (witness + clash + mine, false),
+            (mine + clash + witness, true), (witness, false),
             (clash, false),
             (mine.replacing("log.example", with: "other.example"), false),
         ] {

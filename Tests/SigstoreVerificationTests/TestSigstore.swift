@@ -101,12 +101,15 @@ struct TestLog {
     let key: PrivateKey
     let isV2: Bool
     let name: String
-    let logID: [UInt8]
+    var logID: [UInt8]
+    /// What follows the name in the origin: with Rekor v1 the number of a tree.
+    var tree: String
     var leaves: [[UInt8]] = [[1], [2], [3]]
 
     init(v2: Bool, name: String = "log.example") throws {
         isV2 = v2
         self.name = name
+        tree = v2 ? "" : " - 1234"
         key = try PrivateKey.generate(v2 ? .ed25519 : .ecdsaP256)
         logID =
             v2
@@ -124,7 +127,7 @@ struct TestLog {
         leaves.append(bytes)
         let index = leaves.count - 1
         let root = try Self.root(leaves[...])
-        let text = "\(name)\(isV2 ? "" : " - 1234")\n\(leaves.count)\n\(Base64.encode(root))\n"
+        let text = "\(name)\(tree)\n\(leaves.count)\n\(Base64.encode(root))\n"
         let scheme: SignatureScheme = isV2 ? .ed25519 : .ecdsa(.sha256)
         let signed = logID.prefix(4) + (try key.sign(Array(text.utf8), scheme: scheme))
         let json = JSONCursor(body)

@@ -127,8 +127,16 @@ extension Verification {
             for log in logs {
                 do throws(SigstoreError) {
                     try timestamp.verify(certificate: leaf, issuer: issuer, logKey: log.publicKey)
-                    verified = true
                     let moment = Instant(milliseconds: Int64(clamping: timestamp.timestamp))
+                    if let signed = earliestProvenTime, moment > signed.latest {
+                        throw SigstoreError(
+                            .certificateTimestampTooLate,
+                            "\(log.name) logged the certificate at \(moment), after it had signed: expected at most five "
+                                + "minutes after \(signed.time)",
+                            advice: "the certificate or the time of the signature is not what it seems: do not trust it"
+                        )
+                    }
+                    verified = true
                     if log.validFor.contains(moment) {
                         if !held {
                             self.held("certificate-timestamp", "\(log.name) logged the certificate at \(moment)")
@@ -153,6 +161,15 @@ extension Verification {
                     + promised.map { Hexadecimal.encode($0.logID) }.joined(separator: ", "),
                 advice: "check that the trusted root is the one that the signer used")
         }
+    }
+
+    /// The earliest time at which the signature is proven to have existed, and the latest at which its certificate may
+    /// have been logged; `nil` if nothing but this machine's clock gives a time. Clocks differ, by five minutes at most.
+    private var earliestProvenTime: (time: Instant, latest: Instant)? {
+        let proven = times.filter { if case .currentTime = $0.source { false } else { true } }
+        guard let earliest = proven.map(\.seconds).min() else { return nil }
+        let (latest, overflow) = earliest.addingReportingOverflow(300)
+        return (Instant(seconds: earliest), Instant(seconds: overflow ? .max : latest))
     }
 
     /// 6. Who signed is one of those who should have; each field of an identity must hold by itself.
@@ -228,6 +245,8 @@ extension SigstoreError.Code {
     public static let noCertificateTimestamp = Self("no-certificate-timestamp")
     /// The key of a certificate log did not count at the time in question.
     public static let certificateLogNotValid = Self("certificate-log-not-valid")
+    /// A certificate log promised to include the certificate only after the signature was made.
+    public static let certificateTimestampTooLate = Self("sct-too-late")
     /// The certificate shows another name than was asked for.
     public static let wrongIdentity = Self("wrong-identity")
     /// The certificate shows another issuer than was asked for, or none.

@@ -159,6 +159,48 @@ struct SingleCheckTests {
         #expect(refusal(bundle, root, policy) == nil)
     }
 
+    @Test("A certificate is logged before it signs: five minutes may lie between the clocks, and ours is not asked")
+    func lateCertificateTimestamp() throws {
+        var signer = try TestSigner(certificate: TestAuthority.leafPEM)
+        let bundle = try signer.sign(file)
+        let logKey = try PrivateKey.generate(.ecdsaP256)
+        var root = try signer.root()
+        root.certificateTransparencyLogs = [try TrustedRoot.Log(publicKey: logKey.publicKey)]
+        var policy = AttackTests.policy(AttackTests.identity, file)
+        policy.certificateTransparency = .required
+        let leaf = try TestAuthority.certificate(TestAuthority.leafPEM).der
+        func bytes(_ value: Int, _ count: Int) -> [UInt8] {
+            (0..<count).reversed().map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+        }
+        /// RFC 6962, section 3.2, at a time after the signature.
+        func timestamp(milliseconds: Int) throws -> SignedCertificateTimestamp {
+            let time = Int(TestAuthority.signedInTime) * 1000 + milliseconds
+            let signature = try logKey.sign(
+                [0, 0] + bytes(time, 8) + [0, 0] + bytes(leaf.count, 3) + leaf + [0, 0], scheme: .ecdsa(.sha256))
+            return try SignedCertificateTimestamp(
+                detached: JSONValue.object([
+                    "sct_version": .integer(0), "id": .bytes(root.certificateTransparencyLogs[0].logID),
+                    "timestamp": .integer(time), "extensions": .string(""),
+                    "signature": .bytes([4, 3] + bytes(signature.count, 2) + signature),
+                ]).serialized())
+        }
+        policy.currentTime = 0
+        for (milliseconds, code) in [
+            (-86_400_000, nil), (0, nil), (300_000, nil), (300_001, .certificateTimestampTooLate),
+            (86_400_000, .certificateTimestampTooLate),
+        ] as [(Int, SigstoreError.Code?)] {
+            policy.detachedCertificateTimestamps = [try timestamp(milliseconds: milliseconds)]
+            #expect(refusal(bundle, root, policy) == code, "\(milliseconds)")
+        }
+        // One that is too late is not made good by another.
+        policy.detachedCertificateTimestamps = [try timestamp(milliseconds: 0), try timestamp(milliseconds: 300_001)]
+        #expect(refusal(bundle, root, policy) == .certificateTimestampTooLate)
+        // If nothing proves a time, there is none to compare with.
+        policy.transparencyLog = .insecurelyIgnored
+        policy.currentTime = TestAuthority.signedInTime
+        #expect(refusal(bundle, root, policy) == nil)
+    }
+
     @Test("Bounds of a bundle that was not read from JSON")
     func bounds() throws {
         var signer = try TestSigner(certificate: TestAuthority.leafPEM)

@@ -99,7 +99,8 @@ let package = Package(
         ),
         .testTarget(
             name: "SigstoreVerificationTests",
-            dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto"], swiftSettings: settings),
+            dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto", "LocalSigstore"],
+            swiftSettings: settings),
         .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
         .target(
             name: "DebianRegistry", dependencies: ["Spawning", "FaultServer", "HTTPTransport"],

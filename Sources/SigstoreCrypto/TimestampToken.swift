@@ -16,7 +16,7 @@ extension SigstoreError.Code {
 
 /// A timestamp (RFC 3161): an authority's signed statement that it saw some bytes at a time.
 ///
-/// That it was read says nothing about whether it can be trusted: see ``verify(over:authority:)``.
+/// That it was read says nothing about whether it can be trusted: see ``verify(over:authority:intermediates:)``.
 public struct TimestampToken: Sendable {
     /// Answers and tokens larger than this many bytes are refused.
     public static let sizeLimit = 65_536
@@ -334,17 +334,21 @@ public struct TimestampToken: Sendable {
     /// Verifies that a trusted authority made this timestamp over these bytes.
     ///
     /// The certificate that is checked is the one that the token's signer names by issuer, serial number and digest;
-    /// whatever else the token carries can at most be an intermediate of its path.
+    /// whatever else the token carries can at most be an intermediate of its path, if the authority lists none.
     /// - Parameters:
     ///   - signature: The bytes that were timestamped: in Sigstore, an artifact's signature.
     ///   - authority: The authority's certificates, its anchor last. Where its signing certificate is among them, only
     ///     that one may have signed; otherwise the token must carry one that leads to the anchor.
+    ///   - intermediates: Other certificates that the path may go through; they need not be trusted. `nil` stands for the
+    ///     authorities' certificates that the token carries, if `authority` has none but its anchor, and else for none.
     /// - Returns: The path from the signer's certificate to the anchor, valid at ``time``.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/timestampMismatch``,
     ///   ``SigstoreError/Code/timestampAuthority``, ``SigstoreError/Code/timestampSignature``, or a code of
     ///   ``CertificatePath``.
     @discardableResult
-    public func verify(over signature: [UInt8], authority: [Certificate]) throws(SigstoreError) -> [Certificate] {
+    public func verify(over signature: [UInt8], authority: [Certificate], intermediates: [Certificate]? = nil)
+        throws(SigstoreError) -> [Certificate]
+    {
         let digest = try Digest.hash(signature, imprint.algorithm)
         guard digest == imprint else {
             throw SigstoreError(
@@ -384,9 +388,10 @@ public struct TimestampToken: Sendable {
                 "the timestamp carries certificates, and that of its signer, \(signing.displayName), is not among them",
                 advice: "the timestamp was changed after it was made: get the file from its source again")
         }
+        let listed = authority.dropLast().filter(\.isCA)
+        let others = intermediates ?? (listed.isEmpty ? certificates.filter(\.isCA) : [])
         let path = try CertificatePath.build(
-            leaf: signing, intermediates: (authority.dropLast() + certificates).filter { $0.isCA }, anchors: [anchor],
-            at: time, purpose: .timestamping)
+            leaf: signing, intermediates: listed + others, anchors: [anchor], at: time, purpose: .timestamping)
         try verifySignature(by: signing)
         return path
     }

@@ -56,33 +56,70 @@ extension Verification {
         return first
     }
 
+    /// The path at one time. Below an anchor for which the trusted root lists an intermediate, only listed ones count, of
+    /// authorities that count then; what the bundle brings is used below other anchors only.
     private func path(
-        of leaf: Certificate, _ intermediates: [Certificate], _ authorities: [TrustedRoot.Authority], at time: Int64
+        of leaf: Certificate, _ brought: [Certificate], _ authorities: [TrustedRoot.Authority], at time: Int64
     ) throws(SigstoreError) -> (path: [Certificate], authority: TrustedRoot.Authority) {
+        let unlisted = authorities.unlisted(brought)
         var failure: SigstoreError?
         for authority in authorities {
             guard authority.validFor.contains(Instant(seconds: time)) else {
-                failure =
-                    failure
-                    ?? SigstoreError(
-                        .authorityNotValid,
-                        "the certificate authority \(authority.name) counts from \(authority.validFor.description), "
-                            + "not at \(Instant(seconds: time))")
+                failure = failure ?? notValid(authority, at: time)
                 continue
             }
-            do throws(SigstoreError) {
-                let path = try CertificatePath.build(
-                    leaf: leaf, intermediates: authority.intermediates + intermediates, anchors: authority.anchors,
-                    at: time, purpose: .codeSigning)
-                return (path, authority)
-            } catch {
-                // Of several failures, the one that got further than "not of this authority" says most.
-                if failure == nil || failure?.code == .authorityNotValid || failure?.code == .certificatePath {
-                    failure = error
+            var (closed, open): ([Certificate], [Certificate]) = ([], [])
+            for anchor in authority.anchors {
+                if unlisted.isEmpty || authorities.listIntermediate(below: anchor) {
+                    closed.append(anchor)
+                } else {
+                    open.append(anchor)
+                }
+            }
+            for (anchors, intermediates) in [(closed, []), (open, unlisted)] where !anchors.isEmpty {
+                do throws(SigstoreError) {
+                    let path = try CertificatePath.build(
+                        leaf: leaf, intermediates: authority.intermediates + intermediates, anchors: anchors,
+                        at: time, purpose: .codeSigning)
+                    return (path, authority)
+                } catch {
+                    // Of several failures, the one that got further than "not of this authority" says most.
+                    if failure == nil || failure?.code == .authorityNotValid || failure?.code == .certificatePath {
+                        failure = error
+                    }
                 }
             }
         }
-        throw failure ?? SigstoreError(.noTrustedRoot, "there is no trusted certificate authority")
+        let nearest = failure ?? SigstoreError(.noTrustedRoot, "there is no trusted certificate authority")
+        throw nearest.code == .certificatePath ? explained(nearest, leaf, brought, authorities, at: time) : nearest
+    }
+
+    private func notValid(_ authority: TrustedRoot.Authority, at time: Int64) -> SigstoreError {
+        SigstoreError(
+            .authorityNotValid,
+            "the certificate authority \(authority.name) counts from \(authority.validFor.description), "
+                + "not at \(Instant(seconds: time))")
+    }
+
+    /// Why no path was found, if it is that the trusted root has ended or dropped an authority.
+    private func explained(
+        _ failure: SigstoreError, _ leaf: Certificate, _ brought: [Certificate],
+        _ authorities: [TrustedRoot.Authority], at time: Int64
+    ) -> SigstoreError {
+        let ended = authorities.first { authority in
+            guard !authority.validFor.contains(Instant(seconds: time)) else { return false }
+            return
+                (try? CertificatePath.build(
+                    leaf: leaf, intermediates: authority.intermediates, anchors: authority.anchors, at: time,
+                    purpose: .codeSigning)) != nil
+        }
+        if let ended { return notValid(ended, at: time) }
+        guard let issuer = brought.first(where: { $0.subject == leaf.issuer }) else { return failure }
+        return SigstoreError(
+            failure.code,
+            "the certificate is by \(issuer.displayName), which came with the signature: expected an intermediate that the "
+                + "trusted root lists",
+            advice: failure.advice, cause: failure)
     }
 
     /// 3.3 Exactly one name: an email address, a URI, or one of Fulcio's user names.

@@ -37,7 +37,7 @@ extension Verification {
             var failure: SigstoreError?
             for authority in authorities {
                 do throws(SigstoreError) {
-                    guard try verify(token, by: authority) else { continue }
+                    guard try verify(token, by: authority, of: authorities) else { continue }
                     if authority.validFor.contains(Instant(seconds: token.time)) {
                         valid = valid ?? authority
                     } else {
@@ -74,14 +74,21 @@ extension Verification {
     }
 
     /// Whether an authority made a token: `false` where it has no certificates at all.
-    private func verify(_ token: TimestampToken, by authority: TrustedRoot.Authority) throws(SigstoreError) -> Bool {
+    private func verify(
+        _ token: TimestampToken, by authority: TrustedRoot.Authority, of authorities: [TrustedRoot.Authority]
+    ) throws(SigstoreError) -> Bool {
         var failure: SigstoreError?
+        let unlisted = authorities.unlisted(token.certificates.filter(\.isCA))
         var subjects = [signature]
         if let envelope = bundle.timestampedEnvelope { subjects.append(envelope) }
         for anchor in authority.anchors {
+            // As with the signer's certificate: what is brought is used only below an anchor for which nothing is listed.
+            let isOpen = !unlisted.isEmpty && !authorities.listIntermediate(below: anchor)
             for subject in subjects {
                 do throws(SigstoreError) {
-                    try token.verify(over: subject, authority: authority.intermediates + [anchor])
+                    try token.verify(
+                        over: subject, authority: authority.intermediates + [anchor],
+                        intermediates: isOpen ? unlisted : [])
                     return true
                 } catch { failure = failure ?? error }
             }

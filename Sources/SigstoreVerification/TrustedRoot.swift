@@ -108,6 +108,24 @@ public struct TrustedRoot: Sendable {
 
         /// The authority in words.
         public var name: String { uri.isEmpty ? anchors.last?.displayName ?? "an authority" : uri }
+
+        /// Whether the authority lists an intermediate below an anchor. Anchors are the same if their keys are: the same
+        /// root may be encoded in more ways than one.
+        fileprivate func listsIntermediate(below anchor: Certificate) -> Bool {
+            func isAnchor(_ certificate: Certificate) -> Bool { certificate.publicKey.spki == anchor.publicKey.spki }
+            // An intermediate can be an anchor itself, and then lies below its issuer all the same.
+            if anchors.contains(where: { !$0.isSelfIssued && !isAnchor($0) && $0.issuer == anchor.subject }) {
+                return true
+            }
+            guard anchors.contains(where: isAnchor) else { return false }
+            let known = anchors + intermediates
+            return intermediates.contains { intermediate in
+                guard intermediate.isCA, !isAnchor(intermediate) else { return false }
+                // One whose issuer is not here may lie below any of the anchors.
+                return anchors.count == 1 || intermediate.issuer == anchor.subject
+                    || !known.contains { $0.subject == intermediate.issuer }
+            }
+        }
     }
 
     /// Who issues certificates (Fulcio).
@@ -128,6 +146,26 @@ public struct TrustedRoot: Sendable {
         self.certificateTransparencyLogs = certificateTransparencyLogs
         self.transparencyLogs = transparencyLogs
         self.timestampAuthorities = timestampAuthorities
+    }
+}
+
+// MARK: - Certificates that signatures bring
+
+extension [TrustedRoot.Authority] {
+    /// Whether one of these authorities lists an intermediate below an anchor. Only listed ones count there then, each
+    /// while its authority counts: one that the trusted root has ended or dropped must not come back with a signature.
+    func listIntermediate(below anchor: Certificate) -> Bool { contains { $0.listsIntermediate(below: anchor) } }
+
+    /// Those of the certificates that came with a signature whose keys are not listed here. What is done with a listed
+    /// key is the trusted root's to say, in this certificate of it and in every other.
+    func unlisted(_ brought: [Certificate]) -> [Certificate] {
+        brought.filter { certificate in
+            !contains { authority in
+                (authority.anchors + authority.intermediates).contains {
+                    $0.publicKey.spki == certificate.publicKey.spki
+                }
+            }
+        }
     }
 }
 

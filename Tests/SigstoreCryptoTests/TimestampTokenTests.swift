@@ -177,6 +177,29 @@ import Testing
         try refuses(.certificateSignature, [impostor.root.certificate]) { $0.embedded = authority.certificates }
     }
 
+    @Test("A token's own intermediate counts only if the authority lists none")
+    func anIntermediateInTheToken() throws {
+        let root = authority.root
+        func intermediate(_ name: String) throws -> IssuedCertificate {
+            try IssuedCertificate.intermediate(by: root, name, usage: IssuedCertificate.timestamping)
+        }
+        let (old, new) = (try intermediate("old"), try intermediate("new"))
+        let signer = try Authority.signer("below old", by: old)
+        var parts = Parts()
+        parts.embedded = [signer.certificate, old.certificate]
+        let token = try TimestampToken(response: parts.token(signer))
+        let bytes = Array("a signature".utf8)
+        #expect(try token.verify(over: bytes, authority: [root.certificate]).count == 3)
+        #expect(try token.verify(over: bytes, authority: [old.certificate, root.certificate]).count == 3)
+        for (listed, others) in [([new], nil), ([new], []), ([], [])] as [([IssuedCertificate], [Certificate]?)] {
+            let error = #expect(throws: SigstoreError.self) {
+                try token.verify(
+                    over: bytes, authority: (listed + [root]).map(\.certificate), intermediates: others)
+            }
+            #expect(error?.code == .certificatePath)
+        }
+    }
+
     @Test func anotherCertificateOfTheSameAuthorityIsRefused() throws {
         let renewed = try Authority.signer("tsa", by: authority.root)
         try refuses(.timestampAuthority, [renewed.certificate, authority.root.certificate]) {

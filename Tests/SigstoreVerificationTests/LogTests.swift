@@ -152,12 +152,12 @@ struct LogTests {
         let (v1, v2) = (try TestLog(v2: false), try TestLog(v2: true))
         #expect(try code(v1, entryV2: false) == nil)
         #expect(try code(v2, entryV2: true) == nil)
-        // A v1 entry in a log of Rekor v2, also where it signs as Rekor v1 does.
+        // A v1 entry in a log of Rekor v2, even if it signs as Rekor v1 does.
         #expect(try code(v2, entryV2: false) == .logEntryMismatch)
         var disguised = v2
         disguised.tree = " - 1234"
         #expect(try code(disguised, entryV2: false) == .logEntryMismatch)
-        // A v2 entry in a log of Rekor v1: with its promise, without it, and where an Ed25519 key has v1's id.
+        // A v2 entry in a log of Rekor v1: with its promise, without it, and by an Ed25519 key with v1's id.
         #expect(try code(v1, entryV2: true) == .logEntryMismatch)
         #expect(
             try code(v1, entryV2: true) {

@@ -2,8 +2,38 @@ internal import CProcess
 internal import Glibc
 
 /// Another program, run for what it prints: a credential helper, a CI system's agent, a browser. It gets none of this
-/// process's open files but the three standard ones, so that no connection or lock outlives us in it.
+/// process's open files but the three standard ones, so that no connection or lock outlives us in it; and none of the
+/// secrets in this process's environment.
 package enum ChildProcess {
+    // What no program gets of an environment: secrets that are for us alone.
+    /// The beginnings of such names: the flags for registries, and what a job of GitHub Actions gets identity tokens with.
+    private static let secretPrefixes = ["COSIGN_REGISTRY_", "ACTIONS_ID_TOKEN_REQUEST_"]
+    /// What stands in such names that begin with `COSIGN_`, whichever flag or variable of cosign's it is.
+    private static let secretWords = ["PASSWORD", "TOKEN", "PIN"]
+    /// Other such names. The last one holds the credentials of many registries, whose helpers need none of each other's.
+    private static let secretNames = ["SIGSTORE_ID_TOKEN", "DOCKER_AUTH_CONFIG"]
+    /// What only a program that gives credentials itself may get, and a browser does not. Other variables of providers
+    /// (`AWS_*`, `GOOGLE_*`, `BUILDKITE_*`, a `GITHUB_TOKEN`) are not ours to take: helpers and agents live on them.
+    private static let providerNames = ["BUILDKITE_AGENT_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN"]
+
+    /// Whether a variable is kept from a program.
+    /// - Parameter isSource: Whether the program is asked for a credential.
+    private static func isWithheld(
+        _ name: some Collection<UInt8>, _ value: some Collection<UInt8>, isSource: Bool
+    ) -> Bool {
+        func isName(_ other: String) -> Bool { name.elementsEqual(other.utf8) }
+        if secretPrefixes.contains(where: { name.starts(with: $0.utf8) }) || secretNames.contains(where: isName) {
+            return true
+        }
+        if name.starts(with: "COSIGN_".utf8), secretWords.contains(where: { name.contains($0.utf8) }) { return true }
+        if !isSource, providerNames.contains(where: isName) { return true }
+        // A private key in PEM, whatever it is called: --key env://NAME reads any variable.
+        return value.split { $0 == 0x0a || $0 == 0x0d }.contains { line in
+            let text = line.drop { $0 == 0x20 || $0 == 0x09 }
+            return text.starts(with: "-----BEGIN ".utf8) && text.contains("PRIVATE KEY-----".utf8)
+        }
+    }
+
     /// What a program answered.
     package struct Answer: Sendable {
         /// The exit status; 128 and more where a signal ended it.
@@ -31,11 +61,12 @@ package enum ChildProcess {
         return nil
     }
 
-    /// Runs a program to its end. To be called on a thread of its own, which may block, and on which SIGPIPE is blocked
-    /// from then on: a program that ends before it has read everything must not end us.
+    /// Runs a program to its end, one that is asked for a credential. To be called on a thread of its own, which may
+    /// block, and on which SIGPIPE is blocked from then on: a program that ends before it has read everything must not
+    /// end us.
     /// - Parameters:
     ///   - arguments: The program, which is looked for in `PATH` where it is named without a slash, and its arguments.
-    ///   - environment: Its environment; `nil` is that of this process.
+    ///   - environment: Its environment; `nil` is that of this process. It gets neither with our secrets in it.
     ///   - input: What it finds on its standard input.
     ///   - showsErrors: Whether its standard error is ours.
     ///   - timeout: How long it may take; then it is killed, with everything that it has started.
@@ -126,6 +157,7 @@ package enum ChildProcess {
     }
 
     /// Starts a program that goes on by itself, such as a browser: Control-C on our terminal does not end it.
+    /// - Parameter environment: Its environment, of which it gets no secret of ours and no provider's.
     /// - Returns: Whether it was started.
     package static func start(_ arguments: [String], environment: [String: String]) -> Bool {
         spawn(arguments, environment, [nil, nil, nil], flag: .session) != nil
@@ -174,17 +206,38 @@ package enum ChildProcess {
         // Freed below; posix_spawnp copies what it needs.
         var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] =
-            unsafe environment.map { unsafe $0.map { unsafe strdup("\($0)=\($1)") } + [nil] } ?? []
+            unsafe copies(of: environment, isSource: flag == .group) + [nil]
         defer {
             unsafe words.forEach { unsafe free($0) }
             unsafe variables.forEach { unsafe free($0) }
         }
         var process: pid_t = 0
         let started = unsafe variables.withUnsafeMutableBufferPointer { variables in
-            unsafe posix_spawnp(
-                &process, program, &actions, &attributes, &words,
-                environment == nil ? environ : variables.baseAddress)
+            unsafe posix_spawnp(&process, program, &actions, &attributes, &words, variables.baseAddress)
         }
         return started == 0 ? process : nil
+    }
+
+    /// What a program gets of an environment, as C has it and to be freed; `nil` is this process's, whose bytes are kept.
+    private static func copies(
+        of environment: [String: String]?, isSource: Bool
+    ) -> [UnsafeMutablePointer<CChar>?] {
+        var copies: [UnsafeMutablePointer<CChar>?] = unsafe []
+        if let environment {
+            for (name, value) in environment where !isWithheld(name.utf8, value.utf8, isSource: isSource) {
+                unsafe copies.append(strdup("\(name)=\(value)"))
+            }
+        } else {
+            var next = unsafe environ
+            while let variable = unsafe next.pointee {
+                let bytes = unsafe UnsafeRawBufferPointer(start: variable, count: strlen(variable))
+                let name = unsafe bytes.prefix { $0 != 0x3d }
+                if unsafe !isWithheld(name, bytes.dropFirst(name.count + 1), isSource: isSource) {
+                    unsafe copies.append(strdup(variable))
+                }
+                unsafe next += 1
+            }
+        }
+        return unsafe copies
     }
 }

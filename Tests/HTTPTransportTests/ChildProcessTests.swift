@@ -19,6 +19,64 @@ import Testing
         #expect(!numbers.contains("\(handedOn)"))
     }
 
+    @Test("A program has none of our secrets, whether its environment is ours or was given")
+    func environment() throws {
+        let key = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAQID\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n"
+        let secrets = [
+            "COSIGN_PASSWORD": "", "COSIGN_REGISTRY_USERNAME": "ann", "COSIGN_REGISTRY_PASSWORD": "x",
+            "COSIGN_REGISTRY_TOKEN": "x", "COSIGN_IDENTITY_TOKEN": "x", "COSIGN_PKCS11_PIN": "x",
+            "COSIGN_NEW_PASSWORD_OF_KEY": "x", "SIGSTORE_ID_TOKEN": "x", "ACTIONS_ID_TOKEN_REQUEST_URL": "x",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "x", "DOCKER_AUTH_CONFIG": "{}", "SIGNING_KEY": key,
+            "OTHER_KEY": "Key Attributes: <No Attributes>\r\n -----BEGIN PRIVATE KEY-----\r\n",
+        ]
+        // What helpers and agents themselves need, and what is no secret.
+        let others = [
+            "BUILDKITE_AGENT_ACCESS_TOKEN": "x", "GOOGLE_OAUTH_ACCESS_TOKEN": "x", "AWS_SESSION_TOKEN": "x",
+            "COSIGN_TRUSTED_ROOT": "x", "SIGSTORE_ID_TOKENS": "x", "MY_COSIGN_PASSWORD": "x",
+            "GOOGLE_CREDENTIALS": #"{"private_key":"-----BEGIN PRIVATE KEY-----\nAQID"}"#,
+            "PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----\nPRIVATE KEY-----\n", "EMPTY": "",
+        ]
+        func names(_ environment: [String: String]?) throws -> Set<String> {
+            let script = "tr '\\n\\0' ' \\n' < /proc/$$/environ | sed 's/=.*//'"
+            let answer = try ChildProcess.run(
+                ["/bin/sh", "-c", script], environment: environment, showsErrors: true, timeout: .seconds(20))
+            return Set(String(decoding: answer.output, as: UTF8.self).split(separator: "\n").map(String.init))
+        }
+        let path = ["PATH": "/usr/bin:/bin"]
+        let given = try names(secrets.merging(others) { $1 }.merging(path) { $1 })
+        #expect(given == Set(others.keys).union(path.keys), "\(given)")
+
+        for (name, value) in secrets.merging(others, uniquingKeysWith: { $1 }) { unsafe setenv(name, value, 1) }
+        // Bytes that are no text go on as they are.
+        unsafe setenv("NOT_TEXT", [CChar(bitPattern: 0xff), 0], 1)
+        defer { for name in Array(secrets.keys) + others.keys + ["NOT_TEXT"] { unsafe unsetenv(name) } }
+        let inherited = try names(nil)
+        #expect(inherited.isDisjoint(with: secrets.keys), "\(inherited.intersection(secrets.keys))")
+        #expect(inherited.isSuperset(of: others.keys) && inherited.contains("PATH"), "\(inherited)")
+        let bytes = try ChildProcess.run(
+            ["sh", "-c", "printf %s \"$NOT_TEXT\""], showsErrors: true, timeout: .seconds(20))
+        #expect(bytes.output == [0xff])
+    }
+
+    @Test("A program that goes on by itself has no provider's token either")
+    func startedEnvironment() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "environment-\(UUID().uuidString)").path
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        #expect(
+            ChildProcess.start(
+                ["/bin/sh", "-c", "env > \"$FILE.part\" && mv \"$FILE.part\" \"$FILE\""],
+                environment: [
+                    "FILE": file, "PATH": "/usr/bin:/bin", "DISPLAY": ":0", "COSIGN_PASSWORD": "s3cret",
+                    "BUILDKITE_AGENT_ACCESS_TOKEN": "s3cret", "GOOGLE_OAUTH_ACCESS_TOKEN": "s3cret",
+                    "SIGSTORE_ID_TOKEN": "s3cret",
+                ]))
+        for _ in 0..<1000 where !FileManager.default.fileExists(atPath: file) {
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        let text = try String(contentsOfFile: file, encoding: .utf8)
+        #expect(text.contains("DISPLAY=:0") && !text.contains("s3cret"), "\(text)")
+    }
+
     @Test("Bytes in, bytes out, and how it ended")
     func answers() throws {
         let echoed = try ChildProcess.run(

@@ -73,7 +73,7 @@ struct ImageLoginTests {
         }
     }
 
-    @Test("A credential helper that is configured keeps the password, and the file does not")
+    @Test("A credential helper that is configured keeps the password, and the file does not; it gets no secret of ours")
     func helper() async throws {
         let directory = TemporaryDirectory()
         try directory.makeDirectory(".docker")
@@ -83,13 +83,19 @@ struct ImageLoginTests {
             "bin/docker-credential-test",
             """
             #!/bin/sh
+            env > "$HOME/environment.$1"
             case $1 in
             store) cat > "$HOME/kept" ;;
             get) if [ -f "$HOME/kept" ]; then cat "$HOME/kept"; else echo "credentials not found in native keychain"; exit 1; fi ;;
             erase) rm -f "$HOME/kept" ;;
             esac
             """, mode: 0o755)
-        let environment = ["PATH": "\(directory["bin"]):/usr/bin:/bin"]
+        let environment = [
+            "PATH": "\(directory["bin"]):/usr/bin:/bin", "AWS_PROFILE": "mine", "COSIGN_PASSWORD": "t0psecret",
+            "SIGSTORE_ID_TOKEN": "t0psecret", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t0psecret",
+            "COSIGN_IDENTITY_TOKEN": "t0psecret", "DOCKER_AUTH_CONFIG": "t0psecret",
+            "SIGNING_KEY": "-----BEGIN PRIVATE KEY-----\nt0psecret\n-----END PRIVATE KEY-----\n",
+        ]
         var configuration = LocalRegistry.Configuration()
         configuration.authentication = Self.authentications[0]
         try await directory.makeImages()
@@ -106,6 +112,10 @@ struct ImageLoginTests {
             #expect(copied.succeeded, "\(copied.messages)")
             let logout = await directory.swsign("logout", address, environment: environment)
             #expect(logout.succeeded && !directory.exists("kept"), "\(logout.messages)")
+            for action in ["store", "get", "erase"] {
+                let seen = try directory.text("environment.\(action)")
+                #expect(seen.contains("AWS_PROFILE=mine") && !seen.contains("t0psecret"), "\(action): \(seen)")
+            }
         }
     }
 }

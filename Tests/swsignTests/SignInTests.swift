@@ -20,7 +20,7 @@ private final class Place: Sendable {
             let place = Place(services)
             try place.directory.write("file", "hello\n")
             try place.directory.write(
-                "browser", "#!/bin/sh\necho \"$@\" > url.part && mv url.part url\n", mode: 0o755)
+                "browser", "#!/bin/sh\nenv > environment\necho \"$@\" > url.part && mv url.part url\n", mode: 0o755)
             try await body(place)
         } catch {
             await services.stop()
@@ -44,7 +44,11 @@ private final class Place: Sendable {
         terminal: [Program.Turn]? = nil, meanwhile person: () async throws -> Void
     ) async throws -> Program.Outcome {
         var program = Program(
-            directory: directory.path, environment: ["BROWSER": browser ?? "no-such-browser:\(browserCommand)"])
+            directory: directory.path,
+            environment: [
+                "BROWSER": browser ?? "no-such-browser:\(browserCommand)", "COSIGN_PASSWORD": "t0psecret",
+                "COSIGN_REGISTRY_TOKEN": "t0psecret",
+            ])
         program.takesTurns = false
         let arguments =
             [
@@ -249,6 +253,9 @@ struct SignInTests {
             }
             #expect(signed.succeeded, "\(signed.messages)")
             #expect(await place.verify(.email("alice@local.test")).succeeded)
+            // The browser has this process's environment, but for its secrets.
+            let seen = try place.directory.text("environment")
+            #expect(seen.contains("BROWSER=") && !seen.contains("t0psecret"), "\(seen)")
         }
     }
 

@@ -141,64 +141,117 @@ final class LoopbackResponder: Sendable {
         var stopped = false
     }
 
-    private let listener: CInt
+    private let listeners: [CInt]
     private let address: Address
     private let state = Mutex(State())
     /// The redirect URL, with the port that was taken.
     let redirectURL: String
 
-    /// Listens. Nothing is answered before ``callback(within:)``.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unusableRedirect`` where the port cannot be had.
+    /// How many ports are tried if any will do.
+    private static let attempts = 16
+
+    /// Listens. Nothing is answered before ``callback(within:)``. For `localhost`, which a browser may take for either, on
+    /// 127.0.0.1 and on ::1: the code would go to another program that listened on one of the two.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unusableRedirect`` if the port cannot be had.
     init(_ address: Address) throws(SigstoreError) {
-        let isIPv6 = address.host.utf8.first == 0x5b
-        listener = socket(
-            isIPv6 ? AF_INET6 : AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
         self.address = address
-        guard listener >= 0, let port = Self.bind(listener, address, isIPv6) else {
-            let number = errno
-            if listener >= 0 { close(listener) }
-            redirectURL = ""
-            throw SigstoreError(
-                .unusableRedirect,
-                "this machine's port \(address.port == 0 ? "" : "\(address.port) ")cannot be listened on for the sign-in: "
-                    + "error \(number)",
-                advice: "give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device")
+        let hosts = address.host.utf8.elementsEqual("localhost".utf8) ? ["127.0.0.1", "[::1]"] : [address.host]
+        var failure = Failure(host: address.host, port: address.port, number: 0)
+        for _ in 0..<(address.port == 0 ? Self.attempts : 1) {
+            do throws(Failure) {
+                let (listeners, port) = try Self.listen(hosts, address.port)
+                self.listeners = listeners
+                redirectURL = "http://\(address.host):\(port)\(address.path)"
+                return
+            } catch {
+                failure = error
+                guard error.number == EADDRINUSE else { break }
+            }
         }
-        redirectURL = "http://\(address.host):\(port)\(address.path)"
+        let port = failure.port == 0 ? "a port" : "port \(failure.port)"
+        throw SigstoreError(
+            .unusableRedirect,
+            failure.number == EADDRINUSE
+                ? "\(port) of \(failure.host) belongs to another program, which could take the answer to the sign-in"
+                : "\(port) of \(failure.host) cannot be listened on for the sign-in: error \(failure.number)",
+            advice: "give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device")
     }
 
-    deinit { close(listener) }
+    deinit { for listener in listeners { close(listener) } }
 
-    private static func bind(_ listener: CInt, _ address: Address, _ isIPv6: Bool) -> UInt16? {
-        var reuse: CInt = 1
-        unsafe setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<CInt>.size))
-        if isIPv6 {
-            var name = sockaddr_in6()
-            name.sin6_family = sa_family_t(AF_INET6)
-            name.sin6_port = address.port.bigEndian
-            name.sin6_addr = in6addr_loopback
-            var size = socklen_t(MemoryLayout<sockaddr_in6>.size)
-            let bound = unsafe withUnsafeMutablePointer(to: &name) { pointer in
-                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    unsafe Glibc.bind(listener, $0, size) == 0 && listen(listener, 8) == 0
-                        && getsockname(listener, $0, &size) == 0
+    /// Where listening failed, and the system's number for why.
+    private struct Failure: Error {
+        let host: String
+        let port: UInt16
+        let number: CInt
+
+        /// Whether this machine does not have the address at all, so that no browser and no other program can use it.
+        var isAbsent: Bool { number == EADDRNOTAVAIL || number == EAFNOSUPPORT }
+    }
+
+    /// Listens on all of these hosts that this machine has, at one port.
+    private static func listen(_ hosts: [String], _ port: UInt16) throws(Failure) -> (listeners: [CInt], port: UInt16) {
+        var (listeners, port): ([CInt], UInt16) = ([], port)
+        for host in hosts {
+            do throws(Failure) {
+                let made = try listen(host, port)
+                listeners.append(made.listener)
+                port = made.port
+            } catch {
+                guard error.isAbsent, hosts.count > 1, !listeners.isEmpty || host != hosts.last else {
+                    for listener in listeners { close(listener) }
+                    throw error
                 }
             }
-            return bound ? UInt16(bigEndian: name.sin6_port) : nil
+        }
+        return (listeners, port)
+    }
+
+    private static func listen(_ host: String, _ port: UInt16) throws(Failure) -> (listener: CInt, port: UInt16) {
+        let isIPv6 = host.utf8.first == 0x5b
+        let listener = socket(
+            isIPv6 ? AF_INET6 : AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+        guard listener >= 0 else { throw Failure(host: host, port: port, number: errno) }
+        guard let bound = bind(listener, host, port, isIPv6) else {
+            let number = errno
+            close(listener)
+            throw Failure(host: host, port: port, number: number)
+        }
+        return (listener, bound)
+    }
+
+    /// - Returns: The port, or `nil` with the reason in `errno`.
+    private static func bind(_ listener: CInt, _ host: String, _ port: UInt16, _ isIPv6: Bool) -> UInt16? {
+        var on: CInt = 1
+        let size = socklen_t(MemoryLayout<CInt>.size)
+        guard unsafe setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, size) == 0 else { return nil }
+        if isIPv6 {
+            guard unsafe setsockopt(listener, CInt(IPPROTO_IPV6), IPV6_V6ONLY, &on, size) == 0 else { return nil }
+            var name = sockaddr_in6()
+            name.sin6_family = sa_family_t(AF_INET6)
+            name.sin6_port = port.bigEndian
+            name.sin6_addr = in6addr_loopback
+            return bind(listener, &name) ? UInt16(bigEndian: name.sin6_port) : nil
         }
         var name = sockaddr_in()
         name.sin_family = sa_family_t(AF_INET)
-        name.sin_port = address.port.bigEndian
-        let host = address.host.utf8.elementsEqual("localhost".utf8) ? "127.0.0.1" : address.host
-        guard unsafe inet_pton(AF_INET, host, &name.sin_addr) == 1 else { return nil }
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let bound = unsafe withUnsafeMutablePointer(to: &name) { pointer in
+        name.sin_port = port.bigEndian
+        guard unsafe inet_pton(AF_INET, host, &name.sin_addr) == 1 else {
+            errno = EADDRNOTAVAIL
+            return nil
+        }
+        return bind(listener, &name) ? UInt16(bigEndian: name.sin_port) : nil
+    }
+
+    /// Binds, listens, and asks for the address that was taken.
+    private static func bind<Name>(_ listener: CInt, _ name: inout Name) -> Bool {
+        var size = socklen_t(MemoryLayout<Name>.size)
+        return unsafe withUnsafeMutablePointer(to: &name) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe Glibc.bind(listener, $0, size) == 0 && listen(listener, 8) == 0
+                unsafe Glibc.bind(listener, $0, size) == 0 && Glibc.listen(listener, 8) == 0
                     && getsockname(listener, $0, &size) == 0
             }
         }
-        return bound ? UInt16(bigEndian: name.sin_port) : nil
     }
 
     // MARK: - For the flow
@@ -256,16 +309,18 @@ final class LoopbackResponder: Sendable {
                 return true
             }
             let isFull = connections.count >= Self.connectionLimit
-            var polled = [pollfd(fd: isFull ? -1 : listener, events: Int16(POLLIN), revents: 0)]
+            var polled = listeners.map { pollfd(fd: isFull ? -1 : $0, events: Int16(POLLIN), revents: 0) }
             polled += connections.map { pollfd(fd: $0.socket, events: Int16(POLLIN), revents: 0) }
             guard unsafe poll(&polled, nfds_t(polled.count), 50) >= 0 || errno == EINTR else { return }
             var kept: [Connection] = []
             for (index, connection) in connections.enumerated() {
-                let isReady = index + 1 < polled.count && polled[index + 1].revents != 0
+                let place = index + listeners.count
+                let isReady = place < polled.count && polled[place].revents != 0
                 if let open = isReady ? read(connection) : connection { kept.append(open) }
             }
             connections = kept
-            if let first = polled.first, first.revents != 0 {
+            for (listener, found) in zip(listeners, polled)
+            where found.revents != 0 && connections.count < Self.connectionLimit {
                 let accepted = accept(listener, nil, nil)
                 guard accepted >= 0 else { continue }
                 guard fcntl(accepted, F_SETFL, O_NONBLOCK) == 0, fcntl(accepted, F_SETFD, FD_CLOEXEC) == 0 else {

@@ -16,20 +16,57 @@ private struct Landed: Sendable {
     let page: String
 }
 
-/// Sends a request over a socket of its own and reads the whole answer.
-private func raw(_ port: Int, _ request: String) -> Landed? {
-    let connection = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
-    defer { close(connection) }
-    var name = sockaddr_in()
-    name.sin_family = sa_family_t(AF_INET)
-    name.sin_port = UInt16(port).bigEndian
-    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let connected = unsafe withUnsafePointer(to: &name) { pointer in
-        unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            unsafe connect(connection, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+/// Does something with an address of this machine: 127.0.0.1, or ::1.
+private func withAddress<Result>(
+    _ family: CInt, _ port: Int, _ body: (UnsafeMutablePointer<sockaddr>, inout socklen_t) -> Result
+) -> Result {
+    var (four, six) = (sockaddr_in(), sockaddr_in6())
+    four.sin_family = sa_family_t(AF_INET)
+    four.sin_port = UInt16(port).bigEndian
+    four.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    six.sin6_family = sa_family_t(AF_INET6)
+    six.sin6_port = UInt16(port).bigEndian
+    six.sin6_addr = in6addr_loopback
+    func rebound<Name>(_ name: inout Name) -> Result {
+        var size = socklen_t(MemoryLayout<Name>.size)
+        return unsafe withUnsafeMutablePointer(to: &name) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe body($0, &size) }
         }
     }
-    guard connected == 0 else { return nil }
+    return family == AF_INET6 ? rebound(&six) : rebound(&four)
+}
+
+/// Another program's socket at a port of one address.
+private final class OtherListener: Sendable {
+    let port: Int
+    private let socket: CInt
+
+    init?(_ family: CInt) {
+        let socket = Glibc.socket(family, CInt(SOCK_STREAM.rawValue), 0)
+        let port = unsafe withAddress(family, 0) { name, size -> Int? in
+            guard unsafe bind(socket, name, size) == 0, listen(socket, 1) == 0,
+                unsafe getsockname(socket, name, &size) == 0
+            else { return nil }
+            // The port stands at the same place in both families.
+            return unsafe name.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+                unsafe Int(UInt16(bigEndian: $0.pointee.sin_port))
+            }
+        }
+        guard let port else {
+            close(socket)
+            return nil
+        }
+        (self.port, self.socket) = (port, socket)
+    }
+
+    deinit { close(socket) }
+}
+
+/// Sends a request over a socket of its own and reads the whole answer.
+private func raw(_ port: Int, _ request: String, family: CInt = AF_INET) -> Landed? {
+    let connection = socket(family, CInt(SOCK_STREAM.rawValue), 0)
+    defer { close(connection) }
+    guard unsafe withAddress(family, port, { unsafe connect(connection, $0, $1) }) == 0 else { return nil }
     let bytes = Array(request.utf8)
     _ = unsafe send(connection, bytes, bytes.count, CInt(MSG_NOSIGNAL))
     var answer: [UInt8] = []
@@ -45,10 +82,10 @@ private func raw(_ port: Int, _ request: String) -> Landed? {
     return Landed(status: status, page: text)
 }
 
-private func get(_ url: String) -> Landed? {
+private func get(_ url: String, family: CInt = AF_INET) -> Landed? {
     guard let parts = URLComponents(string: url), let port = parts.port else { return nil }
     let target = parts.percentEncodedPath + (parts.percentEncodedQuery.map { "?\($0)" } ?? "")
-    return raw(port, "GET \(target) HTTP/1.1\r\nHost: localhost:\(port)\r\nConnection: close\r\n\r\n")
+    return raw(port, "GET \(target) HTTP/1.1\r\nHost: localhost:\(port)\r\nConnection: close\r\n\r\n", family: family)
 }
 
 @Suite("Signing in", .localSigstore)
@@ -153,15 +190,7 @@ struct OAuthFlowTests {
             let port = URLComponents(string: base)?.port ?? 0
             // A connection that a browser opened ahead and leaves idle.
             let idle = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
-            var name = sockaddr_in()
-            name.sin_family = sa_family_t(AF_INET)
-            name.sin_port = UInt16(port).bigEndian
-            name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-            _ = unsafe withUnsafePointer(to: &name) { pointer in
-                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    unsafe connect(idle, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                }
-            }
+            _ = unsafe withAddress(AF_INET, port) { unsafe connect(idle, $0, $1) }
             let answers = [
                 raw(port, "GET /favicon.ico HTTP/1.1\r\n\r\n")?.status,
                 raw(port, "POST /auth/callback HTTP/1.1\r\n\r\n")?.status,
@@ -309,6 +338,52 @@ struct OAuthFlowTests {
         #expect(
             await failure { _ = try await signIn(redirectURL: "http://127.0.0.1:\(port)/cb") { _ in } }?.code
                 == .unusableRedirect)
+    }
+
+    private static let hasIPv6 = OtherListener(AF_INET6) != nil
+
+    @Test(
+        "A browser that takes localhost for ::1 lands here too",
+        .enabled(if: hasIPv6, "left out: this machine has no ::1"), arguments: [AF_INET, AF_INET6])
+    func bothAddresses(family: CInt) async throws {
+        let landed = Mutex<Landed?>(nil)
+        let token = try await signIn { url in
+            let page = get(redirect(url), family: family)
+            landed.withLock { $0 = page }
+        }
+        #expect(token.email == "alice@local.test")
+        // An address that is named is the only one.
+        for (host, other) in [("127.0.0.1", AF_INET6), ("[::1]", AF_INET)] {
+            let responder = try LoopbackResponder(try LoopbackResponder.Address(parsing: "http://\(host):0/cb"))
+            let port = try #require(URLComponents(string: responder.redirectURL)?.port)
+            let connection = socket(other, CInt(SOCK_STREAM.rawValue), 0)
+            defer { close(connection) }
+            #expect(unsafe withAddress(other, port) { unsafe connect(connection, $0, $1) } != 0, "\(host)")
+        }
+    }
+
+    @Test(
+        "Nobody signs in if another program owns one of the two addresses at the port",
+        .enabled(if: hasIPv6, "left out: this machine has no ::1"),
+        arguments: [(AF_INET, "127.0.0.1"), (AF_INET6, "[::1]")])
+    func otherProgram(family: CInt, name: String) async throws {
+        let other = try #require(OtherListener(family))
+        let asked = Mutex(false)
+        let error = await failure {
+            _ = try await signIn(redirectURL: "http://localhost:\(other.port)/auth/callback") { _ in
+                asked.withLock { $0 = true }
+            }
+        }
+        #expect(error?.code == .unusableRedirect && error?.message.contains("another program") == true)
+        #expect(error?.message.contains("port \(other.port) of \(name)") == true, "\(error?.message ?? "")")
+        #expect(!asked.withLock { $0 })
+        // Nor is the other address left open.
+        let connection = socket(family == AF_INET ? AF_INET6 : AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        defer { close(connection) }
+        #expect(
+            unsafe withAddress(family == AF_INET ? AF_INET6 : AF_INET, other.port) {
+                unsafe connect(connection, $0, $1)
+            } != 0)
     }
 
     @Test("On another device")

@@ -234,6 +234,32 @@ struct SignInTests {
         }
     }
 
+    @Test(
+        "At a port of which another program owns ::1 or 127.0.0.1 nobody is sent to sign in",
+        arguments: ["[::1]", "127.0.0.1"])
+    func portOfAnother(host: String) async throws {
+        try await Place.with { place in
+            // The first sign-in is the other program; it waits until the second one has ended.
+            var refused: Program.Outcome?
+            let waiting = try await place.sign([
+                "--yes", "--fulcio-auth-flow", "normal", "--oidc-redirect-url", "http://\(host):0/auth/callback",
+            ]) { url in
+                let here = value("redirect_uri", url)
+                let both = here.replacingOccurrences(of: "//\(host):", with: "//localhost:")
+                refused = await place.directory.swsign(
+                    "sign-blob", "--yes", "--fulcio-auth-flow", "normal", "--oidc-redirect-url", both,
+                    "--signing-config", place.services.files.signingConfig(.v2), "--trusted-root",
+                    place.services.files.trustedRoot, "--bundle", "refused", "file")
+                try await place.signIn(url)
+            }
+            #expect(waiting.succeeded, "\(waiting.messages)")
+            #expect(refused?.ending == .exit(1) && refused?.code == "unusable-redirect-url")
+            #expect(
+                refused?.messages.contains("\(host) belongs to another program") == true, "\(refused?.messages ?? "")")
+            #expect(refused?.messages.contains("http://localhost") == false && !place.directory.exists("refused"))
+        }
+    }
+
     @Test("Without a terminal nobody can sign in, and nothing is waited for")
     func noTerminal() async throws {
         try await Place.with { place in

@@ -29,25 +29,28 @@ enum Output {
     }
 
     /// One line of result on standard output.
-    static func result(_ line: String) throws(SigstoreError) {
-        try bytes(Array((escaped(line) + "\n").utf8))
-    }
+    static func result(_ line: String) throws(SigstoreError) { try text(escaped(line) + "\n") }
 
-    /// Text of our own making that may have several lines: help, PEM, base64, JSON, completion scripts.
-    static func text(_ text: String) throws(SigstoreError) { try bytes(Array(text.utf8)) }
+    /// Text of our own making that may have several lines: help, PEM, base64, completion scripts.
+    static func text(_ text: String) throws(SigstoreError) { try deliver(Array(text.utf8)) { $0 } }
 
     /// One JSON value on a line of standard output.
-    static func json(_ value: JSONValue) throws(SigstoreError) {
-        try text(String(decoding: value.serialized(), as: UTF8.self) + "\n")
-    }
+    static func json(_ value: JSONValue) throws(SigstoreError) { try json(value.serialized()) }
 
-    /// Bytes as they are, for files redirected from standard output.
-    static func bytes(_ bytes: [UInt8]) throws(SigstoreError) {
+    /// JSON on a line of standard output, as ``JSONValue/serialized()`` writes it.
+    static func json(_ bytes: [UInt8]) throws(SigstoreError) { try deliver(bytes + [0x0a], shown: withoutCommands) }
+
+    /// Bytes from outside as they are, for a file or pipe that standard output leads to. A terminal shows them as text, in
+    /// which whatever could do anything but show a glyph stands as an escape.
+    static func bytes(_ bytes: [UInt8]) throws(SigstoreError) { try deliver(bytes, shown: onTerminal) }
+
+    /// Hands bytes to the file of `--output-file`, or to standard output as they may be shown there.
+    private static func deliver(_ bytes: [UInt8], shown: ([UInt8]) -> [UInt8]) throws(SigstoreError) {
         let isKept = kept.withLock { kept in
             kept?.bytes.append(contentsOf: bytes)
             return kept != nil
         }
-        if !isKept { try write(bytes, to: STDOUT_FILENO) }
+        if !isKept { try write(shown(bytes), to: STDOUT_FILENO) }
     }
 
     /// A line for the person, on standard error.
@@ -71,7 +74,7 @@ enum Output {
     /// What went wrong, on standard error: what happened, its code, and what to do next.
     static func error(_ error: SigstoreError) {
         if settings.withLock({ $0.jsonErrors }) {
-            try? write(report(error).serialized() + [0x0a], to: STDERR_FILENO)
+            try? write(withoutCommands(report(error).serialized()) + [0x0a], to: STDERR_FILENO)
         } else {
             note("Error: \(bounded(error.message)) [\(error.code)]")
             if let advice = error.advice { note("       \(advice)") }
@@ -101,6 +104,38 @@ enum Output {
                 out += "\\u{\(String(scalar.value, radix: 16))}"
             } else {
                 out.unicodeScalars.append(scalar)
+            }
+        }
+        return out
+    }
+
+    /// The bytes as a terminal may show them; elsewhere as they are. Tabs and line breaks harm nobody.
+    private static func onTerminal(_ bytes: [UInt8]) -> [UInt8] {
+        guard isatty(STDOUT_FILENO) == 1 else { return bytes }
+        let lines = bytes.split(separator: 0x0a, omittingEmptySubsequences: false).map { line in
+            line.last == 0x0d ? line.dropLast() : line
+        }
+        let shown = lines.map { line -> String in
+            let parts = line.split(separator: 0x09, omittingEmptySubsequences: false)
+            return parts.map { escaped(String(decoding: $0, as: UTF8.self)) }.joined(separator: "\t")
+        }
+        if zip(lines, shown).contains(where: { !$0.elementsEqual($1.utf8) }) {
+            warn("control characters are shown as escapes; redirect the output into a file to have it as it is")
+        }
+        return Array(shown.joined(separator: "\n").utf8)
+    }
+
+    /// The JSON with what CI systems take for a command broken by escapes: in `##[` and `##vso[` the first `#`, and each `:`
+    /// before another one. In JSON these stand in strings only, so that programs read the same value.
+    private static func withoutCommands(_ json: [UInt8]) -> [UInt8] {
+        let commands = ["::", "##[", "##vso["].map { Array($0.utf8) }
+        var out: [UInt8] = []
+        out.reserveCapacity(json.count)
+        for (index, byte) in json.enumerated() {
+            if byte == 0x3a || byte == 0x23, commands.contains(where: { json[index...].starts(with: $0) }) {
+                out += Array("\\u00\(String(byte, radix: 16))".utf8)
+            } else {
+                out.append(byte)
             }
         }
         return out

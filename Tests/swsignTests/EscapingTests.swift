@@ -1,5 +1,7 @@
 import Foundation
 import InToto
+import LocalSigstore
+import OCIRegistry
 import SigstoreCrypto
 import Testing
 
@@ -17,7 +19,8 @@ struct EscapingTests {
     /// of a test are printed as they are.
     static let hostile = [
         "::error::a\u{1b}[2K\u{1b}[1AVerified OK\u{202e}KO deifireV\u{202c}\u{9b}2K\u{7}\u{8}\u{2066}b\u{200b}\u{feff}\u{e0041}",
-        "a\rVerified OK\n::error::forged\n  ::notice::x\u{2028}Verified OK", "\n::set-output name=x::y",
+        "a\rVerified OK\n::error::forged\n  ::notice::x\u{2028}Verified OK",
+        "\n::set-output name=x::y##[error]z###vso[task.complete]",
     ]
 
     init() throws {
@@ -38,6 +41,10 @@ struct EscapingTests {
             for line in bytes.split(whereSeparator: { $0 == 0x0a || $0 == 0x0d }) {
                 let words = String(decoding: line.drop { $0 == 0x20 || $0 == 0x09 }, as: UTF8.self)
                 #expect(!words.hasPrefix("::"), shown, sourceLocation: sourceLocation)
+                #expect(!words.contains("##[") && !words.contains("##vso["), shown, sourceLocation: sourceLocation)
+                if words.hasPrefix("{") || words.hasPrefix("[") {
+                    #expect(!words.contains("::"), shown, sourceLocation: sourceLocation)
+                }
                 #expect(!words.hasPrefix("Verified OK") || outcome.succeeded, shown, sourceLocation: sourceLocation)
             }
         }
@@ -293,6 +300,125 @@ struct EscapingTests {
             try directory.write("config", text)
             await expectCleanRuns(["sign-blob", "--key", "key.pem", "--signing-config", "config", "file"])
         }
+    }
+
+    /// What would be a command to a CI system in a name, a media type or a payload.
+    private static let command = "::error::a##[error]b##vso[task.complete]c"
+
+    @Test("A certificate's identity and a log's entry, in words and as JSON", arguments: [false, true])
+    func certificate(isURI: Bool) async throws {
+        try await SigningPlace.with { place in
+            let identity: LocalIdentity =
+                isURI ? .uri("/\(Self.command)") : .email("\(Self.command)\n::notice::d@local.test")
+            try place.directory.write("file", "content")
+            let signed = await place.run(
+                ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token(identity))
+                    + ["file"])
+            #expect(signed.succeeded, "\(signed.messages)")
+            expectClean(signed)
+            let subject = place.services.issuer.subject(of: identity)
+            // Programs read what stands there.
+            let verified = await place.verify("file", by: identity, flags: ["--output", "json"])
+            #expect(try verified.objects().first?.member("signer").member("identity").string() == subject)
+            let inspected = await place.run(["bundle", "inspect", "--output", "json", "bundle.json"])
+            let certificate = try #require(try inspected.objects().first?.member("certificates").elements().first)
+            #expect(try certificate.member("identity").string() == subject)
+            for outcome in [
+                verified, inspected, await place.verify("file", by: identity),
+                await place.verify("file", by: SigningPlace.alice, flags: ["--output", "json"]),
+                await place.verify("file", by: SigningPlace.alice, flags: ["--errors", "json"]),
+                await place.run(["bundle", "inspect", "bundle.json"]),
+                await place.run(["tlog", "get", "--log-index", "0"] + place.services(.v1)),
+                await place.run(["tlog", "get", "-o", "json", "--log-index", "0"] + place.services(.v1)),
+            ] { expectClean(outcome) }
+        }
+    }
+
+    @Test("An image's annotations, media types, bundles and envelopes")
+    func images() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        let command = Self.command
+        await place.sign(image.name, scheme: .older, flags: ["-a", "\(command)=\(command)"]).expectSuccess()
+        await place.sign(image.name, flags: ["-a", "\(command)=\(command)"]).expectSuccess()
+        let verified = await place.verify(image.name)
+        for payload in try verified.payloads() {
+            #expect(try payload.member("optional").member(command).string() == command)
+        }
+        #expect(try verified.payloads().count == 2)
+        // What anybody may put beside an image.
+        let name = String(decoding: JSONValue.string("\n\(command)").serialized(), as: UTF8.self)
+        let envelope =
+            #"{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{"keyid":\#(name),"sig":"AQID"}]}"#
+        try await place.putLayer(
+            Array(envelope.utf8), for: image, "att", mediaType: "application/vnd.dsse.envelope.v1+json")
+        let other = try await place.push("another image")
+        try await place.putBundle(
+            Array(
+                #"{"mediaType":"\#(ImagePlace.bundleType)","verificationMaterial":{"publicKey":{"hint":\#(name)}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"\#(Base64.encode(other.digest.bytes))"},"signature":"MAAA"}}"#
+                    .utf8), for: other)
+        try await place.putLayer(
+            Array("{}".utf8), for: other,
+            annotations: [
+                "dev.cosignproject.cosign/signature": command, "dev.sigstore.cosign/bundle": "{\(name):\(name)}",
+            ])
+        try await place.putLayer(Array("{}".utf8), for: other, "sbom", mediaType: command)
+        let attestation = await place.swsign(["download", "attestation", image.name])
+        #expect(
+            try attestation.objects().first?.member("signatures").elements().first?.member("keyid").string()
+                == "\n\(command)", "\(attestation.messages)")
+        let signatures = await place.swsign(["download", "signature", other.name])
+        #expect(try signatures.objects().first?.member("Base64Signature").string() == command)
+        #expect(try signatures.objects().count == 2, "\(signatures.messages)")
+        for outcome in [
+            verified, attestation, signatures, await place.verify(other.name),
+            await place.swsign(["tree", image.name]), await place.swsign(["tree", other.name]),
+            await place.swsign(["download", "sbom", other.name]), await place.swsign(["triangulate", command]),
+            await place.swsign(["verify", "--errors", "json", "--key", "key.pub", command]),
+        ] { expectClean(outcome) }
+        // A file has the bytes as they are.
+        let file = await place.swsign(["download", "attestation", "--output-file", "result", image.name])
+        #expect(file.succeeded && file.stdout.isEmpty)
+        #expect(try place.directory.text("result").contains(##""keyid":"\n::error::a##[error]b"##))
+    }
+
+    @Test("download shows no control characters on a terminal, and keeps all bytes for a pipe or a file")
+    func terminal() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        let hostile = Array("a\tb\r\n\u{1b}[2K\u{1b}]0;x\u{7}Verified OK\r\u{202e}\n\u{9b}2K\u{8}".utf8) + [0xff, 0x0a]
+        try await place.putLayer(hostile, for: image, "sbom", mediaType: "text/\u{1b}[2Kspdx")
+        var program = Program(directory: place.directory.path)
+        program.printsOnTerminal = true
+        let arguments = ["download", "sbom", image.name]
+        let shown = await program.run(arguments, terminal: [])
+        #expect(shown.succeeded && shown.stdout.isEmpty)
+        expectClean(shown)
+        #expect(shown.messages.contains("WARNING: control characters are shown as escapes; redirect"))
+        #expect(
+            shown.screen.replacingOccurrences(of: "\r\n", with: "\n")
+                == "a\tb\n\\u{1b}[2K\\u{1b}]0;x\\u{7}Verified OK\\u{d}\\u{202e}\n\\u{9b}2K\\u{8}\u{fffd}\n",
+            "\(shown.screen.debugDescription)")
+        let piped = await place.swsign(arguments)
+        #expect(piped.stdout == hostile && !piped.messages.contains("redirect"))
+        expectClean(Program.Outcome(ending: piped.ending, stderr: piped.stderr))
+        let kept = await program.run(["download", "sbom", "--output-file", "sbom", image.name], terminal: [])
+        #expect(kept.succeeded && kept.terminal.isEmpty)
+        #expect(try place.directory.read("sbom") == hostile)
+
+        // What is harmless is shown as it is.
+        let other = try await place.push("another image")
+        try await place.putLayer(Array("{\r\n\t\"é\": 1\r\n}".utf8), for: other, "sbom", mediaType: "text/json")
+        let plain = await program.run(["download", "sbom", other.name], terminal: [])
+        #expect(plain.screen.replacingOccurrences(of: "\r\n", with: "\n") == "{\n\t\"é\": 1\n}")
+        #expect(!plain.messages.contains("redirect"))
+        // Attestations and signatures are JSON.
+        try await place.putLayer(
+            Array("{\"a\":1}".utf8), for: other,
+            annotations: ["dev.cosignproject.cosign/signature": "\u{1b}[2K\u{7f}\u{202e}"])
+        let signature = await program.run(["download", "signature", other.name], terminal: [])
+        #expect(signature.screen.contains(#""Base64Signature":"\u001b[2K\u007f\u202e""#), "\(signature.screen)")
+        #expect(!signature.terminal.contains(0x1b))
     }
 
     @Test("What is escaped is still recognisable, and plain names stay as they are")

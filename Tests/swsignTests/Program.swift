@@ -83,6 +83,8 @@ struct Program: Sendable {
     var limits: String?
     var timeLimit = 60.0
     var measuresMemory = false
+    /// Whether its standard output is the terminal of the conversation too.
+    var printsOnTerminal = false
     /// Whether it waits for its turn; not where one program is to do something while another one runs.
     var takesTurns = true
 
@@ -146,7 +148,11 @@ private struct Running {
         case .nothing: unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         case .bytes, .interrupted: unsafe posix_spawn_file_actions_adddup2(&actions, typed.reading, 0)
         }
-        unsafe posix_spawn_file_actions_adddup2(&actions, output.writing, 1)
+        if let slave, program.printsOnTerminal {
+            unsafe posix_spawn_file_actions_addopen(&actions, 1, slave, O_RDWR, 0)
+        } else {
+            unsafe posix_spawn_file_actions_adddup2(&actions, output.writing, 1)
+        }
         unsafe posix_spawn_file_actions_adddup2(&actions, errors.writing, 2)
         var attributes = posix_spawnattr_t()
         unsafe posix_spawnattr_init(&attributes)
@@ -189,6 +195,8 @@ private struct Running {
         let start = ContinuousClock.now
         converse(child, input, terminal ?? [], measuring: program.measuresMemory, output, errors, typed, master)
         wait(for: child)
+        // What it showed last; then nobody has the terminal open any more.
+        while program.printsOnTerminal, Pipe.read(master, into: &outcome.terminal) {}
         outcome.seconds = (ContinuousClock.now - start) / .seconds(1)
     }
 

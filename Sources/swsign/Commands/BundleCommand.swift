@@ -105,7 +105,7 @@ struct BundleCommand: ParsableCommand {
             if joined.logEntries.isEmpty, !joined.hasChain { joined.version = .v03 }
             let content = joined.serialized()
             _ = try SigstoreBundle(parsing: content)
-            guard let out else { return try Output.text(String(decoding: content, as: UTF8.self) + "\n") }
+            guard let out else { return try Output.json(content) }
             try OutputFile(out).write(content)
             Output.note("Wrote bundle to file \(out)")
         }

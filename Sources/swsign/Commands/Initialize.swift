@@ -109,7 +109,7 @@ struct SigningConfigCommand: ParsableCommand {
             if let rekorConfig { try draft.select(rekorConfig, kind: .transparencyLog) }
             if let tsaConfig { try draft.select(tsaConfig, kind: .timestampAuthority) }
             let content = try draft.serialized()
-            guard let out else { return try Output.text(String(decoding: content, as: UTF8.self) + "\n") }
+            guard let out else { return try Output.json(content) }
             try OutputFile(out, mode: 0o644).write(content)
             Output.note("Wrote signing config to file \(out)")
         }

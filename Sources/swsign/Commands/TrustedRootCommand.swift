@@ -84,7 +84,7 @@ struct TrustedRootCommand: ParsableCommand {
             let content = root.serialized()
             // What is written can be read again, or nothing is written.
             _ = try TrustedRoot(parsing: content)
-            guard let out else { return try Output.text(String(decoding: content, as: UTF8.self) + "\n") }
+            guard let out else { return try Output.json(content) }
             try OutputFile(out, mode: 0o644).write(content)
             Output.note("Wrote trusted root to file \(out)")
         }

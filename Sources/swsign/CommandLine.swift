@@ -11,6 +11,8 @@ import SwSignCore
 struct NormalizedArguments: Sendable {
     /// The arguments to parse: command, flags, `--`, the rest.
     private(set) var arguments: [String] = []
+    /// The flags that the environment gave, and that change something, with the variable of each.
+    private(set) var fromEnvironment: [(flag: String, variable: String)] = []
 
     /// Brings arguments and environment into one form.
     /// - Parameters:
@@ -53,6 +55,7 @@ struct NormalizedArguments: Sendable {
             var values = given[flag.name]
             if values.isEmpty, flag.name != "help", let value = try environment(flag.variable), !value.isEmpty {
                 values = [try Self.checked(value, flag, "the environment variable \(flag.variable)")]
+                if !Self.isDefault(flag, values) { fromEnvironment.append((flag.name, flag.variable)) }
             }
             try append(flag, values)
         }
@@ -211,15 +214,17 @@ struct NormalizedArguments: Sendable {
         }
     }
 
+    /// Whether these values say what holds without them.
+    private static func isDefault(_ flag: CommandFlag, _ values: [String]) -> Bool {
+        switch flag.kind {
+        case .off: values.last == "false"
+        case .on: values.last == "true"
+        case .value, .list, .each: values.isEmpty
+        }
+    }
+
     private mutating func append(_ flag: CommandFlag, _ values: [String]) throws(SigstoreError) {
-        guard let last = values.last else { return }
-        let isDefault: Bool =
-            switch flag.kind {
-            case .off: last == "false"
-            case .on: last == "true"
-            case .value, .list, .each: false
-            }
-        if isDefault { return }
+        guard let last = values.last, !Self.isDefault(flag, values) else { return }
         if let what = flag.awaits {
             throw SigstoreError(
                 .notBuiltYet, "--\(flag.name) cannot be used yet (still to come: \(what)); nothing was done",

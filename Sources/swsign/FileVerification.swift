@@ -9,6 +9,8 @@ struct FileVerification {
     let format: OutputFormat
     let workers: Int
     let verifier: Verifier
+    /// The variables of the environment that say whom to believe.
+    let trustVariables: [String]
     /// Whether the signature stands alone (`--signature`), where it can bring no log entry.
     var isDetached = false
 
@@ -94,7 +96,7 @@ struct FileVerification {
     private func report(_ file: InputFile, _ verified: VerifiedBundle, isOneOfMany: Bool) throws(SigstoreError)
         -> String
     {
-        if format == .json { try Output.json(Self.json(file, verified)) }
+        if format == .json { try Output.json(json(file, verified)) }
         let lines = VerifiedDescription(verified)
         if !isOneOfMany {
             Output.note("Verified OK")
@@ -108,9 +110,11 @@ struct FileVerification {
     /// The layout of the objects that `--output json` prints.
     private static let version = JSONValue.integer(1)
 
-    private static func json(_ file: InputFile, _ verified: VerifiedBundle) -> JSONValue {
-        var object: JSONObject = ["version": version, "file": .string(file.name), "verified": .bool(true)]
-        for member in VerifiedDescription(verified).members { object[member.name] = member.value }
+    private func json(_ file: InputFile, _ verified: VerifiedBundle) -> JSONValue {
+        var object: JSONObject = ["version": Self.version, "file": .string(file.name), "verified": .bool(true)]
+        for member in VerifiedDescription(verified).members + [TrustVariables.member(trustVariables)] {
+            object[member.name] = member.value
+        }
         return .object(object)
     }
 

@@ -89,6 +89,7 @@ struct SwSign: ParsableCommand {
         try Output.configure(verbose: false, file: nil, jsonErrors: jsonErrors)
         if jsonErrors { unsafe Interruption.isJSON = true }
         let normalized = try NormalizedArguments(arguments, environment: environment)
+        TrustVariables.note(normalized.fromEnvironment)
         do {
             Preparation.begin(for: normalized.arguments)
             var command = try parsed(normalized.arguments)

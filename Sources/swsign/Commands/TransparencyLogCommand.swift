@@ -172,7 +172,9 @@ struct TransparencyLogCommand: ParsableCommand {
             ]
             if log.output == .json {
                 let members =
-                    rows.map { (name: $0.name, value: $0.json) } + [(name: "checkpoint", value: .string(found.note))]
+                    rows.map { (name: $0.name, value: $0.json) } + [
+                        (name: "checkpoint", value: .string(found.note)), TrustVariables.member(reader.trustVariables),
+                    ]
                 return try Output.json(.object(JSONObject([(name: "version", value: .integer(1))] + members)))
             }
             for row in rows { try Output.result("\(row.name): \(row.value)") }
@@ -227,6 +229,8 @@ struct LogOptions: ParsableArguments {
     struct Reader: Sendable {
         let client: RekorClient
         let root: TrustedRoot
+        /// The variables of the environment that say so.
+        let trustVariables: [String]
     }
 
     /// The digest of a file, or the one that stands there.
@@ -248,13 +252,14 @@ struct LogOptions: ParsableArguments {
         if let rekorVersion, RekorClient.Version(rawValue: rekorVersion) == nil {
             throw SigstoreError(.usage, "--rekor-version is \(rekorVersion), expected 1 or 2")
         }
+        let sources = TrustSources(trustedRoot: trustedRoot, staging: staging)
+        let names = TrustVariables.named(sources)
         let (root, (url, version)) = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
-            (
-                try TrustSources(trustedRoot: trustedRoot, staging: staging).trustedRoot(offline: false),
-                try place(wanted)
-            )
+            (try sources.trustedRoot(offline: false), try place(wanted))
         }
-        return Reader(client: RekorClient(url: url, version: version, http: try TUFAccess.http()), root: root)
+        return Reader(
+            client: RekorClient(url: url, version: version, http: try TUFAccess.http()), root: root,
+            trustVariables: names)
     }
 
     private func place(_ wanted: RekorClient.Version?) throws(SigstoreError) -> (HTTPURL, RekorClient.Version) {
@@ -303,6 +308,8 @@ struct LogOptions: ParsableArguments {
                 "entry": entry.json,
             ]
             if entry.promise != nil { object["integratedTime"] = .string(CalendarTime.iso8601(entry.integratedTime)) }
+            let member = TrustVariables.member(reader.trustVariables)
+            object[member.name] = member.value
             return try Output.json(.object(object))
         }
         try Output.result("entry: \(entry.logIndex) of \(url)")

@@ -30,6 +30,7 @@ struct VerifyBlob: ParsableCommand {
             identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"))
         let run = FileVerification(
             format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust),
+            trustVariables: verification.trustVariables(trust),
             isDetached: signature.signature != nil && signature.bundle == nil)
         let signature = signature
         try run.run(inputs) { file throws(SigstoreError) in
@@ -92,6 +93,7 @@ struct VerifyBlobAttestation: ParsableCommand {
         }
         let run = FileVerification(
             format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust),
+            trustVariables: verification.trustVariables(trust),
             isDetached: signature.signature != nil && signature.bundle == nil)
         let (signature, checkClaims) = (signature, checkClaims)
         try run.run(inputs) { file throws(SigstoreError) in

@@ -12,6 +12,13 @@ struct TUFAccess {
     /// The variables of this process.
     static var environment: [String: String] { ProcessInfo.processInfo.environment }
 
+    /// The variables that say which instance that is, as far as they are set and count.
+    var variables: [String] {
+        let names = staging ? ["TUF_ROOT"] : ["TUF_MIRROR", "TUF_ROOT_JSON", "TUF_ROOT"]
+        let environment = Self.environment
+        return names.filter { !(environment[$0] ?? "").isEmpty }
+    }
+
     /// A client for HTTP with this program's usual bounds.
     /// - Parameter attempts: How often a server is asked that does not answer.
     static func http(_ tls: TLSOptions = TLSOptions(), attempts: Int = 5) throws(SigstoreError) -> CurlClient {

@@ -5,6 +5,7 @@ import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
 import SwSignCore
+import Synchronization
 
 /// The flags and variables that say which authorities and logs are believed.
 struct TrustOptions: ParsableArguments {
@@ -31,7 +32,7 @@ struct TrustOptions: ParsableArguments {
     /// - Parameter offline: Whether the network may not be used.
     func trust(offline: Bool) throws(SigstoreError) -> TrustedRoot { try sources.trustedRoot(offline: offline) }
 
-    private var sources: TrustSources {
+    var sources: TrustSources {
         TrustSources(
             trustedRoot: trustedRoot, staging: staging, caRoots: caRoots, caIntermediates: caIntermediates,
             certificateChain: certificateChain, timestampCertificateChain: timestampCertificateChain)
@@ -111,6 +112,15 @@ struct TrustSources {
         return root
     }
 
+    /// The variables that had a part in that, besides those that gave a flag.
+    var variables: [String] {
+        guard trustedRoot == nil else { return [] }
+        var names = Self.variables.filter { variable($0) != nil }
+        if caRoots != nil || certificateChain != nil { names.removeAll { $0 == "SIGSTORE_ROOT_FILE" } }
+        if timestampCertificateChain != nil { names.removeAll { $0 == "SIGSTORE_TSA_CERTIFICATE_FILE" } }
+        return isComplete ? names : names + TUFAccess(staging: staging).variables
+    }
+
     private func variable(_ name: String) -> String? {
         guard trustedRoot == nil, let value = unsafe getenv(name), unsafe strlen(value) > 0 else { return nil }
         return unsafe String(cString: value)
@@ -134,5 +144,43 @@ struct TrustSources {
         let file = InputFile(path)
         let content = try file.contents(limit: limit)
         do throws(SigstoreError) { return try parse(content) } catch { throw error.concerning(file.name) }
+    }
+}
+
+/// The variables of the environment that say whom to believe in this run. Nobody sees them on the command line, so every
+/// command that verifies names them.
+enum TrustVariables {
+    /// The flags that say who is believed to vouch for signers, and who must have signed. Those that weaken a check are not
+    /// among them: each warns by itself.
+    private static let flags = [
+        "trusted-root", "staging", "ca-roots", "ca-intermediates", "certificate-chain", "timestamp-certificate-chain",
+        "key", "certificate-identity", "certificate-identity-regexp", "certificate-oidc-issuer",
+        "certificate-oidc-issuer-regexp", "certificate-github-workflow-name", "certificate-github-workflow-ref",
+        "certificate-github-workflow-repository", "certificate-github-workflow-sha",
+        "certificate-github-workflow-trigger",
+    ]
+    private static let noted = Mutex((given: [String](), isSaid: false))
+
+    /// Notes which flags the environment gave.
+    static func note(_ given: [(flag: String, variable: String)]) {
+        noted.withLock { $0.given = given.filter { flags.contains($0.flag) }.map(\.variable) }
+    }
+
+    /// The variables that count, and says on standard error, once, which they are.
+    /// - Parameter sources: Where the trusted root comes from; `nil` if none is needed.
+    static func named(_ sources: TrustSources?) -> [String] {
+        let (names, isSaid) = noted.withLock { noted in
+            defer { noted.isSaid = true }
+            return (noted.given + (sources?.variables ?? []), noted.isSaid)
+        }
+        if !names.isEmpty, !isSaid {
+            Output.note("The environment says whom to believe: \(names.joined(separator: ", "))")
+        }
+        return names
+    }
+
+    /// The member of JSON output that lists them.
+    static func member(_ names: [String]) -> (name: String, value: JSONValue) {
+        ("trustVariables", .array(names.map { .string($0) }))
     }
 }

@@ -90,11 +90,20 @@ struct VerificationOptions: ParsableArguments {
         return .key(try reference.publicKey())
     }
 
-    /// The verifier to use.
+    /// A key without a log depends on nobody, unless the person named somebody.
+    private func needsNoRoot(_ trust: TrustOptions) -> Bool {
+        key != nil && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps && !trust.isStated
+    }
+
+    /// The variables of the environment that say whom to believe.
+    func trustVariables(_ trust: TrustOptions) -> [String] {
+        TrustVariables.named(needsNoRoot(trust) ? nil : trust.sources)
+    }
+
+    /// The verifier to use. It is said which variables of the environment have a part in whom it believes.
     func verifier(_ trust: TrustOptions) throws(SigstoreError) -> Verifier {
-        // A key without a log depends on nobody, unless the person named somebody.
-        let dependsOnNobody = key != nil && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps
-        if dependsOnNobody && !trust.isStated { return Verifier(trustedRoot: nil) }
+        _ = trustVariables(trust)
+        if needsNoRoot(trust) { return Verifier(trustedRoot: nil) }
         if key != nil, !offline {
             // Keys are often verified where there is no network: what is at hand will do.
             do throws(SigstoreError) { return Verifier(trustedRoot: try trust.trust(offline: true)) } catch {

@@ -118,14 +118,17 @@ struct AmbientIdentityTests {
         let directory = FileManager.default.temporaryDirectory.appendingPathComponent("bin-\(UUID().uuidString)").path
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        let environment = ["BUILDKITE_AGENT_ACCESS_TOKEN": "secret", "PATH": "\(directory):/usr/bin:/bin"]
+        let environment = [
+            "BUILDKITE_AGENT_ACCESS_TOKEN": "secret", "COSIGN_PASSWORD": "ours",
+            "PATH": "\(directory):/usr/bin:/bin",
+        ]
         #expect(await failure { _ = try await token(place(environment)) }?.message.contains("not on the PATH") == true)
         func install(_ script: String) throws {
             try Data("#!/bin/sh\n\(script)\n".utf8).write(to: URL(filePath: "\(directory)/buildkite-agent"))
             unsafe chmod("\(directory)/buildkite-agent", 0o755)
         }
         try install(
-            "[ \"$*\" = 'oidc request-token --audience sigstore' ] && [ \"$BUILDKITE_AGENT_ACCESS_TOKEN\" = secret ] && echo '\(SigstoreClientsTests.token(claims))'"
+            "[ \"$*\" = 'oidc request-token --audience sigstore' ] && [ \"$BUILDKITE_AGENT_ACCESS_TOKEN${COSIGN_PASSWORD+x}\" = secret ] && echo '\(SigstoreClientsTests.token(claims))'"
         )
         #expect(try await token(place(environment)).subject == "x")
         try install("exit 3")

@@ -196,6 +196,19 @@ struct InformationTests {
                 ["COSIGN_TRUSTED_ROOT"],
                 ["tlog", "info", "--output", "json", "--rekor-url", place.services.rekorV1.url], root)
 
+            // What is believed from now on.
+            let mirror = [
+                "COSIGN_MIRROR": place.services.tufMirror.url, "COSIGN_ROOT": place.services.files.tufRoot,
+                "TUF_ROOT": place.directory["caches"],
+            ]
+            try await expect(["TUF_MIRROR", "TUF_ROOT_JSON", "TUF_ROOT"], ["initialize"], instance, isJSON: false)
+            try await expect(
+                ["COSIGN_MIRROR", "COSIGN_ROOT", "TUF_ROOT"], ["initialize"], instance.merging(mirror) { $1 },
+                isJSON: false)
+            try await expect(
+                ["TUF_MIRROR", "TUF_ROOT_JSON", "TUF_ROOT"], ["trusted-root", "create", "--with-default-services"],
+                instance, isJSON: false)
+
             // A key without a log needs nobody's root.
             try place.directory.makeKey()
             try place.directory.write("predicate", "{}")

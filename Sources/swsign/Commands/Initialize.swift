@@ -44,6 +44,10 @@ struct Initialize: ParsableCommand {
                 notice: { Output.warn($0.message) }
             ).root.version
         }
+        // A mirror or root that was given leaves the instance's own variables without a part.
+        var variables = TUFAccess(staging: staging || mirror != nil).variables
+        if root != nil { variables.removeAll { $0 == "TUF_ROOT_JSON" } }
+        TrustVariables.named(variables)
         Output.note("The trust root was fetched and verified: version \(version) of the root metadata")
     }
 }

@@ -253,7 +253,7 @@ struct LogOptions: ParsableArguments {
             throw SigstoreError(.usage, "--rekor-version is \(rekorVersion), expected 1 or 2")
         }
         let sources = TrustSources(trustedRoot: trustedRoot, staging: staging)
-        let names = TrustVariables.named(sources)
+        let names = TrustVariables.named(sources.variables)
         let (root, (url, version)) = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
             (try sources.trustedRoot(offline: false), try place(wanted))
         }

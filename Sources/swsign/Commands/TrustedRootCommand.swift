@@ -84,6 +84,7 @@ struct TrustedRootCommand: ParsableCommand {
             let content = root.serialized()
             // What is written can be read again, or nothing is written.
             _ = try TrustedRoot(parsing: content)
+            TrustVariables.named(withDefaultServices ? TUFAccess(staging: false).variables : [])
             guard let out else { return try Output.json(content) }
             try OutputFile(out, mode: 0o644).write(content)
             Output.note("Wrote trusted root to file \(out)")

@@ -148,7 +148,7 @@ struct TrustSources {
 }
 
 /// The variables of the environment that say whom to believe in this run. Nobody sees them on the command line, so every
-/// command that verifies names them.
+/// command that verifies names them, and so does one that decides who is believed later.
 enum TrustVariables {
     /// The flags that say who is believed to vouch for signers, and who must have signed. Those that weaken a check are not
     /// among them: each warns by itself.
@@ -158,6 +158,8 @@ enum TrustVariables {
         "certificate-oidc-issuer-regexp", "certificate-github-workflow-name", "certificate-github-workflow-ref",
         "certificate-github-workflow-repository", "certificate-github-workflow-sha",
         "certificate-github-workflow-trigger",
+        // Those of `initialize` and `trusted-root create`.
+        "mirror", "root", "fulcio", "ctfe", "rekor", "tsa", "ctfe-key", "rekor-key",
     ]
     private static let noted = Mutex((given: [String](), isSaid: false))
 
@@ -167,11 +169,12 @@ enum TrustVariables {
     }
 
     /// The variables that count, and says on standard error, once, which they are.
-    /// - Parameter sources: Where the trusted root comes from; `nil` if none is needed.
-    static func named(_ sources: TrustSources?) -> [String] {
+    /// - Parameter others: Those that count besides the ones that gave a flag.
+    @discardableResult
+    static func named(_ others: [String]) -> [String] {
         let (names, isSaid) = noted.withLock { noted in
             defer { noted.isSaid = true }
-            return (noted.given + (sources?.variables ?? []), noted.isSaid)
+            return (noted.given + others, noted.isSaid)
         }
         if !names.isEmpty, !isSaid {
             Output.note("The environment says whom to believe: \(names.joined(separator: ", "))")

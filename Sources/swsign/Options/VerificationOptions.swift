@@ -96,13 +96,14 @@ struct VerificationOptions: ParsableArguments {
     }
 
     /// The variables of the environment that say whom to believe.
+    @discardableResult
     func trustVariables(_ trust: TrustOptions) -> [String] {
-        TrustVariables.named(needsNoRoot(trust) ? nil : trust.sources)
+        TrustVariables.named(needsNoRoot(trust) ? [] : trust.sources.variables)
     }
 
     /// The verifier to use. It is said which variables of the environment have a part in whom it believes.
     func verifier(_ trust: TrustOptions) throws(SigstoreError) -> Verifier {
-        _ = trustVariables(trust)
+        trustVariables(trust)
         if needsNoRoot(trust) { return Verifier(trustedRoot: nil) }
         if key != nil, !offline {
             // Keys are often verified where there is no network: what is at hand will do.

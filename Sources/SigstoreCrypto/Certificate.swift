@@ -89,7 +89,7 @@ extension SigstoreError.Code {
             publicKey = try unsafe PublicKey(takingOwnershipOf: unsafe key, spki: fields.spki)
         } catch {
             unsafe X509_free(pointer)
-            throw error
+            throw error.code == .malformedKey ? Self.subject.fault(error.message) : error
         }
         unsafe self.pointer = unsafe pointer
         self.der = der

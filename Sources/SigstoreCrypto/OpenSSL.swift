@@ -69,6 +69,71 @@ func decode(
     }
 }
 
+/// One of OpenSSL's big numbers, cleansed when this object goes.
+@safe final class BigNumber {
+    let pointer: OpaquePointer
+
+    /// Reads one of a key's numbers.
+    /// - Parameters:
+    ///   - name: OpenSSL's name of the parameter.
+    ///   - key: An `EVP_PKEY`.
+    init?(_ name: String, of key: OpaquePointer) {
+        var number: OpaquePointer?
+        guard unsafe EVP_PKEY_get_bn_param(key, name, &number) == 1, let number = unsafe number else {
+            ERR_clear_error()
+            return nil
+        }
+        unsafe pointer = unsafe number
+    }
+
+    /// Computes a number.
+    /// - Parameter compute: Writes the result to the first, with the second for what is needed on the way; returns 1.
+    init(_ compute: (OpaquePointer, OpaquePointer) -> Int32) throws(SigstoreError) {
+        guard let number = unsafe BN_new() else { throw opensslFailure("computing with a key") }
+        unsafe pointer = unsafe number
+        guard let context = unsafe BN_CTX_new() else { throw opensslFailure("computing with a key") }
+        defer { unsafe BN_CTX_free(context) }
+        guard unsafe compute(number, context) == 1 else { throw opensslFailure("computing with a key") }
+    }
+
+    deinit { unsafe BN_clear_free(pointer) }
+
+    var bits: Int { Int(unsafe BN_num_bits(pointer)) }
+    var isOdd: Bool { unsafe BN_is_odd(pointer) == 1 }
+    var isOne: Bool { unsafe BN_is_one(pointer) == 1 }
+    /// The number, if it has at most 64 bits.
+    var word: UInt64 { UInt64(unsafe BN_get_word(pointer)) }
+    func remainder(by word: UInt64) -> UInt64 { UInt64(unsafe BN_mod_word(pointer, UInt(word))) }
+    func equals(_ other: BigNumber) -> Bool { unsafe BN_cmp(pointer, other.pointer) == 0 }
+    func isBelow(_ other: BigNumber) -> Bool { unsafe BN_cmp(pointer, other.pointer) < 0 }
+
+    func times(_ other: BigNumber) throws(SigstoreError) -> BigNumber {
+        try unsafe BigNumber { unsafe BN_mul($0, pointer, other.pointer, $1) }
+    }
+
+    func times(_ other: BigNumber, modulo modulus: BigNumber) throws(SigstoreError) -> BigNumber {
+        try unsafe BigNumber { unsafe BN_mod_mul($0, pointer, other.pointer, modulus.pointer, $1) }
+    }
+
+    func remainder(by divisor: BigNumber) throws(SigstoreError) -> BigNumber {
+        try unsafe BigNumber { unsafe BN_div(nil, $0, pointer, divisor.pointer, $1) }
+    }
+
+    /// The number less one.
+    func predecessor() throws(SigstoreError) -> BigNumber {
+        try unsafe BigNumber { result, _ in unsafe BN_sub(result, pointer, BN_value_one()) }
+    }
+
+    /// Whether this is a prime, by OpenSSL's Miller-Rabin test.
+    func isPrime() throws(SigstoreError) -> Bool {
+        guard let context = unsafe BN_CTX_new() else { throw opensslFailure("computing with a key") }
+        defer { unsafe BN_CTX_free(context) }
+        let answer = unsafe BN_check_prime(pointer, context, nil)
+        guard answer >= 0 else { throw opensslFailure("computing with a key") }
+        return answer == 1
+    }
+}
+
 /// Bytes that are cleansed when nobody needs them any more: passwords, derived keys, private keys in transit.
 @safe public final class SecretBytes: @unchecked Sendable {
     private let memory: UnsafeMutableRawBufferPointer

@@ -58,9 +58,18 @@ public protocol Signer: Sendable {
     /// - Parameters:
     ///   - file: The content of the file, PEM.
     ///   - password: Asked for only where the key is encrypted.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/wrongPassword``, ``SigstoreError/Code/malformedKey``,
-    ///   ``SigstoreError/Code/unsupportedKey`` or ``SigstoreError/Code/refusedKeyParameters``.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/wrongPassword``, ``SigstoreError/Code/malformedKey`` (also if
+    ///   the private and the public half do not belong together), ``SigstoreError/Code/unsupportedKey`` or
+    ///   ``SigstoreError/Code/refusedKeyParameters``.
     public static func read(file: [UInt8], password: () throws(SigstoreError) -> SecretBytes)
+        throws(SigstoreError) -> PrivateKey
+    {
+        let key = try decode(file: file, password: password)
+        try key.expectPair()
+        return key
+    }
+
+    private static func decode(file: [UInt8], password: () throws(SigstoreError) -> SecretBytes)
         throws(SigstoreError) -> PrivateKey
     {
         guard !file.isEmpty else { throw SigstoreError(.malformedKey, "the private key is empty") }
@@ -100,6 +109,82 @@ public protocol Signer: Sendable {
         default:
             throw SigstoreError(.malformedKey, "this is a \(label) where a private key is needed")
         }
+    }
+
+    /// Refuses a private key that is not in its range, and one whose public half belongs to another.
+    private func expectPair() throws(SigstoreError) {
+        switch publicKey.kind {
+        case .ecP256, .ecP384, .ecP521:
+            guard let context = unsafe EVP_PKEY_CTX_new_from_pkey(nil, pointer, nil) else {
+                throw opensslFailure("checking a private key")
+            }
+            defer {
+                unsafe EVP_PKEY_CTX_free(context)
+                ERR_clear_error()
+            }
+            guard unsafe EVP_PKEY_private_check(context) == 1 else {
+                throw Self.inconsistent("its number is not between 1 and the order of its curve")
+            }
+            guard unsafe EVP_PKEY_pairwise_check(context) == 1 else {
+                throw Self.inconsistent("its public half belongs to another private key")
+            }
+        // OpenSSL computes the public half from the private one.
+        case .ed25519: break
+        case .rsa: try expectNumbers()
+        }
+    }
+
+    /// OpenSSL's names of what an RSA key keeps for the Chinese remainder theorem. Its own macros put strings together,
+    /// which Swift cannot import.
+    private static let (primes, exponents, coefficient) =
+        (["rsa-factor1", "rsa-factor2"], ["rsa-exponent1", "rsa-exponent2"], "rsa-coefficient1")
+
+    /// What the numbers of an RSA key are to each other (RFC 8017, section 3.2). A key with a wrong number signs, slowly
+    /// or not at all, and may give its primes away.
+    private func expectNumbers() throws(SigstoreError) {
+        func number(_ name: String) throws(SigstoreError) -> BigNumber {
+            guard let number = unsafe BigNumber(name, of: pointer) else {
+                throw Self.inconsistent("it lacks one of its numbers (\(name))")
+            }
+            return number
+        }
+        let (n, e) = (try number(OSSL_PKEY_PARAM_RSA_N), try number(OSSL_PKEY_PARAM_RSA_E))
+        let (d, inverse) = (try number(OSSL_PKEY_PARAM_RSA_D), try number(Self.coefficient))
+        let (p, q) = (try number(Self.primes[0]), try number(Self.primes[1]))
+        guard p.bits > 1, q.bits > 1, p.isOdd, q.isOdd, !p.equals(q), try p.times(q).equals(n) else {
+            throw Self.inconsistent("its modulus is not the product of its two primes")
+        }
+        guard d.isBelow(n) else { throw Self.inconsistent("its private exponent is not below its modulus") }
+        for (prime, name) in [(p, Self.exponents[0]), (q, Self.exponents[1])] {
+            let order = try prime.predecessor()
+            guard try d.times(e, modulo: order).isOne else {
+                throw Self.inconsistent("its public half belongs to another private key")
+            }
+            guard try number(name).equals(try d.remainder(by: order)) else {
+                throw Self.inconsistent("one of its exponents for the Chinese remainder theorem is wrong")
+            }
+        }
+        guard inverse.isBelow(p), try inverse.times(q, modulo: p).isOne else {
+            throw Self.inconsistent("its coefficient for the Chinese remainder theorem is wrong")
+        }
+    }
+
+    /// Refuses an RSA key whose primes are none, which takes longer than signing does and is asked once, before a key that
+    /// others made is kept.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey``.
+    public func expectPrimes() throws(SigstoreError) {
+        guard case .rsa = publicKey.kind else { return }
+        for name in Self.primes {
+            guard let prime = unsafe BigNumber(name, of: pointer), try prime.isPrime() else {
+                throw Self.inconsistent("one of its primes is not a prime")
+            }
+        }
+    }
+
+    private static func inconsistent(_ why: String) -> SigstoreError {
+        SigstoreError(
+            .malformedKey, "the private key cannot be used: \(why)",
+            advice: "the file is damaged or was tampered with: get the key from where it was made, or make another one")
     }
 
     /// Reads PKCS#8 (RFC 5958) in DER, with nothing after it.
@@ -201,7 +286,8 @@ public protocol Signer: Sendable {
     /// Reads SEC1 (RFC 5915) or PKCS#1 (RFC 8017) in DER.
     private convenience init(traditional der: [UInt8], type: Int32) throws(SigstoreError) {
         try Libraries.ready()
-        guard let key = unsafe decode(der, { unsafe d2i_PrivateKey(type, nil, $0, $1) }, EVP_PKEY_free) else {
+        guard let key = unsafe SigstoreCrypto.decode(der, { unsafe d2i_PrivateKey(type, nil, $0, $1) }, EVP_PKEY_free)
+        else {
             ERR_clear_error()
             throw SigstoreError(.malformedKey, "not a \(type == EVP_PKEY_EC ? "SEC1 EC" : "PKCS#1 RSA") private key")
         }

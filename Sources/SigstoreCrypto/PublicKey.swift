@@ -39,6 +39,7 @@ public import InToto
         do throws(SigstoreError) {
             kind = try unsafe Self.kind(of: pointer)
             if let spki { encoded = spki } else { encoded = try unsafe Self.encode(pointer, kind) }
+            try unsafe Self.expectSound(pointer, kind, encoded)
         } catch {
             unsafe EVP_PKEY_free(pointer)
             throw error
@@ -52,8 +53,9 @@ public import InToto
 
     /// Reads a DER SubjectPublicKeyInfo, or a PKCS#1 RSAPublicKey, as some trusted roots have it.
     /// - Parameter der: The key, with nothing after it.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey`` where it is neither, or
-    ///   ``SigstoreError/Code/unsupportedKey`` where its kind, curve or size is not one of ``Kind``.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey`` if it is neither, or if signatures for it can
+    ///   be made without a private key; ``SigstoreError/Code/unsupportedKey`` if its kind, curve or size is not one of
+    ///   ``Kind``.
     public convenience init(der: [UInt8]) throws(SigstoreError) {
         try Libraries.ready()
         guard der.count <= 16384 else { throw SigstoreError(.malformedKey, "the public key is larger than 16 KiB") }
@@ -98,6 +100,8 @@ public import InToto
 
     private static func encode(_ key: OpaquePointer, _ kind: Kind) throws(SigstoreError) -> [UInt8] {
         if let spki = unsafe encodePoint(of: key, kind) { return spki }
+        // OpenSSL cannot encode what has to be refused.
+        if pointForms.contains(where: { $0.kind == kind }) { try unsafe expectPoint(key) }
         var out: UnsafeMutablePointer<UInt8>?
         let count = unsafe i2d_PUBKEY(key, &out)
         guard count > 0, let start = unsafe out else { throw opensslFailure("encoding a public key") }
@@ -155,14 +159,17 @@ public import InToto
     /// A key on one of the curves, its point uncompressed; `nil` for any other encoding, and for a point that is not on
     /// its curve, which OpenSSL finds here as it does when it decodes.
     static func decodePoint(_ der: [UInt8]) -> OpaquePointer? {
-        guard
-            let form = pointForms.first(where: {
-                der.count == $0.head.count + $0.size && der.starts(with: $0.head) && der[$0.head.count] == 4
-            })
-        else { return nil }
+        guard let form = pointForm(of: der) else { return nil }
         let point = Array(der[form.head.count...])
         defer { ERR_clear_error() }
         return unsafe copenssl_public_point(form.group, point, point.count)
+    }
+
+    /// The form that a key has if it is on one of the curves and its point uncompressed.
+    private static func pointForm(of der: [UInt8]) -> PointForm? {
+        pointForms.first {
+            der.count == $0.head.count + $0.size && der.starts(with: $0.head) && der[$0.head.count] == 4
+        }
     }
 
     static func kind(of key: OpaquePointer) throws(SigstoreError) -> Kind {
@@ -201,6 +208,100 @@ public import InToto
             throw SigstoreError(
                 .unsupportedKey, "this kind of key is not supported, only ECDSA, RSA and Ed25519")
         }
+    }
+
+    // MARK: - Soundness
+
+    /// The keys that were found sound lately: one run reads the same key many times.
+    private static let sound = Memo<Bool>(limit: 64)
+
+    /// Refuses a key for which signatures can be made without a private key, and one that has a second encoding.
+    /// - Parameters:
+    ///   - key: The key, as OpenSSL has decoded it.
+    ///   - spki: Its encoding.
+    private static func expectSound(_ key: OpaquePointer, _ kind: Kind, _ spki: [UInt8]) throws(SigstoreError) {
+        switch kind {
+        case .ecP256, .ecP384, .ecP521:
+            // OpenSSL decodes no point that is not on its curve, and the curves have no points of small order. What is
+            // left is the point at infinity, a single zero byte, and hybrid points (SEC 1, section 2.3.3).
+            if pointForm(of: spki) == nil { try unsafe expectPoint(key) }
+        case .rsa, .ed25519:
+            _ = try sound.answer(for: Digest.sha256(spki)) { () throws(SigstoreError) in
+                if kind == .ed25519 { try unsafe expectPrimeOrder(key) } else { try unsafe expectModulus(key) }
+                return true
+            }
+        }
+    }
+
+    private static func expectPoint(_ key: OpaquePointer) throws(SigstoreError) {
+        var point = [UInt8](repeating: 0, count: 256)
+        var length = 0
+        guard
+            unsafe EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, &point, point.count, &length) == 1,
+            length > 1
+        else {
+            ERR_clear_error()
+            throw weak("its point is the point at infinity")
+        }
+        guard point[0] == 2 || point[0] == 3 || point[0] == 4 else {
+            throw SigstoreError(
+                .malformedKey,
+                "the public key's point is in the hybrid form, expected the uncompressed or compressed one",
+                advice: "convert it with: openssl ec -pubin -conv_form uncompressed -in OLD.pub -out NEW.pub")
+        }
+    }
+
+    /// An Ed25519 key is a multiple of the base point (RFC 8032, section 5.1.5), so it is in the group of prime order and
+    /// encoded in its one way. With a key of small order one signature fits every message; with one of mixed order
+    /// verifiers disagree about what a signature is.
+    private static func expectPrimeOrder(_ key: OpaquePointer) throws(SigstoreError) {
+        var raw = [UInt8](repeating: 0, count: 32)
+        var length = raw.count
+        guard unsafe EVP_PKEY_get_raw_public_key(key, &raw, &length) == 1, length == 32 else {
+            throw opensslFailure("reading an Ed25519 key")
+        }
+        guard unsafe crypto_core_ed25519_is_valid_point(raw) == 1 else {
+            throw weak("its point is not in Ed25519's group of prime order, or not in its one encoding")
+        }
+    }
+
+    /// What can be seen of an RSA key at little cost (NIST SP 800-89, section 5.3.3). Exponents above 64 bits, which OpenSSL
+    /// refuses for large moduli, would make verifying slow.
+    private static func expectModulus(_ key: OpaquePointer) throws(SigstoreError) {
+        guard let modulus = unsafe BigNumber(OSSL_PKEY_PARAM_RSA_N, of: key),
+            let exponent = unsafe BigNumber(OSSL_PKEY_PARAM_RSA_E, of: key)
+        else { throw opensslFailure("reading an RSA key") }
+        guard exponent.bits <= 64 else {
+            throw SigstoreError(
+                .unsupportedKey, "an RSA key with an exponent of \(exponent.bits) bits is not supported, only up to 64")
+        }
+        guard exponent.isOdd, exponent.bits > 1 else {
+            throw weak("its exponent is \(exponent.word), expected an odd number from 3")
+        }
+        guard modulus.isOdd else { throw weak("its modulus is even") }
+        for product in smallPrimes {
+            var (factor, rest) = (product, modulus.remainder(by: product))
+            while rest != 0 { (factor, rest) = (rest, factor % rest) }
+            guard factor == 1 else { throw weak("its modulus has a prime factor below 752") }
+        }
+    }
+
+    /// The odd primes up to 751, as many multiplied together as fit into a word.
+    private static let smallPrimes: [UInt64] = {
+        var (products, product): ([UInt64], UInt64) = ([], 1)
+        for number in stride(from: 3 as UInt64, through: 751, by: 2)
+        where !stride(from: 3, to: number, by: 2).contains(where: { number.isMultiple(of: $0) }) {
+            let (next, overflow) = product.multipliedReportingOverflow(by: number)
+            if overflow { products.append(product) }
+            product = overflow ? number : next
+        }
+        return products + [product]
+    }()
+
+    private static func weak(_ why: String) -> SigstoreError {
+        SigstoreError(
+            .malformedKey, "this public key proves nothing, since others than its owner could sign for it: \(why)",
+            advice: "have its owner make another key pair, and get the new public key from them")
     }
 
     /// The key as a PEM block `PUBLIC KEY`.
@@ -354,7 +455,8 @@ public import InToto
 }
 
 extension SigstoreError.Code {
-    /// Bytes that should be a key are not one, or hold another kind of thing.
+    /// Bytes that should be a key are not one, or hold another kind of thing; or a key that others than its owner can sign
+    /// for, or whose halves do not belong together.
     public static let malformedKey = Self("malformed-key")
     /// A key of a kind, curve or size that is not used here.
     public static let unsupportedKey = Self("unsupported-key")

@@ -1,8 +1,9 @@
 import InToto
-import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
 import Testing
+
+@testable import SigstoreClients
 
 /// The code of the error that a piece of work ends with; `nil` where it succeeds.
 private func code(_ work: () throws -> Void) -> SigstoreError.Code? {
@@ -36,6 +37,27 @@ struct TUFUpdateTests {
         #expect(update.root.version >= 14)
         #expect(mirror.embeddedTargets.keys.sorted() == [TUFMirror.signingConfigTarget, TUFMirror.trustedRootTarget])
         for (_, bytes) in mirror.embeddedTargets { _ = try JSONValue(parsing: bytes) }
+    }
+
+    @Test("A key that anyone can sign for verifies nothing")
+    func weakKeys() throws {
+        func key(_ type: String, _ scheme: String, _ value: String) throws -> TUFKey {
+            try TUFKey(
+                JSONCursor(
+                    .object([
+                        "keytype": .string(type), "scheme": .string(scheme),
+                        "keyval": .object(["public": .string(value)]),
+                    ])))
+        }
+        let honest = Hexadecimal.encode(try PrivateKey.generate(.ed25519).publicKey.spki.suffix(32))
+        #expect(try key("ed25519", "ed25519", honest).usable() != nil)
+        for first in ["00", "01", "ec"] {
+            let rest = first == "ec" ? String(repeating: "ff", count: 30) + "7f" : String(repeating: "00", count: 31)
+            #expect(try key("ed25519", "ed25519", first + rest).usable() == nil)
+        }
+        let infinity = Hexadecimal.decode("3019301306072a8648ce3d020106082a8648ce3d03010703020000") ?? []
+        let pem = PEM.encode(label: "PUBLIC KEY", infinity)
+        #expect(try key("ecdsa", "ecdsa-sha2-nistp256", pem).usable() == nil)
     }
 
     // MARK: Attacks that worked on others

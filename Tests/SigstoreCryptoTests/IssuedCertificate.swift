@@ -69,7 +69,7 @@ struct IssuedCertificate {
 
     /// The DER of a certificate.
     static func der(
-        _ subject: [UInt8], key: PublicKey, issuer: [UInt8], issuerKey: PrivateKey, serialNumber: [UInt8],
+        _ subject: [UInt8], spki: [UInt8], issuer: [UInt8], issuerKey: PrivateKey, serialNumber: [UInt8],
         from: Int64, to: Int64, extensions: [Extension]
     ) throws -> [UInt8] {
         let algorithm = DERWriter.element(0x30, [6, 8, 42, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2])
@@ -77,7 +77,7 @@ struct IssuedCertificate {
         let tbs = DERWriter.element(
             0x30,
             [0xa0, 3, 2, 1, 2] + DERWriter.element(0x02, serialNumber) + algorithm + issuer
-                + DERWriter.element(0x30, time(from) + time(to)) + subject + key.spki
+                + DERWriter.element(0x30, time(from) + time(to)) + subject + spki
                 + (list.isEmpty ? [] : DERWriter.element(0xa3, DERWriter.element(0x30, list))))
         return try signed(tbs, by: issuerKey)
     }
@@ -94,7 +94,8 @@ struct IssuedCertificate {
     ) throws {
         let own = try key ?? PrivateKey.generate(.ecdsaP256)
         let der = try Self.der(
-            subject, key: own.publicKey, issuer: issuer?.certificate.subject ?? subject, issuerKey: issuer?.key ?? own,
+            subject, spki: own.publicKey.spki, issuer: issuer?.certificate.subject ?? subject,
+            issuerKey: issuer?.key ?? own,
             serialNumber: serialNumber, from: from, to: to, extensions: extensions)
         self.init(certificate: try Certificate(der: der), key: own)
     }

@@ -46,6 +46,7 @@ struct ImportKeyPair: ParsableCommand {
         let reference = try KeyReference(key)
         try KeyPairOutput(prefix: outputKeyPrefix).write { () throws(SigstoreError) in
             let (key, opening) = try reference.openPrivateKey()
+            do throws(SigstoreError) { try key.expectPrimes() } catch { throw error.concerning(reference.text) }
             // One password opens an encrypted key and closes the new one, as with cosign.
             if let opening { return (key, opening) }
             return (key, try Terminal.password(new: true, standardInputIsTaken: reference.takesStandardInput))

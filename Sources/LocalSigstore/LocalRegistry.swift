@@ -40,6 +40,8 @@ public final class LocalRegistry: Sendable {
         public var tagsPage = 1_000
         /// Whether manifests, tags and blobs can be deleted.
         public var deletion = true
+        /// Whether deleting a tag deletes what it points at, with all its tags.
+        public var deletesWithTag = false
         /// Makes the default configuration: in memory, open to all, with the referrers API.
         public init() {}
     }
@@ -580,7 +582,9 @@ private struct RegistryExchange {
         case "DELETE":
             if let refused = authorize(repository: name, actions: ["delete"]) { return refused }
             guard state.configuration.deletion else { return error(405, "UNSUPPORTED", "the operation is unsupported") }
-            return state.remove(reference, in: name)
+            let isTagOnly = !state.configuration.deletesWithTag
+            let target = isTagOnly ? reference : state.manifest(reference, in: name)?.digest ?? reference
+            return state.remove(target, in: name)
                 ? LoopbackResponse(202) : error(404, "MANIFEST_UNKNOWN", "manifest unknown")
         default: return error(405, "UNSUPPORTED", "the operation is unsupported")
         }

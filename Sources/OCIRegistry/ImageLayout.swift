@@ -147,33 +147,32 @@ public struct ImageLayout: ImageStore {
     private func isAttachment(_ entry: Descriptor) throws(SigstoreError) -> Bool {
         switch SavedKind(entry) {
         case .image, .imageIndex: return false
-        case .signatures, .attestations:
-            guard let layers = try listedManifest(entry)?.image?.layers, !layers.isEmpty else { return false }
-            return layers.allSatisfy { layer in
-                Self.signatureTypes.contains { layer.mediaType.utf8.starts(with: $0.utf8) }
-            }
+        case .signatures, .attestations: return try listedManifest(entry)?.holdsSignatures ?? false
         case nil: break
         }
-        if let tag = entry.annotations[Self.tagAnnotation] {
-            guard let digest = Self.attachmentTagDigest(tag), digest != entry.digest else { return false }
-            return try find(.digest(digest)) != nil
-        }
-        guard let manifest = try listedManifest(entry), let subject = manifest.subject,
-            subject.digest != entry.digest, let type = manifest.image?.config.mediaType,
-            !Self.imageConfigTypes.contains(where: { $0.utf8.elementsEqual(type.utf8) })
+        // A tag alone says nothing: what it points at must be attached by its own content. A tag of another form makes an
+        // image of the entry, whatever its subject is.
+        let tag = entry.annotations[Self.tagAnnotation]
+        guard let manifest = try listedManifest(entry),
+            let digest = tag.map(Self.attachmentTagDigest) ?? manifest.subject?.digest, digest != entry.digest
         else { return false }
-        return try find(.digest(subject.digest)) != nil
+        var isAttached = manifest.isArtifact && manifest.subject?.digest == digest
+        if tag != nil, !isAttached {
+            let isList = try isList(manifest, of: digest)
+            isAttached = isList || manifest.holdsSignatures || manifest.holdsSBOM
+        }
+        guard isAttached else { return false }
+        return try find(.digest(digest)) != nil
     }
 
-    /// How the media types of layers begin that hold signatures and attestations.
-    private static let signatureTypes = [
-        "application/vnd.dev.cosign.simplesigning.", "application/vnd.dsse.envelope.",
-        "application/vnd.dev.sigstore.bundle",
-    ]
-    /// The media types of the configs of images that can be run.
-    private static let imageConfigTypes = [
-        "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json",
-    ]
+    /// Whether a manifest is an index of what refers to another one, and of nothing else.
+    private func isList(_ manifest: Manifest, of subject: Digest) throws(SigstoreError) -> Bool {
+        guard let index = manifest.index else { return false }
+        for entry in index.manifests {
+            guard let listed = try readManifest(entry), listed.subject?.digest == subject else { return false }
+        }
+        return true
+    }
 
     /// The digest in `sha256-<hex>`, alone (the fallback tag of referrers) or with cosign's `.sig`, `.att` or `.sbom`
     /// behind it; `nil` for any other tag.
@@ -349,27 +348,37 @@ public struct ImageLayout: ImageStore {
     public func referrers(
         of digest: Digest, artifactType: String?
     ) async throws(SigstoreError) -> Referrers {
-        var found: [Descriptor] = []
+        var found = try await readableReferrers(of: digest).whole()
+        found.descriptors = RegistryClient.mayBe(artifactType, found.descriptors)
+        return found
+    }
+
+    public func readableReferrers(of digest: Digest) async -> Referrers {
+        var found = Referrers([], source: .nothing)
         var seen: Set<Digest> = []
         let fallback = TagMerge.fallbackTag(digest)
-        let entries = try entries()
-        for entry in entries {
-            // The layout's own list does not say what refers to what: the manifests do.
-            guard let manifest = try listedManifest(entry) else { continue }
-            if manifest.subject?.digest == digest, seen.insert(manifest.digest).inserted {
-                found.append(manifest.referrerDescriptor)
+        do throws(SigstoreError) {
+            let entries = try entries()
+            for entry in entries {
+                do throws(SigstoreError) {
+                    // The layout's own list does not say what refers to what: the manifests do.
+                    guard let manifest = try listedManifest(entry) else { continue }
+                    if manifest.subject?.digest == digest, seen.insert(manifest.digest).inserted {
+                        found.descriptors.append(manifest.referrerDescriptor)
+                    }
+                    guard entry.annotations[Self.tagAnnotation].map({ $0.utf8.elementsEqual(fallback.utf8) }) ?? false
+                    else { continue }
+                    for listed in manifest.index?.manifests ?? [] where seen.insert(listed.digest).inserted {
+                        found.descriptors.append(listed)
+                    }
+                } catch { found.unread.append(error) }
             }
-            guard entry.annotations[Self.tagAnnotation].map({ $0.utf8.elementsEqual(fallback.utf8) }) ?? false else {
-                continue
+            for manifest in try unlisted(entries) where manifest.subject?.digest == digest {
+                if seen.insert(manifest.digest).inserted { found.descriptors.append(manifest.referrerDescriptor) }
             }
-            for listed in manifest.index?.manifests ?? [] where seen.insert(listed.digest).inserted {
-                found.append(listed)
-            }
-        }
-        for manifest in try unlisted(entries) where manifest.subject?.digest == digest {
-            if seen.insert(manifest.digest).inserted { found.append(manifest.referrerDescriptor) }
-        }
-        return Referrers(RegistryClient.mayBe(artifactType, found), source: found.isEmpty ? .nothing : .list)
+        } catch { found.unread.append(error) }
+        found.source = found.descriptors.isEmpty ? .nothing : .list
+        return found
     }
 
     /// The manifests with a subject that cosign 3's `save` puts among the blobs without listing them anywhere.
@@ -426,8 +435,28 @@ public struct ImageLayout: ImageStore {
         }
     }
 
-    public func deleteMerged(_ tag: String) async throws(SigstoreError) -> Bool {
-        try await delete(try ManifestSelector(tag: tag))
+    /// Removes a tag, and leaves what it points at listed.
+    /// - Returns: False if there is no such tag.
+    public func untag(_ tag: String) async throws(SigstoreError) -> Bool {
+        try await update { (index) throws(SigstoreError) in
+            let all = try entries(index)
+            guard let position = Self.position(of: tag, in: all.map(\.descriptor)), all.indices.contains(position),
+                case .object(var entry) = all[position].json
+            else { return (nil, false) }
+            var rest = all.map(\.json)
+            rest.remove(at: position)
+            let digest = all[position].descriptor.digest
+            if !all.indices.contains(where: { $0 != position && all[$0].descriptor.digest == digest }) {
+                var annotations = all[position].descriptor.annotations
+                annotations[Self.tagAnnotation] = nil
+                annotations[Self.kindAnnotation] = nil
+                entry["annotations"] = annotations.isEmpty ? nil : annotations.json
+                rest.append(.object(entry))
+            }
+            var index = index
+            index["manifests"] = .array(rest)
+            return (index, true)
+        }
     }
 
     public func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError) {
@@ -437,12 +466,14 @@ public struct ImageLayout: ImageStore {
             var kept: [JSONValue] = []
             for (json, entry) in all where !referrers.contains(entry.digest) {
                 guard entry.annotations[Self.tagAnnotation].map({ $0.utf8.elementsEqual(tag.utf8) }) ?? false,
-                    let list = try readManifest(entry), list.index != nil
+                    let list = try readManifest(entry),
+                    list.index?.manifests.contains(where: { referrers.contains($0.digest) }) ?? false
                 else {
                     kept.append(json)
                     continue
                 }
-                guard let rest = try TagMerge.index(list, without: referrers) else { continue }
+                let rest = try TagMerge.index(list, without: referrers)
+                if rest.index?.manifests.isEmpty ?? true { continue }
                 try write(try Blob(rest.bytes))
                 var entry = entry
                 (entry.digest, entry.size) = (rest.digest, Int64(rest.bytes.count))

@@ -50,7 +50,12 @@ public protocol ImageStore: Sendable {
     ///   - digest: The manifest that is referred to; it need not exist.
     ///   - artifactType: Leaves out what is known to be of another type. What lists say is not always right: look
     ///     into the manifests.
+    /// - Throws: ``SigstoreError`` if the list, or an entry of it, cannot be read.
     func referrers(of digest: Digest, artifactType: String?) async throws(SigstoreError) -> Referrers
+
+    /// What refers to a manifest, as far as it can be read; ``Referrers/unread`` says what could not.
+    /// - Parameter digest: The manifest that is referred to; it need not exist.
+    func readableReferrers(of digest: Digest) async -> Referrers
 
     /// Changes what a tag points at together with writers who do the same at the same time; see ``TagMerge``.
     /// - Throws: ``SigstoreError`` with `contended` where it cannot be made sure that the entry is there.
@@ -64,16 +69,11 @@ public protocol ImageStore: Sendable {
     /// - Throws: ``SigstoreError`` with `unsupported` where the store cannot remove a tag without its manifest.
     func delete(_ selector: ManifestSelector) async throws(SigstoreError) -> Bool
 
-    /// Removes a tag that many write to, with the entries that writers made known for it (see ``TagMerge``): what is
-    /// left of those would be put back by the next writer.
-    /// - Returns: False where there was nothing to remove.
-    /// - Throws: ``SigstoreError`` with `unsupported` where the store can remove the tag only with another one.
-    func deleteMerged(_ tag: String) async throws(SigstoreError) -> Bool
-
-    /// Removes manifests that refer to another one, and takes them out of its list.
+    /// Removes manifests that refer to another one, with all their tags, and takes them out of its list.
     /// - Parameters:
-    ///   - referrers: The manifests to remove.
+    ///   - referrers: The manifests to remove. The caller has seen that they refer to the subject.
     ///   - subject: What they refer to.
+    /// - Throws: ``SigstoreError`` if one of them cannot be removed. The others are removed all the same.
     func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError)
 }
 
@@ -138,11 +138,20 @@ public struct Referrers: Sendable {
     public var descriptors: [Descriptor]
     /// How the list was found.
     public var source: Source
+    /// What could not be read: more may refer to the manifest than is listed here.
+    public var unread: [SigstoreError]
 
     /// Makes a list.
-    public init(_ descriptors: [Descriptor], source: Source) {
+    public init(_ descriptors: [Descriptor], source: Source, unread: [SigstoreError] = []) {
         self.descriptors = descriptors
         self.source = source
+        self.unread = unread
+    }
+
+    /// The list, if all of it could be read.
+    func whole() throws(SigstoreError) -> Referrers {
+        if let error = unread.first { throw error }
+        return self
     }
 }
 
@@ -193,7 +202,7 @@ public struct TagMerge: Sendable {
     func announcement(_ id: String) -> String { "\(tag).\(id)" }
 
     /// Whether a tag makes an entry for another tag known.
-    static func isAnnouncement(_ name: String, for tag: String) -> Bool {
+    package static func isAnnouncement(_ name: String, for tag: String) -> Bool {
         guard name.utf8.starts(with: "\(tag).".utf8) else { return false }
         let id = name.utf8.dropFirst(tag.utf8.count + 1)
         return (1...48).contains(id.count)
@@ -202,17 +211,18 @@ public struct TagMerge: Sendable {
 
     /// The tag where registries without the referrers API keep a list of what refers to a manifest (OCI distribution
     /// specification, "Referrers Tag Schema").
-    static func fallbackTag(_ digest: Digest) -> String { "\(digest.algorithm.rawValue)-\(digest.hex.prefix(64))" }
+    package static func fallbackTag(_ digest: Digest) -> String {
+        "\(digest.algorithm.rawValue)-\(digest.hex.prefix(64))"
+    }
 
     /// An index without some of its manifests, otherwise as it was written.
-    /// - Returns: `nil` where none are left.
-    static func index(_ manifest: Manifest, without digests: Set<Digest>) throws(SigstoreError) -> Manifest? {
-        guard case .object(var document) = try JSONValue(parsing: manifest.bytes) else { return nil }
+    static func index(_ manifest: Manifest, without digests: Set<Digest>) throws(SigstoreError) -> Manifest {
+        guard case .object(var document) = try JSONValue(parsing: manifest.bytes) else { return manifest }
         var kept: [JSONValue] = []
         for element in try JSONCursor(.object(document)).member("manifests").elements()
         where !digests.contains(try Descriptor(element).digest) { kept.append(element.value) }
         document["manifests"] = .array(kept)
-        return kept.isEmpty ? nil : try Manifest(JSONValue.object(document).serialized())
+        return try Manifest(JSONValue.object(document).serialized())
     }
 
     /// Adds a referrer to the index at the fallback tag.

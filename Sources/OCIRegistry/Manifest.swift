@@ -359,6 +359,68 @@ public struct Manifest: Sendable {
     /// The manifest that this one is about.
     public var subject: Descriptor? { image?.subject ?? index?.subject }
 
+    /// The media types of the configs of images that can be run.
+    private static let runnableConfigTypes = [
+        "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json",
+    ]
+    /// How the media types of layers begin that hold signatures and attestations.
+    private static let signatureTypes = [
+        "application/vnd.dev.cosign.simplesigning.", "application/vnd.dsse.envelope.",
+        "application/vnd.dev.sigstore.bundle",
+    ]
+    /// What stands in the media types of layers that hold SBOMs.
+    private static let sbomTypes = ["spdx", "cyclonedx", "syft"]
+
+    /// Whether it is an artifact: its config is not that of an image that can be run.
+    package var isArtifact: Bool {
+        guard let type = image?.config.mediaType else { return false }
+        return !Self.runnableConfigTypes.contains { $0.utf8.elementsEqual(type.utf8) }
+    }
+    /// Whether it has layers, and each is a signature or an attestation by its media type.
+    package var holdsSignatures: Bool {
+        hasLayers { layer in Self.signatureTypes.contains { layer.mediaType.utf8.starts(with: $0.utf8) } }
+    }
+    /// Whether it has layers, and each is an SBOM by its media type.
+    package var holdsSBOM: Bool {
+        hasLayers { layer in Self.sbomTypes.contains { layer.mediaType.lowercased().contains($0) } }
+    }
+    private func hasLayers(_ all: (Descriptor) -> Bool) -> Bool {
+        guard let layers = image?.layers, !layers.isEmpty else { return false }
+        return layers.allSatisfy(all)
+    }
+
+    /// Reads a list of referrers, each entry by itself: one that is malformed hides no other.
+    /// - Parameters:
+    ///   - bytes: The list, an index.
+    ///   - contentType: The media type that came with it.
+    /// - Returns: The manifests that are listed, and why entries could not be read; `nil` if it is no index.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedManifest`` if it cannot be read at all.
+    static func listed(
+        _ bytes: [UInt8], contentType: String
+    ) throws(SigstoreError) -> (manifests: [Descriptor], unread: [SigstoreError])? {
+        do throws(SigstoreError) {
+            return try Manifest(bytes, contentType: contentType).index.map { ($0.manifests, []) }
+        } catch {
+            guard error.code == .malformedManifest, let whole = try? JSONValue(parsing: bytes, depth: 32),
+                case .object(var document) = whole,
+                let entries = try? JSONCursor(whole).optional("manifests")?.elements()
+            else { throw error }
+            var (kept, unread): ([JSONValue], [SigstoreError]) = ([], [])
+            for entry in entries {
+                do throws(SigstoreError) {
+                    _ = try Descriptor(entry)
+                    kept.append(entry.value)
+                } catch {
+                    unread.append(SigstoreError(.malformedManifest, error.message, cause: error))
+                }
+            }
+            guard !unread.isEmpty else { throw error }
+            document["manifests"] = .array(kept)
+            let rest = try Manifest(JSONValue.object(document).serialized(), contentType: contentType)
+            return rest.index.map { ($0.manifests, unread) }
+        }
+    }
+
     /// A descriptor of this manifest: media type, digest and size.
     public var descriptor: Descriptor {
         Descriptor(mediaType: mediaType, digest: digest, size: Int64(bytes.count))

@@ -84,6 +84,14 @@ public struct RegistryClient: ImageStore {
     }
 
     public func manifest(_ selector: ManifestSelector) async throws(SigstoreError) -> Manifest? {
+        guard let (bytes, type, algorithm) = try await manifestBytes(selector) else { return nil }
+        return try Manifest(bytes, contentType: type, algorithm: algorithm)
+    }
+
+    /// A manifest's bytes, checked against its digest, with the media type that came with them.
+    private func manifestBytes(
+        _ selector: ManifestSelector
+    ) async throws(SigstoreError) -> (bytes: [UInt8], type: String, algorithm: HashAlgorithm)? {
         let url = try await url("manifests/\(selector)")
         let response = try await send(
             HTTPRequest(
@@ -107,7 +115,7 @@ public struct RegistryClient: ImageStore {
                 throw Self.substituted(claimed, "what came with this digest has the digest \(actual)")
             }
         }
-        return try Manifest(response.body, contentType: response.mediaType, algorithm: algorithm)
+        return (response.body, response.mediaType, algorithm)
     }
 
     public func putManifest(_ manifest: Manifest, tag: String?) async throws(SigstoreError) {
@@ -146,43 +154,37 @@ public struct RegistryClient: ImageStore {
         }
     }
 
-    public func deleteMerged(_ tag: String) async throws(SigstoreError) -> Bool {
-        let selector = try ManifestSelector(tag: tag)
-        var found = false
-        for name in try await tags() where TagMerge.isAnnouncement(name, for: tag) {
-            if let own = try await resolve(.tag(name)) {
-                found = try await delete(.digest(own.digest)) || found
-            }
+    public func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError) {
+        var gone: Set<Digest> = []
+        var failure: SigstoreError?
+        for digest in referrers {
+            do throws(SigstoreError) {
+                _ = try await delete(.digest(digest))
+                gone.insert(digest)
+            } catch { failure = failure ?? error }
         }
-        guard let current = try await resolve(selector) else { return found }
-        do throws(SigstoreError) { return try await delete(selector) || found } catch {
-            guard error.code == .unsupported else { throw error }
-        }
-        // The manifest goes, and with it every tag that it has.
-        let end = tag.utf8.lastIndex(of: 0x2e).map { String(tag[$0...]) } ?? ""
-        for name in try await tags() where !name.utf8.elementsEqual(tag.utf8) && name.hasSuffix(end) {
-            guard try await resolve(.tag(name))?.digest == current.digest else { continue }
-            throw SigstoreError(
-                .unsupported,
-                "\(repository.registry) cannot delete the tag \(tag) alone, and \(name) points at the same",
-                advice: "delete both there, or allow the deletion of tags in the registry")
-        }
-        return try await delete(.digest(current.digest)) || found
+        if !gone.isEmpty { try await unlist(gone, subject) }
+        if let failure { throw failure }
     }
 
-    public func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError) {
-        for digest in referrers { _ = try await delete(.digest(digest)) }
+    /// Takes manifests out of the list at the fallback tag. The list itself is never deleted by its digest: others may
+    /// have tags that point at it.
+    private func unlist(_ referrers: Set<Digest>, _ subject: Digest) async throws(SigstoreError) {
         if case .list = try await listed(subject, nil) { return }
         let tag = TagMerge.fallbackTag(subject)
-        // Whoever adds to the list at the same time looks at it again afterwards, and so do we.
+        // Other writers look at the list again after they have written, and so do we.
         for _ in 1...16 {
             guard let current = try await manifest(.tag(tag)), current.digest != subject, let index = current.index,
                 index.manifests.contains(where: { referrers.contains($0.digest) })
             else { return }
-            if let rest = try TagMerge.index(current, without: referrers) {
-                try await putManifest(rest, tag: tag)
+            let rest = try TagMerge.index(current, without: referrers)
+            if rest.index?.manifests.isEmpty ?? true {
+                do throws(SigstoreError) { _ = try await delete(.tag(tag)) } catch {
+                    guard error.code == .unsupported else { throw error }
+                    try await putManifest(rest, tag: tag)
+                }
             } else {
-                _ = try await delete(.digest(current.digest))
+                try await putManifest(rest, tag: tag)
             }
             try await Self.pause(.milliseconds(Int64.random(in: 5...30)))
         }
@@ -384,7 +386,7 @@ public struct RegistryClient: ImageStore {
 
     /// What the registry's own list says.
     private enum Listing {
-        case list([Descriptor])
+        case list([Descriptor], unread: [SigstoreError])
         /// The registry says that it has no such lists.
         case none
         /// It answers, but not with a list.
@@ -400,6 +402,7 @@ public struct RegistryClient: ImageStore {
     /// Asks for the registry's own list (OCI distribution specification, "Listing referrers").
     private func listed(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> Listing {
         var found: [Descriptor] = []
+        var unread: [SigstoreError] = []
         var bytes = 0
         var instead: Listing?
         var first = try await url("referrers/\(digest)")
@@ -412,12 +415,16 @@ public struct RegistryClient: ImageStore {
                 return false
             }
             guard response.status == 200, isList else { throw Self.failure(response, "GET") }
-            guard let index = try Manifest(response.body, contentType: response.mediaType).index else {
-                throw SigstoreError(.malformedManifest, "the list of referrers of \(digest) in \(name) is no index")
-            }
-            found.append(contentsOf: index.manifests)
+            let what = "the list of referrers of \(digest) in \(name)"
+            let page: (manifests: [Descriptor], unread: [SigstoreError])?
+            do throws(SigstoreError) {
+                page = try Manifest.listed(response.body, contentType: response.mediaType)
+            } catch { throw error.concerning(what) }
+            guard let page else { throw SigstoreError(.malformedManifest, "\(what) is no index") }
+            found.append(contentsOf: page.manifests)
+            unread.append(contentsOf: page.unread.map { $0.concerning(what) })
             bytes += response.body.count
-            guard found.count <= Self.referrerLimit, bytes <= Self.referrerByteLimit else {
+            guard found.count + unread.count <= Self.referrerLimit, bytes <= Self.referrerByteLimit else {
                 throw SigstoreError(
                     .tooLarge,
                     "the referrers of \(digest) in \(name) are more than is read: after \(number + 1) pages \(found.count) of at most \(Self.referrerLimit), in \(bytes) of at most \(Self.referrerByteLimit) bytes",
@@ -425,21 +432,48 @@ public struct RegistryClient: ImageStore {
             }
             return true
         }
-        return instead ?? .list(found)
+        return instead ?? .list(found, unread: unread)
     }
 
     public func referrers(
         of digest: Digest, artifactType: String?
     ) async throws(SigstoreError) -> Referrers {
+        var found = try await read(digest, artifactType).whole()
+        found.descriptors = Self.mayBe(artifactType, found.descriptors)
+        return found
+    }
+
+    public func readableReferrers(of digest: Digest) async -> Referrers {
+        do throws(SigstoreError) { return try await read(digest, nil) } catch {
+            // Whatever the list would say, what stands at the fallback tag refers to the manifest as well.
+            var found: Referrers
+            do throws(SigstoreError) { found = try await readFallbackTag(digest) } catch {
+                found = Referrers([], source: .nothing, unread: [error])
+            }
+            found.unread.insert(error, at: 0)
+            return found
+        }
+    }
+
+    private func read(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> Referrers {
         let listing = try await listed(digest, artifactType)
-        if case .list(let listed) = listing { return Referrers(Self.mayBe(artifactType, listed), source: .list) }
-        guard let manifest = try await manifest(.tag(TagMerge.fallbackTag(digest))) else {
-            if case .somethingElse = listing { return Referrers([], source: .notAnIndex) }
+        if case .list(let listed, let unread) = listing { return Referrers(listed, source: .list, unread: unread) }
+        let found = try await readFallbackTag(digest)
+        if found.source == .nothing, case .somethingElse = listing { return Referrers([], source: .notAnIndex) }
+        return found
+    }
+
+    private func readFallbackTag(_ digest: Digest) async throws(SigstoreError) -> Referrers {
+        let tag = TagMerge.fallbackTag(digest)
+        guard let (bytes, type, _) = try await manifestBytes(.tag(tag)) else {
             return Referrers([], source: .nothing)
         }
         // A multi-arch image is an index too, and no list of what refers to it: its platforms do not.
-        guard manifest.digest != digest, let index = manifest.index else { return Referrers([], source: .notAnIndex) }
-        return Referrers(Self.mayBe(artifactType, index.manifests), source: .fallbackTag)
+        guard try Digest.hash(bytes, digest.algorithm) != digest,
+            let list = try Manifest.listed(bytes, contentType: type)
+        else { return Referrers([], source: .notAnIndex) }
+        return Referrers(
+            list.manifests, source: .fallbackTag, unread: list.unread.map { $0.concerning("the list at \(tag)") })
     }
 
     /// Leaves out what is of another type, but keeps what does not say: cosign lists its bundles under the type of
@@ -457,7 +491,7 @@ public struct RegistryClient: ImageStore {
         if try await put(manifest, nil) { return }
         // Some registries have the list and do not say so when something is stored.
         for attempt in 1...4 {
-            guard case .list(let listed) = try await listed(subject, nil) else {
+            guard case .list(let listed, _) = try await listed(subject, nil) else {
                 return try await merge(.referrer(manifest, of: subject))
             }
             if listed.contains(where: { $0.digest == manifest.digest }) { return }

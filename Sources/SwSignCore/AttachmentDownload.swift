@@ -91,12 +91,14 @@ extension SignatureStore {
                 let content = try await store.blob(entry.layer, limit: limit)
                 return .success(try Self.value(entry.layer, content, kind, pick))
             } catch {
+                if [.notFound, .digestMismatch].contains(error.code) { return .failure(error.concerning(entry.place)) }
                 guard error.isAboutContent else { throw error }
                 return .failure(
                     SigstoreError(.unreadableSignature, error.message, cause: error).concerning(entry.place))
             }
         }
         var found = DownloadedAttachments()
+        found.unreadable = attached.unreadable
         for result in results {
             switch result {
             case .success(let value?): found.values.append(value)

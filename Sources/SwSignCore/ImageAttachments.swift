@@ -36,9 +36,18 @@ public struct ImageAttachments: Sendable {
     public let referrers: [Referrer]
     /// What is listed as referring to the image and is not there.
     public let missing: [Digest]
+    /// What was looked at and cannot be read, each with its place and reason.
+    public let unreadable: [SigstoreError]
 
     /// Whether nothing is attached.
     public var isEmpty: Bool { tagged.isEmpty && referrers.isEmpty }
+
+    /// What is attached, if all of it could be read.
+    /// - Throws: ``SigstoreError``: why something could not be read.
+    public func whole() throws(SigstoreError) -> ImageAttachments {
+        if let error = unreadable.first { throw error }
+        return self
+    }
 }
 
 extension SignatureStore {
@@ -48,14 +57,19 @@ extension SignatureStore {
     private static let artifactTypePrefix = "application/vnd.dev.cosign.artifact."
     static let bundleTypePrefix = "application/vnd.dev.sigstore.bundle"
 
-    /// Finds what is attached.
-    /// - Throws: ``SigstoreError`` where the store could not be asked, or more than 1,000 manifests refer to the image.
+    /// Finds what is attached, as far as it can be read.
+    /// - Throws: ``SigstoreError`` if something could not be looked at, or more than 1,000 manifests refer to the image.
     public func attachments() async throws(SigstoreError) -> ImageAttachments {
+        try await attachments(at: Kind.allCases)
+    }
+
+    /// - Parameter kinds: The tags that are looked at, beside what refers to the image.
+    private func attachments(at kinds: [Kind]) async throws(SigstoreError) -> ImageAttachments {
         let store = image.signatureStore
-        let tagged = try await concurrently(Kind.allCases) { kind throws(SigstoreError) -> ImageAttachments.Tagged? in
-            let tag = self.tag(kind)
-            guard let manifest = try await store.manifest(try ManifestSelector(tag: tag)) else { return nil }
-            return ImageAttachments.Tagged(kind: kind, tag: tag, manifest: manifest)
+        let atTags = try await concurrently(kinds) { kind throws(SigstoreError) in
+            try await Self.read(self.tag(kind)) { () throws(SigstoreError) in
+                try await store.manifest(try ManifestSelector(tag: self.tag(kind)))
+            }
         }
         let listed = try await store.referrers(of: image.digest, artifactType: nil).descriptors
         guard listed.count <= Manifest.layerLimit else {
@@ -64,14 +78,50 @@ extension SignatureStore {
                 "\(listed.count) manifests refer to \(image.name), more than the \(Manifest.layerLimit) that are looked at"
             )
         }
-        let referrers = try await concurrently(listed) {
-            descriptor throws(SigstoreError) -> ImageAttachments.Referrer? in
-            guard let manifest = try await store.manifest(.digest(descriptor.digest)) else { return nil }
-            return ImageAttachments.Referrer(manifest: manifest, kind: try await self.kind(of: manifest))
+        let atDigests = try await concurrently(listed) { descriptor throws(SigstoreError) in
+            try await Self.read("referrer \(descriptor.digest)") {
+                () throws(SigstoreError) -> ImageAttachments.Referrer? in
+                guard let manifest = try await store.manifest(.digest(descriptor.digest)) else { return nil }
+                return ImageAttachments.Referrer(manifest: manifest, kind: try await self.kind(of: manifest))
+            }
         }
-        return ImageAttachments(
-            tagged: tagged.compactMap { $0 }, referrers: referrers.compactMap { $0 },
-            missing: zip(listed, referrers).filter { $0.1 == nil }.map(\.0.digest))
+        var tagged: [ImageAttachments.Tagged] = []
+        var referrers: [ImageAttachments.Referrer] = []
+        var missing: [Digest] = []
+        var unreadable: [SigstoreError] = []
+        for (kind, result) in zip(kinds, atTags) {
+            switch result {
+            case .success(let manifest?):
+                tagged.append(ImageAttachments.Tagged(kind: kind, tag: tag(kind), manifest: manifest))
+            case .success(nil): break
+            case .failure(let error): unreadable.append(error)
+            }
+        }
+        for (descriptor, result) in zip(listed, atDigests) {
+            switch result {
+            case .success(let referrer?): referrers.append(referrer)
+            case .success(nil): missing.append(descriptor.digest)
+            case .failure(let error): unreadable.append(error)
+            }
+        }
+        return ImageAttachments(tagged: tagged, referrers: referrers, missing: missing, unreadable: unreadable)
+    }
+
+    /// What was read, or why it is something that cannot be read.
+    /// - Throws: ``SigstoreError`` if it could not be looked at.
+    private static func read<Value>(
+        _ place: String, _ body: () async throws(SigstoreError) -> Value
+    ) async throws(SigstoreError) -> Result<Value, SigstoreError> {
+        do throws(SigstoreError) { return .success(try await body()) } catch {
+            guard error.isAboutContent else { throw error }
+            return .failure(error.concerning(place))
+        }
+    }
+
+    private static func result<Value>(
+        _ body: () async throws(SigstoreError) -> Value
+    ) async -> Result<Value, SigstoreError> {
+        do throws(SigstoreError) { return .success(try await body()) } catch { return .failure(error) }
     }
 
     /// What a referrer holds of cosign's.
@@ -96,7 +146,7 @@ extension SignatureStore {
                 ? .signature : .attestation
         } catch {
             // What cannot be read is still there to be copied and removed.
-            guard error.isAboutContent else { throw error }
+            guard error.isAboutContent || [.notFound, .digestMismatch].contains(error.code) else { throw error }
             return .signature
         }
     }
@@ -116,11 +166,24 @@ extension SignatureStore {
         case all
     }
 
+    /// What was removed.
+    public struct Removed: Sendable {
+        /// The tags and digests that are gone, as references.
+        public internal(set) var references: [String] = []
+        /// What was left, each with the reason.
+        public internal(set) var left: [SigstoreError] = []
+    }
+
     /// Removes what is attached, in both schemes.
-    /// - Parameter removal: What is removed.
-    /// - Returns: The tags and digests that were removed, as references.
-    /// - Throws: ``SigstoreError`` where the store could not be asked or does not allow it.
-    public func remove(_ removal: Removal) async throws(SigstoreError) -> [String] {
+    ///
+    /// A tag is removed alone if the store can do that. A manifest is removed only if its own content says that it is
+    /// attached to this image: anyone who may push may point a signature's tag at another image. It is left if a tag
+    /// would go with it that has nothing to do with the image, or if that cannot be found out.
+    /// - Parameters:
+    ///   - removal: What is removed.
+    ///   - takingTags: Whether manifests are removed even if other tags go with them.
+    /// - Throws: ``SigstoreError`` if something could not be looked at; nothing is removed then.
+    public func remove(_ removal: Removal, takingTags: Bool = false) async throws(SigstoreError) -> Removed {
         let kinds: [Kind] =
             switch removal {
             case .signature: [.signature]
@@ -129,20 +192,273 @@ extension SignatureStore {
             case .referrer: []
             case .all: Kind.allCases
             }
-        let store = image.signatureStore
         // First everything is looked at, so that a store which cannot be asked keeps all.
-        let found = try await attachments()
-        // What does not say itself that it refers to the image is not removed, whatever lists it.
+        let store = image.signatureStore
+        var names: [String] = []
+        var notListed: SigstoreError?
+        if !kinds.isEmpty {
+            do throws(SigstoreError) { names = try await store.tags() } catch {
+                notListed = error.concerning("what other writers left beside \(image.name) is not known")
+            }
+        }
+        var tagged: [TaggedContent] = []
+        for kind in kinds {
+            let announced = names.filter { TagMerge.isAnnouncement($0, for: tag(kind)) }
+            for name in announced + [tag(kind)] {
+                if let content = try await content(at: name, kind) { tagged.append(content) }
+            }
+        }
+        let found = try await attachments(at: [])
         let referrers = found.referrers.filter { referrer in
             referrer.manifest.subject?.digest == image.digest
                 && (removal == .referrer || referrer.kind.map { kinds.contains($0) } ?? false)
         }.map(\.manifest.digest)
-        var removed: [String] = []
-        for kind in kinds where try await store.deleteMerged(tag(kind)) { removed.append("\(store.name):\(tag(kind))") }
-        if !referrers.isEmpty {
-            try await store.deleteReferrers(Set(referrers), of: image.digest)
-            removed += referrers.map { "\(store.name)@\($0)" }
+
+        // What is left of the tags can only be removed with what it points at.
+        var removed = Removed()
+        var pending: [TaggedContent] = []
+        for content in tagged where content.isOwn {
+            do throws(SigstoreError) {
+                if try await store.delete(try ManifestSelector(tag: content.tag)) {
+                    removed.references.append("\(store.name):\(content.tag)")
+                }
+            } catch {
+                if error.code == .unsupported { pending.append(content) } else { removed.left.append(error) }
+            }
         }
+        let foreign = tagged.filter { !$0.isOwn }
+        if !(pending.isEmpty && foreign.isEmpty && referrers.isEmpty) {
+            let tags = await tags(
+                of: Set((pending + foreign).compactMap { $0.manifest?.digest } + referrers),
+                known: (pending + foreign).map(\.tag))
+            await remove(pending, tags, takingTags: takingTags, &removed)
+            await removeReferrers(Set(referrers), tags, takingTags: takingTags, &removed)
+            for content in foreign { await removeTagAlone(content, tags, &removed) }
+        }
+        removed.left += found.unreadable
+        if let notListed, !takingTags { removed.left.append(notListed) }
         return removed
+    }
+
+    /// Removes manifests that refer to the image, and leaves those with which other tags would go.
+    /// - Parameter referrers: The manifests, which were seen to refer to the image.
+    func removeReferrers(_ referrers: Set<Digest>) async -> Removed {
+        var removed = Removed()
+        guard !referrers.isEmpty else { return removed }
+        await removeReferrers(referrers, await tags(of: referrers, known: []), takingTags: false, &removed)
+        return removed
+    }
+
+    /// What stands at a tag of the older scheme, or at one that a writer uses for it.
+    private struct TaggedContent {
+        let tag: String
+        /// The manifest; `nil` if it cannot be read.
+        let manifest: Manifest?
+        /// Whether its own content says that it is attached to this image.
+        let isOwn: Bool
+    }
+
+    /// The tags that point at each manifest; or why that is not known.
+    private typealias KnownTags = Result<[Digest: [String]], SigstoreError>
+
+    private func content(at tag: String, _ kind: Kind) async throws(SigstoreError) -> TaggedContent? {
+        do throws(SigstoreError) {
+            guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
+                return nil
+            }
+            return TaggedContent(tag: tag, manifest: manifest, isOwn: try await isAttached(manifest, kind))
+        } catch {
+            guard error.isAboutContent else { throw error }
+            return TaggedContent(tag: tag, manifest: nil, isOwn: false)
+        }
+    }
+
+    /// Whether a manifest's own content says that it is attached to this image: its layers are signatures, attestations
+    /// or SBOMs, and its subject or what was signed names the image. An SBOM's manifest names none.
+    private func isAttached(_ manifest: Manifest, _ kind: Kind) async throws(SigstoreError) -> Bool {
+        if let subject = manifest.subject, subject.digest != image.digest { return false }
+        if kind == .sbom { return manifest.holdsSBOM }
+        guard manifest.holdsSignatures, let layers = manifest.image?.layers else { return false }
+        if manifest.subject != nil { return true }
+        for layer in layers.prefix(Self.limit) {
+            do throws(SigstoreError) {
+                let content = try await image.signatureStore.blob(layer, limit: attachmentLimit)
+                if try isAboutImage(content, layer.mediaType) { return true }
+            } catch {
+                guard error.isAboutContent || [.notFound, .digestMismatch].contains(error.code) else { throw error }
+            }
+        }
+        return false
+    }
+
+    private func isAboutImage(_ content: [UInt8], _ mediaType: String) throws(SigstoreError) -> Bool {
+        if mediaType.utf8.elementsEqual(SimpleSigningPayload.mediaType.utf8) {
+            return try SimpleSigningPayload(parsing: content).digest == image.digest
+        }
+        let envelope: DSSEEnvelope
+        if mediaType.utf8.starts(with: Self.bundleTypePrefix.utf8) {
+            guard case .dsse(let signed) = try SigstoreBundle(parsing: content).content else { return false }
+            envelope = signed
+        } else {
+            envelope = try DSSEEnvelope(JSONCursor(try JSONValue(parsing: content)))
+        }
+        return try Statement(parsing: envelope.payload).subjects.contains { subject in
+            subject.digests.contains {
+                $0.algorithm.utf8.elementsEqual(image.digest.algorithm.rawValue.utf8)
+                    && $0.hex.utf8.elementsEqual(image.digest.hex.utf8)
+            }
+        }
+    }
+
+    /// The most tags that are looked at to find those which point at a manifest.
+    private static let tagLimit = 1000
+
+    /// The tags that point at these manifests.
+    /// - Parameter known: Tags that are there: a list without one of them is not believed.
+    private func tags(of digests: Set<Digest>, known: [String]) async -> KnownTags {
+        let store = image.signatureStore
+        var known = known
+        if case .registry(let reference) = image.location, case .tag(let tag) = reference.selector,
+            store.name == image.store.name
+        {
+            known.append(tag)
+        }
+        return await Self.result { [known] () throws(SigstoreError) in
+            let names = try await store.tags()
+            guard names.count <= Self.tagLimit else {
+                throw SigstoreError(
+                    .unsupported,
+                    "\(store.name) has \(names.count) tags, more than the \(Self.tagLimit) that are looked at")
+            }
+            // A layout lists no tags for what cosign saved there.
+            if !(store is ImageLayout),
+                let tag = known.first(where: { tag in !names.contains { $0.utf8.elementsEqual(tag.utf8) } })
+            {
+                throw SigstoreError(.unsupported, "\(store.name) does not list all of its tags: \(tag) is not named")
+            }
+            let algorithms = Set(digests.map(\.algorithm))
+            let found = try await concurrently(names) { name throws(SigstoreError) -> [Digest] in
+                do throws(SigstoreError) {
+                    guard let manifest = try await store.manifest(try ManifestSelector(tag: name)) else { return [] }
+                    var found: [Digest] = []
+                    for algorithm in algorithms { found.append(try Digest.hash(manifest.bytes, algorithm)) }
+                    return found.filter { digests.contains($0) }
+                } catch {
+                    // What cannot be read is none of the manifests, which could.
+                    guard error.isAboutContent else { throw error }
+                    return []
+                }
+            }
+            var tags: [Digest: [String]] = [:]
+            for (name, digests) in zip(names, found) {
+                for digest in digests { tags[digest, default: []].append(name) }
+            }
+            return tags
+        }
+    }
+
+    /// The tags that would go with a manifest and have nothing to do with what is removed.
+    /// - Throws: ``SigstoreError``: why the manifest is left.
+    private func otherTags(
+        _ digest: Digest, _ tags: KnownTags, removing: [String], takingTags: Bool
+    ) throws(SigstoreError) -> [String] {
+        let name = "\(image.signatureStore.name)@\(digest)"
+        let place = removing.first.map { ", which stands at the tag \($0)," } ?? ""
+        let advice = "look at it, and give --force if it is to go with all its tags"
+        let all: [String]
+        do throws(SigstoreError) { all = try tags.get()[digest] ?? [] } catch {
+            if takingTags { return [] }
+            throw SigstoreError(
+                .unsupported,
+                "\(name)\(place) is left: which tags would go with it is not known: \(error.message)", advice: advice,
+                cause: error)
+        }
+        let list = TagMerge.fallbackTag(image.digest)
+        let others = all.filter { tag in
+            !removing.contains { $0.utf8.elementsEqual(tag.utf8) } && !TagMerge.isAnnouncement(tag, for: list)
+        }
+        guard takingTags || others.isEmpty else {
+            throw SigstoreError(
+                .unsupported, "\(name)\(place) is left: with it these tags would go: \(Self.few(others))",
+                advice: advice)
+        }
+        return others
+    }
+
+    private static func few(_ names: [String]) -> String {
+        names.prefix(5).joined(separator: ", ") + (names.count > 5 ? " and \(names.count - 5) more" : "")
+    }
+
+    /// Removes manifests whose tags the store cannot remove alone.
+    private func remove(
+        _ contents: [TaggedContent], _ tags: KnownTags, takingTags: Bool, _ removed: inout Removed
+    ) async {
+        let store = image.signatureStore
+        var seen: Set<Digest> = []
+        for case let digest? in contents.map({ $0.manifest?.digest }) where seen.insert(digest).inserted {
+            let own = contents.filter { $0.manifest?.digest == digest }.map(\.tag)
+            do throws(SigstoreError) {
+                let others = try otherTags(digest, tags, removing: own, takingTags: takingTags)
+                guard try await store.delete(.digest(digest)) else { continue }
+                removed.references += (own + others).map { "\(store.name):\($0)" }
+            } catch { removed.left.append(error) }
+        }
+    }
+
+    private func removeReferrers(
+        _ referrers: Set<Digest>, _ tags: KnownTags, takingTags: Bool, _ removed: inout Removed
+    ) async {
+        let store = image.signatureStore
+        var others: [Digest: [String]] = [:]
+        for digest in referrers.sorted(by: { $0.hex < $1.hex }) {
+            do throws(SigstoreError) {
+                others[digest] = try otherTags(digest, tags, removing: [], takingTags: takingTags)
+            } catch { removed.left.append(error) }
+        }
+        guard !others.isEmpty else { return }
+        do throws(SigstoreError) { try await store.deleteReferrers(Set(others.keys), of: image.digest) } catch {
+            removed.left.append(error)
+            for digest in others.keys {
+                let there = await Self.result { () throws(SigstoreError) in try await store.resolve(.digest(digest)) }
+                if case .success(nil) = there { continue }
+                others[digest] = nil
+            }
+        }
+        for (digest, tags) in others.sorted(by: { $0.key.hex < $1.key.hex }) {
+            removed.references.append("\(store.name)@\(digest)")
+            removed.references += tags.map { "\(store.name):\($0)" }
+        }
+    }
+
+    /// Removes a tag of this image's that points at something else, which stays, with all its other tags.
+    private func removeTagAlone(_ content: TaggedContent, _ tags: KnownTags, _ removed: inout Removed) async {
+        let store = image.signatureStore
+        do throws(SigstoreError) {
+            if let layout = store as? ImageLayout {
+                guard try await layout.untag(content.tag) else { return }
+            } else {
+                // Some registries remove a manifest with a tag. It is put back then, if it is known with which tags.
+                guard let manifest = content.manifest else {
+                    throw SigstoreError(.unsupported, "it cannot be read")
+                }
+                let others = try tags.get()[manifest.digest] ?? []
+                guard try await store.delete(try ManifestSelector(tag: content.tag)) else { return }
+                for tag in others where !tag.utf8.elementsEqual(content.tag.utf8) {
+                    if try await store.resolve(try ManifestSelector(tag: tag)) == nil {
+                        try await store.putManifest(manifest, tag: tag)
+                    }
+                }
+                if try await store.resolve(.digest(manifest.digest)) == nil {
+                    try await store.putManifest(manifest, tag: nil)
+                }
+            }
+            removed.references.append("\(store.name):\(content.tag)")
+        } catch {
+            removed.left.append(
+                SigstoreError(
+                    error.code,
+                    "\(store.name):\(content.tag) is left: what stands there is not attached to this image: \(error.message)",
+                    advice: "look at what stands there, and remove the tag in the registry", cause: error))
+        }
     }
 }

@@ -177,7 +177,7 @@ public struct ImageCopy: Sendable {
         of source: SignatureStore, to target: SignatureStore, replacing: Bool, depth: Int = 0
     ) async throws(SigstoreError) {
         let (from, to) = (source.image.signatureStore, target.image.signatureStore)
-        let found = try await source.attachments()
+        let found = try await source.attachments().whole()
         for digest in found.missing {
             progress("Not copied, because it is listed and not there: \(from.name)@\(digest)")
         }
@@ -241,7 +241,7 @@ public struct ImageCopy: Sendable {
         -> [(manifest: Manifest, annotations: Annotations)]
     {
         let from = source.image.signatureStore
-        let found = try await source.attachments()
+        let found = try await source.attachments().whole()
         for digest in found.missing {
             progress("Not saved, because it is listed and not there: \(from.name)@\(digest)")
         }

@@ -95,14 +95,17 @@ public struct ImageSigner: Sendable {
         try await signer.session.deliver(bundle) { bundle throws(SigstoreError) in
             switch scheme {
             case .bundle:
-                let before = replacing ? try await store.find(.attestation).readable : []
+                let before = replacing ? try await store.find(.attestation) : StoredSignatures()
+                // All of that type are to be replaced: that cannot be done if not all could be looked at.
+                if let error = before.unread.first { throw error }
                 let added = try await store.add(bundle, created: CalendarTime.iso8601(now))
                 var replaced: Set<Digest> = []
-                for old in before where old.manifest != added && old.predicateType?.matches(type) ?? false {
+                for old in before.readable where old.manifest != added && old.predicateType?.matches(type) ?? false {
                     if case .bundle = old.form, let manifest = old.manifest { replaced.insert(manifest) }
                 }
-                if !replaced.isEmpty {
-                    try await store.image.signatureStore.deleteReferrers(replaced, of: store.image.digest)
+                if var left = await store.removeReferrers(replaced).left.first {
+                    left.advice = "the new attestation is stored; remove the old one in the registry"
+                    throw left
                 }
             case .layer:
                 try await store.add(

@@ -55,7 +55,8 @@ public struct ImageVerifier: Sendable {
     /// - Returns: Everything that holds; at least one.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noSignature`` where there is nothing,
     ///   ``SigstoreError/Code/noMatchingSignature`` where nothing holds, ``SigstoreError/Code/noCertificate`` where an
-    ///   identity is demanded and keys signed.
+    ///   identity is demanded and keys signed. If nothing holds and not everything could be looked at, the error says why
+    ///   that is, with the code of the first reason.
     public func verify(_ image: Image, _ found: StoredSignatures, _ sought: Sought) throws(SigstoreError)
         -> [VerifiedImageSignature]
     {
@@ -81,7 +82,9 @@ public struct ImageVerifier: Sendable {
             }
         }
         guard held.isEmpty else { return held }
-        if let error = found.incomplete { throw error }
+        if let first = found.unread.first {
+            throw couldNotLook(image, sought, first, count: found.unread.count, failures)
+        }
         throw failure(image, sought, failures, unreadable, others)
     }
 
@@ -176,6 +179,18 @@ public struct ImageVerifier: Sendable {
         return [:]
     }
 
+    /// Nothing that was read holds, and not everything could be read: whether the image is signed is not known.
+    private func couldNotLook(
+        _ image: Image, _ sought: Sought, _ first: SigstoreError, count: Int, _ failures: [SigstoreError]
+    ) -> SigstoreError {
+        var error = first.concerning(
+            "the \(sought.isSignature ? "signatures" : "attestations") of \(image.name) (\(image.digest)) could not all be looked at"
+        )
+        if count > 1 { error.message += "; and \(count - 1) more could not be read" }
+        if let failure = failures.first { error.message += "; of those that were read, none holds: \(failure.message)" }
+        return error
+    }
+
     /// Why nothing holds: unsigned, signed by somebody else, or signed in a way that cannot be checked.
     private func failure(
         _ image: Image, _ sought: Sought, _ failures: [SigstoreError], _ unreadable: [SigstoreError],
@@ -191,7 +206,8 @@ public struct ImageVerifier: Sendable {
         let toDo =
             "sign it with swsign \(sought.isSignature ? "sign" : "attest"), or check that this is the image that was signed"
         if let first = failures.first {
-            let keysOnly = failures.allSatisfy { $0.code == .keyNotCertificate }
+            // What cannot be read may be signed with a certificate.
+            let keysOnly = unreadable.isEmpty && failures.allSatisfy { $0.code == .keyNotCertificate }
             let reasons = failures.prefix(5).map(\.message).joined(separator: "; ")
             return SigstoreError(
                 keysOnly ? .noCertificate : .noMatchingSignature,

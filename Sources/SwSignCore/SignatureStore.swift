@@ -56,12 +56,31 @@ public struct StoredSignature: Sendable {
 public struct StoredSignatures: Sendable {
     /// What could be read.
     public internal(set) var readable: [StoredSignature] = []
-    /// What could not be read, each with its place and reason. It neither counts as a signature nor hides one.
+    /// What was looked at and is no signature that can be read, each with its place and reason. It neither counts as a
+    /// signature nor hides one.
     public internal(set) var unreadable: [SigstoreError] = []
-    /// Why there may be more than was found; none where everything was looked at.
-    public internal(set) var incomplete: SigstoreError?
+    /// What could not be looked at, each with the reason: there may be more signatures than were found. One that holds
+    /// decides all the same; what is said of all signatures must not be decided unless this is empty.
+    public internal(set) var unread: [SigstoreError] = []
 
     public init(_ readable: [StoredSignature] = []) { self.readable = readable }
+
+    mutating func add(_ part: StoredSignatures) {
+        readable += part.readable
+        unreadable += part.unreadable
+        unread += part.unread
+    }
+
+    /// Adds why something was not read.
+    /// - Throws: The error, if it is about all signatures together.
+    mutating func add(_ error: SigstoreError, _ place: String) throws(SigstoreError) {
+        guard error.code != .tooManySignatures else { throw error }
+        if error.isAboutContent {
+            unreadable.append(SigstoreError(.unreadableSignature, error.message, cause: error).concerning(place))
+        } else {
+            unread.append(error.concerning(place))
+        }
+    }
 }
 
 /// Where the signatures and attestations of an image live, in both of cosign's schemes.
@@ -113,19 +132,17 @@ public struct SignatureStore: Sendable {
 
     /// Finds what is there, in both schemes at once.
     /// - Parameter kind: `signature` or `attestation`: which tag of the older scheme is read. Bundles of both come back.
-    /// - Throws: ``SigstoreError`` where the store could not be asked, what it sent is not what was asked for, or more
-    ///   than ``limit`` are there. Nothing is ever "not there" because it could not be looked at.
+    /// - Returns: What is there. What could not be looked at, because the store could not be asked or sent something else
+    ///   than was asked for, is in ``StoredSignatures/unread``: nothing is ever "not there" for that.
+    /// - Throws: ``SigstoreError`` if more than ``limit`` are there, or they are too large together.
     public func find(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
         let blobs = ImageBlobs(image, attachmentLimit: attachmentLimit)
         async let newer = bundles(kind, blobs)
         async let older = layers(kind, blobs)
-        var found: StoredSignatures
+        var found = StoredSignatures()
         do {
-            found = try await newer
-            let more = try await older
-            found.readable += more.readable
-            found.unreadable += more.unreadable
-            found.incomplete = found.incomplete ?? more.incomplete
+            found.add(try await newer)
+            found.add(try await older)
         } catch let error as SigstoreError {
             throw blobs.budget.refusal ?? error
         } catch {
@@ -148,33 +165,29 @@ public struct SignatureStore: Sendable {
 
     /// The newer scheme. What a list says of an artifact's type is not always right, so manifests are looked into.
     private func bundles(_ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError) -> StoredSignatures {
-        let referrers = try await image.signatureStore.referrers(of: image.digest, artifactType: nil)
+        let referrers = await image.signatureStore.readableReferrers(of: image.digest)
         let candidates = referrers.descriptors.filter { descriptor in
             guard let type = descriptor.artifactType, type != MediaType.empty else { return true }
             return type.hasPrefix("application/vnd.dev.sigstore.bundle") || type == Self.signatureArtifactType
         }
         try Self.expect(candidates.count, of: image)
         var found = StoredSignatures()
+        found.unread = referrers.unread
         if referrers.source == .notAnIndex {
-            found.incomplete = SigstoreError(
-                .notAnIndex,
-                "\(image.signatureStore.name) does not list what refers to \(image.digest): it answers with no index",
-                advice: "look at what stands at its tag \(image.digest.algorithm.rawValue)-\(image.digest.hex)")
+            found.unread.append(
+                SigstoreError(
+                    .notAnIndex,
+                    "\(image.signatureStore.name) does not list what refers to \(image.digest): it answers with no index",
+                    advice: "look at what stands at its tag \(image.digest.algorithm.rawValue)-\(image.digest.hex)"))
         }
         let parts = try await concurrently(candidates) { descriptor throws(SigstoreError) in
             do throws(SigstoreError) { return try await self.referrer(descriptor, kind, blobs) } catch {
-                guard error.isAboutContent else { throw error }
                 var found = StoredSignatures()
-                found.unreadable.append(
-                    SigstoreError(.unreadableSignature, error.message, cause: error).concerning(
-                        "referrer \(descriptor.digest)"))
+                try found.add(error, "referrer \(descriptor.digest)")
                 return found
             }
         }
-        for part in parts {
-            found.readable += part.readable
-            found.unreadable += part.unreadable
-        }
+        for part in parts { found.add(part) }
         return found
     }
 
@@ -220,10 +233,17 @@ public struct SignatureStore: Sendable {
     /// The older scheme: one layer each, what else it needs in annotations.
     private func layers(_ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError) -> StoredSignatures {
         let tag = tag(kind)
-        guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
-            return StoredSignatures()
+        do throws(SigstoreError) {
+            guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
+                return StoredSignatures()
+            }
+            return try await layers(of: manifest, tag, kind, blobs)
+        } catch {
+            guard error.code != .tooManySignatures else { throw error }
+            var found = StoredSignatures()
+            found.unread.append(error)
+            return found
         }
-        return try await layers(of: manifest, tag, kind, blobs)
     }
 
     private func layers(of manifest: Manifest, _ place: String, _ kind: Kind, _ blobs: ImageBlobs)
@@ -239,12 +259,7 @@ public struct SignatureStore: Sendable {
         let parts = try await concurrently(Array(content.layers.enumerated())) { entry throws(SigstoreError) in
             try await self.layer(entry.element, manifest, "\(place), layer \(entry.offset)", kind, blobs)
         }
-        for part in parts {
-            switch part {
-            case .success(let signature): found.readable.append(signature)
-            case .failure(let error): found.unreadable.append(error)
-            }
-        }
+        for part in parts { found.add(part) }
         return found
     }
 
@@ -252,12 +267,14 @@ public struct SignatureStore: Sendable {
         _ layer: Descriptor, _ manifest: Manifest, _ place: String, _ kind: Kind, _ blobs: ImageBlobs
     )
         async throws(SigstoreError)
-        -> Result<StoredSignature, SigstoreError>
+        -> StoredSignatures
     {
+        var found = StoredSignatures()
         let expected = kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType
         guard layer.mediaType.utf8.elementsEqual(expected.utf8) else {
-            return .failure(
+            found.unreadable.append(
                 SigstoreError(.unreadableSignature, "\(place) has the media type \(layer.mediaType), not \(expected)"))
+            return found
         }
         do throws(SigstoreError) {
             let content = try await blobs.layers.value(layer)
@@ -265,16 +282,14 @@ public struct SignatureStore: Sendable {
             if kind == .attestation { try blobs.budget.take(layer) }
             var annotations: [String: String] = [:]
             for entry in layer.annotations.entries { annotations[entry.name] = entry.value }
-            return .success(
+            found.readable.append(
                 StoredSignature(
                     bundle: try SigstoreBundle(
                         annotations: annotations, layer: content, isAttestation: kind == .attestation),
                     form: kind == .attestation ? .envelope : .simpleSigning(content), place: place,
                     manifest: manifest.digest))
-        } catch {
-            guard error.isAboutContent else { throw error }
-            return .failure(SigstoreError(.unreadableSignature, error.message, cause: error).concerning(place))
-        }
+        } catch { try found.add(error, place) }
+        return found
     }
 
     // MARK: Writing

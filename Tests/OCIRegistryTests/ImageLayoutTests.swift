@@ -94,6 +94,11 @@ import Testing
             (artifact, [tag: "sha256-\(image.digest.hex)-latest"]), (artifact, [tag: "sha256-\(image.digest.hex).exe"]),
             (artifact, [tag: "sha256-\(String(repeating: "0", count: 64)).sig"]),
             (artifact, [tag: "sha256-\(artifact.digest.hex).sig"]),
+            // Tags of this image's that point at something else.
+            (runnable, [tag: "sha256-\(image.digest.hex).sig"]), (runnable, [tag: "sha256-\(image.digest.hex).sbom"]),
+            (
+                try ImageIndex(manifests: [image.descriptor]).encoded(), [tag: "sha256-\(image.digest.hex)"]
+            ),
             (
                 artifact,
                 [tag: "sha256-\(image.digest.hex).sig", "kind": "dev.cosignproject.cosign/image"]

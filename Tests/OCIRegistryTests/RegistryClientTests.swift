@@ -382,6 +382,41 @@ private let zero: Digest = {
         #expect(found.descriptors.map(\.digest) == [zero])
     }
 
+    @Test(arguments: [401, 403, 501])
+    func readsTheFallbackTagIfTheListIsRefused(_ status: Int) async throws {
+        let good = #"{"mediaType":"\#(MediaType.imageManifest)","digest":"\#(zero)","size":3}"#
+        let bad = #"{"mediaType":"\#(MediaType.imageManifest)","digest":"blake3:00","size":3}"#
+        let index = #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageIndex)","manifests":[\#(bad),\#(good)]}"#
+        let server = server { request, connection in
+            request.path.contains("/referrers/")
+                ? connection.respond(status) : connection.respond(200, [Self.indexType], index)
+        }
+        let client = try Sample.client(server.authority)
+        let found = await client.readableReferrers(of: zero)
+        #expect(found.descriptors.map(\.digest) == [zero])
+        #expect(found.unread.count == 2 && found.unread.last?.code == .malformedManifest, "\(found.unread)")
+        #expect(await Sample.failure { _ = try await client.referrers(of: zero, artifactType: nil) } != nil)
+    }
+
+    @Test func readsTheEntriesOfAListEachByItself() async throws {
+        let good = #"{"mediaType":"a/b","digest":"\#(zero)","size":3}"#
+        let entries = [good, #"{"mediaType":"a/b","digest":"\#(zero)","size":-3}"#, "1"]
+        let list = Mutex(entries.joined(separator: ","))
+        let server = server { _, connection in
+            let manifests = list.withLock { $0 }
+            connection.respond(
+                200, [Self.indexType],
+                #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageIndex)","manifests":[\#(manifests)]}"#)
+        }
+        let client = try Sample.client(server.authority)
+        let found = await client.readableReferrers(of: zero)
+        #expect(found.source == .list && found.descriptors.count == 1 && found.unread.count == 2, "\(found)")
+        let error = await Sample.failure { _ = try await client.referrers(of: zero, artifactType: nil) }
+        #expect(error?.code == .malformedManifest)
+        list.withLock { $0 = good }
+        #expect(try await client.referrers(of: zero, artifactType: nil).descriptors.count == 1)
+    }
+
     @Test func takesNothingFromAFallbackTagThatIsTheSubjectItself() async throws {
         let subject = try ImageManifest(config: try Sample.emptyConfig, layers: []).encoded()
         let server = server { request, connection in

@@ -148,4 +148,218 @@ struct ImageCleanTests {
             }
         }
     }
+
+    // MARK: What is not this image's
+
+    /// A store by what it can delete.
+    enum Deletion: String, CaseIterable, Sendable {
+        /// Tags alone.
+        case tags
+        /// What a tag points at, with all its tags.
+        case withTag
+        /// Manifests only.
+        case manifests
+        case layout
+
+        func place() async throws -> ImagePlace {
+            switch self {
+            case .tags: try await ImagePlace(.fallbackTag)
+            case .withTag: try await ImagePlace(.fallbackTag) { $0.deletesWithTag = true }
+            case .manifests: try await ImagePlace(.dockerRegistry)
+            case .layout: try await ImagePlace(.layout)
+            }
+        }
+    }
+
+    @Test("A signature's tag that points at another image never removes that image", arguments: Deletion.allCases)
+    func tagOfAnother(deletion: Deletion) async throws {
+        let place = try await deletion.place()
+        let image = try await place.push()
+        let production = try await place.push("production", tag: "prod")
+        let (index, _) = try await place.pushIndex(["amd64", "arm64"], tag: "multi")
+        let unnamed = try await place.push("named by its digest only")
+        let manifest = try #require(try await place.store.manifest(.digest(production.digest)))
+        let list = try #require(try await place.store.manifest(.digest(index.digest)))
+        let rest = try #require(try await place.store.manifest(.digest(unnamed.digest)))
+        // The tags of the older scheme, one that a writer uses, and the list of referrers.
+        for tag in [image.tag("sig"), image.tag("sbom"), image.tag("sig.0a1b")] {
+            try await place.store.putManifest(manifest, tag: tag)
+        }
+        try await place.store.putManifest(rest, tag: image.tag("att"))
+        try await place.store.putManifest(list, tag: "sha256-\(image.digest.hex)")
+        for flags in [["--yes"], ["--force"], ["--force", "--type", "referrer"]] {
+            let outcome = await place.swsign(["clean"] + flags + [image.name])
+            if deletion == .manifests, flags.count == 1 {
+                outcome.expectRefusal(1, "unsupported", image.tag("sig"), "not attached to this image")
+            } else {
+                outcome.expectSuccess("\(flags)")
+            }
+            for (tag, digest) in [("prod", production.digest), ("multi", index.digest)] {
+                #expect(try await place.store.resolve(.tag(tag))?.digest == digest, "\(tag), \(flags)")
+            }
+            #expect(try await place.store.resolve(.digest(unnamed.digest)) != nil, "\(flags)")
+        }
+        let isThere = try await place.store.tags().contains(image.tag("sig"))
+        #expect(isThere == (deletion == .manifests))
+        // In a layout nothing is kept that index.json does not name.
+        guard deletion == .layout else { return }
+        #expect(await place.swsign(["verify", "--local-image", "layout"]).code != "malformed-layout")
+        #expect(try ImageLayout(opening: place.directory["layout"]).entries().contains { $0.digest == unnamed.digest })
+    }
+
+    @Test("Signatures that name another image are not this image's", arguments: [true, false])
+    func signaturesOfAnother(isOwn: Bool) async throws {
+        let place = try await ImagePlace(.dockerRegistry)
+        let (image, other) = (try await place.push(), try await place.push("another"))
+        let digest = (isOwn ? image : other).digest
+        let payload = SimpleSigning.text(digest)
+        let statement = Base64.encode(
+            Array(
+                #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"\#(digest.hex)"}}],"predicateType":"a:b","predicate":{}}"#
+                    .utf8))
+        let envelope =
+            #"{"payloadType":"application/vnd.in-toto+json","payload":"\#(statement)","signatures":[{"sig":"c2ln"}]}"#
+        try await place.putLayer(Array(payload.utf8), for: image)
+        try await place.putLayer(
+            Array(envelope.utf8), for: image, "att", mediaType: "application/vnd.dsse.envelope.v1+json")
+        let outcome = await place.swsign(["clean", "--force", image.name])
+        if isOwn {
+            outcome.expectSuccess()
+        } else {
+            outcome.expectRefusal(1, "unsupported", image.tag("sig"), image.tag("att"), "not attached to this image")
+        }
+        for suffix in ["sig", "att"] {
+            let found = try await place.store.resolve(try ManifestSelector(tag: image.tag(suffix)))
+            #expect((found == nil) == isOwn, "\(suffix)")
+        }
+    }
+
+    @Test(
+        "What other tags point at is left and named; --force removes it, and names it", arguments: StoreKind.main,
+        Scheme.allCases)
+    func otherTags(kind: StoreKind, scheme: Scheme) async throws {
+        let place = try await ImagePlace(kind)
+        let image = try await place.push(tag: "v1")
+        await place.sign(image.name, scheme: scheme).expectSuccess()
+        let digest: Digest
+        switch scheme {
+        case .newer:
+            digest = try #require(
+                try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.first
+            ).digest
+        case .older:
+            digest = try #require(try await place.store.resolve(try ManifestSelector(tag: image.tag("sig")))).digest
+        }
+        let manifest = try #require(try await place.store.manifest(.digest(digest)))
+        try await place.store.putManifest(manifest, tag: "release-signatures")
+        let outcome = await place.swsign(["clean", "--yes", image.name])
+        // A tag alone takes no other with it.
+        let isAlone = scheme == .older && kind != .dockerRegistry
+        if isAlone {
+            outcome.expectSuccess()
+        } else {
+            outcome.expectRefusal(1, "unsupported", "release-signatures", "\(digest)", "--force")
+        }
+        #expect(try await place.store.resolve(.tag("release-signatures"))?.digest == digest)
+        let forced = await place.swsign(["clean", "--force", image.name])
+        forced.expectSuccess()
+        #expect(forced.messages.contains("Removed \(place.repository):release-signatures") != isAlone)
+        #expect((try await place.store.resolve(.tag("release-signatures")) == nil) != isAlone)
+        await place.verify(image.name).expectRefusal(10, "no-signature")
+    }
+
+    @Test("If tags cannot be listed, or are more than 1,000, a manifest is left and named, except with --force")
+    func unknownTags() async throws {
+        let place = try await ImagePlace { $0.tagsPage = 5000 }
+        let image = try await place.push(tag: "v1")
+        let registry = try place.registry
+        let manifest = try #require(registry.manifest("v1", in: ImagePlace.path))
+        let name = "\(place.repository):v1"
+        for (what, fault) in [
+            ("401", Fault(.status(401, retryAfter: nil), path: "/tags/list")),
+            ("403", Fault(.status(403, retryAfter: nil), path: "/tags/list")),
+            // It does not even name the image's own tag.
+            ("404", Fault(.status(404, retryAfter: nil), path: "/tags/list")), ("more than the 1000", nil),
+        ] {
+            await place.sign(image.name).expectSuccess()
+            let digest = try #require(
+                try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.first
+            ).digest
+            if let fault {
+                registry.faults.add(fault)
+            } else {
+                for number in 0..<1000 {
+                    try registry.placeManifest(
+                        manifest.bytes, mediaType: manifest.mediaType, tag: "t\(number)", in: ImagePlace.path)
+                }
+            }
+            let left = await place.swsign(["clean", "--yes", name])
+            #expect(left.ending == .exit(1), "\(what): \(left.messages)")
+            #expect(left.messages.contains("\(digest)") && left.messages.contains("is left"), "\(left.messages)")
+            #expect(fault != nil || left.messages.contains(what), "\(left.messages)")
+            #expect(try await place.store.resolve(.digest(digest)) != nil, "\(what)")
+            let forced = await place.swsign(["clean", "--force", name])
+            forced.expectSuccess(what)
+            #expect(forced.messages.contains("Removed \(place.repository)@\(digest)"), "\(forced.messages)")
+            registry.faults.removeAll()
+            #expect(try await place.store.resolve(.digest(digest)) == nil, "\(what)")
+        }
+    }
+
+    @Test("An attestation that is replaced is left if another tag points at it")
+    func replacedAttestation() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push(tag: "v1")
+        func attest() async throws -> Program.Outcome {
+            try await place.attest(image.name, type: "custom", flags: ["--replace"])
+        }
+        try await attest().expectSuccess()
+        let old = try #require(
+            try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.first?.digest)
+        let manifest = try #require(try await place.store.manifest(.digest(old)))
+        try await place.store.putManifest(manifest, tag: "audit")
+        let outcome = try await attest()
+        #expect(outcome.ending == .exit(1) && outcome.code == "unsupported", "\(outcome.messages)")
+        #expect(outcome.messages.contains("audit"), "\(outcome.messages)")
+        #expect(try await place.store.resolve(.tag("audit"))?.digest == old)
+    }
+
+    @Test("If something cannot be looked at, nothing is removed; what cannot be read is named, and hides nothing")
+    func couldNotLook() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push(tag: "v1")
+        for scheme in Scheme.allCases { await place.sign(image.name, scheme: scheme).expectSuccess() }
+        let registry = try place.registry
+        registry.faults.add(Fault(.status(403, retryAfter: nil), path: ".att"))
+        await place.swsign(["clean", "--force", image.name]).expectRefusal(1, "denied")
+        await place.swsign(["copy", image.name, "oci-layout:copy:v1"]).expectRefusal(1, "denied")
+        await place.swsign(["download", "attestation", image.name]).expectRefusal(1, "denied")
+        registry.faults.removeAll()
+        #expect(try await place.verify(image.name).payloads().count == 2)
+        // A referrer that is no manifest, and one whose blob is gone.
+        let broken = #"{"mediaType":"\#(MediaType.imageManifest)","subject":{"digest":"\#(image.digest)"}}"#
+        try registry.placeManifest(Array(broken.utf8), mediaType: MediaType.imageManifest, in: ImagePlace.path)
+        let content = Array("gone".utf8)
+        let gone = try ImagePlace.manifest(
+            [(content, ImagePlace.bundleType, [:])], subject: image.descriptor, artifactType: ImagePlace.bundleType)
+        try await place.put([Array("{}".utf8)], gone)
+        let tree = await place.swsign(["tree", image.name])
+        #expect(tree.succeeded && tree.messages.contains("not shown: referrer sha256:"), "\(tree.messages)")
+        let signatures = await place.swsign(["download", "signature", image.name])
+        #expect(try signatures.succeeded && signatures.objects().count == 2, "\(signatures.messages)")
+        #expect(signatures.messages.contains("passed over: referrer \(gone.digest)"), "\(signatures.messages)")
+        await place.swsign(["copy", image.name, "oci-layout:copy:v1"]).expectRefusal(1, "malformed-manifest")
+        let outcome = await place.swsign(["clean", "--force", image.name])
+        #expect(outcome.ending == .exit(1) && outcome.code == "malformed-manifest", "\(outcome.messages)")
+        #expect(try await place.store.resolve(.digest(gone.digest)) == nil)
+        #expect(try await place.store.resolve(try ManifestSelector(tag: image.tag("sig"))) == nil)
+    }
+}
+
+/// What cosign 2 signs for an image.
+private enum SimpleSigning {
+    static func text(_ digest: Digest) -> String {
+        #"{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":"\#(digest)"},"#
+            + #""type":"cosign container image signature"},"optional":null}"#
+    }
 }

@@ -207,6 +207,169 @@ struct ImageFaultTests {
         #expect(try await place.verify(image.name).payloads().count == 1)
     }
 
+    // MARK: One bad thing
+
+    /// Something beside a signature that cannot be read.
+    struct BadThing: Sendable, CustomTestStringConvertible {
+        let name: String
+        let put: @Sendable (ImagePlace, TestImage) async throws -> Void
+        /// Whether it is there in place of the newer scheme's signatures, or of the older one's.
+        var replaces: Scheme?
+        var testDescription: String { name }
+
+        static func fault(_ name: String, _ fault: Fault, replaces: Scheme?) -> BadThing {
+            BadThing(name: name, put: { place, _ in try place.registry.faults.add(fault) }, replaces: replaces)
+        }
+
+        /// A referrer whose layer is not what it says.
+        static func referrer(_ name: String, size: Int64, isThere: Bool) -> BadThing {
+            BadThing(name: name) { place, image in
+                let content = Array("a bundle".utf8)
+                let config = Descriptor(
+                    mediaType: MediaType.empty, digest: try Digest.sha256(Array("{}".utf8)), size: 2)
+                let layer = Descriptor(
+                    mediaType: ImagePlace.bundleType, digest: try Digest.sha256(content), size: size)
+                let manifest = try ImageManifest(
+                    artifactType: ImagePlace.bundleType, config: config, layers: [layer], subject: image.descriptor
+                ).encoded()
+                try await place.put([Array("{}".utf8)] + (isThere ? [content] : []), manifest)
+            }
+        }
+    }
+
+    static let badThings: [BadThing] = [
+        .referrer("a referrer with a size that is too small", size: 3, isThere: true),
+        .referrer("a referrer with a size that is too large", size: 300, isThere: true),
+        .referrer("a referrer without its blob", size: 8, isThere: false),
+        BadThing(name: "a referrer with an annotation that is no text") { place, image in
+            let (content, digest) = (Array("a bundle".utf8), try Digest.sha256(Array("{}".utf8)))
+            let good = try ImagePlace.manifest(
+                [(content, ImagePlace.bundleType, [:])], subject: image.descriptor, artifactType: ImagePlace.bundleType)
+            var text = String(decoding: good.bytes, as: UTF8.self)
+            text.removeLast()
+            text += #","annotations":{"x":1}}"#
+            try place.registry.placeManifest(
+                Array(text.utf8), mediaType: MediaType.imageManifest, in: ImagePlace.path)
+            try place.registry.placeBlob(Array("{}".utf8), digest: "\(digest)", in: ImagePlace.path)
+        },
+        .fault(
+            "\"manifests\": null",
+            Fault(
+                .answer(
+                    200, contentType: MediaType.imageIndex,
+                    body: Array(
+                        #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageIndex)","manifests":null}"#.utf8)),
+                path: "/referrers/"), replaces: .newer),
+        .fault("401 for /referrers/", Fault(.status(401, retryAfter: nil), path: "/referrers/"), replaces: .newer),
+        .fault("403 for /referrers/", Fault(.status(403, retryAfter: nil), path: "/referrers/"), replaces: .newer),
+        .fault("501 for /referrers/", Fault(.status(501, retryAfter: nil), path: "/referrers/"), replaces: .newer),
+        .fault("403 for tags", Fault(.status(403, retryAfter: nil), path: "/manifests/sha256-"), replaces: .older),
+        .fault("400 for tags", Fault(.status(400, retryAfter: nil), path: "/manifests/sha256-"), replaces: .older),
+        BadThing(
+            name: "a layer of the older scheme without its blob",
+            put: { place, image in
+                let (text, type) = (Array("{}".utf8), ImagePlace.payloadType)
+                let manifest = try ImagePlace.manifest([
+                    (Array("gone".utf8), type, ["dev.cosignproject.cosign/signature": "c2ln"])
+                ])
+                try place.registry.placeBlob(text, in: ImagePlace.path)
+                try place.registry.placeManifest(
+                    manifest.bytes, mediaType: manifest.mediaType, tag: image.tag("sig"), in: ImagePlace.path)
+            }, replaces: .older),
+        BadThing(
+            name: "a manifest of the older scheme that is none",
+            put: { place, image in
+                let text = #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageManifest)","layers":null}"#
+                try place.registry.placeManifest(
+                    Array(text.utf8), mediaType: MediaType.imageManifest, tag: image.tag("sig"), in: ImagePlace.path)
+            }, replaces: .older),
+    ]
+
+    @Test(
+        "One thing that cannot be read hides no signature that holds, and is no answer by itself", arguments: badThings)
+    func oneBadThing(bad: BadThing) async throws {
+        let place = try await ImagePlace()
+        let registry = try place.registry
+        for scheme in Scheme.allCases where scheme != bad.replaces {
+            let image = try await place.push("signed \(scheme)")
+            await place.sign(image.name, scheme: scheme).expectSuccess()
+            try await bad.put(place, image)
+            let outcome = await place.verify(image.name)
+            #expect(try outcome.payloads().count == 1, "\(scheme): \(outcome.messages)")
+            #expect(outcome.messages.contains("WARNING: passed over: "), "\(outcome.messages)")
+            let wrong = await place.verify(image.name, key: "other")
+            #expect(wrong.ending == .exit(1) && wrong.code != "no-matching-signature", "\(wrong.messages)")
+            #expect(wrong.messages.contains("none holds"), "\(wrong.messages)")
+            registry.faults.removeAll()
+        }
+        // Alone it is neither unsigned nor signed by somebody else: nobody could look.
+        let image = try await place.push("not signed")
+        try await bad.put(place, image)
+        let outcome = await place.verify(image.name)
+        #expect(outcome.ending == .exit(1) && outcome.stdout.isEmpty, "\(outcome.messages)")
+        #expect(!["no-signature", "no-matching-signature"].contains(outcome.code), "\(outcome.messages)")
+        #expect(outcome.messages.contains("could not all be looked at"), "\(outcome.messages)")
+    }
+
+    @Test(
+        "A registry that refuses the question for referrers: what stands at the fallback tag counts",
+        arguments: [401, 403, 501])
+    func refusedReferrers(status: Int) async throws {
+        let place = try await ImagePlace(.fallbackTag)
+        let image = try await place.push()
+        await place.sign(image.name).expectSuccess()
+        try place.registry.faults.add(Fault(.status(status, retryAfter: nil), path: "/referrers/"))
+        let outcome = await place.verify(image.name)
+        #expect(try outcome.payloads().count == 1, "\(outcome.messages)")
+        #expect(outcome.messages.contains("WARNING: passed over: "), "\(outcome.messages)")
+    }
+
+    @Test("401 with a challenge is answered with a token, and is nothing to warn of")
+    func challenge() async throws {
+        let place = try await ImagePlace { $0.authentication = .token(username: "me", password: "secret") }
+        let image = try await place.push()
+        let login = ["--registry-username", "me", "--registry-password", "secret"]
+        for scheme in Scheme.allCases {
+            await place.sign(image.name, scheme: scheme, flags: login).expectSuccess("sign")
+        }
+        let outcome = await place.verify(image.name, flags: login)
+        #expect(try outcome.payloads().count == 2)
+        #expect(!outcome.messages.contains("passed over"), "\(outcome.messages)")
+    }
+
+    @Test("Of signatures that could not all be read nothing is said that is about all of them")
+    func aboutAll() async throws {
+        let place = try await ImagePlace()
+        let image = try await place.push()
+        try place.directory.write(
+            "root.json", #"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#)
+        func verifyIdentity() async -> Program.Outcome {
+            await place.swsign(
+                ["verify", "--trusted-root", "root.json", "--certificate-identity=a", "--certificate-oidc-issuer=b"]
+                    + ImagePlace.verifying + [image.name])
+        }
+        await place.sign(image.name).expectSuccess()
+        await verifyIdentity().expectRefusal(13, "no-certificate")
+        // What cannot be read may be signed with a certificate.
+        try await place.putBundle(Array("{}".utf8), for: image)
+        await verifyIdentity().expectRefusal(12, "no-matching-signature")
+        // All attestations of a type are replaced, or none.
+        try await place.attest(image.name, type: "custom").expectSuccess()
+        let registry = try place.registry
+        let before = try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.count
+        registry.faults.add(Fault(.status(403, retryAfter: nil), path: ".att"))
+        let replaced = try await place.attest(image.name, type: "custom", flags: ["--replace"])
+        #expect(replaced.ending == .exit(1) && replaced.code == "denied", "\(replaced.messages)")
+        #expect(try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.count == before)
+        // Nothing is added to a list that cannot be read: it would be lost.
+        registry.faults.removeAll()
+        await place.sign(image.name, scheme: .older, key: "other").expectSuccess()
+        let list = try #require(registry.manifest(image.tag("sig"), in: ImagePlace.path))
+        registry.faults.add(Fault(.status(403, retryAfter: nil), method: "GET", path: ".sig"))
+        await place.sign(image.name, scheme: .older).expectRefusal(1, "denied")
+        #expect(registry.manifest(image.tag("sig"), in: ImagePlace.path)?.bytes == list.bytes)
+    }
+
     // MARK: Signing
 
     @Test(

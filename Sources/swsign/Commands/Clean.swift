@@ -15,7 +15,7 @@ struct Clean: ParsableCommand {
             "What is removed: signature, attestation, sbom, all of these, or referrer: everything that refers to the image."
     )
     var type: Removal = .all
-    @Flag(name: .shortAndLong, help: "Do not ask.")
+    @Flag(name: .shortAndLong, help: "Do not ask, and remove what has other tags as well.")
     var force = false
     @Flag(name: .shortAndLong, help: "Do not ask.")
     var yes = false
@@ -49,9 +49,16 @@ struct Clean: ParsableCommand {
                     advice: Terminal.isInteractive ? nil : "without a terminal, give --yes")
             }
         }
-        let removed = try waiting { () throws(SigstoreError) in try await store.remove(removal) }
-        for reference in removed { Output.note("Removed \(reference) from \(name)") }
-        if removed.isEmpty { Output.note("\(name) has none of these; nothing was removed") }
+        let force = force
+        let removed = try waiting { () throws(SigstoreError) in
+            try await store.remove(removal, takingTags: force)
+        }
+        for reference in removed.references { Output.note("Removed \(reference) from \(name)") }
+        if let first = removed.left.first {
+            for error in removed.left.dropFirst() { Output.warn(error.message) }
+            throw first
+        }
+        if removed.references.isEmpty { Output.note("\(name) has none of these; nothing was removed") }
     }
 }
 

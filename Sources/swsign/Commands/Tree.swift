@@ -22,6 +22,8 @@ struct Tree: ParsableCommand {
             return (found.signatureStore.name, try await options.signatures(of: found, flags).attachments())
         }
         try Output.result("📦 Supply Chain Security Related artifacts for an image: \(name)")
+        // What cannot be read may be all that there is.
+        if attached.isEmpty { _ = try attached.whole() }
         guard !attached.isEmpty else {
             return try Output.result("No Supply Chain Security Related Artifacts found for image \(name)")
         }
@@ -40,6 +42,7 @@ struct Tree: ParsableCommand {
                 "└── 🔗 \(referrer.typeName) artifacts via OCI referrer: \(store)@\(referrer.manifest.digest)")
             try layers(referrer.manifest)
         }
+        for error in attached.unreadable { Output.warn("not shown: \(error.message)") }
         for digest in attached.missing { Output.warn("listed as a referrer, and not there: \(store)@\(digest)") }
     }
 

@@ -41,6 +41,19 @@ struct ImageVerificationOptions: ParsableArguments {
 /// What came of one name on the command line: each image with what holds for it.
 private struct VerifiedImages: Sendable {
     var images: [(image: Image, signatures: [VerifiedImageSignature])] = []
+    /// What could not be read beside what holds.
+    var passedOver: [SigstoreError] = []
+
+    mutating func add(_ image: Image, _ held: [VerifiedImageSignature], _ found: StoredSignatures) {
+        images.append((image, held))
+        passedOver += found.unread + found.unreadable
+    }
+
+    /// Says what could not be read: what holds is enough, but there may be more.
+    func warn() {
+        for error in passedOver.prefix(5) { Output.warn("passed over: \(error.message)") }
+        if passedOver.count > 5 { Output.warn("passed over: \(passedOver.count - 5) more") }
+    }
 }
 
 struct Verify: ParsableCommand {
@@ -96,10 +109,11 @@ struct Verify: ParsableCommand {
                     if let given { StoredSignatures([given]) } else {
                         try await flags.signatures(of: image, tagPrefix: options.tagPrefix).find(.signature)
                     }
-                verified.images.append((image, try verifier.verify(image, found, .signature)))
+                verified.add(image, try verifier.verify(image, found, .signature), found)
             }
             return verified
         } print: { name, verified throws(SigstoreError) in
+            verified.warn()
             let held = verified.images.flatMap(\.signatures)
             VerificationHeader.print(
                 name, held, checksClaims: options.checkClaims, comparesAnnotations: !annotations.isEmpty)
@@ -168,10 +182,11 @@ struct VerifyAttestation: ParsableCommand {
             var verified = VerifiedImages()
             for image in try await options.images(name, flags, registries) {
                 let found = try await flags.signatures(of: image, tagPrefix: options.tagPrefix).find(.attestation)
-                verified.images.append((image, try verifier.verify(image, found, .attestation(type))))
+                verified.add(image, try verifier.verify(image, found, .attestation(type)), found)
             }
             return verified
         } print: { name, verified throws(SigstoreError) in
+            verified.warn()
             let held = verified.images.flatMap(\.signatures)
             VerificationHeader.print(name, held, checksClaims: options.checkClaims)
             for signature in held {

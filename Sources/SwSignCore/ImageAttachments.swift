@@ -227,13 +227,12 @@ extension SignatureStore {
             }
         }
         let foreign = tagged.filter { !$0.isOwn }
-        if !(pending.isEmpty && foreign.isEmpty && referrers.isEmpty) {
+        for content in foreign { await removeTagAlone(content, &removed) }
+        if !(pending.isEmpty && referrers.isEmpty) {
             let tags = await tags(
-                of: Set((pending + foreign).compactMap { $0.manifest?.digest } + referrers),
-                known: (pending + foreign).map(\.tag))
+                of: Set(pending.compactMap { $0.manifest?.digest } + referrers), known: pending.map(\.tag))
             await remove(pending, tags, takingTags: takingTags, &removed)
             await removeReferrers(Set(referrers), tags, takingTags: takingTags, &removed)
-            for content in foreign { await removeTagAlone(content, tags, &removed) }
         }
         removed.left += found.unreadable
         if let notListed, !takingTags { removed.left.append(notListed) }
@@ -431,25 +430,27 @@ extension SignatureStore {
     }
 
     /// Removes a tag of this image's that points at something else, which stays, with all its other tags.
-    private func removeTagAlone(_ content: TaggedContent, _ tags: KnownTags, _ removed: inout Removed) async {
+    ///
+    /// Some registries remove a manifest with its tag. So the tag is pointed at an empty manifest of our own first, and
+    /// whatever is removed then is that one.
+    private func removeTagAlone(_ content: TaggedContent, _ removed: inout Removed) async {
         let store = image.signatureStore
         do throws(SigstoreError) {
             if let layout = store as? ImageLayout {
                 guard try await layout.untag(content.tag) else { return }
             } else {
-                // Some registries remove a manifest with a tag. It is put back then, if it is known with which tags.
-                guard let manifest = content.manifest else {
-                    throw SigstoreError(.unsupported, "it cannot be read")
-                }
-                let others = try tags.get()[manifest.digest] ?? []
-                guard try await store.delete(try ManifestSelector(tag: content.tag)) else { return }
-                for tag in others where !tag.utf8.elementsEqual(content.tag.utf8) {
-                    if try await store.resolve(try ManifestSelector(tag: tag)) == nil {
-                        try await store.putManifest(manifest, tag: tag)
+                guard let manifest = content.manifest else { throw SigstoreError(.unsupported, "it cannot be read") }
+                let empty = try await putEmptyManifest(at: content.tag)
+                do throws(SigstoreError) {
+                    do throws(SigstoreError) {
+                        _ = try await store.delete(try ManifestSelector(tag: content.tag))
+                    } catch {
+                        guard error.code == .unsupported else { throw error }
+                        _ = try await store.delete(.digest(empty.digest))
                     }
-                }
-                if try await store.resolve(.digest(manifest.digest)) == nil {
-                    try await store.putManifest(manifest, tag: nil)
+                } catch {
+                    try await store.putManifest(manifest, tag: content.tag)
+                    throw error
                 }
             }
             removed.references.append("\(store.name):\(content.tag)")
@@ -460,5 +461,19 @@ extension SignatureStore {
                     "\(store.name):\(content.tag) is left: what stands there is not attached to this image: \(error.message)",
                     advice: "look at what stands there, and remove the tag in the registry", cause: error))
         }
+    }
+
+    /// Points a tag at a manifest that holds nothing and that no other tag points at.
+    private func putEmptyManifest(at tag: String) async throws(SigstoreError) -> Manifest {
+        let store = image.signatureStore
+        let content = try Blob(Array("{}".utf8))
+        try await store.putBlob(content)
+        let empty = Descriptor(mediaType: MediaType.empty, digest: content.digest, size: content.size)
+        let manifest = try ImageManifest(
+            artifactType: MediaType.empty, config: empty, layers: [empty],
+            annotations: ["org.opencontainers.image.ref.name": tag]
+        ).encoded()
+        try await store.putManifest(manifest, tag: tag)
+        return manifest
     }
 }

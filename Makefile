@@ -18,11 +18,12 @@ chromium = $(if $(filter debian,$(shell . /etc/os-release && echo $$ID)),chromiu
 # and without a search path for libraries beside the program, where a download directory could hold anything.
 release := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld -Xlinker -L$(CURDIR)/.build/static
 # Of the C++ library only what is used, linked in: loading it whole takes longer than most commands. And the program offers
-# no symbols to other libraries, which would look through them at every start.
-release += -Xlinker --version-script=$(CURDIR)/.build/static/symbols.map
+# no symbols to other libraries, which would look through them at every start, but for two (Sources/CMemory), which
+# local-sigstore does not have.
+release += -Xlinker --version-script=$(CURDIR)/.build/static/symbols.map -Xlinker --undefined-version
 define static_library
 mkdir -p .build/static; ln -sf "$$(clang -print-file-name=libstdc++.a)" .build/static/libstdc++.a; \
-echo '{ local: *; };' > .build/static/symbols.map
+echo '{ global: free; realloc; local: *; };' > .build/static/symbols.map
 endef
 # Where the C library knows it (2.36 and later), addresses to be relocated are listed in a form that takes a tenth.
 ifeq ($(shell printf '%s\n' 2.36 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -V | head -n 1),2.36)

@@ -76,11 +76,13 @@ let package = Package(
                 .product(name: "FlyingSocks", package: "FlyingFox"),
             ], swiftSettings: settings),
 
-        // L4
+        // L4. The memory of the program alone: a library leaves that to the program that it is part of.
+        .target(name: "CMemory"),
         .executableTarget(
             name: "swsign",
             dependencies: [
-                "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+                "CMemory", "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto",
+                "SigstoreVerification",
                 "SwSignCore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 

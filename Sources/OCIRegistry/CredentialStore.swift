@@ -1,16 +1,28 @@
 import Glibc
 import HTTPTransport
 public import InToto
+public import SigstoreCrypto
 
 /// What a registry is shown to prove who asks.
 public enum Credential: Sendable, Equatable {
     case anonymous
     /// A user name and a password, or a token used as one.
-    case password(user: String, password: String)
+    case password(user: String, password: SecretBytes)
     /// A refresh token, exchanged for an access token (Docker's `identitytoken`).
     case identityToken(String)
     /// An access token, sent as it is.
     case registryToken(String)
+
+    /// A user name and a password as HTTP and Docker write them: in base64 (RFC 7617, section 2).
+    static func basic(_ user: String, _ password: SecretBytes) -> String {
+        var pair: [UInt8] = []
+        pair.reserveCapacity(user.utf8.count + 1 + password.count)
+        defer { SecretBytes.cleanse(&pair) }
+        pair += user.utf8
+        pair.append(0x3a)
+        unsafe password.withBytes { unsafe pair.append(contentsOf: $0) }
+        return Base64.encode(pair)
+    }
 }
 
 /// Finds and keeps credentials where Docker and Podman do.
@@ -143,17 +155,19 @@ public struct CredentialStore: Sendable {
         if let token = try entry.optional("registrytoken")?.string(), !token.isEmpty { return .registryToken(token) }
         if let token = try entry.optional("identitytoken")?.string(), !token.isEmpty { return .identityToken(token) }
         if let auth = try entry.optional("auth"), try !auth.string().isEmpty {
-            let pair = try auth.bytes()
+            var pair = try auth.bytes()
+            defer { SecretBytes.cleanse(&pair) }
             guard let colon = pair.firstIndex(of: 0x3a) else { throw auth.fault("has no colon in it") }
             // Docker ends old entries with zero bytes.
             var secret = pair[(colon + 1)...]
             while secret.last == 0 { secret.removeLast() }
             return .password(
                 user: String(decoding: pair[..<colon], as: UTF8.self),
-                password: String(decoding: secret, as: UTF8.self))
+                password: SecretBytes(secret))
         }
         if let user = try entry.optional("username")?.string(), !user.isEmpty {
-            return .password(user: user, password: try entry.optional("password")?.string() ?? "")
+            return .password(
+                user: user, password: SecretBytes(try entry.optional("password")?.string().utf8 ?? "".utf8))
         }
         return nil
     }
@@ -197,7 +211,8 @@ public struct CredentialStore: Sendable {
             let user = try json.optional("Username")?.string() ?? ""
             let secret = try json.optional("Secret")?.string() ?? ""
             if secret.isEmpty { return nil }
-            return user == "<token>" ? .identityToken(secret) : .password(user: user, password: secret)
+            return user == "<token>"
+                ? .identityToken(secret) : .password(user: user, password: SecretBytes(secret.utf8))
         } catch {
             throw failed(helper, "what it answers is \(error.message)")
         }
@@ -236,19 +251,21 @@ public struct CredentialStore: Sendable {
     /// - Returns: Where it is kept now, for people to read.
     /// - Throws: ``SigstoreError`` with `credentials-unreadable` or `file-unwritable`.
     @discardableResult
-    public func save(user: String, password: String, for registry: Registry) async throws(SigstoreError) -> String {
+    public func save(user: String, password: SecretBytes, for registry: Registry) async throws(SigstoreError) -> String
+    {
         let (path, config) = try writable()
         let json = JSONCursor(.object(config))
         let key = Self.key(registry)
         if let helper = try Self.helper(for: registry, json) {
-            let input: JSONObject = ["ServerURL": .string(key), "Username": .string(user), "Secret": .string(password)]
+            let secret = unsafe password.withBytes { unsafe String(decoding: $0, as: UTF8.self) }
+            let input: JSONObject = ["ServerURL": .string(key), "Username": .string(user), "Secret": .string(secret)]
             let answer = try await run(helper, "store", JSONValue.object(input).serialized())
             guard answer.status == 0 else { throw failed(helper, "it says \"\(answer.words)\"") }
             // Docker lists the registry with an empty entry, so that people see where they are logged in.
             try Self.write(path, key, .object([:]))
             return helper
         }
-        try Self.write(path, key, .object(["auth": .bytes(Array("\(user):\(password)".utf8))]))
+        try Self.write(path, key, .object(["auth": .string(Credential.basic(user, password))]))
         return path
     }
 

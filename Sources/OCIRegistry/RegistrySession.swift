@@ -1,6 +1,7 @@
 import Glibc
 public import HTTPTransport
 public import InToto
+import SigstoreCrypto
 
 /// How registries are spoken to.
 public struct RegistryOptions: Sendable {
@@ -288,7 +289,7 @@ actor RegistrySession {
         switch challenge {
         case .basic:
             guard case .password(let user, let password) = credential else { return nil }
-            return "Basic \(Base64.encode(Array("\(user):\(password)".utf8)))"
+            return "Basic \(Credential.basic(user, password))"
         case .bearer:
             return "Bearer \(try await token(repository, access, extra, rejected, credential))"
         }
@@ -371,7 +372,7 @@ actor RegistrySession {
             for scope in scopes { asked = asked.adding("scope", scope) }
             var headers: [(name: String, value: String)] = []
             if isAllowed, case .password(let user, let password) = credential {
-                headers.append(("Authorization", "Basic \(Base64.encode(Array("\(user):\(password)".utf8)))"))
+                headers.append(("Authorization", "Basic \(Credential.basic(user, password))"))
             }
             response = try await http.send(
                 HTTPRequest("GET", asked, headers: headers, bodyLimit: 1 << 20, handledStatuses: Self.failures))

@@ -135,7 +135,7 @@ func decode(
 }
 
 /// Bytes that are cleansed when nobody needs them any more: passwords, derived keys, private keys in transit.
-@safe public final class SecretBytes: @unchecked Sendable {
+@safe public final class SecretBytes: Equatable, @unchecked Sendable {
     private let memory: UnsafeMutableRawBufferPointer
 
     /// Takes memory for a secret.
@@ -176,6 +176,14 @@ func decode(
     public func equals(_ other: SecretBytes) -> Bool {
         count == other.count
             && (unsafe CRYPTO_memcmp(memory.baseAddress, other.memory.baseAddress, count)) == 0
+    }
+
+    public static func == (one: SecretBytes, other: SecretBytes) -> Bool { one.equals(other) }
+
+    /// Overwrites bytes that were a secret. Those that an array had to move away from are not reached: an array that takes
+    /// a secret has room for all of it from the beginning.
+    public static func cleanse(_ bytes: inout [UInt8]) {
+        unsafe bytes.withUnsafeMutableBytes { unsafe OPENSSL_cleanse($0.baseAddress, $0.count) }
     }
 }
 

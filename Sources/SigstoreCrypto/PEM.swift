@@ -1,4 +1,3 @@
-internal import COpenSSL
 public import InToto
 
 /// PEM text (RFC 7468): labelled blocks of base64.
@@ -23,7 +22,7 @@ public enum PEM {
         // Never grows while it is filled, so that the base64 of a private key stands in one place and can be cleansed.
         var body: [UInt8] = []
         body.reserveCapacity(text.count)
-        defer { cleanse(&body) }
+        defer { SecretBytes.cleanse(&body) }
         for line in text.split(whereSeparator: { $0 == 0x0a || $0 == 0x0d }) {
             var line = line
             while let last = line.last, last == 0x20 || last == 0x09 { line.removeLast() }
@@ -62,11 +61,6 @@ public enum PEM {
             throw SigstoreError(.malformedPEM, "a PEM block does not end", advice: "the file may be cut short")
         }
         return blocks
-    }
-
-    /// Overwrites bytes that were a secret.
-    static func cleanse(_ bytes: inout [UInt8]) {
-        unsafe bytes.withUnsafeMutableBytes { unsafe OPENSSL_cleanse($0.baseAddress, $0.count) }
     }
 
     /// Writes one block, 64 characters a line.

@@ -77,7 +77,7 @@ public protocol Signer: Sendable {
         var blocks = try PEM.blocks(in: file).filter {
             !$0.label.utf8.elementsEqual("EC PARAMETERS".utf8) && !$0.label.utf8.elementsEqual("DSA PARAMETERS".utf8)
         }
-        defer { for index in blocks.indices { PEM.cleanse(&blocks[index].bytes) } }
+        defer { for index in blocks.indices { SecretBytes.cleanse(&blocks[index].bytes) } }
         guard let label = blocks.first?.label else {
             throw SigstoreError(.malformedKey, "not a private key in PEM", advice: "the file may be cut short")
         }

@@ -75,7 +75,7 @@ public struct KeyReference: Sendable {
     /// - Throws: ``SigstoreError`` that names the reference.
     public func privateKey(password: () throws(SigstoreError) -> SecretBytes) throws(SigstoreError) -> PrivateKey {
         var bytes = try contents()
-        defer { for index in bytes.indices { bytes[index] = 0 } }
+        defer { SecretBytes.cleanse(&bytes) }
         do throws(SigstoreError) { return try PrivateKey.read(file: bytes, password: password) } catch {
             throw error.concerning(text)
         }

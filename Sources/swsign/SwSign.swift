@@ -1,4 +1,5 @@
 import ArgumentParser
+import CMemory
 import Glibc
 import InToto
 import SwSignCore
@@ -34,6 +35,7 @@ struct SwSign: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     static func main() {
+        cmemory_protect()
         // A reader that ends early and a file that may not grow are errors that a person is told of, not signals.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGXFSZ, SIG_IGN)

@@ -17,7 +17,9 @@ enum Terminal {
     ///     never is.
     static func password(new: Bool = false, standardInputIsTaken: Bool = false) throws(SigstoreError) -> SecretBytes {
         if let value = unsafe getenv("COSIGN_PASSWORD") {
-            return unsafe SecretBytes(UnsafeRawBufferPointer(start: value, count: strlen(value)))
+            let password = unsafe SecretBytes(UnsafeRawBufferPointer(start: value, count: strlen(value)))
+            erase(variable: "COSIGN_PASSWORD")
+            return password
         }
         if isatty(STDIN_FILENO) == 1 || standardInputIsTaken {
             guard let terminal = TerminalDevice() else {
@@ -44,6 +46,13 @@ enum Terminal {
         return password.secret
     }
 
+    /// Overwrites a variable of the environment that held a secret, its name too: whoever asks again finds it not set.
+    static func erase(variable name: String) {
+        guard let value = unsafe getenv(name) else { return }
+        let length = name.utf8.count + 1
+        unsafe explicit_bzero(value - length, length + strlen(value))
+    }
+
     /// Whether a person says yes, by an answer typed on a terminal; never from a pipe or the environment.
     /// - Returns: `false` where there is no terminal.
     static func confirms(_ question: String) throws(SigstoreError) -> Bool {
@@ -55,18 +64,17 @@ enum Terminal {
     }
 
     /// Asks for something secret on the terminal, without showing it.
-    /// - Returns: `nil` where there is no terminal, or what was typed is no text.
-    static func secret(_ prompt: String) throws(SigstoreError) -> String? {
+    /// - Returns: `nil` if there is no terminal.
+    static func secret(_ prompt: String) throws(SigstoreError) -> SecretBytes? {
         guard isatty(STDIN_FILENO) == 1, let terminal = TerminalDevice() else { return nil }
-        let answer = try terminal.readLine(prompt: prompt, echo: false)
-        return unsafe answer.withBytes { unsafe String(validating: $0, as: UTF8.self) }
+        return try terminal.readLine(prompt: prompt, echo: false)
     }
 
     /// The password as standard input gives it, without the line break at its end.
     /// - Returns: The password, and whether anything came, if only a line break.
     private static func standardInput() throws(SigstoreError) -> (secret: SecretBytes, isGiven: Bool) {
         var bytes: [UInt8] = []
-        defer { for index in bytes.indices { bytes[index] = 0 } }
+        defer { SecretBytes.cleanse(&bytes) }
         bytes.reserveCapacity(4096)
         var byte: UInt8 = 0
         while true {
@@ -129,7 +137,7 @@ private final class TerminalDevice {
         let text = Array(prompt.utf8)
         _ = unsafe write(descriptor, text, text.count)
         var bytes: [UInt8] = []
-        defer { for index in bytes.indices { bytes[index] = 0 } }
+        defer { SecretBytes.cleanse(&bytes) }
         bytes.reserveCapacity(4096)
         while true {
             var byte: UInt8 = 0
@@ -183,11 +191,19 @@ extension KeyReference {
                 password = asked
                 return asked
             }
+            forget()
             return (key, password)
         } catch {
             guard error.code == .wrongPassword, let whole = Terminal.takePasswordWithLineBreak() else { throw error }
-            return (try privateKey { () throws(SigstoreError) in whole }, whole)
+            let key = try privateKey { () throws(SigstoreError) in whole }
+            forget()
+            return (key, whole)
         }
+    }
+
+    /// Overwrites the private key where it was read from, if that is this process's own environment.
+    private func forget() {
+        if case .environment(let name) = place { Terminal.erase(variable: name) }
     }
 }
 

@@ -9,7 +9,7 @@ import Synchronization
 import Spawning
 import Testing
 
-private let password = Credential.password(user: "me", password: "sentinel")
+private let password = Credential.password(user: "me", password: SecretBytes("sentinel".utf8))
 
 /// A registry that wants tokens, and the service that gives them, on one server and on another.
 private struct TokenRegistry {
@@ -201,7 +201,9 @@ private struct TokenRegistry {
         }
         let client = try Sample.client(server.authority) { $0.credential = password }
         #expect(try await client.tags() == ["a"])
-        let wrong = try Sample.client(server.authority) { $0.credential = .password(user: "me", password: "wrong") }
+        let wrong = try Sample.client(server.authority) {
+            $0.credential = .password(user: "me", password: SecretBytes("wrong".utf8))
+        }
         let before = server.requests.count
         #expect(await Sample.failure { _ = try await wrong.tags() }?.code == .unauthorized)
         // Wrong passwords are not repeated: some services lock the account.
@@ -216,9 +218,9 @@ private struct TokenRegistry {
             """)
         let name = try registry.repository("a/b").registry
         let registries = Sample.registries()
-        try await registries.check(.password(user: "me", password: "right"), for: name)
+        try await registries.check(.password(user: "me", password: SecretBytes("right".utf8)), for: name)
         let error = await Sample.failure {
-            try await registries.check(.password(user: "me", password: "wrong"), for: name)
+            try await registries.check(.password(user: "me", password: SecretBytes("wrong".utf8)), for: name)
         }
         #expect(error?.code == .unauthorized)
     }
@@ -342,10 +344,13 @@ private final class ScriptedWorld: HTTPClient {
             "run/containers/auth.json":
                 #"{"auths":{"c.io":{"registrytoken":"no"},"d.io/team":\#(auth),"d.io/team/x":{"registrytoken":"x"}}}"#,
         ])
-        #expect(try await credential(store, "a.io/x/y") == .password(user: "user", password: "password"))
+        #expect(
+            try await credential(store, "a.io/x/y") == .password(user: "user", password: SecretBytes("password".utf8)))
         #expect(try await credential(store, "b.io/x/y") == .identityToken("t"))
         #expect(try await credential(store, "c.io/x/y") == .registryToken("r"))
-        #expect(try await credential(store, "d.io/team/y") == .password(user: "user", password: "password"))
+        #expect(
+            try await credential(store, "d.io/team/y")
+                == .password(user: "user", password: SecretBytes("password".utf8)))
         #expect(try await credential(store, "d.io/team/x") == .registryToken("x"))
         #expect(try await credential(store, "d.io/teams/y") == .anonymous)
         #expect(try await credential(store, "evil-a.io/x/y") == .anonymous)
@@ -355,8 +360,11 @@ private final class ScriptedWorld: HTTPClient {
 
     @Test func knowsDockerHubsKey() async throws {
         let store = try store(["docker/config.json": #"{"auths":{"https://index.docker.io/v1/":\#(auth)}}"#])
-        #expect(try await credential(store, "alpine") == .password(user: "user", password: "password"))
-        #expect(try await credential(store, "docker.io/a/b") == .password(user: "user", password: "password"))
+        #expect(
+            try await credential(store, "alpine") == .password(user: "user", password: SecretBytes("password".utf8)))
+        #expect(
+            try await credential(store, "docker.io/a/b")
+                == .password(user: "user", password: SecretBytes("password".utf8)))
         #expect(try await credential(store, "ghcr.io/a/b") == .anonymous)
     }
 
@@ -374,8 +382,9 @@ private final class ScriptedWorld: HTTPClient {
         let text = #"{"auths":{"b.io":{"auth":"eA=="}},"psFormat":"x","z":[1,{"y":2}]}"#
         let store = try store(["docker/config.json": text])
         let registry = try Registry(parsing: "a.io")
-        try await store.save(user: "üser", password: "pass:word", for: registry)
-        #expect(try await credential(store, "a.io/x/y") == .password(user: "üser", password: "pass:word"))
+        try await store.save(user: "üser", password: SecretBytes("pass:word".utf8), for: registry)
+        #expect(
+            try await credential(store, "a.io/x/y") == .password(user: "üser", password: SecretBytes("pass:word".utf8)))
         let file = folder.appending(path: "docker/config.json")
         let mode = try FileManager.default.attributesOfItem(atPath: file.path)[.posixPermissions] as? Int
         #expect(mode == 0o600)
@@ -395,9 +404,9 @@ private final class ScriptedWorld: HTTPClient {
             at: folder.appending(path: "docker"), withIntermediateDirectories: true)
         try FileManager.default.createSymbolicLink(
             atPath: folder.appending(path: "docker/config.json").path, withDestinationPath: "../real.json")
-        try await store.save(user: "u", password: "p", for: try Registry(parsing: "a.io"))
+        try await store.save(user: "u", password: SecretBytes("p".utf8), for: try Registry(parsing: "a.io"))
         #expect(try String(contentsOf: folder.appending(path: "real.json"), encoding: .utf8).contains("a.io"))
-        #expect(try await credential(store, "a.io/x/y") == .password(user: "u", password: "p"))
+        #expect(try await credential(store, "a.io/x/y") == .password(user: "u", password: SecretBytes("p".utf8)))
     }
 
     @Test func asksHelpers() async throws {
@@ -429,7 +438,9 @@ private final class ScriptedWorld: HTTPClient {
             helperTimeout: .seconds(1))
         #expect(try await credential(store, "token.io/a/b") == .identityToken("t"))
         #expect(try await credential(store, "none.io/a/b") == .anonymous)
-        #expect(try await credential(store, "file.io/a/b") == .password(user: "user", password: "password"))
+        #expect(
+            try await credential(store, "file.io/a/b")
+                == .password(user: "user", password: SecretBytes("password".utf8)))
         let broken = await Sample.failure { _ = try await credential(store, "broken.io/a/b") }
         #expect(broken?.message.contains("the keyring is locked") == true)
         let time = await ContinuousClock().measure {
@@ -439,8 +450,10 @@ private final class ScriptedWorld: HTTPClient {
         #expect(time < .seconds(5))
         #expect(await Sample.failure { _ = try await credential(store, "large.io/a/b") } != nil)
         let registry = try Registry(parsing: "kept.io")
-        #expect(try await store.save(user: "u", password: "p", for: registry) == "docker-credential-\(name)")
-        #expect(try await credential(store, "kept.io/a/b") == .password(user: "u", password: "p"))
+        #expect(
+            try await store.save(user: "u", password: SecretBytes("p".utf8), for: registry)
+                == "docker-credential-\(name)")
+        #expect(try await credential(store, "kept.io/a/b") == .password(user: "u", password: SecretBytes("p".utf8)))
         let text = try String(contentsOf: folder.appending(path: "docker/config.json"), encoding: .utf8)
         #expect(text.contains(#""kept.io": {}"#))
         #expect(try await store.remove(for: registry))

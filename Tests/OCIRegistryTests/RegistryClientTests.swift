@@ -244,7 +244,7 @@ private let zero: Digest = {
             connection.respond(307, ["Location: \(storage.url)/blob?signed"])
         }
         let client = try Sample.client(server.authority) {
-            $0.credential = .password(user: "me", password: "sentinel")
+            $0.credential = .password(user: "me", password: SecretBytes("sentinel".utf8))
         }
         let descriptor = Descriptor(mediaType: "", digest: try Digest.sha256(content), size: 7)
         #expect(try await client.blob(descriptor, limit: 7) == content)
@@ -261,7 +261,7 @@ private let zero: Digest = {
             connection.respond(307, ["Location: \(greedy.url)/blob"])
         }
         let second = try Sample.client(other.authority) {
-            $0.credential = .password(user: "me", password: "sentinel")
+            $0.credential = .password(user: "me", password: SecretBytes("sentinel".utf8))
         }
         #expect(await Sample.failure { _ = try await second.blob(descriptor, limit: 7) }?.code == .unauthorized)
         #expect(greedy.requests.allSatisfy { $0.header("authorization") == nil })
@@ -279,7 +279,7 @@ private let zero: Digest = {
             }
         }
         let client = try Sample.client(server.authority) {
-            $0.credential = .password(user: "me", password: "sentinel")
+            $0.credential = .password(user: "me", password: SecretBytes("sentinel".utf8))
         }
         let blob = try Blob(Array("content".utf8))
         try await client.putBlob(blob)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import InToto
 import OCIRegistry
+import SigstoreCrypto
 import SwSignCore
 
 struct Login: ParsableCommand {
@@ -34,28 +35,35 @@ struct Login: ParsableCommand {
         Output.note("logged in via \(place)")
     }
 
-    private func secret() throws(SigstoreError) -> String {
+    private func secret() throws(SigstoreError) -> SecretBytes {
         if let password, !password.isEmpty {
             guard !passwordStdin else {
                 throw SigstoreError(.usage, "--password and --password-stdin exclude each other")
             }
             Output.warn("others on this machine can see a password on the command line; use --password-stdin")
-            return password
+            return SecretBytes(password.utf8)
         }
         if passwordStdin {
             var bytes = try InputFile("-").contents(limit: 1 << 16)
+            defer { SecretBytes.cleanse(&bytes) }
             while let last = bytes.last, last == 0x0a || last == 0x0d { bytes.removeLast() }
-            guard let text = String(validating: bytes, as: UTF8.self), !text.isEmpty else {
+            guard !bytes.isEmpty, Self.isText(bytes) else {
                 throw SigstoreError(.noPassword, "there is no password on standard input, or it is not text")
             }
-            return text
+            return SecretBytes(bytes)
         }
-        guard let text = try Terminal.secret("Password: "), !text.isEmpty else {
+        guard let typed = try Terminal.secret("Password: "), typed.count > 0,
+            unsafe typed.withBytes({ unsafe Self.isText($0) })
+        else {
             throw SigstoreError(
                 .noPassword, "no password was given, and there is no terminal to ask for it",
                 advice: "use --password-stdin")
         }
-        return text
+        return typed
+    }
+
+    private static func isText(_ bytes: some Sequence<UInt8>) -> Bool {
+        String(validating: Array(bytes), as: UTF8.self) != nil
     }
 }
 

@@ -3,6 +3,7 @@ import Dispatch
 import HTTPTransport
 import InToto
 import OCIRegistry
+import SigstoreCrypto
 import SwSignCore
 import Synchronization
 
@@ -99,7 +100,7 @@ struct RegistryFlags: ParsableArguments {
         if let token {
             credential = .registryToken(token)
         } else if let username, let password {
-            credential = .password(user: username, password: password)
+            credential = .password(user: username, password: SecretBytes(password.utf8))
         }
         return try connection.registries(global, credential: credential)
     }

@@ -105,7 +105,7 @@ let package = Package(
             swiftSettings: settings),
         .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
         .target(
-            name: "DebianRegistry", dependencies: ["Spawning", "FaultServer", "HTTPTransport"],
+            name: "DebianRegistry", dependencies: ["Spawning", "HTTPTransport"],
             path: "Tests/DebianRegistry",
             swiftSettings: settings),
         .testTarget(

@@ -66,6 +66,12 @@ public final class FaultServer: Sendable {
         /// Ends the connection.
         public func close() { shutdown(socket, CInt(SHUT_RDWR)) }
 
+        /// Waits until the client has gone.
+        public func waitForEnd() {
+            var byte: UInt8 = 0
+            while unsafe recv(socket, &byte, 1, 0) > 0 {}
+        }
+
         /// Lets time pass.
         public func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
     }

@@ -10,6 +10,27 @@ public enum Spawning {
         try lock.withLock(start)
     }
 
+    /// Waits until something is so that a program or another thread brings about, however busy the machine is. The five
+    /// minutes are for what never comes.
+    /// - Returns: Whether it is so.
+    public static func wait(until isSo: () throws -> Bool) async rethrows -> Bool {
+        let end = ContinuousClock.now + .seconds(300)
+        while ContinuousClock.now < end, !Task.isCancelled {
+            if try isSo() { return true }
+            try? await Task.sleep(for: .milliseconds(5))
+        }
+        return try isSo()
+    }
+
+    /// Writes a script that can be run at once: while another program is started, it would have this file open, too, and a
+    /// file that is open for writing is not run.
+    public static func writeProgram(_ path: String, _ text: String) throws {
+        try exclusively {
+            try Data(text.utf8).write(to: URL(filePath: path))
+            try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
+        }
+    }
+
     /// A program that could not be started. One that does not exist ends with status 127.
     public struct Failure: Error {
         /// The program.
@@ -45,9 +66,11 @@ public enum Spawning {
                             throw Failure(program: program, number: ENOSYS)
                         }
                         var child: pid_t = 0
-                        let number = unsafe withCStrings(["env", "-C", directory, program] + arguments) { argv in
-                            unsafe withCStrings(environment.map { "\($0)=\($1)" }) { envp in
-                                unsafe posix_spawnp(&child, "env", &actions, nil, argv, envp)
+                        let number = exclusively {
+                            unsafe withCStrings(["env", "-C", directory, program] + arguments) { argv in
+                                unsafe withCStrings(environment.map { "\($0)=\($1)" }) { envp in
+                                    unsafe posix_spawnp(&child, "env", &actions, nil, argv, envp)
+                                }
                             }
                         }
                         guard number == 0 else { throw Failure(program: program, number: number) }

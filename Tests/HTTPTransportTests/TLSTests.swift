@@ -30,21 +30,28 @@ private final class TLSServer: Sendable {
             maker.waitUntilExit()
             try #require(maker.terminationStatus == 0)
         }
-        // A port that was free a moment ago.
-        let probe = FaultServer { _, _ in }
-        port = probe.port
-        probe.stop()
+        let output = folder.appending(path: "output")
+        try Data().write(to: output)
         process.executableURL = URL(filePath: "/usr/bin/openssl")
         process.currentDirectoryURL = folder
         process.arguments =
             [
-                "s_server", "-quiet", "-HTTP", "-accept", "127.0.0.1:\(port)", "-cert", "server.pem", "-key",
-                "server.key",
+                "s_server", "-HTTP", "-accept", "127.0.0.1:0", "-cert", "server.pem", "-key", "server.key",
             ] + options
         process.standardInput = FileHandle.nullDevice
-        process.standardOutput = FileHandle.nullDevice
+        process.standardOutput = try FileHandle(forWritingTo: output)
         process.standardError = FileHandle.nullDevice
-        try Spawning.exclusively { try process.run() }
+        let server = process
+        try Spawning.exclusively { try server.run() }
+        // It says on which port it listens, once it does.
+        let accept = "ACCEPT 127.0.0.1:"
+        func listening() -> [Substring] {
+            let lines = ((try? String(contentsOf: output, encoding: .utf8)) ?? "").split(
+                separator: "\n", omittingEmptySubsequences: false)
+            return lines.dropLast().filter { $0.hasPrefix(accept) }
+        }
+        _ = await Spawning.wait { !listening().isEmpty || !server.isRunning }
+        port = try #require(listening().first.flatMap { UInt16($0.dropFirst(accept.count)) }, "openssl does not listen")
     }
 
     var url: String { "https://127.0.0.1:\(port)" }
@@ -56,16 +63,14 @@ private final class TLSServer: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct TLSTests {
+@Suite(.timeLimit(.minutes(10))) struct TLSTests {
     static let hello = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello"
 
     private func fetch(
         _ url: String, _ change: (inout TLSOptions) -> Void
     ) async throws(SigstoreError) -> HTTPResponse {
         var configuration = CurlClient.Configuration()
-        // The server may need a moment to start.
-        configuration.retryPolicy.maxAttempts = 20
-        configuration.retryPolicy.maxDelay = .milliseconds(200)
+        configuration.retryPolicy.baseDelay = .milliseconds(5)
         change(&configuration.tls)
         return try await CurlClient(configuration).send(HTTPRequest("GET", try HTTPURL(parsing: url)))
     }

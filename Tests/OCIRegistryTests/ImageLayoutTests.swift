@@ -5,7 +5,7 @@ import OCIRegistry
 import SigstoreCrypto
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) final class ImageLayoutTests {
+@Suite(.timeLimit(.minutes(10))) final class ImageLayoutTests {
     let folder = FileManager.default.temporaryDirectory.appending(path: "layout-\(UUID().uuidString)")
     var path: String { folder.appending(path: "a/layout").path }
 

@@ -74,8 +74,8 @@ import Testing
             #expect(throws: SigstoreError.self) { try Manifest(manifest(#","a7":"again""#)) }
             #expect(throws: SigstoreError.self) { try Manifest(manifest(#","number":1"#)) }
         }
-        // One lookup for each took minutes.
-        #expect(time < .seconds(10), "\(time)")
+        // One lookup for each took minutes on an idle machine; this takes a second or two there.
+        #expect(time < .seconds(60), "\(time)")
     }
 
     @Test func writesWhatItReads() throws {

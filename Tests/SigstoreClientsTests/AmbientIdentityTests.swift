@@ -5,6 +5,7 @@ import HTTPTransport
 import InToto
 import LocalSigstore
 import SigstoreCrypto
+import Spawning
 import Testing
 
 @testable import SigstoreClients
@@ -124,8 +125,7 @@ struct AmbientIdentityTests {
         ]
         #expect(await failure { _ = try await token(place(environment)) }?.message.contains("not on the PATH") == true)
         func install(_ script: String) throws {
-            try Data("#!/bin/sh\n\(script)\n".utf8).write(to: URL(filePath: "\(directory)/buildkite-agent"))
-            unsafe chmod("\(directory)/buildkite-agent", 0o755)
+            try Spawning.writeProgram("\(directory)/buildkite-agent", "#!/bin/sh\n\(script)\n")
         }
         try install(
             "[ \"$*\" = 'oidc request-token --audience sigstore' ] && [ \"$BUILDKITE_AGENT_ACCESS_TOKEN${COSIGN_PASSWORD+x}\" = secret ] && echo '\(SigstoreClientsTests.token(claims))'"
@@ -135,13 +135,13 @@ struct AmbientIdentityTests {
         #expect(await failure { _ = try await token(place(environment)) }?.message.contains("status 3") == true)
         try install("yes")
         #expect(await failure { _ = try await token(place(environment)) }?.message.contains("printed more") == true)
-        try install("sleep 60")
+        try install("sleep 600")
         let begin = ContinuousClock.now
         #expect(throws: SigstoreError.self) {
             try AmbientProvider.output(
                 of: ["\(directory)/buildkite-agent"], environment, timeout: .milliseconds(300))
         }
-        #expect(ContinuousClock.now - begin < .seconds(10))
+        #expect(ContinuousClock.now - begin < .seconds(100))
     }
 
     @Test("SPIFFE's workload API")

@@ -65,34 +65,38 @@ struct Workshop {
         trustedRoot = try TrustedRoot(parsing: [UInt8](try Data(contentsOf: URL(filePath: services.files.trustedRoot))))
     }
 
-    func clients(_ kind: LocalServices.SigningConfigKind, timeout: Duration = .seconds(20)) throws
-        -> SigningSession.Services
-    {
+    /// - Parameters:
+    ///   - authorityTimeout: How long a timestamp authority may take.
+    ///   - logTimeout: How long a log may take.
+    func clients(
+        _ kind: LocalServices.SigningConfigKind, authorityTimeout: Duration = .seconds(300),
+        logTimeout: Duration = .seconds(300)
+    ) throws -> SigningSession.Services {
         let config = try SigningConfig(
             parsing: [UInt8](try Data(contentsOf: URL(filePath: services.files.signingConfig(kind)))))
         let now = Instant(seconds: VerificationPolicy.systemClock())
         return SigningSession.Services(
             timestampAuthorities: try config.timestampAuthorities(at: now).map {
-                TimestampClient(url: try HTTPURL(parsing: $0.url), http: http, timeout: timeout)
+                TimestampClient(url: try HTTPURL(parsing: $0.url), http: http, timeout: authorityTimeout)
             },
             transparencyLogs: try config.transparencyLogs(at: now).map {
                 RekorClient(
                     url: try HTTPURL(parsing: $0.url),
                     version: try #require(RekorClient.Version(rawValue: $0.majorAPIVersion)), http: http,
-                    timeout: timeout)
+                    timeout: logTimeout)
             })
     }
 
-    func rekor(_ version: RekorClient.Version, timeout: Duration = .seconds(20)) throws -> RekorClient {
+    func rekor(_ version: RekorClient.Version, timeout: Duration = .seconds(300)) throws -> RekorClient {
         let url = version == .v1 ? services.rekorV1.url : services.rekorV2.url
         return RekorClient(url: try HTTPURL(parsing: url), version: version, http: http, timeout: timeout)
     }
 
-    func fulcio(timeout: Duration = .seconds(20)) throws -> FulcioClient {
+    func fulcio(timeout: Duration = .seconds(300)) throws -> FulcioClient {
         FulcioClient(url: try HTTPURL(parsing: services.fulcio.url), http: http, timeout: timeout)
     }
 
-    func signatory(_ identity: LocalIdentity, options: TokenOptions = TokenOptions(), timeout: Duration = .seconds(20))
+    func signatory(_ identity: LocalIdentity, options: TokenOptions = TokenOptions(), timeout: Duration = .seconds(300))
         throws -> SigningSession.Signatory
     {
         let token = try IdentityToken(parsing: try services.issuer.token(for: identity, options: options))

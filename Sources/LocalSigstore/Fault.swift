@@ -8,7 +8,7 @@ import Synchronization
 public struct Fault: Sendable, Equatable {
     /// What goes wrong.
     public enum Action: Sendable, Equatable {
-        /// The answer comes, this many seconds late.
+        /// The answer comes, this many seconds late, or as soon as all faults are switched off.
         case delay(seconds: Double)
         /// No answer ever comes; the connection stays open.
         case hang
@@ -39,6 +39,8 @@ public struct Fault: Sendable, Equatable {
         case noReferrersAPI
         /// Registry: the fallback tag `sha256-…` answers with the subject itself.
         case subjectAtFallbackTag
+        /// Registry: another tool, which had read a tag before this manifest was put there, puts back what it had read.
+        case overwritten
         /// Registry: `Docker-Content-Digest` names another digest.
         case wrongDigestHeader
         /// Registry: a list (tags or referrers) says on each page that there is another.
@@ -103,34 +105,59 @@ public final class Faults: Sendable {
         let fault: Fault
         var seen = 0
     }
-    private let armed = Mutex<[Armed]>([])
+    private struct State: Sendable {
+        var armed: [Armed] = []
+        /// How often all faults were switched off.
+        var round = 0
+        var met = 0
+    }
+    private let state = Mutex(State())
 
     init() {}
 
     /// Switches a fault on, beside those that are on already.
-    public func add(_ fault: Fault) { armed.withLock { $0.append(Armed(fault: fault)) } }
+    public func add(_ fault: Fault) { state.withLock { $0.armed.append(Armed(fault: fault)) } }
 
-    /// Switches all faults off.
-    public func removeAll() { armed.withLock { $0.removeAll() } }
+    /// Switches all faults off. Answers that are delayed come now.
+    public func removeAll() {
+        state.withLock {
+            $0.armed.removeAll()
+            $0.round += 1
+        }
+    }
 
     /// The faults that are switched on, in the order in which they were added.
-    public var all: [Fault] { armed.withLock { $0.map(\.fault) } }
+    public var all: [Fault] { state.withLock { $0.armed.map(\.fault) } }
+
+    /// How many requests something went wrong with so far, those included that still wait for their answer.
+    public var met: Int { state.withLock { $0.met } }
 
     /// The actions that apply to one request, and counts the request.
-    func actions(method: String, path: String) -> [Fault.Action] {
-        armed.withLock { armed in
+    func actions(method: String, path: String) -> (actions: [Fault.Action], round: Int) {
+        state.withLock { state in
             var actions: [Fault.Action] = []
-            for index in armed.indices {
-                let fault = armed[index].fault
+            for index in state.armed.indices {
+                let fault = state.armed[index].fault
                 guard fault.method == nil || fault.method == method, fault.path.isEmpty || path.contains(fault.path)
                 else { continue }
-                let number = armed[index].seen
-                armed[index].seen += 1
+                let number = state.armed[index].seen
+                state.armed[index].seen += 1
                 guard number >= fault.skip else { continue }
                 if let count = fault.count, number - fault.skip >= count { continue }
                 actions.append(fault.action)
             }
-            return actions
+            if !actions.isEmpty { state.met += 1 }
+            return (actions, state.round)
+        }
+    }
+
+    /// Lets that many seconds pass, unless the faults of that round are or were switched off.
+    func delay(_ seconds: Double, round: Int) async throws {
+        let end = ContinuousClock.now + .seconds(seconds)
+        while state.withLock({ $0.round == round }) {
+            let left = ContinuousClock.now.duration(to: end)
+            guard left > .zero else { return }
+            try await Task.sleep(for: min(left, .milliseconds(10)))
         }
     }
 }
@@ -188,6 +215,7 @@ extension Fault {
         case "header": action = .header(try text("name"), try text("value"))
         case "no-referrers-api": action = .noReferrersAPI
         case "subject-at-fallback-tag": action = .subjectAtFallbackTag
+        case "overwritten": action = .overwritten
         case "wrong-digest-header": action = .wrongDigestHeader
         case "endless-pages": action = .endlessPages
         case "stale-token": action = .staleToken

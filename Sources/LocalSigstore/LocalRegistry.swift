@@ -633,7 +633,11 @@ private struct RegistryExchange {
             return error(400, "MANIFEST_BLOB_UNKNOWN", "\(missing) is unknown to registry")
         }
         let manifest = RegistryManifest(bytes: request.body, mediaType: mediaType)
+        let before = state.manifest(reference, in: name)
         state.add(manifest: manifest, digest: actual, tag: reference.contains(":") ? nil : reference, to: name)
+        if request.faults.contains(.overwritten), !reference.contains(":"), let before {
+            state.add(manifest: before.manifest, digest: before.digest, tag: reference, to: name)
+        }
         var created = LoopbackResponse(
             201,
             headers: [

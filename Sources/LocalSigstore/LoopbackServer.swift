@@ -128,14 +128,14 @@ public final class LoopbackServer: Sendable {
 
         var headers: [String: String] = [:]
         for header in request.headers { headers[header.key.rawValue.lowercased()] = header.value }
-        let actions = faults.actions(method: method, path: path)
+        let (actions, round) = faults.actions(method: method, path: path)
         let seen = LoopbackRequest(
             method: method, path: path, query: LoopbackRequest.parameters(of: request.target.query()), body: body,
             faults: actions, headers: headers)
         var status: Int?
         defer { memory.add(seen, target: request.target.rawValue, status: status) }
 
-        for case .delay(let seconds) in actions { try await Task.sleep(for: .seconds(seconds)) }
+        for case .delay(let seconds) in actions { try await faults.delay(seconds, round: round) }
         if actions.contains(.hang) { try await Task.sleep(for: .seconds(86_400)) }
         if actions.contains(.reset) {
             Connection(request, memory)?.reset()

@@ -28,10 +28,7 @@ struct TUFMirrorTests {
             try Spawning.exclusively { try process.run() }
             self.process = process
             let file = "\(place.path)/state/env.sh"
-            let end = Date(timeIntervalSinceNow: 60)
-            while !FileManager.default.fileExists(atPath: file), process.isRunning, Date() < end {
-                try await Task.sleep(for: .milliseconds(50))
-            }
+            _ = await Spawning.wait { FileManager.default.fileExists(atPath: file) || !process.isRunning }
             var variables: [String: String] = [:]
             for line in try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n") {
                 let sides = line.dropFirst("export ".count).split(separator: "=", maxSplits: 1)

@@ -95,7 +95,7 @@ import Testing
             ])
             let token = try TimestampToken(response: try folder.read("\(name).tsr"))
             #expect(try token.verify(over: Array("a signature".utf8), authority: authority).count == 2)
-            #expect((before...before + 60).contains(token.time))
+            #expect((before...Int64(Date().timeIntervalSince1970)).contains(token.time))
             #expect(token.policy == "1.2.3.4")
             #expect((token.nonce == nil) == (name == "without"))
             #expect(token.certificates.count == (name == "with" ? 2 : 0))

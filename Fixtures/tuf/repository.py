@@ -1,6 +1,7 @@
 """A TUF repository made with python-tuf, published over HTTP on loopback, that can be made to misbehave."""
 
 import http.server
+import itertools
 import json
 import threading
 from datetime import datetime, timedelta, timezone
@@ -195,16 +196,18 @@ def failing(status):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories = {}
+        self.numbers = itertools.count()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, address):
         """A client may hang up."""
 
     def add(self, repository):
-        site = f"r{len(self.repositories)}"
+        site = f"r{next(self.numbers)}"
         self.repositories[site] = repository
         return f"http://127.0.0.1:{self.server_address[1]}/{site}"

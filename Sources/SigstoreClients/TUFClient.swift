@@ -265,8 +265,8 @@ public struct TUFClient: Sendable {
     /// The state to look for a target in, fetched or not, as ``Configuration/freshness`` asks.
     private func current(_ now: Instant, writing: Bool) async throws(SigstoreError) -> TUFUpdate {
         guard configuration.freshness == .daily else { return try await renewed(now, writing: writing) }
-        // Whoever held the lock before may have done the work.
-        if wasCheckedToday(now), let update = try? loaded(now, .enforced) { return update }
+        // Another process that held the lock before may have done the work, and noted a time after our beginning.
+        if wasCheckedToday(configuration.clock()), let update = try? loaded(now, .enforced) { return update }
         do throws(SigstoreError) {
             return try await renewed(now, writing: writing)
         } catch {

@@ -3,6 +3,7 @@ import InToto
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
+import Synchronization
 import Testing
 
 @Suite("The TUF client: when it asks the mirror, and what it keeps")
@@ -15,12 +16,12 @@ struct TUFClientTests {
 
     private func client(
         _ mirror: TUFTestMirror, _ root: [UInt8], _ freshness: TUFClient.Freshness = .daily, day: Int64 = 0,
-        cache: String? = nil, embedded: [UInt8]? = nil
+        cache: String? = nil, embedded: [UInt8]? = nil, clock: (@Sendable () -> Instant)? = nil
     ) -> TUFClient {
         var configuration = TUFClient.Configuration(
             mirror: TUFTestMirror.url, root: root, cache: TUFCache(folder: cache ?? "\(folder.path)/cache"),
             freshness: freshness)
-        configuration.clock = { TUFTestRepository.day(day) }
+        configuration.clock = clock ?? { TUFTestRepository.day(day) }
         let notices = notices
         configuration.notice = { notices.add($0) }
         configuration.embeddedTarget = { $0 == Self.name ? embedded : nil }
@@ -56,6 +57,22 @@ struct TUFClientTests {
         _ = try await client(mirror, repository.root, .now, day: 1).target(Self.name)
         #expect(mirror.takeRequests() == ["2.root.json", "timestamp.json"])
         #expect(notices.codes == [])
+    }
+
+    @Test func whatAnotherCheckedMeanwhileIsNotAskedAgain() async throws {
+        let repository = try TUFTestRepository()
+        let mirror = TUFTestMirror(repository)
+        _ = try await client(mirror, repository.root, day: 5).target(Self.name)
+        _ = mirror.takeRequests()
+        // It began before the other one and had the lock after it.
+        let calls = Mutex<Int64>(0)
+        _ = try await client(mirror, repository.root) {
+            calls.withLock { calls in
+                calls += 1
+                return TUFTestRepository.day(calls == 1 ? 4 : 5)
+            }
+        }.target(Self.name)
+        #expect(mirror.takeRequests() == [])
     }
 
     @Test func aClockThatWentBackDoesNotKeepTheMirrorFromBeingAsked() async throws {

@@ -2,6 +2,7 @@ import Foundation
 import InToto
 import LocalSigstore
 import SigstoreCrypto
+import Spawning
 import Testing
 
 private let manifestType = "application/vnd.oci.image.manifest.v1+json"
@@ -290,6 +291,31 @@ private func push(
             }
             registry.faults.removeAll()
             #expect(try await client.get(target).body == good.body)
+        }
+    }
+
+    @Test func delaysUntilFaultsAreSwitchedOff() async throws {
+        try await withRegistry { (registry, client) async throws in
+            registry.faults.add(Fault(.delay(seconds: 10_000)))
+            async let answer = client.get("/v2/", seconds: 600)
+            #expect(await Spawning.wait { registry.faults.met == 1 })
+            #expect(registry.server.requests.isEmpty)
+            registry.faults.removeAll()
+            #expect(try await answer.status == 200)
+            #expect(try await client.get("/v2/").status == 200 && registry.faults.met == 1)
+        }
+    }
+
+    @Test func undoesAWriteAsAnotherToolWould() async throws {
+        try await withRegistry { (registry, client) async throws in
+            let first = try await push("first", to: "app", reference: "v1", client).digest
+            registry.faults.add(Fault(.overwritten, method: "PUT", path: "/manifests/v1", count: 1))
+            let second = try await push("second", to: "app", reference: "v1", client)
+            #expect(second.answer.status == 201)
+            #expect(try digest(await client.get("/v2/app/manifests/v1").body) == first)
+            #expect(try await client.get("/v2/app/manifests/\(second.digest)").status == 200)
+            _ = try await push("second", to: "app", reference: "v1", client)
+            #expect(try digest(await client.get("/v2/app/manifests/v1").body) == second.digest)
         }
     }
 

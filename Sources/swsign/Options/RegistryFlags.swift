@@ -76,6 +76,10 @@ struct RegistryConnectionFlags: ParsableArguments {
         options.allowsHTTP = allowHTTP || allowInsecure
         options.authRealms = Set(authRealms)
         options.credential = credential
+        // A writer that may take longer also waits longer for others who write at the same time.
+        if let deadline = GlobalOptions.deadline {
+            options.mergeTimeout = max(options.mergeTimeout, ContinuousClock.now.duration(to: deadline))
+        }
         return Registries(try TUFAccess.client(configuration), options)
     }
 }

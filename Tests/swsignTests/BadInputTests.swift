@@ -579,11 +579,12 @@ struct BadInputTests {
 
     @Test("A reader that ended early is an error and not a crash")
     func readerEnded() async throws {
-        var program = Program(directory: directory.path)
-        program.limits = "set -o pipefail 2>/dev/null; exec > >(true)"
-        program = Program(executable: "/bin/bash", directory: directory.path)
-        let outcome = await program.run([
-            "-c", "(sleep 0.3; \"$0\" completion bash; echo \"exit $?\" >&2) | true", Program.path,
+        let script = #"""
+            (while [ ! -e ended ]; do sleep 0.01; done; "$0" completion bash; echo "exit $?" >&2) |
+                (exec <&-; : > ended)
+            """#
+        let outcome = await Program(executable: "/bin/bash", directory: directory.path).run([
+            "-c", script, Program.path,
         ])
         #expect(outcome.messages.contains("[output-failed]"), "\(outcome.messages)")
         #expect(outcome.messages.contains("exit 1"))

@@ -39,7 +39,7 @@ struct ImageFaultTests {
 
     @Test("What could not be looked at is not unsigned", arguments: cases, Scheme.allCases)
     func lookingFails(fault: Case, scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImagePlace(takesTurns: false)
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme).expectSuccess()
         let registry = try place.registry
@@ -57,7 +57,8 @@ struct ImageFaultTests {
             #expect(fault.codes.contains(outcome.code ?? ""), "\(path): \(outcome.messages)")
             #expect(outcome.stdout.isEmpty)
             #expect(!outcome.messages.contains("there is no signature"))
-            #expect(outcome.seconds < 30, "\(path): it took \(outcome.seconds) seconds")
+            // On an idle machine it takes three at most, and without any limit 180.
+            #expect(outcome.seconds < 120, "\(path): it took \(outcome.seconds) seconds")
         }
         registry.faults.removeAll()
         await place.verify(image.name).expectSuccess("afterwards")
@@ -87,7 +88,7 @@ struct ImageFaultTests {
         "What passes by itself is waited for: 500 three times, 429 and 503 with Retry-After", arguments: Scheme.allCases
     )
     func passingFaults(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImagePlace(takesTurns: false)
         let image = try await place.push()
         let registry = try place.registry
         func with(_ faults: Fault...) {
@@ -375,7 +376,7 @@ struct ImageFaultTests {
     @Test(
         "A signature that could not be stored is an error, and nothing half of it is found", arguments: Scheme.allCases)
     func storingFails(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImagePlace(takesTurns: false)
         let image = try await place.push(tag: "v1")
         let registry = try place.registry
         let tags = registry.tags(in: ImagePlace.path)
@@ -410,23 +411,12 @@ struct ImageFaultTests {
         await place.sign(image.name, scheme: scheme, key: "other").expectSuccess()
         let registry = try place.registry
         let tag = scheme == .older ? image.tag("sig") : "sha256-\(image.digest.hex)"
-        let foreign = try #require(registry.manifest(tag, in: ImagePlace.path))
-        // A tool that read before us writes what it read, once it sees that we wrote.
-        let overwriting = Task {
-            while !Task.isCancelled {
-                if let now = registry.manifest(tag, in: ImagePlace.path), now.bytes != foreign.bytes {
-                    try registry.placeManifest(
-                        foreign.bytes, mediaType: foreign.mediaType, tag: tag, in: ImagePlace.path)
-                    return true
-                }
-                try await Task.sleep(for: .milliseconds(1))
-            }
-            return false
-        }
-        let signed = await place.sign(image.name, scheme: scheme)
-        overwriting.cancel()
-        #expect(try await overwriting.value)
-        signed.expectSuccess()
+        // A tool that read before us writes what it read, right after we wrote; first comes the announcement at another tag.
+        registry.faults.add(Fault(.overwritten, method: "PUT", path: "/manifests/\(tag)", skip: 1, count: 1))
+        registry.server.forgetRequests()
+        await place.sign(image.name, scheme: scheme).expectSuccess()
+        let writes = registry.server.requests.filter { $0.method == "PUT" && $0.target.hasSuffix("/manifests/\(tag)") }
+        #expect(writes.count == 2 && writes.allSatisfy { $0.status == 201 })
         #expect(try await place.verify(image.name).payloads().count == 1)
         #expect(try await place.verify(image.name, key: "other").payloads().count == 1)
     }

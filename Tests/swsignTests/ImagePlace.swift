@@ -55,14 +55,18 @@ final class ImagePlace: Sendable {
     let repository: String
     /// The same, behind the program's back.
     let store: any ImageStore
+    /// Whether programs wait for their turn here; see ``Program/takesTurns``.
+    private let takesTurns: Bool
     private let local: LocalRegistry?
     private let docker: DockerRegistry?
 
     /// Makes an empty store; `key.pem`, `other.pem` and their public keys are in the directory.
     init(
-        _ kind: StoreKind = .referrersAPI, _ change: @Sendable (inout LocalRegistry.Configuration) -> Void = { _ in }
+        _ kind: StoreKind = .referrersAPI, takesTurns: Bool = true,
+        _ change: @Sendable (inout LocalRegistry.Configuration) -> Void = { _ in }
     ) async throws {
         self.kind = kind
+        self.takesTurns = takesTurns
         var configuration = LocalRegistry.Configuration()
         configuration.referrersAPI = kind == .referrersAPI
         change(&configuration)
@@ -184,11 +188,9 @@ final class ImagePlace: Sendable {
     // MARK: The commands
 
     /// Runs the program in the directory.
-    func swsign(
-        _ arguments: [String], environment: [String: String] = [:], timeLimit: Double = 120
-    ) async -> Program.Outcome {
+    func swsign(_ arguments: [String], environment: [String: String] = [:]) async -> Program.Outcome {
         var program = Program(directory: directory.path, environment: environment)
-        program.timeLimit = timeLimit
+        program.takesTurns = takesTurns
         return await program.run(arguments)
     }
 

@@ -217,7 +217,7 @@ struct InitializeTests {
     /// Runs the program fifty times at once; whoever did not succeed is named on standard output.
     private func fiftyTimes(_ arguments: [String], _ environment: [String: String]) async throws -> Program.Outcome {
         var shell = Program(executable: "/bin/sh", directory: directory.path, environment: environment)
-        shell.timeLimit = 120
+        shell.timeLimit = 1200
         return await shell.run(
             [
                 "-c",

@@ -20,6 +20,8 @@ struct Program: Sendable {
         case bytes([UInt8])
         /// A pipe with these bytes that stays open; once they are read, the program gets the signal.
         case interrupted(after: [UInt8], signal: Int32)
+        /// `/dev/null`; once that is so, the program gets the signal.
+        case stopped(by: Int32, when: @Sendable () -> Bool)
         /// The terminal of the conversation.
         case terminal
 
@@ -45,7 +47,7 @@ struct Program: Sendable {
         var stderr: [UInt8] = []
         /// What the program showed on its terminal.
         var terminal: [UInt8] = []
-        /// The most memory that was seen in use, in KiB; only measured on demand.
+        /// The most memory that was in use, in KiB; only measured on demand. It is 10 MiB at the least.
         var peakMemory = 0
         /// From its start to its end.
         var seconds = 0.0
@@ -81,11 +83,13 @@ struct Program: Sendable {
     var environment: [String: String] = [:]
     /// Shell commands that come first, such as `ulimit -v 400000`.
     var limits: String?
-    var timeLimit = 60.0
+    /// In seconds. It is for what hangs, and no program is so slow on the busiest machine.
+    var timeLimit = 300.0
     var measuresMemory = false
     /// Whether its standard output is the terminal of the conversation too.
     var printsOnTerminal = false
-    /// Whether it waits for its turn; not where one program is to do something while another one runs.
+    /// Whether it waits for its turn; not if one program is to do something while another one runs, or if it mostly waits
+    /// for a service that fails.
     var takesTurns = true
 
     /// Programs are waited for outside Swift's own threads, and not more of them at a time than there are processors.
@@ -110,13 +114,14 @@ struct Program: Sendable {
 /// One run, from the first byte to the last.
 private struct Running {
     private(set) var outcome = Program.Outcome()
-    private let deadline: Date
+    // Not the wall clock, which may be set meanwhile.
+    private let deadline: ContinuousClock.Instant
 
     /// Linux's `TIOCSPTLCK` and `TIOCGPTN`, whose macros Swift does not import: unlock a pseudo-terminal, and get its number.
     private static let (setLock, getNumber): (UInt, UInt) = (0x4004_5431, 0x8004_5430)
 
     init(_ program: Program, _ arguments: [String], _ input: Program.Input, _ terminal: [Program.Turn]?) {
-        deadline = Date(timeIntervalSinceNow: program.timeLimit)
+        deadline = .now + .seconds(program.timeLimit)
         let (output, errors, typed) = (Pipe(), Pipe(), Pipe())
         defer {
             output.closeBoth()
@@ -145,7 +150,7 @@ private struct Running {
         if let slave { unsafe posix_spawn_file_actions_addopen(&actions, 0, slave, O_RDWR, 0) }
         switch input {
         case .terminal: break
-        case .nothing: unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        case .nothing, .stopped: unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         case .bytes, .interrupted: unsafe posix_spawn_file_actions_adddup2(&actions, typed.reading, 0)
         }
         if let slave, program.printsOnTerminal {
@@ -168,6 +173,8 @@ private struct Running {
 
         var words = [program.executable] + arguments
         if let limits = program.limits { words = ["/bin/sh", "-c", "\(limits); exec \"$0\" \"$@\""] + words }
+        let memory = program.measuresMemory ? TemporaryDirectory() : nil
+        if let memory { words = ["python3", "-c", Self.measuring, memory["peak"]] + words }
         words = ["env", "-C", program.directory] + words
         // Nothing beyond this machine can be reached: the proxy of everything else does not exist.
         var variables = [
@@ -191,33 +198,49 @@ private struct Running {
         output.closeWriting()
         errors.closeWriting()
         typed.closeReading()
-        // Not the wall clock, which may be set meanwhile.
         let start = ContinuousClock.now
-        converse(child, input, terminal ?? [], measuring: program.measuresMemory, output, errors, typed, master)
+        converse(child, input, terminal ?? [], output, errors, typed, master)
         wait(for: child)
         // What it showed last; then nobody has the terminal open any more.
         while program.printsOnTerminal, Pipe.read(master, into: &outcome.terminal) {}
         outcome.seconds = (ContinuousClock.now - start) / .seconds(1)
+        if let memory { outcome.peakMemory = (try? memory.text("peak")).flatMap { Int($0) } ?? 0 }
     }
+
+    /// Runs a program and writes the most memory that it took to a file. The kernel counts it; looking again and again would
+    /// miss it on a busy machine. A program that is started from this process directly would be taken for as large as this.
+    private static let measuring = """
+        import os, signal, sys
+        child = os.fork()
+        if child == 0:
+            for number in signal.SIGPIPE, signal.SIGXFSZ: signal.signal(number, signal.SIG_DFL)
+            os.execvp(sys.argv[2], sys.argv[2:])
+        _, status, usage = os.wait4(child, 0)
+        with open(sys.argv[1], "w") as file: file.write(str(usage.ru_maxrss))
+        sys.exit(os.waitstatus_to_exitcode(status) % 256)
+        """
 
     /// Reads all that the program writes and gives it what it reads, until it has closed both of its outputs.
     private mutating func converse(
-        _ child: pid_t, _ input: Program.Input, _ turns: [Program.Turn], measuring: Bool, _ output: Pipe,
-        _ errors: Pipe,
-        _ typed: Pipe, _ master: Int32
+        _ child: pid_t, _ input: Program.Input, _ turns: [Program.Turn], _ output: Pipe, _ errors: Pipe, _ typed: Pipe,
+        _ master: Int32
     ) {
         var turns = turns[...]
         var seen = 0
         var rest: ArraySlice<UInt8> = []
         var signalToSend: Int32?
+        var isTime: (@Sendable () -> Bool)?
         switch input {
         case .bytes(let bytes): rest = bytes[...]
         case .interrupted(let bytes, let number): (rest, signalToSend) = (bytes[...], number)
+        case .stopped(let number, let when):
+            (signalToSend, isTime) = (number, when)
+            typed.closeWriting()
         case .nothing, .terminal: typed.closeWriting()
         }
         if typed.writing >= 0 { _ = fcntl(typed.writing, F_SETFL, O_NONBLOCK) }
         while output.reading >= 0 || errors.reading >= 0 {
-            if Date() > deadline {
+            if ContinuousClock.now > deadline {
                 kill(child, SIGKILL)
                 return
             }
@@ -227,7 +250,11 @@ private struct Running {
                 pollfd(fd: master, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: rest.isEmpty ? -1 : typed.writing, events: Int16(POLLOUT), revents: 0),
             ]
-            unsafe poll(&polled, nfds_t(polled.count), measuring || signalToSend != nil ? 3 : 100)
+            unsafe poll(&polled, nfds_t(polled.count), signalToSend != nil ? 3 : 100)
+            if let number = signalToSend, isTime?() == true {
+                kill(child, number)
+                signalToSend = nil
+            }
             if polled[0].revents != 0, !output.read(into: &outcome.stdout) { output.closeReading() }
             if polled[1].revents != 0, !errors.read(into: &outcome.stderr) { errors.closeReading() }
             if polled[2].revents & Int16(POLLIN) != 0 { _ = Pipe.read(master, into: &outcome.terminal) }
@@ -251,13 +278,12 @@ private struct Running {
                     typed.closeWriting()
                 }
             }
-            if measuring { outcome.peakMemory = max(outcome.peakMemory, Self.memory(of: child)) }
         }
     }
 
     private mutating func wait(for child: pid_t) {
         var status: Int32 = 0
-        let timedOut = Date() > deadline
+        let timedOut = ContinuousClock.now > deadline
         while unsafe waitpid(child, &status, 0) < 0, errno == EINTR {}
         if timedOut {
             outcome.ending = .timeOut
@@ -266,14 +292,6 @@ private struct Running {
         } else {
             outcome.ending = .signal(status & 0x7f)
         }
-    }
-
-    /// The peak of a process's resident memory so far, in KiB.
-    private static func memory(of child: pid_t) -> Int {
-        guard let status = try? String(contentsOfFile: "/proc/\(child)/status", encoding: .utf8),
-            let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") })
-        else { return 0 }
-        return Int(line.split(separator: " ").dropFirst().first ?? "") ?? 0
     }
 }
 
@@ -343,7 +361,12 @@ final class TemporaryDirectory: Sendable {
 
     @discardableResult
     func write(_ name: String, _ bytes: [UInt8], mode: Int = 0o644) throws -> String {
-        try Data(bytes).write(to: URL(fileURLWithPath: self[name]))
+        // A script is to be run at once: see `Spawning.writeProgram`.
+        if mode & 0o100 != 0 {
+            try Spawning.writeProgram(self[name], String(decoding: bytes, as: UTF8.self))
+        } else {
+            try Data(bytes).write(to: URL(fileURLWithPath: self[name]))
+        }
         try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: self[name])
         return name
     }

@@ -16,11 +16,14 @@ final class SigningPlace: Sendable {
     private init(_ services: LocalServices) { self.services = services }
 
     /// Runs a test with services of its own, which are stopped afterwards.
-    static func with<Result>(_ body: (SigningPlace) async throws -> Result) async throws -> Result {
+    /// - Parameter ownKeys: Whether their keys are no other services' keys.
+    static func with<Result>(ownKeys: Bool = false, _ body: (SigningPlace) async throws -> Result) async throws
+        -> Result
+    {
         await Gate.shared.enter()
         defer { Gate.shared.leave() }
         let state = TemporaryDirectory()
-        let services = try await LocalServices.start(LocalServices.Configuration(folder: state["services"]))
+        let services = try await start(in: state["services"], ownKeys: ownKeys)
         do {
             let result = try await body(SigningPlace(services))
             await services.stop()
@@ -29,6 +32,22 @@ final class SigningPlace: Sendable {
             await services.stop()
             throw error
         }
+    }
+
+    /// Starts services in a new folder. Their keys are those of other tests, unless told: to make them takes longer than
+    /// most tests.
+    static func start(in folder: String, ownKeys: Bool = false) async throws -> LocalServices {
+        if !ownKeys {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            try await FileManager.default.copyItem(atPath: keys.value["keys"], toPath: "\(folder)/keys")
+        }
+        return try await LocalServices.start(LocalServices.Configuration(folder: folder))
+    }
+
+    private static let keys = Task {
+        let folder = TemporaryDirectory()
+        await (try LocalServices.start(LocalServices.Configuration(folder: folder.path))).stop()
+        return folder
     }
 
     var trust: [String] { ["--trusted-root", services.files.trustedRoot] }
@@ -51,12 +70,11 @@ final class SigningPlace: Sendable {
 
     func run(
         _ arguments: [String], environment: [String: String] = [:], input: Program.Input = .nothing,
-        terminal: [Program.Turn]? = nil
-    )
-        async -> Program.Outcome
-    {
-        await Program(directory: directory.path, environment: environment).run(
-            arguments, input: input, terminal: terminal)
+        terminal: [Program.Turn]? = nil, takesTurns: Bool = true
+    ) async -> Program.Outcome {
+        var program = Program(directory: directory.path, environment: environment)
+        program.takesTurns = takesTurns
+        return await program.run(arguments, input: input, terminal: terminal)
     }
 
     /// Verifies a file's bundle as a stranger does.
@@ -106,10 +124,10 @@ final class SigningPlace: Sendable {
     }
 }
 
-/// Lets only a few tests have services at a time: they share the threads that answer, and programs have time limits.
+/// Lets only some tests have services at a time: they share the threads that answer.
 private final class Gate: Sendable {
     static let shared = Gate()
-    private let state = Mutex((free: 3, waiting: [CheckedContinuation<Void, Never>]()))
+    private let state = Mutex((free: 6, waiting: [CheckedContinuation<Void, Never>]()))
 
     func enter() async {
         await withCheckedContinuation { continuation in

@@ -200,7 +200,7 @@ public enum SignatureFile {
         }
     }
 
-    /// The content of the file, without the line breaks that editors add; or the reference itself.
+    /// The content of the file, if it is text without the line breaks that editors add; or the reference itself.
     fileprivate static func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
         var content: [UInt8]
         if unsafe reference == "-" || access(reference, F_OK) == 0 {
@@ -213,7 +213,8 @@ public enum SignatureFile {
                     advice: "check the path")
             }
         }
-        if content.first != 0x30 {
+        // A bare signature may end with the bytes of a line break: every eighth one by Ed25519 does.
+        if content.allSatisfy({ $0 >= 0x20 && $0 < 0x7f || $0 == 0x0a || $0 == 0x0d || $0 == 0x09 }) {
             while let last = content.last, last == 0x0a || last == 0x0d { content.removeLast() }
         }
         guard !content.isEmpty else {
@@ -231,8 +232,15 @@ public enum SignatureFile {
         if let decoded = Base64.decode(content), !decoded.isEmpty { return decoded }
         // A bare ECDSA signature is a DER sequence; bare RSA and Ed25519 signatures have fixed lengths.
         // IEEE P1363 signatures have too, and are told apart by the verifier.
-        let couldBeBare = content.first == 0x30 || [64, 96, 132, 256, 384, 512].contains(content.count)
-        guard couldBeBare, content.count <= 1024, !content.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) else {
+        func couldBeBare(_ content: [UInt8]) -> Bool {
+            content.first == 0x30 || [64, 96, 132, 256, 384, 512].contains(content.count)
+        }
+        // An editor may have added a line break, and the signature itself may end with the bytes of one.
+        let endings: [[UInt8]] = [[], [0x0a], [0x0d, 0x0a]]
+        let content =
+            endings.lazy.filter { content.suffix($0.count).elementsEqual($0) }
+            .map { Array(content.dropLast($0.count)) }.first(where: couldBeBare) ?? content
+        guard couldBeBare(content), content.count <= 1024, !content.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) else {
             throw SigstoreError(
                 .malformedSignature, "\(name(reference)) is neither base64 nor a signature's bare bytes",
                 advice: "the file may be cut short or altered")

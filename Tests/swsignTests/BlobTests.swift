@@ -55,6 +55,24 @@ struct BlobTests {
         try await directory.tool("openssl", "dgst", "-sha256", "-verify", "key.pub", "-signature", "raw", "file")
     }
 
+    @Test("A bare signature may end as a line does, and an editor may have added a line break", arguments: [10, 13])
+    func bareBytesEndInLineBreak(last: UInt8) async throws {
+        let key = try directory.makeKey("key", .ed25519)
+        var found: (content: [UInt8], signature: [UInt8])?
+        for number in 0..<10_000 where found == nil {
+            let content = Array("content \(number)".utf8)
+            let signature = try key.sign(content, scheme: .ed25519)
+            if signature.last == last { found = (content, signature) }
+        }
+        let (content, signature) = try #require(found)
+        try directory.write("file", content)
+        for (name, bytes) in [("raw", signature), ("edited", signature + [10])] {
+            try directory.write(name, bytes)
+            let outcome = await verify("--signature", name, "file")
+            #expect(outcome.succeeded, "\(name): \(outcome.messages)")
+        }
+    }
+
     @Test(
         "--output-signature and --output write the signature with mode 0600, and nothing is printed",
         arguments: ["--output-signature", "--output"])

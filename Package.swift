@@ -17,7 +17,9 @@ let package = Package(
     products: [
         .executable(name: "swsign", targets: ["swsign"]),
         .executable(name: "local-sigstore", targets: ["local-sigstore"]),
+        .library(name: "StrictJSON", targets: ["StrictJSON"]),
         .library(name: "InToto", targets: ["InToto"]),
+        .library(name: "HTTPTransport", targets: ["HTTPTransport"]),
         .library(name: "OCIRegistry", targets: ["OCIRegistry"]),
         .library(name: "SigstoreCrypto", targets: ["SigstoreCrypto"]),
         .library(name: "SigstoreClients", targets: ["SigstoreClients"]),
@@ -38,40 +40,49 @@ let package = Package(
         .target(name: "CRE2", linkerSettings: [.linkedLibrary(":libre2.a")]),
 
         // L0
-        .target(name: "InToto", swiftSettings: settings),
+        .target(name: "StrictJSON", swiftSettings: settings),
+        .target(name: "InToto", dependencies: ["StrictJSON"], swiftSettings: settings),
         .target(
-            name: "SigstoreCrypto", dependencies: ["InToto", "COpenSSL", "CSodium"], swiftSettings: settings),
+            name: "SigstoreCrypto", dependencies: ["StrictJSON", "COpenSSL", "CSodium"], swiftSettings: settings),
+        .target(name: "CProcess"),
+        // Files, other programs, threads: what the operating system gives.
+        .target(name: "LocalSystem", dependencies: ["StrictJSON", "CProcess"], swiftSettings: settings),
 
         // A C target rather than a system library: it opens libcurl on first use, so that starting costs nothing.
         .target(name: "CCurl"),
-        .target(name: "CProcess"),
-        .target(name: "HTTPTransport", dependencies: ["InToto", "CCurl", "CProcess"], swiftSettings: settings),
+        .target(
+            name: "HTTPTransport", dependencies: ["StrictJSON", "LocalSystem", "CCurl"], swiftSettings: settings),
 
         // L1
         .target(
-            name: "OCIRegistry", dependencies: ["InToto", "SigstoreCrypto", "HTTPTransport"],
+            name: "OCIRegistry",
+            dependencies: ["InToto", "StrictJSON", "SigstoreCrypto", "HTTPTransport", "LocalSystem"],
             swiftSettings: settings),
         .target(
-            name: "SigstoreVerification", dependencies: ["InToto", "SigstoreCrypto", "CRE2"], swiftSettings: settings),
+            name: "SigstoreVerification", dependencies: ["InToto", "StrictJSON", "SigstoreCrypto", "CRE2"],
+            swiftSettings: settings),
 
         // L2
         .target(
             name: "SigstoreClients",
-            dependencies: ["InToto", "HTTPTransport", "SigstoreCrypto", "SigstoreVerification"], swiftSettings: settings
+            dependencies: [
+                "InToto", "StrictJSON", "HTTPTransport", "LocalSystem", "SigstoreCrypto", "SigstoreVerification",
+            ], swiftSettings: settings
         ),
 
         // L3
         .target(
             name: "SwSignCore",
             dependencies: [
-                "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+                "InToto", "StrictJSON", "HTTPTransport", "LocalSystem", "OCIRegistry", "SigstoreClients",
+                "SigstoreCrypto", "SigstoreVerification",
             ],
             swiftSettings: settings),
 
         .target(
             name: "LocalSigstore",
             dependencies: [
-                "InToto", "SigstoreCrypto",
+                "InToto", "StrictJSON", "SigstoreCrypto",
                 .product(name: "FlyingFox", package: "FlyingFox"),
                 .product(name: "FlyingSocks", package: "FlyingFox"),
             ], swiftSettings: settings),
@@ -81,7 +92,8 @@ let package = Package(
         .executableTarget(
             name: "swsign",
             dependencies: [
-                "CMemory", "InToto", "HTTPTransport", "OCIRegistry", "SigstoreClients", "SigstoreCrypto",
+                "CMemory", "InToto", "StrictJSON", "HTTPTransport", "LocalSystem", "OCIRegistry", "SigstoreClients",
+                "SigstoreCrypto",
                 "SigstoreVerification",
                 "SwSignCore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
@@ -89,59 +101,69 @@ let package = Package(
         .executableTarget(
             name: "local-sigstore",
             dependencies: [
-                "InToto", "HTTPTransport", "LocalSigstore",
+                "InToto", "StrictJSON", "HTTPTransport", "LocalSystem", "LocalSigstore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
         // Starts the programs that tests run.
         .target(name: "Spawning", path: "Tests/Spawning", swiftSettings: settings),
-        .testTarget(name: "InTotoTests", dependencies: ["InToto"], swiftSettings: settings),
+        .testTarget(name: "StrictJSONTests", dependencies: ["StrictJSON"], swiftSettings: settings),
+        .testTarget(name: "InTotoTests", dependencies: ["InToto", "StrictJSON"], swiftSettings: settings),
         .testTarget(
-            name: "SigstoreCryptoTests", dependencies: ["Spawning", "SigstoreCrypto", "InToto"], swiftSettings: settings
+            name: "LocalSystemTests", dependencies: ["Spawning", "LocalSystem", "StrictJSON"], swiftSettings: settings),
+        .testTarget(
+            name: "SigstoreCryptoTests", dependencies: ["Spawning", "SigstoreCrypto", "InToto", "StrictJSON"],
+            swiftSettings: settings
         ),
         .testTarget(
             name: "SigstoreVerificationTests",
-            dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto", "LocalSigstore"],
+            dependencies: ["SigstoreVerification", "SigstoreCrypto", "InToto", "StrictJSON", "LocalSigstore"],
             swiftSettings: settings),
         .target(name: "FaultServer", path: "Tests/FaultServer", swiftSettings: settings),
         .target(
-            name: "DebianRegistry", dependencies: ["Spawning", "HTTPTransport"],
+            name: "DebianRegistry", dependencies: ["Spawning", "HTTPTransport", "LocalSystem"],
             path: "Tests/DebianRegistry",
             swiftSettings: settings),
         .testTarget(
-            name: "HTTPTransportTests", dependencies: ["Spawning", "HTTPTransport", "InToto", "FaultServer"],
+            name: "HTTPTransportTests",
+            dependencies: ["Spawning", "HTTPTransport", "LocalSystem", "InToto", "StrictJSON", "FaultServer"],
             swiftSettings: settings),
         .testTarget(
             name: "OCIRegistryTests",
             dependencies: [
-                "Spawning", "OCIRegistry", "DebianRegistry", "FaultServer", "HTTPTransport", "SigstoreCrypto", "InToto",
+                "Spawning", "OCIRegistry", "DebianRegistry", "FaultServer", "HTTPTransport", "LocalSystem",
+                "SigstoreCrypto", "InToto", "StrictJSON",
             ], swiftSettings: settings),
         .testTarget(
             name: "LocalSigstoreTests",
             dependencies: [
-                "Spawning", "swsign", "LocalSigstore", "InToto", "SigstoreClients", "SigstoreCrypto",
+                "Spawning", "swsign", "LocalSigstore", "InToto", "StrictJSON", "SigstoreClients", "SigstoreCrypto",
                 "SigstoreVerification",
             ], swiftSettings: settings),
         .testTarget(
             name: "SigstoreClientsTests",
             dependencies: [
-                "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "InToto",
+                "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport",
+                "LocalSystem", "InToto", "StrictJSON",
                 "LocalSigstore", "FaultServer", "Spawning", "tuf-conformance-client",
             ], swiftSettings: settings),
         // The client under test for the public TUF conformance suite.
         .executableTarget(
-            name: "tuf-conformance-client", dependencies: ["SigstoreClients", "HTTPTransport", "InToto"],
+            name: "tuf-conformance-client",
+            dependencies: ["SigstoreClients", "HTTPTransport", "LocalSystem", "InToto", "StrictJSON"],
             path: "Tests/Conformance/TUFClient", swiftSettings: settings),
         .testTarget(
             name: "InteropTests",
             dependencies: [
-                "Spawning", "swsign", "local-sigstore", "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry",
+                "Spawning", "swsign", "local-sigstore", "InToto", "StrictJSON", "SigstoreCrypto", "HTTPTransport",
+                "LocalSystem", "OCIRegistry",
                 "LocalSigstore", "DebianRegistry",
             ], swiftSettings: settings),
         .testTarget(
             name: "swsignTests",
             dependencies: [
-                "Spawning", "swsign", "SwSignCore", "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry",
+                "Spawning", "swsign", "SwSignCore", "InToto", "StrictJSON", "SigstoreCrypto", "HTTPTransport",
+                "LocalSystem", "OCIRegistry",
                 "LocalSigstore", "DebianRegistry", "FaultServer",
             ],
             swiftSettings: settings),

@@ -1,6 +1,6 @@
 internal import CCurl
-import Glibc
-public import InToto
+import LocalSystem
+public import StrictJSON
 import Synchronization
 
 /// How TLS connections are made.
@@ -173,7 +173,7 @@ public final class CurlClient: HTTPClient {
                     isIdempotent || response.status == 429, !isLast
                 else { return response }
                 if let asked = response.header("retry-after").flatMap({
-                    RetryPolicy.retryAfter($0, now: Int64(time(nil)))
+                    RetryPolicy.retryAfter($0, now: SystemClock.now())
                 }) {
                     guard asked <= policy.maxRetryAfter else { return response }
                     delay = max(delay, asked)

@@ -1,4 +1,5 @@
-public import InToto
+public import LocalSystem
+public import StrictJSON
 
 /// Whoever can carry a request to a server and bring back what it answered.
 public protocol HTTPClient: Sendable {
@@ -39,9 +40,8 @@ public struct HTTPRequest: Sendable {
     public enum Body: Sendable {
         case none
         case bytes([UInt8])
-        /// `count` bytes of an open file from `offset` on. The descriptor stays the caller's, is read with `pread`, and
-        /// must stay open until `send` returns.
-        case file(descriptor: Int32, offset: Int64, count: Int64)
+        /// `count` bytes of an open file from `offset` on.
+        case file(OpenFile, offset: Int64, count: Int64)
     }
 
     /// The method, in upper case (RFC 9110, section 9).
@@ -177,8 +177,6 @@ extension SigstoreError.Code {
     public static let redirectRefused = Self("redirect-refused")
     /// A method or a header field cannot be sent as it is.
     public static let malformedRequest = Self("malformed-request")
-    /// The task was cancelled.
-    public static let cancelled = Self("cancelled")
     /// libcurl is missing, or refuses what it is told.
     public static let httpUnavailable = Self("http-unavailable")
 }

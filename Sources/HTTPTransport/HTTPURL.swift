@@ -1,4 +1,4 @@
-public import InToto
+public import StrictJSON
 
 /// An absolute `http` or `https` URL, taken apart once and strictly (RFC 3986).
 ///

@@ -1,6 +1,6 @@
 import CCurl
-import Glibc
-import InToto
+import LocalSystem
+import StrictJSON
 
 /// How one attempt at one request ended.
 enum TransferOutcome: Sendable {
@@ -172,10 +172,10 @@ final class Transfer: @unchecked Sendable {
         let origin = plan.url.origin
         if origin.isLoopback {
             try set(CURLOPT_PROXY, "")
-        } else if origin.scheme == .http, unsafe getenv("http_proxy") == nil, unsafe getenv("REQUEST_METHOD") == nil,
-            let proxy = unsafe getenv("HTTP_PROXY")
+        } else if origin.scheme == .http, !ProcessEnvironment.isSet("http_proxy"),
+            !ProcessEnvironment.isSet("REQUEST_METHOD"), let proxy = ProcessEnvironment.value("HTTP_PROXY")
         {
-            try set(CURLOPT_PROXY, unsafe String(cString: proxy))
+            try set(CURLOPT_PROXY, proxy)
         }
     }
 
@@ -193,10 +193,8 @@ final class Transfer: @unchecked Sendable {
                 // Or the system's folder of authorities would count as well.
                 try check(unsafe ccurl_set_string(easy, CURLOPT_CAPATH, nil), "no folder of authorities")
             } else {
-                if let file = unsafe getenv("SSL_CERT_FILE") { try set(CURLOPT_CAINFO, unsafe String(cString: file)) }
-                if let folder = unsafe getenv("SSL_CERT_DIR") {
-                    try set(CURLOPT_CAPATH, unsafe String(cString: folder))
-                }
+                if let file = ProcessEnvironment.value("SSL_CERT_FILE") { try set(CURLOPT_CAINFO, file) }
+                if let folder = ProcessEnvironment.value("SSL_CERT_DIR") { try set(CURLOPT_CAPATH, folder) }
             }
             if tls.insecureSkipsVerification {
                 try check(unsafe ccurl_set_long(easy, CURLOPT_SSL_VERIFYPEER, 0), "no verification")
@@ -257,17 +255,14 @@ final class Transfer: @unchecked Sendable {
             unsafe space.copyBytes(from: bytes[start..<start + count])
             sent += Int64(count)
             return count
-        case .file(let descriptor, let offset, _):
-            while true {
-                let got = unsafe pread(descriptor, buffer, count, off_t(offset + sent))
-                if got < 0 && errno == EINTR { continue }
-                guard got > 0 else {
-                    refusal = SigstoreError(.httpUnavailable, "the file that is being sent cannot be read to its end")
-                    return Int(CURL_READFUNC_ABORT)
-                }
-                sent += Int64(got)
-                return got
+        case .file(let file, let offset, _):
+            let space = unsafe UnsafeMutableRawBufferPointer(start: buffer, count: count)
+            guard let got = unsafe try? file.read(into: space, at: offset + sent), got > 0 else {
+                refusal = SigstoreError(.httpUnavailable, "the file that is being sent cannot be read to its end")
+                return Int(CURL_READFUNC_ABORT)
             }
+            sent += Int64(got)
+            return got
         }
     }
 

@@ -1,6 +1,6 @@
 import CCurl
-import Glibc
-import InToto
+import LocalSystem
+import StrictJSON
 import Synchronization
 
 /// libcurl's multi interface on a thread of its own. All transfers of a client run side by side there and share
@@ -75,36 +75,19 @@ final class TransferLoop: Sendable {
             return !state.isRunning
         }
         guard mustStart else { return wake() }
-        var thread = pthread_t()
-        let retained = unsafe Unmanaged.passRetained(self)
-        let failed = unsafe pthread_create(
-            &thread, nil,
-            { argument in
-                if let argument = unsafe argument {
-                    unsafe Unmanaged<TransferLoop>.fromOpaque(argument).takeRetainedValue().work()
-                }
-                return nil
-            }, retained.toOpaque())
-        if failed != 0 {
-            unsafe retained.release()
+        if !BlockingThread.start({ self.work() }) {
             state.withLock { state in
                 state.isRunning = false
                 state.submitted.removeAll { $0.id == transfer.id }
             }
             transfer.complete(
                 .failure(SigstoreError(.httpUnavailable, "the system gives no thread"), isTransient: false))
-        } else {
-            pthread_detach(thread)
         }
     }
 
     /// The thread's work: until `stop()`.
     private func work() {
-        // Signals are for the program's other threads; a peer that hangs up must be an error, not SIGPIPE.
-        var signals = sigset_t()
-        unsafe sigfillset(&signals)
-        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-
+        BlockingThread.blockSignals()
         var waiting: [Transfer] = []
         // By the address of libcurl's handle, which is how libcurl names a transfer.
         var active: [UInt: Transfer] = [:]

@@ -1,3 +1,5 @@
+public import StrictJSON
+
 /// A DSSE envelope: a payload, its type, and signatures over both (Dead Simple Signing Envelope 1.0).
 public struct DSSEEnvelope: Sendable {
     /// One signature of an envelope.

@@ -1,3 +1,5 @@
+public import StrictJSON
+
 /// The type of an attestation's predicate: a URI, for which cosign has short names.
 public struct PredicateType: Sendable {
     /// The URI as it stands in the statement.

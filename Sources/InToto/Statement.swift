@@ -1,3 +1,5 @@
+public import StrictJSON
+
 /// An in-toto statement: a predicate of a given type about one or more subjects (in-toto attestation framework,
 /// Statement v0.1 and v1).
 public struct Statement: Sendable {

@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Synchronization
 
 /// A certificate transparency log (RFC 6962) that holds what the local Fulcio issues.

@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 
 /// A certificate's name: an organization and a common name, or nothing.
 struct DistinguishedName: Sendable {

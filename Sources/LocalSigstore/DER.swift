@@ -1,5 +1,5 @@
 import Foundation
-import InToto
+import StrictJSON
 
 /// Writes ASN.1 in DER (X.690): each function returns one whole element.
 enum DER {

@@ -1,4 +1,4 @@
-public import InToto
+public import StrictJSON
 import Synchronization
 
 /// One thing that a local service does wrong on purpose, and to which requests.

@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 
 /// A certificate authority that gives a short-lived certificate to whoever holds an identity token (Fulcio's API v2,
 /// and v1 for older clients), answering as Fulcio 1.8 does.

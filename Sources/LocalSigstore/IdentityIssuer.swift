@@ -1,6 +1,6 @@
 import Foundation
-public import InToto
 import SigstoreCrypto
+public import StrictJSON
 import Synchronization
 
 /// Who a token of the local issuer says that its holder is.

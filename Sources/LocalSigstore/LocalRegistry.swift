@@ -1,6 +1,6 @@
 import Foundation
-public import InToto
 import SigstoreCrypto
+public import StrictJSON
 import Synchronization
 
 /// An OCI registry on loopback (OCI distribution specification 1.1), for demos and tests.

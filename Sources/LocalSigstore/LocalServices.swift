@@ -1,6 +1,6 @@
 import Foundation
-public import InToto
 import SigstoreCrypto
+public import StrictJSON
 import Synchronization
 
 /// A whole Sigstore on loopback: issuer, Fulcio, certificate log, Rekor v1 and v2, timestamp authority, OCI registry, and

@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Synchronization
 
 /// The keys, certificates and logs of all services from one rotation to the next.

@@ -1,5 +1,5 @@
 import Foundation
-import InToto
+import StrictJSON
 
 /// A request as a local service sees it.
 struct LoopbackRequest: Sendable {

@@ -1,8 +1,7 @@
 import FlyingFox
 import FlyingSocks
 import Foundation
-import Glibc
-import InToto
+import StrictJSON
 import Synchronization
 
 /// One request that a local service received, for tests to look at.
@@ -248,7 +247,7 @@ public final class LoopbackServer: Sendable {
             return LoopbackResponse(204)
         case "POST":
             do {
-                faults.add(try Fault(json: InToto.JSONValue(parsing: body)))
+                faults.add(try Fault(json: StrictJSON.JSONValue(parsing: body)))
                 return LoopbackResponse(204)
             } catch {
                 return .json(400, .object(["message": .string(error.description)]))

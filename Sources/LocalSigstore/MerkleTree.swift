@@ -1,5 +1,5 @@
-import InToto
 import SigstoreCrypto
+import StrictJSON
 
 /// The tree of a transparency log (RFC 6962, section 2): leaves are only ever added.
 struct MerkleTree: Sendable {

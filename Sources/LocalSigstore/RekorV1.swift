@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Synchronization
 
 /// A transparency log with Rekor's API v1: `hashedrekord` 0.0.1 and `dsse` 0.0.1, answering as Rekor 1.5 does.

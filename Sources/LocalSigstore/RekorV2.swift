@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 
 /// A transparency log with Rekor's API v2 (rekor-tiles): `hashedrekord` 0.0.2 only, no times, an Ed25519 key, and reads
 /// as tiles (C2SP tlog-tiles), which are served under `/api/v2/` and at the root.

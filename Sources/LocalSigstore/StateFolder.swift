@@ -1,7 +1,6 @@
 import Foundation
-import Glibc
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Synchronization
 
 /// The folder that holds the local services' keys and logs, so that what they signed yesterday verifies today.

@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Synchronization
 
 /// A TUF repository (specification 1.0) with consistent snapshots: each role has one Ed25519 key and a threshold of 1.

@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 
 /// A timestamp authority (RFC 3161), answering as Sigstore's timestamp-authority 2.1 does.
 struct TimestampAuthority: Sendable {

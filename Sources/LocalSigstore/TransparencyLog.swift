@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Synchronization
 
 /// The entries of a transparency log and their tree, without an API around them.

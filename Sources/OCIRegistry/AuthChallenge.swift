@@ -1,4 +1,4 @@
-import InToto
+import StrictJSON
 
 /// How a registry wants to be asked (RFC 7235; distribution's token specification).
 enum AuthChallenge: Sendable, Equatable {

@@ -1,7 +1,7 @@
-import Glibc
 import HTTPTransport
-public import InToto
+public import LocalSystem
 public import SigstoreCrypto
+public import StrictJSON
 
 /// What a registry is shown to prove who asks.
 public enum Credential: Sendable, Equatable {
@@ -39,18 +39,11 @@ public struct CredentialStore: Sendable {
     ///   - environment: The value of a variable; the process's own unless told.
     ///   - helperTimeout: How long a credential helper may take; 30 seconds unless told.
     public init(
-        environment: @escaping @Sendable (String) -> String? = CredentialStore.processEnvironment,
+        environment: @escaping @Sendable (String) -> String? = ProcessEnvironment.value,
         helperTimeout: Duration = .seconds(30)
     ) {
         self.environment = environment
         self.helperTimeout = helperTimeout
-    }
-
-    /// The value of a variable of this process; `nil` where it is not set or empty.
-    public static func processEnvironment(_ name: String) -> String? {
-        guard let value = unsafe getenv(name) else { return nil }
-        let text = unsafe String(cString: value)
-        return text.isEmpty ? nil : text
     }
 
     /// Docker's configuration, which `login` and `logout` change.
@@ -222,7 +215,7 @@ public struct CredentialStore: Sendable {
         _ helper: String, _ action: String, _ input: [UInt8]
     ) async throws(SigstoreError) -> ChildProcess.Answer {
         let timeout = helperTimeout
-        return try await onOwnThread { () throws(SigstoreError) in
+        return try await onBlockingThread { () throws(SigstoreError) in
             do throws(ChildProcess.Failure) {
                 return try ChildProcess.run([helper, action], input: input, showsErrors: false, timeout: timeout)
             } catch {
@@ -302,17 +295,18 @@ public struct CredentialStore: Sendable {
     private static func write(_ path: String, _ key: String, _ entry: JSONValue?) throws(SigstoreError) {
         try LocalFile.makeParent(of: path, mode: 0o700)
         let parent = path.utf8.lastIndex(of: 0x2f).map { String(path[..<$0]) } ?? "."
-        let directory = unsafe open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        defer { if directory >= 0 { close(directory) } }
+        // A folder that cannot be locked is written to all the same.
+        let lock = try? FileLock(on: parent)
         let end = ContinuousClock.now + .seconds(20)
-        while directory >= 0, flock(directory, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR {
+        while let lock, (try? lock.take()) == false {
             guard ContinuousClock.now < end else {
                 throw SigstoreError(
                     .contended, "\(path) cannot be changed: another program has held its folder locked for 20 s",
                     advice: "end that program, or try again")
             }
-            usleep(20_000)
+            SystemClock.pause(milliseconds: 20)
         }
+        defer { withExtendedLifetime(lock) {} }
         var config = try read(path) ?? [:]
         var auths: JSONObject = [:]
         if case .object(let object)? = config["auths"] { auths = object }

@@ -1,7 +1,8 @@
-import Glibc
 public import HTTPTransport
-public import InToto
+internal import LocalSystem
+import LocalSystem
 public import SigstoreCrypto
+public import StrictJSON
 
 /// An OCI image layout on disk (OCI image specification, "Image Layout"): the same operations as on a registry.
 ///
@@ -30,20 +31,9 @@ public struct ImageLayout: ImageStore {
 
     /// The folder.
     public let path: String
-    private let root: Folder
+    private let root: OpenFolder
 
     public var name: String { "oci-layout:\(path)" }
-
-    /// An open folder: what is in it is reached from here, whatever happens to its path.
-    private final class Folder: Sendable {
-        let descriptor: CInt
-        init?(_ path: String, in parent: CInt = AT_FDCWD, followingLinks: Bool = true) {
-            let flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (followingLinks ? 0 : O_NOFOLLOW)
-            descriptor = unsafe openat(parent, path, flags)
-            guard descriptor >= 0 else { return nil }
-        }
-        deinit { if descriptor >= 0 { close(descriptor) } }
-    }
 
     // MARK: Opening
 
@@ -51,14 +41,14 @@ public struct ImageLayout: ImageStore {
     /// - Parameter path: The folder.
     /// - Throws: ``SigstoreError`` with `not-found` where there is no layout, or `malformed-layout`.
     public init(opening path: String) throws(SigstoreError) {
-        guard let root = Folder(path) else {
+        guard let root = try? OpenFolder(path) else {
             throw SigstoreError(
                 .notFound, "there is no image layout at \(path)",
                 advice: "name a folder that holds oci-layout and index.json")
         }
         self.path = path
         self.root = root
-        guard let marker = try LocalFile.read("oci-layout", in: root.descriptor, limit: 4096) else {
+        guard let marker = try LocalFile.read("oci-layout", in: root, limit: 4096) else {
             throw SigstoreError(
                 .notFound, "\(path) is no image layout: it has no file oci-layout",
                 advice: "name a folder that holds oci-layout and index.json")
@@ -75,12 +65,12 @@ public struct ImageLayout: ImageStore {
     /// - Parameter path: The folder; it is made with those above it.
     public init(creating path: String) throws(SigstoreError) {
         try LocalFile.makeFolder(path, mode: 0o755)
-        guard let root = Folder(path) else { throw LocalFile.unwritable(path, errno) }
+        let root = try OpenFolder(path)
         // Another process may be doing the same, and may be further: what is there stays.
         let empty = JSONValue.object(Self.emptyIndex).serialized()
-        try LocalFile.replace("index.json", in: root.descriptor, with: empty, mode: 0o644, unlessThere: true)
+        try LocalFile.replace("index.json", in: root, with: empty, mode: 0o644, unlessThere: true)
         let marker = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)
-        try LocalFile.replace("oci-layout", in: root.descriptor, with: marker, mode: 0o644, unlessThere: true)
+        try LocalFile.replace("oci-layout", in: root, with: marker, mode: 0o644, unlessThere: true)
         try self.init(opening: path)
     }
 
@@ -95,7 +85,7 @@ public struct ImageLayout: ImageStore {
     // MARK: The index
 
     private func readIndex() throws(SigstoreError) -> JSONObject {
-        guard let bytes = try LocalFile.read("index.json", in: root.descriptor, limit: Manifest.byteLimit) else {
+        guard let bytes = try LocalFile.read("index.json", in: root, limit: Manifest.byteLimit) else {
             throw malformed("it has no index.json")
         }
         do throws(SigstoreError) {
@@ -198,7 +188,7 @@ public struct ImageLayout: ImageStore {
     /// What `cosign save` would call the entry with this tag; `nil` where it did not save the image that the tag is for.
     private static func kind(of tag: String, in entries: [Descriptor]) -> SavedKind? {
         guard let saved = entries.first(where: { [.image, .imageIndex].contains(SavedKind($0)) }) else { return nil }
-        let base = TagMerge.fallbackTag(saved.digest)
+        let base = FallbackTag.name(of: saved.digest)
         return tag.utf8.elementsEqual("\(base).sig".utf8)
             ? .signatures : tag.utf8.elementsEqual("\(base).att".utf8) ? .attestations : nil
     }
@@ -210,31 +200,20 @@ public struct ImageLayout: ImageStore {
     ) async throws(SigstoreError) -> Value {
         // The file that every layout has and nobody replaces is the lock. It is let go by the system, too, when a
         // process dies.
-        var lock = unsafe openat(root.descriptor, "oci-layout", O_RDWR | O_CLOEXEC | O_NOFOLLOW)
-        if lock < 0 { lock = unsafe openat(root.descriptor, "oci-layout", O_RDONLY | O_CLOEXEC) }
-        guard lock >= 0 else { throw LocalFile.unwritable("\(path)/oci-layout", errno) }
-        defer { close(lock) }
-        let deadline = ContinuousClock.now + .seconds(60)
-        while flock(lock, LOCK_EX | LOCK_NB) != 0 {
-            guard errno == EWOULDBLOCK || errno == EINTR else {
-                throw LocalFile.unwritable("\(path)/oci-layout", errno)
-            }
-            guard ContinuousClock.now < deadline else {
-                throw SigstoreError(
-                    .contended, "\(name) has been locked by another process for a minute",
-                    advice: "look for a process that hangs while it writes there")
-            }
-            do { try await Task.sleep(for: .milliseconds(Int64.random(in: 1...10))) } catch {
-                throw SigstoreError(.cancelled, "the write was cancelled")
-            }
+        let lock = try FileLock(on: "oci-layout", in: root)
+        guard try await lock.take(within: .seconds(60)) else {
+            throw SigstoreError(
+                .contended, "\(name) has been locked by another process for a minute",
+                advice: "look for a process that hangs while it writes there")
         }
+        defer { withExtendedLifetime(lock) {} }
         let (new, value) = try change(try readIndex())
         if let new {
             let bytes = JSONValue.object(new).serialized()
             guard bytes.count <= Manifest.byteLimit else {
                 throw SigstoreError(.tooLarge, "index.json of \(name) would be larger than 4 MiB")
             }
-            try LocalFile.replace("index.json", in: root.descriptor, with: bytes, mode: 0o644)
+            try LocalFile.replace("index.json", in: root, with: bytes, mode: 0o644)
         }
         return value
     }
@@ -269,7 +248,7 @@ public struct ImageLayout: ImageStore {
             let entries = try entries()
             return Self.position(of: tag, in: entries).map { entries[$0] }
         case .digest(let digest):
-            guard let file = try OpenFile(reading: blobPath(digest), in: root.descriptor) else { return nil }
+            guard let file = try OpenFile(reading: blobPath(digest), in: root) else { return nil }
             return Descriptor(mediaType: "", digest: digest, size: file.size)
         }
     }
@@ -277,7 +256,7 @@ public struct ImageLayout: ImageStore {
     private func readManifest(_ descriptor: Descriptor) throws(SigstoreError) -> Manifest? {
         guard
             let bytes = try LocalFile.read(
-                blobPath(descriptor.digest), in: root.descriptor, limit: Manifest.byteLimit)
+                blobPath(descriptor.digest), in: root, limit: Manifest.byteLimit)
         else { return nil }
         let digest = try Digest.hash(bytes, descriptor.digest.algorithm)
         guard digest == descriptor.digest, Int64(bytes.count) == descriptor.size else {
@@ -356,7 +335,7 @@ public struct ImageLayout: ImageStore {
     public func readableReferrers(of digest: Digest) async -> Referrers {
         var found = Referrers([], source: .nothing)
         var seen: Set<Digest> = []
-        let fallback = TagMerge.fallbackTag(digest)
+        let fallback = FallbackTag.name(of: digest)
         do throws(SigstoreError) {
             let entries = try entries()
             for entry in entries {
@@ -387,9 +366,9 @@ public struct ImageLayout: ImageStore {
         let folder = "blobs/\(HashAlgorithm.sha256.rawValue)"
         let listed = Set(entries.map(\.digest))
         var manifests: [Manifest] = []
-        for name in try LocalFile.names(folder, in: root.descriptor, limit: 10_000) {
+        for name in try LocalFile.names(folder, in: root, limit: 10_000) {
             guard let digest = try? Digest(hex: name, .sha256), !listed.contains(digest),
-                let file = try OpenFile(reading: "\(folder)/\(name)", in: root.descriptor),
+                let file = try OpenFile(reading: "\(folder)/\(name)", in: root),
                 file.size <= Int64(Manifest.byteLimit), try file.firstByte() == 0x7b
             else { continue }
             do throws(SigstoreError) {
@@ -460,7 +439,7 @@ public struct ImageLayout: ImageStore {
     }
 
     public func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError) {
-        let tag = TagMerge.fallbackTag(subject)
+        let tag = FallbackTag.name(of: subject)
         try await update { (index) throws(SigstoreError) in
             let all = try entries(index)
             var kept: [JSONValue] = []
@@ -472,7 +451,7 @@ public struct ImageLayout: ImageStore {
                     kept.append(json)
                     continue
                 }
-                let rest = try TagMerge.index(list, without: referrers)
+                let rest = try FallbackTag.index(list, without: referrers)
                 if rest.index?.manifests.isEmpty ?? true { continue }
                 try write(try Blob(rest.bytes))
                 var entry = entry
@@ -484,7 +463,7 @@ public struct ImageLayout: ImageStore {
             return (index, ())
         }
         // cosign 3 finds what nothing lists, too; so the manifests go as well.
-        for digest in referrers { _ = unsafe unlinkat(root.descriptor, blobPath(digest), 0) }
+        for digest in referrers { root.remove(blobPath(digest)) }
     }
 
     // MARK: Blobs
@@ -496,8 +475,8 @@ public struct ImageLayout: ImageStore {
         _ descriptor: Descriptor, limit: Int64, into sink: any BodySink
     ) async throws(SigstoreError) {
         guard descriptor.size <= limit else { throw .blobTooLarge(descriptor, name, limit) }
-        try await onOwnThread { () throws(SigstoreError) in
-            guard let file = try OpenFile(reading: blobPath(descriptor.digest), in: root.descriptor) else {
+        try await onBlockingThread { () throws(SigstoreError) in
+            guard let file = try OpenFile(reading: blobPath(descriptor.digest), in: root) else {
                 throw SigstoreError(
                     .notFound, "\(name) has no blob \(descriptor.digest), although a manifest there names it")
             }
@@ -509,26 +488,26 @@ public struct ImageLayout: ImageStore {
     }
 
     public func hasBlob(_ descriptor: Descriptor) throws(SigstoreError) -> Bool {
-        try OpenFile(reading: blobPath(descriptor.digest), in: root.descriptor)?.size == descriptor.size
+        try OpenFile(reading: blobPath(descriptor.digest), in: root)?.size == descriptor.size
     }
 
+    public var mountableRepository: Repository? { nil }
+
     /// Takes a blob from another store straight to its place.
-    func receiveBlob(_ descriptor: Descriptor, from source: any ImageStore) async throws(SigstoreError) {
+    public func copyBlob(_ descriptor: Descriptor, from source: any ImageStore) async throws(SigstoreError) {
+        if try hasBlob(descriptor) { return }
         let folder = try blobFolder(descriptor.digest)
-        let file = try TemporaryFile(beside: descriptor.digest.hex, in: folder.descriptor, mode: 0o644)
+        let file = try TemporaryFile(beside: descriptor.digest.hex, in: folder, mode: 0o644)
         try await source.fetchBlob(descriptor, limit: descriptor.size, into: FileSink(file))
-        try await onOwnThread { () throws(SigstoreError) in
+        try await onBlockingThread { () throws(SigstoreError) in
             try file.publish(as: descriptor.digest.hex)
-            // The folder must stay open until then.
-            withExtendedLifetime(folder) {}
         }
     }
 
-    /// Hands a blob's file out.
-    func withBlobFile(
+    public func withBlob(
         _ descriptor: Descriptor, _ body: (Blob) async throws(SigstoreError) -> Void
     ) async throws(SigstoreError) {
-        guard let file = try OpenFile(reading: blobPath(descriptor.digest), in: root.descriptor) else {
+        guard let file = try OpenFile(reading: blobPath(descriptor.digest), in: root) else {
             throw SigstoreError(
                 .notFound, "\(name) has no blob \(descriptor.digest), although a manifest there names it")
         }
@@ -537,19 +516,19 @@ public struct ImageLayout: ImageStore {
                 .digestMismatch, "\(name) holds something else than \(descriptor.digest) under that name",
                 advice: "the layout is damaged or was tampered with; get it again")
         }
-        try await body(Blob(file: file.descriptor, digest: descriptor.digest, size: descriptor.size))
+        try await body(Blob(file: file, digest: descriptor.digest, size: descriptor.size))
         withExtendedLifetime(file) {}
     }
 
     public func putBlob(_ blob: Blob) async throws(SigstoreError) {
-        try await onOwnThread { () throws(SigstoreError) in try write(blob) }
+        try await onBlockingThread { () throws(SigstoreError) in try write(blob) }
     }
 
     private func write(_ blob: Blob) throws(SigstoreError) {
         let path = blobPath(blob.digest)
-        if let file = try OpenFile(reading: path, in: root.descriptor), file.size == blob.size { return }
+        if let file = try OpenFile(reading: path, in: root), file.size == blob.size { return }
         let folder = try blobFolder(blob.digest)
-        let file = try TemporaryFile(beside: blob.digest.hex, in: folder.descriptor, mode: 0o644)
+        let file = try TemporaryFile(beside: blob.digest.hex, in: folder, mode: 0o644)
         let descriptor = Descriptor(mediaType: "", digest: blob.digest, size: blob.size)
         let check = VerifyingSink(descriptor, FileSink(file))
         try check.begin()
@@ -560,17 +539,8 @@ public struct ImageLayout: ImageStore {
                 unsafe try check.receive(bytes)
             }
         case .file(let source, let offset, let count):
-            var buffer = [UInt8](repeating: 0, count: 256 << 10)
-            var sent: Int64 = 0
-            while sent < count {
-                let wanted = Int(min(Int64(buffer.count), count - sent))
-                let got = unsafe pread(source, &buffer, wanted, off_t(offset + sent))
-                if got < 0 && errno == EINTR { continue }
-                guard got > 0 else { throw LocalFile.unreadable("the file to be stored", got < 0 ? errno : EIO) }
-                sent += Int64(got)
-                unsafe try buffer.span.bytes.withUnsafeBytes { (bytes) throws(SigstoreError) in
-                    unsafe try check.receive(UnsafeRawBufferPointer(rebasing: bytes[..<got]))
-                }
+            unsafe try source.forEachPiece(from: offset, count: count) { (piece) throws(SigstoreError) in
+                unsafe try check.receive(piece)
             }
         }
         try check.finish()
@@ -578,16 +548,11 @@ public struct ImageLayout: ImageStore {
     }
 
     /// A link in place of a folder would lead a write out of the layout.
-    private func blobFolder(_ digest: Digest) throws(SigstoreError) -> Folder {
-        try makeFolder(digest.algorithm.rawValue, in: try makeFolder("blobs", in: root))
-    }
-
-    private func makeFolder(_ name: String, in parent: Folder) throws(SigstoreError) -> Folder {
-        _ = unsafe mkdirat(parent.descriptor, name, 0o755)
-        guard let folder = Folder(name, in: parent.descriptor, followingLinks: false) else {
-            throw LocalFile.unwritable("\(path)/\(name)", errno)
-        }
-        return folder
+    private func blobFolder(_ digest: Digest) throws(SigstoreError) -> OpenFolder {
+        do throws(SigstoreError) {
+            return try root.folder(making: "blobs", mode: 0o755)
+                .folder(making: digest.algorithm.rawValue, mode: 0o755)
+        } catch { throw error.concerning(path) }
     }
 
     /// Writes a body into a file that gets its name later.

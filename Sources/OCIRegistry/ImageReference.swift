@@ -1,6 +1,6 @@
-public import InToto
-public import SigstoreCrypto
 import HTTPTransport
+public import SigstoreCrypto
+public import StrictJSON
 
 /// A registry by the name that references and credentials know it by.
 public struct Registry: Sendable, Hashable, CustomStringConvertible {

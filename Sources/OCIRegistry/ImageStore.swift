@@ -1,7 +1,7 @@
-import Glibc
 public import HTTPTransport
-public import InToto
+public import LocalSystem
 public import SigstoreCrypto
+public import StrictJSON
 import Synchronization
 
 /// Where images and what is attached to them are kept: a repository of a registry, or an OCI image layout on disk.
@@ -34,6 +34,24 @@ public protocol ImageStore: Sendable {
 
     /// Stores a blob, unless it is there.
     func putBlob(_ blob: Blob) async throws(SigstoreError)
+
+    /// The repository that other repositories of its registry can take blobs over from; `nil` if the store is in none.
+    var mountableRepository: Repository? { get }
+
+    /// Hands a blob out as something that can be stored elsewhere. A large one is in a file, never in memory as a whole.
+    /// - Parameters:
+    ///   - descriptor: The blob. What comes is checked against it.
+    ///   - body: Is given the blob, which is valid until it returns.
+    func withBlob(
+        _ descriptor: Descriptor, _ body: (Blob) async throws(SigstoreError) -> Void
+    ) async throws(SigstoreError)
+
+    /// Copies a blob from another store, unless it is there. Within one registry it does not travel at all.
+    /// - Parameters:
+    ///   - descriptor: The blob. What comes is checked against it.
+    ///   - source: Where the blob is.
+    /// - Throws: ``SigstoreError`` if it cannot be fetched or stored, or is not what its digest says.
+    func copyBlob(_ descriptor: Descriptor, from source: any ImageStore) async throws(SigstoreError)
 
     /// Stores a manifest whose blobs are there.
     /// - Parameters:
@@ -110,13 +128,13 @@ public struct Blob: Sendable {
 
     /// An open file, from its beginning.
     /// - Parameters:
-    ///   - descriptor: The file, which stays the caller's.
+    ///   - file: The file.
     ///   - digest: The digest of its content. The store checks it.
     ///   - size: The size of its content in bytes.
-    public init(file descriptor: CInt, digest: Digest, size: Int64) {
+    public init(file: OpenFile, digest: Digest, size: Int64) {
         self.digest = digest
         self.size = size
-        body = .file(descriptor: descriptor, offset: 0, count: size)
+        body = .file(file, offset: 0, count: size)
     }
 }
 
@@ -152,114 +170,6 @@ public struct Referrers: Sendable {
     func whole() throws(SigstoreError) -> Referrers {
         if let error = unread.first { throw error }
         return self
-    }
-}
-
-/// One writer's part in changing a tag that many write to: an index of referrers, or a cosign `.sig` manifest.
-///
-/// No registry offers compare-and-swap on tags. So a writer first makes its own entry reachable under a tag of its
-/// own, `<tag>.<id>`, and only then reads the shared tag, adds its entry and all others that were made known in that
-/// way, and writes. It is done when, after its last write, the shared tag has all entries that are made known. Whoever
-/// writes last looks last, so nobody's entry is lost between writers that keep to this. Other tools do not; what they
-/// overwrite is seen on a further look after a random pause, and put back.
-public struct TagMerge: Sendable {
-    /// The tag that many write to.
-    public var tag: String
-    /// This writer's entry alone, as a manifest that could stand at the tag or be listed by what stands there. It may
-    /// hold further entries, which are written with it.
-    public var own: Manifest
-    /// The name of the entry: lower case hexadecimal digits, at most 48, the same for the same entry.
-    public var id: String
-    /// The names of the entries in what stands at the tag, or in what somebody made known.
-    public var entries: @Sendable (Manifest) throws(SigstoreError) -> Set<String>
-    /// Makes a manifest that has the entries of all these, but those taken away. The first is what stands at the tag, or
-    /// else an entry.
-    public var merged: @Sendable ([Manifest]) throws(SigstoreError) -> Manifest
-
-    /// The names of the entries in a manifest that this change takes away; those of its own excepted.
-    public var removed: @Sendable (Manifest) throws(SigstoreError) -> Set<String> = { _ in [] }
-
-    /// The blobs that a merged manifest needs beside those of its parts, such as its config; stored before it.
-    public var blobs: @Sendable (Manifest) throws(SigstoreError) -> [Blob] = { _ in [] }
-
-    /// Makes a change.
-    public init(
-        tag: String, own: Manifest, id: String,
-        entries: @escaping @Sendable (Manifest) throws(SigstoreError) -> Set<String>,
-        merged: @escaping @Sendable ([Manifest]) throws(SigstoreError) -> Manifest
-    ) {
-        self.tag = tag
-        self.own = own
-        self.id = id
-        self.entries = entries
-        self.merged = merged
-    }
-
-    /// The names of this writer's own entries.
-    func ownEntries() throws(SigstoreError) -> Set<String> { try entries(own).union([id]) }
-
-    /// The tag under which an entry is made known.
-    func announcement(_ id: String) -> String { "\(tag).\(id)" }
-
-    /// Whether a tag makes an entry for another tag known.
-    package static func isAnnouncement(_ name: String, for tag: String) -> Bool {
-        guard name.utf8.starts(with: "\(tag).".utf8) else { return false }
-        let id = name.utf8.dropFirst(tag.utf8.count + 1)
-        return (1...48).contains(id.count)
-            && id.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
-    }
-
-    /// The tag where registries without the referrers API keep a list of what refers to a manifest (OCI distribution
-    /// specification, "Referrers Tag Schema").
-    package static func fallbackTag(_ digest: Digest) -> String {
-        "\(digest.algorithm.rawValue)-\(digest.hex.prefix(64))"
-    }
-
-    /// An index without some of its manifests, otherwise as it was written.
-    static func index(_ manifest: Manifest, without digests: Set<Digest>) throws(SigstoreError) -> Manifest {
-        guard case .object(var document) = try JSONValue(parsing: manifest.bytes) else { return manifest }
-        var kept: [JSONValue] = []
-        for element in try JSONCursor(.object(document)).member("manifests").elements()
-        where !digests.contains(try Descriptor(element).digest) { kept.append(element.value) }
-        document["manifests"] = .array(kept)
-        return try Manifest(JSONValue.object(document).serialized())
-    }
-
-    /// Adds a referrer to the index at the fallback tag.
-    static func referrer(_ own: Manifest, of subject: Digest) -> TagMerge {
-        @Sendable func id(_ digest: Digest) -> String { String(digest.hex.prefix(48)) }
-        return TagMerge(tag: fallbackTag(subject), own: own, id: id(own.digest)) { manifest in
-            // Where the subject itself stands at the tag, as some tools leave it, it lists nothing.
-            if manifest.digest == subject { return [] }
-            if let index = manifest.index { return Set(index.manifests.map { id($0.digest) }) }
-            return manifest.subject?.digest == subject ? [id(manifest.digest)] : []
-        } merged: { (manifests) throws(SigstoreError) in
-            let manifests = manifests.filter { $0.digest != subject }
-            // What others wrote is kept as they wrote it, with members that are not known here.
-            var document: JSONObject = [
-                "schemaVersion": .integer(2), "mediaType": .string(MediaType.imageIndex), "manifests": .array([]),
-            ]
-            if let first = manifests.first, first.index != nil,
-                case .object(let written) = try JSONValue(parsing: first.bytes)
-            {
-                document = written
-            }
-            var list: [JSONValue] = []
-            var known: Set<Digest> = []
-            for manifest in manifests {
-                guard manifest.index != nil else {
-                    // What is neither an index nor refers to the subject is nothing that belongs in the list.
-                    guard manifest.subject?.digest == subject else { continue }
-                    if known.insert(manifest.digest).inserted { list.append(manifest.referrerDescriptor.json) }
-                    continue
-                }
-                for element in try JSONCursor(try JSONValue(parsing: manifest.bytes)).member("manifests").elements() {
-                    if known.insert(try Descriptor(element).digest).inserted { list.append(element.value) }
-                }
-            }
-            document["manifests"] = .array(list)
-            return try Manifest(JSONValue.object(document).serialized())
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 import HTTPTransport
-public import InToto
 public import SigstoreCrypto
+public import StrictJSON
 
 /// The media types that registries and layouts are made of.
 public enum MediaType {

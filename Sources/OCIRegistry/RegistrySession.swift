@@ -1,7 +1,7 @@
-import Glibc
 public import HTTPTransport
-public import InToto
+import LocalSystem
 import SigstoreCrypto
+public import StrictJSON
 
 /// How registries are spoken to.
 public struct RegistryOptions: Sendable {

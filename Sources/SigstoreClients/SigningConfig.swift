@@ -1,5 +1,5 @@
-public import InToto
 public import SigstoreVerification
+public import StrictJSON
 
 /// Which services to sign with (Sigstore protobuf specifications, `SigningConfig` v0.2).
 public struct SigningConfig: Sendable {

@@ -1,5 +1,5 @@
-public import InToto
 internal import SigstoreVerification
+public import StrictJSON
 
 /// A signing config in the making, as `signing-config create` puts one together (Sigstore protobuf specifications,
 /// `SigningConfig` v0.2; cosign's flags).

@@ -1,5 +1,5 @@
 internal import COpenSSL
-public import InToto
+public import StrictJSON
 
 extension SigstoreError.Code {
     /// Bytes that should be an X.509 certificate are not one, or break a rule of DER.
@@ -109,7 +109,7 @@ extension SigstoreError.Code {
 
     /// What OpenSSL made of the certificates that were read lately. Authorities' certificates, and a signer's, are read
     /// several times in a run, and decoding their keys takes OpenSSL longer than anything else here does.
-    private static let lately = Memo<X509Reference>(limit: 64)
+    private static let lately = BoundedCache<X509Reference>(limit: 64)
 
     /// OpenSSL's own object for a certificate; the caller owns one reference to it.
     private static func x509(_ der: [UInt8], _ fingerprint: Digest) throws(SigstoreError) -> OpaquePointer {

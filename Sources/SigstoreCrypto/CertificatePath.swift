@@ -1,5 +1,5 @@
 internal import COpenSSL
-public import InToto
+public import StrictJSON
 
 extension SigstoreError.Code {
     /// A certificate of the path was not valid at the time in question: too late.
@@ -99,7 +99,7 @@ public enum CertificatePath {
     /// The paths that OpenSSL found, by what it was given, each as positions among leaf, anchors and intermediates. What
     /// it does depends on nothing else, time least of all; and the authorities' signatures, which are the slow part,
     /// are the same for all that one certificate signed and for all the timestamps of one authority.
-    private static let found = Memo<[Int]>(limit: 256)
+    private static let found = BoundedCache<[Int]>(limit: 256)
 
     private static func build(_ leaf: Certificate, _ intermediates: [Certificate], _ anchors: [Certificate])
         throws(SigstoreError) -> [Certificate]

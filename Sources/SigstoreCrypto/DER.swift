@@ -1,4 +1,4 @@
-internal import InToto
+internal import StrictJSON
 
 /// One element of DER (X.690): a tag, and what it holds.
 struct DERElement {

@@ -1,5 +1,5 @@
 internal import COpenSSL
-public import InToto
+public import StrictJSON
 
 /// The hash functions that signatures and digests are made with here (FIPS 180-4).
 public enum HashAlgorithm: String, Sendable, CaseIterable, Hashable {

@@ -1,5 +1,5 @@
 internal import CSodium
-public import InToto
+public import StrictJSON
 
 /// cosign's encrypted private key: a PKCS#8 key under XSalsa20-Poly1305, its key derived by scrypt from a password.
 ///

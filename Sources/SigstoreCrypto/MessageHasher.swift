@@ -1,6 +1,6 @@
 internal import COpenSSL
 internal import CSodium
-public import InToto
+public import StrictJSON
 
 /// Streams a message once into every form that signatures over it need, in constant memory.
 ///

@@ -1,6 +1,6 @@
 internal import COpenSSL
 internal import CSodium
-public import InToto
+public import StrictJSON
 
 extension SigstoreError.Code {
     /// A call into the cryptographic library failed although its input was sound.

@@ -1,4 +1,4 @@
-public import InToto
+public import StrictJSON
 
 /// PEM text (RFC 7468): labelled blocks of base64.
 public enum PEM {

@@ -1,6 +1,6 @@
 internal import COpenSSL
 internal import CSodium
-public import InToto
+public import StrictJSON
 
 /// Whatever can sign: a key file, a key in a key service or token, or an ephemeral key.
 public protocol Signer: Sendable {

@@ -1,6 +1,6 @@
 internal import COpenSSL
 internal import CSodium
-public import InToto
+public import StrictJSON
 
 /// A public key: ECDSA on a NIST curve, RSA, or Ed25519.
 @safe public final class PublicKey: @unchecked Sendable {
@@ -213,7 +213,7 @@ public import InToto
     // MARK: - Soundness
 
     /// The keys that were found sound lately: one run reads the same key many times.
-    private static let sound = Memo<Bool>(limit: 64)
+    private static let sound = BoundedCache<Bool>(limit: 64)
 
     /// Refuses a key for which signatures can be made without a private key, and one that has a second encoding.
     /// - Parameters:

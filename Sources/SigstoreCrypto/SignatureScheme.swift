@@ -1,4 +1,4 @@
-public import InToto
+public import StrictJSON
 
 /// How a signature is made over a message.
 public enum SignatureScheme: Hashable, Sendable, CustomStringConvertible {

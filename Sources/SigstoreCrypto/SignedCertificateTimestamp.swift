@@ -1,4 +1,4 @@
-public import InToto
+public import StrictJSON
 
 extension SigstoreError.Code {
     /// Bytes that should be a signed certificate timestamp are not one.

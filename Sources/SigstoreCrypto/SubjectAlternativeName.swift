@@ -1,4 +1,4 @@
-internal import InToto
+internal import StrictJSON
 
 /// One name that a certificate says its key belongs to (RFC 5280, section 4.2.1.6).
 ///

@@ -1,4 +1,4 @@
-public import InToto
+public import StrictJSON
 
 /// A question to a timestamp authority (TimeStampReq, RFC 3161, section 2.4.1): when did it see this digest?
 public struct TimestampRequest: Sendable {

@@ -1,5 +1,5 @@
 internal import COpenSSL
-public import InToto
+public import StrictJSON
 
 extension SigstoreError.Code {
     /// Bytes that should be a timestamp are not one, or break a rule of RFC 3161 or DER.
@@ -404,7 +404,7 @@ public struct TimestampToken: Sendable {
 
     /// Tokens whose signature held, with the certificate by which it did: a signer verifies a token when it comes, and again
     /// in the finished bundle.
-    private static let held = Memo<Void>(limit: 256)
+    private static let held = BoundedCache<Void>(limit: 256)
 
     /// Has OpenSSL verify the signature over the signed attributes, and the content against their digest.
     private func verifySignature(by certificate: Certificate) throws(SigstoreError) {

@@ -1,5 +1,5 @@
-public import InToto
 public import SigstoreCrypto
+public import StrictJSON
 
 /// A file that a signature may be over. It is read once, with everything that the verifier needs of it.
 public protocol ArtifactSource: Sendable {

@@ -1,5 +1,5 @@
-public import InToto
 internal import SigstoreCrypto
+public import StrictJSON
 
 extension Verification {
     /// 3. The certificate: its path at every time, its one name, its entry in a certificate transparency log (client

@@ -1,5 +1,5 @@
-public import InToto
 internal import SigstoreCrypto
+public import StrictJSON
 
 /// A log's signed statement of how large its tree is and what its root is (C2SP `tlog-checkpoint` on `signed-note`).
 public struct Checkpoint: Sendable {

@@ -1,4 +1,4 @@
-public import InToto
+public import StrictJSON
 
 extension TrustedRoot {
     /// An instance of Sigstore whose trusted root is built in.

@@ -1,5 +1,6 @@
-public import InToto
+internal import InToto
 internal import SigstoreCrypto
+public import StrictJSON
 
 extension Verification {
     /// 1. Limits, the version's demands, and that content and key material are of the kind that was asked for.

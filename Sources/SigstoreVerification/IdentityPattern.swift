@@ -1,5 +1,5 @@
 internal import CRE2
-public import InToto
+public import StrictJSON
 
 /// A regular expression over identities, with RE2's syntax and meaning, as cosign's. It matches anywhere in the text
 /// unless it is anchored, and takes time in proportion to the text, whatever the expression.

@@ -1,5 +1,5 @@
-public import InToto
 public import SigstoreCrypto
+public import StrictJSON
 
 /// What a log entry says: a signature, who verifies it, and what it is over (Rekor's types `hashedrekord` 0.0.1 and
 /// 0.0.2, `dsse` 0.0.1 and 0.0.2, `intoto` 0.0.1 and 0.0.2).

@@ -1,5 +1,6 @@
-public import InToto
+internal import InToto
 internal import SigstoreCrypto
+public import StrictJSON
 
 extension Verification {
     /// 5. Each log entry is in its log, and is about this signature (client specification, section 4.4).

@@ -1,5 +1,5 @@
-public import InToto
 internal import SigstoreCrypto
+public import StrictJSON
 
 /// The hash tree of transparency logs (RFC 6962, section 2.1).
 public enum MerkleTree {

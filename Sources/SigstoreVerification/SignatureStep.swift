@@ -1,5 +1,6 @@
-public import InToto
+internal import InToto
 internal import SigstoreCrypto
+public import StrictJSON
 
 extension Verification {
     /// The schemes in which this signature may have been made, the likeliest first.

@@ -1,5 +1,6 @@
 public import InToto
 public import SigstoreCrypto
+public import StrictJSON
 
 /// A signature together with everything that is needed to verify it offline (Sigstore protobuf-specs,
 /// `sigstore_bundle.proto`; client specification, section 5).

@@ -1,5 +1,5 @@
-public import InToto
 internal import SigstoreCrypto
+public import StrictJSON
 
 extension Verification {
     /// 2. The times at which the signature existed (client specification, section 4.2).

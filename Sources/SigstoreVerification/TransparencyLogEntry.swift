@@ -1,4 +1,4 @@
-public import InToto
+public import StrictJSON
 
 /// An entry of a transparency log, with what the log said about it (protobuf-specs, `sigstore_rekor.proto`).
 public struct TransparencyLogEntry: Sendable {

@@ -1,5 +1,5 @@
-public import InToto
 public import SigstoreCrypto
+public import StrictJSON
 
 /// Whom to believe: certificate authorities, logs and timestamp authorities, each with the time in which it counts
 /// (protobuf-specs, `sigstore_trustroot.proto`).

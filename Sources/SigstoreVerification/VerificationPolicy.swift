@@ -1,6 +1,6 @@
-internal import Glibc
 public import InToto
 public import SigstoreCrypto
+internal import StrictJSON
 
 /// What must hold before a bundle counts as verified. The defaults demand the most; every option that weakens a check
 /// says so in its name.
@@ -83,7 +83,7 @@ public struct VerificationPolicy: Sendable {
         signedBy: SignedBy, claim: Claim, transparencyLog: TransparencyLogRule = .required(threshold: 1),
         signedTimestamps: TimestampRule = .whenPresent,
         certificateTransparency: CertificateTransparencyRule = .required,
-        currentTime: Int64 = systemClock()
+        currentTime: Int64
     ) {
         self.signedBy = signedBy
         self.claim = claim
@@ -91,12 +91,5 @@ public struct VerificationPolicy: Sendable {
         self.signedTimestamps = signedTimestamps
         self.certificateTransparency = certificateTransparency
         self.currentTime = currentTime
-    }
-
-    /// The system's clock in seconds since 1970.
-    public static func systemClock() -> Int64 {
-        var now = timespec()
-        guard unsafe clock_gettime(CLOCK_REALTIME, &now) == 0 else { return 0 }
-        return Int64(now.tv_sec)
     }
 }

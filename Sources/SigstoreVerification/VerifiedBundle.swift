@@ -1,5 +1,6 @@
 public import InToto
 public import SigstoreCrypto
+public import StrictJSON
 
 /// A step of verification, in the order in which the steps are made (client specification, section 4).
 public enum VerificationStep: String, Sendable, CaseIterable {

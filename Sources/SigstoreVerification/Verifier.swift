@@ -1,5 +1,5 @@
-public import InToto
 internal import SigstoreCrypto
+public import StrictJSON
 
 /// The one verifier: it brings a bundle, a policy and a trusted root together, and never touches the network.
 public struct Verifier: Sendable {

@@ -1,9 +1,8 @@
 import ArgumentParser
 import Foundation
-import Glibc
 import HTTPTransport
-import InToto
 import LocalSigstore
+import StrictJSON
 
 @main
 struct LocalSigstoreCommand: AsyncParsableCommand {

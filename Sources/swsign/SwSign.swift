@@ -1,7 +1,7 @@
 import ArgumentParser
 import CMemory
-import Glibc
-import InToto
+import LocalSystem
+import StrictJSON
 import SwSignCore
 
 /// The program: parse, call the core, print, map errors to exit codes.
@@ -37,8 +37,7 @@ struct SwSign: ParsableCommand {
     static func main() {
         cmemory_protect()
         // A reader that ends early and a file that may not grow are errors that a person is told of, not signals.
-        signal(SIGPIPE, SIG_IGN)
-        signal(SIGXFSZ, SIG_IGN)
+        ProcessSignals.ignoreFailedWrites()
         Interruption.prepare()
         let status: Int32
         do throws(SigstoreError) {
@@ -57,7 +56,7 @@ struct SwSign: ParsableCommand {
                 (error.code == .alreadyReported ? error.cause as? SigstoreError : nil)?.code ?? error.code)
         }
         // Everything is written, and nobody needs what libraries do when they are closed; a thread may still open some.
-        _exit(status)
+        ProcessSignals.end(status: status)
     }
 
     /// What follows the program's name. Swift's own list is empty where a library that was preloaded (such as one that
@@ -81,8 +80,8 @@ struct SwSign: ParsableCommand {
     /// Runs one command line.
     private static func run(_ arguments: [String]) throws(SigstoreError) {
         let environment = { (name: String) throws(SigstoreError) -> String? in
-            guard let value = unsafe getenv(name) else { return nil }
-            guard let text = unsafe String(validatingCString: value) else {
+            guard let value = unsafe ProcessEnvironment.withBytes(name, { unsafe Array($0) }) else { return nil }
+            guard let text = String(validating: value, as: UTF8.self) else {
                 throw SigstoreError.notUTF8("the environment variable \(name)")
             }
             return text

@@ -1,8 +1,10 @@
 import FaultServer
 import Glibc
+import Foundation
 import HTTPTransport
-import InToto
+import LocalSystem
 import Spawning
+import StrictJSON
 import Synchronization
 import Testing
 
@@ -59,13 +61,12 @@ private final class Collector: BodySink {
         let bytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
         let posted = try await client().send(HTTPRequest("POST", url, body: .bytes(bytes)))
         #expect(posted.body == bytes)
-        var path = Array("/tmp/body.XXXXXX".utf8CString)
-        let descriptor = unsafe mkstemp(&path)
-        #expect(unsafe unlink(path) == 0)
-        defer { close(descriptor) }
-        #expect(unsafe write(descriptor, bytes, bytes.count) == bytes.count)
+        let path = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString).path
+        try Data(bytes).write(to: URL(filePath: path))
+        let file = try #require(try OpenFile(reading: path))
+        try FileManager.default.removeItem(atPath: path)
         let put = try await client().send(
-            HTTPRequest("PUT", url, body: .file(descriptor: descriptor, offset: 7, count: 1_000_000)))
+            HTTPRequest("PUT", url, body: .file(file, offset: 7, count: 1_000_000)))
         #expect(put.body == Array(bytes[7..<1_000_007]))
         let empty = try await client().send(HTTPRequest("POST", url))
         #expect(empty.body.isEmpty)

@@ -1,8 +1,8 @@
 import FaultServer
 import Foundation
 import HTTPTransport
-import InToto
 import Spawning
+import StrictJSON
 import Testing
 
 /// OpenSSL's own server on loopback, with a certificate of its own for `registry.test`. What it answers is the

@@ -1,4 +1,5 @@
 import InToto
+import StrictJSON
 import Testing
 
 struct StatementTests {

@@ -1,10 +1,10 @@
 import DebianRegistry
 import Foundation
 import HTTPTransport
-import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// Images that one tool signs or attests with a key, and the others verify.

@@ -3,6 +3,7 @@ import Foundation
 import InToto
 import LocalSigstore
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// What the real program signs without a key, with each choice of services, for each kind of identity; verified by

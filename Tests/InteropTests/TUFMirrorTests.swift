@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import Spawning
+import StrictJSON
 import Testing
 
 /// cosign 3 and swsign get what they need to know of the services from `local-sigstore`'s TUF repository.

@@ -1,8 +1,8 @@
 import Foundation
-import InToto
 import LocalSigstore
 import SigstoreCrypto
 import Spawning
+import StrictJSON
 import Testing
 
 private let manifestType = "application/vnd.oci.image.manifest.v1+json"

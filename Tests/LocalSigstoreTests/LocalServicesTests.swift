@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 @testable import LocalSigstore

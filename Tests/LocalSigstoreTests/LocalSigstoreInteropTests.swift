@@ -2,6 +2,7 @@ import Foundation
 import InToto
 import LocalSigstore
 import Spawning
+import StrictJSON
 import Testing
 
 /// The real clients that the local services are held to.

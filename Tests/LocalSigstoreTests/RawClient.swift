@@ -1,6 +1,6 @@
 import Foundation
 import Glibc
-import InToto
+import StrictJSON
 
 /// How a connection ended.
 enum ConnectionEnd: Equatable {

@@ -2,11 +2,11 @@ import DebianRegistry
 import FaultServer
 import Foundation
 import HTTPTransport
-import InToto
 import OCIRegistry
 import SigstoreCrypto
-import Synchronization
 import Spawning
+import StrictJSON
+import Synchronization
 import Testing
 
 private let password = Credential.password(user: "me", password: SecretBytes("sentinel".utf8))

@@ -1,9 +1,9 @@
 import DebianRegistry
 import Foundation
 import HTTPTransport
-import InToto
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 extension DockerRegistry {

@@ -1,8 +1,9 @@
 import Foundation
 import HTTPTransport
-import InToto
+import LocalSystem
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 @Suite(.timeLimit(.minutes(10))) final class ImageLayoutTests {
@@ -236,14 +237,14 @@ import Testing
         let layout = try ImageLayout(creating: path)
         let file = folder.appending(path: "file").path
         try "content".write(toFile: file, atomically: true, encoding: .utf8)
-        let handle = try #require(FileHandle(forReadingAtPath: file))
+        let open = try #require(try OpenFile(reading: file))
         let digest = try Digest.sha256(Array("other".utf8))
         let error = await Sample.failure {
-            try await layout.putBlob(Blob(file: handle.fileDescriptor, digest: digest, size: 7))
+            try await layout.putBlob(Blob(file: open, digest: digest, size: 7))
         }
         #expect(error?.code == .digestMismatch)
         #expect(try FileManager.default.contentsOfDirectory(atPath: "\(path)/blobs/sha256").isEmpty)
         try await layout.putBlob(
-            Blob(file: handle.fileDescriptor, digest: try Digest.sha256(Array("content".utf8)), size: 7))
+            Blob(file: open, digest: try Digest.sha256(Array("content".utf8)), size: 7))
     }
 }

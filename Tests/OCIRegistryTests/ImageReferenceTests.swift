@@ -1,6 +1,6 @@
-import InToto
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 private let hex = String(repeating: "ab", count: 32)

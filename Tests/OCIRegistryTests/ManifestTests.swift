@@ -1,7 +1,7 @@
 import HTTPTransport
-import InToto
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 @Suite struct ManifestTests {

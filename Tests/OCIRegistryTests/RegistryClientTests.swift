@@ -2,9 +2,10 @@ import DebianRegistry
 import FaultServer
 import Foundation
 import HTTPTransport
-import InToto
+import LocalSystem
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Synchronization
 import Testing
 
@@ -60,15 +61,15 @@ private let zero: Digest = {
         let client = try client("test/refuses")
         let path = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString).path
         try Data("other".utf8).write(to: URL(filePath: path))
-        let file = try #require(FileHandle(forReadingAtPath: path))
+        let file = try #require(try OpenFile(reading: path))
         defer { try? FileManager.default.removeItem(atPath: path) }
         let error = await Sample.failure {
-            try await client.putBlob(Blob(file: file.fileDescriptor, digest: zero, size: 5))
+            try await client.putBlob(Blob(file: file, digest: zero, size: 5))
         }
         #expect(error?.httpStatus == 400)
         #expect(error?.message.contains("DIGEST_INVALID") == true)
         let digest = try Digest.sha256(Array("other".utf8))
-        try await client.putBlob(Blob(file: file.fileDescriptor, digest: digest, size: 5))
+        try await client.putBlob(Blob(file: file, digest: digest, size: 5))
         #expect(
             try await client.blob(Descriptor(mediaType: "", digest: digest, size: 5), limit: 5) == Array("other".utf8))
     }

@@ -2,10 +2,10 @@ import FaultServer
 import Foundation
 import Glibc
 import HTTPTransport
-import InToto
 import LocalSigstore
 import SigstoreCrypto
 import Spawning
+import StrictJSON
 import Testing
 
 @testable import SigstoreClients

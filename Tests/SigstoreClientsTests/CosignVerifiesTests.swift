@@ -3,8 +3,9 @@ import InToto
 import LocalSigstore
 import SigstoreCrypto
 import SigstoreVerification
-import SwSignCore
 import Spawning
+import StrictJSON
+import SwSignCore
 import Testing
 
 /// cosign 3 itself: where `SWSIGN_PEERS` says, or unpacked from `../shared/peers`.

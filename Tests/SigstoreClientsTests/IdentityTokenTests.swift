@@ -1,9 +1,9 @@
 import Foundation
 import HTTPTransport
-import InToto
 import LocalSigstore
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import SwSignCore
 import Testing
 

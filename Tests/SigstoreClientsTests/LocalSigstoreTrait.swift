@@ -2,9 +2,11 @@ import Foundation
 import HTTPTransport
 import InToto
 import LocalSigstore
+import LocalSystem
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import SwSignCore
 import Synchronization
 import Testing
@@ -74,7 +76,7 @@ struct Workshop {
     ) throws -> SigningSession.Services {
         let config = try SigningConfig(
             parsing: [UInt8](try Data(contentsOf: URL(filePath: services.files.signingConfig(kind)))))
-        let now = Instant(seconds: VerificationPolicy.systemClock())
+        let now = Instant(seconds: SystemClock.now())
         return SigningSession.Services(
             timestampAuthorities: try config.timestampAuthorities(at: now).map {
                 TimestampClient(url: try HTTPURL(parsing: $0.url), http: http, timeout: authorityTimeout)
@@ -121,7 +123,8 @@ struct Workshop {
             try SigstoreBundle(parsing: bundle.serialized()),
             VerificationPolicy(
                 signedBy: .identities([expected]), claim: claim,
-                transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs)))
+                transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs),
+                currentTime: SystemClock.now()))
     }
 
     /// How often a log was asked to record something.

@@ -2,13 +2,13 @@ import FaultServer
 import Foundation
 import Glibc
 import HTTPTransport
-import InToto
 import LocalSigstore
+import LocalSystem
 import SigstoreCrypto
 import Spawning
+import StrictJSON
 import Synchronization
 import Testing
-
 @testable import SigstoreClients
 
 /// What a browser saw when it landed on this machine.

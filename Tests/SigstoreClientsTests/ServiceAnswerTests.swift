@@ -3,6 +3,7 @@ import HTTPTransport
 import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 @testable import SigstoreClients

@@ -1,5 +1,5 @@
-import InToto
 import SigstoreClients
+import StrictJSON
 import Testing
 
 @Suite("Signing configs in the making")

@@ -1,10 +1,11 @@
 import Foundation
 import HTTPTransport
-import InToto
 import LocalSigstore
+import LocalSystem
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import SwSignCore
 import Testing
 
@@ -54,7 +55,7 @@ struct SigningSessionTests {
             trustedRoot: shop.trustedRoot)
         let artifact = ArtifactBytes(Array("\(algorithm) \(version)".utf8))
         let policy = { (claim: VerificationPolicy.Claim) in
-            VerificationPolicy(signedBy: .key(key.publicKey), claim: claim)
+            VerificationPolicy(signedBy: .key(key.publicKey), claim: claim, currentTime: SystemClock.now())
         }
         let bundle = try await session.sign(artifact)
         let verifier = Verifier(trustedRoot: shop.trustedRoot)
@@ -155,7 +156,8 @@ struct SigningSessionTests {
         _ = try Verifier(trustedRoot: nil).verify(
             bundle,
             VerificationPolicy(
-                signedBy: .key(key.publicKey), claim: .message(artifact), transparencyLog: .insecurelyIgnored))
+                signedBy: .key(key.publicKey), claim: .message(artifact), transparencyLog: .insecurelyIgnored,
+                currentTime: SystemClock.now()))
         #expect(try await session.publication(ofAttestations: true).isEmpty)
         #expect(
             await failure {

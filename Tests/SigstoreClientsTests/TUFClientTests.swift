@@ -1,8 +1,8 @@
 import Glibc
-import InToto
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Synchronization
 import Testing
 

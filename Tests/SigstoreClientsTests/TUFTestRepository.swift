@@ -1,8 +1,8 @@
 import Glibc
-import InToto
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Synchronization
 
 /// A TUF repository in memory, signed by keys made for it. Everything in it can be changed and signed again.

@@ -1,6 +1,6 @@
 import Foundation
 import HTTPTransport
-import InToto
+import StrictJSON
 import Synchronization
 import Testing
 

@@ -1,5 +1,5 @@
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 struct DigestTests {

@@ -1,5 +1,5 @@
 import Foundation
-import InToto
+import StrictJSON
 import Testing
 
 @testable import SigstoreCrypto

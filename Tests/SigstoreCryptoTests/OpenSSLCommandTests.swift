@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import Spawning
+import StrictJSON
 import Testing
 
 @testable import SigstoreCrypto

@@ -1,5 +1,5 @@
 import FoundationEssentials
-import InToto
+import StrictJSON
 import Testing
 
 @testable import SigstoreCrypto

@@ -1,4 +1,4 @@
-import InToto
+import StrictJSON
 import Testing
 
 @testable import SigstoreCrypto

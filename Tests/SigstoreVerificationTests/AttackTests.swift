@@ -1,6 +1,7 @@
 import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 /// What went wrong in other tools of this kind, each tried here.
@@ -60,7 +61,7 @@ struct AttackTests {
     }
 
     @Test("cosign CVE-2022-36056: an older blob bundle is bound to its file, key and signature, field by field")
-    func foreignOlderBundle() throws {
+    func foreignLegacyBundle() throws {
         var signer = try TestSigner()
         let root = try signer.root()
         let stranger = try PrivateKey.generate(.ecdsaP256)

@@ -1,6 +1,6 @@
-import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 /// Bundles, trusted roots and times as they are written and read.

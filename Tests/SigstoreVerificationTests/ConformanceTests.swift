@@ -1,6 +1,6 @@
-import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 /// The public conformance suite's bundles and those of CPython's releases, by file and by digest.

@@ -1,6 +1,6 @@
-import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 /// Signatures by keys, without logs.

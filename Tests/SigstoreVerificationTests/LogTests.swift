@@ -1,6 +1,6 @@
-import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 /// Trees, checkpoints and entries of transparency logs.

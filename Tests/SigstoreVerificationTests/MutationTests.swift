@@ -1,6 +1,7 @@
 import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 /// Changes every member of a bundle's JSON in turn, and tells which changes a verifier accepts.
@@ -197,7 +198,7 @@ struct MutationTests {
             ])
         let policy = VerificationPolicy(signedBy: signedBy, claim: .message(artifact))
         func accepts(_ json: [UInt8]) -> Bool {
-            guard let older = try? OlderBlobBundle(parsing: json),
+            guard let older = try? LegacyBlobBundle(parsing: json),
                 let bundle = try? SigstoreBundle(
                     signature: older.signature, isAttestation: false,
                     keyMaterial: older.keyMaterial ?? .publicKey(hint: ""),

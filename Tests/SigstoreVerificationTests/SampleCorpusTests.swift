@@ -1,6 +1,7 @@
 import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 /// Signatures over files by real cosigns, sigstore-python and sigstore-go against a real Sigstore: every case whose
@@ -117,8 +118,8 @@ struct SampleCorpusTests {
         if let path = options["--bundle"], path.hasSuffix(".sigstore.json") {
             bundle = try SigstoreBundle(parsing: try file(path))
         } else {
-            let older = try options["--bundle"].map { try OlderBlobBundle(parsing: try file($0)) }
-            let certificate = try options["--certificate"].map { try OlderBlobBundle.keyMaterial(try file($0)) }
+            let older = try options["--bundle"].map { try LegacyBlobBundle(parsing: try file($0)) }
+            let certificate = try options["--certificate"].map { try LegacyBlobBundle.keyMaterial(try file($0)) }
             bundle = try SigstoreBundle(
                 signature: signature ?? older?.signature ?? [], isAttestation: isAttestation,
                 keyMaterial: certificate ?? older?.keyMaterial ?? .publicKey(hint: ""), logEntry: older?.logEntry,

@@ -1,7 +1,7 @@
 import FoundationEssentials
-import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 
 /// Real signatures that are kept beside the repository, in `../shared`.
 enum SharedMaterial {
@@ -30,5 +30,18 @@ actor MaterialCache {
         let root = try TrustedRoot(parsing: try SharedMaterial.read(path))
         roots[path] = root
         return root
+    }
+}
+
+extension VerificationPolicy {
+    /// A policy that holds now.
+    init(
+        signedBy: SignedBy, claim: Claim, transparencyLog: TransparencyLogRule = .required(threshold: 1),
+        signedTimestamps: TimestampRule = .whenPresent,
+        certificateTransparency: CertificateTransparencyRule = .required
+    ) {
+        self.init(
+            signedBy: signedBy, claim: claim, transparencyLog: transparencyLog, signedTimestamps: signedTimestamps,
+            certificateTransparency: certificateTransparency, currentTime: Int64(Date().timeIntervalSince1970))
     }
 }

@@ -1,6 +1,7 @@
 import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 /// Each check by itself: everything but the one thing that it is about is right, and signed by whoever should have.
@@ -223,7 +224,7 @@ struct SingleCheckTests {
         #expect(throws: SigstoreError.self) { try TrustedRoot.Authority(certificates: [intermediate]) }
         let key = try TestAuthority.leafKey().publicKey.pem
         for text in ["", "hello", TestAuthority.leafPEM + "\n" + key] {
-            #expect(throws: SigstoreError.self) { try OlderBlobBundle.keyMaterial(Array(text.utf8)) }
+            #expect(throws: SigstoreError.self) { try LegacyBlobBundle.keyMaterial(Array(text.utf8)) }
         }
     }
 

@@ -1,6 +1,7 @@
 import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 
 /// Certificates of a small authority of its own: the root is valid for ten years from 2030, the intermediate from 12:30
 /// to 13:30 on 2030-01-01, and the leaf from 13:00 to 15:00.

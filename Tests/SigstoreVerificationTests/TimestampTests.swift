@@ -1,6 +1,6 @@
-import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 /// Signed timestamps of real authorities, and trusted roots that know them, or not, or at other times.
@@ -125,7 +125,7 @@ struct TimestampTests {
 
     @Test("The layer of an older image signature becomes a bundle that verifies")
     func imageLayer() async throws {
-        let older = try OlderBlobBundle(parsing: try SharedMaterial.read("samples/sigs/c2-legacy-keyless.json"))
+        let older = try LegacyBlobBundle(parsing: try SharedMaterial.read("samples/sigs/c2-legacy-keyless.json"))
         let entry = try #require(older.logEntry)
         guard case .certificates(let chain) = try #require(older.keyMaterial) else { return #expect(Bool(false)) }
         let root = try await Self.root()

@@ -1,6 +1,7 @@
 import Foundation
 import InToto
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// attest-blob and verify-blob-attestation.

@@ -1,6 +1,7 @@
 import Foundation
 import InToto
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// Bad input: each with its own clear message and reason code, and nothing half written.
@@ -143,7 +144,7 @@ struct BadInputTests {
         let sign = ["sign-blob", "--tlog-upload=false", "--key"]
         let verify = ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog"]
         for (arguments, code) in [
-            (sign + ["key.pem", "--bundle", "none/b.json", "file"], "cannot-write"),
+            (sign + ["key.pem", "--bundle", "none/b.json", "file"], "file-unwritable"),
             (sign + ["env://NOPE", "file"], "file-not-found"), (sign + ["small.pem", "file"], "unsupported-key"),
             (sign + ["key.pem", "d"], "is-directory"), (sign, "usage"), (["tlog", "get"], "usage"),
             (verify + ["--bundle", "empty", "file"], "malformed-json"),
@@ -527,7 +528,7 @@ struct BadInputTests {
         program.limits = "ulimit -f 0"
         let outcome = await program.run(arguments)
         #expect(outcome.ending == .exit(1), "\(outcome.ending) \(outcome.messages)")
-        #expect(outcome.code == "cannot-write", "\(outcome.messages)")
+        #expect(outcome.code == "file-unwritable", "\(outcome.messages)")
         #expect(try directory.snapshot() == before)
     }
 
@@ -544,14 +545,14 @@ struct BadInputTests {
         )
         .run(["-rm", "/bin/sh", "-c", script, Program.path] + arguments)
         #expect(outcome.output == "exit 1\nfile\nfill\nkey.pem\nkey.pub\n", "\(outcome.output) \(outcome.messages)")
-        #expect(outcome.code == "cannot-write", "\(outcome.messages)")
+        #expect(outcome.code == "file-unwritable", "\(outcome.messages)")
         #expect(outcome.messages.contains("the disk is full"))
     }
 
     @Test("A device that is full is said to be full")
     func fullDevice() async throws {
         try await directory.expectRefusal(
-            "cannot-write", "/dev/full", "disk is full",
+            "file-unwritable", "/dev/full", "disk is full",
             of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "/dev/full", "file"])
     }
 

@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// sign-blob and verify-blob.
@@ -186,7 +186,7 @@ struct BlobTests {
             "file-not-found",
             of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "result", "none"])
         try await directory.expectRefusal(
-            "cannot-write",
+            "file-unwritable",
             of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--output-file", "none/result", "file"])
     }
 

@@ -3,6 +3,7 @@ import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 @testable import swsign
@@ -307,7 +308,7 @@ struct EscapingTests {
 
     @Test("A certificate's identity and a log's entry, in words and as JSON", arguments: [false, true])
     func certificate(isURI: Bool) async throws {
-        try await SigningPlace.with { place in
+        try await SigningFixture.with { place in
             let identity: LocalIdentity =
                 isURI ? .uri("/\(Self.command)") : .email("\(Self.command)\n::notice::d@local.test")
             try place.directory.write("file", "content")
@@ -325,8 +326,8 @@ struct EscapingTests {
             #expect(try certificate.member("identity").string() == subject)
             for outcome in [
                 verified, inspected, await place.verify("file", by: identity),
-                await place.verify("file", by: SigningPlace.alice, flags: ["--output", "json"]),
-                await place.verify("file", by: SigningPlace.alice, flags: ["--errors", "json"]),
+                await place.verify("file", by: SigningFixture.alice, flags: ["--output", "json"]),
+                await place.verify("file", by: SigningFixture.alice, flags: ["--errors", "json"]),
                 await place.run(["bundle", "inspect", "bundle.json"]),
                 await place.run(["tlog", "get", "--log-index", "0"] + place.services(.v1)),
                 await place.run(["tlog", "get", "-o", "json", "--log-index", "0"] + place.services(.v1)),
@@ -336,7 +337,7 @@ struct EscapingTests {
 
     @Test("An image's annotations, media types, bundles and envelopes")
     func images() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         let command = Self.command
         await place.sign(image.name, scheme: .older, flags: ["-a", "\(command)=\(command)"]).expectSuccess()
@@ -355,7 +356,7 @@ struct EscapingTests {
         let other = try await place.push("another image")
         try await place.putBundle(
             Array(
-                #"{"mediaType":"\#(ImagePlace.bundleType)","verificationMaterial":{"publicKey":{"hint":\#(name)}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"\#(Base64.encode(other.digest.bytes))"},"signature":"MAAA"}}"#
+                #"{"mediaType":"\#(ImageFixture.bundleType)","verificationMaterial":{"publicKey":{"hint":\#(name)}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"\#(Base64.encode(other.digest.bytes))"},"signature":"MAAA"}}"#
                     .utf8), for: other)
         try await place.putLayer(
             Array("{}".utf8), for: other,
@@ -384,7 +385,7 @@ struct EscapingTests {
 
     @Test("download shows no control characters on a terminal, and keeps all bytes for a pipe or a file")
     func terminal() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         let hostile = Array("a\tb\r\n\u{1b}[2K\u{1b}]0;x\u{7}Verified OK\r\u{202e}\n\u{9b}2K\u{8}".utf8) + [0xff, 0x0a]
         try await place.putLayer(hostile, for: image, "sbom", mediaType: "text/\u{1b}[2Kspdx")

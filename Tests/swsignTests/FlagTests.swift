@@ -1,6 +1,6 @@
 import ArgumentParser
 import Foundation
-import InToto
+import StrictJSON
 import SwSignCore
 import Testing
 

@@ -1,7 +1,7 @@
-import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import SwSignCore
 import Testing
 

@@ -2,6 +2,7 @@ import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 @Suite("Images: clean")
@@ -161,12 +162,12 @@ struct ImageCleanTests {
         case manifests
         case layout
 
-        func place() async throws -> ImagePlace {
+        func place() async throws -> ImageFixture {
             switch self {
-            case .tags: try await ImagePlace(.fallbackTag)
-            case .withTag: try await ImagePlace(.fallbackTag) { $0.deletesWithTag = true }
-            case .manifests: try await ImagePlace(.dockerRegistry)
-            case .layout: try await ImagePlace(.layout)
+            case .tags: try await ImageFixture(.fallbackTag)
+            case .withTag: try await ImageFixture(.fallbackTag) { $0.deletesWithTag = true }
+            case .manifests: try await ImageFixture(.dockerRegistry)
+            case .layout: try await ImageFixture(.layout)
             }
         }
     }
@@ -203,7 +204,7 @@ struct ImageCleanTests {
 
     @Test("Signatures that name another image are not this image's", arguments: [true, false])
     func signaturesOfAnother(isOwn: Bool) async throws {
-        let place = try await ImagePlace(.dockerRegistry)
+        let place = try await ImageFixture(.dockerRegistry)
         let (image, other) = (try await place.push(), try await place.push("another"))
         let digest = (isOwn ? image : other).digest
         let payload = SimpleSigning.text(digest)
@@ -233,7 +234,7 @@ struct ImageCleanTests {
         "What other tags point at is left and named; --force removes it, and names it", arguments: StoreKind.main,
         Scheme.allCases)
     func otherTags(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push(tag: "v1")
         await place.sign(image.name, scheme: scheme).expectSuccess()
         let digest: Digest
@@ -265,10 +266,10 @@ struct ImageCleanTests {
 
     @Test("If tags cannot be listed, or are more than 1,000, a manifest is left and named, except with --force")
     func unknownTags() async throws {
-        let place = try await ImagePlace { $0.tagsPage = 5000 }
+        let place = try await ImageFixture { $0.tagsPage = 5000 }
         let image = try await place.push(tag: "v1")
         let registry = try place.registry
-        let manifest = try #require(registry.manifest("v1", in: ImagePlace.path))
+        let manifest = try #require(registry.manifest("v1", in: ImageFixture.path))
         let name = "\(place.repository):v1"
         for (what, fault) in [
             ("401", Fault(.status(401, retryAfter: nil), path: "/tags/list")),
@@ -285,7 +286,7 @@ struct ImageCleanTests {
             } else {
                 for number in 0..<1000 {
                     try registry.placeManifest(
-                        manifest.bytes, mediaType: manifest.mediaType, tag: "t\(number)", in: ImagePlace.path)
+                        manifest.bytes, mediaType: manifest.mediaType, tag: "t\(number)", in: ImageFixture.path)
                 }
             }
             let left = await place.swsign(["clean", "--yes", name])
@@ -303,7 +304,7 @@ struct ImageCleanTests {
 
     @Test("An attestation that is replaced is left if another tag points at it")
     func replacedAttestation() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push(tag: "v1")
         func attest() async throws -> Program.Outcome {
             try await place.attest(image.name, type: "custom", flags: ["--replace"])
@@ -321,7 +322,7 @@ struct ImageCleanTests {
 
     @Test("If something cannot be looked at, nothing is removed; what cannot be read is named, and hides nothing")
     func couldNotLook() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push(tag: "v1")
         for scheme in Scheme.allCases { await place.sign(image.name, scheme: scheme).expectSuccess() }
         let registry = try place.registry
@@ -333,10 +334,10 @@ struct ImageCleanTests {
         #expect(try await place.verify(image.name).payloads().count == 2)
         // A referrer that is no manifest, and one whose blob is gone.
         let broken = #"{"mediaType":"\#(MediaType.imageManifest)","subject":{"digest":"\#(image.digest)"}}"#
-        try registry.placeManifest(Array(broken.utf8), mediaType: MediaType.imageManifest, in: ImagePlace.path)
+        try registry.placeManifest(Array(broken.utf8), mediaType: MediaType.imageManifest, in: ImageFixture.path)
         let content = Array("gone".utf8)
-        let gone = try ImagePlace.manifest(
-            [(content, ImagePlace.bundleType, [:])], subject: image.descriptor, artifactType: ImagePlace.bundleType)
+        let gone = try ImageFixture.manifest(
+            [(content, ImageFixture.bundleType, [:])], subject: image.descriptor, artifactType: ImageFixture.bundleType)
         try await place.put([Array("{}".utf8)], gone)
         let tree = await place.swsign(["tree", image.name])
         #expect(tree.succeeded && tree.messages.contains("not shown: referrer sha256:"), "\(tree.messages)")

@@ -1,8 +1,8 @@
 import Foundation
-import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// Registries that are slow, broken or overloaded. Whatever they do, an image that is signed is never called unsigned,
@@ -39,7 +39,7 @@ struct ImageFaultTests {
 
     @Test("What could not be looked at is not unsigned", arguments: cases, Scheme.allCases)
     func lookingFails(fault: Case, scheme: Scheme) async throws {
-        let place = try await ImagePlace(takesTurns: false)
+        let place = try await ImageFixture(takesTurns: false)
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme).expectSuccess()
         let registry = try place.registry
@@ -66,7 +66,7 @@ struct ImageFaultTests {
 
     @Test("404 is an answer: what is listed and not there is not unsigned", arguments: Scheme.allCases)
     func notFound(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme).expectSuccess()
         let registry = try place.registry
@@ -88,7 +88,7 @@ struct ImageFaultTests {
         "What passes by itself is waited for: 500 three times, 429 and 503 with Retry-After", arguments: Scheme.allCases
     )
     func passingFaults(scheme: Scheme) async throws {
-        let place = try await ImagePlace(takesTurns: false)
+        let place = try await ImageFixture(takesTurns: false)
         let image = try await place.push()
         let registry = try place.registry
         func with(_ faults: Fault...) {
@@ -116,7 +116,7 @@ struct ImageFaultTests {
 
     @Test("A stale token is renewed once; tokens that are always stale are an error", arguments: Scheme.allCases)
     func staleToken(scheme: Scheme) async throws {
-        let place = try await ImagePlace { $0.authentication = .token(username: "me", password: "secret") }
+        let place = try await ImageFixture { $0.authentication = .token(username: "me", password: "secret") }
         let image = try await place.push()
         let registry = try place.registry
         let login = ["--registry-username", "me", "--registry-password", "secret"]
@@ -141,7 +141,7 @@ struct ImageFaultTests {
 
     @Test("A fallback tag that answers with the image itself hides no signature and is no list")
     func subjectAtFallbackTag() async throws {
-        let place = try await ImagePlace(.fallbackTag)
+        let place = try await ImageFixture(.fallbackTag)
         let image = try await place.push()
         await place.sign(image.name).expectSuccess()
         let registry = try place.registry
@@ -156,7 +156,7 @@ struct ImageFaultTests {
 
     @Test("A fallback tag that answers with a multi-arch image lists none of its platforms")
     func indexAtFallbackTag() async throws {
-        let place = try await ImagePlace(.fallbackTag)
+        let place = try await ImageFixture(.fallbackTag)
         let (image, platforms) = try await place.pushIndex(["amd64", "arm64"])
         await place.sign(image.name).expectSuccess()
         let registry = try place.registry
@@ -180,7 +180,7 @@ struct ImageFaultTests {
 
     @Test("Of two values for one annotation the last is signed, as by cosign", arguments: Scheme.allCases)
     func annotationTwice(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme, flags: ["-a", "k=1", "-a", "k=2,other=3"]).expectSuccess()
         #expect(try await place.verify(image.name, flags: ["-a", "k=2", "-a", "other=3"]).payloads().count == 1)
@@ -189,7 +189,7 @@ struct ImageFaultTests {
 
     @Test("What a tag stands for is computed, and not believed")
     func lyingDigestOfTag() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push(tag: "v1")
         let name = "\(image.repository):v1"
         await place.sign(name).expectSuccess()
@@ -200,7 +200,7 @@ struct ImageFaultTests {
 
     @Test("A registry that answers the question for referrers with a page is one without them: the fallback tag counts")
     func pageInPlaceOfReferrers() async throws {
-        let place = try await ImagePlace(.fallbackTag)
+        let place = try await ImageFixture(.fallbackTag)
         let image = try await place.push()
         try place.registry.faults.add(
             Fault(.answer(200, contentType: "text/html", body: Array("<html>".utf8)), path: "/referrers/"))
@@ -213,7 +213,7 @@ struct ImageFaultTests {
     /// Something beside a signature that cannot be read.
     struct BadThing: Sendable, CustomTestStringConvertible {
         let name: String
-        let put: @Sendable (ImagePlace, TestImage) async throws -> Void
+        let put: @Sendable (ImageFixture, TestImage) async throws -> Void
         /// Whether it is there in place of the newer scheme's signatures, or of the older one's.
         var replaces: Scheme?
         var testDescription: String { name }
@@ -229,9 +229,9 @@ struct ImageFaultTests {
                 let config = Descriptor(
                     mediaType: MediaType.empty, digest: try Digest.sha256(Array("{}".utf8)), size: 2)
                 let layer = Descriptor(
-                    mediaType: ImagePlace.bundleType, digest: try Digest.sha256(content), size: size)
+                    mediaType: ImageFixture.bundleType, digest: try Digest.sha256(content), size: size)
                 let manifest = try ImageManifest(
-                    artifactType: ImagePlace.bundleType, config: config, layers: [layer], subject: image.descriptor
+                    artifactType: ImageFixture.bundleType, config: config, layers: [layer], subject: image.descriptor
                 ).encoded()
                 try await place.put([Array("{}".utf8)] + (isThere ? [content] : []), manifest)
             }
@@ -244,14 +244,15 @@ struct ImageFaultTests {
         .referrer("a referrer without its blob", size: 8, isThere: false),
         BadThing(name: "a referrer with an annotation that is no text") { place, image in
             let (content, digest) = (Array("a bundle".utf8), try Digest.sha256(Array("{}".utf8)))
-            let good = try ImagePlace.manifest(
-                [(content, ImagePlace.bundleType, [:])], subject: image.descriptor, artifactType: ImagePlace.bundleType)
+            let good = try ImageFixture.manifest(
+                [(content, ImageFixture.bundleType, [:])], subject: image.descriptor,
+                artifactType: ImageFixture.bundleType)
             var text = String(decoding: good.bytes, as: UTF8.self)
             text.removeLast()
             text += #","annotations":{"x":1}}"#
             try place.registry.placeManifest(
-                Array(text.utf8), mediaType: MediaType.imageManifest, in: ImagePlace.path)
-            try place.registry.placeBlob(Array("{}".utf8), digest: "\(digest)", in: ImagePlace.path)
+                Array(text.utf8), mediaType: MediaType.imageManifest, in: ImageFixture.path)
+            try place.registry.placeBlob(Array("{}".utf8), digest: "\(digest)", in: ImageFixture.path)
         },
         .fault(
             "\"manifests\": null",
@@ -269,27 +270,27 @@ struct ImageFaultTests {
         BadThing(
             name: "a layer of the older scheme without its blob",
             put: { place, image in
-                let (text, type) = (Array("{}".utf8), ImagePlace.payloadType)
-                let manifest = try ImagePlace.manifest([
+                let (text, type) = (Array("{}".utf8), ImageFixture.payloadType)
+                let manifest = try ImageFixture.manifest([
                     (Array("gone".utf8), type, ["dev.cosignproject.cosign/signature": "c2ln"])
                 ])
-                try place.registry.placeBlob(text, in: ImagePlace.path)
+                try place.registry.placeBlob(text, in: ImageFixture.path)
                 try place.registry.placeManifest(
-                    manifest.bytes, mediaType: manifest.mediaType, tag: image.tag("sig"), in: ImagePlace.path)
+                    manifest.bytes, mediaType: manifest.mediaType, tag: image.tag("sig"), in: ImageFixture.path)
             }, replaces: .older),
         BadThing(
             name: "a manifest of the older scheme that is none",
             put: { place, image in
                 let text = #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageManifest)","layers":null}"#
                 try place.registry.placeManifest(
-                    Array(text.utf8), mediaType: MediaType.imageManifest, tag: image.tag("sig"), in: ImagePlace.path)
+                    Array(text.utf8), mediaType: MediaType.imageManifest, tag: image.tag("sig"), in: ImageFixture.path)
             }, replaces: .older),
     ]
 
     @Test(
         "One thing that cannot be read hides no signature that holds, and is no answer by itself", arguments: badThings)
     func oneBadThing(bad: BadThing) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let registry = try place.registry
         for scheme in Scheme.allCases where scheme != bad.replaces {
             let image = try await place.push("signed \(scheme)")
@@ -316,7 +317,7 @@ struct ImageFaultTests {
         "A registry that refuses the question for referrers: what stands at the fallback tag counts",
         arguments: [401, 403, 501])
     func refusedReferrers(status: Int) async throws {
-        let place = try await ImagePlace(.fallbackTag)
+        let place = try await ImageFixture(.fallbackTag)
         let image = try await place.push()
         await place.sign(image.name).expectSuccess()
         try place.registry.faults.add(Fault(.status(status, retryAfter: nil), path: "/referrers/"))
@@ -327,7 +328,7 @@ struct ImageFaultTests {
 
     @Test("401 with a challenge is answered with a token, and is nothing to warn of")
     func challenge() async throws {
-        let place = try await ImagePlace { $0.authentication = .token(username: "me", password: "secret") }
+        let place = try await ImageFixture { $0.authentication = .token(username: "me", password: "secret") }
         let image = try await place.push()
         let login = ["--registry-username", "me", "--registry-password", "secret"]
         for scheme in Scheme.allCases {
@@ -340,14 +341,14 @@ struct ImageFaultTests {
 
     @Test("Of signatures that could not all be read nothing is said that is about all of them")
     func aboutAll() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         try place.directory.write(
             "root.json", #"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#)
         func verifyIdentity() async -> Program.Outcome {
             await place.swsign(
                 ["verify", "--trusted-root", "root.json", "--certificate-identity=a", "--certificate-oidc-issuer=b"]
-                    + ImagePlace.verifying + [image.name])
+                    + ImageFixture.verifying + [image.name])
         }
         await place.sign(image.name).expectSuccess()
         await verifyIdentity().expectRefusal(13, "no-certificate")
@@ -365,10 +366,10 @@ struct ImageFaultTests {
         // Nothing is added to a list that cannot be read: it would be lost.
         registry.faults.removeAll()
         await place.sign(image.name, scheme: .older, key: "other").expectSuccess()
-        let list = try #require(registry.manifest(image.tag("sig"), in: ImagePlace.path))
+        let list = try #require(registry.manifest(image.tag("sig"), in: ImageFixture.path))
         registry.faults.add(Fault(.status(403, retryAfter: nil), method: "GET", path: ".sig"))
         await place.sign(image.name, scheme: .older).expectRefusal(1, "denied")
-        #expect(registry.manifest(image.tag("sig"), in: ImagePlace.path)?.bytes == list.bytes)
+        #expect(registry.manifest(image.tag("sig"), in: ImageFixture.path)?.bytes == list.bytes)
     }
 
     // MARK: Signing
@@ -376,10 +377,10 @@ struct ImageFaultTests {
     @Test(
         "A signature that could not be stored is an error, and nothing half of it is found", arguments: Scheme.allCases)
     func storingFails(scheme: Scheme) async throws {
-        let place = try await ImagePlace(takesTurns: false)
+        let place = try await ImageFixture(takesTurns: false)
         let image = try await place.push(tag: "v1")
         let registry = try place.registry
-        let tags = registry.tags(in: ImagePlace.path)
+        let tags = registry.tags(in: ImageFixture.path)
         for (fault, code) in [
             (Fault(.status(403, retryAfter: nil), method: "POST", path: "/blobs/uploads/"), "denied"),
             // Before the blobs are there: the older scheme's payload is the same each time, and is not sent twice.
@@ -396,7 +397,7 @@ struct ImageFaultTests {
             let outcome = await place.sign(image.name, scheme: scheme)
             outcome.expectRefusal(1, code)
             #expect(!outcome.messages.contains("Signed "))
-            #expect(registry.tags(in: ImagePlace.path) == tags)
+            #expect(registry.tags(in: ImageFixture.path) == tags)
             registry.faults.removeAll()
             await place.verify(image.name).expectRefusal(10, "no-signature")
         }
@@ -406,7 +407,7 @@ struct ImageFaultTests {
 
     @Test("What another tool overwrites after we wrote is put back, or the job fails", arguments: Scheme.allCases)
     func overwritten(scheme: Scheme) async throws {
-        let place = try await ImagePlace(.fallbackTag)
+        let place = try await ImageFixture(.fallbackTag)
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme, key: "other").expectSuccess()
         let registry = try place.registry
@@ -425,14 +426,14 @@ struct ImageFaultTests {
 
     @Test("A hundred layers that name one blob take the memory of one")
     func oneBlobManyTimes() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         let registry = try place.registry
         let content = [UInt8](repeating: 0x20, count: 8 << 20)
-        let manifest = try ImagePlace.manifest(
+        let manifest = try ImageFixture.manifest(
             (0..<100).map { number in
                 (
-                    content, ImagePlace.payloadType,
+                    content, ImageFixture.payloadType,
                     ["dev.cosignproject.cosign/signature": Base64.encode(Array("\(number)".utf8))]
                 )
             })
@@ -440,7 +441,7 @@ struct ImageFaultTests {
         registry.server.forgetRequests()
         var program = Program(directory: place.directory.path)
         program.measuresMemory = true
-        let outcome = await program.run(["verify", "--key", "key.pub"] + ImagePlace.verifying + [image.name])
+        let outcome = await program.run(["verify", "--key", "key.pub"] + ImageFixture.verifying + [image.name])
         outcome.expectRefusal(12, "no-matching-signature")
         #expect(outcome.peakMemory < 128 << 10, "\(outcome.peakMemory) KiB")
         #expect(registry.server.requests.filter { $0.target.contains("/blobs/") }.count == 1)
@@ -448,12 +449,12 @@ struct ImageFaultTests {
 
     @Test("Signatures that together are too large are refused, whichever is read first", arguments: Scheme.allCases)
     func tooMuchInAll(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
-        try await place.put([Array("{}".utf8)], try ImagePlace.manifest([]))
+        try await place.put([Array("{}".utf8)], try ImageFixture.manifest([]))
         func layer(_ number: Int) throws -> Descriptor {
             Descriptor(
-                mediaType: scheme == .older ? ImagePlace.payloadType : ImagePlace.bundleType,
+                mediaType: scheme == .older ? ImageFixture.payloadType : ImageFixture.bundleType,
                 digest: try Digest.sha256(Array("\(number)".utf8)), size: 100 << 20,
                 annotations: ["dev.cosignproject.cosign/signature": "c2lnbmF0dXJl"])
         }
@@ -465,7 +466,7 @@ struct ImageFaultTests {
         case .newer:
             for number in 0..<3 {
                 let manifest = try ImageManifest(
-                    artifactType: ImagePlace.bundleType, config: config, layers: [try layer(number)],
+                    artifactType: ImageFixture.bundleType, config: config, layers: [try layer(number)],
                     subject: image.descriptor
                 ).encoded()
                 try await place.put([], manifest)

@@ -1,6 +1,6 @@
-import InToto
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 @Suite("Images: everything in a layout, without any registry")

@@ -1,5 +1,5 @@
-import InToto
 import LocalSigstore
+import StrictJSON
 import Testing
 
 @Suite("Registries: login and logout")

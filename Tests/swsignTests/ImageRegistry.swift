@@ -1,11 +1,11 @@
 import DebianRegistry
 import Foundation
 import Glibc
-import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import Spawning
+import StrictJSON
 import Testing
 
 /// A registry for one test: Debian's `docker-registry`, which has neither the referrers API nor the deletion of tags, or

@@ -4,6 +4,7 @@ import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// sign and attest.
@@ -12,19 +13,19 @@ struct ImageSignTests {
 
     @Test("The newer scheme, to the member", arguments: StoreKind.main)
     func newerScheme(kind: StoreKind) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push()
         await place.sign(image.name, flags: ["-a", "a=b"]).expectSuccess()
         let list = try await place.store.referrers(of: image.digest, artifactType: nil)
         let referrer = try #require(list.descriptors.first)
         #expect(list.descriptors.count == 1)
-        #expect(referrer.artifactType == ImagePlace.bundleType)
+        #expect(referrer.artifactType == ImageFixture.bundleType)
         let stored = try #require(try await place.store.manifest(.digest(referrer.digest)))
         let manifest = try #require(stored.image)
-        #expect(manifest.artifactType == ImagePlace.bundleType)
+        #expect(manifest.artifactType == ImageFixture.bundleType)
         #expect(manifest.subject?.digest == image.digest)
         #expect(manifest.config.mediaType == MediaType.empty && manifest.config.size == 2)
-        #expect(manifest.layers.map(\.mediaType) == [ImagePlace.bundleType])
+        #expect(manifest.layers.map(\.mediaType) == [ImageFixture.bundleType])
         #expect(manifest.annotations["dev.sigstore.bundle.content"] == "dsse-envelope")
         #expect(manifest.annotations["dev.sigstore.bundle.predicateType"] == "https://sigstore.dev/cosign/sign/v1")
         #expect(manifest.annotations["org.opencontainers.image.created"]?.hasSuffix("Z") == true)
@@ -39,14 +40,14 @@ struct ImageSignTests {
 
     @Test("The older scheme, to the member", arguments: StoreKind.main)
     func olderScheme(kind: StoreKind) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push()
         await place.sign(image.name, scheme: .older, flags: ["-a", "a=b"]).expectSuccess()
         let tag = try ManifestSelector(tag: image.tag("sig"))
         let manifest = try #require(try await place.store.manifest(tag)?.image)
         #expect(manifest.config.mediaType == "application/vnd.oci.image.config.v1+json")
         let layer = try #require(manifest.layers.first)
-        #expect(manifest.layers.count == 1 && layer.mediaType == ImagePlace.payloadType)
+        #expect(manifest.layers.count == 1 && layer.mediaType == ImageFixture.payloadType)
         let payload = String(decoding: try await place.store.blob(layer, limit: 1 << 20), as: UTF8.self)
         let name = kind == .layout ? "layout" : place.repository
         #expect(
@@ -62,7 +63,7 @@ struct ImageSignTests {
 
     @Test("COSIGN_DOCKER_MEDIA_TYPES writes the older scheme with Docker's media types")
     func dockerMediaTypes() async throws {
-        let place = try await ImagePlace(.dockerRegistry)
+        let place = try await ImageFixture(.dockerRegistry)
         let image = try await place.push()
         for annotation in ["a=1", "a=2"] {
             await place.sign(
@@ -80,7 +81,7 @@ struct ImageSignTests {
     @Test(
         "attest writes its bundle and its envelope into files as well, where that is asked for")
     func attestIntoFiles() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         let flags = ["--bundle", "bundle.json", "--output-signature", "envelope.json"]
         try await place.attest(image.name, type: "vuln", scheme: .newer, flags: flags).expectSuccess()
@@ -92,7 +93,7 @@ struct ImageSignTests {
 
     @Test("An attestation names the repository as its subject", arguments: Scheme.allCases)
     func attestation(scheme: Scheme) async throws {
-        let place = try await ImagePlace(.dockerRegistry)
+        let place = try await ImageFixture(.dockerRegistry)
         let image = try await place.push()
         try await place.attest(image.name, type: "vuln", scheme: scheme).expectSuccess()
         let statement = try #require(try await place.verifyAttestation(image.name, type: "vuln").statements().first)
@@ -108,7 +109,7 @@ struct ImageSignTests {
 
     @Test("Signing by tag warns, by digest does not", arguments: ["sign", "attest"])
     func tagWarning(command: String) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push(tag: "v1")
         func run(_ name: String) async throws -> Program.Outcome {
             command == "sign" ? await place.sign(name) : try await place.attest(name, type: "link")
@@ -124,7 +125,7 @@ struct ImageSignTests {
 
     @Test("One image that fails stops no other", arguments: Scheme.allCases)
     func severalImages(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let (one, two) = (try await place.push("one"), try await place.push("two"))
         let outcome = await place.sign(one.name, "\(place.repository):nowhere", two.name, scheme: scheme)
         outcome.expectRefusal(11, "image-not-found", "2 of 3 images signed", "not signed: \(place.repository):nowhere")
@@ -135,7 +136,7 @@ struct ImageSignTests {
 
     @Test("attest --recursive", arguments: Scheme.allCases)
     func recursiveAttestation(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let (index, images) = try await place.pushIndex(["amd64", "arm64"])
         try await place.attest(index.name, type: "link", scheme: scheme, flags: ["--recursive"]).expectSuccess()
         let all = await place.verifyAttestation(index.name, type: "link", flags: ["--recursive"])
@@ -147,7 +148,7 @@ struct ImageSignTests {
 
     @Test("--upload=false: the signature goes into files, and the registry stays as it was", arguments: Scheme.allCases)
     func withoutUpload(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         let registry = try place.registry
         registry.server.forgetRequests()
@@ -187,7 +188,7 @@ struct ImageSignTests {
     }
 
     @Test func payloadMadeElsewhere() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         let made = await place.sign(
             image.name, scheme: .older, flags: ["--upload=false", "--output-payload", "payload", "-a", "a=1"])
@@ -198,7 +199,7 @@ struct ImageSignTests {
     }
 
     @Test func outputsNameOneFile() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let (one, two) = (try await place.push("one"), try await place.push("two"))
         for flag in ["--bundle", "--output-signature", "--output-payload"] {
             await place.sign(one.name, two.name, flags: [flag, "file"]).expectRefusal(1, "usage", "names one file")
@@ -214,7 +215,7 @@ struct ImageSignTests {
 
     @Test("Signatures are added to those that are there", arguments: StoreKind.main, Scheme.allCases)
     func added(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push()
         for key in ["key", "other", "key"] { await place.sign(image.name, scheme: scheme, key: key).expectSuccess() }
         #expect(try await place.verify(image.name).payloads().count == 2)
@@ -223,7 +224,7 @@ struct ImageSignTests {
 
     @Test("--replace removes attestations of the same type only", arguments: StoreKind.main, Scheme.allCases)
     func replace(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push()
         for type in ["link", "link", "vuln"] {
             try await place.attest(image.name, type: type, scheme: scheme).expectSuccess()
@@ -242,13 +243,14 @@ struct ImageSignTests {
 
     @Test("--statement signs what it is given, about this image only", arguments: Scheme.allCases)
     func wholeStatement(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let (image, other) = (try await place.push("one"), try await place.push("two"))
         try place.directory.write(
             "statement.json",
             #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"x","digest":{"sha256":"\#(image.digest.hex)"}}],"#
                 + #""predicateType":"https://example.com/t","predicate":{"n":1}}"#)
-        let flags = ["attest", "--key", "key.pem", "--statement", "statement.json"] + ImagePlace.signing + scheme.flags
+        let flags =
+            ["attest", "--key", "key.pem", "--statement", "statement.json"] + ImageFixture.signing + scheme.flags
         await place.swsign(flags + [image.name]).expectSuccess()
         let verified = await place.verifyAttestation(image.name, type: "https://example.com/t")
         #expect(try verified.statements().first?.subjects.first?.name == "x")
@@ -260,12 +262,12 @@ struct ImageSignTests {
 
     @Test("32 signers at once leave 32 signatures", arguments: StoreKind.main, Scheme.allCases)
     func concurrentSigners(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme, flags: ["-a", "signer=before"]).expectSuccess()
         let count = 32
         // However busy the machine is, nobody gives up.
-        let flags = (ImagePlace.signing + scheme.flags + ["--timeout", "20m"]).joined(separator: " ")
+        let flags = (ImageFixture.signing + scheme.flags + ["--timeout", "20m"]).joined(separator: " ")
         // Each has a home and a temporary directory of its own: no lock on this machine can help.
         let script = """
             for number in $(seq \(count)); do
@@ -294,17 +296,17 @@ struct ImageSignTests {
 
     @Test("SIGKILL between the blobs and the manifest leaves a registry as it was", arguments: Scheme.allCases)
     func killedAtTheRegistry(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push(tag: "v1")
         let registry = try place.registry
         // With an annotation, so that its payload is another one and the blobs of the next signature have to be sent.
         await place.sign(image.name, scheme: scheme, key: "other", flags: ["-a", "by=another"]).expectSuccess()
         let (tags, before) = (
-            registry.tags(in: ImagePlace.path), registry.manifest(image.tag("sig"), in: ImagePlace.path)?.bytes
+            registry.tags(in: ImageFixture.path), registry.manifest(image.tag("sig"), in: ImageFixture.path)?.bytes
         )
         registry.server.forgetRequests()
         registry.faults.add(Fault(.hang, method: "PUT", path: "/manifests/"))
-        await kill(place, ["sign", "--key", "key.pem"] + ImagePlace.signing + scheme.flags + [image.name]) {
+        await kill(place, ["sign", "--key", "key.pem"] + ImageFixture.signing + scheme.flags + [image.name]) {
             registry.faults.met > 0
         }
         registry.faults.removeAll()
@@ -312,8 +314,8 @@ struct ImageSignTests {
             registry.server.requests.contains {
                 $0.method == "PUT" && $0.target.contains("/blobs/uploads/") && $0.status == 201
             })
-        #expect(registry.tags(in: ImagePlace.path) == tags)
-        #expect(registry.manifest(image.tag("sig"), in: ImagePlace.path)?.bytes == before)
+        #expect(registry.tags(in: ImageFixture.path) == tags)
+        #expect(registry.manifest(image.tag("sig"), in: ImageFixture.path)?.bytes == before)
         await place.verify(image.name).expectRefusal(12, "no-matching-signature")
         #expect(try await place.verify(image.name, key: "other").payloads().count == 1)
         await place.sign(image.name, scheme: scheme).expectSuccess()
@@ -322,14 +324,14 @@ struct ImageSignTests {
 
     @Test("SIGKILL between the blobs and the index leaves a layout as it was", arguments: Scheme.allCases)
     func killedAtTheLayout(scheme: Scheme) async throws {
-        let place = try await ImagePlace(.layout)
+        let place = try await ImageFixture(.layout)
         let image = try await place.push(tag: "v1")
         let index = try place.directory.read("layout/index.json")
         // Whoever wants to change the index waits for this lock.
         let lock = unsafe open(place.directory["layout/oci-layout"], O_RDWR | O_CLOEXEC)
         try #require(lock >= 0 && flock(lock, LOCK_EX) == 0)
         let blobs = try place.directory.snapshot().keys.filter { $0.hasPrefix("layout/blobs/") }.count
-        await kill(place, ["sign", "--key", "key.pem"] + ImagePlace.signing + scheme.flags + [image.name]) {
+        await kill(place, ["sign", "--key", "key.pem"] + ImageFixture.signing + scheme.flags + [image.name]) {
             Self.isOpenElsewhere(place.directory["layout/oci-layout"])
                 && ((try? place.directory.snapshot()) ?? [:]).keys.filter { $0.hasPrefix("layout/blobs/") }.count
                     > blobs
@@ -343,7 +345,8 @@ struct ImageSignTests {
     }
 
     /// Runs the program, and kills it once that is so.
-    private func kill(_ place: ImagePlace, _ arguments: [String], once isReady: @escaping @Sendable () -> Bool) async {
+    private func kill(_ place: ImageFixture, _ arguments: [String], once isReady: @escaping @Sendable () -> Bool) async
+    {
         let ended = await Program(directory: place.directory.path).run(
             arguments, input: .stopped(by: SIGKILL, when: isReady))
         #expect(ended.ending == .signal(SIGKILL), "the program was not killed: \(ended.messages)")

@@ -3,6 +3,7 @@ import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// verify and verify-attestation.
@@ -13,7 +14,7 @@ struct ImageVerifyTests {
         "Signed, unsigned, not there, signed by another key, not to be checked, and no certificate: each has its words and exit code",
         arguments: StoreKind.main, Scheme.allCases)
     func statesOfAnImage(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push("signed", tag: "v1")
         let signed = await place.sign(image.name, scheme: scheme)
         signed.expectSuccess("sign")
@@ -40,7 +41,7 @@ struct ImageVerifyTests {
                 "verify", "--offline", "--certificate-identity", "a@example.com", "--certificate-oidc-issuer",
                 "https://example.com",
             ]
-                + ImagePlace.verifying + [image.name])
+                + ImageFixture.verifying + [image.name])
         identity.expectRefusal(13, "no-certificate", "the signature was made with a key")
 
         let garbled = try await place.push("signed by something else")
@@ -59,7 +60,7 @@ struct ImageVerifyTests {
         "A registry that cannot be asked is no unsigned image", arguments: [StoreKind.referrersAPI, .fallbackTag],
         Scheme.allCases)
     func couldNotLook(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push()
         let path =
             scheme == .older ? ".sig" : kind == .referrersAPI ? "/referrers/" : "/manifests/sha256-\(image.digest.hex)"
@@ -68,7 +69,7 @@ struct ImageVerifyTests {
     }
 
     @Test func aLayoutThatCannotBeReadIsNoUnsignedImage() async throws {
-        let place = try await ImagePlace(.layout)
+        let place = try await ImageFixture(.layout)
         let image = try await place.push()
         try place.directory.write("layout/index.json", "{")
         await place.verify(image.name).expectRefusal(1, "malformed-layout", "index.json")
@@ -78,7 +79,7 @@ struct ImageVerifyTests {
 
     @Test("Signatures of both schemes are found at once", arguments: StoreKind.main)
     func bothSchemes(kind: StoreKind) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push()
         for scheme in Scheme.allCases { await place.sign(image.name, scheme: scheme).expectSuccess("sign \(scheme)") }
         let payloads = try await place.verify(image.name).payloads()
@@ -88,7 +89,7 @@ struct ImageVerifyTests {
     }
 
     @Test func outputIsJSONOrText() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         await place.sign(image.name, scheme: .older, flags: ["-a", "author=me"]).expectSuccess()
         let json = await place.verify(image.name, flags: ["--output", "json"])
@@ -107,7 +108,7 @@ struct ImageVerifyTests {
     }
 
     @Test func severalImagesInOneCall() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         var images: [TestImage] = []
         for text in ["one", "two", "three"] { images.append(try await place.push(text)) }
         let signed = await place.sign(images[0].name, images[2].name)
@@ -126,7 +127,7 @@ struct ImageVerifyTests {
 
     @Test("Annotations are compared by value, byte for byte", arguments: Scheme.allCases)
     func annotations(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         let composed = "r\u{e9}gis"
         await place.sign(
@@ -151,7 +152,7 @@ struct ImageVerifyTests {
 
     @Test("One of several signatures has the annotations that are asked for")
     func annotationsOfOneSignature() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         for (scheme, stage) in zip(Scheme.allCases, ["test", "release"]) {
             await place.sign(image.name, scheme: scheme, flags: ["-a", "stage=\(stage)"]).expectSuccess()
@@ -163,7 +164,7 @@ struct ImageVerifyTests {
 
     @Test("Annotations that are asked for stand with one subject, not one here and one there")
     func annotationsOfOneSubject() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let key = try place.directory.makeKey("two")
         /// Puts a signature beside an image whose subjects have these annotations.
         func push(_ name: String, _ subjects: [JSONObject]) async throws -> TestImage {
@@ -181,7 +182,7 @@ struct ImageVerifyTests {
                 payloadType: "application/vnd.in-toto+json", payload: statement, signatures: [])
             let signature = try key.sign(envelope.preAuthenticationEncoding, scheme: .ecdsa(.sha256))
             let bundle = JSONValue.object([
-                "mediaType": .string(ImagePlace.bundleType),
+                "mediaType": .string(ImageFixture.bundleType),
                 "verificationMaterial": .object(["publicKey": .object([:])]),
                 "dsseEnvelope": .object([
                     "payload": .bytes(statement), "payloadType": .string(envelope.payloadType),
@@ -212,7 +213,7 @@ struct ImageVerifyTests {
 
     @Test("A signature that was moved to another image is refused", arguments: StoreKind.main, Scheme.allCases)
     func movedSignature(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let (image, other) = (try await place.push("signed"), try await place.push("not signed"))
         await place.sign(image.name, scheme: scheme).expectSuccess()
         try await place.copySignatures(from: image, to: other)
@@ -229,7 +230,7 @@ struct ImageVerifyTests {
         "--recursive checks every platform's image, --platform one of them",
         arguments: [StoreKind.referrersAPI, .layout], Scheme.allCases)
     func platforms(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let (index, images) = try await place.pushIndex(["amd64", "arm64", "riscv64"], tag: "multi")
         await place.sign(index.name, scheme: scheme).expectSuccess()
         #expect(try await place.verify(index.name).payloads().count == 1)
@@ -253,7 +254,7 @@ struct ImageVerifyTests {
 
     @Test("A registry that calls an index an image hides none of its platforms")
     func lyingMediaType() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let (index, images) = try await place.pushIndex(["amd64", "arm64"])
         await place.sign(index.name).expectSuccess()
         let registry = try place.registry
@@ -286,12 +287,12 @@ struct ImageVerifyTests {
 
     @Test("A tag that moves between two reads (kyverno CVE-2022-47633): it is read once", arguments: Scheme.allCases)
     func movingTag(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let (index, _) = try await place.pushIndex(["amd64", "arm64"], tag: "v1")
         let (evil, _) = try await place.pushIndex(["mips"])
         await place.sign(index.name, scheme: scheme, flags: ["--recursive"]).expectSuccess()
         let registry = try place.registry
-        let content = try #require(registry.manifest(evil.digest.description, in: ImagePlace.path))
+        let content = try #require(registry.manifest(evil.digest.description, in: ImageFixture.path))
         // The second time, and ever after, the tag points at something else.
         registry.faults.add(
             Fault(
@@ -317,7 +318,7 @@ struct ImageVerifyTests {
     }
 
     @Test func namesThatCosignTakes() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push(tag: "latest")
         await place.sign("oci://\(image.name)").expectSuccess()
         for name in [
@@ -332,14 +333,14 @@ struct ImageVerifyTests {
 
     @Test("An image that calls itself an attachment of the signed one is not passed over by --local-image")
     func secondLocalImage() async throws {
-        let place = try await ImagePlace(.layout)
+        let place = try await ImageFixture(.layout)
         let image = try await place.push()
         let layout = try ImageLayout(opening: place.directory["layout"])
         let signed = try #require(try await layout.manifest(.digest(image.digest)))
         try await layout.replaceEntries([(signed, ["kind": ImageLayout.SavedKind.image.rawValue])])
         await place.sign(image.name).expectSuccess()
         #expect(try await place.verify("layout", flags: ["--local-image"]).payloads().count == 1)
-        let malware = try ImagePlace.manifest([(Array("malware".utf8), "text/plain", [:])], subject: image.descriptor)
+        let malware = try ImageFixture.manifest([(Array("malware".utf8), "text/plain", [:])], subject: image.descriptor)
         try await place.put([Array("malware".utf8)], malware)
         try await layout.replaceEntries([
             (malware, ["kind": ImageLayout.SavedKind.image.rawValue]),
@@ -351,7 +352,7 @@ struct ImageVerifyTests {
 
     @Test("The folder of --local-image holds the image and its signatures", arguments: Scheme.allCases)
     func localImage(scheme: Scheme) async throws {
-        let place = try await ImagePlace(.layout)
+        let place = try await ImageFixture(.layout)
         let image = try await place.push(tag: "v1")
         await place.sign(image.name, scheme: scheme).expectSuccess()
         #expect(try await place.verify("layout", flags: ["--local-image"]).payloads().count == 1)
@@ -364,7 +365,7 @@ struct ImageVerifyTests {
         "COSIGN_REPOSITORY is where the signatures are", arguments: [StoreKind.referrersAPI, .dockerRegistry],
         Scheme.allCases)
     func signatureRepository(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push()
         let elsewhere = ["COSIGN_REPOSITORY": "\(place.repository)-signatures"]
         let signed = await place.sign(image.name, scheme: scheme, environment: elsewhere)
@@ -379,7 +380,7 @@ struct ImageVerifyTests {
 
     @Test("COSIGN_MAX_ATTACHMENT_SIZE bounds what is fetched", arguments: Scheme.allCases)
     func attachmentSize(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme).expectSuccess()
         func verify(_ limit: String) async -> Program.Outcome {
@@ -397,7 +398,7 @@ struct ImageVerifyTests {
         "Attestations are no signatures, and their type is compared (CVE-2022-35929)", arguments: StoreKind.main,
         Scheme.allCases)
     func attestations(kind: StoreKind, scheme: Scheme) async throws {
-        let place = try await ImagePlace(kind)
+        let place = try await ImageFixture(kind)
         let image = try await place.push("attested")
         try await place.attest(image.name, type: "slsaprovenance1", scheme: scheme).expectSuccess("attest")
         let verified = await place.verifyAttestation(image.name, type: "slsaprovenance1")
@@ -440,7 +441,7 @@ struct ImageVerifyTests {
 
     @Test("A bundle whose statement cannot be read is no image without a signature")
     func unreadableStatement() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let (signed, image) = (try await place.push("signed"), try await place.push("not signed"))
         await place.sign(signed.name).expectSuccess()
         let referrer = try #require(
@@ -469,7 +470,7 @@ struct ImageVerifyTests {
 
     @Test("A signature over a file is not called an attestation")
     func signatureOverAFile() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         try place.directory.write("file", "text")
         await place.swsign(
@@ -486,12 +487,12 @@ struct ImageVerifyTests {
 
     @Test("The guides' line with jq", arguments: Scheme.allCases)
     func guide(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         try place.directory.write("provenance.json", #"{"builder":{"id":"https://example.com/builder"}}"#)
         await place.swsign(
             ["attest", "--key", "key.pem", "--predicate", "provenance.json", "--type", "slsaprovenance"]
-                + ImagePlace.signing + scheme.flags + [image.name]
+                + ImageFixture.signing + scheme.flags + [image.name]
         ).expectSuccess()
         let verified = await place.verifyAttestation(image.name, type: "slsaprovenance")
         let statement = try #require(try verified.statements().first)

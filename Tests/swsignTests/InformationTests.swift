@@ -1,7 +1,7 @@
 import Foundation
-import InToto
 import LocalSigstore
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 @testable import swsign
@@ -122,7 +122,7 @@ struct InformationTests {
 
     @Test("Who verifies is told which variables said whom to believe, and programs are too")
     func trustVariables() async throws {
-        try await SigningPlace.with { place in
+        try await SigningFixture.with { place in
             let words = "The environment says whom to believe: "
             try place.directory.write("file", "content")
             let image = try place.push()
@@ -153,7 +153,7 @@ struct InformationTests {
                     #expect(!outcome.output.contains("trustVariables"), sourceLocation: sourceLocation)
                 }
             }
-            let who = place.expecting(SigningPlace.alice)
+            let who = place.expecting(SigningFixture.alice)
             let verify = ["verify-blob", "--output", "json", "--bundle", "bundle.json", "file"]
             let root = ["COSIGN_TRUSTED_ROOT": place.services.files.trustedRoot]
             let identity = ["COSIGN_CERTIFICATE_IDENTITY": who[1], "COSIGN_CERTIFICATE_OIDC_ISSUER": who[3]]

@@ -1,8 +1,8 @@
 import Foundation
 import Glibc
-import InToto
 import LocalSigstore
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// `initialize`, and what commands do with the trust root that comes over TUF, against local services.

@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// generate-key-pair, import-key-pair and public-key.
@@ -264,7 +264,7 @@ struct KeyPairTests {
     func unwritableDirectory() async throws {
         // Not even the superuser makes files there.
         try await directory.expectRefusal(
-            "cannot-write", "/sys/kernel/swsign.key",
+            "file-unwritable", "/sys/kernel/swsign.key",
             of: ["generate-key-pair", "--output-key-prefix", "/sys/kernel/swsign"],
             environment: ["COSIGN_PASSWORD": ""])
     }
@@ -272,7 +272,7 @@ struct KeyPairTests {
     @Test("A directory that does not exist is said so")
     func missingDirectory() async throws {
         try await directory.expectRefusal(
-            "cannot-write", "none/k.key", "directory does not exist",
+            "file-unwritable", "none/k.key", "directory does not exist",
             of: ["generate-key-pair", "--output-key-prefix", "none/k"], environment: ["COSIGN_PASSWORD": ""])
     }
 
@@ -286,7 +286,7 @@ struct KeyPairTests {
             "generate-key-pair", environment: ["COSIGN_PASSWORD": ""], input: .terminal,
             terminal: [.init("[y/N] ", "y\r")])
         #expect(outcome.ending == .exit(1))
-        #expect(outcome.code == "cannot-write" || outcome.code == "is-directory", "\(outcome.messages)")
+        #expect(outcome.code == "file-unwritable" || outcome.code == "is-directory", "\(outcome.messages)")
         #expect(try directory.snapshot() == before)
     }
 
@@ -297,7 +297,7 @@ struct KeyPairTests {
         program.limits = "ulimit -f 0"
         let outcome = await program.run(["generate-key-pair"], input: .terminal, terminal: [.init("[y/N] ", "y\r")])
         #expect(outcome.ending == .exit(1), "\(outcome.ending)")
-        #expect(outcome.code == "cannot-write")
+        #expect(outcome.code == "file-unwritable")
         #expect(try directory.snapshot() == before)
     }
 

@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// What stands after `--key`, damaged key files, and where passwords come from.

@@ -1,10 +1,10 @@
 import FaultServer
 import Foundation
 import HTTPTransport
-import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 @Suite("Signing without a key")
@@ -22,7 +22,7 @@ struct KeylessSigningTests {
 
     @Test("The token of a CI job is found", arguments: Surroundings.allCases)
     func ambient(_ surroundings: Surroundings) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             let identity: LocalIdentity =
                 surroundings == .github
                 ? .gitHubWorkflow() : surroundings == .google ? .email("robot@project.test") : .uri("/job/1")
@@ -88,7 +88,7 @@ struct KeylessSigningTests {
             (["CI": "true"], "SIGSTORE_ID_TOKEN"), ([:], "SIGSTORE_ID_TOKEN"),
         ])
     func noToken(_ environment: [String: String], _ words: String) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "never signed")
             let outcome = await place.run(
                 ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + ["file"], environment: environment)
@@ -104,11 +104,11 @@ struct KeylessSigningTests {
     struct BadToken: Sendable, CustomTestStringConvertible {
         let code: String
         let words: String
-        var identity = SigningPlace.alice
+        var identity = SigningFixture.alice
         var options = TokenOptions()
 
         init(
-            _ code: String, _ words: String, _ identity: LocalIdentity = SigningPlace.alice,
+            _ code: String, _ words: String, _ identity: LocalIdentity = SigningFixture.alice,
             _ change: (inout TokenOptions) -> Void = { _ in }
         ) {
             (self.code, self.words, self.identity) = (code, words, identity)
@@ -128,7 +128,7 @@ struct KeylessSigningTests {
             BadToken("identity-token-email-not-ascii", "only ASCII", .email("jürgen@exämple.test")),
         ])
     func badToken(_ bad: BadToken) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "never signed")
             let token = try place.token(bad.identity, bad.options)
             let outcome = await place.run(
@@ -144,7 +144,7 @@ struct KeylessSigningTests {
 
     @Test("A token for another audience, from a file, and one that Fulcio refuses")
     func otherTokens() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "signed with a token from a file")
             try place.directory.write("token", try place.token()[1] + "\n", mode: 0o600)
             let arguments = ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1)
@@ -152,8 +152,8 @@ struct KeylessSigningTests {
             #expect(outcome.succeeded, "\(outcome.messages)")
             // Fulcio knows the reason, and does not say it; what the token says is said then.
             for (identity, change) in [
-                (SigningPlace.alice, { (options: inout TokenOptions) in options.forged = true }),
-                (SigningPlace.alice, { $0.audience = "other" }),
+                (SigningFixture.alice, { (options: inout TokenOptions) in options.forged = true }),
+                (SigningFixture.alice, { $0.audience = "other" }),
             ] {
                 var options = TokenOptions()
                 change(&options)
@@ -170,7 +170,7 @@ struct KeylessSigningTests {
 
     @Test("A person signs in on another device")
     func device() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "signed after signing in")
             let services = place.services
             let person = Task {
@@ -208,7 +208,7 @@ struct KeylessSigningTests {
         "On a terminal a person agrees to what becomes public, or nothing is asked of anybody",
         arguments: ["y\n", "n\n", "\n", "\u{3}"])
     func confirmed(_ answer: String) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "signed when somebody agreed")
             let arguments =
                 ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token()) + ["file"]
@@ -229,7 +229,7 @@ struct KeylessSigningTests {
 
     @Test("Nobody is asked who has no terminal, or said --yes; standard input is left alone")
     func notAsked() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "signed without a question")
             let arguments = ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token())
             let piped = await place.run(arguments + ["file"], input: .text("n\n"))
@@ -251,7 +251,7 @@ struct KeylessSigningTests {
     @Test(
         "An attestation becomes public whole in Rekor v1, and by its digest in v2; a key without services tells nobody")
     func notice() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "attested")
             try place.directory.write("predicate", "{}")
             try place.directory.makeKey()
@@ -276,26 +276,27 @@ struct KeylessSigningTests {
 
     @Test("One certificate serves many files")
     func manyFiles() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             let files = (0..<12).map { "file-\($0)" }
             for file in files { try place.directory.write(file, "this is \(file)") }
             let outcome = await place.run(["sign-blob", "--yes"] + place.services(.v2) + (try place.token()) + files)
             #expect(outcome.succeeded, "\(outcome.messages)")
             #expect(outcome.messages.contains("12 of 12 files signed"))
             #expect(place.certificates == 1 && place.recorded == 12)
-            let verified = await place.run(["verify-blob"] + place.trust + place.expecting(SigningPlace.alice) + files)
+            let verified = await place.run(
+                ["verify-blob"] + place.trust + place.expecting(SigningFixture.alice) + files)
             #expect(verified.succeeded, "\(verified.messages)")
         }
     }
 
     @Test("One certificate serves an index with its images", arguments: ["sign", "attest"])
     func recursive(_ command: String) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("predicate", #"{"buildType":"test"}"#)
             let images = try ["amd64", "arm64"].map { (architecture: $0, name: try place.push("for \($0)")) }
             let entries = try images.map { image in
                 let digest = try #require(image.name.split(separator: "@").last)
-                let size = try #require(place.services.registry.manifest(String(digest), in: ImagePlace.path)).bytes
+                let size = try #require(place.services.registry.manifest(String(digest), in: ImageFixture.path)).bytes
                     .count
                 return #"{"mediaType":"\#(MediaType.imageManifest)","digest":"\#(digest)","size":\#(size),"#
                     + #""platform":{"os":"linux","architecture":"\#(image.architecture)"}}"#
@@ -303,8 +304,8 @@ struct KeylessSigningTests {
             let index = Array(
                 #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageIndex)","manifests":[\#(entries.joined(separator: ","))]}"#
                     .utf8)
-            try place.services.registry.placeManifest(index, mediaType: MediaType.imageIndex, in: ImagePlace.path)
-            let name = "\(place.services.registry.address)/\(ImagePlace.path)@\(try Digest.sha256(index))"
+            try place.services.registry.placeManifest(index, mediaType: MediaType.imageIndex, in: ImageFixture.path)
+            let name = "\(place.services.registry.address)/\(ImageFixture.path)@\(try Digest.sha256(index))"
             let what = command == "attest" ? ["--type", "slsaprovenance", "--predicate", "predicate"] : []
             let outcome = await place.run(
                 [command, "--yes", "--recursive"] + what + place.services(.v1) + (try place.token()) + [name])
@@ -312,7 +313,7 @@ struct KeylessSigningTests {
             #expect(place.certificates == 1 && place.recorded == 3)
             let verify = command == "sign" ? ["verify"] : ["verify-attestation", "--type", "slsaprovenance"]
             for image in [name] + images.map(\.name) {
-                let verified = await place.run(verify + place.trust + place.expecting(SigningPlace.alice) + [image])
+                let verified = await place.run(verify + place.trust + place.expecting(SigningFixture.alice) + [image])
                 #expect(verified.succeeded, "\(image): \(verified.messages)")
             }
         }
@@ -324,7 +325,7 @@ struct KeylessSigningTests {
         "With a key a signature is recorded unless that is not wanted",
         arguments: ["sign-blob", "attest-blob", "sign", "attest"])
     func keys(_ command: String) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.makeKey()
             try place.directory.write("file", "signed with a key")
             try place.directory.write("predicate", #"{"buildType":"test"}"#)
@@ -364,7 +365,7 @@ struct KeylessSigningTests {
 
     @Test("Services that flags name, and the separate files that cosign 2 writes")
     func olderFiles() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "signed the older way")
             let flags = [
                 "--fulcio-url", place.services.fulcio.url, "--rekor-url", place.services.rekorV1.url,
@@ -390,7 +391,7 @@ struct KeylessSigningTests {
             let timestamp = JSONCursor(try JSONValue(parsing: try place.directory.read("timestamp")))
             #expect(try !timestamp.member("SignedRFC3161Timestamp").bytes().isEmpty)
             #expect(place.recorded == 1 && place.certificates == 1)
-            let verifying = ["verify-blob"] + place.trust + place.expecting(SigningPlace.alice)
+            let verifying = ["verify-blob"] + place.trust + place.expecting(SigningFixture.alice)
             for parts in [
                 ["--bundle", "bundle"], ["--bundle", "bundle", "--rfc3161-timestamp", "timestamp"],
                 [
@@ -406,7 +407,7 @@ struct KeylessSigningTests {
 
     @Test("The older scheme on images keeps all parts as annotations", arguments: ["sign", "attest"])
     func olderImages(_ command: String) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             let image = try place.push()
             try place.directory.write("predicate", #"{"buildType":"test"}"#)
             let what =
@@ -418,7 +419,7 @@ struct KeylessSigningTests {
             #expect(outcome.succeeded, "\(outcome.messages)")
             let hex = try #require(image.split(separator: ":").last)
             let tag = "sha256-\(hex).\(command == "sign" ? "sig" : "att")"
-            let manifest = try #require(place.services.registry.manifest(tag, in: ImagePlace.path)).bytes
+            let manifest = try #require(place.services.registry.manifest(tag, in: ImageFixture.path)).bytes
             let layer = try #require(
                 try JSONCursor(try JSONValue(parsing: manifest)).member("layers").elements().first)
             let annotations = try layer.member("annotations")
@@ -429,7 +430,7 @@ struct KeylessSigningTests {
                 try annotations.member("dev.cosignproject.cosign/signature").string().isEmpty == (command == "attest"))
             let verify =
                 command == "sign" ? ["verify", "-a", "by=tests"] : ["verify-attestation", "--type", "slsaprovenance"]
-            let verified = await place.run(verify + place.trust + place.expecting(SigningPlace.alice) + [image])
+            let verified = await place.run(verify + place.trust + place.expecting(SigningFixture.alice) + [image])
             #expect(verified.succeeded, "\(verified.messages)")
             let other = await place.run(verify + place.trust + place.expecting(.email("bob@local.test")) + [image])
             #expect(other.ending == .exit(12), "\(other.messages)")
@@ -441,7 +442,7 @@ struct KeylessSigningTests {
 struct TransparencyLogTests {
     /// The command with a log, its trusted root, and JSON as output.
     private func tlog(
-        _ place: SigningPlace, _ command: String, _ kind: LocalServices.SigningConfigKind, _ arguments: [String]
+        _ place: SigningFixture, _ command: String, _ kind: LocalServices.SigningConfigKind, _ arguments: [String]
     )
         async -> Program.Outcome
     {
@@ -449,7 +450,7 @@ struct TransparencyLogTests {
     }
 
     /// Signs a file by alice, and other files by others and with a key.
-    private func fill(_ place: SigningPlace, _ kind: LocalServices.SigningConfigKind) async throws {
+    private func fill(_ place: SigningFixture, _ kind: LocalServices.SigningConfigKind) async throws {
         try place.directory.makeKey()
         for name in ["file", "other", "keyed"] { try place.directory.write(name, "this is \(name)") }
         for (name, who) in [
@@ -462,7 +463,7 @@ struct TransparencyLogTests {
         }
     }
 
-    private func index(_ place: SigningPlace, _ name: String) throws -> Int64 {
+    private func index(_ place: SigningFixture, _ name: String) throws -> Int64 {
         let bundle = JSONCursor(try JSONValue(parsing: try place.directory.read("\(name).json")))
         let entry = try #require(try bundle.member("verificationMaterial").member("tlogEntries").elements().first)
         return try entry.optional("logIndex")?.integer() ?? 0
@@ -470,7 +471,7 @@ struct TransparencyLogTests {
 
     @Test("get, verify and info over both versions", arguments: [LocalServices.SigningConfigKind.v1, .v2])
     func reading(_ kind: LocalServices.SigningConfigKind) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try await fill(place, kind)
             let number = String(try index(place, "file"))
             let digest = try Digest.sha256(try place.directory.read("file"))
@@ -512,7 +513,7 @@ struct TransparencyLogTests {
 
     @Test("search by file, digest, email and key, which only Rekor v1 has")
     func searching() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try await fill(place, .v1)
             let digest = try Digest.sha256(try place.directory.read("file"))
             for (arguments, name) in [
@@ -545,7 +546,7 @@ struct TransparencyLogTests {
             (.v2, .status(403, retryAfter: nil)),
         ])
     func lies(_ kind: LocalServices.SigningConfigKind, _ action: Fault.Action) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try await fill(place, kind)
             let number = String(try index(place, "file"))
             let server = kind == .v1 ? place.services.rekorV1 : place.services.rekorV2
@@ -565,9 +566,9 @@ struct TransparencyLogTests {
 
     @Test("A bundle whose entry the log does not have is not verified; a log that is not trusted is not shown")
     func otherLogs() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try await fill(place, .v1)
-            try await SigningPlace.with(ownKeys: true) { (other) async throws in
+            try await SigningFixture.with(ownKeys: true) { (other) async throws in
                 try await fill(other, .v1)
                 try place.directory.write("stranger.json", try other.directory.read("file.json"))
                 let wrong = await tlog(place, "verify", .v1, ["--bundle", "stranger.json"])

@@ -1,7 +1,7 @@
 import FaultServer
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Synchronization
 import Testing
 

@@ -36,7 +36,7 @@ struct OfflineTests {
 
     @Test("With --offline an image's own registry is asked, and nobody else")
     func asksOnlyTheRegistry() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         await place.sign(image.name).expectSuccess()
         let port = try #require(try place.registry.address.split(separator: ":").last)

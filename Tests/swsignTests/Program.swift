@@ -1,7 +1,7 @@
 import Foundation
-import InToto
 import SigstoreCrypto
 import Spawning
+import StrictJSON
 import Testing
 
 /// Runs the real program, or another, the way a person or a CI job does, and keeps all that comes of it.

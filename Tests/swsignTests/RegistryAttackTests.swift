@@ -1,8 +1,8 @@
 import Foundation
-import InToto
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// What registries did to others of this kind.
@@ -13,7 +13,7 @@ struct RegistryAttackTests {
         "101 signatures are refused, 100 are read (cosign CVE-2023-46737, notation CVE-2023-33957, CVE-2023-33958)",
         arguments: Scheme.allCases)
     func tooManySignatures(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme).expectSuccess()
         let registry = try place.registry
@@ -32,7 +32,7 @@ struct RegistryAttackTests {
                 }
                 let encoded = try grown.encoded()
                 try registry.placeManifest(
-                    encoded.bytes, mediaType: encoded.mediaType, tag: image.tag("sig"), in: ImagePlace.path)
+                    encoded.bytes, mediaType: encoded.mediaType, tag: image.tag("sig"), in: ImageFixture.path)
             case .newer:
                 let list = try await place.store.referrers(of: image.digest, artifactType: nil).descriptors
                 let first = try #require(list.first)
@@ -41,7 +41,7 @@ struct RegistryAttackTests {
                     var another = manifest
                     another.annotations["number"] = "\(number)"
                     let encoded = try another.encoded()
-                    try registry.placeManifest(encoded.bytes, mediaType: encoded.mediaType, in: ImagePlace.path)
+                    try registry.placeManifest(encoded.bytes, mediaType: encoded.mediaType, in: ImageFixture.path)
                 }
             }
         }
@@ -58,10 +58,10 @@ struct RegistryAttackTests {
 
     @Test("A manifest with 1,001 layers is refused (cosign CVE-2024-29903)", arguments: Scheme.allCases)
     func tooManyLayers(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         let layer =
-            #"{"mediaType":"\#(ImagePlace.bundleType)","digest":"\#(try Digest.sha256(Array("{}".utf8)))","size":2}"#
+            #"{"mediaType":"\#(ImageFixture.bundleType)","digest":"\#(try Digest.sha256(Array("{}".utf8)))","size":2}"#
         let subject =
             #"{"mediaType":"\#(image.descriptor.mediaType)","digest":"\#(image.digest)","size":\#(image.descriptor.size)}"#
         let manifest =
@@ -70,7 +70,7 @@ struct RegistryAttackTests {
         let registry = try place.registry
         try registry.placeManifest(
             Array(manifest.utf8), mediaType: MediaType.imageManifest, tag: scheme == .older ? image.tag("sig") : nil,
-            in: ImagePlace.path)
+            in: ImageFixture.path)
         if scheme == .older { registry.faults.add(Fault(.noReferrersAPI)) }
         let verified = await place.verify(image.name)
         #expect(!registry.server.requests.contains { $0.target.contains("/blobs/") }, "its layers were fetched")
@@ -86,15 +86,15 @@ struct RegistryAttackTests {
 
     @Test("A layer whose size lies, up or down, takes no memory (cosign CVE-2024-29902)", arguments: Scheme.allCases)
     func lyingLayer(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let registry = try place.registry
         let large = [UInt8](repeating: 0x20, count: 64 << 20)
         let digest = try Digest.sha256(large)
-        try registry.placeBlob(Array("{}".utf8), in: ImagePlace.path)
-        try registry.placeBlob(large, digest: digest.description, in: ImagePlace.path)
+        try registry.placeBlob(Array("{}".utf8), in: ImageFixture.path)
+        try registry.placeBlob(large, digest: digest.description, in: ImageFixture.path)
         func verify(claiming size: Int64) async throws -> Program.Outcome {
             let image = try await place.push("size \(size)")
-            let type = scheme == .older ? ImagePlace.payloadType : ImagePlace.bundleType
+            let type = scheme == .older ? ImageFixture.payloadType : ImageFixture.bundleType
             let manifest = try ImageManifest(
                 artifactType: scheme == .older ? nil : type,
                 config: Descriptor(mediaType: MediaType.empty, digest: try Digest.sha256(Array("{}".utf8)), size: 2),
@@ -108,7 +108,7 @@ struct RegistryAttackTests {
             registry.server.forgetRequests()
             var program = Program(directory: place.directory.path)
             program.measuresMemory = true
-            return await program.run(["verify", "--key", "key.pub"] + ImagePlace.verifying + [image.name])
+            return await program.run(["verify", "--key", "key.pub"] + ImageFixture.verifying + [image.name])
         }
         // The whole program takes less than half of what came.
         let small = try await verify(claiming: 1000)
@@ -122,7 +122,7 @@ struct RegistryAttackTests {
 
     @Test("A list whose pages never end is an error, for reading and for writing")
     func endlessPages() async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push(tag: "v1")
         await place.sign(image.name).expectSuccess()
         let registry = try place.registry
@@ -135,14 +135,14 @@ struct RegistryAttackTests {
 
     @Test("Pages that go in a circle, and pages on another host")
     func strangePages() async throws {
-        let (place, thief) = (try await ImagePlace(), try await Thief())
+        let (place, thief) = (try await ImageFixture(), try await Thief())
         let image = try await place.push(tag: "v1")
         let registry = try place.registry
         for (link, code) in [("", "too-large"), (thief.url, "redirect-refused")] {
             registry.faults.removeAll()
             registry.faults.add(
                 Fault(
-                    .header("Link", "<\(link)/v2/\(ImagePlace.path)/referrers/\(image.digest)>; rel=\"next\""),
+                    .header("Link", "<\(link)/v2/\(ImageFixture.path)/referrers/\(image.digest)>; rel=\"next\""),
                     path: "/referrers/"))
             await place.verify(image.name).expectRefusal(1, code)
         }
@@ -153,17 +153,17 @@ struct RegistryAttackTests {
 
     @Test("A substituted manifest is seen (notation CVE-2023-33959)", arguments: Scheme.allCases)
     func substitutedManifest(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let (image, other) = (try await place.push("good"), try await place.push("evil"))
         await place.sign(image.name, scheme: scheme).expectSuccess()
         let registry = try place.registry
-        let evil = try #require(registry.manifest(other.digest.description, in: ImagePlace.path))
+        let evil = try #require(registry.manifest(other.digest.description, in: ImageFixture.path))
 
         // The index of platforms is another one than its digest says.
         let (index, _) = try await place.pushIndex(["amd64"])
         await place.sign(index.name, scheme: scheme, flags: ["--recursive"]).expectSuccess()
         try registry.placeManifest(
-            evil.bytes, mediaType: index.descriptor.mediaType, digest: index.digest.description, in: ImagePlace.path)
+            evil.bytes, mediaType: index.descriptor.mediaType, digest: index.digest.description, in: ImageFixture.path)
         await place.verify(index.name, flags: ["--recursive"]).expectRefusal(
             1, "digest-mismatch", index.digest.description)
 
@@ -177,11 +177,11 @@ struct RegistryAttackTests {
         case .newer:
             let referrer = try #require(
                 try await place.store.referrers(of: image.digest, artifactType: nil).descriptors.first)
-            let good = try #require(registry.manifest(referrer.digest.description, in: ImagePlace.path))
+            let good = try #require(registry.manifest(referrer.digest.description, in: ImageFixture.path))
             var forged = good.bytes
             forged.append(0x0a)
             try registry.placeManifest(
-                forged, mediaType: good.mediaType, digest: referrer.digest.description, in: ImagePlace.path)
+                forged, mediaType: good.mediaType, digest: referrer.digest.description, in: ImageFixture.path)
         case .older:
             registry.faults.add(Fault(.corruptBody, method: "GET", path: ".sig"))
         }
@@ -190,12 +190,12 @@ struct RegistryAttackTests {
 
     @Test("A manifest that changes between two reads is seen", arguments: Scheme.allCases)
     func changingManifest(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let (index, _) = try await place.pushIndex(["amd64", "arm64"], tag: "v1")
         let (evil, _) = try await place.pushIndex(["mips"])
         await place.sign(index.name, scheme: scheme, flags: ["--recursive"]).expectSuccess()
         let registry = try place.registry
-        let content = try #require(registry.manifest(evil.digest.description, in: ImagePlace.path))
+        let content = try #require(registry.manifest(evil.digest.description, in: ImageFixture.path))
         registry.faults.add(
             Fault(
                 .answer(200, contentType: content.mediaType, body: content.bytes), path: "/manifests/\(index.digest)"))
@@ -207,7 +207,7 @@ struct RegistryAttackTests {
 
     @Test("A blob with other content under its digest is seen", arguments: Scheme.allCases)
     func substitutedBlob(scheme: Scheme) async throws {
-        let place = try await ImagePlace()
+        let place = try await ImageFixture()
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme).expectSuccess()
         try place.registry.faults.add(Fault(.corruptBody, path: "/blobs/"))
@@ -248,7 +248,7 @@ struct RegistryAttackTests {
     }
 
     /// The flags and variables that give the secret.
-    private func credentials(_ source: Source, _ place: ImagePlace) throws -> (
+    private func credentials(_ source: Source, _ place: ImageFixture) throws -> (
         flags: [String], environment: [String: String]
     ) {
         let host = try place.registry.address
@@ -272,7 +272,7 @@ struct RegistryAttackTests {
         arguments: Source.allCases)
     func realmElsewhere(source: Source) async throws {
         let thief = try await Thief()
-        let place = try await ImagePlace {
+        let place = try await ImageFixture {
             $0.authentication = .token(username: "me", password: Self.sentinel, realm: "\(thief.url)/token")
         }
         let image = try await place.push()
@@ -297,7 +297,7 @@ struct RegistryAttackTests {
         Scheme.allCases)
     func redirectElsewhere(source: Source, scheme: Scheme) async throws {
         let thief = try await Thief()
-        let place = try await ImagePlace {
+        let place = try await ImageFixture {
             $0.authentication = source == .token ? .none : .basic(username: "me", password: Self.sentinel)
         }
         let image = try await place.push()
@@ -317,10 +317,11 @@ struct RegistryAttackTests {
                 ? try await self.layer(of: image, registry, place)
                 : try await self.bundle(of: image, registry))
         registry.server.forgetRequests()
-        try thief.registry.placeBlob(stored.content, in: ImagePlace.path)
+        try thief.registry.placeBlob(stored.content, in: ImageFixture.path)
         registry.faults.add(
             Fault(
-                .redirect("\(thief.url)/v2/\(ImagePlace.path)/blobs/\(stored.digest)"), path: "/blobs/\(stored.digest)")
+                .redirect("\(thief.url)/v2/\(ImageFixture.path)/blobs/\(stored.digest)"),
+                path: "/blobs/\(stored.digest)")
         )
         let verified = await place.verify(image.name, flags: ["--verbose"] + flags, environment: environment)
         verified.expectSuccess()
@@ -334,17 +335,17 @@ struct RegistryAttackTests {
         registry.faults.removeAll()
         registry.faults.add(
             Fault(
-                .header("Location", "\(thief.url)/v2/\(ImagePlace.path)/blobs/uploads/1"), method: "POST",
+                .header("Location", "\(thief.url)/v2/\(ImageFixture.path)/blobs/uploads/1"), method: "POST",
                 path: "/blobs/uploads/"))
-        registry.faults.add(Fault(.redirect("\(thief.url)/v2/\(ImagePlace.path)/"), path: "/referrers/"))
+        registry.faults.add(Fault(.redirect("\(thief.url)/v2/\(ImageFixture.path)/"), path: "/referrers/"))
         _ = await place.sign(image.name, scheme: scheme, flags: ["-a", "x=y"] + flags, environment: environment)
         thief.expectNoSecret()
     }
 
-    private func layer(of image: TestImage, _ registry: LocalRegistry, _ place: ImagePlace) async throws
+    private func layer(of image: TestImage, _ registry: LocalRegistry, _ place: ImageFixture) async throws
         -> (digest: String, content: [UInt8])?
     {
-        let bytes = try #require(registry.manifest(image.tag("sig"), in: ImagePlace.path)?.bytes)
+        let bytes = try #require(registry.manifest(image.tag("sig"), in: ImageFixture.path)?.bytes)
         return try content(of: bytes, registry)
     }
 
@@ -354,7 +355,7 @@ struct RegistryAttackTests {
         // The referrers API needs the password: what it lists is found by the tags and manifests behind it.
         for request in registry.server.requests where request.method == "PUT" {
             guard let digest = request.target.split(separator: "/").last.map(String.init),
-                let bytes = registry.manifest(digest, in: ImagePlace.path)?.bytes
+                let bytes = registry.manifest(digest, in: ImageFixture.path)?.bytes
             else { continue }
             return try content(of: bytes, registry)
         }
@@ -365,18 +366,18 @@ struct RegistryAttackTests {
     {
         let layer = try #require(try JSONCursor(try JSONValue(parsing: manifest)).member("layers").elements().first)
         let digest = try layer.member("digest").string()
-        return registry.blob(digest, in: ImagePlace.path).map { (digest: digest, content: $0) }
+        return registry.blob(digest, in: ImageFixture.path).map { (digest: digest, content: $0) }
     }
 
     @Test("The urls of a layer are never fetched")
     func foreignLayer() async throws {
-        let (place, thief) = (try await ImagePlace(), try await Thief())
+        let (place, thief) = (try await ImageFixture(), try await Thief())
         let image = try await place.push()
         let content = Array("{}".utf8)
         let digest = try Digest.sha256(content)
         let text =
             #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageManifest)","config":{"mediaType":"\#(MediaType.empty)","#
-            + #""digest":"\#(digest)","size":2},"layers":[{"mediaType":"\#(ImagePlace.payloadType)","digest":"sha256:"#
+            + #""digest":"\#(digest)","size":2},"layers":[{"mediaType":"\#(ImageFixture.payloadType)","digest":"sha256:"#
             + #"\#(String(repeating: "1", count: 64))","size":2,"urls":["\#(thief.url)/layer"],"#
             + #""annotations":{"dev.cosignproject.cosign/signature":"c2ln"}}]}"#
         try await place.put([content], try Manifest(Array(text.utf8)), tag: image.tag("sig"))

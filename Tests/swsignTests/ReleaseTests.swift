@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreVerification
+import StrictJSON
 import Testing
 
 @testable import swsign

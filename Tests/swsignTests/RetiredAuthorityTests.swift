@@ -1,7 +1,7 @@
 import Foundation
-import InToto
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 @testable import LocalSigstore
@@ -10,7 +10,7 @@ import Testing
 struct RetiredAuthorityTests {
     @Test("A certificate below an intermediate that was ended or dropped is refused, although the signature brings it")
     func retiredIntermediate() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "the release")
             let signing = ["--yes"] + place.services(.v1) + (try place.token())
             let signed = await place.run(["sign-blob", "--bundle", "bundle.json"] + signing + ["file"])
@@ -62,7 +62,7 @@ struct RetiredAuthorityTests {
                 else { return #expect(Bool(false)) }
                 trusted["certificateAuthorities"] = .array(authorities)
                 try place.directory.write("root.json", JSONValue.object(trusted).serialized())
-                let believing = ["--trusted-root", "root.json"] + place.expecting(SigningPlace.alice)
+                let believing = ["--trusted-root", "root.json"] + place.expecting(SigningFixture.alice)
                 for bundle in ["v0.1.json", "v0.2.json", "cosign2.json"] {
                     let outcome = await place.run(["verify-blob", "--bundle", bundle] + believing + ["file"])
                     #expect(outcome.code == code, "\(name), \(bundle): \(outcome.messages)")
@@ -111,10 +111,10 @@ struct RetiredAuthorityTests {
     }
 
     /// Has the older signature of an image bring a chain, as cosign 2 writes it.
-    private static func bringChain(_ chain: [X509], to image: String, _ place: SigningPlace) throws {
+    private static func bringChain(_ chain: [X509], to image: String, _ place: SigningFixture) throws {
         let tag = "sha256-\(try #require(image.split(separator: ":").last)).sig"
         let registry = place.services.registry
-        let manifest = try #require(registry.manifest(tag, in: ImagePlace.path))
+        let manifest = try #require(registry.manifest(tag, in: ImageFixture.path))
         guard case .object(var top) = try JSONValue(parsing: manifest.bytes), case .array(let layers)? = top["layers"],
             case .object(var layer)? = layers.first, case .object(var annotations)? = layer["annotations"]
         else { return #expect(Bool(false)) }
@@ -122,6 +122,6 @@ struct RetiredAuthorityTests {
         layer["annotations"] = .object(annotations)
         top["layers"] = .array([.object(layer)])
         try registry.placeManifest(
-            JSONValue.object(top).serialized(), mediaType: manifest.mediaType, tag: tag, in: ImagePlace.path)
+            JSONValue.object(top).serialized(), mediaType: manifest.mediaType, tag: tag, in: ImageFixture.path)
     }
 }

@@ -1,8 +1,8 @@
 import Foundation
-import InToto
 import LocalSigstore
 import SigstoreCrypto
 import Spawning
+import StrictJSON
 import Testing
 
 /// Services that fail or lie while the real program signs.
@@ -110,7 +110,7 @@ struct ServiceFaultTests {
 
     @Test("No success, nothing written or pushed, and words about who and what to do", arguments: everywhere + lies)
     func fault(_ one: Case) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             let image = try place.push()
             let signing = ["--yes"] + place.services(one.service.kind)
             let environment = one.service == .issuer ? place.gitHubJob : [:]
@@ -130,13 +130,13 @@ struct ServiceFaultTests {
             server.faults.add(Fault(one.action, method: one.service == .issuer ? "GET" : "POST"))
 
             let signBlob =
-                ["sign-blob", "--bundle", "bundle.json"] + signing + (try token(SigningPlace.alice)) + ["file"]
+                ["sign-blob", "--bundle", "bundle.json"] + signing + (try token(SigningFixture.alice)) + ["file"]
             let predicate = ["--predicate", "predicate.json", "--type", "https://local.test/predicate"]
             let attestBlob =
                 ["attest-blob", "--bundle", "attestation.json"] + predicate + signing
-                + (try token(SigningPlace.alice)) + ["file"]
-            let sign = ["sign"] + signing + (try token(SigningPlace.alice)) + [image]
-            let attest = ["attest"] + predicate + signing + (try token(SigningPlace.alice)) + [image]
+                + (try token(SigningFixture.alice)) + ["file"]
+            let sign = ["sign"] + signing + (try token(SigningFixture.alice)) + [image]
+            let attest = ["attest"] + predicate + signing + (try token(SigningFixture.alice)) + [image]
             // What a service answers is taken in the same way by all commands; a lie must come out in each.
             let commands = one.isLie ? [signBlob, attestBlob, sign, attest] : [signBlob]
             for command in commands {
@@ -172,7 +172,7 @@ struct ServiceFaultTests {
             let verified = await place.verify("file")
             #expect(verified.succeeded, "\(verified.messages)")
             guard one.isLie else { return }
-            let trusting = place.trust + place.expecting(SigningPlace.alice)
+            let trusting = place.trust + place.expecting(SigningFixture.alice)
             let type = ["--type", "https://local.test/predicate"]
             for command in [
                 ["verify-blob-attestation", "--bundle", "attestation.json"] + type + trusting + ["file"],
@@ -196,7 +196,7 @@ struct ServiceFaultTests {
 
     @Test("What passes is waited for, and no entry is made twice", arguments: passing)
     func waitedFor(_ service: Service, _ fault: Fault) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "signed while \(fault) at \(service)")
             var fault = fault
             fault.method = service == .issuer ? "GET" : "POST"
@@ -221,7 +221,7 @@ struct ServiceFaultTests {
         "A signature that is in the log already is not recorded again",
         arguments: [LocalServices.SigningConfigKind.v1, .v2])
     func conflict(_ kind: LocalServices.SigningConfigKind) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.makeKey("key", .rsa2048)
             for name in ["file", "other"] { try place.directory.write(name, name) }
             func sign(_ file: String, _ bundle: String) async -> Program.Outcome {
@@ -254,7 +254,7 @@ struct ServiceFaultTests {
 
     @Test("A signature that cannot be written is kept, and finished by the same command")
     func cannotBeWritten() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "not written at first")
             let arguments =
                 ["sign-blob", "--yes", "--bundle", "absent/bundle.json"] + place.services(.v1) + (try place.token()) + [
@@ -285,7 +285,7 @@ struct ServiceFaultTests {
 
     @Test("An attestation with a time in it is finished by the same command too, and recorded once")
     func customAttestation() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "what is attested")
             try place.directory.write("predicate", "a text")
             let arguments =
@@ -307,7 +307,7 @@ struct ServiceFaultTests {
         "Stopped while a log makes its entry, a signature is finished by the same command",
         arguments: [SIGTERM, SIGKILL])
     func stopped(_ signal: Int32) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "what is signed")
             let arguments =
                 ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token()) + ["file"]
@@ -327,7 +327,7 @@ struct ServiceFaultTests {
 
     @Test("Two files with one content in one call have a signature each, however slow the log")
     func oneContent() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             for file in ["one", "two"] { try place.directory.write(file, "what is signed") }
             place.services.rekorV1.faults.add(Fault(.delay(seconds: 1), method: "POST"))
             let arguments = ["sign-blob", "--yes"] + place.services(.v1) + (try place.token()) + ["one", "two"]
@@ -340,7 +340,7 @@ struct ServiceFaultTests {
 
     @Test("What cannot be written is kept, whatever the digest that the key signs over")
     func notWritten() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "what is signed")
             for (algorithm, entries) in [(SigningAlgorithm.ecdsaP256, 1), (.ecdsaP384, 2)] {
                 try place.directory.makeKey("key", algorithm)
@@ -355,7 +355,7 @@ struct ServiceFaultTests {
 
     @Test("The older form has no place for Rekor v2: another log is taken, or nothing is signed")
     func olderForm() async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             try place.directory.write("file", "what is signed")
             func sign(_ kind: LocalServices.SigningConfigKind) async throws -> Program.Outcome {
                 await place.run(
@@ -372,7 +372,7 @@ struct ServiceFaultTests {
 
     @Test("A signature that cannot be pushed is kept, and finished by the same command", arguments: ["sign", "attest"])
     func cannotBePushed(_ command: String) async throws {
-        try await SigningPlace.with { (place) async throws in
+        try await SigningFixture.with { (place) async throws in
             let image = try place.push()
             try place.directory.write("predicate", #"{"buildType":"test"}"#)
             let what = command == "attest" ? ["--type", "slsaprovenance", "--predicate", "predicate"] : []

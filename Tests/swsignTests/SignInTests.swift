@@ -1,8 +1,8 @@
 import Foundation
 import HTTPTransport
-import InToto
 import LocalSigstore
 import Spawning
+import StrictJSON
 import Testing
 
 /// A whole Sigstore, a directory with a file to sign, and a browser that only says where it was sent.
@@ -15,7 +15,7 @@ private final class Place: Sendable {
 
     static func with(_ body: (Place) async throws -> Void) async throws {
         let folder = TemporaryDirectory()
-        let services = try await SigningPlace.start(in: folder["services"])
+        let services = try await SigningFixture.start(in: folder["services"])
         do {
             let place = Place(services)
             try place.directory.write("file", "hello\n")
@@ -364,7 +364,7 @@ struct JobTests {
     func readme(_ system: String) async throws {
         let script = try Self.script(system)
         try await Place.with { place in
-            let images = try await ImagePlace()
+            let images = try await ImageFixture()
             let image = try await images.push(tag: "1.0")
             let services = place.services
             let identity: LocalIdentity = system == "GitHub Actions" ? .gitHubWorkflow() : .uri("/job/1")

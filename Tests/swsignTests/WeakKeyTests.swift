@@ -1,6 +1,6 @@
 import Foundation
-import InToto
 import SigstoreCrypto
+import StrictJSON
 import Testing
 
 /// Keys that anyone can sign for: a forged signature comes with each, and no command believes it.

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Glibc
-import InToto
+import LocalSystem
+import StrictJSON
 import SwSignCore
 import Synchronization
 
@@ -58,11 +58,7 @@ struct GlobalOptions: ParsableArguments {
         // else is stopped a little later.
         Self.latest.withLock { $0 = .now.advanced(by: .seconds(timeout.seconds)) }
         let last = timeout.seconds + Self.grace
-        signal(SIGALRM, Interruption.timedOut)
-        var limit = itimerval()
-        limit.it_value.tv_sec = Int(last)
-        limit.it_value.tv_usec = Int(last.truncatingRemainder(dividingBy: 1) * 1e6)
-        guard unsafe setitimer(__itimer_which_t(ITIMER_REAL.rawValue), &limit, nil) == 0 else {
+        guard ProcessSignals.onAlarm(after: last, Interruption.timedOut) else {
             throw SigstoreError(.usage, "the time limit cannot be set")
         }
     }

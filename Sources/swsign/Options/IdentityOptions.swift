@@ -1,6 +1,6 @@
 import ArgumentParser
-import InToto
 import SigstoreVerification
+import StrictJSON
 import SwSignCore
 
 /// The flags that say who must have signed, where it was not the owner of a key.

@@ -1,9 +1,10 @@
 import ArgumentParser
 import Dispatch
 import HTTPTransport
-import InToto
+import LocalSystem
 import OCIRegistry
 import SigstoreCrypto
+import StrictJSON
 import SwSignCore
 import Synchronization
 
@@ -113,7 +114,7 @@ struct RegistryFlags: ParsableArguments {
     /// - Parameter isFolder: Whether the name is the path of a layout that holds one image.
     func image(_ name: String, _ registries: Registries, isFolder: Bool = false) async throws(SigstoreError) -> Image {
         try await Image(
-            finding: name, registries, signatureRepository: CredentialStore.processEnvironment("COSIGN_REPOSITORY"),
+            finding: name, registries, signatureRepository: ProcessEnvironment.value("COSIGN_REPOSITORY"),
             isFolder: isFolder)
     }
 
@@ -121,9 +122,9 @@ struct RegistryFlags: ParsableArguments {
     /// - Parameter tagPrefix: What stands before tags of the older scheme.
     func signatures(of image: Image, tagPrefix: String = "") throws(SigstoreError) -> SignatureStore {
         var store = SignatureStore(image, tagPrefix: tagPrefix)
-        let docker = CredentialStore.processEnvironment("COSIGN_DOCKER_MEDIA_TYPES") ?? ""
+        let docker = ProcessEnvironment.value("COSIGN_DOCKER_MEDIA_TYPES") ?? ""
         store.usesDockerMediaTypes = ["1", "t", "T", "true", "TRUE", "True"].contains(docker)
-        guard let text = CredentialStore.processEnvironment("COSIGN_MAX_ATTACHMENT_SIZE") else { return store }
+        guard let text = ProcessEnvironment.value("COSIGN_MAX_ATTACHMENT_SIZE") else { return store }
         guard let limit = ByteCount(text) else {
             throw SigstoreError(
                 .usage, "COSIGN_MAX_ATTACHMENT_SIZE is \"\(text)\", which is not a size",
@@ -132,42 +133,4 @@ struct RegistryFlags: ParsableArguments {
         store.attachmentLimit = limit.bytes
         return store
     }
-}
-
-/// A size as people write it: `134217728`, `128MiB`, `128MB`.
-struct ByteCount {
-    let bytes: Int64
-
-    init?(_ text: String) {
-        let units: [(String, Int64)] = [
-            ("kib", 1 << 10), ("mib", 1 << 20), ("gib", 1 << 30), ("kb", 1_000), ("mb", 1_000_000),
-            ("gb", 1_000_000_000),
-            ("b", 1), ("", 1),
-        ]
-        let lower = text.lowercased().filter { $0 != " " }
-        guard let unit = units.first(where: { lower.hasSuffix($0.0) }),
-            let number = Int64(lower.dropLast(unit.0.count)), number >= 0
-        else { return nil }
-        let (product, overflow) = number.multipliedReportingOverflow(by: unit.1)
-        if overflow { return nil }
-        bytes = product
-    }
-}
-
-/// Runs work that waits for others, and waits for it.
-func waiting<Value: Sendable>(_ work: @escaping @Sendable () async throws(SigstoreError) -> Value) throws(SigstoreError)
-    -> Value
-{
-    let done = DispatchSemaphore(value: 0)
-    let result = Mutex<Result<Value, SigstoreError>?>(nil)
-    Task.immediateDetached {
-        do throws(SigstoreError) {
-            let value = try await work()
-            result.withLock { $0 = .success(value) }
-        } catch { result.withLock { $0 = .failure(error) } }
-        done.signal()
-    }
-    done.wait()
-    guard let outcome = result.withLock({ $0 }) else { throw SigstoreError(.interrupted, "the work was not done") }
-    return try outcome.get()
 }

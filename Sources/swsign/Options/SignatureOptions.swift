@@ -1,7 +1,7 @@
 import ArgumentParser
-import InToto
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import SwSignCore
 
 /// The flags that say where the signature of a file is.

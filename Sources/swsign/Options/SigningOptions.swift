@@ -1,10 +1,10 @@
 import ArgumentParser
-import Glibc
 import HTTPTransport
-import InToto
+import LocalSystem
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import SwSignCore
 
 /// The flags of the commands that sign, files and images.
@@ -53,7 +53,7 @@ struct SigningOptions: ParsableArguments {
 
     /// Writes the parts that cosign 2 keeps in files of their own, where they are wanted and there.
     func writeParts(of bundle: SigstoreBundle) throws(SigstoreError) {
-        let parts = OlderSignature(bundle)
+        let parts = LegacySignature(bundle)
         if let path = outputCertificate {
             guard let certificate = try parts.certificate() else {
                 throw SigstoreError(.usage, "--output-certificate: a key signed, so there is no certificate")
@@ -140,11 +140,11 @@ struct ServiceOptions: ParsableArguments {
     ///   - algorithm: The algorithm, where the key allows more than one.
     ///   - attestations: Whether attestations are signed.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
-    ///   - isOlderForm: Whether log entries are written in the form of cosign 2, which has no place for those of Rekor v2.
+    ///   - isLegacyForm: Whether log entries are written in the form of cosign 2, which has no place for those of Rekor v2.
     ///   - isBare: Whether the signature is written alone, without a bundle for its log entry.
     func session(
         _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, attestations: Bool, standardInputIsTaken: Bool,
-        isOlderForm: Bool, isBare: Bool = false
+        isLegacyForm: Bool, isBare: Bool = false
     ) throws(SigstoreError) -> SigningSession {
         if let rekorEntryType, rekorEntryType != "dsse" {
             throw SigstoreError(
@@ -159,8 +159,8 @@ struct ServiceOptions: ParsableArguments {
         let config = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
             try self.config(needsServices: key == nil || tlogUpload)
         }
-        let now = Instant(seconds: VerificationPolicy.systemClock())
-        let services = try self.services(config, at: now, http, isOlderForm: isOlderForm)
+        let now = Instant(seconds: SystemClock.now())
+        let services = try self.services(config, at: now, http, isLegacyForm: isLegacyForm)
         let signatory: SigningSession.Signatory
         if let key {
             signatory = .key(key, algorithm: algorithm)
@@ -214,9 +214,7 @@ struct ServiceOptions: ParsableArguments {
 
     /// Where signatures that were recorded and did not reach their place are kept.
     private static var unfinished: UnfinishedSignatures? {
-        guard let value = unsafe getenv("HOME"), case let home = unsafe String(cString: value), !home.isEmpty else {
-            return nil
-        }
+        guard let home = ProcessEnvironment.value("HOME") else { return nil }
         return UnfinishedSignatures(directory: "\(home)/.sigstore/swsign/unfinished")
     }
 
@@ -235,7 +233,7 @@ struct ServiceOptions: ParsableArguments {
     }
 
     private func services(
-        _ config: SigningConfig?, at now: Instant, _ http: any HTTPClient, isOlderForm: Bool
+        _ config: SigningConfig?, at now: Instant, _ http: any HTTPClient, isLegacyForm: Bool
     ) throws(SigstoreError) -> SigningSession.Services {
         var services = SigningSession.Services()
         var tls = TLSOptions()
@@ -260,9 +258,9 @@ struct ServiceOptions: ParsableArguments {
         } else if let config {
             let logs: [SigningConfig.Service]
             do throws(SigstoreError) {
-                logs = try config.transparencyLogs(at: now, versions: isOlderForm ? [1] : [2, 1])
+                logs = try config.transparencyLogs(at: now, versions: isLegacyForm ? [1] : [2, 1])
             } catch {
-                guard isOlderForm, (try? config.transparencyLogs(at: now)) != nil else { throw error }
+                guard isLegacyForm, (try? config.transparencyLogs(at: now)) != nil else { throw error }
                 throw SigstoreError(
                     .usage,
                     "the form that cosign 2 wrote has no place for an entry of Rekor v2, and the signing config names no other log; nothing was signed",

@@ -1,8 +1,8 @@
 import FoundationEssentials
 import HTTPTransport
-import InToto
 import SigstoreClients
 import SigstoreCrypto
+import StrictJSON
 import SwSignCore
 
 /// A Sigstore instance's own files, over TUF.

@@ -1,9 +1,9 @@
 import ArgumentParser
-import Glibc
-import InToto
+import LocalSystem
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import SwSignCore
 import Synchronization
 
@@ -122,8 +122,7 @@ struct TrustSources {
     }
 
     private func variable(_ name: String) -> String? {
-        guard trustedRoot == nil, let value = unsafe getenv(name), unsafe strlen(value) > 0 else { return nil }
-        return unsafe String(cString: value)
+        trustedRoot == nil ? ProcessEnvironment.value(name) : nil
     }
 
     private static func authority(_ path: String, _ anchoring: TrustedRoot.Authority.Anchoring = .selfIssued)

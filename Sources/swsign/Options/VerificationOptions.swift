@@ -1,8 +1,9 @@
 import ArgumentParser
-import InToto
-import SigstoreCrypto
+import LocalSystem
 import SigstoreClients
+import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import SwSignCore
 
 /// The flags that all verifying commands have, for files and for images.
@@ -68,7 +69,8 @@ struct VerificationOptions: ParsableArguments {
             var policy = VerificationPolicy(
                 signedBy: signedBy, claim: claim, transparencyLog: logs,
                 signedTimestamps: useSignedTimestamps ? .required(threshold: 1) : .whenPresent,
-                certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required)
+                certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required,
+                currentTime: SystemClock.now())
             policy.detachedCertificateTimestamps = detached
             return policy
         }

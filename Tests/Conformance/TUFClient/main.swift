@@ -1,7 +1,7 @@
 import Glibc
 import HTTPTransport
-import InToto
 import SigstoreClients
+import StrictJSON
 
 // The client protocol of the public TUF conformance suite:
 //

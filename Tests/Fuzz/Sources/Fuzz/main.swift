@@ -4,6 +4,7 @@ import OCIRegistry
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
+import StrictJSON
 import SwSignCore
 
 // Feeds hostile bytes to one reader, chosen by FUZZ_TARGET. Whatever the bytes are, a reader gives a value or throws;
@@ -16,7 +17,7 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
         // What was read is written and read again as the same.
         if bundle.version == .v03 { _ = try SigstoreBundle(parsing: bundle.serialized()) }
     },
-    "older-bundle": { bytes in _ = try OlderBlobBundle(parsing: bytes) },
+    "older-bundle": { bytes in _ = try LegacyBlobBundle(parsing: bytes) },
     "trusted-root": { bytes in
         let root = try TrustedRoot(parsing: bytes)
         _ = root.serialized()

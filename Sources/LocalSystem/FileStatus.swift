@@ -1,0 +1,47 @@
+internal import Glibc
+
+/// What stands at a path.
+package struct FileStatus: Sendable {
+    /// The kinds of things that can stand there.
+    package enum Kind: Sendable { case file, folder, link, other }
+
+    /// Which thing it is, whatever its names.
+    package struct Identity: Hashable, Sendable {
+        let device: UInt64
+        let number: UInt64
+    }
+
+    /// The kind.
+    package let kind: Kind
+    /// Its size in bytes.
+    package let size: Int64
+    /// Which one it is.
+    package let identity: Identity
+
+    private init(_ status: stat) {
+        kind =
+            switch status.st_mode & S_IFMT {
+            case S_IFREG: .file
+            case S_IFDIR: .folder
+            case S_IFLNK: .link
+            default: .other
+            }
+        size = Int64(status.st_size)
+        identity = Identity(device: UInt64(status.st_dev), number: UInt64(status.st_ino))
+    }
+
+    /// Looks at a path; `nil` if nothing can be seen there.
+    /// - Parameter followingLinks: Whether a symbolic link stands for what it leads to.
+    package init?(_ path: String, followingLinks: Bool = true) {
+        var status = stat()
+        guard unsafe (followingLinks ? stat(path, &status) : lstat(path, &status)) == 0 else { return nil }
+        self.init(status)
+    }
+
+    /// Looks at an open file.
+    init?(_ descriptor: CInt) {
+        var status = stat()
+        guard unsafe fstat(descriptor, &status) == 0 else { return nil }
+        self.init(status)
+    }
+}

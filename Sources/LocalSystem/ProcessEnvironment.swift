@@ -1,0 +1,36 @@
+internal import Glibc
+
+/// The variables of this process, read when they are asked for.
+public enum ProcessEnvironment {
+    /// The value of a variable.
+    /// - Returns: `nil` if it is not set, or empty; bytes that are not UTF-8 are replaced.
+    public static func value(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
+        let text = unsafe String(cString: value)
+        return text.isEmpty ? nil : text
+    }
+
+    /// Overwrites a variable that held a secret, its name too: to whatever asks again it is not set.
+    package static func erase(_ name: String) {
+        guard let value = unsafe getenv(name) else { return }
+        let length = name.utf8.count + 1
+        unsafe explicit_bzero(value - length, length + strlen(value))
+    }
+
+    /// The number of this process.
+    package static var processNumber: Int32 { getpid() }
+
+    /// Whether a process runs that has this number.
+    package static func isRunning(_ process: Int32) -> Bool { kill(process, 0) == 0 || errno != ESRCH }
+
+    /// Whether a variable is set, to whatever value.
+    package static func isSet(_ name: String) -> Bool { unsafe getenv(name) != nil }
+
+    /// The value of a variable, byte for byte.
+    /// - Parameter body: Is given the bytes, which are valid until it returns.
+    /// - Returns: `nil` if the variable is not set.
+    package static func withBytes<Result>(_ name: String, _ body: (UnsafeRawBufferPointer) -> Result) -> Result? {
+        guard let value = unsafe getenv(name) else { return nil }
+        return unsafe body(UnsafeRawBufferPointer(start: value, count: strlen(value)))
+    }
+}

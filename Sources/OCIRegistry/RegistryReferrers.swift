@@ -1,0 +1,124 @@
+internal import HTTPTransport
+public import SigstoreCrypto
+public import StrictJSON
+
+// What refers to a manifest (OCI distribution specification, "Listing referrers").
+extension RegistryClient {
+    /// What the registry's own list says.
+    enum Listing {
+        case list([Descriptor], unread: [SigstoreError])
+        /// The registry says that it has no such lists.
+        case none
+        /// It answers, but not with a list.
+        case somethingElse
+    }
+
+    /// A list of more referrers is not read to its end. Ten times as many as are ever copied, so that what is not
+    /// cosign's does not count against its signatures.
+    static let referrerLimit = 10_000
+    /// The most bytes that the pages of such a list may have: 10,000 entries with annotations are some 10 MB.
+    static let referrerByteLimit = 32 << 20
+
+    /// Asks for the registry's own list (OCI distribution specification, "Listing referrers").
+    func listed(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> Listing {
+        var found: [Descriptor] = []
+        var unread: [SigstoreError] = []
+        var bytes = 0
+        var instead: Listing?
+        var first = try await url("referrers/\(digest)")
+        if let artifactType { first = first.adding("artifactType", artifactType) }
+        try await forEachPage(first, accept: MediaType.imageIndex, "referrers") {
+            (response, number) throws(SigstoreError) in
+            let isList = response.mediaType.utf8.elementsEqual(MediaType.imageIndex.utf8)
+            if number == 0, [400, 404, 405, 406].contains(response.status) || response.status == 200 && !isList {
+                instead = response.status == 200 ? .somethingElse : Listing.none
+                return false
+            }
+            guard response.status == 200, isList else { throw Self.failure(response, "GET") }
+            let what = "the list of referrers of \(digest) in \(name)"
+            let page: (manifests: [Descriptor], unread: [SigstoreError])?
+            do throws(SigstoreError) {
+                page = try Manifest.listed(response.body, contentType: response.mediaType)
+            } catch { throw error.concerning(what) }
+            guard let page else { throw SigstoreError(.malformedManifest, "\(what) is no index") }
+            found.append(contentsOf: page.manifests)
+            unread.append(contentsOf: page.unread.map { $0.concerning(what) })
+            bytes += response.body.count
+            guard found.count + unread.count <= Self.referrerLimit, bytes <= Self.referrerByteLimit else {
+                throw SigstoreError(
+                    .tooLarge,
+                    "the referrers of \(digest) in \(name) are more than is read: after \(number + 1) pages \(found.count) of at most \(Self.referrerLimit), in \(bytes) of at most \(Self.referrerByteLimit) bytes",
+                    advice: "remove those that nobody needs")
+            }
+            return true
+        }
+        return instead ?? .list(found, unread: unread)
+    }
+
+    public func referrers(
+        of digest: Digest, artifactType: String?
+    ) async throws(SigstoreError) -> Referrers {
+        var found = try await read(digest, artifactType).whole()
+        found.descriptors = Self.mayBe(artifactType, found.descriptors)
+        return found
+    }
+
+    public func readableReferrers(of digest: Digest) async -> Referrers {
+        do throws(SigstoreError) { return try await read(digest, nil) } catch {
+            // Whatever the list would say, what stands at the fallback tag refers to the manifest as well.
+            var found: Referrers
+            do throws(SigstoreError) { found = try await readFallbackTag(digest) } catch {
+                found = Referrers([], source: .nothing, unread: [error])
+            }
+            found.unread.insert(error, at: 0)
+            return found
+        }
+    }
+
+    func read(_ digest: Digest, _ artifactType: String?) async throws(SigstoreError) -> Referrers {
+        let listing = try await listed(digest, artifactType)
+        if case .list(let listed, let unread) = listing { return Referrers(listed, source: .list, unread: unread) }
+        let found = try await readFallbackTag(digest)
+        if found.source == .nothing, case .somethingElse = listing { return Referrers([], source: .notAnIndex) }
+        return found
+    }
+
+    func readFallbackTag(_ digest: Digest) async throws(SigstoreError) -> Referrers {
+        let tag = FallbackTag.name(of: digest)
+        guard let (bytes, type, _) = try await manifestBytes(.tag(tag)) else {
+            return Referrers([], source: .nothing)
+        }
+        // A multi-arch image is an index too, and no list of what refers to it: its platforms do not.
+        guard try Digest.hash(bytes, digest.algorithm) != digest,
+            let list = try Manifest.listed(bytes, contentType: type)
+        else { return Referrers([], source: .notAnIndex) }
+        return Referrers(
+            list.manifests, source: .fallbackTag, unread: list.unread.map { $0.concerning("the list at \(tag)") })
+    }
+
+    /// Leaves out what is of another type, but keeps what does not say: cosign lists its bundles under the type of
+    /// their empty config.
+    static func mayBe(_ artifactType: String?, _ list: [Descriptor]) -> [Descriptor] {
+        guard let artifactType else { return list }
+        return list.filter {
+            guard let type = $0.artifactType, !type.isEmpty else { return true }
+            return type.utf8.elementsEqual(artifactType.utf8) || type.utf8.elementsEqual(MediaType.empty.utf8)
+        }
+    }
+
+    public func putReferrer(_ manifest: Manifest) async throws(SigstoreError) {
+        guard let subject = manifest.subject?.digest else { throw .noSubject(manifest) }
+        if try await put(manifest, nil) { return }
+        // Some registries have the list and do not say so when something is stored.
+        for attempt in 1...4 {
+            guard case .list(let listed, _) = try await listed(subject, nil) else {
+                return try await merge(.referrer(manifest, of: subject))
+            }
+            if listed.contains(where: { $0.digest == manifest.digest }) { return }
+            try await Self.pause(RetryPolicy().delay(after: attempt))
+        }
+        throw SigstoreError(
+            .contended, "\(name) stored \(manifest.digest), but does not list it as a referrer of \(subject)",
+            advice: "run the command again; if that does not help, the registry's list of referrers is broken")
+    }
+}

@@ -1,0 +1,257 @@
+internal import LocalSystem
+internal import SigstoreCrypto
+public import SigstoreVerification
+public import StrictJSON
+
+/// Signatures kept in files. Every form, old or new, becomes a ``SigstoreBundle`` here, at the door.
+public enum SignatureFile {
+    /// What a bundle's name ends with, behind the name of the file that it is for.
+    public static let bundleSuffix = ".sigstore.json"
+    /// Several bundles, one a line.
+    private static let linesSuffix = ".sigstore.jsonl"
+    private static let suffixes = [bundleSuffix, ".sigstore", linesSuffix]
+    /// How many bundles one file of lines may hold.
+    private static let lineLimit = 100
+
+    /// Tells the files of a directory apart. What has the name of another file that is there and `.sig`, `.crt`, `.pem`
+    /// or a bundle's ending belongs to that file; everything else must have been signed, keys and stray signatures too.
+    /// - Returns: The files that must have been signed, and those beside them that nobody will look at: all that belong
+    ///   to another file but the bundle that is read.
+    public static func sorted(_ files: [InputFile]) -> (signed: [InputFile], unread: [InputFile]) {
+        let paths = Set(files.map { Array($0.path.utf8) })
+        var (signed, unread): ([InputFile], [InputFile]) = ([], [])
+        for file in files {
+            let path = Array(file.path.utf8)
+            let base = (suffixes + [".sig", ".crt", ".pem"]).first { suffix in
+                path.suffix(suffix.utf8.count).elementsEqual(suffix.utf8)
+                    && paths.contains(Array(path.dropLast(suffix.utf8.count)))
+            }.map { Array(path.dropLast($0.utf8.count)) }
+            guard let base else {
+                signed.append(file)
+                continue
+            }
+            let isRead = suffixes.first { paths.contains(base + Array($0.utf8)) }.map { base + Array($0.utf8) == path }
+            if isRead != true { unread.append(file) }
+        }
+        return (signed, unread)
+    }
+
+    /// The bundles that stand beside a file: `FILE.sigstore.json`, else `FILE.sigstore`, else `FILE.sigstore.jsonl`.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound`` where none is there.
+    public static func bundles(beside artifact: InputFile, attestation: Bool) throws(SigstoreError) -> [SigstoreBundle]
+    {
+        guard !artifact.isStandardInput else {
+            throw SigstoreError(
+                .usage, "there is no bundle beside standard input", advice: "give --bundle or --signature")
+        }
+        for suffix in suffixes where LocalFile.exists(artifact.path + suffix) {
+            var file = InputFile(artifact.path + suffix)
+            // What came with the file could be a pipe that nobody writes to.
+            file.isFound = true
+            try file.expectFile()
+            guard suffix == linesSuffix else { return [try bundle(file, attestation: attestation)] }
+            return try bundles(lines: file)
+        }
+        // Somebody who named a file that is not there should be told that.
+        try LocalFile.expectThere(artifact.path)
+        throw SigstoreError(
+            .fileNotFound,
+            "no signature was given for \(artifact.path), and no \(suffixes.map { artifact.path + $0 }.joined(separator: ", ")) is there",
+            advice: "give --bundle or --signature")
+    }
+
+    private static func bundles(lines file: InputFile) throws(SigstoreError) -> [SigstoreBundle] {
+        let lines = try file.contents(limit: SigstoreBundle.sizeLimit).split(separator: 0x0a).filter { !$0.isEmpty }
+        guard (1...lineLimit).contains(lines.count) else {
+            throw SigstoreError(
+                .tooManyEntries, "\(file.name) holds \(lines.count) bundles, expected 1 to \(lineLimit)")
+        }
+        var bundles: [SigstoreBundle] = []
+        for line in lines {
+            do throws(SigstoreError) { bundles.append(try SigstoreBundle(parsing: Array(line))) } catch {
+                throw error.concerning(file.name)
+            }
+        }
+        return bundles
+    }
+
+    /// Reads a bundle file: a Sigstore bundle, or the form that cosign 2 wrote.
+    /// - Throws: ``SigstoreError`` that names the file.
+    public static func bundle(_ file: InputFile, attestation: Bool = false) throws(SigstoreError) -> SigstoreBundle {
+        try Parts(signature: nil, bundle: file, certificate: nil, timestamp: nil).joined(attestation: attestation)
+    }
+
+    /// The parts of a signature that cosign keeps in files of their own.
+    public struct Parts: Sendable {
+        /// A file, or the base64 itself; of an attestation, the envelope.
+        public var signature: String?
+        /// A bundle of any form.
+        public var bundle: InputFile?
+        /// The signer's certificate.
+        public var certificate: InputFile?
+        /// A timestamp over the signature.
+        public var timestamp: InputFile?
+
+        public init(signature: String?, bundle: InputFile?, certificate: InputFile?, timestamp: InputFile?) {
+            self.signature = signature
+            self.bundle = bundle
+            self.certificate = certificate
+            self.timestamp = timestamp
+        }
+
+        /// Whether nothing was given.
+        public var isEmpty: Bool { signature == nil && bundle == nil && certificate == nil && timestamp == nil }
+
+        /// Joins the parts.
+        /// - Throws: ``SigstoreError`` that names the file which cannot be read, and where two parts contradict.
+        public func joined(attestation: Bool) throws(SigstoreError) -> SigstoreBundle {
+            var older: LegacyBlobBundle?
+            if let bundle {
+                let content = try bundle.contents(limit: SigstoreBundle.sizeLimit)
+                do throws(SigstoreError) {
+                    switch try Form(content) {
+                    case .bundle(let whole):
+                        try expectBundleAlone()
+                        return whole
+                    case .older(let found): older = found
+                    case .envelope:
+                        try expectBundleAlone()
+                        return try SigstoreBundle(
+                            signature: content, isAttestation: true, keyMaterial: .publicKey(hint: ""))
+                    }
+                } catch { throw error.concerning(bundle.name) }
+            }
+            let signature = try signatureBytes(older, attestation: attestation)
+            var keyMaterial = older?.keyMaterial ?? .publicKey(hint: "")
+            if let certificate {
+                let content = try certificate.contents(limit: 1 << 20)
+                do throws(SigstoreError) { keyMaterial = try LegacyBlobBundle.keyMaterial(content) } catch {
+                    throw error.concerning(certificate.name)
+                }
+            }
+            var timestamps: [[UInt8]] = []
+            if let timestamp {
+                let content = try timestamp.contents(limit: 1 << 20)
+                do throws(SigstoreError) { timestamps = try SigstoreBundle.timestamp(content).map { [$0] } ?? [] } catch
+                {
+                    throw error.concerning(timestamp.name)
+                }
+            }
+            do throws(SigstoreError) {
+                return try SigstoreBundle(
+                    signature: signature, isAttestation: attestation, keyMaterial: keyMaterial,
+                    logEntry: older?.logEntry, timestamps: timestamps)
+            } catch {
+                throw error.concerning(self.signature.map(SignatureFile.name) ?? bundle?.name ?? "the signature")
+            }
+        }
+
+        private func expectBundleAlone() throws(SigstoreError) {
+            guard signature == nil, certificate == nil, timestamp == nil else {
+                throw SigstoreError(
+                    .usage,
+                    "the bundle is complete, and --signature, --certificate or --rfc3161-timestamp would change it",
+                    advice: "give the bundle alone")
+            }
+        }
+
+        private func signatureBytes(_ older: LegacyBlobBundle?, attestation: Bool) throws(SigstoreError) -> [UInt8] {
+            guard let signature else {
+                guard let older else {
+                    throw SigstoreError(.usage, "no signature was given", advice: "give --bundle or --signature")
+                }
+                return older.signature
+            }
+            let content = try SignatureFile.contents(signature)
+            let bytes: [UInt8]
+            if attestation {
+                bytes = content.first == 0x7b ? content : Base64.decode(content) ?? content
+            } else {
+                bytes = try SignatureFile.signature(content, signature)
+            }
+            if let older, older.signature != bytes {
+                throw SigstoreError(
+                    .malformedSignature,
+                    "\(SignatureFile.name(signature)) is another signature than the one in the bundle")
+            }
+            return bytes
+        }
+    }
+
+    /// What a bundle file can hold.
+    private enum Form {
+        case bundle(SigstoreBundle)
+        case older(LegacyBlobBundle)
+        case envelope
+
+        init(_ content: [UInt8]) throws(SigstoreError) {
+            let json = try JSONValue(parsing: content, values: SigstoreBundle.valueLimit)
+            if case .object(let object) = json, object["mediaType"] == nil {
+                if object["base64Signature"] != nil {
+                    self = .older(try LegacyBlobBundle(parsing: content))
+                    return
+                }
+                if object["payloadType"] != nil {
+                    self = .envelope
+                    return
+                }
+            }
+            self = .bundle(try SigstoreBundle(parsing: content))
+        }
+    }
+
+    /// The content of the file, if it is text without the line breaks that editors add; or the reference itself.
+    fileprivate static func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
+        var content: [UInt8]
+        if reference == "-" || LocalFile.exists(reference) {
+            content = try InputFile(reference).contents(limit: SigstoreBundle.sizeLimit)
+        } else {
+            content = Array(reference.utf8)
+            guard !content.isEmpty, Base64.decode(content) != nil else {
+                throw SigstoreError(
+                    .fileNotFound, "--signature is neither a file nor a signature in base64: \(reference.prefix(80))",
+                    advice: "check the path")
+            }
+        }
+        // A bare signature may end with the bytes of a line break: every eighth one by Ed25519 does.
+        if content.allSatisfy({ $0 >= 0x20 && $0 < 0x7f || $0 == 0x0a || $0 == 0x0d || $0 == 0x09 }) {
+            while let last = content.last, last == 0x0a || last == 0x0d { content.removeLast() }
+        }
+        guard !content.isEmpty else {
+            throw SigstoreError(.malformedSignature, "\(name(reference)): the signature is empty")
+        }
+        return content
+    }
+
+    fileprivate static func name(_ reference: String) -> String {
+        reference.utf8.count > 80 ? "--signature" : InputFile(reference).name
+    }
+
+    /// Base64 where it is that, else the bytes themselves, as `sign-blob --b64=false` writes them.
+    fileprivate static func signature(_ content: [UInt8], _ reference: String) throws(SigstoreError) -> [UInt8] {
+        if let decoded = Base64.decode(content), !decoded.isEmpty { return decoded }
+        // A bare ECDSA signature is a DER sequence; bare RSA and Ed25519 signatures have fixed lengths.
+        // IEEE P1363 signatures have too, and are told apart by the verifier.
+        func couldBeBare(_ content: [UInt8]) -> Bool {
+            content.first == 0x30 || [64, 96, 132, 256, 384, 512].contains(content.count)
+        }
+        // An editor may have added a line break, and the signature itself may end with the bytes of one.
+        let endings: [[UInt8]] = [[], [0x0a], [0x0d, 0x0a]]
+        let content =
+            endings.lazy.filter { content.suffix($0.count).elementsEqual($0) }
+            .map { Array(content.dropLast($0.count)) }.first(where: couldBeBare) ?? content
+        guard couldBeBare(content), content.count <= 1024, !content.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) else {
+            throw SigstoreError(
+                .malformedSignature, "\(name(reference)) is neither base64 nor a signature's bare bytes",
+                advice: "the file may be cut short or altered")
+        }
+        return content
+    }
+}
+
+extension SigstoreError.Code {
+    /// Bytes that should be a signature are not one.
+    public static let malformedSignature = Self("malformed-signature")
+    /// The command line, or a combination of its parts, cannot be understood.
+    public static let usage = Self("usage")
+}

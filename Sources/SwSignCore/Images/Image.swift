@@ -1,0 +1,156 @@
+public import OCIRegistry
+public import SigstoreCrypto
+public import StrictJSON
+
+/// An image that was found. Its tag was resolved once; from here on only its digest is used.
+public struct Image: Sendable {
+    /// How the person named it.
+    public let name: String
+    /// Where it is.
+    public let location: ImageLocation
+    /// The registry's repository, or the layout, that holds it.
+    public let store: any ImageStore
+    /// Where its signatures are: the same, unless `COSIGN_REPOSITORY` names another repository.
+    public let signatureStore: any ImageStore
+    /// What the name stands for: media type, digest and size of the manifest.
+    public let descriptor: Descriptor
+
+    /// The digest of the manifest.
+    public var digest: Digest { descriptor.digest }
+
+    /// Finds an image.
+    /// - Parameters:
+    ///   - name: A reference as cosign takes it, or `oci-layout:PATH[:TAG|@DIGEST]`.
+    ///   - registries: Opens repositories and layouts.
+    ///   - signatureRepository: The repository for signatures (`COSIGN_REPOSITORY`), if it is not the image's own.
+    ///   - isFolder: Whether the name is the path of a layout that holds one image (`--local-image`).
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where there is no such image, or because
+    ///   the store could not be asked.
+    public init(
+        finding name: String, _ registries: Registries, signatureRepository: String? = nil, isFolder: Bool = false
+    ) async throws(SigstoreError) {
+        location = isFolder ? .layout(path: name, nil) : try ImageLocation(parsing: name)
+        store = try registries.store(for: location)
+        if let signatureRepository, case .registry = location {
+            signatureStore = registries.client(for: try Repository(parsing: signatureRepository))
+        } else {
+            signatureStore = store
+        }
+        let selector: ManifestSelector
+        switch location {
+        case .registry(let reference): selector = reference.selector
+        case .layout(_, let picked?): selector = picked
+        case .layout(let path, nil): selector = try ImageLayout(opening: path).onlyImage()
+        }
+        guard let found = try await store.resolve(selector) else {
+            throw SigstoreError(
+                .imageNotFound, "there is no image \(name)",
+                advice: "check the name and the tag; some registries hide images from those who are not logged in")
+        }
+        descriptor = found
+        self.name = name
+    }
+
+    /// Something else in the same place as an image.
+    init(_ image: Image, _ descriptor: Descriptor) {
+        name = "\(image.store.name)@\(descriptor.digest)"
+        location = image.location
+        store = image.store
+        signatureStore = image.signatureStore
+        self.descriptor = descriptor
+    }
+
+    /// The same content as it is, or will be, somewhere else.
+    init(
+        _ image: Image, at location: ImageLocation, _ store: any ImageStore, signatureStore: any ImageStore
+    ) {
+        name = "\(store.name)@\(image.digest)"
+        self.location = location
+        self.store = store
+        self.signatureStore = signatureStore
+        descriptor = image.descriptor
+    }
+
+    /// What is attached to this image under a tag of the older scheme, such as its SBOM, as something to verify itself.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where nothing is attached.
+    public func attachment(_ kind: SignatureStore.Kind, tagPrefix: String) async throws(SigstoreError) -> Image {
+        let tag = SignatureStore(self, tagPrefix: tagPrefix).tag(kind)
+        guard let found = try await signatureStore.resolve(try ManifestSelector(tag: tag)) else {
+            throw SigstoreError(.imageNotFound, "\(name) has no attachment \(tag)")
+        }
+        return Image(self, found)
+    }
+
+    /// Whether the name has a tag, which may point elsewhere tomorrow.
+    public var isNamedByTag: Bool {
+        switch location {
+        case .registry(let reference): reference.digest == nil
+        case .layout(_, .tag?): true
+        case .layout: false
+        }
+    }
+
+    /// The repository as signatures name it (`docker-reference`, an attestation's subject).
+    public var repositoryName: String {
+        switch location {
+        case .registry(let reference): reference.repository.name
+        case .layout(let path, _): path.split(separator: "/").last.map(String.init) ?? path
+        }
+    }
+
+    /// The image for one platform.
+    /// - Parameter platform: Such as `linux/arm64` or `linux/arm64/v8`.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where there is none.
+    public func picking(_ platform: String) async throws(SigstoreError) -> [Image] {
+        let all = try await withPlatforms()
+        let picked = all.filter { entry in
+            guard let found = entry.platform else { return false }
+            return "\(found)".utf8.elementsEqual(platform.utf8)
+                || "\(found.os)/\(found.architecture)".utf8.elementsEqual(platform.utf8)
+        }
+        guard !picked.isEmpty else {
+            let known = all.compactMap(\.platform).map(\.description).joined(separator: ", ")
+            throw SigstoreError(
+                .imageNotFound, "\(name) has no image for the platform \(platform)",
+                advice: known.isEmpty ? "it is a single image" : "it has: \(known)")
+        }
+        return picked.map(\.image)
+    }
+
+    /// This image and, where it is an index, every image within it. What the image is follows from its bytes: the media
+    /// type in ``descriptor`` may be what the registry answered to HEAD, and one that lies would hide what is within.
+    /// - Throws: ``SigstoreError`` where an index cannot be read, or more than 1,000 images are nested in it.
+    public func withPlatforms() async throws(SigstoreError) -> [(image: Image, platform: Platform?)] {
+        var all: [(image: Image, platform: Platform?)] = [(image: self, platform: nil)]
+        var next = 0
+        while next < all.count {
+            let image = all[next].image
+            let isTop = next == 0
+            next += 1
+            // Of what stands in an index, the index says what it is, and that has been checked with it.
+            let types = [MediaType.imageIndex, MediaType.dockerManifestList]
+            guard isTop || types.contains(image.descriptor.mediaType) else { continue }
+            guard let manifest = try await store.manifest(.digest(image.digest)) else {
+                throw SigstoreError(.imageNotFound, "\(image.name) cannot be read: it is not there any more")
+            }
+            guard let index = manifest.index else {
+                if isTop { continue }
+                throw SigstoreError(
+                    .malformedManifest, "\(image.name) is listed as an index, and is \(manifest.mediaType)")
+            }
+            for descriptor in index.manifests where !all.contains(where: { $0.image.digest == descriptor.digest }) {
+                guard all.count < Manifest.layerLimit else {
+                    throw SigstoreError(
+                        .tooManySignatures, "the index \(name) holds more than \(Manifest.layerLimit) images")
+                }
+                all.append((image: Image(self, descriptor), platform: descriptor.platform))
+            }
+        }
+        return all
+    }
+}
+
+extension SigstoreError.Code {
+    /// There is no such image or tag.
+    public static let imageNotFound = Self("image-not-found")
+}

@@ -1,0 +1,256 @@
+public import InToto
+internal import OCIRegistry
+internal import SigstoreCrypto
+public import SigstoreVerification
+public import StrictJSON
+
+/// A signature or attestation of an image that holds.
+public struct VerifiedImageSignature: Sendable {
+    /// What was found.
+    public let signature: StoredSignature
+    /// What the verifier knows of it.
+    public let verified: VerifiedBundle
+    /// The payload that cosign prints for it: of the older scheme what was signed, of the newer the same made of it.
+    public let payload: JSONValue
+}
+
+/// Verifies what is found with images.
+public struct ImageVerifier: Sendable {
+    /// What is looked for.
+    public enum Sought: Sendable {
+        /// A signature: a payload of the older scheme, or a statement of cosign's sign predicate. Never some attestation.
+        case signature
+        /// An attestation whose predicate has this type.
+        case attestation(PredicateType)
+    }
+
+    private let verifier: Verifier
+    private let policy: @Sendable (VerificationPolicy.Claim) -> VerificationPolicy
+    private let annotations: [(name: String, value: String)]
+    private let checksClaims: Bool
+    private let report: @Sendable (StoredSignature, VerificationCheck) -> Void
+
+    /// - Parameters:
+    ///   - verifier: The verifier, with whom it believes.
+    ///   - policy: What must hold, for a claim.
+    ///   - annotations: What the signer must have said, compared byte for byte.
+    ///   - checksClaims: Whether the digest that was signed must be the image's.
+    ///   - report: Called for each check of a signature as soon as it has held.
+    public init(
+        verifier: Verifier, policy: @escaping @Sendable (VerificationPolicy.Claim) -> VerificationPolicy,
+        annotations: [(name: String, value: String)] = [], checksClaims: Bool = true,
+        report: @escaping @Sendable (StoredSignature, VerificationCheck) -> Void = { _, _ in }
+    ) {
+        self.verifier = verifier
+        self.policy = policy
+        self.annotations = annotations
+        self.checksClaims = checksClaims
+        self.report = report
+    }
+
+    /// Verifies an image.
+    /// - Parameters:
+    ///   - image: The image.
+    ///   - found: What was found with it (``SignatureStore/find(_:)``).
+    ///   - sought: What is looked for.
+    /// - Returns: Everything that holds; at least one.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noSignature`` where there is nothing,
+    ///   ``SigstoreError/Code/noMatchingSignature`` where nothing holds, ``SigstoreError/Code/noCertificate`` where an
+    ///   identity is demanded and keys signed. If nothing holds and not everything could be looked at, the error says why
+    ///   that is, with the code of the first reason.
+    public func verify(_ image: Image, _ found: StoredSignatures, _ sought: Sought) throws(SigstoreError)
+        -> [VerifiedImageSignature]
+    {
+        var held: [VerifiedImageSignature] = []
+        var failures: [SigstoreError] = []
+        var unreadable = found.unreadable
+        var others: [PredicateType?] = []
+        for signature in found.readable {
+            let type: PredicateType?
+            do throws(SigstoreError) { type = try signature.readPredicateType() } catch {
+                // It may be what is sought: that cannot be known.
+                unreadable.append(error)
+                continue
+            }
+            guard isSought(signature.form, type, sought) else {
+                // A signature is no attestation of another type.
+                if !sought.isSignature, type?.matches(.cosignSign) ?? false { continue }
+                others.append(type)
+                continue
+            }
+            do throws(SigstoreError) { held.append(try verify(signature, of: image, sought)) } catch {
+                failures.append(error.concerning(signature.place))
+            }
+        }
+        guard held.isEmpty else { return held }
+        if let first = found.unread.first {
+            throw couldNotLook(image, sought, first, count: found.unread.count, failures)
+        }
+        throw failure(image, sought, failures, unreadable, others)
+    }
+
+    private func isSought(_ form: StoredSignature.Form, _ found: PredicateType?, _ sought: Sought) -> Bool {
+        switch (sought, form) {
+        case (.signature, .simpleSigning): true
+        case (.signature, .bundle): found?.matches(.cosignSign) ?? false
+        case (.signature, .envelope), (.attestation, .simpleSigning): false
+        case (.attestation(let type), .bundle), (.attestation(let type), .envelope):
+            found?.matches(type) ?? false
+        }
+    }
+
+    private func verify(_ signature: StoredSignature, of image: Image, _ sought: Sought) throws(SigstoreError)
+        -> VerifiedImageSignature
+    {
+        let claim: VerificationPolicy.Claim
+        switch (sought, signature.form) {
+        case (_, .simpleSigning(let payload)): claim = .message(ArtifactBytes(payload))
+        case (.signature, _):
+            claim = .attestation(subject: checksClaims ? .digest(image.digest) : nil, predicateType: .cosignSign)
+        case (.attestation(let type), _):
+            claim = .attestation(subject: checksClaims ? .digest(image.digest) : nil, predicateType: type)
+        }
+        let verified: VerifiedBundle
+        do throws(RejectedBundle) {
+            verified = try verifier.verify(signature.bundle, policy(claim)) { report(signature, $0) }
+        } catch { throw error.explained }
+        return VerifiedImageSignature(
+            signature: signature, verified: verified, payload: try checkClaims(signature, verified, image))
+    }
+
+    /// What was signed names this image, and says what the signer must have said.
+    private func checkClaims(_ signature: StoredSignature, _ verified: VerifiedBundle, _ image: Image)
+        throws(SigstoreError)
+        -> JSONValue
+    {
+        switch signature.form {
+        case .simpleSigning(let bytes):
+            let payload = try SimpleSigningPayload(parsing: bytes)
+            if checksClaims, payload.digest != image.digest {
+                throw SigstoreError(
+                    .wrongSubject,
+                    "the signature is for another image: expected \(image.digest), it names \(payload.digest)")
+            }
+            _ = try checkAnnotations([payload.annotations])
+            return try JSONValue(parsing: bytes)
+        case .bundle, .envelope:
+            let subjects = verified.statement?.subjects ?? []
+            let about = subjects.filter { subject in
+                !checksClaims
+                    || subject.digests.contains {
+                        $0.algorithm.utf8.elementsEqual(image.digest.algorithm.rawValue.utf8)
+                            && $0.hex.utf8.elementsEqual(image.digest.hex.utf8)
+                    }
+            }
+            let said = try checkAnnotations(about.map { $0.annotations ?? [:] })
+            return .object([
+                "critical": .object([
+                    "identity": .object(["docker-reference": .string(image.name)]),
+                    "image": .object(["docker-manifest-digest": .string(image.digest.description)]),
+                    "type": .string(verified.statement?.predicateType.uri ?? ""),
+                ]), "optional": .object(said),
+            ])
+        }
+    }
+
+    /// All annotations that are demanded must stand with one subject: what is said of another is not said of this one.
+    /// - Parameter candidates: What the signer says of each subject that is the image.
+    /// - Returns: What is said of the first subject with all of them.
+    private func checkAnnotations(_ candidates: [JSONObject]) throws(SigstoreError) -> JSONObject {
+        func holds(_ expected: (name: String, value: String), in said: JSONObject) -> Bool {
+            guard case .string(let text)? = said[expected.name] else { return false }
+            return text.utf8.elementsEqual(expected.value.utf8)
+        }
+        if let said = candidates.first(where: { said in annotations.allSatisfy { holds($0, in: said) } }) {
+            return said
+        }
+        let lacking = annotations.first { expected in !candidates.contains { holds(expected, in: $0) } }
+        if let lacking {
+            let value = candidates.lazy.compactMap { $0[lacking.name] }.first
+            let found = value.map { String(decoding: $0.serialized(), as: UTF8.self) } ?? "none"
+            throw SigstoreError(
+                .wrongAnnotation, "the annotation \(lacking.name): expected \"\(lacking.value)\", found \(found)")
+        }
+        guard annotations.isEmpty else {
+            throw SigstoreError(
+                .wrongAnnotation,
+                "the annotations \(annotations.map(\.name).joined(separator: ", ")): expected all of them with one subject, "
+                    + "found them with different ones only")
+        }
+        return [:]
+    }
+
+    /// Nothing that was read holds, and not everything could be read: whether the image is signed is not known.
+    private func couldNotLook(
+        _ image: Image, _ sought: Sought, _ first: SigstoreError, count: Int, _ failures: [SigstoreError]
+    ) -> SigstoreError {
+        var error = first.concerning(
+            "the \(sought.isSignature ? "signatures" : "attestations") of \(image.name) (\(image.digest)) could not all be looked at"
+        )
+        if count > 1 { error.message += "; and \(count - 1) more could not be read" }
+        if let failure = failures.first { error.message += "; of those that were read, none holds: \(failure.message)" }
+        return error
+    }
+
+    /// Why nothing holds: unsigned, signed by somebody else, or signed in a way that cannot be checked.
+    private func failure(
+        _ image: Image, _ sought: Sought, _ failures: [SigstoreError], _ unreadable: [SigstoreError],
+        _ others: [PredicateType?]
+    ) -> SigstoreError {
+        let what: String
+        let instead: String
+        switch sought {
+        case .signature: (what, instead) = ("signature", "it has attestations, which verify-attestation verifies")
+        case .attestation(let type):
+            (what, instead) = ("attestation of type \(type.uri)", "give one of these with --type")
+        }
+        let toDo =
+            "sign it with swsign \(sought.isSignature ? "sign" : "attest"), or check that this is the image that was signed"
+        if let first = failures.first {
+            // What cannot be read may be signed with a certificate.
+            let keysOnly = unreadable.isEmpty && failures.allSatisfy { $0.code == .keyNotCertificate }
+            let reasons = failures.prefix(5).map(\.message).joined(separator: "; ")
+            return SigstoreError(
+                keysOnly ? .noCertificate : .noMatchingSignature,
+                "no \(what) of \(image.name) (\(image.digest)) holds: \(reasons)\(failures.count > 5 ? "; and \(failures.count - 5) more" : "")",
+                advice: first.advice, cause: first)
+        }
+        if let first = unreadable.first {
+            return SigstoreError(
+                .noMatchingSignature,
+                "\(image.name) (\(image.digest)) is signed in a way that cannot be checked: \(first.message)"
+                    + (unreadable.count > 1 ? "; and \(unreadable.count - 1) more" : ""),
+                advice: first.advice ?? (first.cause as? SigstoreError)?.advice, cause: first)
+        }
+        guard others.isEmpty else {
+            var types: [String] = []
+            for type in others.map({ $0?.uri ?? "a signature over a file" }) where !types.contains(type) {
+                types.append(type)
+            }
+            return SigstoreError(
+                sought.isSignature ? .noSignature : .noMatchingSignature,
+                "there is no \(what) of \(image.name) (\(image.digest)), only: \(types.prefix(5).joined(separator: ", "))",
+                // A signature over a file has no type that could be given.
+                advice: others.contains { $0 != nil } ? instead : toDo)
+        }
+        return SigstoreError(
+            .noSignature,
+            "there is no \(sought.isSignature ? "signature" : "attestation") of \(image.name) (\(image.digest))",
+            advice: toDo)
+    }
+}
+
+extension ImageVerifier.Sought {
+    var isSignature: Bool { if case .signature = self { true } else { false } }
+}
+
+extension SigstoreError.Code {
+    /// An image that nobody signed (exit code 10).
+    public static let noSignature = Self("no-signature")
+    /// An image whose signatures do not hold, or are by others (exit code 12).
+    public static let noMatchingSignature = Self("no-matching-signature")
+    /// An identity is demanded, and the image is signed with keys only (exit code 13).
+    public static let noCertificate = Self("no-certificate")
+    /// What the signer says of an image is not what was demanded.
+    public static let wrongAnnotation = Self("wrong-annotation")
+}

@@ -1,0 +1,467 @@
+internal import HTTPTransport
+public import InToto
+public import OCIRegistry
+public import SigstoreCrypto
+public import SigstoreVerification
+public import StrictJSON
+
+/// A signature or attestation as it was found with an image: already a bundle, whatever its form was.
+public struct StoredSignature: Sendable {
+    /// What was found.
+    public enum Form: Sendable {
+        /// A bundle of the newer scheme.
+        case bundle
+        /// A signature of the older scheme, with the payload that it is over.
+        case simpleSigning([UInt8])
+        /// An attestation of the older scheme.
+        case envelope
+    }
+
+    /// The signature.
+    public let bundle: SigstoreBundle
+    /// What it was made of.
+    public let form: Form
+    /// Where it was found, such as `sha256-….sig, layer 0`.
+    public let place: String
+    /// The manifest that holds it; none for one that came in files.
+    public let manifest: Digest?
+
+    /// Makes one of files: a signature of the older scheme with its payload.
+    public init(bundle: SigstoreBundle, payload: [UInt8]) {
+        self.init(bundle: bundle, form: .simpleSigning(payload), place: "the signature file", manifest: nil)
+    }
+
+    init(bundle: SigstoreBundle, form: Form, place: String, manifest: Digest?) {
+        self.bundle = bundle
+        self.form = form
+        self.place = place
+        self.manifest = manifest
+    }
+
+    /// The type of its predicate; none for a signature of the older scheme, or where the statement cannot be read.
+    public var predicateType: PredicateType? { try? readPredicateType() }
+
+    /// The type of its predicate; none for a signature over bytes.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unreadableSignature`` where the statement cannot be read.
+    func readPredicateType() throws(SigstoreError) -> PredicateType? {
+        guard case .dsse(let envelope) = bundle.content else { return nil }
+        do throws(SigstoreError) { return try Statement(parsing: envelope.payload).predicateType } catch {
+            throw SigstoreError(
+                .unreadableSignature, "its statement cannot be read: \(error.message)", cause: error
+            ).concerning(place)
+        }
+    }
+}
+
+/// What was found with an image.
+public struct StoredSignatures: Sendable {
+    /// What could be read.
+    public internal(set) var readable: [StoredSignature] = []
+    /// What was looked at and is no signature that can be read, each with its place and reason. It neither counts as a
+    /// signature nor hides one.
+    public internal(set) var unreadable: [SigstoreError] = []
+    /// What could not be looked at, each with the reason: there may be more signatures than were found. One that holds
+    /// decides all the same; what is said of all signatures must not be decided unless this is empty.
+    public internal(set) var unread: [SigstoreError] = []
+
+    public init(_ readable: [StoredSignature] = []) { self.readable = readable }
+
+    mutating func add(_ part: StoredSignatures) {
+        readable += part.readable
+        unreadable += part.unreadable
+        unread += part.unread
+    }
+
+    /// Adds why something was not read.
+    /// - Throws: The error, if it is about all signatures together.
+    mutating func add(_ error: SigstoreError, _ place: String) throws(SigstoreError) {
+        guard error.code != .tooManySignatures else { throw error }
+        if error.isAboutContent {
+            unreadable.append(SigstoreError(.unreadableSignature, error.message, cause: error).concerning(place))
+        } else {
+            unread.append(error.concerning(place))
+        }
+    }
+}
+
+/// Where the signatures and attestations of an image live, in both of cosign's schemes.
+///
+/// The newer scheme keeps each as a bundle that refers to the image (OCI referrers); the older one keeps signatures as
+/// layers of the tag `sha256-<hex>.sig`, attestations of `.att`. Both are always read.
+public struct SignatureStore: Sendable {
+    /// The media type of a bundle, and of the manifest that holds it.
+    public static let bundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+    /// The media type of an attestation's layer in the older scheme.
+    public static let envelopeMediaType = "application/vnd.dsse.envelope.v1+json"
+    /// The config's media type by which cosign 2 marks a signature manifest that is a referrer.
+    static let signatureArtifactType = "application/vnd.dev.cosign.artifact.sig.v1+json"
+    /// The most signatures, and the most attestations, that one image may have (cosign's limit).
+    public static let limit = 100
+    /// The annotation of a layer that holds its signature, in base64.
+    static let signatureAnnotation = "dev.cosignproject.cosign/signature"
+
+    /// What is kept under a tag of the older scheme.
+    public enum Kind: String, Sendable, CaseIterable {
+        case signature = "sig"
+        case attestation = "att"
+        case sbom
+    }
+
+    /// The image.
+    public let image: Image
+    /// The most bytes that one signature may have (`COSIGN_MAX_ATTACHMENT_SIZE`).
+    public var attachmentLimit: Int64 = 128 << 20
+    let tagPrefix: String
+    /// Whether manifests of the older scheme are written with Docker's media types, for registries that know no others
+    /// (`COSIGN_DOCKER_MEDIA_TYPES`).
+    public var usesDockerMediaTypes = false
+
+    /// - Parameters:
+    ///   - image: The image whose signatures are kept.
+    ///   - tagPrefix: What stands before tags of the older scheme (`--attachment-tag-prefix`).
+    public init(_ image: Image, tagPrefix: String = "") {
+        self.image = image
+        self.tagPrefix = tagPrefix
+    }
+
+    /// The tag of the older scheme.
+    public func tag(_ kind: Kind) -> String {
+        "\(tagPrefix)\(image.digest.algorithm.rawValue)-\(image.digest.hex).\(kind.rawValue)"
+    }
+
+    // MARK: Reading
+
+    /// Finds what is there, in both schemes at once.
+    /// - Parameter kind: `signature` or `attestation`: which tag of the older scheme is read. Bundles of both come back.
+    /// - Returns: What is there. What could not be looked at, because the store could not be asked or sent something else
+    ///   than was asked for, is in ``StoredSignatures/unread``: nothing is ever "not there" for that.
+    /// - Throws: ``SigstoreError`` if more than ``limit`` are there, or they are too large together.
+    public func find(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
+        let blobs = ImageBlobs(image, attachmentLimit: attachmentLimit)
+        async let newer = bundles(kind, blobs)
+        async let older = layers(kind, blobs)
+        var found = StoredSignatures()
+        do {
+            found.add(try await newer)
+            found.add(try await older)
+        } catch let error as SigstoreError {
+            throw blobs.budget.refusal ?? error
+        } catch {
+            throw SigstoreError(
+                .unreadableSignature, "the signatures of \(image.name) cannot be read: \(error)", cause: error)
+        }
+        // What was too much for one would count as unreadable, and which one that is, chance would decide.
+        if let refusal = blobs.budget.refusal { throw refusal }
+        try Self.expect(found.readable.count + found.unreadable.count, of: image)
+        return found
+    }
+
+    private static func expect(_ count: Int, of image: Image) throws(SigstoreError) {
+        guard count <= limit else {
+            throw SigstoreError(
+                .tooManySignatures, "\(image.name) has \(count) signatures, more than the \(limit) that are looked at",
+                advice: "remove those that nobody needs, with cosign clean or swsign clean")
+        }
+    }
+
+    /// The newer scheme. What a list says of an artifact's type is not always right, so manifests are looked into.
+    private func bundles(_ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError) -> StoredSignatures {
+        let referrers = await image.signatureStore.readableReferrers(of: image.digest)
+        let candidates = referrers.descriptors.filter { descriptor in
+            guard let type = descriptor.artifactType, type != MediaType.empty else { return true }
+            return type.hasPrefix("application/vnd.dev.sigstore.bundle") || type == Self.signatureArtifactType
+        }
+        try Self.expect(candidates.count, of: image)
+        var found = StoredSignatures()
+        found.unread = referrers.unread
+        if referrers.source == .notAnIndex {
+            found.unread.append(
+                SigstoreError(
+                    .notAnIndex,
+                    "\(image.signatureStore.name) does not list what refers to \(image.digest): it answers with no index",
+                    advice: "look at what stands at its tag \(image.digest.algorithm.rawValue)-\(image.digest.hex)"))
+        }
+        let parts = try await concurrently(candidates) { descriptor throws(SigstoreError) in
+            do throws(SigstoreError) { return try await self.referrer(descriptor, kind, blobs) } catch {
+                var found = StoredSignatures()
+                try found.add(error, "referrer \(descriptor.digest)")
+                return found
+            }
+        }
+        for part in parts { found.add(part) }
+        return found
+    }
+
+    private func referrer(_ descriptor: Descriptor, _ kind: Kind, _ blobs: ImageBlobs)
+        async throws(SigstoreError)
+        -> StoredSignatures
+    {
+        var found = StoredSignatures()
+        guard let manifest = try await image.signatureStore.manifest(.digest(descriptor.digest)) else {
+            found.unreadable.append(
+                SigstoreError(
+                    .unreadableSignature,
+                    "\(descriptor.digest) is listed as a referrer of \(image.name) and is not there"))
+            return found
+        }
+        guard let content = manifest.image else { return found }
+        if content.config.mediaType == Self.signatureArtifactType {
+            return kind == .signature ? try await layers(of: manifest, "\(manifest.digest)", .signature, blobs) : found
+        }
+        guard let first = content.layers.first, first.mediaType.hasPrefix("application/vnd.dev.sigstore.bundle") else {
+            return found
+        }
+        do throws(SigstoreError) {
+            guard content.layers.count == 1 else {
+                throw SigstoreError(
+                    .unreadableSignature, "it has \(content.layers.count) layers, and a bundle is exactly one")
+            }
+            guard manifest.subject?.digest == image.digest else {
+                throw SigstoreError(
+                    .unreadableSignature,
+                    "it refers to \(manifest.subject.map { "\($0.digest)" } ?? "nothing"), not to this image")
+            }
+            found.readable.append(
+                StoredSignature(
+                    bundle: try await blobs.bundles.value(first), form: .bundle,
+                    place: "referrer \(manifest.digest)", manifest: manifest.digest))
+        } catch  where error.code == .unreadableSignature {
+            found.unreadable.append(error.concerning("referrer \(manifest.digest)"))
+        }
+        return found
+    }
+
+    /// The older scheme: one layer each, what else it needs in annotations.
+    private func layers(_ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError) -> StoredSignatures {
+        let tag = tag(kind)
+        do throws(SigstoreError) {
+            guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
+                return StoredSignatures()
+            }
+            return try await layers(of: manifest, tag, kind, blobs)
+        } catch {
+            guard error.code != .tooManySignatures else { throw error }
+            var found = StoredSignatures()
+            found.unread.append(error)
+            return found
+        }
+    }
+
+    private func layers(of manifest: Manifest, _ place: String, _ kind: Kind, _ blobs: ImageBlobs)
+        async throws(SigstoreError)
+        -> StoredSignatures
+    {
+        var found = StoredSignatures()
+        guard let content = manifest.image else {
+            found.unreadable.append(SigstoreError(.unreadableSignature, "\(place) is not a manifest with layers"))
+            return found
+        }
+        try Self.expect(content.layers.count, of: image)
+        let parts = try await concurrently(Array(content.layers.enumerated())) { entry throws(SigstoreError) in
+            try await self.layer(entry.element, manifest, "\(place), layer \(entry.offset)", kind, blobs)
+        }
+        for part in parts { found.add(part) }
+        return found
+    }
+
+    private func layer(
+        _ layer: Descriptor, _ manifest: Manifest, _ place: String, _ kind: Kind, _ blobs: ImageBlobs
+    )
+        async throws(SigstoreError)
+        -> StoredSignatures
+    {
+        var found = StoredSignatures()
+        let expected = kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType
+        guard layer.mediaType.utf8.elementsEqual(expected.utf8) else {
+            found.unreadable.append(
+                SigstoreError(.unreadableSignature, "\(place) has the media type \(layer.mediaType), not \(expected)"))
+            return found
+        }
+        do throws(SigstoreError) {
+            let content = try await blobs.layers.value(layer)
+            // Each envelope is kept once more, as what it was read into.
+            if kind == .attestation { try blobs.budget.take(layer) }
+            var annotations: [String: String] = [:]
+            for entry in layer.annotations.entries { annotations[entry.name] = entry.value }
+            found.readable.append(
+                StoredSignature(
+                    bundle: try SigstoreBundle(
+                        annotations: annotations, layer: content, isAttestation: kind == .attestation),
+                    form: kind == .attestation ? .envelope : .simpleSigning(content), place: place,
+                    manifest: manifest.digest))
+        } catch { try found.add(error, place) }
+        return found
+    }
+
+    // MARK: Writing
+
+    /// Adds a bundle to the image in the newer scheme.
+    /// - Parameter created: The time in the manifest's annotation, RFC 3339.
+    /// - Throws: ``SigstoreError`` where it could not be stored, or it cannot be made sure that it is listed.
+    /// - Returns: The digest of the manifest that holds it.
+    @discardableResult
+    public func add(_ bundle: SigstoreBundle, created: String) async throws(SigstoreError) -> Digest {
+        let (config, layer) = (try Blob(Array("{}".utf8)), try Blob(bundle.serialized()))
+        try await image.signatureStore.putBlob(config)
+        try await image.signatureStore.putBlob(layer)
+        var annotations: Annotations = ["org.opencontainers.image.created": created]
+        switch bundle.content {
+        case .messageSignature: annotations["dev.sigstore.bundle.content"] = "message-signature"
+        case .dsse(let envelope):
+            annotations["dev.sigstore.bundle.content"] = "dsse-envelope"
+            annotations["dev.sigstore.bundle.predicateType"] = try Statement(parsing: envelope.payload).predicateType
+                .uri
+        }
+        let subject = Descriptor(
+            mediaType: image.descriptor.mediaType, digest: image.digest, size: image.descriptor.size)
+        let manifest = try ImageManifest(
+            artifactType: Self.bundleMediaType,
+            config: Descriptor(mediaType: MediaType.empty, digest: config.digest, size: config.size),
+            layers: [Descriptor(mediaType: Self.bundleMediaType, digest: layer.digest, size: layer.size)],
+            subject: subject, annotations: annotations
+        ).encoded()
+        try await image.signatureStore.putReferrer(manifest)
+        return manifest.digest
+    }
+
+    /// Adds a layer to the tag of the older scheme, beside those that are there.
+    /// - Parameters:
+    ///   - kind: Which tag.
+    ///   - content: The layer: what was signed, or the envelope of an attestation.
+    ///   - annotations: The layer's annotations.
+    ///   - replacing: Leaves out layers that are there, by their annotations (`--replace`).
+    public func add(
+        _ kind: Kind, _ content: [UInt8], annotations: Annotations,
+        replacing: @escaping @Sendable (Annotations) -> Bool = { _ in false }
+    ) async throws(SigstoreError) {
+        let store = image.signatureStore
+        let blob = try Blob(content)
+        try await store.putBlob(blob)
+        let layer = Descriptor(
+            mediaType: kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType,
+            digest: blob.digest, size: blob.size, annotations: annotations)
+        let own = try manifest([layer])
+        try await store.putBlob(own.config)
+        try await merge(kind, own.manifest, replacing: replacing)
+    }
+
+    /// Adds the layers of a manifest to those of the tag of the older scheme.
+    /// - Parameters:
+    ///   - kind: Which tag.
+    ///   - own: The manifest, whose blobs are stored. It stands at the tag as it is where nothing stood there.
+    ///   - replacing: Leaves out layers that are there, by their annotations.
+    func merge(
+        _ kind: Kind, _ own: Manifest, replacing: @escaping @Sendable (Annotations) -> Bool = { _ in false }
+    ) async throws(SigstoreError) {
+        let store = image.signatureStore
+        let added = try Self.identifiers(own)
+        var present: Set<String> = []
+        if added.count > 1, let there = try await store.manifest(try ManifestSelector(tag: tag(kind))) {
+            present = try Self.identifiers(there)
+        }
+        // What is made known to other writers must be something that is not there yet.
+        guard let id = added.subtracting(present).sorted().first else { return }
+        var change = TagMerge(tag: tag(kind), own: own, id: id) { (manifest) throws(SigstoreError) in
+            try Self.identifiers(manifest)
+        } merged: { [self] (manifests) throws(SigstoreError) in
+            if manifests.allSatisfy({ $0.digest == own.digest }) { return own }
+            var layers: [Descriptor] = []
+            var known: Set<String> = []
+            for found in manifests {
+                for layer in found.image?.layers ?? [] {
+                    let name = try Self.identifier(layer)
+                    if !added.contains(name), replacing(layer.annotations) { continue }
+                    if known.insert(name).inserted { layers.append(layer) }
+                }
+            }
+            try Self.expect(layers.count, of: image)
+            return try manifest(layers).manifest
+        }
+        change.removed = { (manifest) throws(SigstoreError) in
+            var removed: Set<String> = []
+            for layer in manifest.image?.layers ?? [] where replacing(layer.annotations) {
+                removed.insert(try Self.identifier(layer))
+            }
+            return removed
+        }
+        change.blobs = { [self] (found) throws(SigstoreError) in
+            found.digest == own.digest ? [] : [try manifest(found.image?.layers ?? []).config]
+        }
+        try await store.merge(change)
+    }
+
+    private static func identifiers(_ manifest: Manifest) throws(SigstoreError) -> Set<String> {
+        var ids: Set<String> = []
+        for layer in manifest.image?.layers ?? [] { ids.insert(try identifier(layer)) }
+        return ids
+    }
+
+    /// What names a layer among those of a tag: two signatures over one payload differ in their annotations only.
+    private static func identifier(_ layer: Descriptor) throws(SigstoreError) -> String {
+        let signature = layer.annotations[signatureAnnotation] ?? ""
+        return String(try Digest.sha256(Array("\(layer.digest) \(signature)".utf8)).hex.prefix(48))
+    }
+
+    /// A manifest of these layers, and the config that go-containerregistry expects with them.
+    func manifest(_ layers: [Descriptor]) throws(SigstoreError) -> (manifest: Manifest, config: Blob) {
+        let never = "0001-01-01T00:00:00Z"
+        let config = try Blob(
+            JSONValue.object([
+                "architecture": .string(""), "created": .string(never),
+                "history": .array(layers.map { _ in .object(["created": .string(never)]) }), "os": .string(""),
+                "rootfs": .object([
+                    "type": .string("layers"), "diff_ids": .array(layers.map { .string($0.digest.description) }),
+                ]), "config": .object([:]),
+            ]).serialized())
+        let manifest = try ImageManifest(
+            config: Descriptor(
+                mediaType: usesDockerMediaTypes
+                    ? "application/vnd.docker.container.image.v1+json" : "application/vnd.oci.image.config.v1+json",
+                digest: config.digest, size: config.size),
+            layers: layers
+        ).encoded(mediaType: usesDockerMediaTypes ? MediaType.dockerManifest : MediaType.imageManifest)
+        return (manifest, config)
+    }
+}
+
+/// Runs requests side by side and gives the results in order. The client bounds how many run at once.
+func concurrently<Input: Sendable, Output: Sendable>(
+    _ inputs: [Input], _ body: @escaping @Sendable (Input) async throws(SigstoreError) -> Output
+) async throws(SigstoreError) -> [Output] {
+    let results = await withTaskGroup(of: (Int, Result<Output, SigstoreError>).self) { group in
+        for (index, input) in inputs.enumerated() {
+            group.addTask {
+                do throws(SigstoreError) { return (index, .success(try await body(input))) } catch {
+                    return (index, .failure(error))
+                }
+            }
+        }
+        var results = [Result<Output, SigstoreError>?](repeating: nil, count: inputs.count)
+        for await (index, result) in group { results[index] = result }
+        return results
+    }
+    var outputs: [Output] = []
+    for result in results { if let result { outputs.append(try result.get()) } }
+    return outputs
+}
+
+extension SigstoreError.Code {
+    /// A signature that was found cannot be read.
+    public static let unreadableSignature = Self("unreadable-signature")
+    /// A registry answers the question for an image's signatures with something that is no list.
+    public static let notAnIndex = Self("not-an-index")
+    /// More signatures than are looked at.
+    public static let tooManySignatures = Self("too-many-signatures")
+}
+
+extension SigstoreError {
+    /// Whether something was read and is no signature, in contrast to a store that could not be asked. Whoever may write
+    /// beside an image could otherwise hide its signatures behind one that is broken.
+    var isAboutContent: Bool {
+        [
+            .malformedManifest, .tooLarge, .unreadableSignature, .malformedJSON, .unexpectedJSON, .malformedBase64,
+            .malformedBundle, .notABundle, .unknownBundleVersion, .tooManyEntries, .malformedCertificate, .malformedPEM,
+            .malformedKey, .unsupportedKey, .malformedTimestamp, .malformedDigest,
+        ].contains(code)
+    }
+}

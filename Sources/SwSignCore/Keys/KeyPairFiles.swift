@@ -1,0 +1,94 @@
+public import LocalSystem
+public import SigstoreCrypto
+internal import SigstoreVerification
+public import StrictJSON
+
+/// The two files of a key pair: `PREFIX.key`, encrypted, and `PREFIX.pub`.
+public struct KeyPairFiles: Sendable {
+    /// The private key's file, mode 0600.
+    public let privateKey: OutputFile
+    /// The public key's file, mode 0644.
+    public let publicKey: OutputFile
+
+    /// Names the files.
+    /// - Parameter prefix: What stands before `.key` and `.pub`, a directory included.
+    public init(prefix: String) {
+        privateKey = OutputFile("\(prefix).key", mode: 0o600)
+        publicKey = OutputFile("\(prefix).pub", mode: 0o644)
+    }
+
+    /// The files that stand there already.
+    public var existing: [String] { [privateKey, publicKey].filter(\.exists).map(\.path) }
+
+    /// Writes a key pair. Files that stand there already are kept under another name first, and put back where the
+    /// writing fails.
+    /// - Parameters:
+    ///   - key: The key to keep.
+    ///   - password: Encrypts the private key; may be empty.
+    ///   - keepingExisting: Whether existing files may be renamed out of the way; otherwise this throws.
+    /// - Returns: The new names of files that were in the way.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` or ``SigstoreError/Code/fileUnwritable``.
+    @discardableResult
+    public func write(_ key: PrivateKey, password: SecretBytes, keepingExisting: Bool) throws(SigstoreError) -> [String]
+    {
+        let sealed = try EncryptedKeyFile(encrypting: key, password: password).pem()
+        // What was written is opened again before it takes anybody's place.
+        _ = try PrivateKey.read(file: Array(sealed.utf8)) { password }
+        // Nothing may come between the two files.
+        return try BlockingThread.withoutSignals { () throws(SigstoreError) in
+            try put(
+                [(privateKey, Array(sealed.utf8)), (publicKey, Array(key.publicKey.pem.utf8))],
+                keepingExisting: keepingExisting)
+        }
+    }
+
+    /// Writes both files whole under other names, gives the old ones a second name, and only then lets the new ones take
+    /// their places.
+    private func put(_ files: [(place: OutputFile, content: [UInt8])], keepingExisting: Bool) throws(SigstoreError)
+        -> [String]
+    {
+        var (new, kept, placed): ([String], [(path: String, backup: String)], [String]) = ([], [], [])
+        defer { for path in new { LocalFile.remove(path) } }
+        do throws(SigstoreError) {
+            let existing = existing
+            if let first = existing.first, !keepingExisting { throw SigstoreError.exists(first) }
+            for (place, content) in files {
+                let name = "\(place.path).new-\(ProcessEnvironment.processNumber)"
+                do throws(SigstoreError) {
+                    try OutputFile(name, mode: place.mode).write(content, replacing: false)
+                } catch {
+                    var error = error
+                    error.message.replace(name, with: place.path)
+                    throw error
+                }
+                new.append(name)
+            }
+            let stamp = CalendarTime.iso8601(SystemClock.now()).filter { $0 != "-" && $0 != ":" }
+            for path in existing {
+                let backup = "\(path).bak-\(stamp)"
+                try LocalFile.link(path, as: backup)
+                kept.append((path: path, backup: backup))
+            }
+            for (place, name) in zip(files.map(\.place.path), new) {
+                // Renaming replaces what stands there, linking never does.
+                if existing.contains(place) {
+                    try LocalFile.rename(name, to: place)
+                } else {
+                    try LocalFile.link(name, as: place)
+                }
+                placed.append(place)
+            }
+        } catch {
+            for path in placed where !kept.contains(where: { $0.path == path }) { LocalFile.remove(path) }
+            for old in kept {
+                if placed.contains(old.path) {
+                    try? LocalFile.rename(old.backup, to: old.path)
+                } else {
+                    LocalFile.remove(old.backup)
+                }
+            }
+            throw error
+        }
+        return kept.map(\.backup)
+    }
+}

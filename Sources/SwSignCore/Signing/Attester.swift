@@ -1,0 +1,68 @@
+public import InToto
+public import LocalSystem
+public import SigstoreCrypto
+internal import SigstoreVerification
+public import StrictJSON
+
+/// Makes the statements of attestations the way cosign does.
+public enum Attester {
+    /// The largest predicate or statement that is read: 128 MiB, cosign's limit for an attachment.
+    public static let predicateLimit = 128 << 20
+
+    /// Makes a statement about one subject.
+    /// - Parameters:
+    ///   - subject: The file or image.
+    ///   - typeName: What stands after `--type`: one of cosign's short names or a URI.
+    ///   - predicate: The predicate's file. JSON for every type but `custom` and `spdx`, whose predicates hold it as text.
+    ///   - now: The time that `custom` predicates carry, in seconds since 1970.
+    /// - Returns: The statement as JSON, to be signed as it is.
+    /// - Throws: ``SigstoreError`` where the type is unknown or the predicate is not JSON, or not UTF-8.
+    public static func statement(
+        about subject: ResourceDescriptor, type typeName: String, predicate: [UInt8],
+        now: Int64 = SystemClock.now()
+    ) throws(SigstoreError) -> [UInt8] {
+        let type = try PredicateType(named: typeName)
+        let value: JSONValue
+        if typeName == "custom" || typeName == "spdx" {
+            guard let text = String(validating: predicate, as: UTF8.self) else {
+                throw SigstoreError(.malformedPredicate, "a \(typeName) predicate must be text in UTF-8")
+            }
+            value =
+                typeName == "spdx"
+                ? .string(text)
+                : .object([
+                    "Data": .string(text), "Timestamp": .string(CalendarTime.iso8601(now)),
+                ])
+        } else {
+            do throws(SigstoreError) { value = try JSONValue(parsing: predicate, depth: 256) } catch {
+                throw SigstoreError(
+                    .malformedPredicate, "the predicate is \(error.message)",
+                    advice: "a predicate of type \(typeName) must be JSON; use --type custom for other text",
+                    cause: error)
+            }
+            guard case .object = value else {
+                throw SigstoreError(.malformedPredicate, "the predicate is not a JSON object")
+            }
+        }
+        return Statement(layout: .v01, subjects: [subject], predicateType: type, predicate: value).json().serialized()
+    }
+
+    /// Checks a statement that a person wrote.
+    /// - Parameters:
+    ///   - statement: The statement's file.
+    ///   - digest: The digest of the file that it is signed for; none where no file was named.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/subjectMismatch`` where no subject has the digest.
+    public static func check(statement: [UInt8], isAbout digest: Digest?) throws(SigstoreError) {
+        let parsed = try Statement(parsing: statement)
+        if let digest, !parsed.hasSubject(algorithm: digest.algorithm.rawValue, hex: digest.hex) {
+            throw SigstoreError(
+                .wrongSubject, "none of the statement's subjects has the digest \(digest)",
+                advice: "give the file that the statement is about, or correct the statement")
+        }
+    }
+}
+
+extension SigstoreError.Code {
+    /// A predicate that is not what its type needs.
+    public static let malformedPredicate = Self("malformed-predicate")
+}

@@ -1,0 +1,120 @@
+internal import HTTPTransport
+internal import LocalSystem
+internal import SigstoreClients
+internal import SigstoreCrypto
+internal import SigstoreVerification
+internal import StrictJSON
+
+/// An ephemeral key together with Fulcio's certificate for it, which was verified. The key is in memory only.
+struct CertifiedKey: Sendable {
+    let key: PrivateKey
+    let certificate: Certificate
+    /// Whom the certificate may name; one of them is whom it names.
+    let identities: [CertificateIdentity]
+    /// A signed certificate timestamp that does not stand in the certificate.
+    let detachedTimestamps: [SignedCertificateTimestamp]
+
+    /// How long before its end a certificate is not begun to be used, in seconds: the timestamp must still fall in it.
+    private static let margin: Int64 = 30
+
+    func isUsable(at now: Int64) -> Bool { certificate.notBefore <= now && now < certificate.notAfter - Self.margin }
+}
+
+/// Gets one certificate for a whole run, and another when it ends before the run does.
+actor CertifiedKeySource {
+    private let fulcio: FulcioClient
+    private let provider: any IdentityTokenProvider
+    private let audience: String
+    private let trustedRoot: TrustedRoot
+    private var held: IdentityToken?
+    private var current: Task<Result<CertifiedKey, SigstoreError>, Never>?
+
+    init(fulcio: FulcioClient, provider: any IdentityTokenProvider, audience: String, trustedRoot: TrustedRoot) {
+        self.fulcio = fulcio
+        self.provider = provider
+        self.audience = audience
+        self.trustedRoot = trustedRoot
+    }
+
+    /// A token that holds now.
+    func token() async throws(SigstoreError) -> IdentityToken {
+        let now = SystemClock.now()
+        if let held, now < held.expiry { return held }
+        let token = try await provider.token(audience: audience)
+        do throws(SigstoreError) { try token.check(audience: audience, now: now) } catch {
+            throw error.concerning(provider.name)
+        }
+        held = token
+        return token
+    }
+
+    /// A key with a certificate that can be used now. Whoever asks while one is being obtained waits for that one. A
+    /// failure is final, so that nobody is asked to sign in once for each file.
+    func certifiedKey() async throws(SigstoreError) -> CertifiedKey {
+        if let current {
+            switch await current.value {
+            case .success(let key) where key.isUsable(at: SystemClock.now()): return key
+            case .failure(let error): throw error
+            case .success: if self.current == current { self.current = nil }
+            }
+        }
+        let task =
+            current
+            ?? Task { () -> Result<CertifiedKey, SigstoreError> in
+                do throws(SigstoreError) { return .success(try await self.obtain()) } catch { return .failure(error) }
+            }
+        current = task
+        return try await task.value.get()
+    }
+
+    private func obtain() async throws(SigstoreError) -> CertifiedKey {
+        let token = try await token()
+        let key = try PrivateKey.generate(.ecdsaP256)
+        async let ahead: Void = findTimestampPaths()
+        let issued = try await fulcio.certificate(for: key, token: token)
+        await ahead
+        var detached: [SignedCertificateTimestamp] = []
+        if let json = issued.detachedTimestamp, !json.isEmpty {
+            detached = [try SignedCertificateTimestamp(detached: json)]
+        }
+        let certified = CertifiedKey(
+            key: key, certificate: issued.leaf, identities: try token.certificateIdentities(),
+            detachedTimestamps: detached)
+        try check(certified, issued, token)
+        return certified
+    }
+
+    /// What verifying the timestamp will need, while Fulcio is waited for.
+    @concurrent
+    private nonisolated func findTimestampPaths() async {
+        trustedRoot.findTimestampPaths(at: SystemClock.now())
+    }
+
+    /// The proof of possession is a signature like any other, so the verifier checks it: with it the certificate's
+    /// path, its signed certificate timestamp, whom it names, and that it is for our key.
+    private func check(_ certified: CertifiedKey, _ issued: IssuedCertificate, _ token: IdentityToken)
+        throws(SigstoreError)
+    {
+        let challenge = try HashedMessage.of(
+            Array(token.challenge.utf8), schemes: [certified.key.publicKey.defaultScheme])
+        let proof = SigstoreBundle(
+            keyMaterial: .certificates([certified.certificate.der]),
+            content: .messageSignature(
+                SigstoreBundle.MessageSignature(digest: challenge.digest(.sha256), signature: issued.proofOfPossession))
+        )
+        // Where this machine's clock is a little off, what counts is Fulcio's.
+        let now = SystemClock.now()
+        var policy = VerificationPolicy(
+            signedBy: .identities(certified.identities), claim: .message(ReadArtifact(message: challenge)),
+            transparencyLog: .insecurelyIgnored,
+            currentTime: min(max(now, certified.certificate.notBefore), certified.certificate.notAfter))
+        policy.detachedCertificateTimestamps = certified.detachedTimestamps
+        do throws(RejectedBundle) { _ = try Verifier(trustedRoot: trustedRoot).verify(proof, policy) } catch {
+            throw SigstoreError(
+                error.error.code,
+                "the certificate that Fulcio at \(fulcio.url.origin.authority) issued does not hold: \(error.error.message)",
+                advice: "nothing was signed; check that the trusted root is that of this Sigstore instance",
+                cause: error.error)
+        }
+    }
+}

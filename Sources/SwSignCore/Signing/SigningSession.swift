@@ -1,0 +1,518 @@
+internal import HTTPTransport
+internal import InToto
+internal import LocalSystem
+public import SigstoreClients
+public import SigstoreCrypto
+public import SigstoreVerification
+public import StrictJSON
+
+/// The one way to sign: certificate → signature → timestamps → log entries → the finished bundle, verified.
+///
+/// A session serves a whole run and may be used by several tasks at once. With a key and no services it only signs;
+/// each service that it has adds its step. Nothing leaves it that does not verify with our own verifier.
+public final class SigningSession: Sendable {
+    /// Who signs.
+    public enum Signatory: Sendable {
+        /// The owner of a key. The algorithm is for keys that allow more than one.
+        case key(any Signer, algorithm: SigningAlgorithm?)
+        /// The owner of an identity, with an ephemeral key that Fulcio certifies. The audience is whom the token is
+        /// meant for, `sigstore` on the public instance.
+        case identity(FulcioClient, any IdentityTokenProvider, audience: String)
+    }
+
+    /// Who is told of signatures.
+    public struct Services: Sendable {
+        /// Who timestamps signatures.
+        public var timestampAuthorities: [TimestampClient]
+        /// Where signatures are recorded.
+        public var transparencyLogs: [RekorClient]
+
+        public init(timestampAuthorities: [TimestampClient] = [], transparencyLogs: [RekorClient] = []) {
+            self.timestampAuthorities = timestampAuthorities
+            self.transparencyLogs = transparencyLogs
+        }
+    }
+
+    /// What is signed.
+    private enum Subject {
+        /// A file that was read once.
+        case message(HashedMessage)
+        /// An envelope's payload; in cosign's older scheme the envelope is what is timestamped.
+        case payload([UInt8], type: String, envelopeIsTimestamped: Bool)
+    }
+
+    /// A key that signs, with what the bundle says about it.
+    private struct SigningKey {
+        let signer: any Signer
+        let material: SigstoreBundle.KeyMaterial
+        let certified: CertifiedKey?
+    }
+
+    private let signatory: Signatory
+    private let services: Services
+    private let trustedRoot: TrustedRoot?
+    private let unfinished: UnfinishedSignatures?
+    private let certifiedKeys: CertifiedKeySource?
+
+    /// Makes a session. Nothing is asked of anybody yet.
+    /// - Parameters:
+    ///   - signatory: Who signs.
+    ///   - services: Who is told of it; by default nobody.
+    ///   - trustedRoot: What the finished bundles are verified against; needed for an identity and for logs.
+    ///   - unfinished: Where signatures that did not reach their place are kept; `nil` keeps none.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unsupportedKey`` where the algorithm is not for the key,
+    ///   ``SigstoreError/Code/noTrustedRoot``, or ``SigstoreError/Code/noTime`` where nothing would prove when a
+    ///   certificate was used.
+    public init(
+        signatory: Signatory, services: Services = Services(), trustedRoot: TrustedRoot? = nil,
+        unfinished: UnfinishedSignatures? = nil
+    ) throws(SigstoreError) {
+        self.signatory = signatory
+        self.services = services
+        self.trustedRoot = trustedRoot
+        self.unfinished = unfinished
+        if trustedRoot == nil, !services.transparencyLogs.isEmpty || !services.timestampAuthorities.isEmpty {
+            throw Self.noTrustedRoot
+        }
+        switch signatory {
+        case .key(let signer, let algorithm):
+            certifiedKeys = nil
+            let kind = signer.publicKey.kind
+            guard let algorithm else { return }
+            guard kind.allows(algorithm) else {
+                throw SigstoreError(
+                    .unsupportedKey, "the key is \(kind), which cannot sign with \(algorithm.rawValue)",
+                    advice: "leave --signing-algorithm out, or give the key that belongs to it")
+            }
+        case .identity(let fulcio, let provider, let audience):
+            guard let trustedRoot else { throw Self.noTrustedRoot }
+            guard
+                !services.timestampAuthorities.isEmpty
+                    || services.transparencyLogs.contains(where: { $0.version == .v1 })
+            else {
+                throw SigstoreError(
+                    .noTime,
+                    services.transparencyLogs.isEmpty
+                        ? "signing with an identity needs a transparency log or a timestamp authority, and there is neither"
+                        : "signing with an identity and Rekor v2 needs a timestamp authority, and there is none",
+                    advice: "a certificate holds for minutes, so somebody must say when it was used: name a timestamp "
+                        + "authority in the signing config, or with --timestamp-server-url")
+            }
+            certifiedKeys = CertifiedKeySource(
+                fulcio: fulcio, provider: provider, audience: audience, trustedRoot: trustedRoot)
+        }
+    }
+
+    private static var noTrustedRoot: SigstoreError {
+        SigstoreError(
+            .noTrustedRoot, "there is no trusted root to verify what the services answer; nothing was signed",
+            advice: "give one with --trusted-root")
+    }
+
+    /// Whether signatures are recorded in a transparency log.
+    public var isLogged: Bool { !services.transparencyLogs.isEmpty }
+
+    /// The key that signs, where it is a key that was given.
+    public var key: (any Signer)? {
+        if case .key(let signer, _) = signatory { return signer }
+        return nil
+    }
+
+    /// How files are signed. Ed25519 signs a message's digest only in its prehashed form, which logs need.
+    public var messageScheme: SignatureScheme {
+        guard case .key(let signer, let algorithm) = signatory else { return .ecdsa(.sha256) }
+        if let algorithm { return algorithm.scheme }
+        return signer.publicKey.kind == .ed25519 && isLogged ? .ed25519ph : signer.publicKey.defaultScheme
+    }
+
+    /// How attestations are signed. Rekor v1 takes an envelope whole and verifies Ed25519 over it in its pure form.
+    public var attestationScheme: SignatureScheme {
+        guard case .key(let signer, nil) = signatory, signer.publicKey.kind == .ed25519 else { return messageScheme }
+        return services.transparencyLogs.contains { $0.version == .v2 } ? .ed25519ph : .ed25519
+    }
+
+    // MARK: - What becomes public
+
+    /// What signing will make public, for a person to read before it happens.
+    /// - Parameter attestations: Whether attestations are signed, which logs of Rekor v1 get whole.
+    /// - Returns: Sentences; none where nothing becomes public.
+    /// - Throws: ``SigstoreError`` where there is no identity token, or it is no good.
+    public func publication(ofAttestations attestations: Bool) async throws(SigstoreError) -> [String] {
+        var lines: [String] = []
+        if let certifiedKeys {
+            let token = try await certifiedKeys.token()
+            lines.append(
+                "the identity \(token.identity), vouched for by \(token.certificateIssuer), in a certificate that is "
+                    + "recorded in certificate transparency logs")
+        }
+        for log in services.transparencyLogs {
+            let verifier = certifiedKeys == nil ? "the public key" : "that certificate"
+            lines.append(
+                attestations && log.version == .v1
+                    ? "each attestation, whole, with its signature and \(verifier), in the transparency log \(log.url)"
+                    : "each signature with \(verifier) and the digest of what is signed, in the transparency log \(log.url)"
+            )
+        }
+        if !lines.isEmpty { lines.append("this is public for good, and cannot be taken back") }
+        return lines
+    }
+
+    // MARK: - Signing
+
+    /// Signs a file.
+    /// - Parameters:
+    ///   - artifact: The file, read once.
+    ///   - scheme: How; by default ``messageScheme``.
+    /// - Returns: A bundle that our own verifier has accepted.
+    /// - Throws: ``SigstoreError`` naming the service or the step that failed, and what was recorded before.
+    public func sign(_ artifact: some ArtifactSource, scheme: SignatureScheme? = nil) async throws(SigstoreError)
+        -> SigstoreBundle
+    {
+        let scheme = scheme ?? messageScheme
+        let message = try await onBlockingThread { () throws(SigstoreError) in
+            try artifact.read(digests: self.digests, schemes: [scheme])
+        }
+        return try await sign(message, scheme: scheme)
+    }
+
+    /// The digests that a message is read for besides those that its scheme needs.
+    var digests: Set<HashAlgorithm> { unfinished == nil ? [] : [.sha256] }
+
+    /// Signs a message that was read for the scheme and for ``digests``.
+    func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> SigstoreBundle {
+        try await sign(.message(message), named: message.digest(.sha256), scheme)
+    }
+
+    /// Signs a statement as a DSSE envelope.
+    /// - Parameters:
+    ///   - statement: JSON in UTF-8, signed as it is.
+    ///   - scheme: How; by default ``attestationScheme``.
+    ///   - envelopeIsTimestamped: Whether timestamps are over the envelope, as cosign's older scheme has it, and not over
+    ///     the signature.
+    /// - Returns: A bundle that our own verifier has accepted.
+    /// - Throws: ``SigstoreError`` naming the service or the step that failed, and what was recorded before.
+    public func attest(_ statement: [UInt8], scheme: SignatureScheme? = nil, envelopeIsTimestamped: Bool = false)
+        async throws(SigstoreError) -> SigstoreBundle
+    {
+        try await sign(
+            .payload(statement, type: Statement.payloadType, envelopeIsTimestamped: envelopeIsTimestamped),
+            named: try Self.name(of: statement), scheme ?? attestationScheme)
+    }
+
+    /// Gives a finished bundle to whoever writes or pushes it. Where that fails, the bundle is kept, so that the next
+    /// run delivers it instead of signing again.
+    /// - Parameters:
+    ///   - bundle: What ``sign(_:scheme:)`` or ``attest(_:scheme:)`` returned.
+    ///   - delivery: Writes or pushes it.
+    /// - Throws: What the delivery threw, with what was recorded already.
+    public func deliver(_ bundle: SigstoreBundle, _ delivery: (SigstoreBundle) async throws(SigstoreError) -> Void)
+        async throws(SigstoreError)
+    {
+        guard !bundle.logEntries.isEmpty else { return try await delivery(bundle) }
+        let name = unfinished?.takeName(of: bundle)
+        var entry = UnfinishedSignatures.Entry(bundle: bundle)
+        entry.timestampAuthorities = services.timestampAuthorities.prefix(bundle.timestamps.count).map(
+            \.url.description)
+        entry.transparencyLogs = services.transparencyLogs.prefix(bundle.logEntries.count).map(\.url.description)
+        // Also where the run is stopped meanwhile.
+        let begun = name.flatMap { unfinished?.begin(entry, $0) }
+        defer { if let begun { unfinished?.end(begun) } }
+        do throws(SigstoreError) { try await delivery(bundle) } catch {
+            throw kept(entry, askingLogsAgain: false, name: name, after: error)
+        }
+    }
+
+    private func sign(_ subject: Subject, named digest: Digest?, _ scheme: SignatureScheme) async throws(SigstoreError)
+        -> SigstoreBundle
+    {
+        var envelopeIsTimestamped = false
+        if case .payload(_, _, let flag) = subject { envelopeIsTimestamped = flag }
+        let name = try await unfinishedName(digest, envelopeIsTimestamped)
+        var entry: UnfinishedSignatures.Entry
+        let certified: CertifiedKey?
+        var isResumed = false
+        var begun: String?
+        defer { if let begun { unfinished?.end(begun) } }
+        if let (found, key) = try await resumed(name, subject) {
+            (entry, certified, isResumed) = (found, key, true)
+        } else {
+            // 1. The key; with an identity, its certificate, which was verified when it came.
+            let key = try await signingKey()
+            certified = key.certified
+            // 2. The signature.
+            entry = UnfinishedSignatures.Entry(bundle: try await signed(subject, key, scheme))
+        }
+        if envelopeIsTimestamped { entry.bundle = entry.bundle.withEnvelopeTimestamped() }
+        var mayBeLogged = false
+        var isComplete = false
+        do throws(SigstoreError) {
+            // 3. Timestamps. What does not hold with them is not recorded.
+            let timestamped = try entry.bundle.timestampedBytes()
+            for authority in services.timestampAuthorities {
+                let url = authority.url.description
+                guard !entry.timestampAuthorities.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
+                let timestamp = try await authority.timestamp(over: timestamped)
+                try Self.expectTimely(timestamp, authority, certified)
+                entry.bundle.timestamps.append(timestamp)
+                entry.timestampAuthorities.append(url)
+            }
+            _ = try verified(entry.bundle, subject, certified, logs: 0)
+            // 4. Log entries.
+            for log in services.transparencyLogs {
+                let url = log.url.description
+                guard !entry.transparencyLogs.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
+                let proposal = try proposal(entry.bundle, subject, certified, scheme)
+                if let name { begun = unfinished?.begin(entry, name, at: begun) }
+                mayBeLogged = true
+                entry.bundle.logEntries.append(
+                    try await log.record(proposal, trusted: trustedRoot?.transparencyLogs ?? []))
+                mayBeLogged = false
+                entry.transparencyLogs.append(url)
+            }
+            isComplete = true
+            // 5. The finished bundle, as whoever reads it will see it.
+            let finished = try verified(entry.bundle, subject, certified, logs: services.transparencyLogs.count)
+            if let name {
+                // What another file with the same content has left is not this one's.
+                if isResumed { unfinished?.remove(name) }
+                try unfinished?.remember(name, of: finished)
+            }
+            return finished
+        } catch {
+            var error = error
+            if isResumed, let name, let path = unfinished?.path(name) {
+                error.message += "; the signature was begun by an earlier run"
+                error.advice =
+                    (error.advice.map { "\($0); " } ?? "") + "to begin anew, remove what that run has kept in \(path)"
+            }
+            let isOpen = mayBeLogged && Self.leavesOpen(error)
+            guard isOpen || !entry.transparencyLogs.isEmpty else { throw error }
+            throw kept(entry, askingLogsAgain: isComplete, name: name, after: error)
+        }
+    }
+
+    /// A timestamp that is outside the certificate's time proves nothing; it is the authority's fault, and said to be.
+    private static func expectTimely(_ timestamp: [UInt8], _ authority: TimestampClient, _ certified: CertifiedKey?)
+        throws(SigstoreError)
+    {
+        guard let certificate = certified?.certificate else { return }
+        let time = try TimestampToken(response: timestamp).time
+        guard !certificate.isValid(at: time) else { return }
+        throw SigstoreError(
+            time < certificate.notBefore ? .certificateNotYetValid : .certificateExpired,
+            "the timestamp authority \(authority.url) says that it is \(CalendarTime.iso8601(time)), and the certificate is valid "
+                + "from \(CalendarTime.iso8601(certificate.notBefore)) to \(CalendarTime.iso8601(certificate.notAfter)); "
+                + "nothing was recorded in a log",
+            advice: "check the clock of the timestamp authority, or use another one")
+    }
+
+    private func signingKey() async throws(SigstoreError) -> SigningKey {
+        switch signatory {
+        case .key(let signer, _):
+            return SigningKey(
+                signer: signer, material: .publicKey(hint: try signer.publicKey.hint()), certified: nil)
+        case .identity:
+            guard let certified = try await certifiedKeys?.certifiedKey() else { throw Self.noTrustedRoot }
+            return SigningKey(
+                signer: certified.key, material: .certificates([certified.certificate.der]), certified: certified)
+        }
+    }
+
+    private func signed(_ subject: Subject, _ key: SigningKey, _ scheme: SignatureScheme) async throws(SigstoreError)
+        -> SigstoreBundle
+    {
+        let signer = key.signer
+        switch subject {
+        case .message(let message):
+            // A key service or a token may take its time.
+            let signature = try await onBlockingThread { () throws(SigstoreError) in
+                try signer.sign(message, scheme: scheme)
+            }
+            return SigstoreBundle(
+                keyMaterial: key.material,
+                content: .messageSignature(
+                    SigstoreBundle.MessageSignature(
+                        digest: scheme.hash.flatMap { message.digest($0) }, signature: signature)))
+        case .payload(let payload, let type, _):
+            let signature = try await onBlockingThread { () throws(SigstoreError) in
+                let encoding = DSSEEnvelope.preAuthenticationEncoding(payloadType: type, payload: payload)
+                return try signer.sign(HashedMessage.of(encoding, schemes: [scheme]), scheme: scheme)
+            }
+            return SigstoreBundle(
+                keyMaterial: key.material,
+                content: .dsse(
+                    DSSEEnvelope(
+                        payloadType: type, payload: payload,
+                        signatures: [DSSEEnvelope.Signature(signature: signature)])))
+        }
+    }
+
+    private func proposal(
+        _ bundle: SigstoreBundle, _ subject: Subject, _ certified: CertifiedKey?, _ scheme: SignatureScheme
+    ) throws(SigstoreError) -> ProposedLogEntry {
+        let content: ProposedLogEntry.Content
+        switch (bundle.content, subject) {
+        case (.dsse(let envelope), _): content = .envelope(envelope)
+        case (.messageSignature, .message(let message)):
+            guard let digest = scheme.hash.flatMap({ message.digest($0) }) else {
+                throw SigstoreError(
+                    .entryRefused, "transparency logs do not record pure Ed25519 signatures of files",
+                    advice: "use --signing-algorithm ed25519-ph, or no log")
+            }
+            content = .message(digest)
+        case (.messageSignature, .payload):
+            throw SigstoreError(.attestationNotSignature, "what was signed is an attestation, not a file")
+        }
+        guard let key = certified?.certificate.publicKey ?? key?.publicKey else { throw Self.noTrustedRoot }
+        return ProposedLogEntry(
+            content: content, signature: try bundle.signature(), scheme: scheme, key: key,
+            certificate: certified?.certificate)
+    }
+
+    /// The bundle, written, read back and verified.
+    private func verified(_ bundle: SigstoreBundle, _ subject: Subject, _ certified: CertifiedKey?, logs: Int)
+        throws(SigstoreError) -> SigstoreBundle
+    {
+        var readBack = try SigstoreBundle(parsing: bundle.serialized())
+        if bundle.isEnvelopeTimestamped { readBack = readBack.withEnvelopeTimestamped() }
+        let claim: VerificationPolicy.Claim =
+            switch subject {
+            case .message(let message): .message(ReadArtifact(message: message))
+            case .payload: .attestation(subject: nil, predicateType: nil)
+            }
+        let signedBy: VerificationPolicy.SignedBy
+        if let certified {
+            signedBy = .identities(certified.identities)
+        } else if let key {
+            signedBy = .key(key.publicKey)
+        } else {
+            throw Self.noTrustedRoot
+        }
+        var policy = VerificationPolicy(
+            signedBy: signedBy, claim: claim,
+            transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs), currentTime: SystemClock.now()
+        )
+        if !bundle.timestamps.isEmpty, trustedRoot?.timestampAuthorities.isEmpty == false {
+            policy.signedTimestamps = .required(threshold: bundle.timestamps.count)
+        }
+        if let certified {
+            policy.detachedCertificateTimestamps = certified.detachedTimestamps
+            // Without a timestamp yet, what counts is that the certificate holds at all.
+            policy.currentTime = min(
+                max(policy.currentTime, certified.certificate.notBefore), certified.certificate.notAfter)
+        }
+        do throws(RejectedBundle) { _ = try Verifier(trustedRoot: trustedRoot).verify(readBack, policy) } catch {
+            let error = error.error
+            guard trustedRoot != nil else { throw SigstoreError.signedWrongly }
+            throw SigstoreError(
+                error.code, "the bundle that was just made does not verify, so it was not written: \(error.message)",
+                advice: "check that the trusted root is that of the services that were used",
+                cause: error)
+        }
+        return readBack
+    }
+}
+
+// MARK: - What was left unfinished
+
+extension SigningSession {
+    /// Under which name a signature over something is kept; `nil` where none is kept.
+    private func unfinishedName(_ digest: Digest?, _ envelopeIsTimestamped: Bool) async throws(SigstoreError)
+        -> String?
+    {
+        guard let digest, unfinished != nil, isLogged else { return nil }
+        var signer: String
+        if let certifiedKeys {
+            let token = try await certifiedKeys.token()
+            signer = "\(token.identity)\n\(token.certificateIssuer)"
+        } else {
+            signer = try key?.publicKey.hint() ?? ""
+        }
+        // Its timestamps are of no use to a bundle of the newer form.
+        if envelopeIsTimestamped { signer += "\nenvelope" }
+        // What other services made of it does not hold here.
+        for url in services.timestampAuthorities.map(\.url) + services.transparencyLogs.map(\.url) {
+            signer += "\n\(url)"
+        }
+        return try UnfinishedSignatures.name(signed: digest, signer: signer)
+    }
+
+    /// The digest that names a statement: that of what it says, without the time at which it was made, which cosign's custom
+    /// predicates carry. A second run makes the same statement at another time.
+    private static func name(of statement: [UInt8]) throws(SigstoreError) -> Digest {
+        guard case .object(var document)? = try? JSONValue(parsing: statement),
+            case .object(var predicate)? = document["predicate"], predicate["Timestamp"] != nil,
+            (try? Statement(parsing: statement))?.predicateType.matches(.cosignCustom) == true
+        else { return try Digest.sha256(statement) }
+        predicate["Timestamp"] = nil
+        document["predicate"] = .object(predicate)
+        return try Digest.sha256(JSONValue.object(document).serialized())
+    }
+
+    /// The signature that an earlier run left, where it still holds.
+    private func resumed(_ name: String?, _ subject: Subject) async throws(SigstoreError)
+        -> (UnfinishedSignatures.Entry, CertifiedKey?)?
+    {
+        guard let name, let unfinished, let entry = try unfinished.load(name) else { return nil }
+        switch entry.bundle.keyMaterial {
+        case .publicKey: return (entry, nil)
+        case .certificates(let chain):
+            guard let certifiedKeys, let der = chain.first else { return nil }
+            let certificate = try Certificate(der: der)
+            let now = SystemClock.now()
+            // Nothing could prove any more when the certificate was used.
+            if entry.bundle.timestamps.isEmpty, entry.bundle.logEntries.isEmpty, now >= certificate.notAfter {
+                unfinished.remove(name)
+                return nil
+            }
+            // The key is gone; only what it signed is left.
+            let token = try await certifiedKeys.token()
+            let certified = CertifiedKey(
+                key: try PrivateKey.generate(.ecdsaP256), certificate: certificate,
+                identities: try token.certificateIdentities(), detachedTimestamps: [])
+            return (entry, certified)
+        }
+    }
+
+    /// Whether a log may have recorded an entry although it reported a failure, or answered what is no good: always but
+    /// where it refused.
+    private static func leavesOpen(_ error: SigstoreError) -> Bool {
+        switch error.code {
+        case .entryRefused, .redirectRefused, .tlsFailed, .malformedRequest, .httpUnavailable: false
+        case .httpStatus: error.httpStatus.map { $0 >= 500 || RetryPolicy.transientStatuses.contains($0) } ?? true
+        default: true
+        }
+    }
+
+    /// The error, with what was recorded before it; keeps the signature for the next run.
+    /// - Parameter askingLogsAgain: Whether what the logs answered is no good. The next run then asks them for the same
+    ///   entry again, which they have already and do not record twice.
+    private func kept(
+        _ entry: UnfinishedSignatures.Entry, askingLogsAgain: Bool, name: String?, after error: SigstoreError
+    ) -> SigstoreError {
+        let recorded = zip(entry.bundle.logEntries, entry.transparencyLogs).map { "\($1) as entry \($0.logIndex)" }
+        var error = error
+        error.message +=
+            recorded.isEmpty
+            ? "; a transparency log may have recorded the signature nevertheless"
+            : "; the signature is already recorded in \(recorded.joined(separator: " and "))"
+        guard let name, let unfinished else { return error }
+        var entry = entry
+        if askingLogsAgain {
+            entry.bundle.logEntries = []
+            entry.transparencyLogs = []
+        }
+        do throws(SigstoreError) {
+            try unfinished.keep(entry, name)
+            error.message += "; it is kept in \(unfinished.path(name))"
+            error.advice =
+                (error.advice.map { "\($0); " } ?? "")
+                + "run the same command again, for this one alone, to finish it without recording it twice"
+        } catch {
+            return SigstoreError(
+                error.code, "the signature could not be kept for another run: \(error.message)", advice: error.advice,
+                cause: error)
+        }
+        return error
+    }
+}

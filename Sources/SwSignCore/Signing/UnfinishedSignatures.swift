@@ -1,0 +1,148 @@
+internal import LocalSystem
+internal import SigstoreCrypto
+internal import SigstoreVerification
+internal import StrictJSON
+internal import Synchronization
+
+/// Signatures that were begun, and that services know of already, but that did not reach where they belong. They are
+/// kept, one a file, so that the next run finishes them instead of recording another.
+public struct UnfinishedSignatures: Sendable {
+    /// The directory; it is made when something is kept.
+    public let directory: String
+
+    public init(directory: String) { self.directory = directory }
+
+    /// A signature and how far it got.
+    struct Entry: Sendable {
+        static let mediaType = "application/vnd.swsign.unfinished.v1+json"
+
+        var bundle: SigstoreBundle
+        /// The timestamp authorities that have timestamped it, by their URLs, in the order of the bundle.
+        var timestampAuthorities: [String] = []
+        /// The logs that have recorded it, by their URLs, in the order of the bundle.
+        var transparencyLogs: [String] = []
+
+        init(bundle: SigstoreBundle) { self.bundle = bundle }
+
+        init(parsing json: [UInt8]) throws(SigstoreError) {
+            let entry = JSONCursor(try JSONValue(parsing: json))
+            try entry.expectOnly(["mediaType", "bundle", "timestampAuthorities", "transparencyLogs"])
+            let mediaType = try entry.member("mediaType")
+            guard try mediaType.string().utf8.elementsEqual(Self.mediaType.utf8) else {
+                throw mediaType.fault("is not \(Self.mediaType)")
+            }
+            bundle = try SigstoreBundle(parsing: try entry.member("bundle").value.serialized())
+            for url in try entry.member("timestampAuthorities").elements() {
+                timestampAuthorities.append(try url.string())
+            }
+            for url in try entry.member("transparencyLogs").elements() { transparencyLogs.append(try url.string()) }
+            guard timestampAuthorities.count == bundle.timestamps.count,
+                transparencyLogs.count == bundle.logEntries.count
+            else { throw entry.fault("does not say for each timestamp and log entry where it is from") }
+        }
+
+        var json: JSONValue {
+            .object([
+                "mediaType": .string(Self.mediaType), "bundle": bundle.json,
+                "timestampAuthorities": .array(timestampAuthorities.map { .string($0) }),
+                "transparencyLogs": .array(transparencyLogs.map { .string($0) }),
+            ])
+        }
+    }
+
+    /// The name of the file for one thing signed by one signer.
+    static func name(signed: Digest, signer: String) throws(SigstoreError) -> String {
+        "\(signed.hex)-\(try Digest.sha256(Array(signer.utf8)).hex.prefix(16)).json"
+    }
+
+    func path(_ name: String) -> String { "\(directory)/\(name)" }
+
+    /// The names of what this run has signed and not delivered yet, by signature: a bundle does not always hold the digest
+    /// that names it.
+    private static let names = Mutex<[[UInt8]: String]>([:])
+
+    /// Remembers the name of a finished signature for ``takeName(of:)``.
+    func remember(_ name: String, of bundle: SigstoreBundle) throws(SigstoreError) {
+        let signature = try bundle.signature()
+        Self.names.withLock { $0[signature] = name }
+    }
+
+    /// The name of a finished signature, once.
+    func takeName(of bundle: SigstoreBundle) -> String? {
+        guard let signature = try? bundle.signature() else { return nil }
+        return Self.names.withLock { $0.removeValue(forKey: signature) }
+    }
+
+    /// Where this run keeps what it has begun, and how much that was.
+    private static let begun = Mutex<(paths: Set<String>, count: Int)>((paths: [], count: 0))
+
+    /// Keeps what a log or a registry is about to be told of, so that it is not lost where the run is stopped then. Where
+    /// it cannot be kept, the signature is made all the same.
+    /// - Parameter path: Where it is kept already.
+    /// - Returns: Where it is kept now, for ``end(_:)``.
+    func begin(_ entry: Entry, _ name: String, at path: String? = nil) -> String {
+        let path =
+            path
+            ?? Self.begun.withLock { begun in
+                // Two files with one content have one name.
+                begun.count += 1
+                let path = "\(self.path(name)).\(ProcessEnvironment.processNumber).\(begun.count)"
+                begun.paths.insert(path)
+                return path
+            }
+        if (try? makeDirectory()) != nil { try? OutputFile(path).write(entry.json.serialized(), synced: false) }
+        return path
+    }
+
+    /// Forgets what ``begin(_:_:at:)`` kept.
+    func end(_ path: String) {
+        LocalFile.remove(path)
+        Self.begun.withLock { _ = $0.paths.remove(path) }
+    }
+
+    /// What a run that was stopped has left becomes what is kept, unless something is.
+    private func takeOver(_ name: String) {
+        for found in (try? LocalFile.names(directory, limit: 1_000_000)) ?? [] {
+            guard found.utf8.starts(with: "\(name).".utf8),
+                let process = found.dropFirst(name.count + 1).split(separator: ".").first.flatMap({ Int32($0) })
+            else { continue }
+            // In containers, runs one after the other often have the same number.
+            let isOver =
+                process == ProcessEnvironment.processNumber
+                ? Self.begun.withLock { !$0.paths.contains(path(found)) } : !ProcessEnvironment.isRunning(process)
+            guard isOver else { continue }
+            // A link never replaces what stands there: that comes first, and this one in a later run.
+            guard (try? LocalFile.link(path(found), as: path(name))) != nil else { return }
+            LocalFile.remove(path(found))
+            return
+        }
+    }
+
+    /// What was kept under a name; `nil` where nothing was.
+    func load(_ name: String) throws(SigstoreError) -> Entry? {
+        // Where nothing can be kept, nothing was.
+        guard LocalFile.canEnter(directory) else { return nil }
+        takeOver(name)
+        let content: [UInt8]
+        do throws(SigstoreError) { content = try InputFile(path(name)).contents(limit: SigstoreBundle.sizeLimit) } catch
+        {
+            guard error.code == .fileNotFound else { throw error }
+            return nil
+        }
+        do throws(SigstoreError) { return try Entry(parsing: content) } catch {
+            throw SigstoreError(
+                error.code, "the unfinished signature \(path(name)) cannot be read: \(error.message)",
+                advice: "remove the file to sign anew", cause: error)
+        }
+    }
+
+    func keep(_ entry: Entry, _ name: String) throws(SigstoreError) {
+        try makeDirectory()
+        try OutputFile(path(name)).write(entry.json.serialized())
+    }
+
+    /// Makes the directory, and those on the way to it, closed to others.
+    private func makeDirectory() throws(SigstoreError) { try LocalFile.makeFolder(directory, mode: 0o700) }
+
+    func remove(_ name: String) { LocalFile.remove(path(name)) }
+}

@@ -1,0 +1,244 @@
+import StrictJSON
+import SwSignCore
+
+/// Arguments and environment, brought into one form.
+///
+/// pflag, which cosign uses, reads `--yes`, `--yes=true`, `-y FILE`, `-dy`, `-a k=v,k2=v2` and `--key K` as well as
+/// `--key=K`, wherever they stand among the other arguments; and each flag can be given as `COSIGN_<FLAG>`, which counts
+/// only where the flag is not given. Afterwards every flag has the form `--flag` or `--flag=value`, switches that are off
+/// by default stand there only where they are on, switches that are on by default only as `--no-flag`, and the other
+/// arguments come last, behind `--`.
+struct NormalizedArguments: Sendable {
+    /// The arguments to parse: command, flags, `--`, the rest.
+    private(set) var arguments: [String] = []
+    /// The flags that the environment gave, and that change something, with the variable of each.
+    private(set) var fromEnvironment: [(flag: String, variable: String)] = []
+
+    /// Brings arguments and environment into one form.
+    /// - Parameters:
+    ///   - arguments: What follows the program's name.
+    ///   - environment: The value of a variable, `nil` where it is not set.
+    /// - Throws: ``SigstoreError`` for a flag that is unknown, lacks its value or has a wrong one, or needs something
+    ///   that is not built yet.
+    init(_ arguments: [String], environment: (String) throws(SigstoreError) -> String?) throws(SigstoreError) {
+        var rest = arguments[...]
+        let command = try Self.takeCommand(&rest)
+        self.arguments = command.words
+        // Behind a whole command, help is a name like any other.
+        if !FlagTable.commands.contains(command.name), rest.first == "help" {
+            var named = (command.words + rest.drop { $0 == "help" })[...]
+            let asked = try Self.takeCommand(&named)
+            try Self.expectCommand(asked, before: named)
+            self.arguments = asked.words + ["--help"]
+            return
+        }
+        try Self.expectCommand(command, before: rest)
+        var given = Given()
+        var positional: [String] = []
+        while let word = rest.popFirst() {
+            if word == "--" {
+                positional += rest
+                break
+            } else if word.utf8.starts(with: "--".utf8) {
+                try Self.takeLong(word, &rest, command, &given)
+            } else if word.utf8.first == 0x2d, word.utf8.count > 1 {
+                try Self.takeShort(word, &rest, command, &given)
+            } else {
+                positional.append(word)
+            }
+        }
+        if given["help"] == ["true"] {
+            self.arguments.append("--help")
+            return
+        }
+        for flag in command.flags {
+            var values = given[flag.name]
+            if values.isEmpty, flag.name != "help", let value = try environment(flag.variable), !value.isEmpty {
+                values = [try Self.checked(value, flag, "the environment variable \(flag.variable)")]
+                if !Self.isDefault(flag, values) { fromEnvironment.append((flag.name, flag.variable)) }
+            }
+            try append(flag, values)
+        }
+        if !positional.isEmpty { self.arguments += ["--"] + positional }
+    }
+
+    /// Whether errors are to be printed as JSON; asked before anything else, so that it holds for errors about the
+    /// command line too.
+    static func wantsJSONErrors(_ arguments: [String], environment: (String) throws(SigstoreError) -> String?) -> Bool {
+        var format = (try? environment("COSIGN_ERRORS")) ?? ""
+        let flags = Array(arguments.prefix { $0 != "--" })
+        for (index, word) in flags.enumerated() {
+            if word == "--errors" { format = index + 1 < flags.count ? flags[index + 1] : "" }
+            if word.utf8.starts(with: "--errors=".utf8) { format = String(word.dropFirst(9)) }
+        }
+        return format == "json"
+    }
+
+    /// The values of each flag that was given: a few, which are looked through faster than they are hashed.
+    private struct Given {
+        private var flags: [(name: String, values: [String])] = []
+        subscript(name: String) -> [String] {
+            get { flags.first { $0.name == name }?.values ?? [] }
+            set {
+                if let index = flags.firstIndex(where: { $0.name == name }) {
+                    flags[index].values = newValue
+                } else {
+                    flags.append((name: name, values: newValue))
+                }
+            }
+        }
+    }
+
+    private struct Command {
+        let words: [String]
+        /// The words, with spaces between them.
+        let name: String
+        let flags: [CommandFlag]
+        func flag(_ name: String) -> CommandFlag? { flags.first { $0.name == name || $0.aliases.contains(name) } }
+        func flag(short: Character) -> CommandFlag? { flags.first { $0.short == short } }
+    }
+
+    /// Takes the command's words from the front; global flags may stand before them.
+    private static func takeCommand(_ rest: inout ArraySlice<String>) throws(SigstoreError) -> Command {
+        var words: [String] = []
+        var name = ""
+        var flags: [String] = []
+        while let word = rest.first {
+            if word.utf8.first == 0x2d, words.isEmpty, word != "--" {
+                flags.append(word)
+                rest.removeFirst()
+                let takesValue = ["--output-file", "--timeout", "-t", "--errors"].contains(word)
+                if takesValue, let value = rest.popFirst() { flags.append(value) }
+                continue
+            }
+            let longer = name.isEmpty ? word : name + " " + word
+            guard FlagTable.commands.contains(where: { $0 == longer || $0.hasPrefix(longer + " ") }) else { break }
+            name = longer
+            words.append(word)
+            rest.removeFirst()
+        }
+        if let next = rest.first, case let longer = name.isEmpty ? next : name + " " + next,
+            FlagTable.laterCommands.contains(longer)
+        {
+            throw SigstoreError(
+                .notBuiltYet, "the command \(longer) cannot be used yet; nothing was done",
+                advice: "use cosign for this, or a newer swsign")
+        }
+        let own = FlagTable.flags(of: name)
+        // Without a command, what comes next should have been one: it stays in front.
+        rest = own == nil ? rest + flags : flags + rest
+        return Command(words: words, name: name, flags: (own ?? []) + FlagTable.global)
+    }
+
+    /// Refuses a word that should be the name of a command, or the rest of one, and is not.
+    private static func expectCommand(_ command: Command, before rest: ArraySlice<String>) throws(SigstoreError) {
+        guard !FlagTable.commands.contains(command.name), let word = rest.first, word.utf8.first != 0x2d else { return }
+        let name = (command.words + [word]).joined(separator: " ")
+        throw SigstoreError(
+            .usage, "there is no command \"\(name)\"",
+            advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+    }
+
+    private static func takeLong(
+        _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout Given
+    ) throws(SigstoreError) {
+        // By bytes: an accent behind the = would be one character with it.
+        let parts = word.utf8.dropFirst(2).split(separator: 0x3d, maxSplits: 1, omittingEmptySubsequences: false)
+            .map { String(Substring($0)) }
+        let name = parts[0]
+        // The help shows a switch that is on as --flag/--no-flag.
+        if command.flag(name) == nil, parts.count == 1, name.utf8.starts(with: "no-".utf8),
+            let flag = command.flag(String(name.dropFirst(3))),
+            case .on = flag.kind
+        {
+            return try take(flag, "--\(name)", "false", &rest, &given)
+        }
+        guard let flag = command.flag(name) else {
+            throw SigstoreError(
+                .usage, "unknown flag --\(name)",
+                advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+        }
+        try take(flag, "--\(name)", parts.count > 1 ? parts[1] : nil, &rest, &given)
+    }
+
+    private static func takeShort(
+        _ word: String, _ rest: inout ArraySlice<String>, _ command: Command, _ given: inout Given
+    ) throws(SigstoreError) {
+        var letters = word.unicodeScalars.dropFirst()
+        while let scalar = letters.popFirst() {
+            let letter = Character(scalar)
+            guard let flag = command.flag(short: letter) else {
+                throw SigstoreError(
+                    .usage, "unknown flag -\(letter) in \(word)",
+                    advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+            }
+            if letters.first == "=" {
+                return try take(flag, "-\(letter)", String(Substring(letters.dropFirst())), &rest, &given)
+            }
+            switch flag.kind {
+            case .off, .on: try take(flag, "-\(letter)", nil, &rest, &given)
+            case .value, .list, .each:
+                return try take(flag, "-\(letter)", letters.isEmpty ? nil : String(Substring(letters)), &rest, &given)
+            }
+        }
+    }
+
+    private static func take(
+        _ flag: CommandFlag, _ spelling: String, _ value: String?, _ rest: inout ArraySlice<String>,
+        _ given: inout Given
+    ) throws(SigstoreError) {
+        switch flag.kind {
+        case .off, .on: given[flag.name] = [try checked(value ?? "true", flag, spelling)]
+        case .value, .list, .each:
+            guard let value = value ?? rest.popFirst() else {
+                throw SigstoreError(.usage, "the flag \(spelling) needs a value")
+            }
+            if case .value = flag.kind {
+                given[flag.name] = [value]
+            } else {
+                given[flag.name].append(value)
+            }
+        }
+    }
+
+    /// A switch's value as `true` or `false`, by the words that pflag knows; any other flag's value as it is.
+    private static func checked(_ value: String, _ flag: CommandFlag, _ place: String) throws(SigstoreError) -> String {
+        switch flag.kind {
+        case .value, .list, .each: return value
+        case .off, .on:
+            switch value {
+            case "1", "t", "T", "true", "TRUE", "True": return "true"
+            case "0", "f", "F", "false", "FALSE", "False": return "false"
+            default: throw SigstoreError(.usage, "\(place) is \"\(value)\", which is neither true nor false")
+            }
+        }
+    }
+
+    /// Whether these values say what holds without them.
+    private static func isDefault(_ flag: CommandFlag, _ values: [String]) -> Bool {
+        switch flag.kind {
+        case .off: values.last == "false"
+        case .on: values.last == "true"
+        case .value, .list, .each: values.isEmpty
+        }
+    }
+
+    private mutating func append(_ flag: CommandFlag, _ values: [String]) throws(SigstoreError) {
+        guard let last = values.last, !Self.isDefault(flag, values) else { return }
+        if let what = flag.awaits {
+            throw SigstoreError(
+                .notBuiltYet, "--\(flag.name) cannot be used yet (still to come: \(what)); nothing was done",
+                advice: "leave the flag out, or use cosign for this")
+        }
+        switch flag.kind {
+        case .off: arguments.append("--\(flag.name)")
+        case .on: arguments.append("--no-\(flag.name)")
+        case .value: arguments.append("--\(flag.name)=\(last)")
+        case .each: arguments += values.map { "--\(flag.name)=\($0)" }
+        case .list:
+            for value in values {
+                arguments += value.split(separator: ",").map { "--\(flag.name)=\($0)" }
+            }
+        }
+    }
+}

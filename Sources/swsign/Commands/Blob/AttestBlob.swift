@@ -1,0 +1,117 @@
+import ArgumentParser
+import InToto
+import LocalSystem
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+struct AttestBlob: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "attest-blob", _superCommandName: "swsign",
+        abstract: "Signs a statement about a file: an in-toto attestation.")
+
+    @Argument(help: "The file that is attested; - is standard input. May be left out with --statement.")
+    var file: String?
+    @OptionGroup(title: "Signing") var signing: SigningOptions
+    @OptionGroup(title: "Signing") var place: BundlePlaceOptions
+    @Option(help: "The file with the predicate; - is standard input.")
+    var predicate: String?
+    @Option(help: "A file with a whole in-toto statement, signed as it is; - is standard input.")
+    var statement: String?
+    @Option(help: "The type of the predicate: \(PredicateType.nameList), or a URI.")
+    var type = "custom"
+    @Option(help: "The SHA-256 of the file in hexadecimal, for a file that is kept elsewhere.")
+    var hash: String?
+    @Option(name: .customLong("output-attestation"), help: "Write the statement that was signed to this file.")
+    var outputAttestation: String?
+    @OptionGroup(title: "Services and identity") var services: ServiceOptions
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        try place.expectSound(with: signing, files: 1)
+        guard (predicate == nil) != (statement == nil) else {
+            throw SigstoreError(.usage, "exactly one of --predicate and --statement must be given")
+        }
+        guard file != nil || statement != nil else {
+            throw SigstoreError(.usage, "the file that is attested is not named")
+        }
+        try BlobBatch.expectOneStandardInput([file, predicate, statement].compactMap { $0 })
+        try signing.expectOwnPlaces([outputAttestation], inputs: [file, predicate, statement])
+        if let file, place.outputDirectory != nil {
+            try place.expectPlace(for: InputFile(file), replacing: signing.yes)
+        }
+        let content = try attestedStatement()
+        let hasBundle = signing.bundle != nil || place.outputDirectory != nil
+        let session = try services.session(
+            signing, attestations: true, standardInputIsTaken: [file, predicate, statement].contains("-"),
+            isLegacyForm: !signing.newBundleFormat && hasBundle, isBare: !hasBundle)
+        let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
+        let signed = try waiting { () throws(SigstoreError) in
+            try await BlobSigner(session).attest(content, form: form)
+        }
+        if let path = outputAttestation {
+            try OutputFile(path).write(content)
+            Output.note("Wrote statement to file \(path)")
+        }
+        let (signing, place, file) = (signing, place, file)
+        try waiting { () throws(SigstoreError) in
+            try await session.deliver(signed) { bundle throws(SigstoreError) in
+                guard case .dsse(let envelope) = bundle.content else {
+                    throw SigstoreError(.cryptographyFailed, "no envelope was made")
+                }
+                let detached = envelope.json(includingEmptyKeyID: true).serialized()
+                if hasBundle {
+                    let written =
+                        signing.newBundleFormat
+                        ? bundle.serialized() : try LegacySignature(bundle).blobBundle(signature: detached)
+                    if let path = signing.bundle {
+                        try OutputFile(path).write(written)
+                        Output.note("Wrote bundle to file \(path)")
+                    } else {
+                        guard let file else {
+                            throw SigstoreError(.usage, "--output-directory needs the file to be named")
+                        }
+                        try place.write(written, for: InputFile(file), replacing: signing.yes)
+                    }
+                }
+                if let path = signing.outputSignature {
+                    try OutputFile(path).write(detached)
+                    Output.note("Wrote attestation to file \(path)")
+                } else if !hasBundle {
+                    try Output.bytes(detached + [0x0a])
+                }
+                try signing.writeParts(of: bundle)
+            }
+        }
+    }
+
+    /// The statement to sign, made from the predicate or given whole.
+    private func attestedStatement() throws(SigstoreError) -> [UInt8] {
+        var digest: Digest?
+        if let hash {
+            digest = try Digest(hex: hash, .sha256)
+        } else if let file {
+            ProgressBar.begin(InputFile(file).size, of: .bytes)
+            digest = try InputFile(file).counting(ProgressBar.advance).read(digests: [.sha256], schemes: []).digest(
+                .sha256)
+        }
+        if let statement {
+            let input = InputFile(statement)
+            let content = try input.contents(limit: Attester.predicateLimit)
+            do throws(SigstoreError) { try Attester.check(statement: content, isAbout: digest) } catch {
+                throw error.concerning(input.name)
+            }
+            return content
+        }
+        guard let digest, let file, let predicate else { throw SigstoreError(.usage, "the file is not named") }
+        let input = InputFile(predicate)
+        let content = try input.contents(limit: Attester.predicateLimit)
+        let subject = ResourceDescriptor(
+            name: InputFile(file).baseName, digests: [(algorithm: "sha256", hex: digest.hex)])
+        do throws(SigstoreError) {
+            return try Attester.statement(about: subject, type: type, predicate: content)
+        } catch { throw error.code == .malformedPredicate ? error.concerning(input.name) : error }
+    }
+}

@@ -1,0 +1,185 @@
+import InToto
+import LocalSystem
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+/// Verifies files and prints what came of each.
+struct FileVerification {
+    let format: OutputFormat
+    let workers: Int
+    let verifier: Verifier
+    /// The variables of the environment that say whom to believe.
+    let trustVariables: [String]
+    /// Whether the signature stands alone (`--signature`), where it can bring no log entry.
+    var isDetached = false
+
+    /// The files that the person named; a directory stands for everything in it but the signatures beside its files. Of
+    /// those that are not looked at it is said so, since somebody may take them for verified.
+    static func files(_ names: [String], expandingDirectories: Bool) throws(SigstoreError) -> [InputFile] {
+        var files: [InputFile] = []
+        for name in names {
+            if expandingDirectories, let inside = try InputFile(name).filesInDirectory() {
+                let (signed, unread) = SignatureFile.sorted(inside)
+                guard !signed.isEmpty else {
+                    throw SigstoreError(.fileNotFound, "there is no file to verify in the directory \(name)")
+                }
+                files += signed
+                for file in unread {
+                    Output.warn("not verified, since it has the name of a signature or certificate: \(file.name)")
+                }
+            } else {
+                files.append(InputFile(name))
+            }
+        }
+        return files
+    }
+
+    /// Verifies all of the files, side by side.
+    /// - Parameters:
+    ///   - files: The files as the person named them.
+    ///   - bundles: Reads the signatures of one file, of which one must hold.
+    ///   - policy: What must hold for one file.
+    func run(
+        _ files: [InputFile], bundles: @escaping @Sendable (InputFile) throws(SigstoreError) -> [SigstoreBundle],
+        policy: @escaping @Sendable (InputFile) throws(SigstoreError) -> VerificationPolicy
+    ) throws(SigstoreError) {
+        let verify: @Sendable (InputFile) throws(SigstoreError) -> String = { file throws(SigstoreError) in
+            var failedStep: RejectedBundle?
+            do throws(SigstoreError) {
+                try file.expectFile()
+                let policy = try policy(file)
+                for bundle in try bundles(file) {
+                    let verified: VerifiedBundle
+                    do throws(RejectedBundle) {
+                        verified = try verifier.verify(bundle, policy) { check in
+                            Output.detail("  \(file.name): \(check.step.rawValue): \(check.detail)")
+                        }
+                    } catch {
+                        // The first signature's reason is shown, unless a later one came further.
+                        if failedStep.map({ $0.checks.count < error.checks.count }) ?? true { failedStep = error }
+                        continue
+                    }
+                    return try report(file, verified, isOneOfMany: files.count > 1)
+                }
+                throw failedStep.map { advised($0.explained) }
+                    ?? SigstoreError(.noLogEntry, "there is no signature for \(file.name)")
+            } catch {
+                if format == .json, error.code != .outputFailed {
+                    try Output.json(Self.json(file, failedStep.map { advised($0.error) } ?? error, failedStep))
+                }
+                throw error
+            }
+        }
+        // One file needs no other thread.
+        if let only = files.first, files.count == 1 {
+            ProgressBar.begin(only.size, of: .bytes)
+            _ = try verify(only.counting(ProgressBar.advance))
+        } else {
+            try BlobBatch(verb: "verified", workers: workers).forEach(files) { file throws(SigstoreError) in
+                try verify(file)
+            }
+        }
+    }
+
+    /// Of a signature alone it is said where its log entry would have to come from, since none is looked up.
+    private func advised(_ error: SigstoreError) -> SigstoreError {
+        guard isDetached, error.code == .noLogEntry || error.code == .noTime else { return error }
+        var advised = error
+        advised.advice =
+            "a signature that is in a log is verified with its --bundle, and none is looked up in a log; "
+            + "--insecure-ignore-tlog is for one that was made without a log"
+        return advised
+    }
+
+    /// - Returns: What came of the file, in a few words.
+    private func report(_ file: InputFile, _ verified: VerifiedBundle, isOneOfMany: Bool) throws(SigstoreError)
+        -> String
+    {
+        if format == .json { try Output.json(json(file, verified)) }
+        let lines = VerifiedDescription(verified)
+        if !isOneOfMany {
+            Output.note("Verified OK")
+            Output.note("  \(lines.signer)")
+            for time in lines.times { Output.note("  \(time)") }
+            Output.note("  checked: \(lines.checks)")
+        }
+        return "Verified OK, \(lines.signer)"
+    }
+
+    /// The layout of the objects that `--output json` prints.
+    private static let version = JSONValue.integer(1)
+
+    private func json(_ file: InputFile, _ verified: VerifiedBundle) -> JSONValue {
+        var object: JSONObject = ["version": Self.version, "file": .string(file.name), "verified": .bool(true)]
+        for member in VerifiedDescription(verified).members + [TrustVariables.member(trustVariables)] {
+            object[member.name] = member.value
+        }
+        return .object(object)
+    }
+
+    private static func json(_ file: InputFile, _ error: SigstoreError, _ rejected: RejectedBundle?) -> JSONValue {
+        var object: JSONObject = [
+            "version": version, "file": .string(file.name), "verified": .bool(false),
+            "checks": VerifiedDescription.json(rejected?.checks ?? []),
+        ]
+        if let rejected { object["failedStep"] = .string(rejected.step.rawValue) }
+        if case .object(let members) = Output.report(error.advised), let words = members["error"] {
+            object["error"] = words
+        }
+        return .object(object)
+    }
+}
+
+/// A verified bundle in words, and for programs.
+struct VerifiedDescription {
+    /// Who signed, such as `signed by a@b.example (issuer https://…)`.
+    let signer: String
+    /// When, one line for each time, with who vouches for it.
+    let times: [String]
+    /// The checks that were made.
+    let checks: String
+    /// The same as JSON members.
+    let members: [(name: String, value: JSONValue)]
+
+    init(_ verified: VerifiedBundle) {
+        let who: JSONValue
+        switch verified.signer {
+        case .key(let fingerprint):
+            signer = "signed with the key \(fingerprint)"
+            who = .object(["key": .string(fingerprint)])
+        case .certificate(let identity, let issuer):
+            signer = "signed by \(identity) (issuer \(issuer))"
+            who = .object(["identity": .string(identity), "issuer": .string(issuer)])
+        }
+        times = verified.times.map { time in
+            switch time.source {
+            case .timestampAuthority(let name):
+                "at \(CalendarTime.iso8601(time.seconds)), says the timestamp authority \(name)"
+            case .transparencyLog(let name):
+                "at \(CalendarTime.iso8601(time.seconds)), says \(name.utf8.starts(with: "log ".utf8) ? "the" : "the log") \(name)"
+            case .currentTime: "the certificate is valid now (\(CalendarTime.iso8601(time.seconds)))"
+            }
+        }
+        checks = verified.checks.map(\.name).joined(separator: ", ")
+        var members: [(name: String, value: JSONValue)] = [
+            ("checks", Self.json(verified.checks)), ("signer", who),
+            ("signatureScheme", .string(verified.scheme.description)),
+            ("times", .array(verified.times.map { .string(CalendarTime.iso8601($0.seconds)) })),
+        ]
+        if let statement = verified.statement {
+            members.append(("predicateType", .string(statement.predicateType.uri)))
+        }
+        self.members = members
+    }
+
+    static func json(_ checks: [VerificationCheck]) -> JSONValue {
+        .array(
+            checks.map {
+                .object([
+                    "step": .string($0.step.rawValue), "name": .string($0.name), "detail": .string($0.detail),
+                ])
+            })
+    }
+}

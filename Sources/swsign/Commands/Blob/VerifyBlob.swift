@@ -1,0 +1,58 @@
+import ArgumentParser
+import InToto
+import LocalSystem
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+struct VerifyBlob: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify-blob", _superCommandName: "swsign", abstract: "Verifies the signatures of files.")
+
+    @Argument(
+        help:
+            "The files that were signed, or directories of them; - is standard input, sha256:<hex> a file of which only the digest is known."
+    )
+    var files: [String]
+    @OptionGroup(title: "Signature") var signature: SignatureOptions
+    @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @Option(name: .shortAndLong, help: "How results are printed: text, or json on standard output, one object a file.")
+    var output: OutputFormat = .text
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
+        let inputs = try FileVerification.files(files, expandingDirectories: signature.standardInputs.isEmpty)
+        try signature.expectSound(files: inputs.count)
+        let policy = try verification.policy(
+            identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"))
+        let run = FileVerification(
+            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust),
+            trustVariables: verification.trustVariables(trust),
+            isDetached: signature.signature != nil && signature.bundle == nil)
+        let signature = signature
+        try run.run(inputs) { file throws(SigstoreError) in
+            try signature.bundles(for: file, attestation: false)
+        } policy: { file throws(SigstoreError) in
+            policy(.message(try file.artifact()))
+        }
+    }
+}
+
+extension InputFile {
+    /// The artifact that the person named: a file, or `sha256:<hex>` (`sha384:`, `sha512:`) where no file has that name.
+    func artifact() throws(SigstoreError) -> any ArtifactSource {
+        let isDigest = HashAlgorithm.allCases.contains { path.utf8.starts(with: "\($0.rawValue):".utf8) }
+        guard isDigest, !OutputFile(path).exists else { return self }
+        return ArtifactDigest(try Digest(parsing: path))
+    }
+}
+
+extension PredicateType {
+    /// The short names that `--type` knows.
+    static let nameList = shortNames.map(\.name).joined(separator: ", ")
+}

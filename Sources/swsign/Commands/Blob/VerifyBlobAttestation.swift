@@ -1,0 +1,85 @@
+import ArgumentParser
+import InToto
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+struct VerifyBlobAttestation: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify-blob-attestation", _superCommandName: "swsign",
+        abstract: "Verifies attestations about files.")
+
+    @Argument(
+        help: "The files that are attested; - is standard input. May be left out with --digest or --check-claims=false."
+    )
+    var files: [String] = []
+    @Option(help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.")
+    var type = "custom"
+    @Flag(
+        name: .customLong("check-claims"), inversion: .prefixedNo, help: "Check that the statement is about the file.")
+    var checkClaims = true
+    @Option(help: "The digest that the statement must be about, in hexadecimal, in place of a file.")
+    var digest: String?
+    @Option(name: .customLong("digestAlg"), help: "The algorithm of --digest: sha256, sha384 or sha512.")
+    var digestAlg: String?
+    @OptionGroup(title: "Signature") var signature: SignatureOptions
+    @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @Option(name: .shortAndLong, help: "How results are printed: text, or json on standard output, one object a file.")
+    var output: OutputFormat = .text
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
+        let predicateType = try PredicateType(named: type)
+        let stated = try statedDigest()
+        guard !files.isEmpty || stated != nil || !checkClaims else {
+            throw SigstoreError(
+                .usage, "nothing says what the attestation must be about",
+                advice: "name the file, or give --digest and --digestAlg")
+        }
+        guard files.isEmpty || stated == nil else {
+            throw SigstoreError(.usage, "a file and --digest cannot be given together")
+        }
+        guard !files.isEmpty || signature.bundle != nil || signature.signature != nil else {
+            throw SigstoreError(.usage, "no attestation was given", advice: "give --bundle or --signature")
+        }
+        var inputs = try FileVerification.files(files, expandingDirectories: signature.standardInputs.isEmpty)
+        if inputs.isEmpty { inputs = [InputFile(stated?.description ?? signature.bundle ?? signature.signature ?? "")] }
+        try signature.expectSound(files: inputs.count)
+        let policy = try verification.policy(
+            identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"))
+        if !checkClaims {
+            Output.warn("what the attestation is about is not checked: it may be about anything (--check-claims=false)")
+        }
+        let run = FileVerification(
+            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust),
+            trustVariables: verification.trustVariables(trust),
+            isDetached: signature.signature != nil && signature.bundle == nil)
+        let (signature, checkClaims) = (signature, checkClaims)
+        try run.run(inputs) { file throws(SigstoreError) in
+            try signature.bundles(for: file, attestation: true)
+        } policy: { file throws(SigstoreError) in
+            let subject: VerificationPolicy.Subject? =
+                if !checkClaims { nil } else if let stated { .digest(stated) } else { .artifact(try file.artifact()) }
+            return policy(.attestation(subject: subject, predicateType: predicateType))
+        }
+    }
+
+    private func statedDigest() throws(SigstoreError) -> Digest? {
+        guard let digest else {
+            guard digestAlg == nil else { throw SigstoreError(.usage, "--digestAlg needs --digest") }
+            return nil
+        }
+        let name = digestAlg ?? "sha256"
+        guard let algorithm = HashAlgorithm(rawValue: name) else {
+            throw SigstoreError(
+                .unknownAlgorithm, "the digest algorithm \"\(name)\" is not known",
+                advice: "use sha256, sha384 or sha512")
+        }
+        return try Digest(hex: digest, algorithm)
+    }
+}

@@ -1,0 +1,123 @@
+import ArgumentParser
+import InToto
+import LocalSystem
+import OCIRegistry
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+struct Attest: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "attest", _superCommandName: "swsign",
+        abstract: "Signs statements about container images: in-toto attestations.")
+
+    @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")
+    var images: [String]
+    @OptionGroup(title: "Signing") var signing: SigningOptions
+    @Option(help: "The file with the predicate; - is standard input.")
+    var predicate: String?
+    @Option(help: "A file with a whole in-toto statement, signed as it is; - is standard input.")
+    var statement: String?
+    @Option(help: "The type of the predicate: \(PredicateType.nameList), or a URI.")
+    var type = "custom"
+    @Flag(help: "Remove attestations whose predicate has the same type.")
+    var replace = false
+    @Flag(name: .shortAndLong, help: "Attest every image of an index as well.")
+    var recursive = false
+    @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
+    var tagPrefix = ""
+    @Flag(inversion: .prefixedNo, help: "Put the attestation beside the image; otherwise print its envelope.")
+    var upload = true
+    @OptionGroup(title: "Services and identity") var services: ServiceOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        guard (predicate == nil) != (statement == nil) else {
+            throw SigstoreError(.usage, "exactly one of --predicate and --statement must be given")
+        }
+        if statement != nil, images.count > 1 || recursive {
+            throw SigstoreError(.usage, "a statement is about its own subjects: --statement takes one image")
+        }
+        try expectSound()
+        let input = InputFile(predicate ?? statement ?? "")
+        let session = try services.session(
+            signing, attestations: true, standardInputIsTaken: input.isStandardInput,
+            isLegacyForm: !signing.newBundleFormat)
+        let content = try input.contents(limit: Attester.predicateLimit)
+        let now = try SigningTime.now()
+        let signer = ImageSigner(
+            signer: BlobSigner(session), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
+        let registries = try registry.registries(global)
+        let (flags, recursive, type, isWhole) = (registry, recursive, type, statement != nil)
+        let (upload, replace, tagPrefix) = (upload, replace, tagPrefix)
+        try ImageBatch(verb: "attested").forEach(images) { name throws(SigstoreError) in
+            let image = try await flags.image(name, registries)
+            if image.isNamedByTag {
+                Output.warn(
+                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is attested"
+                )
+            }
+            var made: [(image: Image, attestation: (bundle: SigstoreBundle, envelope: DSSEEnvelope))] = []
+            for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
+                let statement: [UInt8]
+                do throws(SigstoreError) {
+                    if isWhole {
+                        try Attester.check(statement: content, isAbout: each.digest)
+                        statement = content
+                    } else {
+                        let subject = ResourceDescriptor(
+                            name: each.repositoryName,
+                            digests: [(algorithm: each.digest.algorithm.rawValue, hex: each.digest.hex)])
+                        statement = try Attester.statement(about: subject, type: type, predicate: content, now: now)
+                    }
+                } catch { throw error.concerning(input.name) }
+                let attestation = try await signer.attest(
+                    statement, in: try flags.signatures(of: each, tagPrefix: tagPrefix), upload: upload,
+                    replacing: replace)
+                made.append((image: each, attestation: attestation))
+            }
+            return made
+        } print: { name, made throws(SigstoreError) in
+            for (image, attestation) in made {
+                try write(attestation.bundle, attestation.envelope)
+                if upload {
+                    Output.note(
+                        "Attested \(image.name) (\(image.digest)); the attestation is in \(image.signatureStore.name)")
+                } else {
+                    try Output.json(attestation.envelope.json(includingEmptyKeyID: true))
+                }
+            }
+        }
+    }
+
+    private func expectSound() throws(SigstoreError) {
+        try signing.expectOwnPlaces(inputs: [predicate, statement])
+        try registry.connection.expectWritable(newBundleFormat: signing.newBundleFormat)
+        let outputs = [signing.bundle, signing.outputSignature, signing.outputCertificate, signing.timestampOutput]
+        if outputs.contains(where: { $0 != nil }), images.count > 1 || recursive {
+            throw SigstoreError(
+                .usage,
+                "several images are to be attested, and --bundle or another flag names one file for what is written")
+        }
+        if signing.bundle != nil, !signing.newBundleFormat {
+            throw SigstoreError(
+                .usage, "--bundle is for the newer scheme", advice: "leave out --new-bundle-format=false")
+        }
+    }
+
+    /// Writes what the person wants in files besides.
+    private func write(_ bundle: SigstoreBundle, _ envelope: DSSEEnvelope) throws(SigstoreError) {
+        if let path = signing.bundle {
+            try OutputFile(path).write(bundle.serialized())
+            Output.note("Wrote bundle to file \(path)")
+        }
+        if let path = signing.outputSignature {
+            try OutputFile(path).write(envelope.json(includingEmptyKeyID: true).serialized())
+            Output.note("Wrote attestation to file \(path)")
+        }
+        try signing.writeParts(of: bundle)
+    }
+}

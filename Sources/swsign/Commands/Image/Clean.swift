@@ -1,0 +1,68 @@
+import ArgumentParser
+import OCIRegistry
+import SigstoreCrypto
+import StrictJSON
+import SwSignCore
+
+struct Clean: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "clean", abstract: "Removes what is attached to an image.")
+
+    @Argument(help: "The image: a reference, or oci-layout:PATH[:TAG|@DIGEST].")
+    var image: String
+    @Option(
+        help:
+            "What is removed: signature, attestation, sbom, all of these, or referrer: everything that refers to the image."
+    )
+    var type: Removal = .all
+    @Flag(name: .shortAndLong, help: "Do not ask, and remove what has other tags as well.")
+    var force = false
+    @Flag(name: .shortAndLong, help: "Do not ask.")
+    var yes = false
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    enum Removal: String, ExpressibleByArgument, CaseIterable { case signature, attestation, sbom, referrer, all }
+
+    mutating func run() throws {
+        try global.apply()
+        let (what, removal): (String, SignatureStore.Removal) =
+            switch type {
+            case .signature: ("all signatures", .signature)
+            case .attestation: ("all attestations", .attestation)
+            case .sbom: ("the SBOM", .sbom)
+            case .referrer: ("everything that refers to the image", .referrer)
+            case .all: ("all signatures, SBOMs and attestations", .all)
+            }
+        let registries = try registry.registries(global)
+        let (name, flags, options) = (image, registry, options)
+        let store = try waiting { () throws(SigstoreError) in
+            try options.signatures(of: try await flags.image(name, registries), flags)
+        }
+        if !force && !yes {
+            Output.warn(
+                "this will remove \(what) of \(name) (\(store.image.digest)) from \(store.image.signatureStore.name)")
+            guard try Terminal.confirms("Are you sure you would like to continue?") else {
+                throw SigstoreError(
+                    .declined, "nobody agreed, and nothing was removed",
+                    advice: Terminal.isInteractive ? nil : "without a terminal, give --yes")
+            }
+        }
+        let force = force
+        let removed = try waiting { () throws(SigstoreError) in
+            try await store.remove(removal, takingTags: force)
+        }
+        for reference in removed.references { Output.note("Removed \(reference) from \(name)") }
+        if let first = removed.left.first {
+            for error in removed.left.dropFirst() { Output.warn(error.message) }
+            throw first
+        }
+        if removed.references.isEmpty { Output.note("\(name) has none of these; nothing was removed") }
+    }
+}
+
+extension SigstoreError.Code {
+    /// A person was asked and did not agree, or there was no person to ask.
+    static let declined = Self("declined")
+}

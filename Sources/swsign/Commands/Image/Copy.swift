@@ -1,0 +1,55 @@
+import ArgumentParser
+import LocalSystem
+import OCIRegistry
+import StrictJSON
+import SwSignCore
+
+struct Copy: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "copy", abstract: "Copies an image with what is attached to it.")
+
+    @Argument(help: "The image: a reference, or oci-layout:PATH[:TAG|@DIGEST].")
+    var source: String
+    @Argument(help: "Where to: a reference, or oci-layout:PATH[:TAG]; a layout is made where there is none.")
+    var destination: String
+    @Flag(name: .shortAndLong, help: "Let the destination's tag point at this image, whatever it points at now.")
+    var force = false
+    @Option(help: "What is copied beside the image: sig, att, sbom. May be repeated; everything unless given.")
+    var only: [Part] = []
+    @Flag(name: .customLong("sig-only"), help: "Copy the signatures and not the image.")
+    var sigOnly = false
+    @Option(help: "Of an index, copy only the image for this platform, such as linux/arm64.")
+    var platform: String?
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    enum Part: String, ExpressibleByArgument, CaseIterable { case sig, att, sbom }
+
+    mutating func run() throws {
+        try global.apply()
+        guard !sigOnly || only.isEmpty else { throw SigstoreError(.usage, "--sig-only and --only exclude each other") }
+        var selection = ImageCopy.Selection()
+        if sigOnly { (selection.image, selection.kinds, selection.otherReferrers) = (false, [.signature], false) }
+        if !only.isEmpty {
+            selection.kinds = Set(only.compactMap { SignatureStore.Kind(rawValue: $0.rawValue) })
+            selection.otherReferrers = false
+        }
+        let registries = try registry.registries(global)
+        let (source, destination, flags, prefix) = (source, destination, registry, options.tagPrefix)
+        let (platform, force) = (platform, force)
+        try waiting { [selection] () throws(SigstoreError) in
+            let image = try await flags.image(source, registries, platform: platform)
+            try await ImageCopy(image, selection) { Output.note($0) }.run(
+                to: try flags.destination(destination, registries), tagPrefixes: (prefix, prefix), replacing: force)
+        }
+    }
+}
+
+extension RegistryFlags {
+    /// Where an image is to be put, with its signatures where `COSIGN_REPOSITORY` says.
+    func destination(_ name: String, _ registries: Registries) throws(SigstoreError) -> ImageDestination {
+        try ImageDestination(
+            name, registries, signatureRepository: ProcessEnvironment.value("COSIGN_REPOSITORY"))
+    }
+}

@@ -1,0 +1,119 @@
+import ArgumentParser
+import InToto
+import LocalSystem
+import OCIRegistry
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+struct Sign: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sign", _superCommandName: "swsign", abstract: "Signs container images.")
+
+    @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")
+    var images: [String]
+    @OptionGroup(title: "Signing") var signing: SigningOptions
+    @Option(
+        name: [.customLong("annotations"), .customShort("a")],
+        help: "What the signature says of the image, as key=value.")
+    var annotations: [String] = []
+    @Flag(name: .shortAndLong, help: "Sign every image of an index as well.")
+    var recursive = false
+    @Flag(inversion: .prefixedNo, help: "Put the signature beside the image.")
+    var upload = true
+    @Option(help: "A file with the payload to sign, in place of one made here; needs --new-bundle-format=false.")
+    var payload: String?
+    @Option(name: .customLong("output-payload"), help: "Write what was signed to this file.")
+    var outputPayload: String?
+    @Option(
+        name: .customLong("sign-container-identity"), help: "The repository that a signature of the older scheme names."
+    )
+    var identity: String?
+    @Option(help: "Sign what is attached to the image, such as sbom, in place of the image.")
+    var attachment: String?
+    @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
+    var tagPrefix = ""
+    @OptionGroup(title: "Services and identity") var services: ServiceOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        try expectSound()
+        try signing.expectOwnPlaces([outputPayload], inputs: [payload])
+        let session = try services.session(
+            signing, attestations: false, standardInputIsTaken: payload == "-", isLegacyForm: !signing.newBundleFormat)
+        let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
+        let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try SigningTime.now())
+        let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
+        let registries = try registry.registries(global)
+        // Of several values for one name the last counts, as in cosign.
+        var stated = JSONObject([])
+        for pair in try Verify.pairs(annotations) { stated[pair.name] = .string(pair.value) }
+        let (flags, recursive, attachment, upload, annotations) = (registry, recursive, attachment, upload, stated)
+        let (tagPrefix, identity) = (tagPrefix, identity)
+        try ImageBatch(verb: "signed").forEach(images) { name throws(SigstoreError) in
+            var image = try await flags.image(name, registries)
+            if image.isNamedByTag {
+                Output.warn(
+                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is signed"
+                )
+            }
+            if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: tagPrefix) }
+            var made: [(image: Image, signed: ImageSigner.Signed)] = []
+            for each in recursive && attachment == nil ? try await image.withPlatforms().map(\.image) : [image] {
+                let signed = try await signer.sign(each, annotations: annotations, identity: identity, payload: content)
+                if upload { try await signer.store(signed, in: try flags.signatures(of: each, tagPrefix: tagPrefix)) }
+                made.append((image: each, signed: signed))
+            }
+            return made
+        } print: { name, made throws(SigstoreError) in
+            for (image, signed) in made {
+                try write(signed)
+                if upload {
+                    Output.note(
+                        "Signed \(image.name) (\(image.digest)); the signature is in \(image.signatureStore.name)")
+                }
+            }
+        }
+    }
+
+    private func expectSound() throws(SigstoreError) {
+        guard attachment == nil || attachment == "sbom" else {
+            throw SigstoreError(.usage, "--attachment knows sbom, not \(attachment ?? "")")
+        }
+        if payload != nil, signing.newBundleFormat {
+            throw SigstoreError(
+                .usage, "--payload is for signatures of the older scheme", advice: "add --new-bundle-format=false")
+        }
+        let outputs = [signing.bundle, signing.outputSignature, outputPayload, payload].compactMap { $0 }
+        if !outputs.isEmpty, images.count > 1 || recursive {
+            throw SigstoreError(
+                .usage,
+                "several images are to be signed, and --bundle, --payload, --output-signature or --output-payload names one file"
+            )
+        }
+        if signing.bundle != nil, !signing.newBundleFormat {
+            throw SigstoreError(
+                .usage, "--bundle is for the newer scheme", advice: "leave out --new-bundle-format=false")
+        }
+        try registry.connection.expectWritable(newBundleFormat: signing.newBundleFormat)
+    }
+
+    /// Writes what the person wants in files; prints the signature where it goes nowhere else.
+    private func write(_ signed: ImageSigner.Signed) throws(SigstoreError) {
+        if let path = outputPayload { try OutputFile(path).write(signed.payload) }
+        if let path = signing.bundle {
+            try OutputFile(path).write(signed.bundle.serialized())
+            Output.note("Wrote bundle to file \(path)")
+        }
+        let signature: [UInt8] = if let detached = signed.signature { detached } else { try signed.bundle.signature() }
+        try signing.writeParts(of: signed.bundle)
+        if let path = signing.outputSignature {
+            try OutputFile(path).write(Array(Base64.encode(signature).utf8))
+        } else if !upload, signing.bundle == nil {
+            try Output.result(Base64.encode(signature))
+        }
+    }
+}

@@ -1,0 +1,52 @@
+import ArgumentParser
+import InToto
+import OCIRegistry
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+/// What came of one name on the command line: each image with what holds for it.
+struct VerifiedImages: Sendable {
+    var images: [(image: Image, signatures: [VerifiedImageSignature])] = []
+    /// What could not be read beside what holds.
+    var passedOver: [SigstoreError] = []
+
+    mutating func add(_ image: Image, _ held: [VerifiedImageSignature], _ found: StoredSignatures) {
+        images.append((image, held))
+        passedOver += found.unread + found.unreadable
+    }
+
+    /// Says what could not be read: what holds is enough, but there may be more.
+    func warn() {
+        for error in passedOver.prefix(5) { Output.warn("passed over: \(error.message)") }
+        if passedOver.count > 5 { Output.warn("passed over: \(passedOver.count - 5) more") }
+    }
+}
+
+/// What cosign prints before its results: the image, and the checks that were made on each signature.
+enum VerificationHeader {
+    /// With `--verbose`, each check as it is made.
+    @Sendable static func report(_ signature: StoredSignature, _ check: VerificationCheck) {
+        Output.detail("  \(signature.place): \(check.step.rawValue): \(check.detail)")
+    }
+
+    static func print(
+        _ name: String, _ held: [VerifiedImageSignature], checksClaims: Bool, comparesAnnotations: Bool = false
+    ) {
+        Output.note("")
+        Output.note("Verification for \(name) --")
+        Output.note("The following checks were performed on each of these signatures:")
+        if checksClaims { Output.note("  - The cosign claims were validated") }
+        // No signature holds without each annotation that was demanded.
+        if comparesAnnotations, !held.isEmpty { Output.note("  - The specified annotations were verified") }
+        let made = held.map { Set($0.verified.checks.map(\.name)) }
+        let onAll = held.first?.verified.checks.filter { check in made.allSatisfy { $0.contains(check.name) } } ?? []
+        for check in onAll { Output.note("  - \(check.step.rawValue): \(check.name)") }
+        for signature in held {
+            let words = VerifiedDescription(signature.verified)
+            Output.note("\(signature.signature.place): \(words.signer)")
+            for time in words.times { Output.note("  \(time)") }
+        }
+    }
+}

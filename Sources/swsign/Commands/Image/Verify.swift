@@ -1,0 +1,100 @@
+import ArgumentParser
+import InToto
+import OCIRegistry
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+struct Verify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify", _superCommandName: "swsign", abstract: "Verifies the signatures of container images.")
+
+    @Argument(help: "The images: references, or oci-layout:PATH[:TAG|@DIGEST].")
+    var images: [String]
+    @Option(
+        name: [.customLong("annotations"), .customShort("a")],
+        help: "An annotation that the signer must have made, as key=value.")
+    var annotations: [String] = []
+    @Option(help: "Verify what is attached to the image, such as sbom, in place of the image.")
+    var attachment: String?
+    @Option(help: "A file with the payload that was signed, for --signature.")
+    var payload: String?
+    @Option(help: "The signature: a file, or the base64 itself; with --payload.")
+    var signature: String?
+    @Option(
+        name: .customLong("signature-digest-algorithm"),
+        help: "Accepted as in cosign; the algorithm follows from the key.")
+    var signatureDigestAlgorithm: String?
+    @Option(name: .shortAndLong, help: "How results are printed on standard output: json or text.")
+    var output: OutputFormat = .json
+    @OptionGroup(title: "Images") var options: ImageVerificationOptions
+    @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        guard attachment == nil || attachment == "sbom" else {
+            throw SigstoreError(.usage, "--attachment knows sbom, not \(attachment ?? "")")
+        }
+        guard (payload == nil) == (signature == nil) else {
+            throw SigstoreError(.usage, "--payload and --signature belong together")
+        }
+        let given = try givenSignature()
+        let policy = try verification.policy(identity, standardInputIsTaken: [payload, signature].contains("-"))
+        options.warn()
+        let verifier = ImageVerifier(
+            verifier: try verification.verifier(trust), policy: policy, annotations: try Self.pairs(annotations),
+            checksClaims: options.checkClaims, report: VerificationHeader.report)
+        let registries = try registry.registries(global)
+        let (options, flags, attachment) = (options, registry, attachment)
+        try ImageBatch(verb: "verified").forEach(images) { name throws(SigstoreError) in
+            var verified = VerifiedImages()
+            for var image in try await options.images(name, flags, registries) {
+                if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: options.tagPrefix) }
+                let found =
+                    if let given { StoredSignatures([given]) } else {
+                        try await flags.signatures(of: image, tagPrefix: options.tagPrefix).find(.signature)
+                    }
+                verified.add(image, try verifier.verify(image, found, .signature), found)
+            }
+            return verified
+        } print: { name, verified throws(SigstoreError) in
+            verified.warn()
+            let held = verified.images.flatMap(\.signatures)
+            VerificationHeader.print(
+                name, held, checksClaims: options.checkClaims, comparesAnnotations: !annotations.isEmpty)
+            if output == .json {
+                try Output.json(.array(held.map(\.payload)))
+            } else {
+                for (image, signatures) in verified.images {
+                    for signature in signatures {
+                        try Output.result("\(image.digest) \(VerifiedDescription(signature.verified).signer)")
+                    }
+                }
+            }
+        }
+    }
+
+    private func givenSignature() throws(SigstoreError) -> StoredSignature? {
+        guard let payload, let signature else { return nil }
+        return StoredSignature(
+            bundle: try SignatureFile.Parts(signature: signature, bundle: nil, certificate: nil, timestamp: nil)
+                .joined(attestation: false), payload: try InputFile(payload).contents(limit: 1 << 20))
+    }
+
+    /// Annotations as `key=value`.
+    static func pairs(_ texts: [String]) throws(SigstoreError) -> [(name: String, value: String)] {
+        var pairs: [(name: String, value: String)] = []
+        for text in texts {
+            guard let equals = text.utf8.firstIndex(of: 0x3d), equals != text.startIndex else {
+                throw SigstoreError(.usage, "the annotation \"\(text)\" is not of the form key=value")
+            }
+            pairs.append((name: String(text[..<equals]), value: String(text[text.utf8.index(after: equals)...])))
+        }
+        return pairs
+    }
+}

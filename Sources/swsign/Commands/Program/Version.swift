@@ -1,0 +1,30 @@
+import ArgumentParser
+import LocalSystem
+import StrictJSON
+import SwSignCore
+
+struct Version: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "version", abstract: "Prints the version.")
+    static let number = "0.1.0"
+
+    @Flag(help: "Print JSON.")
+    var json = false
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        #if arch(x86_64)
+            let platform = "linux/amd64"
+        #elseif arch(arm64)
+            let platform = "linux/arm64"
+        #else
+            let platform = "linux"
+        #endif
+        if json {
+            try Output.json(.object(["gitVersion": .string("v\(Self.number)"), "platform": .string(platform)]))
+        } else {
+            try Output.text("swsign: signs and verifies container images, attestations and files\n\n")
+            try Output.text("GitVersion:    v\(Self.number)\nPlatform:      \(platform)\n")
+        }
+    }
+}

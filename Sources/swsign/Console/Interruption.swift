@@ -1,0 +1,57 @@
+import HTTPTransport
+import LocalSystem
+
+/// What is said where a person, or a CI system that cancels a job, stops the program. It ends by the signal all the same,
+/// as shells and CI systems expect.
+enum Interruption {
+    /// Whether errors are printed as JSON.
+    nonisolated(unsafe) static var isJSON = false
+    /// Whether the last line of the terminal may be a progress bar.
+    nonisolated(unsafe) private static var isTerminal = false
+
+    /// Begins to listen.
+    static func prepare() {
+        unsafe isTerminal = StandardStream.errors.isTerminal
+        ProcessSignals.onInterruption(Self.interrupted)
+    }
+
+    // Nothing from here on takes memory or a lock: what was interrupted may hold either.
+
+    private static let interrupted: @convention(c) (CInt) -> Void = { number in
+        clean()
+        if unsafe isJSON {
+            say(
+                #"{"error":{"code":"interrupted","message":"interrupted before it was done","advice":"run the command again: what a log has recorded already is not recorded twice"}}"#
+            )
+            say("\n")
+        } else {
+            say("Error: interrupted before it was done [interrupted]\n")
+            say("       run the command again: what a log has recorded already is not recorded twice\n")
+        }
+        ProcessSignals.end(by: number)
+    }
+
+    /// What is done where `--timeout` is over.
+    static let timedOut: @convention(c) (CInt) -> Void = { _ in
+        clean()
+        if unsafe isJSON {
+            say(
+                #"{"error":{"code":"timed-out","message":"the command took longer than --timeout allows and was stopped","advice":"run it again, or give it more time"}}"#
+            )
+            say("\n")
+        } else {
+            say("Error: the command took longer than --timeout allows and was stopped [timed-out]\n")
+            say("       run it again, or give it more time\n")
+        }
+        ProcessSignals.end(status: 1)
+    }
+
+    /// Ends the programs that were asked something, puts the terminal back, and takes the progress bar away.
+    private static func clean() {
+        ChildProcess.killAll()
+        if TerminalDevice.putBack() { say("\n") }
+        if unsafe isTerminal { say("\r\u{1b}[K") }
+    }
+
+    private static func say(_ text: StaticString) { ProcessSignals.say(text) }
+}

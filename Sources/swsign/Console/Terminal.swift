@@ -1,0 +1,184 @@
+import LocalSystem
+import SigstoreCrypto
+import StrictJSON
+import SwSignCore
+import Synchronization
+
+/// Asking a person: passwords without echo, and questions whose answer must be typed.
+enum Terminal {
+    /// Whether a person sits at standard input.
+    static var isInteractive: Bool { StandardStream.input.isTerminal }
+
+    /// The password of a key file: from `COSIGN_PASSWORD` (set but empty means empty), else asked for on the terminal,
+    /// else read from standard input.
+    /// - Parameters:
+    ///   - new: Asks twice, for a key that is made now.
+    ///   - standardInputIsTaken: Whether an artifact, key or predicate is read from standard input; then the password
+    ///     never is.
+    static func password(new: Bool = false, standardInputIsTaken: Bool = false) throws(SigstoreError) -> SecretBytes {
+        if let password = unsafe ProcessEnvironment.withBytes("COSIGN_PASSWORD", { unsafe SecretBytes($0) }) {
+            ProcessEnvironment.erase("COSIGN_PASSWORD")
+            return password
+        }
+        if isInteractive || standardInputIsTaken {
+            guard let terminal = TerminalDevice() else {
+                throw SigstoreError(
+                    .noPassword, "the private key needs a password, and there is no terminal to ask for it",
+                    advice: "set COSIGN_PASSWORD (empty for a key without password)")
+            }
+            let first = try terminal.readLine(prompt: "Enter password for private key: ", echo: false)
+            if new {
+                let second = try terminal.readLine(prompt: "Enter password for private key again: ", echo: false)
+                guard first.equals(second) else {
+                    throw SigstoreError(.noPassword, "the two passwords are not the same", advice: "try again")
+                }
+            }
+            return first
+        }
+        let password = try standardInput()
+        // Nothing at all is no password for a new key: a job that forgot to give one would write an open key.
+        guard !new || password.isGiven else {
+            throw SigstoreError(
+                .noPassword, "the new private key needs a password, and none came on standard input",
+                advice: "set COSIGN_PASSWORD (empty for a key without password), or pipe the password in")
+        }
+        return password.secret
+    }
+
+    /// Whether a person says yes, by an answer typed on a terminal; never from a pipe or the environment.
+    /// - Returns: `false` where there is no terminal.
+    static func confirms(_ question: String) throws(SigstoreError) -> Bool {
+        guard isInteractive, let terminal = TerminalDevice() else { return false }
+        let answer = try terminal.readLine(prompt: Output.escaped(question) + " [y/N] ", echo: true)
+        return ["y", "yes"].contains { word in
+            unsafe answer.withBytes { unsafe $0.elementsEqual(word.utf8) || $0.elementsEqual(word.uppercased().utf8) }
+        }
+    }
+
+    /// Asks for something secret on the terminal, without showing it.
+    /// - Returns: `nil` if there is no terminal.
+    static func secret(_ prompt: String) throws(SigstoreError) -> SecretBytes? {
+        guard isInteractive, let terminal = TerminalDevice() else { return nil }
+        return try terminal.readLine(prompt: prompt, echo: false)
+    }
+
+    /// The password as standard input gives it, without the line break at its end.
+    /// - Returns: The password, and whether anything came, if only a line break.
+    private static func standardInput() throws(SigstoreError) -> (secret: SecretBytes, isGiven: Bool) {
+        var bytes: [UInt8] = []
+        defer { SecretBytes.cleanse(&bytes) }
+        bytes.reserveCapacity(4096)
+        while true {
+            let next: UInt8?
+            do throws(SigstoreError) { next = try StandardStream.input.readByte() } catch {
+                throw SigstoreError(.noPassword, "the password cannot be read from standard input")
+            }
+            guard let byte = next else { break }
+            guard bytes.count < 4096 else {
+                throw SigstoreError(.noPassword, "the password on standard input is longer than 4096 bytes")
+            }
+            bytes.append(byte)
+        }
+        let whole = SecretBytes(bytes)
+        while let last = bytes.last, last == 0x0a || last == 0x0d { bytes.removeLast() }
+        if bytes.count < whole.count { withLineBreak.withLock { $0 = whole } }
+        return (SecretBytes(bytes), whole.count > 0)
+    }
+
+    /// The password that came from standard input, with the line break at its end, where it had one: cosign makes that part
+    /// of the password of a key it generates.
+    /// - Returns: It, once: then it is forgotten.
+    static func takePasswordWithLineBreak() -> SecretBytes? { withLineBreak.withLock { $0.take() } }
+    private static let withLineBreak = Mutex<SecretBytes?>(nil)
+}
+
+extension TerminalDevice {
+    /// Asks for one line.
+    fileprivate func readLine(prompt: String, echo: Bool) throws(SigstoreError) -> SecretBytes {
+        ProgressBar.pause()
+        defer { ProgressBar.resume() }
+        let answer = try withBytes(echo: echo) { () throws(SigstoreError) in
+            write(Array(prompt.utf8))
+            return try readAnswer()
+        }
+        guard let answer else { throw SigstoreError(.noPassword, "the terminal cannot be asked") }
+        return answer
+    }
+
+    private func readAnswer() throws(SigstoreError) -> SecretBytes {
+        var bytes: [UInt8] = []
+        defer { SecretBytes.cleanse(&bytes) }
+        bytes.reserveCapacity(4096)
+        while true {
+            guard let byte = readByte() else {
+                throw SigstoreError(.noPassword, "the terminal was closed before an answer came")
+            }
+            switch byte {
+            case 0x0a, 0x0d: return SecretBytes(bytes)
+            case 0x03, 0x04:
+                throw SigstoreError(.interrupted, "interrupted; nothing was done")
+            case 0x7f, 0x08: Self.erase(1, of: &bytes)
+            case 0x15: Self.erase(bytes.count, of: &bytes)
+            case 0x17:
+                let spaces = bytes.reversed().prefix { $0 == 0x20 }.count
+                Self.erase(spaces + bytes.dropLast(spaces).reversed().prefix { $0 != 0x20 }.count, of: &bytes)
+            default:
+                guard bytes.count < 4096 else {
+                    throw SigstoreError(.noPassword, "the answer is longer than 4096 bytes")
+                }
+                bytes.append(byte)
+            }
+        }
+    }
+
+    /// Takes the last bytes back, and whatever is left of the character that they were part of.
+    private static func erase(_ count: Int, of bytes: inout [UInt8]) {
+        for _ in 0..<min(count, bytes.count) {
+            while let last = bytes.last, last & 0xc0 == 0x80 {
+                bytes[bytes.count - 1] = 0
+                bytes.removeLast()
+            }
+            if bytes.isEmpty { return }
+            bytes[bytes.count - 1] = 0
+            bytes.removeLast()
+        }
+    }
+}
+
+extension KeyReference {
+    /// Opens the private key, with a password where it needs one.
+    /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
+    /// - Returns: The key, and the password that opened it, where one did.
+    func openPrivateKey(
+        standardInputIsTaken: Bool = false
+    ) throws(SigstoreError) -> (key: PrivateKey, password: SecretBytes?) {
+        var password: SecretBytes?
+        defer { _ = Terminal.takePasswordWithLineBreak() }
+        do throws(SigstoreError) {
+            let key = try privateKey { () throws(SigstoreError) in
+                let asked = try Terminal.password(standardInputIsTaken: standardInputIsTaken || takesStandardInput)
+                password = asked
+                return asked
+            }
+            forget()
+            return (key, password)
+        } catch {
+            guard error.code == .wrongPassword, let whole = Terminal.takePasswordWithLineBreak() else { throw error }
+            let key = try privateKey { () throws(SigstoreError) in whole }
+            forget()
+            return (key, whole)
+        }
+    }
+
+    /// Overwrites the private key where it was read from, if that is this process's own environment.
+    private func forget() {
+        if case .environment(let name) = place { ProcessEnvironment.erase(name) }
+    }
+}
+
+extension SigstoreError.Code {
+    /// A password is needed and cannot be had.
+    static let noPassword = Self("no-password")
+    /// The person stopped the program.
+    static let interrupted = Self("interrupted")
+}

@@ -339,11 +339,15 @@ public final class OpenFile: Sendable {
     }
 }
 
-/// A file under a name of its own until it is whole; gone if it never is.
+/// A file that gets its name when it is whole, and is gone if it never is: it has no name until then, or one of its own if
+/// the file system needs one.
 package final class TemporaryFile: Sendable {
     private let descriptor: CInt
     private let folder: OpenFolder?
-    private let name: String
+    /// The name of its own; `nil` if it has none.
+    private let name: String?
+    /// What messages call it.
+    private let path: String
 
     /// - Parameters:
     ///   - path: What the file will be called.
@@ -351,11 +355,22 @@ package final class TemporaryFile: Sendable {
     ///   - mode: The file's permissions.
     package init(beside path: String, in folder: OpenFolder? = nil, mode: UInt32) throws(SigstoreError) {
         self.folder = folder
-        let parent = path.utf8.lastIndex(of: 0x2f).map { String(path[...$0]) } ?? ""
-        name = "\(parent).tmp-\(String(UInt64.random(in: .min ... .max), radix: 36))"
-        descriptor = unsafe openat(
-            OpenFolder.descriptor(folder), name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode)
-        guard descriptor >= 0 else { throw .writing(path, errno) }
+        self.path = path
+        let parent = OpenFolder.descriptor(folder)
+        var name: String?
+        var descriptor: CInt = -1
+        // A file without a name gets one by way of /proc.
+        if unsafe access("/proc/self/fd", X_OK) == 0 {
+            descriptor = unsafe openat(
+                parent, LocalFile.folder(of: path), OutputFile.withoutName | O_WRONLY | O_CLOEXEC, mode)
+        }
+        if descriptor < 0 {
+            let own = Self.ownName(beside: path)
+            descriptor = unsafe openat(parent, own, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode)
+            guard descriptor >= 0 else { throw .writing(path, errno) }
+            name = own
+        }
+        (self.descriptor, self.name) = (descriptor, name)
         // The permissions are to be these whatever the umask says, unless it is to be everyone's.
         if mode == 0o600 { _ = fchmod(descriptor, mode) }
     }
@@ -363,17 +378,22 @@ package final class TemporaryFile: Sendable {
     deinit {
         guard descriptor >= 0 else { return }
         close(descriptor)
-        _ = unsafe unlinkat(OpenFolder.descriptor(folder), name, 0)
+        if let name { _ = unsafe unlinkat(OpenFolder.descriptor(folder), name, 0) }
+    }
+
+    private static func ownName(beside path: String) -> String {
+        let parent = path.utf8.lastIndex(of: 0x2f).map { String(path[...$0]) } ?? ""
+        return "\(parent).tmp-\(String(UInt64.random(in: .min ... .max), radix: 36))"
     }
 
     /// Writes more.
     package func write(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) {
-        if let number = unsafe Descriptor.write(descriptor, bytes) { throw .writing(name, number) }
+        if let number = unsafe Descriptor.write(descriptor, bytes) { throw .writing(path, number) }
     }
 
     /// Drops what was written, for another try.
     package func rewind() throws(SigstoreError) {
-        guard ftruncate(descriptor, 0) == 0, lseek(descriptor, 0, SEEK_SET) == 0 else { throw .writing(name, errno) }
+        guard ftruncate(descriptor, 0) == 0, lseek(descriptor, 0, SEEK_SET) == 0 else { throw .writing(path, errno) }
     }
 
     /// Gives the file its name, on the disk and not only in its cache.
@@ -381,17 +401,33 @@ package final class TemporaryFile: Sendable {
     ///   - path: The name.
     ///   - replacing: Whether a file that has the name already gives way; otherwise it stays, and that is no error.
     package func publish(as path: String, replacing: Bool = true) throws(SigstoreError) {
-        let parentFolder = OpenFolder.descriptor(folder)
+        let parent = OpenFolder.descriptor(folder)
         guard fsync(descriptor) == 0 else { throw .writing(path, errno) }
-        if replacing {
-            guard unsafe renameat(parentFolder, name, parentFolder, path) == 0 else { throw .writing(path, errno) }
-        } else {
-            guard unsafe linkat(parentFolder, name, parentFolder, path, 0) == 0 || errno == EEXIST else {
-                throw .writing(path, errno)
-            }
+        guard replacing else {
+            // A link never replaces what has the name.
+            guard link(as: path) || errno == EEXIST else { throw .writing(path, errno) }
+            return syncFolder(of: path)
         }
-        let parent = path.utf8.lastIndex(of: 0x2f).map { String(path[...$0]) } ?? "."
-        let directory = unsafe openat(parentFolder, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let own = name ?? Self.ownName(beside: path)
+        if name == nil, !link(as: own) { throw .writing(path, errno) }
+        guard unsafe renameat(parent, own, parent, path) == 0 else {
+            let number = errno
+            if name == nil { _ = unsafe unlinkat(parent, own, 0) }
+            throw .writing(path, number)
+        }
+        syncFolder(of: path)
+    }
+
+    /// - Returns: Whether the file has that name now; if not, `errno` says why.
+    private func link(as path: String) -> Bool {
+        let parent = OpenFolder.descriptor(folder)
+        if let name { return unsafe linkat(parent, name, parent, path, 0) == 0 }
+        return unsafe linkat(AT_FDCWD, "/proc/self/fd/\(descriptor)", parent, path, AT_SYMLINK_FOLLOW) == 0
+    }
+
+    private func syncFolder(of path: String) {
+        let directory = unsafe openat(
+            OpenFolder.descriptor(folder), LocalFile.folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { return }
         // Some file systems cannot do this for a folder; the file itself is safe then.
         _ = fsync(directory)

@@ -147,7 +147,7 @@ public struct OutputFile: Sendable {
     }
 
     /// Linux's `O_TMPFILE`, whose macro Swift does not import: a file without a name in a directory.
-    private static let withoutName: Int32 = 0o20000000 | O_DIRECTORY
+    static let withoutName: Int32 = 0o20000000 | O_DIRECTORY
 
     private var isInDevices: Bool {
         path.utf8.starts(with: "/dev/".utf8) || path.utf8.starts(with: "/proc/".utf8)

@@ -48,7 +48,7 @@ public struct ImageLayout: ImageStore {
         }
         self.path = path
         self.root = root
-        guard let marker = try LocalFile.read("oci-layout", in: root, limit: 4096) else {
+        guard let marker = try read("oci-layout", limit: 4096) else {
             throw SigstoreError(
                 .notFound, "\(path) is no image layout: it has no file oci-layout",
                 advice: "name a folder that holds oci-layout and index.json")
@@ -78,6 +78,15 @@ public struct ImageLayout: ImageStore {
         "schemaVersion": .integer(2), "mediaType": .string(MediaType.imageIndex), "manifests": .array([]),
     ]
 
+    /// The content of a file of the layout.
+    /// - Throws: ``SigstoreError`` with `too-large`, as for what a registry sends.
+    private func read(_ path: String, limit: Int) throws(SigstoreError) -> [UInt8]? {
+        do throws(SigstoreError) { return try LocalFile.read(path, in: root, limit: limit) } catch {
+            guard error.code == .fileTooLarge else { throw error }
+            throw SigstoreError(.tooLarge, error.message, advice: error.advice, cause: error)
+        }
+    }
+
     private func malformed(_ what: String) -> SigstoreError {
         SigstoreError(.malformedLayout, "\(name) cannot be used: \(what)")
     }
@@ -85,7 +94,7 @@ public struct ImageLayout: ImageStore {
     // MARK: The index
 
     private func readIndex() throws(SigstoreError) -> JSONObject {
-        guard let bytes = try LocalFile.read("index.json", in: root, limit: Manifest.byteLimit) else {
+        guard let bytes = try read("index.json", limit: Manifest.byteLimit) else {
             throw malformed("it has no index.json")
         }
         do throws(SigstoreError) {
@@ -255,8 +264,7 @@ public struct ImageLayout: ImageStore {
 
     private func readManifest(_ descriptor: Descriptor) throws(SigstoreError) -> Manifest? {
         guard
-            let bytes = try LocalFile.read(
-                blobPath(descriptor.digest), in: root, limit: Manifest.byteLimit)
+            let bytes = try read(blobPath(descriptor.digest), limit: Manifest.byteLimit)
         else { return nil }
         let digest = try Digest.hash(bytes, descriptor.digest.algorithm)
         guard digest == descriptor.digest, Int64(bytes.count) == descriptor.size else {

@@ -37,3 +37,22 @@ static inline EVP_PKEY *copenssl_public_point(const char *group, const unsigned 
   EVP_PKEY_CTX_free(context);
   return key;
 }
+
+// The same with its private number, in the machine's order of bytes.
+static inline EVP_PKEY *copenssl_private_number(const char *group, const unsigned char *point, size_t length,
+                                                const unsigned char *number, size_t size) {
+  OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)group, 0),
+      OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)point, length),
+      OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_PRIV_KEY, (unsigned char *)number, size),
+      OSSL_PARAM_construct_end(),
+  };
+  EVP_PKEY *key = NULL;
+  EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+  if (!context) return NULL;
+  if (EVP_PKEY_fromdata_init(context) != 1 ||
+      EVP_PKEY_fromdata(context, &key, EVP_PKEY_KEYPAIR, parameters) != 1)
+    key = NULL;
+  EVP_PKEY_CTX_free(context);
+  return key;
+}

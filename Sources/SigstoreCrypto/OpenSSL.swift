@@ -172,6 +172,29 @@ func decode(
         try unsafe body(UnsafeRawBufferPointer(rebasing: memory[..<count]))
     }
 
+    /// Lends the bytes to C.
+    func withPointer<R>(_ body: (UnsafePointer<UInt8>) throws(SigstoreError) -> R) throws(SigstoreError) -> R {
+        guard let start = unsafe memory.baseAddress else {
+            throw SigstoreError(.cryptographyFailed, "there is no memory for a secret")
+        }
+        return unsafe try body(UnsafePointer(start.assumingMemoryBound(to: UInt8.self)))
+    }
+
+    /// Takes memory for a secret that C writes.
+    /// - Parameters:
+    ///   - count: The size in bytes.
+    ///   - fill: Writes the secret, all of it.
+    convenience init(count: Int, writing fill: (UnsafeMutablePointer<UInt8>) throws(SigstoreError) -> Void)
+        throws(SigstoreError)
+    {
+        try self.init(count: count) { (buffer) throws(SigstoreError) in
+            guard let start = unsafe buffer.baseAddress else {
+                throw SigstoreError(.cryptographyFailed, "there is no memory for a secret")
+            }
+            unsafe try fill(start.assumingMemoryBound(to: UInt8.self))
+        }
+    }
+
     /// Whether both hold the same bytes, compared in constant time.
     public func equals(_ other: SecretBytes) -> Bool {
         count == other.count

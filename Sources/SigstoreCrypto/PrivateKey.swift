@@ -14,14 +14,21 @@ public protocol Signer: Sendable {
     func sign(_ message: HashedMessage, scheme: SignatureScheme) throws(SigstoreError) -> [UInt8]
 }
 
-/// A private key in memory. OpenSSL cleanses it when this object goes.
-@safe public final class PrivateKey: Signer, @unchecked Sendable {
+/// A private key in memory: sealed while it waits, and open only while it is used (see ``SealedPrivateKey``).
+public final class PrivateKey: Signer, Sendable {
     public let publicKey: PublicKey
-    /// OpenSSL's `EVP_PKEY`, owned by ``publicKey``, which refers to the same key.
-    private var pointer: OpaquePointer { unsafe publicKey.pointer }
+    private let sealed: SealedPrivateKey
 
-    private init(takingOwnershipOf pointer: OpaquePointer) throws(SigstoreError) {
-        publicKey = try unsafe PublicKey(takingOwnershipOf: unsafe pointer)
+    /// Takes an `EVP_PKEY` over, and cleanses it.
+    /// - Parameters:
+    ///   - pointer: The key, with its private half.
+    ///   - isNew: Whether it was just made here. Otherwise its halves are checked.
+    private init(takingOwnershipOf pointer: OpaquePointer, isNew: Bool = false) throws(SigstoreError) {
+        defer { unsafe EVP_PKEY_free(pointer) }
+        let kind = try unsafe PublicKey.kind(of: pointer)
+        publicKey = try PublicKey(der: unsafe PublicKey.encode(pointer, kind))
+        if !isNew { try unsafe Self.expectPair(pointer, kind) }
+        sealed = try unsafe SealedPrivateKey(pointer, publicKey)
     }
 
     /// Makes a new key.
@@ -51,7 +58,7 @@ public protocol Signer: Sendable {
         guard unsafe EVP_PKEY_keygen(context, &key) == 1, let made = unsafe key else {
             throw opensslFailure("making a key")
         }
-        return try unsafe PrivateKey(takingOwnershipOf: unsafe made)
+        return try unsafe PrivateKey(takingOwnershipOf: unsafe made, isNew: true)
     }
 
     /// Reads a private key as people keep it in files: cosign's encrypted key, PKCS#8, encrypted PKCS#8, SEC1, PKCS#1.
@@ -62,14 +69,6 @@ public protocol Signer: Sendable {
     ///   the private and the public half do not belong together), ``SigstoreError/Code/unsupportedKey`` or
     ///   ``SigstoreError/Code/refusedKeyParameters``.
     public static func read(file: [UInt8], password: () throws(SigstoreError) -> SecretBytes)
-        throws(SigstoreError) -> PrivateKey
-    {
-        let key = try decode(file: file, password: password)
-        try key.expectPair()
-        return key
-    }
-
-    private static func decode(file: [UInt8], password: () throws(SigstoreError) -> SecretBytes)
         throws(SigstoreError) -> PrivateKey
     {
         guard !file.isEmpty else { throw SigstoreError(.malformedKey, "the private key is empty") }
@@ -112,8 +111,8 @@ public protocol Signer: Sendable {
     }
 
     /// Refuses a private key that is not in its range, and one whose public half belongs to another.
-    private func expectPair() throws(SigstoreError) {
-        switch publicKey.kind {
+    private static func expectPair(_ pointer: OpaquePointer, _ kind: PublicKey.Kind) throws(SigstoreError) {
+        switch kind {
         case .ecP256, .ecP384, .ecP521:
             guard let context = unsafe EVP_PKEY_CTX_new_from_pkey(nil, pointer, nil) else {
                 throw opensslFailure("checking a private key")
@@ -123,14 +122,14 @@ public protocol Signer: Sendable {
                 ERR_clear_error()
             }
             guard unsafe EVP_PKEY_private_check(context) == 1 else {
-                throw Self.inconsistent("its number is not between 1 and the order of its curve")
+                throw inconsistent("its number is not between 1 and the order of its curve")
             }
             guard unsafe EVP_PKEY_pairwise_check(context) == 1 else {
-                throw Self.inconsistent("its public half belongs to another private key")
+                throw inconsistent("its public half belongs to another private key")
             }
         // OpenSSL computes the public half from the private one.
         case .ed25519: break
-        case .rsa: try expectNumbers()
+        case .rsa: try unsafe expectNumbers(pointer)
         }
     }
 
@@ -141,31 +140,31 @@ public protocol Signer: Sendable {
 
     /// What the numbers of an RSA key are to each other (RFC 8017, section 3.2). A key with a wrong number signs, slowly
     /// or not at all, and may give its primes away.
-    private func expectNumbers() throws(SigstoreError) {
+    private static func expectNumbers(_ pointer: OpaquePointer) throws(SigstoreError) {
         func number(_ name: String) throws(SigstoreError) -> BigNumber {
             guard let number = unsafe BigNumber(name, of: pointer) else {
-                throw Self.inconsistent("it lacks one of its numbers (\(name))")
+                throw inconsistent("it lacks one of its numbers (\(name))")
             }
             return number
         }
         let (n, e) = (try number(OSSL_PKEY_PARAM_RSA_N), try number(OSSL_PKEY_PARAM_RSA_E))
-        let (d, inverse) = (try number(OSSL_PKEY_PARAM_RSA_D), try number(Self.coefficient))
-        let (p, q) = (try number(Self.primes[0]), try number(Self.primes[1]))
+        let (d, inverse) = (try number(OSSL_PKEY_PARAM_RSA_D), try number(coefficient))
+        let (p, q) = (try number(primes[0]), try number(primes[1]))
         guard p.bits > 1, q.bits > 1, p.isOdd, q.isOdd, !p.equals(q), try p.times(q).equals(n) else {
-            throw Self.inconsistent("its modulus is not the product of its two primes")
+            throw inconsistent("its modulus is not the product of its two primes")
         }
-        guard d.isBelow(n) else { throw Self.inconsistent("its private exponent is not below its modulus") }
-        for (prime, name) in [(p, Self.exponents[0]), (q, Self.exponents[1])] {
+        guard d.isBelow(n) else { throw inconsistent("its private exponent is not below its modulus") }
+        for (prime, name) in [(p, exponents[0]), (q, exponents[1])] {
             let order = try prime.predecessor()
             guard try d.times(e, modulo: order).isOne else {
-                throw Self.inconsistent("its public half belongs to another private key")
+                throw inconsistent("its public half belongs to another private key")
             }
             guard try number(name).equals(try d.remainder(by: order)) else {
-                throw Self.inconsistent("one of its exponents for the Chinese remainder theorem is wrong")
+                throw inconsistent("one of its exponents for the Chinese remainder theorem is wrong")
             }
         }
         guard inverse.isBelow(p), try inverse.times(q, modulo: p).isOne else {
-            throw Self.inconsistent("its coefficient for the Chinese remainder theorem is wrong")
+            throw inconsistent("its coefficient for the Chinese remainder theorem is wrong")
         }
     }
 
@@ -174,9 +173,11 @@ public protocol Signer: Sendable {
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey``.
     public func expectPrimes() throws(SigstoreError) {
         guard case .rsa = publicKey.kind else { return }
-        for name in Self.primes {
-            guard let prime = unsafe BigNumber(name, of: pointer), try prime.isPrime() else {
-                throw Self.inconsistent("one of its primes is not a prime")
+        unsafe try sealed.withKey { (pointer) throws(SigstoreError) in
+            for name in Self.primes {
+                guard let prime = unsafe BigNumber(name, of: pointer), try prime.isPrime() else {
+                    throw Self.inconsistent("one of its primes is not a prime")
+                }
             }
         }
     }
@@ -190,6 +191,12 @@ public protocol Signer: Sendable {
     /// Reads PKCS#8 (RFC 5958) in DER, with nothing after it.
     private convenience init(pkcs8: UnsafeRawBufferPointer) throws(SigstoreError) {
         try Libraries.ready()
+        try unsafe self.init(takingOwnershipOf: unsafe Self.decode(pkcs8: pkcs8))
+    }
+
+    /// Reads PKCS#8 (RFC 5958) in DER, with nothing after it.
+    /// - Returns: An `EVP_PKEY`, which is the caller's to free.
+    static func decode(pkcs8: UnsafeRawBufferPointer) throws(SigstoreError) -> OpaquePointer {
         var position = unsafe pkcs8.baseAddress?.assumingMemoryBound(to: UInt8.self)
         guard let start = unsafe position,
             let info = unsafe d2i_PKCS8_PRIV_KEY_INFO(nil, &position, pkcs8.count)
@@ -202,7 +209,7 @@ public protocol Signer: Sendable {
             ERR_clear_error()
             throw SigstoreError(.malformedKey, "not a PKCS#8 private key of a known kind")
         }
-        try unsafe self.init(takingOwnershipOf: unsafe key)
+        return unsafe key
     }
 
     /// The most rounds of PBKDF2, or of the older derivations, that an encrypted PKCS#8 key may ask for: seconds of work.
@@ -296,6 +303,11 @@ public protocol Signer: Sendable {
 
     /// The key as unencrypted PKCS#8 in DER, in memory that is cleansed.
     public func pkcs8() throws(SigstoreError) -> SecretBytes {
+        unsafe try sealed.withKey { (pointer) throws(SigstoreError) in unsafe try Self.pkcs8(of: pointer) }
+    }
+
+    /// A key as unencrypted PKCS#8 in DER, in memory that is cleansed.
+    static func pkcs8(of pointer: OpaquePointer) throws(SigstoreError) -> SecretBytes {
         guard let info = unsafe EVP_PKEY2PKCS8(pointer) else { throw opensslFailure("encoding a private key") }
         defer { unsafe PKCS8_PRIV_KEY_INFO_free(info) }
         let count = Int(unsafe i2d_PKCS8_PRIV_KEY_INFO(info, nil))
@@ -312,6 +324,14 @@ public protocol Signer: Sendable {
         guard publicKey.schemes.contains(scheme) else {
             throw SigstoreError(.unsupportedKey, "a key of kind \(publicKey.kind) cannot sign with \(scheme)")
         }
+        return unsafe try sealed.withKey { (pointer) throws(SigstoreError) in
+            unsafe try Self.sign(message, scheme: scheme, with: pointer)
+        }
+    }
+
+    private static func sign(_ message: HashedMessage, scheme: SignatureScheme, with pointer: OpaquePointer)
+        throws(SigstoreError) -> [UInt8]
+    {
         switch scheme {
         case .ed25519:
             guard let whole = message.message else { throw PublicKey.notRead(scheme) }

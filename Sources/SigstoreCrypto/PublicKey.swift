@@ -98,7 +98,7 @@ public import StrictJSON
         }
     }
 
-    private static func encode(_ key: OpaquePointer, _ kind: Kind) throws(SigstoreError) -> [UInt8] {
+    static func encode(_ key: OpaquePointer, _ kind: Kind) throws(SigstoreError) -> [UInt8] {
         if let spki = unsafe encodePoint(of: key, kind) { return spki }
         // OpenSSL cannot encode what has to be refused.
         if pointForms.contains(where: { $0.kind == kind }) { try unsafe expectPoint(key) }
@@ -163,6 +163,11 @@ public import StrictJSON
         let point = Array(der[form.head.count...])
         defer { ERR_clear_error() }
         return unsafe copenssl_public_point(form.group, point, point.count)
+    }
+
+    /// OpenSSL's name of the curve, and the point, of a key on one of the curves whose point is uncompressed.
+    var uncompressedPoint: (group: String, point: [UInt8])? {
+        Self.pointForm(of: spki).map { ($0.group, Array(spki[$0.head.count...])) }
     }
 
     /// The form that a key has if it is on one of the curves and its point uncompressed.

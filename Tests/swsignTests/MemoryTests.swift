@@ -125,7 +125,7 @@ struct MemoryTests {
     }
 
     @Test(
-        "While a registry is awaited, a private key is in memory once, and nothing that it was read or opened from",
+        "While a registry is awaited, no private key is in memory, and nothing that it was read or opened from",
         .enabled(if: geteuid() == 0, "left out: only root may look into the memory of such a program"),
         arguments: Source.allCases.map { ($0, SigningAlgorithm.ecdsaP256) } + [
             (.encrypted, .ed25519), (.pkcs8, .ed25519), (.encrypted, .rsa2048), (.pkcs8, .rsa2048),
@@ -157,8 +157,8 @@ struct MemoryTests {
         let texts: [(what: String, bytes: [UInt8], limit: Int)] = [
             ("the password", Array(password.utf8), source == .pkcs8 ? 1 : 0),
             ("the PEM text", line, 0),
-            ("the key as files have it", secret, algorithm == .ed25519 ? 1 : 0),
-            ("the key", secret.reversed(), 1),
+            ("the key as files have it", secret, 0),
+            ("the key", secret.reversed(), 0),
             ("the registry's password", Array(registryPassword.utf8), 1),
             ("Authorization", Array("Basic \(auth)".utf8), 2),
             ("the password in base64", Array(auth.utf8), 2),
@@ -177,7 +177,6 @@ struct MemoryTests {
             #expect(count <= text.limit, "\(text.what) is in memory \(count) times")
         }
         // What is looked for can be found.
-        #expect(counts[2] + counts[3] == 1)
         #expect(counts[6] > 0)
     }
 }

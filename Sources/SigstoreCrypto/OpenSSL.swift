@@ -187,8 +187,8 @@ func decode(
     convenience init(count: Int, writing fill: (UnsafeMutablePointer<UInt8>) throws(SigstoreError) -> Void)
         throws(SigstoreError)
     {
-        try self.init(count: count) { (buffer) throws(SigstoreError) in
-            guard let start = unsafe buffer.baseAddress else {
+        try unsafe self.init(count: count) { (buffer) throws(SigstoreError) in
+            guard let start = buffer.baseAddress else {
                 throw SigstoreError(.cryptographyFailed, "there is no memory for a secret")
             }
             unsafe try fill(start.assumingMemoryBound(to: UInt8.self))

@@ -102,8 +102,8 @@ struct InformationTests {
             .deletingLastPathComponent()
         var codes: Set<Substring> = []
         for module in [
-            "InToto", "SigstoreCrypto", "HTTPTransport", "OCIRegistry", "SigstoreVerification", "SigstoreClients",
-            "SwSignCore", "swsign",
+            "StrictJSON", "InToto", "SigstoreCrypto", "HTTPTransport", "LocalSystem", "OCIRegistry",
+            "SigstoreVerification", "SigstoreClients", "SwSignCore", "swsign",
         ] {
             let folder = root.appendingPathComponent("Sources/\(module)")
             for path in try FileManager.default.subpathsOfDirectory(atPath: folder.path) where path.hasSuffix(".swift")

@@ -1,0 +1,39 @@
+import Foundation
+import Testing
+
+/// The rules of the house that no compiler checks.
+struct HouseTests {
+    private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent()
+
+    /// The sources that import a module, by their paths below `Sources`.
+    private func importers(of module: String) throws -> [String] {
+        let sources = Self.root.appendingPathComponent("Sources")
+        return try FileManager.default.subpathsOfDirectory(atPath: sources.path).filter { path in
+            guard path.hasSuffix(".swift") else { return false }
+            let text = try String(contentsOf: sources.appendingPathComponent(path), encoding: .utf8)
+            return text.split(separator: "\n").contains { line in
+                line.hasSuffix("import \(module)") && !line.hasPrefix("//")
+            }
+        }
+    }
+
+    @Test(
+        "Each library of the system has one importer",
+        arguments: [
+            ("Glibc", "LocalSystem"), ("COpenSSL", "SigstoreCrypto"), ("CSodium", "SigstoreCrypto"),
+            ("CCurl", "HTTPTransport"), ("CProcess", "LocalSystem"), ("CRE2", "SigstoreVerification"),
+        ])
+    func importers(library: String, module: String) throws {
+        let found = try importers(of: library)
+        #expect(!found.isEmpty)
+        for path in found { #expect(path.hasPrefix("\(module)/"), "\(path) imports \(library)") }
+    }
+
+    @Test("Nothing that is in the program imports Foundation, which brings 45 MB with it")
+    func foundation() throws {
+        for path in try importers(of: "Foundation") {
+            #expect(["LocalSigstore/", "local-sigstore/"].contains { path.hasPrefix($0) }, "\(path)")
+        }
+    }
+}

@@ -133,7 +133,7 @@ public struct HTTPResponse: Sendable {
     /// - Parameter method: The method of the request.
     public func failure(_ method: String) -> SigstoreError {
         let said = words.isEmpty ? "" : ": \(words)"
-        let advice: String? =
+        let advice: SigstoreError.Advice? =
             switch status {
             case 401: "log in, or give credentials for \(url.origin.authority)"
             case 403: "these credentials may not do this at \(url.origin.authority)"
@@ -179,4 +179,9 @@ extension SigstoreError.Code {
     public static let malformedRequest = Self("malformed-request")
     /// libcurl is missing, or refuses what it is told.
     public static let httpUnavailable = Self("http-unavailable")
+}
+
+extension SigstoreError.Remedy {
+    /// The time that was allowed is over.
+    public static let allowMoreTime = Self("try-again-or-allow-more-time")
 }

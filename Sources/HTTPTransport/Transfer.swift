@@ -363,7 +363,7 @@ final class Transfer: @unchecked Sendable {
             return .failure(
                 SigstoreError(
                     .timedOut, "\(host) did not finish \(plan.method) \(plan.url.redacted) within \(seconds) s",
-                    advice: "try again, or allow more time with --timeout"), isTransient: false)
+                    advice: .remedy(.allowMoreTime)), isTransient: false)
         case CURLE_SSL_CONNECT_ERROR, CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CERTPROBLEM, CURLE_SSL_CIPHER,
             CURLE_SSL_CACERT_BADFILE, CURLE_SSL_ISSUER_ERROR, CURLE_SSL_ENGINE_NOTFOUND, CURLE_SSL_INVALIDCERTSTATUS,
             CURLE_SSL_PINNEDPUBKEYNOTMATCH, CURLE_SSL_CLIENTCERT:

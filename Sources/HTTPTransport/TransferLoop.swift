@@ -170,6 +170,6 @@ extension SigstoreError {
     static func deadlineIsOver(_ url: HTTPURL) -> SigstoreError {
         SigstoreError(
             .timedOut, "the time allowed is over before \(url.origin.authority) answered",
-            advice: "try again, or allow more time with --timeout")
+            advice: .remedy(.allowMoreTime))
     }
 }

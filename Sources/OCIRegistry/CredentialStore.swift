@@ -91,7 +91,7 @@ public struct CredentialStore: Sendable {
     private static func unreadable(_ path: String, _ why: String) -> SigstoreError {
         SigstoreError(
             .credentialsUnreadable, "the credentials in \(path) cannot be read: \(why)",
-            advice: "repair the file, or give --registry-username and --registry-password")
+            advice: .remedy(.repairCredentials))
     }
 
     private func find(
@@ -235,7 +235,7 @@ public struct CredentialStore: Sendable {
     private func failed(_ helper: String, _ why: String) -> SigstoreError {
         SigstoreError(
             .credentialsUnreadable, "the credential helper \(helper) failed: \(why)",
-            advice: "run it by hand, or give --registry-username and --registry-password")
+            advice: .remedy(.tryCredentialHelper))
     }
 
     // MARK: Keeping
@@ -350,4 +350,11 @@ extension ChildProcess.Answer {
 extension SigstoreError.Code {
     /// A file with credentials is malformed, or a credential helper failed.
     public static let credentialsUnreadable = Self("credentials-unreadable")
+}
+
+extension SigstoreError.Remedy {
+    /// The file of credentials cannot be read.
+    public static let repairCredentials = Self("repair-the-file-or-give-credentials")
+    /// The credential helper fails.
+    public static let tryCredentialHelper = Self("run-the-helper-by-hand-or-give-credentials")
 }

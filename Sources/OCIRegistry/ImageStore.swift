@@ -228,7 +228,7 @@ extension SigstoreError {
     static func blobTooLarge(_ descriptor: Descriptor, _ store: String, _ limit: Int64) -> SigstoreError {
         SigstoreError(
             .tooLarge, "\(descriptor.digest) in \(store) has \(descriptor.size) bytes, more than the \(limit) accepted",
-            advice: "if that is right, set COSIGN_MAX_ATTACHMENT_SIZE")
+            advice: .remedy(.allowLargerAttachments))
     }
     static func noSubject(_ manifest: Manifest) -> SigstoreError {
         SigstoreError(
@@ -245,4 +245,9 @@ extension SigstoreError.Code {
     public static let contended = Self("contended")
     /// The registry or layout cannot do what is asked of it.
     public static let unsupported = Self("unsupported")
+}
+
+extension SigstoreError.Remedy {
+    /// What is attached is larger than the limit.
+    public static let allowLargerAttachments = Self("if-that-is-right-allow-larger-attachments")
 }

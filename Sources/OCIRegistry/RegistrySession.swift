@@ -248,7 +248,7 @@ actor RegistrySession {
         if credential == .anonymous {
             return SigstoreError(
                 .unauthorized, "\(registry) wants credentials, and none were found\(said)",
-                advice: "log in with swsign login \(registry), or give --registry-username and --registry-password")
+                advice: .remedy(.logIn, of: registry.description))
         }
         if case .bearer(let realm, _, _)? = challenge, let url = try? HTTPURL(parsing: realm),
             try await !mayReceive(url)
@@ -264,7 +264,7 @@ actor RegistrySession {
         SigstoreError(
             .unauthorized,
             "\(registry) sends for a token to \(realm.origin), another host, which was not given the credentials",
-            advice: "if that host is to have them, say so with --registry-auth-realm \(realm.origin.authority)")
+            advice: .remedy(.allowTokenServer, of: realm.origin.authority))
     }
 
     private func credential(_ repository: Repository?) async throws(SigstoreError) -> Credential {
@@ -386,7 +386,7 @@ actor RegistrySession {
             throw SigstoreError(
                 .unauthorized, "\(url.origin.authority) gives no token for \(registry): \(response.status) \(words)",
                 advice: credential == .anonymous
-                    ? "log in with swsign login \(registry), or give --registry-username and --registry-password"
+                    ? .remedy(.logIn, of: registry.description)
                     : "check the user name, and log in again with a fresh password or token",
                 cause: HTTPStatusError(response: response))
         }
@@ -413,4 +413,11 @@ extension SigstoreError.Code {
     public static let unauthorized = Self("unauthorized")
     /// A registry says that this must not be done with these credentials.
     public static let denied = Self("denied")
+}
+
+extension SigstoreError.Remedy {
+    /// The registry, which is named, wants credentials.
+    public static let logIn = Self("log-in-or-give-credentials")
+    /// The host that gives tokens, which is named, is another one than the registry.
+    public static let allowTokenServer = Self("allow-the-host-to-have-the-credentials")
 }

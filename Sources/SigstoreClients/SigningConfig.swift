@@ -163,7 +163,7 @@ extension SigningConfig {
         guard let service = try select(services, .any, versions: [1], at: moment, what).first else {
             throw SigstoreError(
                 .noUsableService, "the signing config names no \(what)",
-                advice: "give another --signing-config, or the service's URL")
+                advice: .remedy(.giveServiceOrConfig))
         }
         return service
     }
@@ -199,7 +199,7 @@ extension SigningConfig {
                 .noUsableService,
                 "the signing config names no \(what) whose API is spoken here: expected version "
                     + "\(versions.map(String.init).joined(separator: " or ")), found \(found)",
-                advice: "use a newer swsign, or another signing config")
+                advice: .remedy(.useNewerOrAnotherConfig))
         }
         switch selector {
         case .all: return selected
@@ -214,4 +214,11 @@ extension SigningConfig {
             return Array(selected.prefix(count))
         }
     }
+}
+
+extension SigstoreError.Remedy {
+    /// The signing config does not name the service.
+    public static let giveServiceOrConfig = Self("give-another-signing-config-or-the-url")
+    /// The service speaks an API that is not known here.
+    public static let useNewerOrAnotherConfig = Self("use-a-newer-version-or-another-signing-config")
 }

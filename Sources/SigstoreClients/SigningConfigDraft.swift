@@ -25,20 +25,14 @@ public struct SigningConfigDraft: Sendable {
             case .certificateAuthority, .issuer: nil
             }
         }
-
-        /// cosign's flag for a service of the kind.
-        fileprivate var flag: String {
-            switch self {
-            case .certificateAuthority: "--fulcio"
-            case .issuer: "--oidc-provider"
-            case .transparencyLog: "--rekor"
-            case .timestampAuthority: "--tsa"
-            }
-        }
     }
 
     private var services: [Kind: [JSONValue]] = [:]
     private var selectors: [Kind: JSONValue] = [:]
+    /// What errors call a service of a kind, if not as the file does, such as the name under which a person gave it.
+    public var serviceNames: [Kind: String] = [:]
+    /// What errors call that which says how many services of a kind are used.
+    public var selectorNames: [Kind: String] = [:]
 
     /// A config without any service.
     public init() {}
@@ -68,26 +62,26 @@ public struct SigningConfigDraft: Sendable {
             let parts = pair.split(separator: 0x3d, maxSplits: 1, omittingEmptySubsequences: false)
             let name = parts.first.map { String(decoding: $0, as: UTF8.self) } ?? ""
             guard parts.count == 2, ["url", "api-version", "start-time", "end-time", "operator"].contains(name) else {
-                throw Self.malformed(kind, "has \"\(String(decoding: pair, as: UTF8.self))\", which is not known")
+                throw malformed(kind, "has \"\(String(decoding: pair, as: UTF8.self))\", which is not known")
             }
             guard values.updateValue(String(decoding: parts[1], as: UTF8.self), forKey: name) == nil else {
-                throw Self.malformed(kind, "has \(name) twice")
+                throw malformed(kind, "has \(name) twice")
             }
         }
         func required(_ name: String) throws(SigstoreError) -> String {
-            guard let value = values[name], !value.isEmpty else { throw Self.malformed(kind, "has no \(name)") }
+            guard let value = values[name], !value.isEmpty else { throw malformed(kind, "has no \(name)") }
             return value
         }
         func moment(_ name: String, _ text: String) throws(SigstoreError) -> JSONValue {
             guard let moment = Instant(rfc3339: text) else {
-                throw Self.malformed(
+                throw malformed(
                     kind, "has the \(name) \"\(text)\", which is not a time such as 2026-01-31T00:00:00Z")
             }
             return .string(moment.description)
         }
         let version = try required("api-version")
         guard let number = UInt32(version), number > 0 else {
-            throw Self.malformed(kind, "has the api-version \"\(version)\", which is not a whole number from 1")
+            throw malformed(kind, "has the api-version \"\(version)\", which is not a whole number from 1")
         }
         var window: JSONObject = ["start": try moment("start-time", try required("start-time"))]
         if let end = values["end-time"] { window["end"] = try moment("end-time", end) }
@@ -105,7 +99,7 @@ public struct SigningConfigDraft: Sendable {
     ///   - kind: Logs or timestamp authorities.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedServiceSpecification``.
     public mutating func select(_ text: String, kind: Kind) throws(SigstoreError) {
-        guard kind.selectorName != nil else { throw Self.malformed(kind, "has no selector") }
+        guard kind.selectorName != nil else { throw malformed(kind, "has no selector") }
         let parts = text.utf8.split(separator: 0x3a, maxSplits: 1, omittingEmptySubsequences: false)
         switch (String(decoding: parts[0], as: UTF8.self), parts.count) {
         case ("ANY", 1), ("ALL", 1): selectors[kind] = .object(["selector": .string(text)])
@@ -114,7 +108,7 @@ public struct SigningConfigDraft: Sendable {
             selectors[kind] = .object(["selector": .string("EXACT"), "count": .integer(count)])
         default:
             throw SigstoreError(
-                .malformedServiceSpecification, "\(kind.flag)-config is \"\(text)\"",
+                .malformedServiceSpecification, "\(selectorName(kind)) is \"\(text)\"",
                 advice: "use ANY, ALL or EXACT:<count>")
         }
     }
@@ -131,8 +125,8 @@ public struct SigningConfigDraft: Sendable {
             guard let name = kind.selectorName else { continue }
             guard services.isEmpty || selectors[kind] != nil else {
                 throw SigstoreError(
-                    .malformedServiceSpecification, "\(kind.flag) is given and \(kind.flag)-config is not",
-                    advice: "add \(kind.flag)-config ANY, ALL or EXACT:<count>")
+                    .malformedServiceSpecification, "\(serviceName(kind)) is given and \(selectorName(kind)) is not",
+                    advice: "add \(selectorName(kind)) ANY, ALL or EXACT:<count>")
             }
             file[name] = selectors[kind] ?? .object(JSONObject())
         }
@@ -141,9 +135,13 @@ public struct SigningConfigDraft: Sendable {
         return bytes
     }
 
-    private static func malformed(_ kind: Kind, _ what: String) -> SigstoreError {
+    private func serviceName(_ kind: Kind) -> String { serviceNames[kind] ?? kind.rawValue }
+
+    private func selectorName(_ kind: Kind) -> String { selectorNames[kind] ?? kind.selectorName ?? kind.rawValue }
+
+    private func malformed(_ kind: Kind, _ what: String) -> SigstoreError {
         SigstoreError(
-            .malformedServiceSpecification, "\(kind.flag) \(what)",
+            .malformedServiceSpecification, "\(serviceName(kind)) \(what)",
             advice: "write it as url=…,api-version=1,start-time=2026-01-31T00:00:00Z,operator=…")
     }
 }

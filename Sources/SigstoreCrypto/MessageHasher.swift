@@ -57,7 +57,7 @@ public import StrictJSON
                 throw SigstoreError(
                     .messageTooLarge,
                     "pure Ed25519 needs the whole message in memory, and this one is larger than 128 MiB",
-                    advice: "use Ed25519ph (--signing-algorithm ed25519-ph) or an ECDSA key")
+                    advice: .remedy(.useEd25519ph))
             }
             unsafe message?.append(contentsOf: bytes)
         }
@@ -122,4 +122,9 @@ public struct HashedMessage: Sendable {
 extension SigstoreError.Code {
     /// Pure Ed25519 over a message that is too large to be kept in memory.
     public static let messageTooLarge = Self("message-too-large")
+}
+
+extension SigstoreError.Remedy {
+    /// Ed25519ph and ECDSA sign a digest, so that the message need not fit into memory.
+    public static let useEd25519ph = Self("use-ed25519ph-or-an-ecdsa-key")
 }

@@ -100,7 +100,7 @@ public final class PrivateKey: Signer, Sendable {
         case "PUBLIC KEY", "RSA PUBLIC KEY":
             throw SigstoreError(
                 .malformedKey, "this is a public key where a private key is needed",
-                advice: "give the private key, such as cosign.key, to --key")
+                advice: .remedy(.givePrivateKey))
         case let other where other.utf8.reversed().starts(with: " PRIVATE KEY".utf8.reversed()):
             throw SigstoreError(
                 .unsupportedKey, "a private key in the form \(other) is not supported",
@@ -395,12 +395,16 @@ extension SigstoreError {
     /// The password does not open the key.
     static var wrongPassword: SigstoreError {
         SigstoreError(
-            .wrongPassword, "the password does not open the private key, or the key file was altered",
-            advice: "check COSIGN_PASSWORD, or unset it to be asked")
+            .wrongPassword, "the password does not open the private key, or the key file was altered")
     }
 }
 
 extension SigstoreError.Code {
     /// The password does not open an encrypted private key.
     public static let wrongPassword = Self("wrong-password")
+}
+
+extension SigstoreError.Remedy {
+    /// A public key was given: the private key that belongs to it is needed.
+    public static let givePrivateKey = Self("give-the-private-key")
 }

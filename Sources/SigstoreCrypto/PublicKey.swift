@@ -87,7 +87,7 @@ public import StrictJSON
             if block.label.hasSuffix("PRIVATE KEY") {
                 throw SigstoreError(
                     .malformedKey, "this is a private key (\(block.label)) where a public key is needed",
-                    advice: "get its public key with: swsign public-key --key FILE")
+                    advice: .remedy(.derivePublicKey))
             }
             throw SigstoreError(.malformedKey, "this is a \(block.label) where a public key is needed")
         } else if file.first == 0x30 {
@@ -467,4 +467,9 @@ extension SigstoreError.Code {
     public static let unsupportedKey = Self("unsupported-key")
     /// A signature scheme needs more of the message than was read.
     public static let messageNotRead = Self("message-not-read")
+}
+
+extension SigstoreError.Remedy {
+    /// A private key was given: the public key that belongs to it is needed.
+    public static let derivePublicKey = Self("get-its-public-key")
 }

@@ -35,7 +35,7 @@ extension Verification {
         guard let trustedRoot, !trustedRoot.certificateAuthorities.isEmpty else {
             throw SigstoreError(
                 .noTrustedRoot, "there is no trusted certificate authority to verify the certificate with",
-                advice: "give a trusted root with --trusted-root")
+                advice: .remedy(.giveTrustedRoot))
         }
         var first: (path: [Certificate], authority: TrustedRoot.Authority)?
         for time in times {
@@ -153,7 +153,7 @@ extension Verification {
         guard !promised.isEmpty else {
             throw SigstoreError(
                 .noCertificateTimestamp, "the certificate carries no signed certificate timestamp",
-                advice: "give one with --sct, or do not look for one with --insecure-ignore-sct")
+                advice: .remedy(.giveCertificateTimestamp))
         }
         var held = false
         var untimely: SigstoreError?
@@ -245,12 +245,12 @@ extension Verification {
         guard identity.subject.holds(for: signerName) else {
             return SigstoreError(
                 .wrongIdentity, "expected identity \(identity.subject.description), certificate says \(signerName)",
-                advice: "if this is who should have signed, give it with --certificate-identity")
+                advice: .remedy(.expectIdentity))
         }
         guard identity.issuer.holds(for: issuer) else {
             return SigstoreError(
                 .wrongIssuer, "expected issuer \(identity.issuer.description), certificate says \(issuer)",
-                advice: "if this is who vouches for the signer, give it with --certificate-oidc-issuer")
+                advice: .remedy(.expectIssuer))
         }
         let workflow: [(name: String, expected: [String], arc: UInt32)] = [
             ("trigger", identity.githubWorkflowTrigger, 2), ("sha", identity.githubWorkflowSHA, 3),
@@ -290,4 +290,15 @@ extension SigstoreError.Code {
     public static let wrongIssuer = Self("wrong-issuer")
     /// The certificate shows another GitHub workflow than was asked for.
     public static let wrongWorkflow = Self("wrong-workflow")
+}
+
+extension SigstoreError.Remedy {
+    /// The certificate needs a trusted root with a certificate authority.
+    public static let giveTrustedRoot = Self("give-a-trusted-root")
+    /// The certificate carries no signed certificate timestamp.
+    public static let giveCertificateTimestamp = Self("give-a-certificate-timestamp-or-ignore-it")
+    /// Another identity signed than the one that was expected.
+    public static let expectIdentity = Self("if-this-is-who-should-have-signed-expect-it")
+    /// Another issuer vouches for the signer than the one that was expected.
+    public static let expectIssuer = Self("if-this-is-who-vouches-for-the-signer-expect-it")
 }

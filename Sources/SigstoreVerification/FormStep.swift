@@ -19,11 +19,11 @@ extension Verification {
         case (.message, .dsse):
             throw SigstoreError(
                 .attestationNotSignature, "the bundle holds an attestation, not a signature over a file",
-                advice: "verify it with verify-blob-attestation (verify-attestation for images)")
+                advice: .remedy(.verifyAsAttestation))
         case (.attestation, .messageSignature):
             throw SigstoreError(
                 .signatureNotAttestation, "the bundle holds a signature over a file, not an attestation",
-                advice: "verify it with verify-blob (verify for images)")
+                advice: .remedy(.verifyAsSignature))
         case (.attestation, .dsse(let envelope)):
             guard envelope.payloadType.utf8.elementsEqual(Statement.payloadType.utf8) else {
                 throw SigstoreError(
@@ -48,12 +48,12 @@ extension Verification {
         case (.key, .certificates):
             throw SigstoreError(
                 .certificateNotKey, "a key was given, but the signature was made with a certificate",
-                advice: "give --certificate-identity and --certificate-oidc-issuer in place of --key")
+                advice: .remedy(.giveIdentity))
         case (.identities, .publicKey):
             throw SigstoreError(
                 .keyNotCertificate,
                 "an identity was given, but the signature was made with a key, without a certificate",
-                advice: "give the signer's public key with --key")
+                advice: .remedy(.givePublicKey))
         }
     }
 }
@@ -71,4 +71,15 @@ extension SigstoreError.Code {
     public static let certificateNotKey = Self("certificate-not-key")
     /// An identity was given for a signature that was made with a key.
     public static let keyNotCertificate = Self("key-not-certificate")
+}
+
+extension SigstoreError.Remedy {
+    /// A signature was demanded, and this is an attestation.
+    public static let verifyAsAttestation = Self("verify-it-as-an-attestation")
+    /// An attestation was demanded, and this is a signature.
+    public static let verifyAsSignature = Self("verify-it-as-a-signature")
+    /// A certificate signed, so an identity and its issuer are needed.
+    public static let giveIdentity = Self("give-the-identity-in-place-of-the-key")
+    /// A key signed, without a certificate.
+    public static let givePublicKey = Self("give-the-public-key-of-the-signer")
 }

@@ -26,7 +26,7 @@ public struct LegacyBlobBundle: Sendable {
         guard let signature = try top.optional("base64Signature") else {
             throw SigstoreError(
                 .notABundle, "not a bundle: there is neither a \"mediaType\" nor a \"base64Signature\"",
-                advice: "give the file that was written with --bundle")
+                advice: .remedy(.giveBundle))
         }
         try top.expectOnly(["base64Signature", "cert", "rekorBundle"])
         self.signature = try signature.bytes()

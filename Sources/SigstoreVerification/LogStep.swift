@@ -11,7 +11,7 @@ extension Verification {
         guard !bundle.logEntries.isEmpty else {
             throw SigstoreError(
                 .noLogEntry, "the signature has no entry in a transparency log, and one is demanded",
-                advice: "if it was made without a log on purpose, verify it with --insecure-ignore-tlog")
+                advice: .remedy(.verifyWithoutLog))
         }
         for (index, entry) in bundle.logEntries.enumerated()
         where bundle.logEntries[..<index].contains(where: { $0.logID == entry.logID && $0.logIndex == entry.logIndex })
@@ -56,7 +56,7 @@ extension Verification {
         guard let trustedRoot else {
             throw SigstoreError(
                 .noTrustedRoot, "there is no trusted root to verify the log entry with",
-                advice: "give one with --trusted-root, or do not look at the log with --insecure-ignore-tlog")
+                advice: .remedy(.giveTrustedRootOrIgnoreLog))
         }
         return trustedRoot
     }
@@ -300,4 +300,11 @@ extension SigstoreError.Code {
     public static let invalidPromise = Self("invalid-inclusion-promise")
     /// The key of a log did not count at the time in question.
     public static let logKeyNotValid = Self("log-key-not-valid")
+}
+
+extension SigstoreError.Remedy {
+    /// Nothing was recorded in a log, be it on purpose.
+    public static let verifyWithoutLog = Self("if-it-was-made-without-a-log-verify-it-without")
+    /// The log entry needs a trusted root.
+    public static let giveTrustedRootOrIgnoreLog = Self("give-a-trusted-root-or-ignore-the-log")
 }

@@ -139,7 +139,7 @@ extension Verification {
                 throw SigstoreError(
                     .wrongPredicateType,
                     "expected the predicate type \(predicateType.uri), the attestation's is \(statement.predicateType.uri)",
-                    advice: "give the attestation's type with --type")
+                    advice: .remedy(.givePredicateType))
             }
             held("predicate-type", "the predicate is of type \(predicateType.uri)")
         }
@@ -197,4 +197,9 @@ extension SigstoreError.Code {
     public static let wrongPredicateType = Self("wrong-predicate-type")
     /// An attestation is about something else.
     public static let wrongSubject = Self("wrong-subject")
+}
+
+extension SigstoreError.Remedy {
+    /// The attestation has another type of predicate than the one that was expected.
+    public static let givePredicateType = Self("give-the-type-of-the-attestation")
 }

@@ -216,7 +216,7 @@ extension SigstoreBundle {
         guard let mediaType = try top.optional("mediaType")?.string() else {
             throw SigstoreError(
                 .notABundle, "not a Sigstore bundle: there is no \"mediaType\"",
-                advice: "give the file that was written with --bundle")
+                advice: .remedy(.giveBundle))
         }
         guard let version = Version(mediaType: mediaType) else {
             throw SigstoreError(
@@ -394,4 +394,9 @@ extension SigstoreError.Code {
     public static let malformedBundle = Self("malformed-bundle")
     /// More log entries or timestamps than a bundle may hold.
     public static let tooManyEntries = Self("too-many-entries")
+}
+
+extension SigstoreError.Remedy {
+    /// The file is no bundle: the one that was written at signing is needed.
+    public static let giveBundle = Self("give-the-bundle")
 }

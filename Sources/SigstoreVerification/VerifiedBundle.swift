@@ -25,7 +25,7 @@ public enum VerificationStep: String, Sendable, CaseIterable {
     var number: Int { (Self.allCases.firstIndex(of: self) ?? 0) + 1 }
 
     /// What to do where the step fails and there is nothing more exact to say.
-    var advice: String {
+    var advice: SigstoreError.Advice {
         switch self {
         case .form: "get the bundle again from whoever signed"
         case .time: "get the bundle again, and check that the trusted root is the one that the signer used"

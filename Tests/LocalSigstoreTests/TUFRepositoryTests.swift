@@ -161,6 +161,6 @@ final class TUFRepositoryTests: TUFFetcher {
         try Data("damaged".utf8).write(to: URL(filePath: "\(path)/tuf/\(name)"))
         let error = #expect(throws: SigstoreError.self) { try self.open() }
         #expect(error?.code == .localServiceFailed)
-        #expect(error?.advice?.contains("remove that folder") == true)
+        #expect(error?.advice?.description.contains("remove that folder") == true)
     }
 }

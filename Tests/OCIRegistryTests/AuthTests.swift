@@ -135,7 +135,7 @@ private struct TokenRegistry {
             let client = try Sample.client(server.registry.authority) { $0.credential = credential }
             let error = try #require(await Sample.failure { _ = try await client.tags() })
             #expect(error.code == .unauthorized)
-            #expect(error.advice?.contains("--registry-auth-realm \(server.tokens.authority)") == true)
+            #expect(error.advice == .remedy(.allowTokenServer, of: server.tokens.authority))
             for request in server.allRequests {
                 #expect(request.header("authorization") == nil)
                 #expect(!String(decoding: request.body, as: UTF8.self).contains("sentinel"))
@@ -188,7 +188,7 @@ private struct TokenRegistry {
         let client = try Sample.client(server.registry.authority)
         let error = await Sample.failure { _ = try await client.tags() }
         #expect(error?.code == .unauthorized)
-        #expect(error?.advice?.contains("login") == true)
+        #expect(error?.advice == .remedy(.logIn, of: server.registry.authority))
     }
 
     @Test func knowsBasicAmongOthers() async throws {

@@ -45,7 +45,7 @@ struct AmbientIdentityTests {
         #expect(error?.message.hasPrefix("GitHub Actions: ") == true)
         // A job without the permission.
         let denied = await failure { _ = try place(["GITHUB_ACTIONS": "true", "CI": "true"]).provider() }
-        #expect(denied?.code == .noIdentityToken && denied?.advice?.contains("id-token: write") == true)
+        #expect(denied?.code == .noIdentityToken && denied?.advice?.description.contains("id-token: write") == true)
     }
 
     @Test("GitLab CI, a variable, a file")
@@ -54,7 +54,7 @@ struct AmbientIdentityTests {
             try await token(place(["SIGSTORE_ID_TOKEN": SigstoreClientsTests.token(claims)])).issuer
                 == "https://issuer.test")
         let denied = await failure { _ = try place(["GITLAB_CI": "true"]).provider() }
-        #expect(denied?.advice?.contains("id_tokens") == true)
+        #expect(denied?.advice?.description.contains("id_tokens") == true)
         #expect(await failure { _ = try await token(place(["SIGSTORE_ID_TOKEN": "junk"])) }?.code == .malformedToken)
 
         let path = FileManager.default.temporaryDirectory.appendingPathComponent("token-\(UUID().uuidString)").path

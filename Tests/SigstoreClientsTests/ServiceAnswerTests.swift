@@ -326,7 +326,7 @@ struct ServiceAnswerTests {
             })
         #expect(error.code == code, "\(error)")
         if code == .entryExists {
-            #expect(error.message.contains("index 23") && error.advice?.contains("second time") == true)
+            #expect(error.message.contains("index 23") && error.advice?.description.contains("second time") == true)
             #expect(http.requests.filter { $0.method == "POST" }.count == 1)
         }
     }

@@ -365,7 +365,7 @@ struct SigningSessionTests {
         shop.services.rekorV1.faults.removeAll()
         #expect(error.code == .httpStatus)
         #expect(error.message.contains("already recorded in \(shop.services.rekorV2.url)"), "\(error)")
-        #expect(error.advice?.contains("again") == true)
+        #expect(error.advice?.description.contains("again") == true)
         #expect(files(unfinished).count == 1)
         let requests = shop.http.requests
         let finished = try await sign()
@@ -504,6 +504,8 @@ struct SigningSessionTests {
         #expect(error != nil)
         #expect(shop.recordings == recordings)
         try "{}".write(toFile: path, atomically: true, encoding: .utf8)
-        #expect(await failure { _ = try await session.sign(artifact) }?.advice?.contains("remove the file") == true)
+        #expect(
+            await failure { _ = try await session.sign(artifact) }?.advice?.description.contains("remove the file")
+                == true)
     }
 }

@@ -53,7 +53,7 @@ struct DigestTests {
         for _ in 0..<8 { try hasher.update(block) }
         let error = #expect(throws: SigstoreError.self) { try hasher.update([0]) }
         #expect(error?.code == .messageTooLarge)
-        #expect(error?.advice?.contains("ed25519-ph") == true)
+        #expect(error?.advice == .remedy(.useEd25519ph))
     }
 
     @Test(

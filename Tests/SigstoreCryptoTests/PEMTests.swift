@@ -52,7 +52,7 @@ struct PEMTests {
             "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAQID\n-----END RSA PRIVATE KEY-----\n"
         let error = #expect(throws: SigstoreError.self) { try Self.blocks(text) }
         #expect(error?.code == .malformedPEM)
-        #expect(error?.advice?.contains("openssl pkcs8 -topk8") == true)
+        #expect(error?.advice?.description.contains("openssl pkcs8 -topk8") == true)
     }
 
     @Test("More blocks than allowed are refused")

@@ -50,7 +50,7 @@ public struct AmbientIdentity: Sendable {
     }
 
     /// The provider that this place offers.
-    /// - Parameter name: What stands after `--oidc-provider`, to use that one and no other.
+    /// - Parameter name: The kind's raw value, or cosign's name for it, to use that one and no other.
     /// - Returns: `nil` where none was named and none is there.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noIdentityToken`` where the named one is not there, or a
     ///   CI system is there that has not been allowed to give tokens; with
@@ -86,7 +86,7 @@ public struct AmbientIdentity: Sendable {
             isCI
                 ? "there is no identity token in this CI job, and nobody to sign in"
                 : "there is no identity token, and no terminal to sign in at",
-            advice: "set SIGSTORE_ID_TOKEN, give one with --identity-token, or sign with --key")
+            advice: .remedy(.giveTokenOrKey))
     }
 
     private static func kinds(named name: String) throws(SigstoreError) -> [Kind] {
@@ -121,7 +121,7 @@ public struct AmbientIdentity: Sendable {
         return name.starts(with: "Google".utf8)
     }
 
-    private func advice(for kind: Kind) -> String {
+    private func advice(for kind: Kind) -> SigstoreError.Advice {
         switch kind {
         case .environmentVariable: "set SIGSTORE_ID_TOKEN to a token"
         case .github: "give the job the permission id-token: write (permissions: { id-token: write, contents: read })"
@@ -171,4 +171,11 @@ extension SigstoreError.Code {
     public static let unknownTokenProvider = Self("unknown-token-provider")
     /// A file that should hold a token cannot be read.
     public static let unreadableTokenFile = Self("unreadable-token-file")
+}
+
+extension SigstoreError.Remedy {
+    /// The place that this job has its identity tokens from gives none.
+    public static let checkJobOrGiveToken = Self("check-how-this-job-gets-tokens-or-give-one")
+    /// There is neither an identity token nor a person who could sign in.
+    public static let giveTokenOrKey = Self("give-an-identity-token-or-sign-with-a-key")
 }

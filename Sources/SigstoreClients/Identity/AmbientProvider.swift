@@ -24,8 +24,7 @@ struct AmbientProvider: IdentityTokenProvider {
         } catch {
             throw error.concerning(
                 name,
-                otherwise:
-                    "nothing was signed; check how this job gets identity tokens, or give one with --identity-token")
+                otherwise: .both("nothing was signed", .remedy(.checkJobOrGiveToken)))
         }
     }
 

@@ -74,7 +74,7 @@ public struct FulcioClient: Sendable {
         } catch {
             throw error.concerning(
                 "Fulcio at \(url.origin.authority)",
-                otherwise: "nothing was signed; check the URL of Fulcio (--fulcio-url, --signing-config)")
+                otherwise: .both("nothing was signed", .remedy(.checkFulcio)))
         }
     }
 
@@ -88,9 +88,9 @@ public struct FulcioClient: Sendable {
                 .tokenRefused,
                 "the identity token is refused, although it looks sound: it was issued by \(token.issuer) for "
                     + "\(token.audiences.joined(separator: ", ")) to \(token.identity)",
-                advice:
+                advice: .sentence(
                     "check that this instance accepts the issuer \(token.issuer) and that audience, and that the token "
-                    + "is from the same instance", cause: cause)
+                        + "is from the same instance"), cause: cause)
         case 400:
             return SigstoreError(
                 .certificateRefused, "no certificate was issued: \(words.isEmpty ? response.words : words)",
@@ -103,7 +103,7 @@ public struct FulcioClient: Sendable {
                 .certificateRefused,
                 "there is no Fulcio API v2: the answer to POST \(response.url.redacted) is \(response.status)"
                     + ServiceMessage.suffix(response),
-                advice: "check the URL of Fulcio (--fulcio-url, --signing-config)", cause: cause)
+                advice: .remedy(.checkFulcio), cause: cause)
         }
     }
 
@@ -139,7 +139,7 @@ public struct FulcioClient: Sendable {
         } catch {
             throw SigstoreError(
                 .unexpectedAnswer, "the answer is not a certificate: \(error.message)",
-                advice: "check the URL of Fulcio (--fulcio-url, --signing-config)", cause: error)
+                advice: .remedy(.checkFulcio), cause: error)
         }
         guard let leaf = chain.first, leaf.publicKey.isSame(as: key) else {
             throw SigstoreError(.unexpectedAnswer, "the certificate is for another key than the one that was sent")
@@ -152,7 +152,7 @@ public struct FulcioClient: Sendable {
 extension SigstoreError {
     /// The error with the service that it is about in front.
     /// - Parameter advice: What to do, where the error does not say it.
-    func concerning(_ service: String, otherwise advice: String) -> SigstoreError {
+    func concerning(_ service: String, otherwise advice: Advice) -> SigstoreError {
         var error = concerning(service)
         error.advice = error.advice ?? advice
         return error
@@ -194,4 +194,9 @@ extension SigstoreError.Code {
     public static let certificateRefused = Self("certificate-refused")
     /// A service's answer is not what its API says.
     public static let unexpectedAnswer = Self("unexpected-answer")
+}
+
+extension SigstoreError.Remedy {
+    /// What answers is no Fulcio, or none that can be used.
+    public static let checkFulcio = Self("check-the-url-of-fulcio")
 }

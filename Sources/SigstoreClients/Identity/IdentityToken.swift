@@ -161,7 +161,7 @@ extension IdentityToken {
             throw SigstoreError(
                 .tokenAudience,
                 "the identity token is meant for \(audiences.joined(separator: ", ")), expected \(audience)",
-                advice: "request the token with the audience \(audience), or name its audience with --oidc-client-id")
+                advice: .remedy(.requestTokenFor, of: audience))
         }
         guard now < expiry else {
             throw SigstoreError(
@@ -187,7 +187,7 @@ extension IdentityToken {
             throw SigstoreError(
                 .tokenEmailNotASCII,
                 "the email address \(email) has letters that no certificate can hold: only ASCII can",
-                advice: "sign in with an account whose address is in ASCII, or sign with --key")
+                advice: .remedy(.useAccountInASCII))
         }
     }
 
@@ -242,4 +242,11 @@ extension SigstoreError.Code {
     public static let tokenEmailUnverified = Self("identity-token-email-unverified")
     /// An identity token whose email address cannot stand in a certificate.
     public static let tokenEmailNotASCII = Self("identity-token-email-not-ascii")
+}
+
+extension SigstoreError.Remedy {
+    /// The token is not meant for the audience that is named.
+    public static let requestTokenFor = Self("request-the-token-with-the-right-audience-or-name-its-audience")
+    /// The email address cannot stand in a certificate.
+    public static let useAccountInASCII = Self("use-an-account-in-ascii-or-a-key")
 }

@@ -14,12 +14,13 @@ struct LandingPage: Sendable {
     var text: String
 
     /// The page as an HTTP answer. Whatever comes from outside is escaped, and nothing in it can load anything.
-    var response: [UInt8] {
+    /// - Parameter program: The name that stands in the title, if there is one.
+    func response(of program: String?) -> [UInt8] {
         let body = """
             <!DOCTYPE html>
             <html lang="en">
             <head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-            <title>\(Self.escaped(title)) · swsign</title>
+            <title>\(Self.escaped(([title] + [program].compactMap { $0 }).joined(separator: " · ")))</title>
             <style>
             :root{color-scheme:light dark}
             body{font:1.1rem/1.5 system-ui,sans-serif;color:#1c1c1c;background:#f2f4f3;margin:0;padding:12vh 1rem}
@@ -81,7 +82,7 @@ final class LoopbackResponder: Sendable {
         var port: UInt16
         var path: String
 
-        /// Reads `--oidc-redirect-url`.
+        /// Reads a redirect URL.
         /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unusableRedirect`` where it is not on this machine.
         init(parsing text: String) throws(SigstoreError) {
             func fault() -> SigstoreError {
@@ -143,6 +144,7 @@ final class LoopbackResponder: Sendable {
 
     private let listeners: [LoopbackSocket]
     private let address: Address
+    private let program: String?
     private let state = Mutex(State())
     /// The redirect URL, with the port that was taken.
     let redirectURL: String
@@ -153,8 +155,9 @@ final class LoopbackResponder: Sendable {
     /// Listens. Nothing is answered before ``callback(within:)``. For `localhost`, which a browser may take for either, on
     /// 127.0.0.1 and on ::1: the code would go to another program that listened on one of the two.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unusableRedirect`` if the port cannot be had.
-    init(_ address: Address) throws(SigstoreError) {
+    init(_ address: Address, program: String? = nil) throws(SigstoreError) {
         self.address = address
+        self.program = program
         let hosts = address.host.utf8.elementsEqual("localhost".utf8) ? ["127.0.0.1", "[::1]"] : [address.host]
         var failure: LoopbackSocket.ListenFailure?
         for _ in 0..<(address.port == 0 ? Self.attempts : 1) {
@@ -175,7 +178,7 @@ final class LoopbackResponder: Sendable {
             failure?.isTaken == true
                 ? "\(port) of \(host) belongs to another program, which could take the answer to the sign-in"
                 : "\(port) of \(host) cannot be listened on for the sign-in: \(SigstoreError.reason(failure?.number ?? 0))",
-            advice: "give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device")
+            advice: .remedy(.listenElsewhere))
     }
 
     /// Listens on all of these hosts that this machine has, at one port.
@@ -215,7 +218,7 @@ final class LoopbackResponder: Sendable {
     /// Shows a page to whoever was redirected, and ends.
     func finish(_ callback: Callback?, _ page: LandingPage) {
         stop()
-        if let callback { callback.socket.end(with: page.response) }
+        if let callback { callback.socket.end(with: page.response(of: program)) }
     }
 
     private func stop() { state.withLock { $0.stopped = true } }
@@ -267,11 +270,12 @@ final class LoopbackResponder: Sendable {
         connection.head += arrived
         guard connection.head.count <= Self.headLimit else {
             connection.socket.end(
-                with: LandingPage(status: 431, title: "Refused", text: "The request is too long.").response)
+                with: LandingPage(status: 431, title: "Refused", text: "The request is too long.").response(
+                    of: program))
             return nil
         }
         guard Self.endsHead(connection.head) else { return connection }
-        if let page = handle(connection) { connection.socket.end(with: page.response) }
+        if let page = handle(connection) { connection.socket.end(with: page.response(of: program)) }
         return nil
     }
 

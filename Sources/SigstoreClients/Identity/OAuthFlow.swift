@@ -35,6 +35,7 @@ public struct OAuthFlow: IdentityTokenProvider {
     private let clientSecret: String?
     private let method: Method
     private let timeout: Duration
+    private let program: String?
     private let http: any HTTPClient
     private let prompt: @Sendable (Prompt) -> Void
 
@@ -44,18 +45,21 @@ public struct OAuthFlow: IdentityTokenProvider {
     ///   - clientSecret: The secret of the client, where it has one.
     ///   - method: How a person signs in.
     ///   - timeout: How long the person may take.
+    ///   - program: The name that the browser's page shows in its title, if it is to show one.
     ///   - http: Who carries the requests.
     ///   - prompt: Told what the person is to do.
     /// - Throws: ``SigstoreError`` where the issuer or the redirect URL is not a usable URL.
     public init(
         issuer: String, clientSecret: String? = nil, method: Method = .browser(redirectURL: defaultRedirectURL),
-        timeout: Duration = .seconds(300), http: any HTTPClient, prompt: @escaping @Sendable (Prompt) -> Void
+        timeout: Duration = .seconds(300), program: String? = nil, http: any HTTPClient,
+        prompt: @escaping @Sendable (Prompt) -> Void
     ) throws(SigstoreError) {
         self.issuer = try HTTPURL(parsing: issuer)
         issuerText = issuer
         self.clientSecret = clientSecret
         self.method = method
         self.timeout = timeout
+        self.program = program
         self.http = http
         self.prompt = prompt
         if case .browser(let redirectURL) = method { _ = try LoopbackResponder.Address(parsing: redirectURL) }
@@ -108,7 +112,7 @@ public struct OAuthFlow: IdentityTokenProvider {
         } catch {
             throw SigstoreError(
                 .signInFailed, "the issuer's configuration cannot be used: \(error.message)",
-                advice: "check the issuer's URL (--oidc-issuer)", cause: error)
+                advice: .remedy(.checkIssuer), cause: error)
         }
     }
 
@@ -126,7 +130,8 @@ public struct OAuthFlow: IdentityTokenProvider {
     private func signIn(_ endpoints: Endpoints, _ redirectURL: String, clientID: String) async throws(SigstoreError)
         -> IdentityToken
     {
-        let responder = try LoopbackResponder(try LoopbackResponder.Address(parsing: redirectURL))
+        let responder = try LoopbackResponder(
+            try LoopbackResponder.Address(parsing: redirectURL), program: program)
         let (state, nonce, verifier) = (Self.secret(), Self.secret(), Self.secret())
         let challenge = Base64.encodeURLSafe(try Digest.sha256(Array(verifier.utf8)).bytes)
         let url = endpoints.authorization.adding("response_type", "code").adding("client_id", clientID)
@@ -138,7 +143,7 @@ public struct OAuthFlow: IdentityTokenProvider {
             guard !Task.isCancelled else { throw SigstoreError(.cancelled, "the sign-in was cancelled") }
             throw SigstoreError(
                 .timedOut, "nobody signed in within \(timeout.components.seconds) s",
-                advice: "try again, or sign in on another device with --fulcio-auth-flow device")
+                advice: .remedy(.signInElsewhere))
         }
         do throws(SigstoreError) {
             let code = try Self.code(in: callback, state: state)
@@ -190,7 +195,7 @@ public struct OAuthFlow: IdentityTokenProvider {
         guard let device = endpoints.device else {
             throw SigstoreError(
                 .signInFailed, "the issuer offers no sign-in on another device",
-                advice: "sign in with the browser: --fulcio-auth-flow normal")
+                advice: .remedy(.signInWithBrowser))
         }
         let verifier = Self.secret()
         let challenge = Base64.encodeURLSafe(try Digest.sha256(Array(verifier.utf8)).bytes)
@@ -301,7 +306,7 @@ public struct OAuthFlow: IdentityTokenProvider {
         let words = [errorCode(response.body), description].compactMap { $0?.prefix(512) }.joined(separator: ": ")
         return SigstoreError(
             .signInFailed, "the issuer refuses: \(words.isEmpty ? "status \(response.status)" : words)",
-            advice: response.status == 401 ? "check --oidc-client-id and --oidc-client-secret-file" : nil,
+            advice: response.status == 401 ? .remedy(.checkClient) : nil,
             cause: HTTPStatusError(response: response))
     }
 
@@ -333,4 +338,17 @@ extension SigstoreError.Code {
     public static let signInFailed = Self("sign-in-failed")
     /// What came back is not the answer to this sign-in.
     public static let signInRefused = Self("sign-in-refused")
+}
+
+extension SigstoreError.Remedy {
+    /// The issuer's configuration cannot be used.
+    public static let checkIssuer = Self("check-the-url-of-the-issuer")
+    /// Nobody signed in.
+    public static let signInElsewhere = Self("try-again-or-sign-in-on-another-device")
+    /// The issuer offers no sign-in on another device.
+    public static let signInWithBrowser = Self("sign-in-with-the-browser")
+    /// The issuer does not know the client, or refuses its secret.
+    public static let checkClient = Self("check-the-client-and-its-secret")
+    /// The port for the sign-in cannot be listened on.
+    public static let listenElsewhere = Self("give-another-port-or-sign-in-on-another-device")
 }

@@ -141,7 +141,7 @@ extension RekorClient {
         do throws(SigstoreError) { return try await work() } catch {
             throw error.concerning(
                 "transparency log \(url.origin.authority)",
-                otherwise: "check the URL of the log (--rekor-url, --signing-config)")
+                otherwise: .remedy(.checkLog))
         }
     }
 
@@ -176,7 +176,7 @@ extension RekorClient {
     private static func onlyV1(_ what: String) -> SigstoreError {
         SigstoreError(
             .notInRekorV2, "logs of Rekor v2 do not have \(what)",
-            advice: "give the entry's index with --log-index; swsign bundle inspect shows it")
+            advice: .remedy(.giveLogIndex))
     }
 
     private static func verified(_ found: TransparencyLogEntry, _ root: TrustedRoot, _ now: Int64) throws(SigstoreError)
@@ -226,4 +226,9 @@ extension SigstoreError.Code {
     public static let malformedUUID = Self("malformed-uuid")
     /// Something that only logs of Rekor v1 have.
     public static let notInRekorV2 = Self("not-in-rekor-v2")
+}
+
+extension SigstoreError.Remedy {
+    /// The log finds entries by their index only.
+    public static let giveLogIndex = Self("give-the-index-of-the-entry")
 }

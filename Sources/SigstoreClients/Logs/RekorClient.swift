@@ -93,7 +93,7 @@ public struct RekorClient: Sendable {
         } catch {
             throw error.concerning(
                 "transparency log \(url.origin.authority)",
-                otherwise: "check the URL of the log (--rekor-url, --signing-config)")
+                otherwise: .remedy(.checkLog))
         }
     }
 
@@ -214,7 +214,7 @@ extension RekorClient {
         guard isUUID else {
             throw SigstoreError(
                 .entryExists, "the log has the entry already, and does not say where\(ServiceMessage.suffix(response))",
-                advice: "look for it with: swsign tlog search", cause: HTTPStatusError(response: response))
+                advice: .remedy(.searchLog), cause: HTTPStatusError(response: response))
         }
         let uuid = String(decoding: name, as: UTF8.self)
         do throws(SigstoreError) {
@@ -366,4 +366,11 @@ extension SigstoreError.Code {
     public static let entryRefused = Self("log-entry-refused")
     /// A transparency log has an entry already, and it cannot be fetched.
     public static let entryExists = Self("log-entry-exists")
+}
+
+extension SigstoreError.Remedy {
+    /// What answers is no log, or none that can be used.
+    public static let checkLog = Self("check-the-url-of-the-log")
+    /// The log has the entry already, and does not say where.
+    public static let searchLog = Self("look-for-it-in-the-log")
 }

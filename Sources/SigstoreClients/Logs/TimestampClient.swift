@@ -52,8 +52,12 @@ public struct TimestampClient: Sendable {
         } catch {
             throw error.concerning(
                 "timestamp authority \(url.origin.authority)",
-                otherwise: "nothing was recorded; check the URL of the timestamp authority (--timestamp-server-url, "
-                    + "--signing-config)")
+                otherwise: .both("nothing was recorded", .remedy(.checkTimestampAuthority)))
         }
     }
+}
+
+extension SigstoreError.Remedy {
+    /// What answers is no timestamp authority, or none that can be used.
+    public static let checkTimestampAuthority = Self("check-the-url-of-the-timestamp-authority")
 }

@@ -105,7 +105,7 @@ public struct TUFMirror: Sendable {
         }
         throw SigstoreError(
             .tufNoRoot, "no root of trust is known for the TUF mirror \(chosen)",
-            advice: "give it once: swsign initialize --mirror \(chosen) --root FILE")
+            advice: .remedy(.initializeMirror, of: chosen))
     }
 
     private static func nonEmpty(_ text: String?) -> String? { text.flatMap { $0.isEmpty ? nil : $0 } }
@@ -130,7 +130,7 @@ public struct TUFMirror: Sendable {
         } catch {
             throw SigstoreError(
                 .tufCache, "\(folder)/\(remembered) cannot be read: \(error.message)",
-                advice: "run swsign initialize again", cause: error)
+                advice: .remedy(.initializeAgain), cause: error)
         }
     }
 
@@ -158,7 +158,7 @@ public struct TUFMirror: Sendable {
         return TUFClient(configuration, fetcher: fetcher)
     }
 
-    /// Reads the root file that `initialize --root` names.
+    /// Reads the root file of a mirror.
     /// - Parameters:
     ///   - reference: A path, or an `https`, `http` or `file` URL.
     ///   - checksum: The file's digest as `<hex>` (SHA-256) or `sha512:<hex>`; required where it comes over a network.
@@ -174,7 +174,7 @@ public struct TUFMirror: Sendable {
             throw SigstoreError(
                 .tufNoRoot,
                 "the root of trust \(reference) comes over a network, and nothing says that it is the right one",
-                advice: "give its SHA-256 with --root-checksum")
+                advice: .remedy(.giveRootChecksum))
         }
         let isURL = isRemote || reference.utf8.starts(with: "file://".utf8)
         guard
@@ -198,7 +198,7 @@ public struct TUFMirror: Sendable {
     }
 
     /// Makes this mirror the one that is used from now on: fetches and verifies its metadata and Sigstore's targets,
-    /// then notes the choice in the cache (`swsign initialize`).
+    /// then notes the choice in the cache (cosign's `initialize`).
     /// - Parameters:
     ///   - keepingRoot: Whether the root was given by the user and is to be kept for later runs.
     ///   - environment: The process's environment, for the cache's place.
@@ -257,4 +257,13 @@ public struct TUFMirror: Sendable {
 extension SigstoreError.Code {
     /// A TUF mirror without a root to verify it from.
     public static let tufNoRoot = Self("tuf-no-root")
+}
+
+extension SigstoreError.Remedy {
+    /// No root of trust is known for the mirror that is named.
+    public static let initializeMirror = Self("give-its-root-of-trust-once")
+    /// The file that names the mirror in use cannot be read.
+    public static let initializeAgain = Self("initialize-the-cache-again")
+    /// A root of trust that comes over a network needs a checksum.
+    public static let giveRootChecksum = Self("give-the-checksum-of-the-root")
 }

@@ -42,7 +42,7 @@ public enum SignatureFile {
     {
         guard !artifact.isStandardInput else {
             throw SigstoreError(
-                .usage, "there is no bundle beside standard input", advice: "give --bundle or --signature")
+                .usage, "there is no bundle beside standard input", advice: .remedy(.giveBundleOrSignature))
         }
         for suffix in suffixes where LocalFile.exists(artifact.path + suffix) {
             var file = InputFile(artifact.path + suffix)
@@ -57,7 +57,7 @@ public enum SignatureFile {
         throw SigstoreError(
             .fileNotFound,
             "no signature was given for \(artifact.path), and no \(suffixes.map { artifact.path + $0 }.joined(separator: ", ")) is there",
-            advice: "give --bundle or --signature")
+            advice: .remedy(.giveBundleOrSignature))
     }
 
     private static func bundles(lines file: InputFile) throws(SigstoreError) -> [SigstoreBundle] {
@@ -81,6 +81,30 @@ public enum SignatureFile {
         try Parts(signature: nil, bundle: file, certificate: nil, timestamp: nil).joined(attestation: attestation)
     }
 
+    /// What errors call the parts of a signature, such as the names under which a person gave them.
+    public struct Names: Sendable {
+        /// A signature that is no file.
+        public var signature: String
+        /// The signer's certificate.
+        public var certificate: String
+        /// A timestamp over the signature.
+        public var timestamp: String
+
+        /// Makes names.
+        public init(
+            signature: String = "the signature", certificate: String = "a certificate",
+            timestamp: String = "a timestamp"
+        ) {
+            self.signature = signature
+            self.certificate = certificate
+            self.timestamp = timestamp
+        }
+
+        fileprivate func name(_ reference: String) -> String {
+            reference.utf8.count > 80 ? signature : InputFile(reference).name
+        }
+    }
+
     /// The parts of a signature that cosign keeps in files of their own.
     public struct Parts: Sendable {
         /// A file, or the base64 itself; of an attestation, the envelope.
@@ -91,12 +115,19 @@ public enum SignatureFile {
         public var certificate: InputFile?
         /// A timestamp over the signature.
         public var timestamp: InputFile?
+        /// What errors call the parts.
+        public var names: Names
 
-        public init(signature: String?, bundle: InputFile?, certificate: InputFile?, timestamp: InputFile?) {
+        /// Puts the parts together, of which each may be missing.
+        public init(
+            signature: String?, bundle: InputFile?, certificate: InputFile?, timestamp: InputFile?,
+            names: Names = Names()
+        ) {
             self.signature = signature
             self.bundle = bundle
             self.certificate = certificate
             self.timestamp = timestamp
+            self.names = names
         }
 
         /// Whether nothing was given.
@@ -142,7 +173,7 @@ public enum SignatureFile {
                     signature: signature, isAttestation: attestation, keyMaterial: keyMaterial,
                     logEntry: older?.logEntry, timestamps: timestamps)
             } catch {
-                throw error.concerning(self.signature.map(SignatureFile.name) ?? bundle?.name ?? "the signature")
+                throw error.concerning(self.signature.map(names.name) ?? bundle?.name ?? "the signature")
             }
         }
 
@@ -150,7 +181,7 @@ public enum SignatureFile {
             guard signature == nil, certificate == nil, timestamp == nil else {
                 throw SigstoreError(
                     .usage,
-                    "the bundle is complete, and --signature, --certificate or --rfc3161-timestamp would change it",
+                    "the bundle is complete, and \(names.signature), \(names.certificate) or \(names.timestamp) would change it",
                     advice: "give the bundle alone")
             }
         }
@@ -158,21 +189,21 @@ public enum SignatureFile {
         private func signatureBytes(_ older: LegacyBlobBundle?, attestation: Bool) throws(SigstoreError) -> [UInt8] {
             guard let signature else {
                 guard let older else {
-                    throw SigstoreError(.usage, "no signature was given", advice: "give --bundle or --signature")
+                    throw SigstoreError(.usage, "no signature was given", advice: .remedy(.giveBundleOrSignature))
                 }
                 return older.signature
             }
-            let content = try SignatureFile.contents(signature)
+            let content = try SignatureFile.contents(signature, names)
             let bytes: [UInt8]
             if attestation {
                 bytes = content.first == 0x7b ? content : Base64.decode(content) ?? content
             } else {
-                bytes = try SignatureFile.signature(content, signature)
+                bytes = try SignatureFile.signature(content, names.name(signature))
             }
             if let older, older.signature != bytes {
                 throw SigstoreError(
                     .malformedSignature,
-                    "\(SignatureFile.name(signature)) is another signature than the one in the bundle")
+                    "\(names.name(signature)) is another signature than the one in the bundle")
             }
             return bytes
         }
@@ -201,7 +232,7 @@ public enum SignatureFile {
     }
 
     /// The content of the file, if it is text without the line breaks that editors add; or the reference itself.
-    fileprivate static func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
+    fileprivate static func contents(_ reference: String, _ names: Names) throws(SigstoreError) -> [UInt8] {
         var content: [UInt8]
         if reference == "-" || LocalFile.exists(reference) {
             content = try InputFile(reference).contents(limit: SigstoreBundle.sizeLimit)
@@ -209,7 +240,8 @@ public enum SignatureFile {
             content = Array(reference.utf8)
             guard !content.isEmpty, Base64.decode(content) != nil else {
                 throw SigstoreError(
-                    .fileNotFound, "--signature is neither a file nor a signature in base64: \(reference.prefix(80))",
+                    .fileNotFound,
+                    "\(names.signature) is neither a file nor a signature in base64: \(reference.prefix(80))",
                     advice: "check the path")
             }
         }
@@ -218,17 +250,13 @@ public enum SignatureFile {
             while let last = content.last, last == 0x0a || last == 0x0d { content.removeLast() }
         }
         guard !content.isEmpty else {
-            throw SigstoreError(.malformedSignature, "\(name(reference)): the signature is empty")
+            throw SigstoreError(.malformedSignature, "\(names.name(reference)): the signature is empty")
         }
         return content
     }
 
-    fileprivate static func name(_ reference: String) -> String {
-        reference.utf8.count > 80 ? "--signature" : InputFile(reference).name
-    }
-
     /// Base64 where it is that, else the bytes themselves, as `sign-blob --b64=false` writes them.
-    fileprivate static func signature(_ content: [UInt8], _ reference: String) throws(SigstoreError) -> [UInt8] {
+    fileprivate static func signature(_ content: [UInt8], _ name: String) throws(SigstoreError) -> [UInt8] {
         if let decoded = Base64.decode(content), !decoded.isEmpty { return decoded }
         // A bare ECDSA signature is a DER sequence; bare RSA and Ed25519 signatures have fixed lengths.
         // IEEE P1363 signatures have too, and are told apart by the verifier.
@@ -242,7 +270,7 @@ public enum SignatureFile {
             .map { Array(content.dropLast($0.count)) }.first(where: couldBeBare) ?? content
         guard couldBeBare(content), content.count <= 1024, !content.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) else {
             throw SigstoreError(
-                .malformedSignature, "\(name(reference)) is neither base64 nor a signature's bare bytes",
+                .malformedSignature, "\(name) is neither base64 nor a signature's bare bytes",
                 advice: "the file may be cut short or altered")
         }
         return content
@@ -254,4 +282,9 @@ extension SigstoreError.Code {
     public static let malformedSignature = Self("malformed-signature")
     /// The command line, or a combination of its parts, cannot be understood.
     public static let usage = Self("usage")
+}
+
+extension SigstoreError.Remedy {
+    /// No signature was given for the file.
+    public static let giveBundleOrSignature = Self("give-a-bundle-or-a-signature")
 }

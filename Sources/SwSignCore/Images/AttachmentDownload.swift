@@ -59,8 +59,8 @@ extension SignatureStore {
             throw SigstoreError(
                 .imageNotFound, "no SBOM is attached to \(image.name): there is no \(image.signatureStore.name):\(tag)",
                 advice: known.isEmpty
-                    ? "it may have one as an attestation: see swsign download attestation"
-                    : "it is an index; with --platform, the SBOM of one of its images: \(known)")
+                    ? .remedy(.downloadAttestation)
+                    : .remedy(.choosePlatform, of: known))
         }
         guard let layer = manifest.image?.layers.first, manifest.image?.layers.count == 1 else {
             throw SigstoreError(
@@ -143,4 +143,11 @@ extension SignatureStore {
             "Bundle": try json(logEntryAnnotation), "RFC3161Timestamp": try json(timestampAnnotation),
         ])
     }
+}
+
+extension SigstoreError.Remedy {
+    /// No SBOM is attached; there may be one as an attestation.
+    public static let downloadAttestation = Self("download-it-as-an-attestation")
+    /// The image is an index with images for the platforms that are named.
+    public static let choosePlatform = Self("choose-a-platform")
 }

@@ -72,7 +72,7 @@ extension SignatureStore {
         guard let uuid = names.first, names.count == 1 else {
             throw SigstoreError(
                 .unexpectedJSON, "this is no entry of a Rekor log",
-                advice: "give Rekor's answer for the entry, or the bundle that cosign sign-blob --bundle wrote")
+                advice: .remedy(.giveLogEntry))
         }
         let entry = try top.member(uuid)
         return .object([
@@ -113,7 +113,7 @@ extension SignatureStore {
                 guard case .dsse = bundle.content else {
                     throw SigstoreError(
                         .notABundle, "the bundle holds a signature, not an attestation",
-                        advice: "use swsign attach signature --bundle")
+                        advice: .remedy(.attachAsSignature))
                 }
                 return .bundle(bundle)
             }
@@ -181,8 +181,17 @@ extension SignatureStore {
         case ("spdx", let format), ("cyclonedx", let format), ("syft", let format):
             throw SigstoreError(
                 .usage, "an SBOM of type \(type) cannot be \(format)",
-                advice: "spdx is json or text, cyclonedx json or xml, syft json; see --type and --input-format")
+                advice: .remedy(.giveSBOMFormat))
         default: throw SigstoreError(.usage, "the type of an SBOM is spdx, cyclonedx or syft, not \"\(type)\"")
         }
     }
+}
+
+extension SigstoreError.Remedy {
+    /// The file is no entry of a Rekor log.
+    public static let giveLogEntry = Self("give-the-answer-of-rekor-or-a-bundle")
+    /// The bundle holds a signature, not an attestation.
+    public static let attachAsSignature = Self("attach-it-as-a-signature")
+    /// SBOMs of this type have no such format.
+    public static let giveSBOMFormat = Self("give-a-format-that-the-type-has")
 }

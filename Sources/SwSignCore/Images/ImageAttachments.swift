@@ -364,7 +364,7 @@ extension SignatureStore {
     ) throws(SigstoreError) -> [String] {
         let name = "\(image.signatureStore.name)@\(digest)"
         let place = removing.first.map { ", which stands at the tag \($0)," } ?? ""
-        let advice = "look at it, and give --force if it is to go with all its tags"
+        let advice = SigstoreError.Advice.remedy(.removeWithTags)
         let all: [String]
         do throws(SigstoreError) { all = try tags.get()[digest] ?? [] } catch {
             if takingTags { return [] }
@@ -477,4 +477,9 @@ extension SignatureStore {
         try await store.putManifest(manifest, tag: tag)
         return manifest
     }
+}
+
+extension SigstoreError.Remedy {
+    /// Other tags would go with what is removed.
+    public static let removeWithTags = Self("look-at-it-and-remove-it-with-all-its-tags")
 }

@@ -2,7 +2,7 @@ internal import HTTPTransport
 internal import OCIRegistry
 internal import SigstoreCrypto
 internal import SigstoreVerification
-internal import StrictJSON
+public import StrictJSON
 import Synchronization
 
 /// What is kept in memory of one image's signatures while they are looked for: each blob once, and not too much in all.
@@ -59,9 +59,7 @@ final class ByteBudget: Sendable {
                 let error = SigstoreError(
                     .tooLarge,
                     "the signatures and attestations of \(name) take more than the \(limit) bytes that are kept for one image: \(state.taken), and \(layer.size) of \(layer.digest)",
-                    advice:
-                        "remove those that nobody needs with swsign clean, or allow more with COSIGN_MAX_ATTACHMENT_SIZE"
-                )
+                    advice: .remedy(.removeSignaturesOrAllowMore))
                 state.refusal = state.refusal ?? error
                 throw error
             }
@@ -116,4 +114,9 @@ final class KeptOnce<Value: Sendable>: Sendable {
         }
         return try await task.value.get()
     }
+}
+
+extension SigstoreError.Remedy {
+    /// The signatures and attestations of the image are larger than the limit.
+    public static let removeSignaturesOrAllowMore = Self("remove-those-that-nobody-needs-or-allow-more")
 }

@@ -52,7 +52,7 @@ public struct ImageDestination: Sendable {
         guard !replacing, let there = try await store.resolve(selector), there.digest != image.digest else { return }
         throw SigstoreError(
             .alreadyThere, "\(name) is another image already: expected \(image.digest), found \(there.digest)",
-            advice: "use another tag, or --force to point this one elsewhere")
+            advice: .remedy(.replaceTag))
     }
 
     /// Gives the image its name.
@@ -192,7 +192,7 @@ public struct ImageCopy: Sendable {
             let there = try await to.resolve(try ManifestSelector(tag: tag))
             guard replacing || there == nil || there?.digest == tagged.manifest.digest else {
                 throw SigstoreError(
-                    .alreadyThere, "\(to.name):\(tag) is another SBOM already", advice: "use --force to replace it")
+                    .alreadyThere, "\(to.name):\(tag) is another SBOM already", advice: .remedy(.replaceSBOM))
             }
             try await to.putManifest(tagged.manifest, tag: tag)
             // An SBOM may be signed as an image is.
@@ -293,7 +293,7 @@ public struct ImageCopy: Sendable {
             throw SigstoreError(
                 .alreadyThere,
                 "the folder \(folder) is an image layout with images of its own, which saving would replace",
-                advice: "name a new folder, or use swsign copy IMAGE oci-layout:\(folder):TAG")
+                advice: .remedy(.copyIntoLayout, of: folder))
         }
         return layout
     }
@@ -302,4 +302,13 @@ public struct ImageCopy: Sendable {
 extension SigstoreError.Code {
     /// Something else stands where an image is to be put.
     public static let alreadyThere = Self("already-there")
+}
+
+extension SigstoreError.Remedy {
+    /// The tag is another image already.
+    public static let replaceTag = Self("use-another-tag-or-replace-this-one")
+    /// The tag is another SBOM already.
+    public static let replaceSBOM = Self("replace-it")
+    /// The folder that is named is an image layout with images of its own.
+    public static let copyIntoLayout = Self("name-a-new-folder-or-copy-into-the-layout")
 }

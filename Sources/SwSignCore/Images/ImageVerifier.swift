@@ -198,14 +198,13 @@ public struct ImageVerifier: Sendable {
         _ others: [PredicateType?]
     ) -> SigstoreError {
         let what: String
-        let instead: String
+        let instead: SigstoreError.Advice
         switch sought {
-        case .signature: (what, instead) = ("signature", "it has attestations, which verify-attestation verifies")
+        case .signature: (what, instead) = ("signature", .remedy(.verifyAttestations))
         case .attestation(let type):
-            (what, instead) = ("attestation of type \(type.uri)", "give one of these with --type")
+            (what, instead) = ("attestation of type \(type.uri)", .remedy(.giveOneOfTheseTypes))
         }
-        let toDo =
-            "sign it with swsign \(sought.isSignature ? "sign" : "attest"), or check that this is the image that was signed"
+        let toDo = SigstoreError.Advice.remedy(sought.isSignature ? .signOrCheckImage : .attestOrCheckImage)
         if let first = failures.first {
             // What cannot be read may be signed with a certificate.
             let keysOnly = unreadable.isEmpty && failures.allSatisfy { $0.code == .keyNotCertificate }
@@ -253,4 +252,15 @@ extension SigstoreError.Code {
     public static let noCertificate = Self("no-certificate")
     /// What the signer says of an image is not what was demanded.
     public static let wrongAnnotation = Self("wrong-annotation")
+}
+
+extension SigstoreError.Remedy {
+    /// The image has attestations, and a signature was demanded.
+    public static let verifyAttestations = Self("verify-its-attestations")
+    /// The image has attestations, of other types than the one that was demanded.
+    public static let giveOneOfTheseTypes = Self("give-one-of-these-types")
+    /// The image has no signature.
+    public static let signOrCheckImage = Self("sign-the-image-or-check-that-it-is-the-right-one")
+    /// The image has no attestation.
+    public static let attestOrCheckImage = Self("attest-the-image-or-check-that-it-is-the-right-one")
 }

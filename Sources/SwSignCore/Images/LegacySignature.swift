@@ -22,7 +22,7 @@ public struct LegacySignature: Sendable {
         guard let promise = entry.promise else {
             throw SigstoreError(
                 .usage, "the form that cosign 2 wrote has no place for an entry of Rekor v2",
-                advice: "leave out --new-bundle-format=false, or sign with a Rekor v1 log (--rekor-url)")
+                advice: .remedy(.useBundleOrRekorV1))
         }
         return .object([
             "SignedEntryTimestamp": .bytes(promise),
@@ -56,4 +56,9 @@ public struct LegacySignature: Sendable {
         if let timestamp = timestamp() { annotations.append(("dev.sigstore.cosign/rfc3161timestamp", text(timestamp))) }
         return annotations
     }
+}
+
+extension SigstoreError.Remedy {
+    /// The older form has no place for an entry of Rekor v2.
+    public static let useBundleOrRekorV1 = Self("use-the-bundle-or-a-rekor-v1-log")
 }

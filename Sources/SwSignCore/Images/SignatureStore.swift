@@ -160,7 +160,7 @@ public struct SignatureStore: Sendable {
         guard count <= limit else {
             throw SigstoreError(
                 .tooManySignatures, "\(image.name) has \(count) signatures, more than the \(limit) that are looked at",
-                advice: "remove those that nobody needs, with cosign clean or swsign clean")
+                advice: .remedy(.removeSignatures))
         }
     }
 
@@ -464,4 +464,9 @@ extension SigstoreError {
             .malformedKey, .unsupportedKey, .malformedTimestamp, .malformedDigest,
         ].contains(code)
     }
+}
+
+extension SigstoreError.Remedy {
+    /// The image has more signatures than are looked at.
+    public static let removeSignatures = Self("remove-those-that-nobody-needs")
 }

@@ -37,7 +37,7 @@ public enum Attester {
             do throws(SigstoreError) { value = try JSONValue(parsing: predicate, depth: 256) } catch {
                 throw SigstoreError(
                     .malformedPredicate, "the predicate is \(error.message)",
-                    advice: "a predicate of type \(typeName) must be JSON; use --type custom for other text",
+                    advice: .remedy(.giveJSONPredicate, of: typeName),
                     cause: error)
             }
             guard case .object = value else {
@@ -65,4 +65,9 @@ public enum Attester {
 extension SigstoreError.Code {
     /// A predicate that is not what its type needs.
     public static let malformedPredicate = Self("malformed-predicate")
+}
+
+extension SigstoreError.Remedy {
+    /// A predicate of the type that is named must be JSON.
+    public static let giveJSONPredicate = Self("give-json-or-the-type-custom")
 }

@@ -82,7 +82,7 @@ public final class SigningSession: Sendable {
             guard kind.allows(algorithm) else {
                 throw SigstoreError(
                     .unsupportedKey, "the key is \(kind), which cannot sign with \(algorithm.rawValue)",
-                    advice: "leave --signing-algorithm out, or give the key that belongs to it")
+                    advice: .remedy(.giveFittingKey))
             }
         case .identity(let fulcio, let provider, let audience):
             guard let trustedRoot else { throw Self.noTrustedRoot }
@@ -95,8 +95,7 @@ public final class SigningSession: Sendable {
                     services.transparencyLogs.isEmpty
                         ? "signing with an identity needs a transparency log or a timestamp authority, and there is neither"
                         : "signing with an identity and Rekor v2 needs a timestamp authority, and there is none",
-                    advice: "a certificate holds for minutes, so somebody must say when it was used: name a timestamp "
-                        + "authority in the signing config, or with --timestamp-server-url")
+                    advice: .remedy(.nameTimestampAuthority))
             }
             certifiedKeys = CertifiedKeySource(
                 fulcio: fulcio, provider: provider, audience: audience, trustedRoot: trustedRoot)
@@ -106,7 +105,7 @@ public final class SigningSession: Sendable {
     private static var noTrustedRoot: SigstoreError {
         SigstoreError(
             .noTrustedRoot, "there is no trusted root to verify what the services answer; nothing was signed",
-            advice: "give one with --trusted-root")
+            advice: .remedy(.giveTrustedRootOfServices))
     }
 
     /// Whether signatures are recorded in a transparency log.
@@ -282,8 +281,8 @@ public final class SigningSession: Sendable {
             var error = error
             if isResumed, let name, let path = unfinished?.path(name) {
                 error.message += "; the signature was begun by an earlier run"
-                error.advice =
-                    (error.advice.map { "\($0); " } ?? "") + "to begin anew, remove what that run has kept in \(path)"
+                error.advice = SigstoreError.Advice.sentence("to begin anew, remove what that run has kept in \(path)")
+                    .after(error.advice)
             }
             let isOpen = mayBeLogged && Self.leavesOpen(error)
             guard isOpen || !entry.transparencyLogs.isEmpty else { throw error }
@@ -357,7 +356,7 @@ public final class SigningSession: Sendable {
             guard let digest = scheme.hash.flatMap({ message.digest($0) }) else {
                 throw SigstoreError(
                     .entryRefused, "transparency logs do not record pure Ed25519 signatures of files",
-                    advice: "use --signing-algorithm ed25519-ph, or no log")
+                    advice: .remedy(.useEd25519phOrNoLog))
             }
             content = .message(digest)
         case (.messageSignature, .payload):
@@ -505,9 +504,9 @@ extension SigningSession {
         do throws(SigstoreError) {
             try unfinished.keep(entry, name)
             error.message += "; it is kept in \(unfinished.path(name))"
-            error.advice =
-                (error.advice.map { "\($0); " } ?? "")
-                + "run the same command again, for this one alone, to finish it without recording it twice"
+            error.advice = SigstoreError.Advice.sentence(
+                "run the same command again, for this one alone, to finish it without recording it twice"
+            ).after(error.advice)
         } catch {
             return SigstoreError(
                 error.code, "the signature could not be kept for another run: \(error.message)", advice: error.advice,
@@ -515,4 +514,15 @@ extension SigningSession {
         }
         return error
     }
+}
+
+extension SigstoreError.Remedy {
+    /// The key cannot sign with the algorithm that was named.
+    public static let giveFittingKey = Self("leave-the-algorithm-out-or-give-its-key")
+    /// A certificate holds for minutes, so a log or a timestamp authority must say when it was used.
+    public static let nameTimestampAuthority = Self("name-a-timestamp-authority")
+    /// What services answer needs a trusted root.
+    public static let giveTrustedRootOfServices = Self("give-the-trusted-root-of-the-services")
+    /// Logs do not record pure Ed25519 signatures of files.
+    public static let useEd25519phOrNoLog = Self("use-ed25519ph-or-no-log")
 }

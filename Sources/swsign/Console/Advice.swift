@@ -1,15 +1,17 @@
 import HTTPTransport
 import LocalSystem
+import OCIRegistry
 import SigstoreClients
 import SigstoreCrypto
+import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
 extension SigstoreError {
-    /// The same error with what to do next, where whoever threw it did not say.
+    /// The same error with what to do next in the words of this command line; by its code, if the error does not say it.
     var advised: SigstoreError {
         var error = self
-        error.advice = advice ?? Self.usualAdvice[code]
+        error.advice = (advice?.words(Self.words) ?? Self.usualAdvice[code]).map { .sentence($0) }
         return error
     }
 
@@ -31,5 +33,81 @@ extension SigstoreError {
         .malformedSignature: "what was read may be cut short, altered or another signature: get it again",
         .malformedBase64: "what was read may be cut short or altered: get it again",
         .tufNoRoot: "name the TUF root with TUF_ROOT_JSON, or once with swsign initialize --root",
+        .wrongPassword: "check COSIGN_PASSWORD, or unset it to be asked",
     ]
+
+    /// What to type for a remedy that a library names.
+    private static func words(_ remedy: Remedy, _ subject: String) -> String {
+        switch remedy {
+        case .derivePublicKey: "get its public key with: swsign public-key --key FILE"
+        case .givePrivateKey: "give the private key, such as cosign.key, to --key"
+        case .useEd25519ph: "use Ed25519ph (--signing-algorithm ed25519-ph) or an ECDSA key"
+        case .allowMoreTime: "try again, or allow more time with --timeout"
+        case .repairCredentials: "repair the file, or give --registry-username and --registry-password"
+        case .tryCredentialHelper: "run it by hand, or give --registry-username and --registry-password"
+        case .logIn: "log in with swsign login \(subject), or give --registry-username and --registry-password"
+        case .allowTokenServer: "if that host is to have them, say so with --registry-auth-realm \(subject)"
+        case .allowLargerAttachments: "if that is right, set COSIGN_MAX_ATTACHMENT_SIZE"
+        case .giveBundle: "give the file that was written with --bundle"
+        case .verifyWithoutLog: "if it was made without a log on purpose, verify it with --insecure-ignore-tlog"
+        case .giveTrustedRootOrIgnoreLog:
+            "give one with --trusted-root, or do not look at the log with --insecure-ignore-tlog"
+        case .verifyAsAttestation: "verify it with verify-blob-attestation (verify-attestation for images)"
+        case .verifyAsSignature: "verify it with verify-blob (verify for images)"
+        case .giveIdentity: "give --certificate-identity and --certificate-oidc-issuer in place of --key"
+        case .givePublicKey: "give the signer's public key with --key"
+        case .giveTrustedRoot: "give a trusted root with --trusted-root"
+        case .giveCertificateTimestamp: "give one with --sct, or do not look for one with --insecure-ignore-sct"
+        case .expectIdentity: "if this is who should have signed, give it with --certificate-identity"
+        case .expectIssuer: "if this is who vouches for the signer, give it with --certificate-oidc-issuer"
+        case .givePredicateType: "give the attestation's type with --type"
+        case .requestTokenFor:
+            "request the token with the audience \(subject), or name its audience with --oidc-client-id"
+        case .useAccountInASCII: "sign in with an account whose address is in ASCII, or sign with --key"
+        case .checkJobOrGiveToken: "check how this job gets identity tokens, or give one with --identity-token"
+        case .giveTokenOrKey: "set SIGSTORE_ID_TOKEN, give one with --identity-token, or sign with --key"
+        case .checkIssuer: "check the issuer's URL (--oidc-issuer)"
+        case .signInElsewhere: "try again, or sign in on another device with --fulcio-auth-flow device"
+        case .signInWithBrowser: "sign in with the browser: --fulcio-auth-flow normal"
+        case .checkClient: "check --oidc-client-id and --oidc-client-secret-file"
+        case .listenElsewhere: "give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device"
+        case .checkFulcio: "check the URL of Fulcio (--fulcio-url, --signing-config)"
+        case .initializeMirror: "give it once: swsign initialize --mirror \(subject) --root FILE"
+        case .initializeAgain: "run swsign initialize again"
+        case .giveRootChecksum: "give its SHA-256 with --root-checksum"
+        case .giveServiceOrConfig: "give another --signing-config, or the service's URL"
+        case .useNewerOrAnotherConfig: "use a newer swsign, or another signing config"
+        case .checkLog: "check the URL of the log (--rekor-url, --signing-config)"
+        case .searchLog: "look for it with: swsign tlog search"
+        case .giveLogIndex: "give the entry's index with --log-index; swsign bundle inspect shows it"
+        case .checkTimestampAuthority:
+            "check the URL of the timestamp authority (--timestamp-server-url, --signing-config)"
+        case .giveFittingKey: "leave --signing-algorithm out, or give the key that belongs to it"
+        case .nameTimestampAuthority:
+            "a certificate holds for minutes, so somebody must say when it was used: name a timestamp "
+                + "authority in the signing config, or with --timestamp-server-url"
+        case .giveTrustedRootOfServices: "give one with --trusted-root"
+        case .useEd25519phOrNoLog: "use --signing-algorithm ed25519-ph, or no log"
+        case .giveJSONPredicate: "a predicate of type \(subject) must be JSON; use --type custom for other text"
+        case .giveBundleOrSignature: "give --bundle or --signature"
+        case .giveLogEntry: "give Rekor's answer for the entry, or the bundle that cosign sign-blob --bundle wrote"
+        case .attachAsSignature: "use swsign attach signature --bundle"
+        case .giveSBOMFormat: "spdx is json or text, cyclonedx json or xml, syft json; see --type and --input-format"
+        case .removeSignatures: "remove those that nobody needs, with cosign clean or swsign clean"
+        case .removeSignaturesOrAllowMore:
+            "remove those that nobody needs with swsign clean, or allow more with COSIGN_MAX_ATTACHMENT_SIZE"
+        case .downloadAttestation: "it may have one as an attestation: see swsign download attestation"
+        case .choosePlatform: "it is an index; with --platform, the SBOM of one of its images: \(subject)"
+        case .replaceTag: "use another tag, or --force to point this one elsewhere"
+        case .replaceSBOM: "use --force to replace it"
+        case .copyIntoLayout: "name a new folder, or use swsign copy IMAGE oci-layout:\(subject):TAG"
+        case .removeWithTags: "look at it, and give --force if it is to go with all its tags"
+        case .useBundleOrRekorV1: "leave out --new-bundle-format=false, or sign with a Rekor v1 log (--rekor-url)"
+        case .verifyAttestations: "it has attestations, which verify-attestation verifies"
+        case .giveOneOfTheseTypes: "give one of these with --type"
+        case .signOrCheckImage: "sign it with swsign sign, or check that this is the image that was signed"
+        case .attestOrCheckImage: "sign it with swsign attest, or check that this is the image that was signed"
+        default: Advice.remedy(remedy, of: subject).description
+        }
+    }
 }

@@ -84,7 +84,7 @@ enum Output {
     /// An error for programs.
     static func report(_ error: SigstoreError) -> JSONValue {
         var members: JSONObject = ["code": .string(error.code.rawValue), "message": .string(bounded(error.message))]
-        if let advice = error.advice { members["advice"] = .string(advice) }
+        if let advice = error.advice { members["advice"] = .string(advice.description) }
         return .object(["error": .object(members)])
     }
 

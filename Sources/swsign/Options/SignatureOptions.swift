@@ -37,8 +37,14 @@ struct SignatureOptions: ParsableArguments {
     func bundles(for file: InputFile, attestation: Bool) throws(SigstoreError) -> [SigstoreBundle] {
         let parts = SignatureFile.Parts(
             signature: signature, bundle: bundle.map(InputFile.init), certificate: certificate.map(InputFile.init),
-            timestamp: timestamp.map(InputFile.init))
+            timestamp: timestamp.map(InputFile.init), names: .flags)
         if parts.isEmpty { return try SignatureFile.bundles(beside: file, attestation: attestation) }
         return [try parts.joined(attestation: attestation)]
     }
+}
+
+extension SignatureFile.Names {
+    /// The flags that name the parts.
+    static let flags = SignatureFile.Names(
+        signature: "--signature", certificate: "--certificate", timestamp: "--rfc3161-timestamp")
 }

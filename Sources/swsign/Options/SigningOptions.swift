@@ -300,7 +300,7 @@ struct ServiceOptions: ParsableArguments {
             issuer: issuer, clientSecret: secret,
             method: authFlow == .device
                 ? .device : .browser(redirectURL: oidcRedirectURL ?? OAuthFlow.defaultRedirectURL),
-            http: http
+            program: "swsign", http: http
         ) { prompt in
             switch prompt {
             case .open(let url):

@@ -46,7 +46,7 @@ struct TUFAccess {
         do throws(SigstoreError) { return try body() } catch {
             guard error.code == .tufUnreachable else { throw error }
             var explained = error
-            explained.advice = advice
+            explained.advice = .sentence(advice)
             throw explained
         }
     }

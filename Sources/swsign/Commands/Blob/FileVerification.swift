@@ -87,9 +87,9 @@ struct FileVerification {
     private func advised(_ error: SigstoreError) -> SigstoreError {
         guard isDetached, error.code == .noLogEntry || error.code == .noTime else { return error }
         var advised = error
-        advised.advice =
+        advised.advice = .sentence(
             "a signature that is in a log is verified with its --bundle, and none is looked up in a log; "
-            + "--insecure-ignore-tlog is for one that was made without a log"
+                + "--insecure-ignore-tlog is for one that was made without a log")
         return advised
     }
 

@@ -69,7 +69,7 @@ struct BundleCommand: ParsableCommand {
             }
             var joined = try SignatureFile.Parts(
                 signature: attestation ?? signature, bundle: bundle.map(InputFile.init),
-                certificate: certificate.map(InputFile.init), timestamp: timestamp.map(InputFile.init)
+                certificate: certificate.map(InputFile.init), timestamp: timestamp.map(InputFile.init), names: .flags
             ).joined(attestation: attestation != nil)
             guard ignoreTlog || !joined.logEntries.isEmpty else {
                 throw SigstoreError(

@@ -48,8 +48,9 @@ struct Attach: ParsableCommand {
                     .usage, "no signature was given", advice: "give --signature with --payload, or --bundle")
             }
             var foreign = ForeignSignature(
-                signature: try SignatureFile.Parts(signature: signature, bundle: nil, certificate: nil, timestamp: nil)
-                    .joined(attestation: false).signature())
+                signature: try SignatureFile.Parts(
+                    signature: signature, bundle: nil, certificate: nil, timestamp: nil, names: .flags
+                ).joined(attestation: false).signature())
             foreign.payload = try content(payload)
             foreign.certificate = try content(certificate)
             foreign.chain = try content(chain)

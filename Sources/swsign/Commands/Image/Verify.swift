@@ -82,8 +82,9 @@ struct Verify: ParsableCommand {
     private func givenSignature() throws(SigstoreError) -> StoredSignature? {
         guard let payload, let signature else { return nil }
         return StoredSignature(
-            bundle: try SignatureFile.Parts(signature: signature, bundle: nil, certificate: nil, timestamp: nil)
-                .joined(attestation: false), payload: try InputFile(payload).contents(limit: 1 << 20))
+            bundle: try SignatureFile.Parts(
+                signature: signature, bundle: nil, certificate: nil, timestamp: nil, names: .flags
+            ).joined(attestation: false), payload: try InputFile(payload).contents(limit: 1 << 20))
     }
 
     /// Annotations as `key=value`.

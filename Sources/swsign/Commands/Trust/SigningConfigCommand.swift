@@ -61,6 +61,11 @@ struct SigningConfigCommand: ParsableCommand {
                         offline: false),
                     omitting: omitted)
             }
+            draft.serviceNames = [
+                .certificateAuthority: "--fulcio", .issuer: "--oidc-provider", .transparencyLog: "--rekor",
+                .timestampAuthority: "--tsa",
+            ]
+            draft.selectorNames = [.transparencyLog: "--rekor-config", .timestampAuthority: "--tsa-config"]
             for text in fulcio { try draft.add(text, kind: .certificateAuthority) }
             for text in rekor { try draft.add(text, kind: .transparencyLog) }
             for text in tsa { try draft.add(text, kind: .timestampAuthority) }

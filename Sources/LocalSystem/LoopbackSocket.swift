@@ -86,7 +86,7 @@ package final class LoopbackSocket: Sendable {
 
     /// Takes a connection.
     package func accept() -> LoopbackSocket? {
-        let accepted = unsafe Glibc.accept(descriptor, nil, nil)
+        let accepted = Glibc.accept(descriptor, nil, nil)
         guard accepted >= 0 else { return nil }
         let connection = LoopbackSocket(takingOwnershipOf: accepted)
         guard fcntl(accepted, F_SETFL, O_NONBLOCK) == 0, fcntl(accepted, F_SETFD, FD_CLOEXEC) == 0 else { return nil }

@@ -275,21 +275,23 @@ struct InitializeTests {
             try services.rotate(.root)
             try services.rotate(.keys)
             let new = try published(services)
-            // The last thing that it does: begin to write one of its files, or put it in place of the old one.
-            for file in [
+            // The last thing that it does. A file has no name while it is written: so it may have been written, or got a
+            // name of its own, or be put in place of the old one, or be in its place and perhaps not on the disk.
+            let files = [
                 "root_history/2.root.json", "root.json", "timestamp.json", "snapshot.json", "targets.json",
                 "targets/trusted_root.json", "last-check", "remote.json",
-            ] {
+            ]
+            for file in files {
                 let folder = directory[file == "remote.json" ? "tuf" : cache(services, in: "tuf")]
                 let place = URL(filePath: "\(folder)/\(file)")
-                let begun = place.deletingLastPathComponent().appending(path: ".new-\(place.lastPathComponent)").path
-                for call in ["write", "rename"] {
+                var moments = [("renameat", place.path), ("fsync", place.deletingLastPathComponent().path)]
+                if file == files.first { moments += [("write", ""), ("fsync", ""), ("linkat", "")] }
+                for (call, path) in moments {
                     try? FileManager.default.removeItem(atPath: directory["tuf"])
                     try FileManager.default.copyItem(atPath: directory["before"], toPath: directory["tuf"])
                     let killed = await Program(executable: "strace", directory: directory.path, environment: root).run(
-                        [
-                            "-f", "-qq", "-o", "/dev/null", "-P", begun, "-e", "trace=\(call)", "-e",
-                            "inject=\(call):signal=SIGKILL", Program.path,
+                        ["-f", "-qq", "-o", "/dev/null"] + (path.isEmpty ? [] : ["-P", path]) + [
+                            "-e", "trace=\(call)", "-e", "inject=\(call):signal=SIGKILL", Program.path,
                         ] + initialize)
                     #expect(killed.ending == .signal(SIGKILL), "\(call) \(file): \(killed.messages)")
                     // At once the old one or the new one, whole; and the new one as soon as the mirror is asked again.

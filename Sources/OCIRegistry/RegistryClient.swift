@@ -126,10 +126,16 @@ public struct RegistryClient: ImageStore {
     func put(_ manifest: Manifest, _ tag: String?) async throws(SigstoreError) -> Bool {
         let selector: ManifestSelector =
             if let tag { try ManifestSelector(tag: tag) } else { .digest(manifest.digest) }
-        let response = try await send(
-            HTTPRequest(
-                "PUT", try await url("manifests/\(selector)"), headers: [("Content-Type", manifest.mediaType)],
-                body: .bytes(manifest.bytes), timeout: .seconds(120)), .push)
+        let request = HTTPRequest(
+            "PUT", try await url("manifests/\(selector)"), headers: [("Content-Type", manifest.mediaType)],
+            body: .bytes(manifest.bytes), timeout: .seconds(120))
+        var response = try await send(request, .push)
+        // docker-registry says so, too, if another writer is just storing one of the blobs that the manifest names.
+        for attempt in 1...3
+        where response.status == 400 && Self.words(response).utf8.starts(with: "DIGEST_INVALID".utf8) {
+            try await Self.pause(.milliseconds(Int64.random(in: 20...60) << attempt))
+            response = try await send(request, .push)
+        }
         guard (200...299).contains(response.status) else { throw Self.failure(response, "PUT") }
         if let text = response.header("docker-content-digest"), let digest = try? ImageReference.digest(text),
             digest.algorithm == manifest.digest.algorithm, digest != manifest.digest

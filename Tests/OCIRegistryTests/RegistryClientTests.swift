@@ -149,6 +149,26 @@ private let zero: Digest = {
         }
     }
 
+    /// What docker-registry answers while another writer stores a blob that the manifest names.
+    @Test(arguments: [2, 100])
+    func putsAManifestAgainIfABlobIsJustBeingStored(failures: Int) async throws {
+        let count = Mutex(0)
+        let server = server { _, connection in
+            let isRefused = count.withLock { count in
+                count += 1
+                return count <= failures
+            }
+            guard isRefused else { return connection.respond(201) }
+            connection.respond(
+                400, [], #"{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match"}]}"#)
+        }
+        let manifest = try ImageManifest(config: try Sample.emptyConfig, layers: []).encoded()
+        let client = try Sample.client(server.authority)
+        let error = await Sample.failure { try await client.putManifest(manifest, tag: "a") }
+        #expect(error?.httpStatus == (failures == 2 ? nil : 400))
+        #expect(count.withLock { $0 } == (failures == 2 ? 3 : 4))
+    }
+
     @Test(arguments: [401, 403, 429, 500, 503])
     func neverTakesAFailureForAbsence(_ status: Int) async throws {
         let server = server { _, connection in connection.respond(status, [], "{}") }

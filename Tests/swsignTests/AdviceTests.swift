@@ -47,8 +47,9 @@ struct AdviceTests {
         // Stored names, the user agent, and the client that registries see.
         "swsign-": ["LocalFile.swift"], "swsign.unfinished.v1": ["UnfinishedSignatures.swift"],
         "swsign": ["CurlClient.swift", "RegistrySession.swift"],
-        // Words of formats, and another program's argument.
+        // Words of formats and of registries, and another program's argument.
         "RSA_PSS": ["FulcioClient.swift"], "SERVICE_SELECTOR_UNDEFINED": ["SigningConfig.swift"],
+        "DIGEST_INVALID": ["RegistryClient.swift"],
         "--audience": ["AmbientProvider.swift"],
     ]
 

@@ -27,7 +27,7 @@ let package = Package(
         .library(name: "SwSignCore", targets: ["SwSignCore"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
         // The loopback servers of LocalSigstore; never linked into swsign.
         .package(url: "https://github.com/swhitty/FlyingFox", exact: "0.27.1"),
     ],

@@ -47,7 +47,7 @@ extension RegistryClient {
         var seen: [Manifest] = []
         /// How often in a row everything was there.
         var wholeReads = 0
-        /// The entries that this change takes away and that somebody made known.
+        /// The entries that this change takes away and that another writer made known.
         var removed: Set<String> = []
         /// Whether nobody else made an entry known when we last looked.
         var isAlone = false
@@ -62,7 +62,7 @@ extension RegistryClient {
         let present = try current.map { (manifest) throws(SigstoreError) in try change.entries(manifest) } ?? []
         if let current, !state.seen.contains(where: { $0.digest == current.digest }) { state.seen.append(current) }
         for id in ids where state.announced[id] == nil && !present.contains(id) {
-            // It may be gone: whoever made it known has seen it at the tag, and then so will we.
+            // It may be gone: the writer that made it known has seen it at the tag, and then so will we.
             state.announced[id] = try await manifest(.tag(change.announcement(id)))
         }
         let announced = state.announced.filter { $0.key == change.id || ids.contains($0.key) }.sorted {

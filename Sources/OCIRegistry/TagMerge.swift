@@ -5,9 +5,9 @@ public import StrictJSON
 ///
 /// No registry offers compare-and-swap on tags. So a writer first makes its own entry reachable under a tag of its
 /// own, `<tag>.<id>`, and only then reads the shared tag, adds its entry and all others that were made known in that
-/// way, and writes. It is done when, after its last write, the shared tag has all entries that are made known. Whoever
-/// writes last looks last, so nobody's entry is lost between writers that keep to this. Other tools do not; what they
-/// overwrite is seen on a further look after a random pause, and put back.
+/// way, and writes. It is done when, after its last write, the shared tag has all entries that are made known. The
+/// writer that writes last looks last, so nobody's entry is lost between writers that keep to this. Other tools do not;
+/// what they overwrite is seen on a further look after a random pause, and put back.
 public struct TagMerge: Sendable {
     /// The tag that many write to.
     public var tag: String
@@ -16,7 +16,7 @@ public struct TagMerge: Sendable {
     public var own: Manifest
     /// The name of the entry: lower case hexadecimal digits, at most 48, the same for the same entry.
     public var id: String
-    /// The names of the entries in what stands at the tag, or in what somebody made known.
+    /// The names of the entries in what stands at the tag, or in what a writer made known.
     public var entries: @Sendable (Manifest) throws(SigstoreError) -> Set<String>
     /// Makes a manifest that has the entries of all these, but those taken away. The first is what stands at the tag, or
     /// else an entry.

@@ -78,7 +78,7 @@ public struct AmbientIdentity: Sendable {
         return nil
     }
 
-    /// The error for when there is neither a token nor anybody who could sign in.
+    /// The error for when there is no token, and no person who could sign in.
     public func noToken() -> SigstoreError {
         let isCI = environment["CI"] != nil
         return SigstoreError(

@@ -89,7 +89,7 @@ public final class FaultServer: Sendable {
     /// How many connections came.
     public var connectionCount: Int { connections.withLock { $0 } }
 
-    private let listener: CInt
+    private let listener: Listener
     private let handler: Handler
     private let log = Mutex<[Request]>([])
     private let connections = Mutex(0)
@@ -98,12 +98,12 @@ public final class FaultServer: Sendable {
     /// - Parameter handler: Answers one request; called on a thread of the connection's own.
     public init(_ handler: @escaping Handler) {
         self.handler = handler
-        listener = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        let socket = Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        listener = Listener(socket)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
         var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let socket = listener
         let bound = unsafe withUnsafeMutablePointer(to: &address) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
                 unsafe bind(socket, pointer, size) == 0 && listen(socket, 64) == 0
@@ -113,12 +113,7 @@ public final class FaultServer: Sendable {
         precondition(bound, "no port on loopback")
         port = UInt16(bigEndian: address.sin_port)
         Self.thread { [self] in
-            while true {
-                let socket = accept(listener, nil, nil)
-                guard socket >= 0 else {
-                    Glibc.close(listener)
-                    return
-                }
+            while let socket = listener.accept() {
                 connections.withLock { $0 += 1 }
                 Self.thread { [self] in serve(socket) }
             }
@@ -126,7 +121,7 @@ public final class FaultServer: Sendable {
     }
 
     /// Ends the server; connections under way go on to their end.
-    public func stop() { shutdown(listener, CInt(SHUT_RDWR)) }
+    public func stop() { listener.stop() }
 
     private func serve(_ socket: CInt) {
         let connection = Connection(socket: socket)
@@ -186,4 +181,27 @@ public final class FaultServer: Sendable {
             }, Unmanaged.passRetained(Box(work)).toOpaque())
         pthread_detach(thread)
     }
+}
+
+/// A listening socket. The thread that accepts closes it and nothing else does: the system gives its number to the next
+/// socket, which belongs to another test.
+final class Listener: Sendable {
+    private let socket: CInt
+    private let isOpen = Mutex(true)
+
+    init(_ socket: CInt) { self.socket = socket }
+
+    /// The next connection; `nil` at the end, after which this must not be called again.
+    func accept() -> CInt? {
+        let connection = Glibc.accept(socket, nil, nil)
+        if connection >= 0 { return connection }
+        isOpen.withLock { isOpen in
+            isOpen = false
+            _ = close(socket)
+        }
+        return nil
+    }
+
+    /// Has the thread that accepts end.
+    func stop() { isOpen.withLock { if $0 { _ = shutdown(socket, CInt(SHUT_RDWR)) } } }
 }

@@ -4,36 +4,31 @@ import Glibc
 public final class WorkloadAPIServer: Sendable {
     /// The socket's path.
     public let path: String
-    private let listener: CInt
+    private let listener: Listener
 
     /// Starts answering.
     /// - Parameter answer: What is sent once a request is there.
     public init(_ answer: [UInt8]) {
         path = "/tmp/spiffe-\(getpid())-\(UInt64.random(in: 0 ... .max)).sock"
-        listener = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
+        let socket = Glibc.socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
+        listener = Listener(socket)
         var name = sockaddr_un()
         name.sun_family = sa_family_t(AF_UNIX)
         unsafe withUnsafeMutableBytes(of: &name.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
-        let socket = listener
         let bound = unsafe withUnsafePointer(to: &name) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 unsafe bind(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0 && listen(socket, 4) == 0
             }
         }
         precondition(bound, "no socket at \(path)")
-        FaultServer.thread {
-            while true {
-                let connection = accept(socket, nil, nil)
-                guard connection >= 0 else { return }
-                Self.answer(connection, answer)
-            }
+        FaultServer.thread { [listener] in
+            while let connection = listener.accept() { Self.answer(connection, answer) }
         }
     }
 
     /// Ends the server and removes its socket.
     public func stop() {
-        shutdown(listener, CInt(SHUT_RDWR))
-        close(listener)
+        listener.stop()
         unsafe unlink(path)
     }
 

@@ -26,10 +26,10 @@ struct SwSign: ParsableCommand {
             CommandGroup(
                 name: "Bundles and trust",
                 subcommands: [
-                    BundleCommand.self, TransparencyLogCommand.self, TrustedRootCommand.self, SigningConfigCommand.self,
+                    BundleCommand.self, Tlog.self, TrustedRootCommand.self, SigningConfigCommand.self,
                     Initialize.self,
                 ]),
-            CommandGroup(name: "This program", subcommands: [Version.self, Environment.self, Completion.self]),
+            CommandGroup(name: "This program", subcommands: [Version.self, EnvironmentCommand.self, Completion.self]),
         ])
 
     @OptionGroup(title: "Global options") var global: GlobalOptions

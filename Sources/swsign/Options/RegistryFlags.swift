@@ -134,3 +134,18 @@ struct RegistryFlags: ParsableArguments {
         return store
     }
 }
+
+extension RegistryFlags {
+    /// The image of that name, or of an index the image for a platform.
+    func image(_ name: String, _ registries: Registries, platform: String?) async throws(SigstoreError) -> Image {
+        let image = try await image(name, registries)
+        guard let platform else { return image }
+        let picked = try await image.picking(platform)
+        guard let only = picked.first, picked.count == 1 else {
+            throw SigstoreError(
+                .usage, "\(name) has \(picked.count) images for the platform \(platform)",
+                advice: "name one by its digest")
+        }
+        return only
+    }
+}

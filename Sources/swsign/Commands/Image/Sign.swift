@@ -50,7 +50,7 @@ struct Sign: ParsableCommand {
         let registries = try registry.registries(global)
         // Of several values for one name the last counts, as in cosign.
         var stated = JSONObject([])
-        for pair in try Verify.pairs(annotations) { stated[pair.name] = .string(pair.value) }
+        for pair in try AnnotationFlag.pairs(annotations) { stated[pair.name] = .string(pair.value) }
         let (flags, recursive, attachment, upload, annotations) = (registry, recursive, attachment, upload, stated)
         let (tagPrefix, identity) = (tagPrefix, identity)
         try ImageBatch(verb: "signed").forEach(images) { name throws(SigstoreError) in

@@ -47,7 +47,8 @@ struct Verify: ParsableCommand {
         let policy = try verification.policy(identity, standardInputIsTaken: [payload, signature].contains("-"))
         options.warn()
         let verifier = ImageVerifier(
-            verifier: try verification.verifier(trust), policy: policy, annotations: try Self.pairs(annotations),
+            verifier: try verification.verifier(trust), policy: policy,
+            annotations: try AnnotationFlag.pairs(annotations),
             checksClaims: options.checkClaims, report: VerificationHeader.report)
         let registries = try registry.registries(global)
         let (options, flags, attachment) = (options, registry, attachment)
@@ -85,17 +86,5 @@ struct Verify: ParsableCommand {
             bundle: try SignatureFile.Parts(
                 signature: signature, bundle: nil, certificate: nil, timestamp: nil, names: .flags
             ).joined(attestation: false), payload: try InputFile(payload).contents(limit: 1 << 20))
-    }
-
-    /// Annotations as `key=value`.
-    static func pairs(_ texts: [String]) throws(SigstoreError) -> [(name: String, value: String)] {
-        var pairs: [(name: String, value: String)] = []
-        for text in texts {
-            guard let equals = text.utf8.firstIndex(of: 0x3d), equals != text.startIndex else {
-                throw SigstoreError(.usage, "the annotation \"\(text)\" is not of the form key=value")
-            }
-            pairs.append((name: String(text[..<equals]), value: String(text[text.utf8.index(after: equals)...])))
-        }
-        return pairs
     }
 }

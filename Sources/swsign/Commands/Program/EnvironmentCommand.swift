@@ -3,7 +3,7 @@ import LocalSystem
 import StrictJSON
 import SwSignCore
 
-struct Environment: ParsableCommand {
+struct EnvironmentCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "env", abstract: "Prints the environment variables that are looked at.")
 

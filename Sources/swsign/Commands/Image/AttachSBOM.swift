@@ -1,0 +1,42 @@
+import ArgumentParser
+import OCIRegistry
+import StrictJSON
+import SwSignCore
+
+struct AttachSBOM: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sbom", abstract: "Attaches an SBOM, which is not signed by that.")
+
+    @Argument(help: "The image: a reference, or oci-layout:PATH[:TAG|@DIGEST].")
+    var image: String
+    @Option(help: "The SBOM; - is standard input.")
+    var sbom: String
+    @Option(help: "What it is: spdx, cyclonedx or syft.")
+    var type = "spdx"
+    @Option(
+        name: .customLong("input-format"), help: "How it is written: json, xml or text; by its content unless told."
+    )
+    var inputFormat: Format?
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    enum Format: String, ExpressibleByArgument, CaseIterable { case json, xml, text }
+
+    mutating func run() throws {
+        try global.apply()
+        let content = try InputFile(sbom).contents(limit: Attach.limit)
+        let mediaType = try SignatureStore.sbomMediaType(type, format: inputFormat?.rawValue, content: content)
+        Output.warn(
+            "this does not sign the SBOM; swsign attest --type \(type == "spdx" ? "spdxjson" : type) --predicate does"
+        )
+        let registries = try registry.registries(global)
+        let (name, flags, options) = (image, registry, options)
+        let (store, tag) = try waiting { () throws(SigstoreError) in
+            let image = try await flags.image(name, registries)
+            let tag = try await options.signatures(of: image, flags).attach(sbom: content, mediaType: mediaType)
+            return (image.signatureStore.name, tag)
+        }
+        Output.note("Uploading SBOM file for [\(name)] to [\(store):\(tag)] with mediaType [\(mediaType)].")
+    }
+}

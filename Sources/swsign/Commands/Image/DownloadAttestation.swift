@@ -1,0 +1,33 @@
+import ArgumentParser
+import InToto
+import StrictJSON
+import SwSignCore
+
+struct DownloadAttestation: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "attestation", abstract: "Prints the attestations of an image, one JSON object a line.")
+
+    @Argument(help: "The image: a reference, or oci-layout:PATH[:TAG|@DIGEST].")
+    var image: String
+    @Option(
+        name: .customLong("predicate-type"),
+        help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.")
+    var predicateType: String?
+    @Option(help: "With an index, the image for this platform, such as linux/arm64.")
+    var platform: String?
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        let type = try predicateType.map { (name) throws(SigstoreError) in try PredicateType(named: name) }
+        let registries = try registry.registries(global)
+        let (name, flags, options, platform) = (image, registry, options, platform)
+        try Download.print(
+            try waiting { () throws(SigstoreError) in
+                let image = try await flags.image(name, registries, platform: platform)
+                return try await options.signatures(of: image, flags).downloadAttestations(type)
+            })
+    }
+}

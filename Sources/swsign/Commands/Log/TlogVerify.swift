@@ -1,0 +1,76 @@
+import ArgumentParser
+import LocalSystem
+import SigstoreClients
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+struct TlogVerify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify", abstract: "Verifies that an entry, or those of a bundle, are in their log now.",
+        discussion: """
+            With --bundle, the log is asked for each of the bundle's entries, which must be the same there. That the \
+            bundle's signature holds is for verify-blob and verify.
+            """)
+
+    @Option(help: "A bundle, whose entries are looked for.")
+    var bundle: String?
+    @OptionGroup(title: "Entry") var place: LogEntryOptions
+    @Option(help: "A file that the entry must be about.")
+    var artifact: String?
+    @Option(help: "A digest that the entry must be about, such as sha256:…")
+    var sha: String?
+    @OptionGroup(title: "Log") var log: LogOptions
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    mutating func run() throws {
+        try global.apply()
+        let digest =
+            artifact == nil && sha == nil ? nil : try LogOptions.digest(artifact: artifact, sha: sha)
+        guard let bundle else {
+            try place.expectOne()
+            let reader = try log.reader()
+            return try check(try place.entry(reader), digest, reader)
+        }
+        guard !place.isGiven else {
+            throw SigstoreError(.usage, "give --bundle, or the entry's index or UUID")
+        }
+        let entries = try SignatureFile.bundle(InputFile(bundle)).logEntries
+        guard !entries.isEmpty else {
+            throw SigstoreError(.noLogEntry, "\(bundle) has no entry in a transparency log")
+        }
+        for entry in entries {
+            let reader = try log.reader(version: try LogEntryBody(parsing: entry.body).isRekorV2 ? .v2 : .v1)
+            let found = try waiting { () throws(SigstoreError) in
+                try await reader.client.entry(
+                    at: entry.logIndex, root: reader.root, now: SystemClock.now())
+            }
+            guard found.entry.body == entry.body, found.log.logID == entry.logID,
+                found.entry.integratedTime == entry.integratedTime
+            else {
+                throw SigstoreError(
+                    .logEntryMismatch,
+                    "entry \(entry.logIndex) of the log \(reader.client.url) is another one than the bundle's",
+                    advice:
+                        "check that the bundle is of this log; its entry was not recorded there, or at another time"
+                )
+            }
+            try check(found, digest, reader)
+        }
+        Output.note(
+            "The bundle's own signature was not looked at: verify-blob and verify-blob-attestation do that.")
+    }
+
+    private func check(_ entry: VerifiedLogEntry, _ digest: Digest?, _ reader: LogOptions.Reader)
+        throws(SigstoreError)
+    {
+        if let digest, try !entry.states(.digest(digest)) {
+            throw SigstoreError(
+                .logEntryMismatch, "entry \(entry.entry.logIndex) is not about \(digest)",
+                advice: "check that the file is the one that was signed")
+        }
+        try log.show(entry, reader)
+        Output.note("The entry is in the log, as the log has signed.")
+    }
+}

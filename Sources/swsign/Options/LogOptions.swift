@@ -1,0 +1,123 @@
+import ArgumentParser
+import HTTPTransport
+import LocalSystem
+import SigstoreClients
+import SigstoreCrypto
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+/// Which entry is meant.
+struct LogEntryOptions: ParsableArguments {
+    @Option(name: .customLong("log-index"), help: "The entry's place in the log, counted from 0.")
+    var logIndex: Int64?
+    @Option(help: "The entry's UUID, in a log of Rekor v1.")
+    var uuid: String?
+
+    var isGiven: Bool { logIndex != nil || uuid != nil }
+
+    func expectOne() throws(SigstoreError) {
+        guard (logIndex == nil) != (uuid == nil), logIndex.map({ $0 >= 0 }) ?? true else {
+            throw SigstoreError(.usage, "give the entry's --log-index, counted from 0, or its --uuid")
+        }
+    }
+
+    func entry(_ reader: LogOptions.Reader) throws(SigstoreError) -> VerifiedLogEntry {
+        let (logIndex, uuid) = (logIndex, uuid)
+        return try waiting { () throws(SigstoreError) in
+            let now = SystemClock.now()
+            if let logIndex { return try await reader.client.entry(at: logIndex, root: reader.root, now: now) }
+            return try await reader.client.entry(uuid: uuid ?? "", root: reader.root, now: now)
+        }
+    }
+}
+
+/// Which log is read, who is believed, and how it is printed.
+struct LogOptions: ParsableArguments {
+    @Option(name: .customLong("rekor-url"), help: "The log; without it, the one that signing would use.")
+    var rekorURL: String?
+    @Option(
+        name: .customLong("rekor-version"),
+        help: "1 or 2: the version of that log's API, where the signing config does not say it.")
+    var rekorVersion: Int64?
+    @Option(name: .customLong("signing-config"), help: "A signing config file that names the logs.")
+    var signingConfig: String?
+    @Option(name: .customLong("trusted-root"), help: "A trusted root file; without it, the public Sigstore instance's.")
+    var trustedRoot: String?
+    @Flag(help: "Look into the public instance's staging log, which is for rehearsals only.")
+    var staging = false
+    @Option(name: .shortAndLong, help: "How it is printed: text or json.")
+    var output: OutputFormat = .text
+
+    /// A log, and who is believed.
+    struct Reader: Sendable {
+        let client: RekorClient
+        let root: TrustedRoot
+        /// The variables of the environment that say so.
+        let trustVariables: [String]
+    }
+
+    /// The digest of a file, or the one that stands there.
+    static func digest(artifact: String?, sha: String?) throws(SigstoreError) -> Digest {
+        guard let sha else {
+            guard let digest = try InputFile(artifact ?? "").read(digests: [.sha256], schemes: []).digest(.sha256)
+            else {
+                throw SigstoreError(.cryptographyFailed, "the file's digest cannot be made")
+            }
+            return digest
+        }
+        guard artifact == nil else { throw SigstoreError(.usage, "--artifact and --sha cannot be given together") }
+        return sha.utf8.contains(0x3a) ? try Digest(parsing: sha) : try Digest(hex: sha, .sha256)
+    }
+
+    /// Makes the client of the log that is meant.
+    /// - Parameter wanted: The version of the API that the log must speak; `nil` where any will do.
+    func reader(version wanted: RekorClient.Version? = nil) throws(SigstoreError) -> Reader {
+        if let rekorVersion, RekorClient.Version(rawValue: rekorVersion) == nil {
+            throw SigstoreError(.usage, "--rekor-version is \(rekorVersion), expected 1 or 2")
+        }
+        let sources = TrustSources(trustedRoot: trustedRoot, staging: staging)
+        let names = TrustVariables.named(sources.variables)
+        let (root, (url, version)) = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
+            (try sources.trustedRoot(offline: false), try place(wanted))
+        }
+        return Reader(
+            client: RekorClient(url: url, version: version, http: try TUFAccess.http()), root: root,
+            trustVariables: names)
+    }
+
+    private func place(_ wanted: RekorClient.Version?) throws(SigstoreError) -> (HTTPURL, RekorClient.Version) {
+        let given = rekorVersion.flatMap { RekorClient.Version(rawValue: $0) } ?? wanted
+        let named = try rekorURL.map { text throws(SigstoreError) in try HTTPURL(parsing: text) }
+        if let named, let given { return (named, given) }
+        let config: SigningConfig
+        if let signingConfig {
+            let file = InputFile(signingConfig)
+            let content = try file.contents(limit: 1 << 20)
+            do throws(SigstoreError) { config = try SigningConfig(parsing: content) } catch {
+                throw error.concerning(file.name)
+            }
+        } else if let named {
+            return (named, .v1)
+        } else {
+            config = try SigningConfig(
+                parsing: try TUFAccess(staging: staging).target(TUFMirror.signingConfigTarget, offline: false))
+        }
+        let now = Instant(seconds: SystemClock.now())
+        // What signing would use comes first; an older entry may be in a log that is not written to any more.
+        for log in try config.transparencyLogs(at: now) + config.transparencyLogs {
+            guard let version = RekorClient.Version(rawValue: log.majorAPIVersion) else { continue }
+            let url = try HTTPURL(parsing: log.url)
+            if given.map({ $0 == version }) ?? true,
+                named.map({ $0.description.utf8.elementsEqual(url.description.utf8) }) ?? true
+            {
+                return (url, version)
+            }
+        }
+        if let named { return (named, .v1) }
+        throw SigstoreError(
+            .noUsableService,
+            "the signing config names no transparency log\(given.map { " of Rekor v\($0.rawValue)" } ?? "")",
+            advice: "name the log with --rekor-url")
+    }
+}

@@ -1,13 +1,42 @@
 import ArgumentParser
-import InToto
-import OCIRegistry
-import SigstoreCrypto
 import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-/// The flags that both commands verifying images have.
+/// The flags that both commands that verify images have.
 struct ImageVerificationOptions: ParsableArguments {
+    @OptionGroup(title: "Images") var images: VerifiedImageFlags
+    @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
+
+    /// What verifies each image, warning of each check that is weaker than usual.
+    /// - Parameters:
+    ///   - annotations: What the signer must have said.
+    ///   - standardInputIsTaken: Whether something else is read from standard input.
+    func verifier(
+        annotations: [(name: String, value: String)] = [], standardInputIsTaken: Bool = false
+    ) throws(SigstoreError) -> ImageVerifier {
+        let policy = try verification.policy(identity, standardInputIsTaken: standardInputIsTaken)
+        if !images.checkClaims {
+            Output.warn(
+                "what was signed is not compared with the image: it may be a signature for another one (--check-claims=false)"
+            )
+        }
+        return ImageVerifier(
+            verifier: try verification.verifier(trust), policy: policy, annotations: annotations,
+            checksClaims: images.checkClaims, report: VerificationHeader.report)
+    }
+
+    /// The images, reached as these flags say.
+    func access(_ global: GlobalOptions) throws(SigstoreError) -> ImageAccess {
+        try registry.images(global, tagPrefix: images.tagPrefix)
+    }
+}
+
+/// The flags that say which images are verified.
+struct VerifiedImageFlags: ParsableArguments {
     @Flag(
         name: .customLong("check-claims"), inversion: .prefixedNo,
         help: "Check that what was signed names this image's digest.")
@@ -23,17 +52,9 @@ struct ImageVerificationOptions: ParsableArguments {
         help: "What stands before the tags of signatures of the older scheme.")
     var tagPrefix = ""
 
-    func warn() {
-        guard !checkClaims else { return }
-        Output.warn(
-            "what was signed is not compared with the image: it may be a signature for another one (--check-claims=false)"
-        )
-    }
-
     /// The images that a name stands for.
-    func images(_ name: String, _ flags: RegistryFlags, _ registries: Registries) async throws(SigstoreError) -> [Image]
-    {
-        let image = try await flags.image(name, registries, isFolder: localImage)
+    func images(_ name: String, _ access: ImageAccess) async throws(SigstoreError) -> [Image] {
+        let image = try await access.image(name, isFolder: localImage)
         if let platform { return try await image.picking(platform) }
         return recursive ? try await image.withPlatforms().map(\.image) : [image]
     }

@@ -97,7 +97,7 @@ struct RegistryFlags: ParsableArguments {
 
     /// The registries, as these flags say.
     /// - Parameter global: Its `--timeout` is the time for the whole command, 3 minutes unless told.
-    func registries(_ global: GlobalOptions) throws(SigstoreError) -> Registries {
+    private func registries(_ global: GlobalOptions) throws(SigstoreError) -> Registries {
         guard (username == nil) == (password == nil) || token != nil else {
             throw SigstoreError(.usage, "--registry-username and --registry-password belong together")
         }
@@ -110,42 +110,9 @@ struct RegistryFlags: ParsableArguments {
         return try connection.registries(global, credential: credential)
     }
 
-    /// The image of that name, with its signatures where `COSIGN_REPOSITORY` says.
-    /// - Parameter isFolder: Whether the name is the path of a layout that holds one image.
-    func image(_ name: String, _ registries: Registries, isFolder: Bool = false) async throws(SigstoreError) -> Image {
-        try await Image(
-            finding: name, registries, signatureRepository: ProcessEnvironment.value("COSIGN_REPOSITORY"),
-            isFolder: isFolder)
-    }
-
-    /// The signatures of an image, within `COSIGN_MAX_ATTACHMENT_SIZE`.
+    /// The images, reached as these flags say.
     /// - Parameter tagPrefix: What stands before tags of the older scheme.
-    func signatures(of image: Image, tagPrefix: String = "") throws(SigstoreError) -> SignatureStore {
-        var store = SignatureStore(image, tagPrefix: tagPrefix)
-        let docker = ProcessEnvironment.value("COSIGN_DOCKER_MEDIA_TYPES") ?? ""
-        store.usesDockerMediaTypes = ["1", "t", "T", "true", "TRUE", "True"].contains(docker)
-        guard let text = ProcessEnvironment.value("COSIGN_MAX_ATTACHMENT_SIZE") else { return store }
-        guard let limit = ByteCount(text) else {
-            throw SigstoreError(
-                .usage, "COSIGN_MAX_ATTACHMENT_SIZE is \"\(text)\", which is not a size",
-                advice: "write it as 128MiB or 134217728")
-        }
-        store.attachmentLimit = limit.bytes
-        return store
-    }
-}
-
-extension RegistryFlags {
-    /// The image of that name, or of an index the image for a platform.
-    func image(_ name: String, _ registries: Registries, platform: String?) async throws(SigstoreError) -> Image {
-        let image = try await image(name, registries)
-        guard let platform else { return image }
-        let picked = try await image.picking(platform)
-        guard let only = picked.first, picked.count == 1 else {
-            throw SigstoreError(
-                .usage, "\(name) has \(picked.count) images for the platform \(platform)",
-                advice: "name one by its digest")
-        }
-        return only
+    func images(_ global: GlobalOptions, tagPrefix: String = "") throws(SigstoreError) -> ImageAccess {
+        ImageAccess(registries: try registries(global), tagPrefix: tagPrefix)
     }
 }

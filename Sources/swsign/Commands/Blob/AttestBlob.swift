@@ -15,12 +15,7 @@ struct AttestBlob: ParsableCommand {
     var file: String?
     @OptionGroup(title: "Signing") var signing: SigningOptions
     @OptionGroup(title: "Signing") var place: BundlePlaceOptions
-    @Option(help: "The file with the predicate; - is standard input.")
-    var predicate: String?
-    @Option(help: "A file with a whole in-toto statement, signed as it is; - is standard input.")
-    var statement: String?
-    @Option(help: "The type of the predicate: \(PredicateType.nameList), or a URI.")
-    var type = "custom"
+    @OptionGroup var content: StatementOptions
     @Option(help: "The SHA-256 of the file in hexadecimal, for a file that is kept elsewhere.")
     var hash: String?
     @Option(name: .customLong("output-attestation"), help: "Write the statement that was signed to this file.")
@@ -31,28 +26,27 @@ struct AttestBlob: ParsableCommand {
     mutating func run() throws {
         try global.apply()
         try place.expectSound(with: signing, files: 1)
-        guard (predicate == nil) != (statement == nil) else {
-            throw SigstoreError(.usage, "exactly one of --predicate and --statement must be given")
-        }
-        guard file != nil || statement != nil else {
+        try content.expectOne()
+        guard file != nil || content.statement != nil else {
             throw SigstoreError(.usage, "the file that is attested is not named")
         }
-        try BlobBatch.expectOneStandardInput([file, predicate, statement].compactMap { $0 })
-        try signing.expectOwnPlaces([outputAttestation], inputs: [file, predicate, statement])
+        let inputs = [file, content.predicate, content.statement]
+        try BlobBatch.expectOneStandardInput(inputs.compactMap { $0 })
+        try signing.expectOwnPlaces([outputAttestation], inputs: inputs)
         if let file, place.outputDirectory != nil {
             try place.expectPlace(for: InputFile(file), replacing: signing.yes)
         }
-        let content = try attestedStatement()
+        let statement = try attestedStatement()
         let hasBundle = signing.bundle != nil || place.outputDirectory != nil
         let session = try services.session(
-            signing, attestations: true, standardInputIsTaken: [file, predicate, statement].contains("-"),
+            signing, attestations: true, standardInputIsTaken: inputs.contains("-"),
             isLegacyForm: !signing.newBundleFormat && hasBundle, isBare: !hasBundle)
         let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
         let signed = try waiting { () throws(SigstoreError) in
-            try await BlobSigner(session).attest(content, form: form)
+            try await BlobSigner(session).attest(statement, form: form)
         }
         if let path = outputAttestation {
-            try OutputFile(path).write(content)
+            try OutputFile(path).write(statement)
             Output.note("Wrote statement to file \(path)")
         }
         let (signing, place, file) = (signing, place, file)
@@ -97,21 +91,19 @@ struct AttestBlob: ParsableCommand {
             digest = try InputFile(file).counting(ProgressBar.advance).read(digests: [.sha256], schemes: []).digest(
                 .sha256)
         }
-        if let statement {
-            let input = InputFile(statement)
-            let content = try input.contents(limit: Attester.predicateLimit)
-            do throws(SigstoreError) { try Attester.check(statement: content, isAbout: digest) } catch {
+        let input = content.input
+        let text = try input.contents(limit: Attester.predicateLimit)
+        guard content.statement == nil else {
+            do throws(SigstoreError) { try Attester.check(statement: text, isAbout: digest) } catch {
                 throw error.concerning(input.name)
             }
-            return content
+            return text
         }
-        guard let digest, let file, let predicate else { throw SigstoreError(.usage, "the file is not named") }
-        let input = InputFile(predicate)
-        let content = try input.contents(limit: Attester.predicateLimit)
+        guard let digest, let file else { throw SigstoreError(.usage, "the file is not named") }
         let subject = ResourceDescriptor(
             name: InputFile(file).baseName, digests: [(algorithm: "sha256", hex: digest.hex)])
         do throws(SigstoreError) {
-            return try Attester.statement(about: subject, type: type, predicate: content)
+            return try Attester.statement(about: subject, type: content.type, predicate: text)
         } catch { throw error.code == .malformedPredicate ? error.concerning(input.name) : error }
     }
 }

@@ -15,27 +15,17 @@ struct VerifyBlob: ParsableCommand {
             "The files that were signed, or directories of them; - is standard input, sha256:<hex> a file of which only the digest is known."
     )
     var files: [String]
-    @OptionGroup(title: "Signature") var signature: SignatureOptions
-    @OptionGroup(title: "Verification") var verification: VerificationOptions
-    @OptionGroup(title: "Identity") var identity: IdentityOptions
-    @OptionGroup(title: "Trust") var trust: TrustOptions
-    @Option(name: .shortAndLong, help: "How results are printed: text, or json on standard output, one object a file.")
-    var output: OutputFormat = .text
+    @OptionGroup var options: FileVerificationOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
-        let inputs = try FileVerification.files(files, expandingDirectories: signature.standardInputs.isEmpty)
-        try signature.expectSound(files: inputs.count)
-        let policy = try verification.policy(
-            identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"))
-        let run = FileVerification(
-            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust),
-            trustVariables: verification.trustVariables(trust),
-            isDetached: signature.signature != nil && signature.bundle == nil)
-        let signature = signature
-        try run.run(inputs) { file throws(SigstoreError) in
+        try BlobBatch.expectOneStandardInput(files + options.signature.standardInputs)
+        let inputs = try options.files(files)
+        try options.signature.expectSound(files: inputs.count)
+        let policy = try options.policy(files)
+        let signature = options.signature
+        try options.verifying().run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: false)
         } policy: { file throws(SigstoreError) in
             policy(.message(try file.artifact()))

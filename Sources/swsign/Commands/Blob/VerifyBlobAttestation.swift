@@ -23,16 +23,12 @@ struct VerifyBlobAttestation: ParsableCommand {
     var digest: String?
     @Option(name: .customLong("digestAlg"), help: "The algorithm of --digest: sha256, sha384 or sha512.")
     var digestAlg: String?
-    @OptionGroup(title: "Signature") var signature: SignatureOptions
-    @OptionGroup(title: "Verification") var verification: VerificationOptions
-    @OptionGroup(title: "Identity") var identity: IdentityOptions
-    @OptionGroup(title: "Trust") var trust: TrustOptions
-    @Option(name: .shortAndLong, help: "How results are printed: text, or json on standard output, one object a file.")
-    var output: OutputFormat = .text
+    @OptionGroup var options: FileVerificationOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
+        let signature = options.signature
         try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
         let predicateType = try PredicateType(named: type)
         let stated = try statedDigest()
@@ -47,20 +43,15 @@ struct VerifyBlobAttestation: ParsableCommand {
         guard !files.isEmpty || signature.bundle != nil || signature.signature != nil else {
             throw SigstoreError(.usage, "no attestation was given", advice: "give --bundle or --signature")
         }
-        var inputs = try FileVerification.files(files, expandingDirectories: signature.standardInputs.isEmpty)
+        var inputs = try options.files(files)
         if inputs.isEmpty { inputs = [InputFile(stated?.description ?? signature.bundle ?? signature.signature ?? "")] }
         try signature.expectSound(files: inputs.count)
-        let policy = try verification.policy(
-            identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"))
+        let policy = try options.policy(files)
         if !checkClaims {
             Output.warn("what the attestation is about is not checked: it may be about anything (--check-claims=false)")
         }
-        let run = FileVerification(
-            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust),
-            trustVariables: verification.trustVariables(trust),
-            isDetached: signature.signature != nil && signature.bundle == nil)
-        let (signature, checkClaims) = (signature, checkClaims)
-        try run.run(inputs) { file throws(SigstoreError) in
+        let checkClaims = checkClaims
+        try options.verifying().run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: true)
         } policy: { file throws(SigstoreError) in
             let subject: VerificationPolicy.Subject? =

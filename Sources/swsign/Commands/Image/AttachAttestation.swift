@@ -15,8 +15,7 @@ struct AttachAttestation: ParsableCommand {
     @Option(
         help: "A file with an envelope, envelopes one a line, or a bundle; - is standard input. May be repeated.")
     var attestation: [String] = []
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
@@ -32,23 +31,20 @@ struct AttachAttestation: ParsableCommand {
             } catch { throw error.message.contains(file.name) ? error : error.concerning(file.name) }
         }
         let created = CalendarTime.iso8601(try SigningTime.now())
-        let registries = try registry.registries(global)
-        let (name, flags, options) = (image, registry, options)
-        let image = try waiting { [attestations] () throws(SigstoreError) in
-            let store = try options.signatures(of: try await flags.image(name, registries), flags)
+        let store = try options.attachments(of: image, global)
+        try waiting { [attestations] () throws(SigstoreError) in
             for attestation in attestations { try await store.attach(attestation, created: created) }
-            return store.image
         }
         for attestation in attestations {
             let type = attestation.statement?.predicateType.uri ?? ""
             let isAbout =
                 attestation.statement?.hasSubject(
-                    algorithm: image.digest.algorithm.rawValue, hex: image.digest.hex) ?? false
+                    algorithm: store.image.digest.algorithm.rawValue, hex: store.image.digest.hex) ?? false
             if !isAbout {
                 Output.warn("the attestation of type \(type) is not about this image: it will not verify")
             }
             Output.note(
-                "Attached an attestation of type \(type) to \(name) (\(image.digest)) in \(image.signatureStore.name)"
+                "Attached an attestation of type \(type) to \(image) (\(store.image.digest)) in \(store.image.signatureStore.name)"
             )
         }
     }

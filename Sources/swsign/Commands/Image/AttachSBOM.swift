@@ -17,8 +17,7 @@ struct AttachSBOM: ParsableCommand {
         name: .customLong("input-format"), help: "How it is written: json, xml or text; by its content unless told."
     )
     var inputFormat: Format?
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     enum Format: String, ExpressibleByArgument, CaseIterable { case json, xml, text }
@@ -30,13 +29,12 @@ struct AttachSBOM: ParsableCommand {
         Output.warn(
             "this does not sign the SBOM; swsign attest --type \(type == "spdx" ? "spdxjson" : type) --predicate does"
         )
-        let registries = try registry.registries(global)
-        let (name, flags, options) = (image, registry, options)
-        let (store, tag) = try waiting { () throws(SigstoreError) in
-            let image = try await flags.image(name, registries)
-            let tag = try await options.signatures(of: image, flags).attach(sbom: content, mediaType: mediaType)
-            return (image.signatureStore.name, tag)
+        let store = try options.attachments(of: image, global)
+        let tag = try waiting { () throws(SigstoreError) in
+            try await store.attach(sbom: content, mediaType: mediaType)
         }
-        Output.note("Uploading SBOM file for [\(name)] to [\(store):\(tag)] with mediaType [\(mediaType)].")
+        Output.note(
+            "Uploading SBOM file for [\(image)] to [\(store.image.signatureStore.name):\(tag)] with mediaType [\(mediaType)]."
+        )
     }
 }

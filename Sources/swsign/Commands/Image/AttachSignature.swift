@@ -26,14 +26,12 @@ struct AttachSignature: ParsableCommand {
     var tsr: String?
     @Option(help: "A bundle with the signature and all that belongs to it; then nothing else.")
     var bundle: String?
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        let registries = try registry.registries(global)
-        if let bundle { return try attach(InputFile(bundle), registries) }
+        if let bundle { return try attach(InputFile(bundle)) }
         guard let signature else {
             throw SigstoreError(
                 .usage, "no signature was given", advice: "give --signature with --payload, or --bundle")
@@ -51,34 +49,27 @@ struct AttachSignature: ParsableCommand {
             Output.warn(
                 "no --payload was given: the signature must be over the payload that cosign signs for this image")
         }
-        let (name, flags, options) = (image, registry, options)
-        let (store, named) = try waiting { [foreign] () throws(SigstoreError) in
-            let store = try options.signatures(of: try await flags.image(name, registries), flags)
-            return (store, try await store.attach(foreign))
-        }
+        let store = try options.attachments(of: image, global)
+        let named = try waiting { [foreign] () throws(SigstoreError) in try await store.attach(foreign) }
         if named != store.image.digest {
             Output.warn(
                 "the payload names \(named.map { "\($0)" } ?? "no image"), and this image is \(store.image.digest): it will not verify"
             )
         }
         Output.note(
-            "Attached a signature to \(name) (\(store.image.digest)) as \(store.image.signatureStore.name):\(store.tag(.signature))"
+            "Attached a signature to \(image) (\(store.image.digest)) as \(store.image.signatureStore.name):\(store.tag(.signature))"
         )
     }
 
-    private func attach(_ file: InputFile, _ registries: Registries) throws(SigstoreError) {
+    private func attach(_ file: InputFile) throws(SigstoreError) {
         guard [signature, payload, certificate, chain, rekorResponse, tsr].allSatisfy({ $0 == nil }) else {
             throw SigstoreError(.usage, "a bundle holds everything: --bundle stands alone")
         }
         let parsed = try SignatureFile.bundle(file)
         let created = CalendarTime.iso8601(try SigningTime.now())
-        let (name, flags, options) = (image, registry, options)
-        let image = try waiting { () throws(SigstoreError) in
-            let store = try options.signatures(of: try await flags.image(name, registries), flags)
-            try await store.add(parsed, created: created)
-            return store.image
-        }
-        Output.note("Attached a bundle to \(name) (\(image.digest)) in \(image.signatureStore.name)")
+        let store = try options.attachments(of: image, global)
+        try waiting { () throws(SigstoreError) in try await store.add(parsed, created: created) }
+        Output.note("Attached a bundle to \(image) (\(store.image.digest)) in \(store.image.signatureStore.name)")
     }
 
     private func content(_ path: String?) throws(SigstoreError) -> [UInt8]? {

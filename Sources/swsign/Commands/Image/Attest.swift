@@ -15,12 +15,7 @@ struct Attest: ParsableCommand {
     @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]
     @OptionGroup(title: "Signing") var signing: SigningOptions
-    @Option(help: "The file with the predicate; - is standard input.")
-    var predicate: String?
-    @Option(help: "A file with a whole in-toto statement, signed as it is; - is standard input.")
-    var statement: String?
-    @Option(help: "The type of the predicate: \(PredicateType.nameList), or a URI.")
-    var type = "custom"
+    @OptionGroup var content: StatementOptions
     @Flag(help: "Remove attestations whose predicate has the same type.")
     var replace = false
     @Flag(name: .shortAndLong, help: "Attest every image of an index as well.")
@@ -35,48 +30,40 @@ struct Attest: ParsableCommand {
 
     mutating func run() throws {
         try global.apply()
-        guard (predicate == nil) != (statement == nil) else {
-            throw SigstoreError(.usage, "exactly one of --predicate and --statement must be given")
-        }
-        if statement != nil, images.count > 1 || recursive {
+        try content.expectOne()
+        if content.statement != nil, images.count > 1 || recursive {
             throw SigstoreError(.usage, "a statement is about its own subjects: --statement takes one image")
         }
         try expectSound()
-        let input = InputFile(predicate ?? statement ?? "")
+        let input = content.input
         let session = try services.session(
             signing, attestations: true, standardInputIsTaken: input.isStandardInput,
             isLegacyForm: !signing.newBundleFormat)
-        let content = try input.contents(limit: Attester.predicateLimit)
+        let text = try input.contents(limit: Attester.predicateLimit)
         let now = try SigningTime.now()
         let signer = ImageSigner(
             signer: BlobSigner(session), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
-        let registries = try registry.registries(global)
-        let (flags, recursive, type, isWhole) = (registry, recursive, type, statement != nil)
-        let (upload, replace, tagPrefix) = (upload, replace, tagPrefix)
-        try ImageBatch(verb: "attested").forEach(images) { name throws(SigstoreError) in
-            let image = try await flags.image(name, registries)
-            if image.isNamedByTag {
-                Output.warn(
-                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is attested"
-                )
-            }
+        let images = try registry.images(global, tagPrefix: tagPrefix)
+        let (recursive, type, isWhole) = (recursive, content.type, content.statement != nil)
+        let (upload, replace) = (upload, replace)
+        try ImageBatch(verb: "attested").forEach(self.images) { name throws(SigstoreError) in
+            let image = try await images.image(name, toBe: "attested")
             var made: [(image: Image, attestation: (bundle: SigstoreBundle, envelope: DSSEEnvelope))] = []
             for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
                 let statement: [UInt8]
                 do throws(SigstoreError) {
                     if isWhole {
-                        try Attester.check(statement: content, isAbout: each.digest)
-                        statement = content
+                        try Attester.check(statement: text, isAbout: each.digest)
+                        statement = text
                     } else {
                         let subject = ResourceDescriptor(
                             name: each.repositoryName,
                             digests: [(algorithm: each.digest.algorithm.rawValue, hex: each.digest.hex)])
-                        statement = try Attester.statement(about: subject, type: type, predicate: content, now: now)
+                        statement = try Attester.statement(about: subject, type: type, predicate: text, now: now)
                     }
                 } catch { throw error.concerning(input.name) }
                 let attestation = try await signer.attest(
-                    statement, in: try flags.signatures(of: each, tagPrefix: tagPrefix), upload: upload,
-                    replacing: replace)
+                    statement, in: try images.attachments(of: each), upload: upload, replacing: replace)
                 made.append((image: each, attestation: attestation))
             }
             return made
@@ -94,7 +81,7 @@ struct Attest: ParsableCommand {
     }
 
     private func expectSound() throws(SigstoreError) {
-        try signing.expectOwnPlaces(inputs: [predicate, statement])
+        try signing.expectOwnPlaces(inputs: [content.predicate, content.statement])
         try registry.connection.expectWritable(newBundleFormat: signing.newBundleFormat)
         let outputs = [signing.bundle, signing.outputSignature, signing.outputCertificate, signing.timestampOutput]
         if outputs.contains(where: { $0 != nil }), images.count > 1 || recursive {

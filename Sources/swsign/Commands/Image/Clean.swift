@@ -19,8 +19,7 @@ struct Clean: ParsableCommand {
     var force = false
     @Flag(name: .shortAndLong, help: "Do not ask.")
     var yes = false
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     enum Removal: String, ExpressibleByArgument, CaseIterable { case signature, attestation, sbom, referrer, all }
@@ -35,14 +34,10 @@ struct Clean: ParsableCommand {
             case .referrer: ("everything that refers to the image", .referrer)
             case .all: ("all signatures, SBOMs and attestations", .all)
             }
-        let registries = try registry.registries(global)
-        let (name, flags, options) = (image, registry, options)
-        let store = try waiting { () throws(SigstoreError) in
-            try options.signatures(of: try await flags.image(name, registries), flags)
-        }
+        let store = try options.attachments(of: image, global)
         if !force && !yes {
             Output.warn(
-                "this will remove \(what) of \(name) (\(store.image.digest)) from \(store.image.signatureStore.name)")
+                "this will remove \(what) of \(image) (\(store.image.digest)) from \(store.image.signatureStore.name)")
             guard try Terminal.confirms("Are you sure you would like to continue?") else {
                 throw SigstoreError(
                     .declined, "nobody agreed, and nothing was removed",
@@ -53,12 +48,12 @@ struct Clean: ParsableCommand {
         let removed = try waiting { () throws(SigstoreError) in
             try await store.remove(removal, takingTags: force)
         }
-        for reference in removed.references { Output.note("Removed \(reference) from \(name)") }
+        for reference in removed.references { Output.note("Removed \(reference) from \(image)") }
         if let first = removed.left.first {
             for error in removed.left.dropFirst() { Output.warn(error.message) }
             throw first
         }
-        if removed.references.isEmpty { Output.note("\(name) has none of these; nothing was removed") }
+        if removed.references.isEmpty { Output.note("\(image) has none of these; nothing was removed") }
     }
 }
 

@@ -20,8 +20,7 @@ struct Copy: ParsableCommand {
     var sigOnly = false
     @Option(help: "Of an index, copy only the image for this platform, such as linux/arm64.")
     var platform: String?
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     enum Part: String, ExpressibleByArgument, CaseIterable { case sig, att, sbom }
@@ -35,21 +34,13 @@ struct Copy: ParsableCommand {
             selection.kinds = Set(only.compactMap { SignatureStore.Kind(rawValue: $0.rawValue) })
             selection.otherReferrers = false
         }
-        let registries = try registry.registries(global)
-        let (source, destination, flags, prefix) = (source, destination, registry, options.tagPrefix)
-        let (platform, force) = (platform, force)
+        let images = try options.images(global)
+        let (source, destination, platform, force) = (source, destination, platform, force)
         try waiting { [selection] () throws(SigstoreError) in
-            let image = try await flags.image(source, registries, platform: platform)
+            let image = try await images.image(source, platform: platform)
             try await ImageCopy(image, selection) { Output.note($0) }.run(
-                to: try flags.destination(destination, registries), tagPrefixes: (prefix, prefix), replacing: force)
+                to: try images.destination(destination), tagPrefixes: (images.tagPrefix, images.tagPrefix),
+                replacing: force)
         }
-    }
-}
-
-extension RegistryFlags {
-    /// Where an image is to be put, with its signatures where `COSIGN_REPOSITORY` says.
-    func destination(_ name: String, _ registries: Registries) throws(SigstoreError) -> ImageDestination {
-        try ImageDestination(
-            name, registries, signatureRepository: ProcessEnvironment.value("COSIGN_REPOSITORY"))
     }
 }

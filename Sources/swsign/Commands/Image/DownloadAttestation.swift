@@ -15,19 +15,13 @@ struct DownloadAttestation: ParsableCommand {
     var predicateType: String?
     @Option(help: "With an index, the image for this platform, such as linux/arm64.")
     var platform: String?
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
         let type = try predicateType.map { (name) throws(SigstoreError) in try PredicateType(named: name) }
-        let registries = try registry.registries(global)
-        let (name, flags, options, platform) = (image, registry, options, platform)
-        try Download.print(
-            try waiting { () throws(SigstoreError) in
-                let image = try await flags.image(name, registries, platform: platform)
-                return try await options.signatures(of: image, flags).downloadAttestations(type)
-            })
+        let store = try options.attachments(of: image, platform: platform, global)
+        try Download.print(try waiting { () throws(SigstoreError) in try await store.downloadAttestations(type) })
     }
 }

@@ -10,18 +10,13 @@ struct DownloadSBOM: ParsableCommand {
     var image: String
     @Option(help: "With an index, the image for this platform, such as linux/arm64.")
     var platform: String?
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        let registries = try registry.registries(global)
-        let (name, flags, options, platform) = (image, registry, options, platform)
-        let (mediaType, content) = try waiting { () throws(SigstoreError) in
-            let image = try await flags.image(name, registries, platform: platform)
-            return try await options.signatures(of: image, flags).downloadSBOM()
-        }
+        let store = try options.attachments(of: image, platform: platform, global)
+        let (mediaType, content) = try waiting { () throws(SigstoreError) in try await store.downloadSBOM() }
         Output.warn("nothing shows that this SBOM is genuine; an attestation would: swsign download attestation")
         Output.note("Found SBOM of media type: \(mediaType)")
         try Output.bytes(content)

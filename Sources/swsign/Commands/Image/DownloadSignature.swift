@@ -8,18 +8,12 @@ struct DownloadSignature: ParsableCommand {
 
     @Argument(help: "The image: a reference, or oci-layout:PATH[:TAG|@DIGEST].")
     var image: String
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        let registries = try registry.registries(global)
-        let (name, flags, options) = (image, registry, options)
-        try Download.print(
-            try waiting { () throws(SigstoreError) in
-                try await options.signatures(of: try await flags.image(name, registries), flags)
-                    .downloadSignatures()
-            })
+        let store = try options.attachments(of: image, global)
+        try Download.print(try waiting { () throws(SigstoreError) in try await store.downloadSignatures() })
     }
 }

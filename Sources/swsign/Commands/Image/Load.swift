@@ -12,18 +12,16 @@ struct Load: ParsableCommand {
     var image: String
     @Option(help: "The folder that swsign save or cosign save wrote.")
     var dir: String
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        let registries = try registry.registries(global)
-        let (name, folder, flags, prefix) = (image, dir, registry, options.tagPrefix)
+        let images = try options.images(global)
+        let (name, folder) = (image, dir)
         try waiting { () throws(SigstoreError) in
-            let saved = try await Image(finding: folder, registries, isFolder: true)
-            try await ImageCopy(saved) { Output.note($0) }.run(
-                to: try flags.destination(name, registries), tagPrefixes: ("", prefix), replacing: true)
+            try await ImageCopy(try await images.image(folder, isFolder: true)) { Output.note($0) }.run(
+                to: try images.destination(name), tagPrefixes: ("", images.tagPrefix), replacing: true)
         }
     }
 }

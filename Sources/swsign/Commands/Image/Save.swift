@@ -11,17 +11,16 @@ struct Save: ParsableCommand {
     var image: String
     @Option(help: "The folder; it is made where there is none.")
     var dir: String
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        let registries = try registry.registries(global)
-        let (name, folder, flags, prefix) = (image, dir, registry, options.tagPrefix)
+        let images = try options.images(global)
+        let (name, folder) = (image, dir)
         try waiting { () throws(SigstoreError) in
-            try await ImageCopy(try await flags.image(name, registries)) { Output.note($0) }.save(
-                to: folder, tagPrefix: prefix)
+            try await ImageCopy(try await images.image(name)) { Output.note($0) }.save(
+                to: folder, tagPrefix: images.tagPrefix)
         }
     }
 }

@@ -47,24 +47,18 @@ struct Sign: ParsableCommand {
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
         let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try SigningTime.now())
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
-        let registries = try registry.registries(global)
+        let images = try registry.images(global, tagPrefix: tagPrefix)
         // Of several values for one name the last counts, as in cosign.
         var stated = JSONObject([])
         for pair in try AnnotationFlag.pairs(annotations) { stated[pair.name] = .string(pair.value) }
-        let (flags, recursive, attachment, upload, annotations) = (registry, recursive, attachment, upload, stated)
-        let (tagPrefix, identity) = (tagPrefix, identity)
-        try ImageBatch(verb: "signed").forEach(images) { name throws(SigstoreError) in
-            var image = try await flags.image(name, registries)
-            if image.isNamedByTag {
-                Output.warn(
-                    "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is signed"
-                )
-            }
-            if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: tagPrefix) }
+        let (recursive, attachment, upload, annotations, identity) = (recursive, attachment, upload, stated, identity)
+        try ImageBatch(verb: "signed").forEach(self.images) { name throws(SigstoreError) in
+            var image = try await images.image(name, toBe: "signed")
+            if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: images.tagPrefix) }
             var made: [(image: Image, signed: ImageSigner.Signed)] = []
             for each in recursive && attachment == nil ? try await image.withPlatforms().map(\.image) : [image] {
                 let signed = try await signer.sign(each, annotations: annotations, identity: identity, payload: content)
-                if upload { try await signer.store(signed, in: try flags.signatures(of: each, tagPrefix: tagPrefix)) }
+                if upload { try await signer.store(signed, in: try images.attachments(of: each)) }
                 made.append((image: each, signed: signed))
             }
             return made

@@ -9,23 +9,20 @@ struct Tree: ParsableCommand {
 
     @Argument(help: "The image: a reference, or oci-layout:PATH[:TAG|@DIGEST].")
     var image: String
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
-        let registries = try registry.registries(global)
-        let (name, flags, options) = (image, registry, options)
-        let (store, attached) = try waiting { () throws(SigstoreError) in
-            let found = try await flags.image(name, registries)
-            return (found.signatureStore.name, try await options.signatures(of: found, flags).attachments())
-        }
-        try Output.result("📦 Supply Chain Security Related artifacts for an image: \(name)")
+        let found = try options.attachments(of: image, global)
+        let (store, attached) = (
+            found.image.signatureStore.name, try waiting { () throws(SigstoreError) in try await found.attachments() }
+        )
+        try Output.result("📦 Supply Chain Security Related artifacts for an image: \(image)")
         // What cannot be read may be all that there is.
         if attached.isEmpty { _ = try attached.whole() }
         guard !attached.isEmpty else {
-            return try Output.result("No Supply Chain Security Related Artifacts found for image \(name)")
+            return try Output.result("No Supply Chain Security Related Artifacts found for image \(image)")
         }
         for tagged in attached.tagged {
             let title =

@@ -11,25 +11,21 @@ struct Triangulate: ParsableCommand {
     var image: String
     @Option(help: "What is looked for: signature, attestation, sbom, or digest for the image itself.")
     var type: Sought = .signature
-    @OptionGroup(title: "Attachments") var options: AttachmentOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: AttachmentOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     enum Sought: String, ExpressibleByArgument, CaseIterable { case signature, attestation, sbom, digest }
 
     mutating func run() throws {
         try global.apply()
-        let registries = try registry.registries(global)
-        let (name, flags) = (image, registry)
-        let found = try waiting { () throws(SigstoreError) in try await flags.image(name, registries) }
-        let store = try options.signatures(of: found, registry)
+        let store = try options.attachments(of: image, global)
         let kind: SignatureStore.Kind
         switch type {
-        case .digest: return try Output.result("\(found.store.name)@\(found.digest)")
+        case .digest: return try Output.result("\(store.image.store.name)@\(store.image.digest)")
         case .signature: kind = .signature
         case .attestation: kind = .attestation
         case .sbom: kind = .sbom
         }
-        try Output.result("\(found.signatureStore.name):\(store.tag(kind))")
+        try Output.result("\(store.image.signatureStore.name):\(store.tag(kind))")
     }
 }

@@ -28,11 +28,7 @@ struct Verify: ParsableCommand {
     var signatureDigestAlgorithm: String?
     @Option(name: .shortAndLong, help: "How results are printed on standard output: json or text.")
     var output: OutputFormat = .json
-    @OptionGroup(title: "Images") var options: ImageVerificationOptions
-    @OptionGroup(title: "Verification") var verification: VerificationOptions
-    @OptionGroup(title: "Identity") var identity: IdentityOptions
-    @OptionGroup(title: "Trust") var trust: TrustOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: ImageVerificationOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
@@ -44,21 +40,17 @@ struct Verify: ParsableCommand {
             throw SigstoreError(.usage, "--payload and --signature belong together")
         }
         let given = try givenSignature()
-        let policy = try verification.policy(identity, standardInputIsTaken: [payload, signature].contains("-"))
-        options.warn()
-        let verifier = ImageVerifier(
-            verifier: try verification.verifier(trust), policy: policy,
+        let verifier = try options.verifier(
             annotations: try AnnotationFlag.pairs(annotations),
-            checksClaims: options.checkClaims, report: VerificationHeader.report)
-        let registries = try registry.registries(global)
-        let (options, flags, attachment) = (options, registry, attachment)
+            standardInputIsTaken: [payload, signature].contains("-"))
+        let (access, flags, attachment) = (try options.access(global), options.images, attachment)
         try ImageBatch(verb: "verified").forEach(images) { name throws(SigstoreError) in
             var verified = VerifiedImages()
-            for var image in try await options.images(name, flags, registries) {
-                if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: options.tagPrefix) }
+            for var image in try await flags.images(name, access) {
+                if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: access.tagPrefix) }
                 let found =
                     if let given { StoredSignatures([given]) } else {
-                        try await flags.signatures(of: image, tagPrefix: options.tagPrefix).find(.signature)
+                        try await access.attachments(of: image).find(.signature)
                     }
                 verified.add(image, try verifier.verify(image, found, .signature), found)
             }
@@ -67,7 +59,7 @@ struct Verify: ParsableCommand {
             verified.warn()
             let held = verified.images.flatMap(\.signatures)
             VerificationHeader.print(
-                name, held, checksClaims: options.checkClaims, comparesAnnotations: !annotations.isEmpty)
+                name, held, checksClaims: flags.checkClaims, comparesAnnotations: !annotations.isEmpty)
             if output == .json {
                 try Output.json(.array(held.map(\.payload)))
             } else {

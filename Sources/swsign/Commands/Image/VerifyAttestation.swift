@@ -18,34 +18,25 @@ struct VerifyAttestation: ParsableCommand {
     @Option(
         name: .shortAndLong, help: "How results are printed on standard output: json (one envelope a line) or text.")
     var output: OutputFormat = .json
-    @OptionGroup(title: "Images") var options: ImageVerificationOptions
-    @OptionGroup(title: "Verification") var verification: VerificationOptions
-    @OptionGroup(title: "Identity") var identity: IdentityOptions
-    @OptionGroup(title: "Trust") var trust: TrustOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
+    @OptionGroup var options: ImageVerificationOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     mutating func run() throws {
         try global.apply()
         let type = try PredicateType(named: type)
-        let policy = try verification.policy(identity, standardInputIsTaken: false)
-        options.warn()
-        let verifier = ImageVerifier(
-            verifier: try verification.verifier(trust), policy: policy, checksClaims: options.checkClaims,
-            report: VerificationHeader.report)
-        let registries = try registry.registries(global)
-        let (options, flags) = (options, registry)
+        let verifier = try options.verifier()
+        let (access, flags) = (try options.access(global), options.images)
         try ImageBatch(verb: "verified").forEach(images) { name throws(SigstoreError) in
             var verified = VerifiedImages()
-            for image in try await options.images(name, flags, registries) {
-                let found = try await flags.signatures(of: image, tagPrefix: options.tagPrefix).find(.attestation)
+            for image in try await flags.images(name, access) {
+                let found = try await access.attachments(of: image).find(.attestation)
                 verified.add(image, try verifier.verify(image, found, .attestation(type)), found)
             }
             return verified
         } print: { name, verified throws(SigstoreError) in
             verified.warn()
             let held = verified.images.flatMap(\.signatures)
-            VerificationHeader.print(name, held, checksClaims: options.checkClaims)
+            VerificationHeader.print(name, held, checksClaims: flags.checkClaims)
             for signature in held {
                 guard case .dsse(let envelope) = signature.signature.bundle.content else { continue }
                 if output == .json {

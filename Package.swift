@@ -124,6 +124,10 @@ let package = Package(
             name: "DebianRegistry", dependencies: ["Spawning", "HTTPTransport", "LocalSystem"],
             path: "Tests/DebianRegistry",
             swiftSettings: settings),
+        // What a test declares that it needs: a Sigstore on loopback, a registry.
+        .target(
+            name: "TestServices", dependencies: ["LocalSigstore", "HTTPTransport", "StrictJSON"],
+            path: "Tests/TestServices", swiftSettings: settings),
         .testTarget(
             name: "HTTPTransportTests",
             dependencies: ["Spawning", "HTTPTransport", "LocalSystem", "InToto", "StrictJSON", "FaultServer"],
@@ -138,14 +142,19 @@ let package = Package(
             name: "LocalSigstoreTests",
             dependencies: [
                 "Spawning", "swsign", "LocalSigstore", "InToto", "StrictJSON", "SigstoreClients", "SigstoreCrypto",
-                "SigstoreVerification",
+                "SigstoreVerification", "TestServices",
             ], swiftSettings: settings),
         .testTarget(
             name: "SigstoreClientsTests",
             dependencies: [
-                "SigstoreClients", "SwSignCore", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport",
-                "LocalSystem", "InToto", "StrictJSON",
-                "LocalSigstore", "FaultServer", "Spawning", "tuf-conformance-client",
+                "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "LocalSystem", "InToto",
+                "StrictJSON", "LocalSigstore", "FaultServer", "Spawning", "TestServices", "tuf-conformance-client",
+            ], swiftSettings: settings),
+        .testTarget(
+            name: "SwSignCoreTests",
+            dependencies: [
+                "SwSignCore", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "OCIRegistry",
+                "HTTPTransport", "LocalSystem", "InToto", "StrictJSON", "LocalSigstore", "Spawning", "TestServices",
             ], swiftSettings: settings),
         // The client under test for the public TUF conformance suite.
         .executableTarget(
@@ -157,14 +166,14 @@ let package = Package(
             dependencies: [
                 "Spawning", "swsign", "local-sigstore", "InToto", "StrictJSON", "SigstoreCrypto", "HTTPTransport",
                 "LocalSystem", "OCIRegistry",
-                "LocalSigstore", "DebianRegistry",
+                "LocalSigstore", "DebianRegistry", "TestServices",
             ], swiftSettings: settings),
         .testTarget(
             name: "swsignTests",
             dependencies: [
                 "Spawning", "swsign", "SwSignCore", "InToto", "StrictJSON", "SigstoreCrypto", "HTTPTransport",
                 "LocalSystem", "OCIRegistry",
-                "LocalSigstore", "DebianRegistry", "FaultServer",
+                "LocalSigstore", "DebianRegistry", "TestServices", "FaultServer",
             ],
             swiftSettings: settings),
     ]

@@ -6,6 +6,7 @@ import LocalSigstore
 import SigstoreCrypto
 import Spawning
 import StrictJSON
+import TestServices
 import Testing
 
 @testable import SigstoreClients
@@ -29,7 +30,7 @@ struct AmbientIdentityTests {
 
     @Test("GitHub Actions")
     func github() async throws {
-        let services = try #require(LocalSigstoreTrait.services)
+        let services = try LocalServices.current
         let environment = [
             "GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": services.gitHubTokenURL,
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": services.requestToken,

@@ -1,10 +1,7 @@
 import Foundation
 import HTTPTransport
-import LocalSigstore
 import SigstoreCrypto
-import SigstoreVerification
 import StrictJSON
-import SwSignCore
 import Testing
 
 @testable import SigstoreClients
@@ -138,36 +135,5 @@ struct IdentityTokenTests {
         #expect(throws: SigstoreError.self) { try IdentityToken(tokenOrPath: "/nonexistent/token") }
         try Data(repeating: 0x61, count: 100_000).write(to: URL(filePath: path))
         #expect(throws: SigstoreError.self) { try IdentityToken(tokenOrPath: path) }
-    }
-}
-
-@Suite("Tokens that Fulcio never sees", .localSigstore)
-struct TokenExaminationTests {
-    @Test("A bad token is named before Fulcio is asked")
-    func named() async throws {
-        let shop = try Workshop()
-        var expired = TokenOptions(), foreign = TokenOptions(), early = TokenOptions()
-        expired.lifetime = -60
-        foreign.audience = "other"
-        early.delay = 3600
-        for (identity, options, code) in [
-            (LocalIdentity.email("a@local.test"), expired, SigstoreError.Code.tokenExpired),
-            (.email("a@local.test"), foreign, .tokenAudience), (.email("a@local.test"), early, .tokenNotYetValid),
-            (.email("a@local.test", verified: false), TokenOptions(), .tokenEmailUnverified),
-        ] {
-            let session = try SigningSession(
-                signatory: try shop.signatory(identity, options: options), services: try shop.clients(.v1),
-                trustedRoot: shop.trustedRoot)
-            #expect(await failure { _ = try await session.sign(ArtifactBytes([1])) }?.code == code)
-        }
-        #expect(shop.http.requests.isEmpty)
-        // What only Fulcio can see.
-        var forged = TokenOptions()
-        forged.forged = true
-        let session = try SigningSession(
-            signatory: try shop.signatory(.email("a@local.test"), options: forged), services: try shop.clients(.v1),
-            trustedRoot: shop.trustedRoot)
-        #expect(await failure { _ = try await session.sign(ArtifactBytes([1])) }?.code == .tokenRefused)
-        #expect(shop.recordings == 0)
     }
 }

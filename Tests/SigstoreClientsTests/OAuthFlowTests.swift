@@ -8,6 +8,7 @@ import SigstoreCrypto
 import Spawning
 import StrictJSON
 import Synchronization
+import TestServices
 import Testing
 @testable import SigstoreClients
 
@@ -96,7 +97,7 @@ struct OAuthFlowTests {
         issuer: String? = nil, timeout: Duration = .seconds(300), redirectURL: String = OAuthFlow.defaultRedirectURL,
         secret: String? = nil, _ browser: @escaping @Sendable (URLComponents) -> Void
     ) async throws -> IdentityToken {
-        let services = try #require(LocalSigstoreTrait.services)
+        let services = try LocalServices.current
         let flow = try OAuthFlow(
             issuer: issuer ?? services.issuer.url, clientSecret: secret, method: .browser(redirectURL: redirectURL),
             timeout: timeout, http: CountingClient(attempts: 1)
@@ -221,11 +222,7 @@ struct OAuthFlowTests {
         let begin = ContinuousClock.now
         #expect(await failure { _ = try await signIn(timeout: .milliseconds(300)) { _ in } }?.code == .timedOut)
         #expect(ContinuousClock.now - begin < .seconds(60))
-        let task = Task { [services = LocalSigstoreTrait.services] in
-            await LocalSigstoreTrait.$services.withValue(services) {
-                await failure { _ = try await signIn { _ in box.asked.withLock { $0 = true } } }
-            }
-        }
+        let task = Task { await failure { _ = try await signIn { _ in box.asked.withLock { $0 = true } } } }
         #expect(await Spawning.wait { box.asked.withLock { $0 } })
         task.cancel()
         #expect(await task.value?.code == .cancelled)
@@ -398,7 +395,7 @@ struct OAuthFlowTests {
 
     @Test("On another device")
     func device() async throws {
-        let services = try #require(LocalSigstoreTrait.services)
+        let services = try LocalServices.current
         let shown = Mutex<String?>(nil)
         let flow = try OAuthFlow(
             issuer: services.issuer.url, method: .device, timeout: .seconds(300), http: CountingClient()

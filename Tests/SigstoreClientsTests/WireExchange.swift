@@ -76,3 +76,11 @@ extension HTTPRequest {
         return []
     }
 }
+
+/// The error that something throws.
+func failure(_ body: () async throws -> Void) async -> SigstoreError? {
+    do {
+        try await body()
+        return nil
+    } catch { return error as? SigstoreError }
+}

@@ -8,52 +8,8 @@ import SigstoreCrypto
 import SigstoreVerification
 import StrictJSON
 import SwSignCore
-import Synchronization
+import TestServices
 import Testing
-
-/// Gives the tests of a suite a whole Sigstore on loopback, in a folder of its own.
-struct LocalSigstoreTrait: SuiteTrait, TestScoping {
-    @TaskLocal static var services: LocalServices?
-
-    @concurrent func provideScope(
-        for test: Test, testCase: Test.Case?, performing function: @concurrent @Sendable () async throws -> Void
-    ) async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("clients-\(UUID().uuidString)").path
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        let services = try await LocalServices.start(LocalServices.Configuration(folder: folder))
-        do {
-            try await Self.$services.withValue(services) { try await function() }
-        } catch {
-            await services.stop()
-            throw error
-        }
-        await services.stop()
-    }
-}
-
-extension Trait where Self == LocalSigstoreTrait {
-    static var localSigstore: LocalSigstoreTrait { LocalSigstoreTrait() }
-}
-
-/// Carries requests, and counts them.
-final class CountingClient: HTTPClient {
-    private let client: CurlClient
-    private let seen = Mutex<[String]>([])
-
-    init(attempts: Int = 3) {
-        var configuration = CurlClient.Configuration()
-        configuration.retryPolicy = RetryPolicy(maxAttempts: attempts, baseDelay: .milliseconds(5))
-        client = CurlClient(configuration)
-    }
-
-    /// Method and path of each request.
-    var requests: [String] { seen.withLock { $0 } }
-
-    func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
-        seen.withLock { $0.append("\(request.method) \(request.url.path)") }
-        return try await client.send(request, into: sink)
-    }
-}
 
 /// Makes sessions against the local services.
 struct Workshop {
@@ -62,7 +18,7 @@ struct Workshop {
     let trustedRoot: TrustedRoot
 
     init(attempts: Int = 3) throws {
-        services = try #require(LocalSigstoreTrait.services)
+        services = try LocalServices.current
         http = CountingClient(attempts: attempts)
         trustedRoot = try TrustedRoot(parsing: [UInt8](try Data(contentsOf: URL(filePath: services.files.trustedRoot))))
     }

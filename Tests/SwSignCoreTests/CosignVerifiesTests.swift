@@ -6,6 +6,7 @@ import SigstoreVerification
 import Spawning
 import StrictJSON
 import SwSignCore
+import TestServices
 import Testing
 
 /// cosign 3 itself: where `SWSIGN_PEERS` says, or unpacked from `../shared/peers`.

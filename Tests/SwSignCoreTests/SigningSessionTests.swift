@@ -7,6 +7,7 @@ import SigstoreCrypto
 import SigstoreVerification
 import StrictJSON
 import SwSignCore
+import TestServices
 import Testing
 
 @Suite("Signing with services", .localSigstore, .serialized)
@@ -507,5 +508,36 @@ struct SigningSessionTests {
         #expect(
             await failure { _ = try await session.sign(artifact) }?.advice?.description.contains("remove the file")
                 == true)
+    }
+}
+
+@Suite("Tokens that Fulcio never sees", .localSigstore)
+struct TokenExaminationTests {
+    @Test("A bad token is named before Fulcio is asked")
+    func named() async throws {
+        let shop = try Workshop()
+        var expired = TokenOptions(), foreign = TokenOptions(), early = TokenOptions()
+        expired.lifetime = -60
+        foreign.audience = "other"
+        early.delay = 3600
+        for (identity, options, code) in [
+            (LocalIdentity.email("a@local.test"), expired, SigstoreError.Code.tokenExpired),
+            (.email("a@local.test"), foreign, .tokenAudience), (.email("a@local.test"), early, .tokenNotYetValid),
+            (.email("a@local.test", verified: false), TokenOptions(), .tokenEmailUnverified),
+        ] {
+            let session = try SigningSession(
+                signatory: try shop.signatory(identity, options: options), services: try shop.clients(.v1),
+                trustedRoot: shop.trustedRoot)
+            #expect(await failure { _ = try await session.sign(ArtifactBytes([1])) }?.code == code)
+        }
+        #expect(shop.http.requests.isEmpty)
+        // What only Fulcio can see.
+        var forged = TokenOptions()
+        forged.forged = true
+        let session = try SigningSession(
+            signatory: try shop.signatory(.email("a@local.test"), options: forged), services: try shop.clients(.v1),
+            trustedRoot: shop.trustedRoot)
+        #expect(await failure { _ = try await session.sign(ArtifactBytes([1])) }?.code == .tokenRefused)
+        #expect(shop.recordings == 0)
     }
 }

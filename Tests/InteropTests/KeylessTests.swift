@@ -1,15 +1,19 @@
-import DebianRegistry
 import Foundation
 import InToto
 import LocalSigstore
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 /// What the real program signs without a key, with each choice of services, for each kind of identity; verified by
 /// itself, by cosign 3 and, where it is files, by sigstore-python.
-@Suite(.needsPeers, .serialized)
+@Suite(.needsPeers, .localSigstore(.own), .serialized)
 struct KeylessTests {
+    private let place: Workplace
+
+    init() throws { place = try Workplace() }
+
     /// An identity, and others that look like it and are not it.
     struct Identity: Sendable, CustomTestStringConvertible {
         let identity: LocalIdentity
@@ -65,6 +69,10 @@ struct KeylessTests {
         let place: Workplace
         let identity: LocalIdentity
 
+        init(_ identity: LocalIdentity, in place: Workplace) throws {
+            (services, self.place, self.identity) = (try LocalServices.current, place, identity)
+        }
+
         func signing(_ kind: LocalServices.SigningConfigKind) throws -> [String] {
             [
                 "--yes", "--trusted-root", services.files.trustedRoot, "--signing-config",
@@ -109,30 +117,19 @@ struct KeylessTests {
         }
     }
 
-    private func withBench(_ identity: LocalIdentity, _ body: (Bench) async throws -> Void) async throws {
-        let place = try Workplace()
-        let services = try await LocalServices.start(LocalServices.Configuration(folder: "\(place.path)/services"))
-        do { try await body(Bench(services: services, place: place, identity: identity)) } catch {
-            await services.stop()
-            throw error
-        }
-        await services.stop()
-    }
-
     @Test("Files and attestations of files", arguments: identities)
     func files(_ case: Identity) async throws {
-        try await withBench(`case`.identity) { (bench) async throws in
-            let (place, program) = (bench.place, try await Tool.swsign.program)
-            let nearMisses = `case`.nearMisses.map { $0(bench.subject) }
-            try place.write(#"{"buildDefinition":{},"runDetails":{}}"#, to: "predicate")
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                for kind in Self.kinds {
-                    group.addTask { try await files(kind, bench, place, program, nearMisses) }
-                }
-                try await group.waitForAll()
+        let bench = try Bench(`case`.identity, in: place)
+        let program = try await Tool.swsign.program
+        let nearMisses = `case`.nearMisses.map { $0(bench.subject) }
+        try place.write(#"{"buildDefinition":{},"runDetails":{}}"#, to: "predicate")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for kind in Self.kinds {
+                group.addTask { try await files(kind, bench, place, program, nearMisses) }
             }
-            try await python(bench, nearMisses)
+            try await group.waitForAll()
         }
+        try await python(bench, nearMisses)
     }
 
     private func files(
@@ -198,70 +195,68 @@ struct KeylessTests {
 
     @Test("Images and attestations of images", arguments: identities)
     func images(_ case: Identity) async throws {
-        try await withBench(`case`.identity) { (bench) async throws in
-            let (place, program) = (bench.place, try await Tool.swsign.program)
-            let nearMisses = `case`.nearMisses.map { $0(bench.subject) }
-            try place.write(#"{"builder":{"id":"tests"},"buildType":"tested"}"#, to: "predicate")
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                for kind in Self.kinds {
-                    let image = try push("an image for \(kind)", to: bench.services.registry)
-                    group.addTask {
-                        try await place.must(program, ["sign"] + bench.signing(kind) + ["-a", "kind=\(kind)", image])
-                        try await bench.verify("verify", kind, ["-a", "kind=\(kind)"], image, nearMisses: nearMisses)
-                        try await place.must(
-                            program,
-                            ["attest"] + bench.signing(kind) + [
-                                "--type", "slsaprovenance", "--predicate", "predicate", image,
-                            ])
-                        try await bench.verify(
-                            "verify-attestation", kind, ["--type", "slsaprovenance"], image,
-                            nearMisses: Array(nearMisses.prefix(1)))
-                    }
+        let bench = try Bench(`case`.identity, in: place)
+        let program = try await Tool.swsign.program
+        let nearMisses = `case`.nearMisses.map { $0(bench.subject) }
+        try place.write(#"{"builder":{"id":"tests"},"buildType":"tested"}"#, to: "predicate")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for kind in Self.kinds {
+                let image = try push("an image for \(kind)", to: bench.services.registry)
+                group.addTask {
+                    try await place.must(program, ["sign"] + bench.signing(kind) + ["-a", "kind=\(kind)", image])
+                    try await bench.verify("verify", kind, ["-a", "kind=\(kind)"], image, nearMisses: nearMisses)
+                    try await place.must(
+                        program,
+                        ["attest"] + bench.signing(kind) + [
+                            "--type", "slsaprovenance", "--predicate", "predicate", image,
+                        ])
+                    try await bench.verify(
+                        "verify-attestation", kind, ["--type", "slsaprovenance"], image,
+                        nearMisses: Array(nearMisses.prefix(1)))
                 }
-                try await group.waitForAll()
             }
+            try await group.waitForAll()
         }
     }
 
     @Test("Both cosigns verify the older forms")
     func olderForms() async throws {
-        try await withBench(.email("alice+old@local.test")) { (bench) async throws in
-            let (place, services, program) = (bench.place, bench.services, try await Tool.swsign.program)
-            try place.write("signed the older way\n", to: "file")
-            try place.write(#"{"builder":{"id":"tests"},"buildType":"tested"}"#, to: "predicate")
-            let image = try push("an image", to: services.registry)
-            let signing = try bench.signing(.v1) + ["--new-bundle-format=false"]
-            try await place.must(
-                program,
-                [
-                    "sign-blob", "--bundle", "bundle", "--output-signature", "signature", "--output-certificate",
-                    "certificate",
-                ]
-                    + ["--rfc3161-timestamp-bundle", "timestamp"] + signing + ["file"])
-            try await place.must(program, ["sign"] + signing + ["-a", "by=tests", image])
-            try await place.must(
-                program, ["attest"] + signing + ["--type", "slsaprovenance", "--predicate", "predicate", image])
-            // cosign reads whom to believe from these where no trusted root is given; and it cannot read one with them.
-            let environment = Dictionary(
-                services.cosign2Environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
-            let timestamps = ["--timestamp-certificate-chain", "\(services.files.folder)/tsa_chain.pem"]
-            for tool in [Tool.cosign2, .cosign3] {
-                let older = tool == .cosign3 ? ["--new-bundle-format=false"] : []
-                for (subject, holds) in [(bench.subject, true), ("alice@local.test", false)] {
-                    let expecting =
-                        older + ["--rekor-url", services.rekorV1.url, "--certificate-identity", subject]
-                        + ["--certificate-oidc-issuer", services.issuer.issuer(of: bench.identity)]
-                    for command in [
-                        ["verify-blob", "--bundle", "bundle", "--rfc3161-timestamp", "timestamp"] + timestamps
-                            + expecting + ["file"],
-                        ["verify-blob", "--bundle", "bundle"] + expecting + ["file"],
-                        ["verify", "-a", "by=tests"] + timestamps + expecting + [image],
-                        ["verify-attestation", "--type", "slsaprovenance"] + timestamps + expecting + [image],
-                    ] {
-                        let outcome = try await place.run(tool.program, command, environment)
-                        #expect(
-                            (outcome.status == 0) == holds, "\(tool) \(command[0]) as \(subject): \(outcome.messages)")
-                    }
+        let bench = try Bench(.email("alice+old@local.test"), in: place)
+        let (services, program) = (bench.services, try await Tool.swsign.program)
+        try place.write("signed the older way\n", to: "file")
+        try place.write(#"{"builder":{"id":"tests"},"buildType":"tested"}"#, to: "predicate")
+        let image = try push("an image", to: services.registry)
+        let signing = try bench.signing(.v1) + ["--new-bundle-format=false"]
+        try await place.must(
+            program,
+            [
+                "sign-blob", "--bundle", "bundle", "--output-signature", "signature", "--output-certificate",
+                "certificate",
+            ]
+                + ["--rfc3161-timestamp-bundle", "timestamp"] + signing + ["file"])
+        try await place.must(program, ["sign"] + signing + ["-a", "by=tests", image])
+        try await place.must(
+            program, ["attest"] + signing + ["--type", "slsaprovenance", "--predicate", "predicate", image])
+        // cosign reads whom to believe from these where no trusted root is given; and it cannot read one with them.
+        let environment = Dictionary(
+            services.cosign2Environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
+        let timestamps = ["--timestamp-certificate-chain", "\(services.files.folder)/tsa_chain.pem"]
+        for tool in [Tool.cosign2, .cosign3] {
+            let older = tool == .cosign3 ? ["--new-bundle-format=false"] : []
+            for (subject, holds) in [(bench.subject, true), ("alice@local.test", false)] {
+                let expecting =
+                    older + ["--rekor-url", services.rekorV1.url, "--certificate-identity", subject]
+                    + ["--certificate-oidc-issuer", services.issuer.issuer(of: bench.identity)]
+                for command in [
+                    ["verify-blob", "--bundle", "bundle", "--rfc3161-timestamp", "timestamp"] + timestamps
+                        + expecting + ["file"],
+                    ["verify-blob", "--bundle", "bundle"] + expecting + ["file"],
+                    ["verify", "-a", "by=tests"] + timestamps + expecting + [image],
+                    ["verify-attestation", "--type", "slsaprovenance"] + timestamps + expecting + [image],
+                ] {
+                    let outcome = try await place.run(tool.program, command, environment)
+                    #expect(
+                        (outcome.status == 0) == holds, "\(tool) \(command[0]) as \(subject): \(outcome.messages)")
                 }
             }
         }

@@ -1,26 +1,10 @@
 import Foundation
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 @testable import LocalSigstore
-
-/// Services in a folder of their own, stopped and removed when the test is over.
-private func withServices<Result>(
-    _ body: (LocalServices) async throws -> Result
-) async throws -> Result {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("sigstore-\(UUID().uuidString)").path
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let services = try await LocalServices.start(LocalServices.Configuration(folder: folder))
-    do {
-        let result = try await body(services)
-        await services.stop()
-        return result
-    } catch {
-        await services.stop()
-        throw error
-    }
-}
 
 extension LoopbackServer {
     fileprivate var client: RawClient { RawClient(port: port) }
@@ -183,7 +167,11 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
     }
 }
 
-@Suite struct LocalServicesTests {
+@Suite(.localSigstore(.own)) struct LocalServicesTests {
+    private let services: LocalServices
+
+    init() throws { services = try LocalServices.current }
+
     // MARK: Fulcio
 
     @Test(arguments: [
@@ -191,249 +179,235 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
         .federated(email: "ann+x@local.test", connector: "https://accounts.example.test"),
     ])
     func certifiesAnIdentity(_ identity: LocalIdentity) async throws {
-        try await withServices { (services) async throws in
-            let chain = try await services.certify(identity).chain
-            #expect(chain.count == 3)
-            let leaf = try #require(chain.first)
-            let subject = services.issuer.subject(of: identity)
-            switch try #require(leaf.subjectAlternativeNames.first) {
-            case .email(let name), .uri(let name): #expect(name == subject)
-            default: Issue.record("an unexpected kind of name")
-            }
-            #expect(try leaf.fulcioExtension(8) == services.issuer.issuer(of: identity))
-            #expect(leaf.notAfter - leaf.notBefore == 600)
-            let now = Int64(Date().timeIntervalSince1970)
-            let path = try CertificatePath.build(
-                leaf: leaf, intermediates: [chain[1]], anchors: [chain[2]], at: now, purpose: .codeSigning)
-            #expect(path.count == 3)
-            let timestamp = try #require(try SignedCertificateTimestamp.embedded(in: leaf).first)
-            try timestamp.verify(certificate: leaf, issuer: chain[1], logKey: services.trustedKey("ctlogs"))
+        let chain = try await services.certify(identity).chain
+        #expect(chain.count == 3)
+        let leaf = try #require(chain.first)
+        let subject = services.issuer.subject(of: identity)
+        switch try #require(leaf.subjectAlternativeNames.first) {
+        case .email(let name), .uri(let name): #expect(name == subject)
+        default: Issue.record("an unexpected kind of name")
         }
+        #expect(try leaf.fulcioExtension(8) == services.issuer.issuer(of: identity))
+        #expect(leaf.notAfter - leaf.notBefore == 600)
+        let now = Int64(Date().timeIntervalSince1970)
+        let path = try CertificatePath.build(
+            leaf: leaf, intermediates: [chain[1]], anchors: [chain[2]], at: now, purpose: .codeSigning)
+        #expect(path.count == 3)
+        let timestamp = try #require(try SignedCertificateTimestamp.embedded(in: leaf).first)
+        try timestamp.verify(certificate: leaf, issuer: chain[1], logKey: services.trustedKey("ctlogs"))
     }
 
     @Test func certifiesEachKindOfKey() async throws {
-        try await withServices { (services) async throws in
-            for algorithm in [SigningAlgorithm.ecdsaP384, .ecdsaP521, .ed25519, .rsa2048] {
-                let answer = try await services.askFulcio(
-                    token: services.issuer.token(for: .email("a@b.test")), challenge: "a@b.test",
-                    key: .generate(algorithm))
-                #expect(answer.status == 200, "\(algorithm)")
-            }
-            let weaker = try await services.askFulcio(
+        for algorithm in [SigningAlgorithm.ecdsaP384, .ecdsaP521, .ed25519, .rsa2048] {
+            let answer = try await services.askFulcio(
                 token: services.issuer.token(for: .email("a@b.test")), challenge: "a@b.test",
-                key: .generate(.ecdsaP384), scheme: .ecdsa(.sha256))
-            #expect(weaker.status == 400)
+                key: .generate(algorithm))
+            #expect(answer.status == 200, "\(algorithm)")
         }
+        let weaker = try await services.askFulcio(
+            token: services.issuer.token(for: .email("a@b.test")), challenge: "a@b.test",
+            key: .generate(.ecdsaP384), scheme: .ecdsa(.sha256))
+        #expect(weaker.status == 400)
     }
 
     @Test func refusesTokensAndProofsAsFulcioDoes() async throws {
-        try await withServices { (services) async throws in
-            let key = try PrivateKey.generate(.ecdsaP256)
-            let alice = LocalIdentity.email("alice@local.test")
-            func options(_ change: (inout TokenOptions) -> Void) -> TokenOptions {
-                var options = TokenOptions()
-                change(&options)
-                return options
-            }
-            let badTokens = [
-                "garbage", try services.issuer.token(for: alice, options: options { $0.lifetime = -60 }),
-                try services.issuer.token(for: alice, options: options { $0.audience = "someone" }),
-                try services.issuer.token(for: alice, options: options { $0.forged = true }),
-                try services.issuer.token(for: alice, options: options { $0.delay = 3_600 }),
-                try services.issuer.token(for: .email("alice@local.test", verified: false)),
-                try services.issuer.token(for: .uri("http://elsewhere.test/users/1")),
-            ]
-            for token in badTokens {
-                let answer = try await services.askFulcio(token: token, challenge: "alice@local.test", key: key)
-                #expect(answer.status == 400)
-                #expect(try answer.json().member("code").integer() == 3)
-                #expect(
-                    try answer.json().member("message").string() == "There was an error processing the identity token")
-                #expect(try answer.json().member("details").elements().isEmpty)
-            }
-            let proof = try await services.askFulcio(
-                token: services.issuer.token(for: alice), challenge: "someone@local.test", key: key)
-            #expect(proof.status == 400)
-            #expect(
-                try proof.json().member("message").string()
-                    == "The signature supplied in the request could not be verified")
-            let bearer = ["Authorization": "Bearer \(try services.issuer.token(for: alice))"]
-            for (body, message) in [
-                ("{}", "The public key supplied in the request could not be parsed"),
-                ("{nonsense", "invalid character 'n' looking for beginning of object key string"),
-                (#"{"certificateSigningRequest":"AAAA"}"#, "The certificate signing request could not be parsed"),
-            ] {
-                let answer = try await services.fulcio.client.send(
-                    "POST", "/api/v2/signingCert", headers: bearer, body: Array(body.utf8))
-                #expect(answer.status == 400)
-                #expect(try answer.json().member("message").string() == message)
-            }
-            let get = try await services.fulcio.client.get("/api/v2/signingCert")
-            #expect(get.status == 501 && get.text == #"{"code":12,"message":"Method Not Allowed","details":[]}"#)
-            let lost = try await services.fulcio.client.get("/api/v9/x")
-            #expect(lost.status == 404 && lost.text == #"{"code":5,"message":"Not Found","details":[]}"#)
-            let bundle = try await services.fulcio.client.get("/api/v2/trustBundle").json()
-            #expect(try bundle.member("chains").elements().first?.member("certificates").elements().count == 2)
+        let key = try PrivateKey.generate(.ecdsaP256)
+        let alice = LocalIdentity.email("alice@local.test")
+        func options(_ change: (inout TokenOptions) -> Void) -> TokenOptions {
+            var options = TokenOptions()
+            change(&options)
+            return options
         }
+        let badTokens = [
+            "garbage", try services.issuer.token(for: alice, options: options { $0.lifetime = -60 }),
+            try services.issuer.token(for: alice, options: options { $0.audience = "someone" }),
+            try services.issuer.token(for: alice, options: options { $0.forged = true }),
+            try services.issuer.token(for: alice, options: options { $0.delay = 3_600 }),
+            try services.issuer.token(for: .email("alice@local.test", verified: false)),
+            try services.issuer.token(for: .uri("http://elsewhere.test/users/1")),
+        ]
+        for token in badTokens {
+            let answer = try await services.askFulcio(token: token, challenge: "alice@local.test", key: key)
+            #expect(answer.status == 400)
+            #expect(try answer.json().member("code").integer() == 3)
+            #expect(
+                try answer.json().member("message").string() == "There was an error processing the identity token")
+            #expect(try answer.json().member("details").elements().isEmpty)
+        }
+        let proof = try await services.askFulcio(
+            token: services.issuer.token(for: alice), challenge: "someone@local.test", key: key)
+        #expect(proof.status == 400)
+        #expect(
+            try proof.json().member("message").string()
+                == "The signature supplied in the request could not be verified")
+        let bearer = ["Authorization": "Bearer \(try services.issuer.token(for: alice))"]
+        for (body, message) in [
+            ("{}", "The public key supplied in the request could not be parsed"),
+            ("{nonsense", "invalid character 'n' looking for beginning of object key string"),
+            (#"{"certificateSigningRequest":"AAAA"}"#, "The certificate signing request could not be parsed"),
+        ] {
+            let answer = try await services.fulcio.client.send(
+                "POST", "/api/v2/signingCert", headers: bearer, body: Array(body.utf8))
+            #expect(answer.status == 400)
+            #expect(try answer.json().member("message").string() == message)
+        }
+        let get = try await services.fulcio.client.get("/api/v2/signingCert")
+        #expect(get.status == 501 && get.text == #"{"code":12,"message":"Method Not Allowed","details":[]}"#)
+        let lost = try await services.fulcio.client.get("/api/v9/x")
+        #expect(lost.status == 404 && lost.text == #"{"code":5,"message":"Not Found","details":[]}"#)
+        let bundle = try await services.fulcio.client.get("/api/v2/trustBundle").json()
+        #expect(try bundle.member("chains").elements().first?.member("certificates").elements().count == 2)
     }
 
     @Test func breaksCertificatesOnPurpose() async throws {
-        try await withServices { (services) async throws in
-            let logKey = try services.trustedKey("ctlogs")
-            func isTimestampGood(_ chain: [Certificate]) throws -> Bool {
-                guard let timestamp = try SignedCertificateTimestamp.embedded(in: chain[0]).first else { return false }
-                return (try? timestamp.verify(certificate: chain[0], issuer: chain[1], logKey: logKey)) != nil
-            }
-            #expect(try await isTimestampGood(services.certify().chain))
-            services.fulcio.faults.add(Fault(.wrongSCT, count: 1))
-            #expect(try await !isTimestampGood(services.certify().chain))
-            services.fulcio.faults.add(Fault(.missingSCT, count: 1))
-            #expect(try await SignedCertificateTimestamp.embedded(in: services.certify().chain[0]).isEmpty)
-            services.fulcio.faults.add(Fault(.wrongCertificate, count: 1))
-            let other = try await services.certify().chain[0].subjectAlternativeNames.first
-            guard case .email("someone-else@local.test")? = other else {
-                Issue.record("the name is \(String(describing: other))")
-                return
-            }
-            services.fulcio.faults.add(Fault(.wrongKey, count: 1))
-            let wrongKey = try await services.certify()
-            #expect(!wrongKey.chain[0].publicKey.isSame(as: wrongKey.key.publicKey))
-            services.fulcio.faults.add(Fault(.wrongChain, count: 1))
-            let chain = try await services.certify().chain
-            let trusted = try services.trusted("certificateAuthorities").member("certChain").member("certificates")
-            #expect(try trusted.elements().allSatisfy { try $0.member("rawBytes").bytes() != chain[2].der })
-            #expect(try await isTimestampGood(services.certify().chain))
+        let logKey = try services.trustedKey("ctlogs")
+        func isTimestampGood(_ chain: [Certificate]) throws -> Bool {
+            guard let timestamp = try SignedCertificateTimestamp.embedded(in: chain[0]).first else { return false }
+            return (try? timestamp.verify(certificate: chain[0], issuer: chain[1], logKey: logKey)) != nil
         }
+        #expect(try await isTimestampGood(services.certify().chain))
+        services.fulcio.faults.add(Fault(.wrongSCT, count: 1))
+        #expect(try await !isTimestampGood(services.certify().chain))
+        services.fulcio.faults.add(Fault(.missingSCT, count: 1))
+        #expect(try await SignedCertificateTimestamp.embedded(in: services.certify().chain[0]).isEmpty)
+        services.fulcio.faults.add(Fault(.wrongCertificate, count: 1))
+        let other = try await services.certify().chain[0].subjectAlternativeNames.first
+        guard case .email("someone-else@local.test")? = other else {
+            Issue.record("the name is \(String(describing: other))")
+            return
+        }
+        services.fulcio.faults.add(Fault(.wrongKey, count: 1))
+        let wrongKey = try await services.certify()
+        #expect(!wrongKey.chain[0].publicKey.isSame(as: wrongKey.key.publicKey))
+        services.fulcio.faults.add(Fault(.wrongChain, count: 1))
+        let chain = try await services.certify().chain
+        let trusted = try services.trusted("certificateAuthorities").member("certChain").member("certificates")
+        #expect(try trusted.elements().allSatisfy { try $0.member("rawBytes").bytes() != chain[2].der })
+        #expect(try await isTimestampGood(services.certify().chain))
     }
 
     @Test func keepsALogOfCertificates() async throws {
-        try await withServices { (services) async throws in
-            for _ in 0..<3 { _ = try await services.certify() }
-            let client = services.certificateLog.client
-            let head = try await client.get("/sigstore/ct/v1/get-sth").json()
-            #expect(try head.member("tree_size").integer() == 3)
-            let entries = try await client.get("/sigstore/ct/v1/get-entries?start=0&end=9").json().member("entries")
-            let leaves = try entries.elements().map { try $0.member("leaf_input").bytes() }
-            #expect(leaves.count == 3)
-            let hash = Base64.encode(try MerkleTree.leafHash(leaves[1]))
-            let escaped = hash.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
-            let proof = try await client.get("/sigstore/ct/v1/get-proof-by-hash?hash=\(escaped)&tree_size=3").json()
-            let path = try proof.member("audit_path").elements().map { try $0.bytes() }
-            #expect(
-                try root(of: leaves[1], index: 1, size: 3, path: path) == head.member("sha256_root_hash").bytes())
-        }
+        for _ in 0..<3 { _ = try await services.certify() }
+        let client = services.certificateLog.client
+        let head = try await client.get("/sigstore/ct/v1/get-sth").json()
+        #expect(try head.member("tree_size").integer() == 3)
+        let entries = try await client.get("/sigstore/ct/v1/get-entries?start=0&end=9").json().member("entries")
+        let leaves = try entries.elements().map { try $0.member("leaf_input").bytes() }
+        #expect(leaves.count == 3)
+        let hash = Base64.encode(try MerkleTree.leafHash(leaves[1]))
+        let escaped = hash.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
+        let proof = try await client.get("/sigstore/ct/v1/get-proof-by-hash?hash=\(escaped)&tree_size=3").json()
+        let path = try proof.member("audit_path").elements().map { try $0.bytes() }
+        #expect(
+            try root(of: leaves[1], index: 1, size: 3, path: path) == head.member("sha256_root_hash").bytes())
     }
 
     // MARK: Rekor v1
 
     @Test func logsOnceAndProvesIt() async throws {
-        try await withServices { (services) async throws in
-            let key = try PrivateKey.generate(.ecdsaP256)
-            let client = services.rekorV1.client
-            let logKey = try services.trustedKey("tlogs")
-            let proposal = try hashedRekord("hello", key: key)
-            let created = try await client.post("/api/v1/log/entries", json: proposal)
-            #expect(created.status == 201)
-            let location = try #require(created.headers["location"])
-            let uuid = try #require(created.headers["etag"])
-            #expect(location == "/api/v1/log/entries/\(uuid)" && uuid.count == 80)
-            let entry = try created.json().member(uuid)
-            let body = try entry.member("body").bytes()
-            #expect(try entry.member("logIndex").integer() == 1)
+        let key = try PrivateKey.generate(.ecdsaP256)
+        let client = services.rekorV1.client
+        let logKey = try services.trustedKey("tlogs")
+        let proposal = try hashedRekord("hello", key: key)
+        let created = try await client.post("/api/v1/log/entries", json: proposal)
+        #expect(created.status == 201)
+        let location = try #require(created.headers["location"])
+        let uuid = try #require(created.headers["etag"])
+        #expect(location == "/api/v1/log/entries/\(uuid)" && uuid.count == 80)
+        let entry = try created.json().member(uuid)
+        let body = try entry.member("body").bytes()
+        #expect(try entry.member("logIndex").integer() == 1)
 
-            let promised: JSONValue = .object([
-                "body": entry.value[member: "body"], "integratedTime": entry.value[member: "integratedTime"],
-                "logID": entry.value[member: "logID"], "logIndex": entry.value[member: "logIndex"],
-            ])
-            let verification = try entry.member("verification")
-            #expect(
-                try logKey.verifies(
-                    verification.member("signedEntryTimestamp").bytes(), ofBytes: promised.canonicalized(),
-                    scheme: .ecdsa(.sha256)))
-            let proof = try verification.member("inclusionProof")
-            let path = try proof.member("hashes").elements().compactMap { try Hexadecimal.decode($0.string()) }
-            let size = Int(try proof.member("treeSize").integer())
-            let rootHash = try root(of: body, index: 1, size: size, path: path)
-            #expect(try Hexadecimal.encode(rootHash) == proof.member("rootHash").string())
-            let checkpoint = try proof.member("checkpoint").string()
-            let parts = checkpoint.components(separatedBy: "\n\n")
-            #expect(parts.first?.hasSuffix("\n\(size)\n\(Base64.encode(rootHash))") == true)
-            let line = try #require(parts.last?.split(separator: " ").last).trimmingCharacters(in: .newlines)
-            let signature = try #require(Base64.decode(line))
-            #expect(
-                try logKey.verifies(
-                    Array(signature.dropFirst(4)), ofBytes: Array(((parts.first ?? "") + "\n").utf8),
-                    scheme: .ecdsa(.sha256)))
+        let promised: JSONValue = .object([
+            "body": entry.value[member: "body"], "integratedTime": entry.value[member: "integratedTime"],
+            "logID": entry.value[member: "logID"], "logIndex": entry.value[member: "logIndex"],
+        ])
+        let verification = try entry.member("verification")
+        #expect(
+            try logKey.verifies(
+                verification.member("signedEntryTimestamp").bytes(), ofBytes: promised.canonicalized(),
+                scheme: .ecdsa(.sha256)))
+        let proof = try verification.member("inclusionProof")
+        let path = try proof.member("hashes").elements().compactMap { try Hexadecimal.decode($0.string()) }
+        let size = Int(try proof.member("treeSize").integer())
+        let rootHash = try root(of: body, index: 1, size: size, path: path)
+        #expect(try Hexadecimal.encode(rootHash) == proof.member("rootHash").string())
+        let checkpoint = try proof.member("checkpoint").string()
+        let parts = checkpoint.components(separatedBy: "\n\n")
+        #expect(parts.first?.hasSuffix("\n\(size)\n\(Base64.encode(rootHash))") == true)
+        let line = try #require(parts.last?.split(separator: " ").last).trimmingCharacters(in: .newlines)
+        let signature = try #require(Base64.decode(line))
+        #expect(
+            try logKey.verifies(
+                Array(signature.dropFirst(4)), ofBytes: Array(((parts.first ?? "") + "\n").utf8),
+                scheme: .ecdsa(.sha256)))
 
-            let again = try await client.post("/api/v1/log/entries", json: proposal)
-            #expect(again.status == 409 && again.headers["location"] == location)
-            #expect(
-                again.text
-                    == #"{"code":409,"message":"an equivalent entry already exists in the transparency log with UUID \#(uuid)"}"#
-            )
-            #expect(try await client.get(location).json().member(uuid).member("body").bytes() == body)
-            #expect(try await client.get("/api/v1/log/entries?logIndex=1").json().names() == [uuid])
-            let found = try await client.post(
-                "/api/v1/log/entries/retrieve", json: .object(["entryUUIDs": .array([.string(uuid)])]))
-            #expect(try found.json().elements().first?.names() == [uuid])
+        let again = try await client.post("/api/v1/log/entries", json: proposal)
+        #expect(again.status == 409 && again.headers["location"] == location)
+        #expect(
+            again.text
+                == #"{"code":409,"message":"an equivalent entry already exists in the transparency log with UUID \#(uuid)"}"#
+        )
+        #expect(try await client.get(location).json().member(uuid).member("body").bytes() == body)
+        #expect(try await client.get("/api/v1/log/entries?logIndex=1").json().names() == [uuid])
+        let found = try await client.post(
+            "/api/v1/log/entries/retrieve", json: .object(["entryUUIDs": .array([.string(uuid)])]))
+        #expect(try found.json().elements().first?.names() == [uuid])
 
-            let digest = try Digest.sha256(Array("hello".utf8))
-            let search = try await client.post(
-                "/api/v1/index/retrieve", json: .object(["hash": .string(digest.description)]))
-            #expect(search.text == "[\"\(uuid)\"]")
-            let certified = try await services.certify()
-            let keyless = try await client.post(
-                "/api/v1/log/entries",
-                json: hashedRekord("keyless", key: certified.key, verifier: certified.chain[0].pem))
-            let byEmail = try await client.post(
-                "/api/v1/index/retrieve", json: .object(["email": .string("alice@local.test")]))
-            #expect(byEmail.text == "[\"\(keyless.headers["etag"] ?? "")\"]")
+        let digest = try Digest.sha256(Array("hello".utf8))
+        let search = try await client.post(
+            "/api/v1/index/retrieve", json: .object(["hash": .string(digest.description)]))
+        #expect(search.text == "[\"\(uuid)\"]")
+        let certified = try await services.certify()
+        let keyless = try await client.post(
+            "/api/v1/log/entries",
+            json: hashedRekord("keyless", key: certified.key, verifier: certified.chain[0].pem))
+        let byEmail = try await client.post(
+            "/api/v1/index/retrieve", json: .object(["email": .string("alice@local.test")]))
+        #expect(byEmail.text == "[\"\(keyless.headers["etag"] ?? "")\"]")
 
-            let info = try await client.get("/api/v1/log").json()
-            #expect(try info.member("treeSize").integer() == 3)
-            let consistency = try await client.get("/api/v1/log/proof?firstSize=2&lastSize=3").json()
-            let steps = try consistency.member("hashes").elements().compactMap { try Hexadecimal.decode($0.string()) }
-            let newRoot = try #require(Hexadecimal.decode(info.member("rootHash").string()))
-            #expect(try isConsistent(steps, from: 2, rootHash, to: 3, newRoot))
-        }
+        let info = try await client.get("/api/v1/log").json()
+        #expect(try info.member("treeSize").integer() == 3)
+        let consistency = try await client.get("/api/v1/log/proof?firstSize=2&lastSize=3").json()
+        let steps = try consistency.member("hashes").elements().compactMap { try Hexadecimal.decode($0.string()) }
+        let newRoot = try #require(Hexadecimal.decode(info.member("rootHash").string()))
+        #expect(try isConsistent(steps, from: 2, rootHash, to: 3, newRoot))
     }
 
     @Test func logsEnvelopes() async throws {
-        try await withServices { (services) async throws in
-            let key = try PrivateKey.generate(.ecdsaP256)
-            let payload = Array("{}".utf8)
-            let type = "application/vnd.in-toto+json"
-            let signed = Array("DSSEv1 \(type.utf8.count) \(type) 2 {}".utf8)
-            func proposal(_ signature: [UInt8]) -> JSONValue {
-                let envelope: JSONValue = .object([
-                    "payloadType": .string(type), "payload": .bytes(payload),
-                    "signatures": .array([.object(["sig": .bytes(signature)])]),
-                ])
-                return .object([
-                    "apiVersion": .string("0.0.1"), "kind": .string("dsse"),
-                    "spec": .object([
-                        "proposedContent": .object([
-                            "envelope": .string(String(decoding: envelope.serialized(), as: UTF8.self)),
-                            "verifiers": .array([.bytes(Array(key.publicKey.pem.utf8))]),
-                        ])
-                    ]),
-                ])
-            }
-            let client = services.rekorV1.client
-            let good = try await client.post(
-                "/api/v1/log/entries", json: proposal(key.sign(signed, scheme: .ecdsa(.sha256))))
-            #expect(good.status == 201)
-            let uuid = try #require(good.headers["etag"])
-            let body = JSONCursor(try JSONValue(parsing: good.json().member(uuid).member("body").bytes()))
-            #expect(
-                try body.member("spec").member("payloadHash").member("value").string() == Digest.sha256(payload).hex)
-            let bad = try await client.post(
-                "/api/v1/log/entries", json: proposal(key.sign([1], scheme: .ecdsa(.sha256))))
-            #expect(
-                bad.text
-                    == #"{"code":400,"message":"error processing entry: could not verify envelope: accepted signatures do not match threshold, Found: 0, Expected 1"}"#
-            )
+        let key = try PrivateKey.generate(.ecdsaP256)
+        let payload = Array("{}".utf8)
+        let type = "application/vnd.in-toto+json"
+        let signed = Array("DSSEv1 \(type.utf8.count) \(type) 2 {}".utf8)
+        func proposal(_ signature: [UInt8]) -> JSONValue {
+            let envelope: JSONValue = .object([
+                "payloadType": .string(type), "payload": .bytes(payload),
+                "signatures": .array([.object(["sig": .bytes(signature)])]),
+            ])
+            return .object([
+                "apiVersion": .string("0.0.1"), "kind": .string("dsse"),
+                "spec": .object([
+                    "proposedContent": .object([
+                        "envelope": .string(String(decoding: envelope.serialized(), as: UTF8.self)),
+                        "verifiers": .array([.bytes(Array(key.publicKey.pem.utf8))]),
+                    ])
+                ]),
+            ])
         }
+        let client = services.rekorV1.client
+        let good = try await client.post(
+            "/api/v1/log/entries", json: proposal(key.sign(signed, scheme: .ecdsa(.sha256))))
+        #expect(good.status == 201)
+        let uuid = try #require(good.headers["etag"])
+        let body = JSONCursor(try JSONValue(parsing: good.json().member(uuid).member("body").bytes()))
+        #expect(
+            try body.member("spec").member("payloadHash").member("value").string() == Digest.sha256(payload).hex)
+        let bad = try await client.post(
+            "/api/v1/log/entries", json: proposal(key.sign([1], scheme: .ecdsa(.sha256))))
+        #expect(
+            bad.text
+                == #"{"code":400,"message":"error processing entry: could not verify envelope: accepted signatures do not match threshold, Found: 0, Expected 1"}"#
+        )
     }
 
     /// The requests and answers that were recorded from Rekor 1.5.
@@ -468,148 +442,138 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
         ),
     ])
     func refusesEntriesAsRekor1Does(_ type: String, _ body: String, _ status: Int, _ message: String) async throws {
-        try await withServices { (services) async throws in
-            let answer = try await services.rekorV1.client.send(
-                "POST", "/api/v1/log/entries", headers: ["Content-Type": type], body: Array(body.utf8))
-            #expect(answer.status == status)
-            #expect(answer.text == #"{"code":\#(status),"message":"\#(message)"}"#)
-            #expect(answer.headers["content-type"] == "application/json")
-        }
+        let answer = try await services.rekorV1.client.send(
+            "POST", "/api/v1/log/entries", headers: ["Content-Type": type], body: Array(body.utf8))
+        #expect(answer.status == status)
+        #expect(answer.text == #"{"code":\#(status),"message":"\#(message)"}"#)
+        #expect(answer.headers["content-type"] == "application/json")
     }
 
     @Test func saysThatAnEntryIsNotThere() async throws {
-        try await withServices { (services) async throws in
-            for target in ["/\(String(repeating: "0", count: 64))", "?logIndex=999999"] {
-                let answer = try await services.rekorV1.client.get("/api/v1/log/entries\(target)")
-                #expect(answer.status == 404 && answer.body.isEmpty)
-            }
+        for target in ["/\(String(repeating: "0", count: 64))", "?logIndex=999999"] {
+            let answer = try await services.rekorV1.client.get("/api/v1/log/entries\(target)")
+            #expect(answer.status == 404 && answer.body.isEmpty)
         }
     }
 
     @Test func breaksEntriesOnPurpose() async throws {
-        try await withServices { (services) async throws in
-            let key = try PrivateKey.generate(.ecdsaP256)
-            let client = services.rekorV1.client
-            func add(_ message: String) async throws -> (JSONCursor, String) {
-                let answer = try await client.post("/api/v1/log/entries", json: hashedRekord(message, key: key))
-                return (try answer.json().member(answer.json().names().first ?? ""), answer.headers["etag"] ?? "")
-            }
-            let (good, uuid) = try await add("one")
-            services.rekorV1.faults.add(Fault(.wrongPromise))
-            let promise = try await client.get("/api/v1/log/entries/\(uuid)").json().member(uuid)
-            var promised = JSONObject()
-            for name in ["body", "integratedTime", "logID", "logIndex"] { promised[name] = promise.value[member: name] }
-            #expect(
-                try !services.trustedKey("tlogs").verifies(
-                    promise.member("verification").member("signedEntryTimestamp").bytes(),
-                    ofBytes: JSONValue.object(promised).canonicalized(), scheme: .ecdsa(.sha256)))
-            services.rekorV1.faults.removeAll()
-            services.rekorV1.faults.add(Fault(.wrongProof))
-            let proof = try await client.get("/api/v1/log/entries/\(uuid)").json().member(uuid)
-                .member("verification").member("inclusionProof")
-            let path = try proof.member("hashes").elements().compactMap { try Hexadecimal.decode($0.string()) }
-            #expect(
-                try Hexadecimal.encode(root(of: good.member("body").bytes(), index: 1, size: 2, path: path))
-                    != proof.member("rootHash").string())
-            services.rekorV1.faults.removeAll()
-            services.rekorV1.faults.add(Fault(.wrongEntry))
-            let (other, _) = try await add("two")
-            #expect(try other.member("body").bytes() == good.member("body").bytes())
+        let key = try PrivateKey.generate(.ecdsaP256)
+        let client = services.rekorV1.client
+        func add(_ message: String) async throws -> (JSONCursor, String) {
+            let answer = try await client.post("/api/v1/log/entries", json: hashedRekord(message, key: key))
+            return (try answer.json().member(answer.json().names().first ?? ""), answer.headers["etag"] ?? "")
         }
+        let (good, uuid) = try await add("one")
+        services.rekorV1.faults.add(Fault(.wrongPromise))
+        let promise = try await client.get("/api/v1/log/entries/\(uuid)").json().member(uuid)
+        var promised = JSONObject()
+        for name in ["body", "integratedTime", "logID", "logIndex"] { promised[name] = promise.value[member: name] }
+        #expect(
+            try !services.trustedKey("tlogs").verifies(
+                promise.member("verification").member("signedEntryTimestamp").bytes(),
+                ofBytes: JSONValue.object(promised).canonicalized(), scheme: .ecdsa(.sha256)))
+        services.rekorV1.faults.removeAll()
+        services.rekorV1.faults.add(Fault(.wrongProof))
+        let proof = try await client.get("/api/v1/log/entries/\(uuid)").json().member(uuid)
+            .member("verification").member("inclusionProof")
+        let path = try proof.member("hashes").elements().compactMap { try Hexadecimal.decode($0.string()) }
+        #expect(
+            try Hexadecimal.encode(root(of: good.member("body").bytes(), index: 1, size: 2, path: path))
+                != proof.member("rootHash").string())
+        services.rekorV1.faults.removeAll()
+        services.rekorV1.faults.add(Fault(.wrongEntry))
+        let (other, _) = try await add("two")
+        #expect(try other.member("body").bytes() == good.member("body").bytes())
     }
 
     // MARK: Rekor v2
 
     @Test func logsInTiles() async throws {
-        try await withServices { (services) async throws in
-            let key = try PrivateKey.generate(.ecdsaP256)
-            let client = services.rekorV2.client
-            var last = RawAnswer()
-            for number in 0..<260 {
-                last = try await client.post("/api/v2/log/entries", json: hashedRekordV2("m\(number)", key: key))
-                #expect(last.status == 201)
-            }
-            let entry = try last.json()
-            #expect(try entry.member("logIndex").string() == "260" && entry.member("integratedTime").string() == "0")
-            #expect(
-                try entry.member("logId").member("keyId").bytes()
-                    == services.trusted("tlogs", 1).member("logId").member("keyId").bytes())
-            let proof = try entry.member("inclusionProof")
-            let path = try proof.member("hashes").elements().map { try $0.bytes() }
-            let body = try entry.member("canonicalizedBody").bytes()
-            let rootHash = try root(of: body, index: 260, size: 261, path: path)
-            #expect(try proof.member("rootHash").bytes() == rootHash)
-
-            let checkpoint = try await client.get("/api/v2/checkpoint").text
-            let parts = checkpoint.components(separatedBy: "\n\n")
-            #expect(parts.first == "127.0.0.1\n261\n\(Base64.encode(rootHash))")
-            let line = try #require(parts.last?.split(separator: " ").last).trimmingCharacters(in: .newlines)
-            let signature = try #require(Base64.decode(line))
-            #expect(
-                try services.trustedKey("tlogs", 1).verifies(
-                    Array(signature.dropFirst(4)), ofBytes: Array(((parts.first ?? "") + "\n").utf8), scheme: .ed25519))
-
-            // The tiles hold the same leaves, and their hashes make the same root.
-            var tree = MerkleTree()
-            for tile in ["000", "001.p/5"] {
-                let hashes = try await client.get("/api/v2/tile/0/\(tile)").body
-                for start in stride(from: 0, to: hashes.count, by: 32) {
-                    try tree.append(leafHash: Array(hashes[start..<start + 32]))
-                }
-            }
-            #expect(try tree.size == 261 && tree.root(size: 261) == rootHash)
-            let top = try await client.get("/api/v2/tile/1/000.p/1").body
-            #expect(try top == tree.root(size: 256))
-            let entries = try await client.get("/api/v2/tile/entries/001.p/5").body
-            #expect(entries.suffix(body.count) == body[...])
-            #expect(try await client.get("/api/v2/tile/0/001").status == 404)
-            #expect(try await client.get("/api/v2/tile/0/x001/000").status == 404)
+        let key = try PrivateKey.generate(.ecdsaP256)
+        let client = services.rekorV2.client
+        var last = RawAnswer()
+        for number in 0..<260 {
+            last = try await client.post("/api/v2/log/entries", json: hashedRekordV2("m\(number)", key: key))
+            #expect(last.status == 201)
         }
+        let entry = try last.json()
+        #expect(try entry.member("logIndex").string() == "260" && entry.member("integratedTime").string() == "0")
+        #expect(
+            try entry.member("logId").member("keyId").bytes()
+                == services.trusted("tlogs", 1).member("logId").member("keyId").bytes())
+        let proof = try entry.member("inclusionProof")
+        let path = try proof.member("hashes").elements().map { try $0.bytes() }
+        let body = try entry.member("canonicalizedBody").bytes()
+        let rootHash = try root(of: body, index: 260, size: 261, path: path)
+        #expect(try proof.member("rootHash").bytes() == rootHash)
+
+        let checkpoint = try await client.get("/api/v2/checkpoint").text
+        let parts = checkpoint.components(separatedBy: "\n\n")
+        #expect(parts.first == "127.0.0.1\n261\n\(Base64.encode(rootHash))")
+        let line = try #require(parts.last?.split(separator: " ").last).trimmingCharacters(in: .newlines)
+        let signature = try #require(Base64.decode(line))
+        #expect(
+            try services.trustedKey("tlogs", 1).verifies(
+                Array(signature.dropFirst(4)), ofBytes: Array(((parts.first ?? "") + "\n").utf8), scheme: .ed25519))
+
+        // The tiles hold the same leaves, and their hashes make the same root.
+        var tree = MerkleTree()
+        for tile in ["000", "001.p/5"] {
+            let hashes = try await client.get("/api/v2/tile/0/\(tile)").body
+            for start in stride(from: 0, to: hashes.count, by: 32) {
+                try tree.append(leafHash: Array(hashes[start..<start + 32]))
+            }
+        }
+        #expect(try tree.size == 261 && tree.root(size: 261) == rootHash)
+        let top = try await client.get("/api/v2/tile/1/000.p/1").body
+        #expect(try top == tree.root(size: 256))
+        let entries = try await client.get("/api/v2/tile/entries/001.p/5").body
+        #expect(entries.suffix(body.count) == body[...])
+        #expect(try await client.get("/api/v2/tile/0/001").status == 404)
+        #expect(try await client.get("/api/v2/tile/0/x001/000").status == 404)
     }
 
     @Test func refusesEntriesAsRekor2Does() async throws {
-        try await withServices { (services) async throws in
-            let key = try PrivateKey.generate(.ecdsaP256)
-            let client = services.rekorV2.client
-            let proposal = try hashedRekordV2("hello", key: key)
-            #expect(try await client.post("/api/v2/log/entries", json: proposal).status == 201)
-            let again = try await client.post("/api/v2/log/entries", json: proposal)
-            #expect(again.status == 409 && again.headers["x-log-index"] == "1")
-            #expect(
-                again.text
-                    == #"{"code":6,"message":"an equivalent entry already exists in the transparency log with index 1","details":[]}"#
-            )
-            let invalid = #"{"code":3,"message":"invalid hashedrekord request","details":[]}"#
-            for details in [nil, "PKIX_ECDSA_P384_SHA_384"] {
-                let wrong = try hashedRekordV2("wrong", key: key, details: details)
-                let answer = try await client.post("/api/v2/log/entries", json: wrong)
-                #expect(answer.status == 400 && answer.text == invalid)
-            }
-            for (body, status, message) in [
-                (
-                    "{oops", 400,
-                    #"{"code":3,"message":"invalid character 'o' looking for beginning of object key string","details":[]}"#
-                ),
-                (
-                    #"{"nonesuch":1}"#, 400,
-                    #"{"code":3,"message":"proto: (line 1:2): unknown field \"nonesuch\"","details":[]}"#
-                ),
-                ("{}", 400, #"{"code":3,"message":"invalid type, must be hashedrekord","details":[]}"#),
-                (
-                    #"{"dsseRequestV002":{}}"#, 400,
-                    #"{"code":3,"message":"invalid type, must be hashedrekord","details":[]}"#
-                ),
-            ] {
-                let answer = try await client.send("POST", "/api/v2/log/entries", body: Array(body.utf8))
-                #expect(answer.status == status && answer.text == message)
-            }
-            let pure = try hashedRekordV2("pure", key: key, details: "PKIX_ED25519")
-            let ed25519 = try await client.post("/api/v2/log/entries", json: pure)
-            #expect(
-                ed25519.status == 500 && ed25519.text == #"{"code":13,"message":"internal server error","details":[]}"#)
-            let older = try await client.post("/api/v1/log/entries", json: proposal)
-            #expect(older.status == 404 && older.text == #"{"code":5,"message":"Not Found","details":[]}"#)
+        let key = try PrivateKey.generate(.ecdsaP256)
+        let client = services.rekorV2.client
+        let proposal = try hashedRekordV2("hello", key: key)
+        #expect(try await client.post("/api/v2/log/entries", json: proposal).status == 201)
+        let again = try await client.post("/api/v2/log/entries", json: proposal)
+        #expect(again.status == 409 && again.headers["x-log-index"] == "1")
+        #expect(
+            again.text
+                == #"{"code":6,"message":"an equivalent entry already exists in the transparency log with index 1","details":[]}"#
+        )
+        let invalid = #"{"code":3,"message":"invalid hashedrekord request","details":[]}"#
+        for details in [nil, "PKIX_ECDSA_P384_SHA_384"] {
+            let wrong = try hashedRekordV2("wrong", key: key, details: details)
+            let answer = try await client.post("/api/v2/log/entries", json: wrong)
+            #expect(answer.status == 400 && answer.text == invalid)
         }
+        for (body, status, message) in [
+            (
+                "{oops", 400,
+                #"{"code":3,"message":"invalid character 'o' looking for beginning of object key string","details":[]}"#
+            ),
+            (
+                #"{"nonesuch":1}"#, 400,
+                #"{"code":3,"message":"proto: (line 1:2): unknown field \"nonesuch\"","details":[]}"#
+            ),
+            ("{}", 400, #"{"code":3,"message":"invalid type, must be hashedrekord","details":[]}"#),
+            (
+                #"{"dsseRequestV002":{}}"#, 400,
+                #"{"code":3,"message":"invalid type, must be hashedrekord","details":[]}"#
+            ),
+        ] {
+            let answer = try await client.send("POST", "/api/v2/log/entries", body: Array(body.utf8))
+            #expect(answer.status == status && answer.text == message)
+        }
+        let pure = try hashedRekordV2("pure", key: key, details: "PKIX_ED25519")
+        let ed25519 = try await client.post("/api/v2/log/entries", json: pure)
+        #expect(
+            ed25519.status == 500 && ed25519.text == #"{"code":13,"message":"internal server error","details":[]}"#)
+        let older = try await client.post("/api/v1/log/entries", json: proposal)
+        #expect(older.status == 404 && older.text == #"{"code":5,"message":"Not Found","details":[]}"#)
     }
 
     // MARK: Timestamps
@@ -625,83 +589,79 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
     }
 
     @Test func stampsTimes() async throws {
-        try await withServices { (services) async throws in
-            let message = Array("a signature".utf8)
-            let digest = try Digest.sha256(message).bytes
-            let chain = try services.trusted("timestampAuthorities").member("certChain").member("certificates")
-                .elements().map { try Certificate(der: $0.member("rawBytes").bytes()) }
-            let headers = ["Content-Type": "application/timestamp-query"]
-            for certificate in [false, true] {
-                let before = Int64(Date().timeIntervalSince1970)
-                let answer = try await services.timestampAuthority.client.send(
-                    "POST", "/api/v1/timestamp", headers: headers, body: query(digest, certificate: certificate))
-                #expect(answer.status == 200 && answer.headers["content-type"] == "application/timestamp-reply")
-                let token = try TimestampToken(response: answer.body)
-                _ = try token.verify(over: message, authority: chain)
-                #expect(token.certificates.count == (certificate ? 1 : 0))
-                #expect((token.nonce != nil) == certificate)
-                #expect((before...Int64(Date().timeIntervalSince1970)).contains(token.time))
-            }
-            let json = try await services.timestampAuthority.client.post(
-                "/api/v1/timestamp",
-                json: .object([
-                    "artifactHash": .bytes(digest), "hashAlgorithm": .string("sha256"), "certificates": .bool(true),
-                    "nonce": .integer(1_123_343_434),
-                ]))
-            _ = try TimestampToken(response: json.body).verify(over: message, authority: chain)
-            for fault in [Fault.Action.wrongCertificate, .wrongImprint] {
-                services.timestampAuthority.faults.removeAll()
-                services.timestampAuthority.faults.add(Fault(fault))
-                let answer = try await services.timestampAuthority.client.send(
-                    "POST", "/api/v1/timestamp", headers: headers, body: query(digest))
-                let token = try TimestampToken(response: answer.body)
-                #expect(throws: SigstoreError.self) { try token.verify(over: message, authority: chain) }
-            }
-            services.timestampAuthority.faults.removeAll()
-            services.timestampAuthority.faults.add(Fault(.wrongTime(seconds: -7_200)))
-            let early = try await services.timestampAuthority.client.send(
-                "POST", "/api/v1/timestamp", headers: headers, body: query(digest))
-            #expect(try TimestampToken(response: early.body).time < Int64(Date().timeIntervalSince1970) - 7_000)
+        let message = Array("a signature".utf8)
+        let digest = try Digest.sha256(message).bytes
+        let chain = try services.trusted("timestampAuthorities").member("certChain").member("certificates")
+            .elements().map { try Certificate(der: $0.member("rawBytes").bytes()) }
+        let headers = ["Content-Type": "application/timestamp-query"]
+        for certificate in [false, true] {
+            let before = Int64(Date().timeIntervalSince1970)
+            let answer = try await services.timestampAuthority.client.send(
+                "POST", "/api/v1/timestamp", headers: headers, body: query(digest, certificate: certificate))
+            #expect(answer.status == 200 && answer.headers["content-type"] == "application/timestamp-reply")
+            let token = try TimestampToken(response: answer.body)
+            _ = try token.verify(over: message, authority: chain)
+            #expect(token.certificates.count == (certificate ? 1 : 0))
+            #expect((token.nonce != nil) == certificate)
+            #expect((before...Int64(Date().timeIntervalSince1970)).contains(token.time))
         }
+        let json = try await services.timestampAuthority.client.post(
+            "/api/v1/timestamp",
+            json: .object([
+                "artifactHash": .bytes(digest), "hashAlgorithm": .string("sha256"), "certificates": .bool(true),
+                "nonce": .integer(1_123_343_434),
+            ]))
+        _ = try TimestampToken(response: json.body).verify(over: message, authority: chain)
+        for fault in [Fault.Action.wrongCertificate, .wrongImprint] {
+            services.timestampAuthority.faults.removeAll()
+            services.timestampAuthority.faults.add(Fault(fault))
+            let answer = try await services.timestampAuthority.client.send(
+                "POST", "/api/v1/timestamp", headers: headers, body: query(digest))
+            let token = try TimestampToken(response: answer.body)
+            #expect(throws: SigstoreError.self) { try token.verify(over: message, authority: chain) }
+        }
+        services.timestampAuthority.faults.removeAll()
+        services.timestampAuthority.faults.add(Fault(.wrongTime(seconds: -7_200)))
+        let early = try await services.timestampAuthority.client.send(
+            "POST", "/api/v1/timestamp", headers: headers, body: query(digest))
+        #expect(try TimestampToken(response: early.body).time < Int64(Date().timeIntervalSince1970) - 7_000)
     }
 
     @Test func refusesQueriesAsTheAuthorityDoes() async throws {
-        try await withServices { (services) async throws in
-            let client = services.timestampAuthority.client
-            let type = "application/timestamp-query"
-            let reply = "application/timestamp-reply"
-            let cases: [(String, [UInt8], Int, String, String)] = [
-                (
-                    type, Array("\u{1}\u{2}garbage".utf8), 400, reply,
-                    #"{"code":400,"message":"Error generating timestamp response"}"#
-                ),
-                (
-                    type, query([UInt8](repeating: 0, count: 20), algorithm: "1.3.14.3.2.26"), 400, reply,
-                    #"{"code":400,"message":"Weak hash algorithm in timestamp request"}"#
-                ),
-                (
-                    type, query([UInt8](repeating: 0, count: 20)), 400, reply,
-                    #"{"code":400,"message":"Message digest has incorrect length for specified algorithm"}"#
-                ),
-                (
-                    type, query([UInt8](repeating: 0, count: 32)) + [0, 0], 400, reply,
-                    #"{"code":400,"message":"Error generating timestamp response"}"#
-                ),
-                (type, [], 422, "application/json", #"{"code":602,"message":"request in body is required"}"#),
-                (
-                    "application/octet-stream", query([UInt8](repeating: 0, count: 32)), 415, "application/json",
-                    #"{"code":415,"message":"unsupported media type \"application/octet-stream\", only [application/timestamp-query application/json] are allowed"}"#
-                ),
-            ]
-            for (contentType, body, status, answerType, text) in cases {
-                let answer = try await client.send(
-                    "POST", "/api/v1/timestamp", headers: ["Content-Type": contentType], body: body)
-                #expect(answer.status == status && answer.text == text && answer.headers["content-type"] == answerType)
-            }
-            let get = try await client.get("/api/v1/timestamp")
-            #expect(get.status == 405 && get.headers["allow"] == "POST")
-            #expect(get.text == #"{"code":405,"message":"method GET is not allowed, but [POST] are"}"#)
+        let client = services.timestampAuthority.client
+        let type = "application/timestamp-query"
+        let reply = "application/timestamp-reply"
+        let cases: [(String, [UInt8], Int, String, String)] = [
+            (
+                type, Array("\u{1}\u{2}garbage".utf8), 400, reply,
+                #"{"code":400,"message":"Error generating timestamp response"}"#
+            ),
+            (
+                type, query([UInt8](repeating: 0, count: 20), algorithm: "1.3.14.3.2.26"), 400, reply,
+                #"{"code":400,"message":"Weak hash algorithm in timestamp request"}"#
+            ),
+            (
+                type, query([UInt8](repeating: 0, count: 20)), 400, reply,
+                #"{"code":400,"message":"Message digest has incorrect length for specified algorithm"}"#
+            ),
+            (
+                type, query([UInt8](repeating: 0, count: 32)) + [0, 0], 400, reply,
+                #"{"code":400,"message":"Error generating timestamp response"}"#
+            ),
+            (type, [], 422, "application/json", #"{"code":602,"message":"request in body is required"}"#),
+            (
+                "application/octet-stream", query([UInt8](repeating: 0, count: 32)), 415, "application/json",
+                #"{"code":415,"message":"unsupported media type \"application/octet-stream\", only [application/timestamp-query application/json] are allowed"}"#
+            ),
+        ]
+        for (contentType, body, status, answerType, text) in cases {
+            let answer = try await client.send(
+                "POST", "/api/v1/timestamp", headers: ["Content-Type": contentType], body: body)
+            #expect(answer.status == status && answer.text == text && answer.headers["content-type"] == answerType)
         }
+        let get = try await client.get("/api/v1/timestamp")
+        #expect(get.status == 405 && get.headers["allow"] == "POST")
+        #expect(get.text == #"{"code":405,"message":"method GET is not allowed, but [POST] are"}"#)
     }
 
     // MARK: Issuer
@@ -719,87 +679,79 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
     }
 
     @Test func signsPeopleIn() async throws {
-        try await withServices { (services) async throws in
-            let client = services.issuerServer.client
-            let discovery = try await client.get("/.well-known/openid-configuration").json()
-            #expect(try discovery.member("issuer").string() == services.issuer.url)
-            #expect(try await client.get("/keys").json().member("keys").elements().count == 1)
-            let verifier = "some-verifier-that-is-long-enough-for-the-standard"
-            let challenge = Base64.encodeURLSafe(try Digest.sha256(Array(verifier.utf8)).bytes)
-            let query =
-                "client_id=sigstore&response_type=code&redirect_uri=http%3A%2F%2F127.0.0.1%3A9%2Fauth%2Fcallback"
-                + "&scope=openid+email&state=s1&nonce=n1&code_challenge=\(challenge)&code_challenge_method=S256"
-            let page = try await client.get("/auth/auth?\(query)")
-            #expect(page.status == 200 && page.text.contains("name=\"state\" value=\"s1\""))
-            func code() async throws -> String {
-                let back = try await client.send(
-                    "POST", "/auth/auth?\(query)", body: form(["email": "ann@local.test"]))
-                #expect(back.status == 303)
-                let location = URLComponents(string: back.headers["location"] ?? "")
-                #expect(location?.queryItems?.first { $0.name == "state" }?.value == "s1")
-                return location?.queryItems?.first { $0.name == "code" }?.value ?? ""
-            }
-            func exchange(_ code: String, verifier: String) async throws -> RawAnswer {
-                try await client.send(
-                    "POST", "/auth/token",
-                    body: form([
-                        "grant_type": "authorization_code", "code": code, "code_verifier": verifier,
-                        "client_id": "sigstore", "redirect_uri": "http://127.0.0.1:9/auth/callback",
-                    ]))
-            }
-            let wrong = try await exchange(code(), verifier: "another")
-            #expect(try wrong.status == 400 && wrong.json().member("error").string() == "invalid_grant")
-            let used = try await code()
-            let tokens = try await exchange(used, verifier: verifier)
-            #expect(tokens.status == 200)
-            let claims = try claims(tokens.json().member("id_token").string())
-            #expect(try claims.member("email").string() == "ann@local.test" && claims.member("nonce").string() == "n1")
-            #expect(try await exchange(used, verifier: verifier).status == 400)
-            let elsewhere = query.replacingOccurrences(of: "127.0.0.1", with: "example.com")
-            #expect(try await client.get("/auth/auth?\(elsewhere)&email=ann@local.test").status == 400)
+        let client = services.issuerServer.client
+        let discovery = try await client.get("/.well-known/openid-configuration").json()
+        #expect(try discovery.member("issuer").string() == services.issuer.url)
+        #expect(try await client.get("/keys").json().member("keys").elements().count == 1)
+        let verifier = "some-verifier-that-is-long-enough-for-the-standard"
+        let challenge = Base64.encodeURLSafe(try Digest.sha256(Array(verifier.utf8)).bytes)
+        let query =
+            "client_id=sigstore&response_type=code&redirect_uri=http%3A%2F%2F127.0.0.1%3A9%2Fauth%2Fcallback"
+            + "&scope=openid+email&state=s1&nonce=n1&code_challenge=\(challenge)&code_challenge_method=S256"
+        let page = try await client.get("/auth/auth?\(query)")
+        #expect(page.status == 200 && page.text.contains("name=\"state\" value=\"s1\""))
+        func code() async throws -> String {
+            let back = try await client.send(
+                "POST", "/auth/auth?\(query)", body: form(["email": "ann@local.test"]))
+            #expect(back.status == 303)
+            let location = URLComponents(string: back.headers["location"] ?? "")
+            #expect(location?.queryItems?.first { $0.name == "state" }?.value == "s1")
+            return location?.queryItems?.first { $0.name == "code" }?.value ?? ""
         }
+        func exchange(_ code: String, verifier: String) async throws -> RawAnswer {
+            try await client.send(
+                "POST", "/auth/token",
+                body: form([
+                    "grant_type": "authorization_code", "code": code, "code_verifier": verifier,
+                    "client_id": "sigstore", "redirect_uri": "http://127.0.0.1:9/auth/callback",
+                ]))
+        }
+        let wrong = try await exchange(code(), verifier: "another")
+        #expect(try wrong.status == 400 && wrong.json().member("error").string() == "invalid_grant")
+        let used = try await code()
+        let tokens = try await exchange(used, verifier: verifier)
+        #expect(tokens.status == 200)
+        let claims = try claims(tokens.json().member("id_token").string())
+        #expect(try claims.member("email").string() == "ann@local.test" && claims.member("nonce").string() == "n1")
+        #expect(try await exchange(used, verifier: verifier).status == 400)
+        let elsewhere = query.replacingOccurrences(of: "127.0.0.1", with: "example.com")
+        #expect(try await client.get("/auth/auth?\(elsewhere)&email=ann@local.test").status == 400)
     }
 
     @Test func signsDevicesIn() async throws {
-        try await withServices { (services) async throws in
-            let client = services.issuerServer.client
-            let started = try await client.send("POST", "/auth/device/code", body: form(["client_id": "sigstore"]))
-                .json()
-            let poll = form([
-                "grant_type": "urn:ietf:params:oauth:grant-type:device_code", "client_id": "sigstore",
-                "device_code": try started.member("device_code").string(),
-            ])
-            let pending = try await client.send("POST", "/auth/token", body: poll)
-            #expect(try pending.json().member("error").string() == "authorization_pending")
-            let unknown = form(["user_code": "XXXX-XXXX", "email": "ann@local.test"])
-            #expect(try await client.send("POST", "/auth/device", body: unknown).status == 404)
-            let userCode = try started.member("user_code").string()
-            let approval = form(["user_code": userCode, "email": "ann@local.test"])
-            #expect(try await client.send("POST", "/auth/device", body: approval).status == 200)
-            let token = try await client.send("POST", "/auth/token", body: poll).json().member("id_token").string()
-            #expect(try claims(token).member("email").string() == "ann@local.test")
-        }
+        let client = services.issuerServer.client
+        let started = try await client.send("POST", "/auth/device/code", body: form(["client_id": "sigstore"]))
+            .json()
+        let poll = form([
+            "grant_type": "urn:ietf:params:oauth:grant-type:device_code", "client_id": "sigstore",
+            "device_code": try started.member("device_code").string(),
+        ])
+        let pending = try await client.send("POST", "/auth/token", body: poll)
+        #expect(try pending.json().member("error").string() == "authorization_pending")
+        let unknown = form(["user_code": "XXXX-XXXX", "email": "ann@local.test"])
+        #expect(try await client.send("POST", "/auth/device", body: unknown).status == 404)
+        let userCode = try started.member("user_code").string()
+        let approval = form(["user_code": userCode, "email": "ann@local.test"])
+        #expect(try await client.send("POST", "/auth/device", body: approval).status == 200)
+        let token = try await client.send("POST", "/auth/token", body: poll).json().member("id_token").string()
+        #expect(try claims(token).member("email").string() == "ann@local.test")
     }
 
     @Test func givesJobsTokens() async throws {
-        try await withServices { (services) async throws in
-            let target = services.gitHubTokenURL.dropFirst(services.issuer.url.count) + "&audience=sigstore"
-            #expect(try await services.issuerServer.client.get(String(target)).status == 401)
-            let bearer = ["Authorization": "bearer \(services.requestToken)"]
-            let value = try await services.issuerServer.client.get(String(target), headers: bearer).json()
-            let token = try value.member("value").string()
-            #expect(try claims(token).member("repository").string() == "example/demo")
-            #expect(try claims(token).member("iss").string() == "\(services.issuer.url)/github")
-        }
+        let target = services.gitHubTokenURL.dropFirst(services.issuer.url.count) + "&audience=sigstore"
+        #expect(try await services.issuerServer.client.get(String(target)).status == 401)
+        let bearer = ["Authorization": "bearer \(services.requestToken)"]
+        let value = try await services.issuerServer.client.get(String(target), headers: bearer).json()
+        let token = try value.member("value").string()
+        #expect(try claims(token).member("repository").string() == "example/demo")
+        #expect(try claims(token).member("iss").string() == "\(services.issuer.url)/github")
     }
 
     // MARK: All together
 
     @Test func remembersKeysLogsAndPorts() async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("sigstore-\(UUID().uuidString)").path
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let (first, folder) = (services, services.files.folder)
         let key = try PrivateKey.generate(.ecdsaP256)
-        let first = try await LocalServices.start(LocalServices.Configuration(folder: folder))
         let created = try await first.rekorV1.client.post("/api/v1/log/entries", json: hashedRekord("kept", key: key))
         let location = try #require(created.headers["location"])
         let root = try Data(contentsOf: URL(filePath: first.files.trustedRoot))
@@ -820,15 +772,13 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
     }
 
     @Test func rotatesTheKeysOfTheServices() async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("sigstore-\(UUID().uuidString)").path
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let (first, folder) = (services, services.files.folder)
         let key = try PrivateKey.generate(.ecdsaP256)
         func entry(_ answer: RawAnswer) throws -> JSONCursor {
             let entries = try answer.json()
             return try entries.member(try #require(entries.names().first))
         }
         let lists = ["tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities"]
-        let first = try await LocalServices.start(LocalServices.Configuration(folder: folder))
         func trustedRoot() throws -> JSONCursor {
             JSONCursor(try JSONValue(parsing: Array(Data(contentsOf: URL(filePath: first.files.trustedRoot)))))
         }
@@ -905,22 +855,20 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
     }
 
     @Test func writesConfigsThatNameWhatTheyShould() async throws {
-        try await withServices { (services) async throws in
-            for kind in LocalServices.SigningConfigKind.allCases {
-                let file = try Data(contentsOf: URL(filePath: services.files.signingConfig(kind)))
-                let config = JSONCursor(try JSONValue(parsing: Array(file)))
-                let logs = try config.optional("rekorTlogUrls")?.elements().map { try $0.member("url").string() } ?? []
-                let expected: [String] =
-                    switch kind {
-                    case .v1: [services.rekorV1.url]
-                    case .v2: [services.rekorV2.url]
-                    case .both: [services.rekorV2.url, services.rekorV1.url]
-                    case .timestamp, .none: []
-                    }
-                #expect(logs == expected)
-                #expect(try (config.optional("caUrls") == nil) == (kind == .none))
-                #expect(try (config.optional("tsaUrls") == nil) == (kind == .none))
-            }
+        for kind in LocalServices.SigningConfigKind.allCases {
+            let file = try Data(contentsOf: URL(filePath: services.files.signingConfig(kind)))
+            let config = JSONCursor(try JSONValue(parsing: Array(file)))
+            let logs = try config.optional("rekorTlogUrls")?.elements().map { try $0.member("url").string() } ?? []
+            let expected: [String] =
+                switch kind {
+                case .v1: [services.rekorV1.url]
+                case .v2: [services.rekorV2.url]
+                case .both: [services.rekorV2.url, services.rekorV1.url]
+                case .timestamp, .none: []
+                }
+            #expect(logs == expected)
+            #expect(try (config.optional("caUrls") == nil) == (kind == .none))
+            #expect(try (config.optional("tsaUrls") == nil) == (kind == .none))
         }
     }
 }

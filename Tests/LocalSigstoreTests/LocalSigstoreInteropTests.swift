@@ -3,6 +3,7 @@ import InToto
 import LocalSigstore
 import Spawning
 import StrictJSON
+import TestServices
 import Testing
 
 /// The real clients that the local services are held to.
@@ -55,28 +56,15 @@ private final class Bench: Sendable {
         let messages: String
     }
 
-    private init(services: LocalServices, folder: String) {
-        self.services = services
-        self.folder = folder
+    init() throws {
+        services = try LocalServices.current
+        folder = FileManager.default.temporaryDirectory.appendingPathComponent("interop-\(UUID().uuidString)").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        try Data("hello".utf8).write(to: URL(filePath: "\(folder)/blob"))
+        try Data(#"{"a":1}"#.utf8).write(to: URL(filePath: "\(folder)/predicate"))
     }
 
-    static func with<Result>(_ body: (Bench) async throws -> Result) async throws -> Result {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("interop-\(UUID().uuidString)").path
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        let services = try await LocalServices.start(LocalServices.Configuration(folder: "\(folder)/services"))
-        let bench = Bench(services: services, folder: folder)
-        do {
-            try Data("hello".utf8).write(to: URL(filePath: "\(folder)/blob"))
-            try Data(#"{"a":1}"#.utf8).write(to: URL(filePath: "\(folder)/predicate"))
-            let result = try await body(bench)
-            await services.stop()
-            return result
-        } catch {
-            await services.stop()
-            throw error
-        }
-    }
+    deinit { try? FileManager.default.removeItem(atPath: folder) }
 
     /// Runs a program in the folder, apart from the person's own environment. Does not hold a thread while it waits:
     /// the services that it talks to need them.
@@ -130,49 +118,47 @@ private let logs: [LocalServices.SigningConfigKind] = [.v1, .v2, .both]
 
 /// One at a time: the clients have time limits of their own, some of five seconds.
 @Suite(
-    .serialized,
+    .localSigstore(.own), .serialized,
     .enabled(if: Peers.folder != nil, "cosign and oras are not here: ../shared/peers/unpack, or SWSIGN_PEERS"))
 struct LocalSigstoreInteropTests {
+    private let bench: Bench
+
+    init() throws { bench = try Bench() }
+
     @Test(arguments: logs, identities)
     func cosign3SignsBlobs(_ kind: LocalServices.SigningConfigKind, _ identity: LocalIdentity) async throws {
-        try await Bench.with { (bench) async throws in
-            try await bench.must(
-                "cosign3", ["sign-blob"] + bench.services(kind) + bench.token(identity) + ["--bundle", "b", "blob"])
-            try await bench.must(
-                "cosign3", ["verify-blob"] + bench.trust + bench.expecting(identity) + ["--bundle", "b", "blob"])
-            let logs = [bench.services.rekorV1, bench.services.rekorV2].map {
-                $0.requests.filter { $0.method == "POST" }.count
-            }
-            #expect(logs == (kind == .v1 ? [1, 0] : [0, 1]))
-            let other = try await bench.peer(
-                "cosign3",
-                ["verify-blob"] + bench.trust + bench.expecting(.email("bob@local.test")) + ["--bundle", "b", "blob"])
-            #expect(other.status != 0)
+        try await bench.must(
+            "cosign3", ["sign-blob"] + bench.services(kind) + bench.token(identity) + ["--bundle", "b", "blob"])
+        try await bench.must(
+            "cosign3", ["verify-blob"] + bench.trust + bench.expecting(identity) + ["--bundle", "b", "blob"])
+        let logs = [bench.services.rekorV1, bench.services.rekorV2].map {
+            $0.requests.filter { $0.method == "POST" }.count
         }
+        #expect(logs == (kind == .v1 ? [1, 0] : [0, 1]))
+        let other = try await bench.peer(
+            "cosign3",
+            ["verify-blob"] + bench.trust + bench.expecting(.email("bob@local.test")) + ["--bundle", "b", "blob"])
+        #expect(other.status != 0)
     }
 
     @Test func cosign3SignsWithATimestampOnly() async throws {
-        try await Bench.with { (bench) async throws in
-            let identity = identities[0]
-            try await bench.must(
-                "cosign3",
-                ["sign-blob"] + bench.services(.timestamp) + bench.token(identity) + ["--bundle", "b", "blob"])
-            try await bench.must(
-                "cosign3",
-                ["verify-blob", "--insecure-ignore-tlog", "--use-signed-timestamps"] + bench.trust
-                    + bench.expecting(identity) + ["--bundle", "b", "blob"])
-        }
+        let identity = identities[0]
+        try await bench.must(
+            "cosign3",
+            ["sign-blob"] + bench.services(.timestamp) + bench.token(identity) + ["--bundle", "b", "blob"])
+        try await bench.must(
+            "cosign3",
+            ["verify-blob", "--insecure-ignore-tlog", "--use-signed-timestamps"] + bench.trust
+                + bench.expecting(identity) + ["--bundle", "b", "blob"])
     }
 
     @Test(arguments: logs)
     func cosign3SignsWithAKey(_ kind: LocalServices.SigningConfigKind) async throws {
-        try await Bench.with { (bench) async throws in
-            try await bench.must("cosign3", ["generate-key-pair"])
-            try await bench.must(
-                "cosign3", ["sign-blob", "--key", "cosign.key"] + bench.services(kind) + ["--bundle", "b", "blob"])
-            try await bench.must(
-                "cosign3", ["verify-blob", "--key", "cosign.pub"] + bench.trust + ["--bundle", "b", "blob"])
-        }
+        try await bench.must("cosign3", ["generate-key-pair"])
+        try await bench.must(
+            "cosign3", ["sign-blob", "--key", "cosign.key"] + bench.services(kind) + ["--bundle", "b", "blob"])
+        try await bench.must(
+            "cosign3", ["verify-blob", "--key", "cosign.pub"] + bench.trust + ["--bundle", "b", "blob"])
     }
 
     private func pushImage(_ bench: Bench) async throws -> String {
@@ -184,86 +170,78 @@ struct LocalSigstoreInteropTests {
 
     @Test(arguments: logs, identities.prefix(2))
     func cosign3SignsImages(_ kind: LocalServices.SigningConfigKind, _ identity: LocalIdentity) async throws {
-        try await Bench.with { (bench) async throws in
-            let image = try await pushImage(bench)
-            try await bench.must("cosign3", ["sign"] + bench.services(kind) + bench.token(identity) + [image])
-            try await bench.must("cosign3", ["verify"] + bench.trust + bench.expecting(identity) + [image])
-            try await bench.must(
-                "cosign3",
-                ["attest"] + bench.services(kind) + bench.token(identity)
-                    + ["--predicate", "predicate", "--type", "custom", image])
-            try await bench.must(
-                "cosign3",
-                ["verify-attestation", "--type", "custom"] + bench.trust + bench.expecting(identity) + [image])
-            let referrers = try await bench.must("oras", ["discover", "--plain-http", "--format", "json", image])
-            #expect(referrers.output.contains("application/vnd.dev.sigstore.bundle.v0.3+json"))
-        }
+        let image = try await pushImage(bench)
+        try await bench.must("cosign3", ["sign"] + bench.services(kind) + bench.token(identity) + [image])
+        try await bench.must("cosign3", ["verify"] + bench.trust + bench.expecting(identity) + [image])
+        try await bench.must(
+            "cosign3",
+            ["attest"] + bench.services(kind) + bench.token(identity)
+                + ["--predicate", "predicate", "--type", "custom", image])
+        try await bench.must(
+            "cosign3",
+            ["verify-attestation", "--type", "custom"] + bench.trust + bench.expecting(identity) + [image])
+        let referrers = try await bench.must("oras", ["discover", "--plain-http", "--format", "json", image])
+        #expect(referrers.output.contains("application/vnd.dev.sigstore.bundle.v0.3+json"))
     }
 
     @Test func cosign2SignsBlobsAndImages() async throws {
-        try await Bench.with { (bench) async throws in
-            let identity = identities[0]
-            let environment = Dictionary(
-                bench.services.cosign2Environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
-            let urls = [
-                "-y", "--fulcio-url", bench.services.fulcio.url, "--rekor-url", bench.services.rekorV1.url,
-            ]
-            try await bench.must(
-                "cosign2",
-                ["sign-blob", "--timestamp-server-url", bench.services.timestampURL, "--rfc3161-timestamp", "t"] + urls
-                    + bench.token(identity) + ["--bundle", "b", "blob"], environment)
-            try await bench.must(
-                "cosign2",
-                ["verify-blob", "--bundle", "b", "--rfc3161-timestamp", "t", "--timestamp-certificate-chain"]
-                    + ["services/tsa_chain.pem"] + bench.expecting(identity) + ["blob"], environment)
-            let image = try await pushImage(bench)
-            let rekor = ["--rekor-url", bench.services.rekorV1.url]
-            try await bench.must("cosign2", ["sign"] + urls + bench.token(identity) + [image], environment)
-            try await bench.must("cosign2", ["verify"] + rekor + bench.expecting(identity) + [image], environment)
-            try await bench.must(
-                "cosign2",
-                ["attest", "--predicate", "predicate", "--type", "custom"] + urls + bench.token(identity) + [image],
-                environment)
-            try await bench.must(
-                "cosign2", ["verify-attestation", "--type", "custom"] + rekor + bench.expecting(identity) + [image],
-                environment)
-        }
+        let identity = identities[0]
+        let environment = Dictionary(
+            bench.services.cosign2Environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
+        let urls = [
+            "-y", "--fulcio-url", bench.services.fulcio.url, "--rekor-url", bench.services.rekorV1.url,
+        ]
+        try await bench.must(
+            "cosign2",
+            ["sign-blob", "--timestamp-server-url", bench.services.timestampURL, "--rfc3161-timestamp", "t"] + urls
+                + bench.token(identity) + ["--bundle", "b", "blob"], environment)
+        try await bench.must(
+            "cosign2",
+            ["verify-blob", "--bundle", "b", "--rfc3161-timestamp", "t", "--timestamp-certificate-chain"]
+                + ["services/tsa_chain.pem"] + bench.expecting(identity) + ["blob"], environment)
+        let image = try await pushImage(bench)
+        let rekor = ["--rekor-url", bench.services.rekorV1.url]
+        try await bench.must("cosign2", ["sign"] + urls + bench.token(identity) + [image], environment)
+        try await bench.must("cosign2", ["verify"] + rekor + bench.expecting(identity) + [image], environment)
+        try await bench.must(
+            "cosign2",
+            ["attest", "--predicate", "predicate", "--type", "custom"] + urls + bench.token(identity) + [image],
+            environment)
+        try await bench.must(
+            "cosign2", ["verify-attestation", "--type", "custom"] + rekor + bench.expecting(identity) + [image],
+            environment)
     }
 
     @Test func cosign3TakesTheTokenOfAJob() async throws {
-        try await Bench.with { (bench) async throws in
-            let job = [
-                "ACTIONS_ID_TOKEN_REQUEST_URL": bench.services.gitHubTokenURL,
-                "ACTIONS_ID_TOKEN_REQUEST_TOKEN": bench.services.requestToken,
-            ]
-            try await bench.must("cosign3", ["sign-blob"] + bench.services(.v1) + ["--bundle", "b", "blob"], job)
-            try await bench.must(
-                "cosign3",
-                ["verify-blob"] + bench.trust + bench.expecting(.gitHubWorkflow()) + ["--bundle", "b", "blob"])
-        }
+        let job = [
+            "ACTIONS_ID_TOKEN_REQUEST_URL": bench.services.gitHubTokenURL,
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": bench.services.requestToken,
+        ]
+        try await bench.must("cosign3", ["sign-blob"] + bench.services(.v1) + ["--bundle", "b", "blob"], job)
+        try await bench.must(
+            "cosign3",
+            ["verify-blob"] + bench.trust + bench.expecting(.gitHubWorkflow()) + ["--bundle", "b", "blob"])
     }
 
     @Test func cosign3SignsInByDevice() async throws {
-        try await Bench.with { (bench) async throws in
-            let services = bench.services
-            let person = Task {
-                // The page that a person would open: a code comes with the device's request, and is confirmed there.
-                while !Task.isCancelled {
-                    try await Task.sleep(for: .milliseconds(50))
-                    guard let code = services.pendingUserCodes.first else { continue }
-                    let body = Array("user_code=\(code)&email=ann%40local.test".utf8)
-                    _ = try await RawClient(port: services.issuerServer.port).send("POST", "/auth/device", body: body)
-                    return
-                }
+        let services = bench.services
+        let person = Task {
+            // The page that a person would open: a code comes with the device's request, and is confirmed there.
+            while !Task.isCancelled {
+                try await Task.sleep(for: .milliseconds(50))
+                guard let code = services.pendingUserCodes.first else { continue }
+                let body = Array("user_code=\(code)&email=ann%40local.test".utf8)
+                _ = try await RawClient(port: services.issuerServer.port).send("POST", "/auth/device", body: body)
+                return
             }
-            try await bench.must(
-                "cosign3",
-                ["sign-blob", "--fulcio-auth-flow", "device"] + bench.services(.v1) + ["--bundle", "b", "blob"])
-            person.cancel()
-            try await bench.must(
-                "cosign3",
-                ["verify-blob"] + bench.trust + bench.expecting(.email("ann@local.test")) + ["--bundle", "b", "blob"])
         }
+        try await bench.must(
+            "cosign3",
+            ["sign-blob", "--fulcio-auth-flow", "device"] + bench.services(.v1) + ["--bundle", "b", "blob"])
+        person.cancel()
+        try await bench.must(
+            "cosign3",
+            ["verify-blob"] + bench.trust + bench.expecting(.email("ann@local.test")) + ["--bundle", "b", "blob"])
     }
 
     /// A fault at a service must keep cosign from success: it refuses to sign, or what it signed does not verify.
@@ -277,20 +255,18 @@ struct LocalSigstoreInteropTests {
         ("timestamp", .status(400, retryAfter: nil)), ("timestamp", .wrongTime(seconds: -86_400)),
     ])
     func cosign3DoesNotSucceedWith(_ service: String, _ fault: Fault.Action) async throws {
-        try await Bench.with { (bench) async throws in
-            let identity = identities[0]
-            let server = try #require(bench.services.servers.first { $0.name == service }?.server)
-            server.faults.add(Fault(fault))
-            let kind: LocalServices.SigningConfigKind = service == "rekor-v1" ? .v1 : .v2
-            let signed = try await bench.peer(
-                "cosign3",
-                ["sign-blob"] + bench.services(kind) + bench.token(identity) + ["--bundle", "b", "blob"])
-            #expect(!server.requests.isEmpty)
-            if signed.status == 0 {
-                let verified = try await bench.peer(
-                    "cosign3", ["verify-blob"] + bench.trust + bench.expecting(identity) + ["--bundle", "b", "blob"])
-                #expect(verified.status != 0, "signed: \(signed.messages) verified: \(verified.messages)")
-            }
+        let identity = identities[0]
+        let server = try #require(bench.services.servers.first { $0.name == service }?.server)
+        server.faults.add(Fault(fault))
+        let kind: LocalServices.SigningConfigKind = service == "rekor-v1" ? .v1 : .v2
+        let signed = try await bench.peer(
+            "cosign3",
+            ["sign-blob"] + bench.services(kind) + bench.token(identity) + ["--bundle", "b", "blob"])
+        #expect(!server.requests.isEmpty)
+        if signed.status == 0 {
+            let verified = try await bench.peer(
+                "cosign3", ["verify-blob"] + bench.trust + bench.expecting(identity) + ["--bundle", "b", "blob"])
+            #expect(verified.status != 0, "signed: \(signed.messages) verified: \(verified.messages)")
         }
     }
 
@@ -298,25 +274,23 @@ struct LocalSigstoreInteropTests {
         .enabled(if: Peers.sigstorePython != nil, "sigstore-python is not here and did not come from PyPI"),
         arguments: logs, identities.prefix(2))
     func sigstorePythonSigns(_ kind: LocalServices.SigningConfigKind, _ identity: LocalIdentity) async throws {
-        try await Bench.with { (bench) async throws in
-            let program = try #require(Peers.sigstorePython)
-            let trust = ["--trust-config", bench.services.files.trustConfig(kind)]
-            let signed = try await bench.run(
-                program, trust + ["sign"] + bench.token(identity) + ["--bundle", "python", "blob"])
-            #expect(signed.status == 0, "\(signed.messages)")
-            try await bench.must(
-                "cosign3", ["verify-blob"] + bench.trust + bench.expecting(identity) + ["--bundle", "python", "blob"])
-            try await bench.must(
-                "cosign3", ["sign-blob"] + bench.services(kind) + bench.token(identity) + ["--bundle", "b", "blob"])
-            for bundle in ["python", "b"] {
-                let verified = try await bench.run(
-                    program,
-                    trust + [
-                        "verify", "identity", "--cert-identity", bench.services.issuer.subject(of: identity),
-                        "--cert-oidc-issuer", bench.services.issuer.issuer(of: identity), "--bundle", bundle, "blob",
-                    ])
-                #expect(verified.status == 0, "\(verified.messages)")
-            }
+        let program = try #require(Peers.sigstorePython)
+        let trust = ["--trust-config", bench.services.files.trustConfig(kind)]
+        let signed = try await bench.run(
+            program, trust + ["sign"] + bench.token(identity) + ["--bundle", "python", "blob"])
+        #expect(signed.status == 0, "\(signed.messages)")
+        try await bench.must(
+            "cosign3", ["verify-blob"] + bench.trust + bench.expecting(identity) + ["--bundle", "python", "blob"])
+        try await bench.must(
+            "cosign3", ["sign-blob"] + bench.services(kind) + bench.token(identity) + ["--bundle", "b", "blob"])
+        for bundle in ["python", "b"] {
+            let verified = try await bench.run(
+                program,
+                trust + [
+                    "verify", "identity", "--cert-identity", bench.services.issuer.subject(of: identity),
+                    "--cert-oidc-issuer", bench.services.issuer.issuer(of: identity), "--bundle", bundle, "blob",
+                ])
+            #expect(verified.status == 0, "\(verified.messages)")
         }
     }
 
@@ -326,58 +300,56 @@ struct LocalSigstoreInteropTests {
         .enabled(if: Peers.sigstorePython != nil, "sigstore-python is not here and did not come from PyPI"),
         arguments: logs.prefix(2))
     func theConformanceClientSigns(_ kind: LocalServices.SigningConfigKind) async throws {
-        try await Bench.with { (bench) async throws in
-            let identity = identities[0]
-            let files = bench.services.files
-            let swsign =
-                ProcessInfo.processInfo.environment["SWSIGN"]
-                ?? URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
-                .appendingPathComponent("swsign").path
-            func client(_ arguments: [String]) async throws -> Bench.Outcome {
-                try await bench.run(
-                    Peers.repository.appendingPathComponent("Tests/Conformance/swsign-conformance").path, arguments,
-                    ["SWSIGN": swsign])
-            }
-            // SHA-256 of the blob.
-            let digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-            try Data(
-                """
-                {"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"blob","digest":{"sha256":"\(digest)"}}],\
-                "predicateType":"https://example.org/p","predicate":{"a":1}}
-                """.utf8
-            ).write(to: URL(filePath: "\(bench.folder)/statement"))
-            for (bundle, flags, signed) in [("b", [], "blob"), ("s", ["--in-toto"], "statement")] {
-                let made = try await client(
-                    ["sign-bundle"] + flags + bench.token(identity)
-                        + ["--bundle", bundle, "--trusted-root", files.trustedRoot, "--signing-config"]
-                        + [files.signingConfig(kind), signed])
-                #expect(made.status == 0, "\(made.messages)")
-                for artifact in ["blob", "sha256:\(digest)"] {
-                    let verify = ["verify-bundle", "--bundle", bundle] + bench.expecting(identity) + bench.trust
-                    let verified = try await client(verify + [artifact])
-                    #expect(verified.status == 0, "\(verified.messages)")
-                }
-                let other = try await client(
-                    ["verify-bundle", "--bundle", bundle] + bench.expecting(identity) + bench.trust + ["predicate"])
-                #expect(other.status == 1, "\(other.messages)")
-                let python = try await bench.run(
-                    try #require(Peers.sigstorePython),
-                    [
-                        "--trust-config", files.trustConfig(kind), "verify", "identity", "--cert-identity",
-                        bench.services.issuer.subject(of: identity), "--cert-oidc-issuer",
-                        bench.services.issuer.issuer(of: identity), "--bundle", bundle, "blob",
-                    ])
-                #expect(python.status == 0, "\(python.messages)")
-            }
-            try await bench.must(
-                "cosign3", ["verify-blob"] + bench.trust + bench.expecting(identity) + ["--bundle", "b", "blob"])
-            try await bench.must(
-                "cosign3",
-                ["verify-blob-attestation", "--type", "https://example.org/p"] + bench.trust + bench.expecting(identity)
-                    + ["--bundle", "s", "blob"])
-            // What is not the protocol is refused before anything is signed.
-            let unknown = try await client(["sign-bundle", "--key", "k", "--bundle", "b", "blob"])
-            #expect(unknown.status == 2 && unknown.messages.contains("the flag --key is not known"))
+        let identity = identities[0]
+        let files = bench.services.files
+        let swsign =
+            ProcessInfo.processInfo.environment["SWSIGN"]
+            ?? URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+            .appendingPathComponent("swsign").path
+        func client(_ arguments: [String]) async throws -> Bench.Outcome {
+            try await bench.run(
+                Peers.repository.appendingPathComponent("Tests/Conformance/swsign-conformance").path, arguments,
+                ["SWSIGN": swsign])
         }
+        // SHA-256 of the blob.
+        let digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+        try Data(
+            """
+            {"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"blob","digest":{"sha256":"\(digest)"}}],\
+            "predicateType":"https://example.org/p","predicate":{"a":1}}
+            """.utf8
+        ).write(to: URL(filePath: "\(bench.folder)/statement"))
+        for (bundle, flags, signed) in [("b", [], "blob"), ("s", ["--in-toto"], "statement")] {
+            let made = try await client(
+                ["sign-bundle"] + flags + bench.token(identity)
+                    + ["--bundle", bundle, "--trusted-root", files.trustedRoot, "--signing-config"]
+                    + [files.signingConfig(kind), signed])
+            #expect(made.status == 0, "\(made.messages)")
+            for artifact in ["blob", "sha256:\(digest)"] {
+                let verify = ["verify-bundle", "--bundle", bundle] + bench.expecting(identity) + bench.trust
+                let verified = try await client(verify + [artifact])
+                #expect(verified.status == 0, "\(verified.messages)")
+            }
+            let other = try await client(
+                ["verify-bundle", "--bundle", bundle] + bench.expecting(identity) + bench.trust + ["predicate"])
+            #expect(other.status == 1, "\(other.messages)")
+            let python = try await bench.run(
+                try #require(Peers.sigstorePython),
+                [
+                    "--trust-config", files.trustConfig(kind), "verify", "identity", "--cert-identity",
+                    bench.services.issuer.subject(of: identity), "--cert-oidc-issuer",
+                    bench.services.issuer.issuer(of: identity), "--bundle", bundle, "blob",
+                ])
+            #expect(python.status == 0, "\(python.messages)")
+        }
+        try await bench.must(
+            "cosign3", ["verify-blob"] + bench.trust + bench.expecting(identity) + ["--bundle", "b", "blob"])
+        try await bench.must(
+            "cosign3",
+            ["verify-blob-attestation", "--type", "https://example.org/p"] + bench.trust + bench.expecting(identity)
+                + ["--bundle", "s", "blob"])
+        // What is not the protocol is refused before anything is signed.
+        let unknown = try await client(["sign-bundle", "--key", "k", "--bundle", "b", "blob"])
+        #expect(unknown.status == 2 && unknown.messages.contains("the flag --key is not known"))
     }
 }

@@ -4,6 +4,7 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 @testable import swsign
@@ -306,33 +307,33 @@ struct EscapingTests {
     /// What would be a command to a CI system in a name, a media type or a payload.
     private static let command = "::error::a##[error]b##vso[task.complete]c"
 
-    @Test("A certificate's identity and a log's entry, in words and as JSON", arguments: [false, true])
+    @Test("A certificate's identity and a log's entry, in words and as JSON", .localSigstore, arguments: [false, true])
     func certificate(isURI: Bool) async throws {
-        try await SigningFixture.with { place in
-            let identity: LocalIdentity =
-                isURI ? .uri("/\(Self.command)") : .email("\(Self.command)\n::notice::d@local.test")
-            try place.directory.write("file", "content")
-            let signed = await place.run(
-                ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token(identity))
-                    + ["file"])
-            #expect(signed.succeeded, "\(signed.messages)")
-            expectClean(signed)
-            let subject = place.services.issuer.subject(of: identity)
-            // Programs read what stands there.
-            let verified = await place.verify("file", by: identity, flags: ["--output", "json"])
-            #expect(try verified.objects().first?.member("signer").member("identity").string() == subject)
-            let inspected = await place.run(["bundle", "inspect", "--output", "json", "bundle.json"])
-            let certificate = try #require(try inspected.objects().first?.member("certificates").elements().first)
-            #expect(try certificate.member("identity").string() == subject)
-            for outcome in [
-                verified, inspected, await place.verify("file", by: identity),
-                await place.verify("file", by: SigningFixture.alice, flags: ["--output", "json"]),
-                await place.verify("file", by: SigningFixture.alice, flags: ["--errors", "json"]),
-                await place.run(["bundle", "inspect", "bundle.json"]),
-                await place.run(["tlog", "get", "--log-index", "0"] + place.services(.v1)),
-                await place.run(["tlog", "get", "-o", "json", "--log-index", "0"] + place.services(.v1)),
-            ] { expectClean(outcome) }
-        }
+        let place = try SigningFixture()
+        defer { withExtendedLifetime(place) {} }
+        let identity: LocalIdentity =
+            isURI ? .uri("/\(Self.command)") : .email("\(Self.command)\n::notice::d@local.test")
+        try place.directory.write("file", "content")
+        let signed = await place.run(
+            ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token(identity))
+                + ["file"])
+        #expect(signed.succeeded, "\(signed.messages)")
+        expectClean(signed)
+        let subject = place.services.issuer.subject(of: identity)
+        // Programs read what stands there.
+        let verified = await place.verify("file", by: identity, flags: ["--output", "json"])
+        #expect(try verified.objects().first?.member("signer").member("identity").string() == subject)
+        let inspected = await place.run(["bundle", "inspect", "--output", "json", "bundle.json"])
+        let certificate = try #require(try inspected.objects().first?.member("certificates").elements().first)
+        #expect(try certificate.member("identity").string() == subject)
+        for outcome in [
+            verified, inspected, await place.verify("file", by: identity),
+            await place.verify("file", by: SigningFixture.alice, flags: ["--output", "json"]),
+            await place.verify("file", by: SigningFixture.alice, flags: ["--errors", "json"]),
+            await place.run(["bundle", "inspect", "bundle.json"]),
+            await place.run(["tlog", "get", "--log-index", "0"] + place.services(.v1)),
+            await place.run(["tlog", "get", "-o", "json", "--log-index", "0"] + place.services(.v1)),
+        ] { expectClean(outcome) }
     }
 
     @Test("An image's annotations, media types, bundles and envelopes")

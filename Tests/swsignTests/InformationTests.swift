@@ -2,6 +2,7 @@ import Foundation
 import LocalSigstore
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 @testable import swsign
@@ -124,111 +125,111 @@ struct InformationTests {
         #expect(Set(list.matches(of: /`([a-z0-9-]+)`/).map { String($0.1) }) == codes)
     }
 
-    @Test("Who verifies is told which variables said whom to believe, and programs are too")
+    @Test("Who verifies is told which variables said whom to believe, and programs are too", .localSigstore)
     func trustVariables() async throws {
-        try await SigningFixture.with { place in
-            let words = "The environment says whom to believe: "
-            try place.directory.write("file", "content")
-            let image = try place.push()
-            let signing = place.services(.v1)
-            for arguments in [
-                ["sign-blob", "--yes", "--bundle", "bundle.json"] + signing + (try place.token()) + ["file"],
-                ["sign", "--yes", "--new-bundle-format=false"] + signing + (try place.token()) + [image],
-            ] {
-                let signed = await place.run(arguments)
-                try #require(signed.succeeded, "\(signed.messages)")
-            }
-            func expect(
-                _ names: [String], _ arguments: [String], _ environment: [String: String], isJSON: Bool = true,
-                sourceLocation: SourceLocation = #_sourceLocation
-            ) async throws {
-                let outcome = await place.run(arguments, environment: environment)
-                #expect(outcome.succeeded, "\(outcome.messages)", sourceLocation: sourceLocation)
-                let said = outcome.messages.components(separatedBy: "\n").filter { $0.hasPrefix(words) }
-                #expect(
-                    said == (names.isEmpty ? [] : [words + names.joined(separator: ", ")]), "\(outcome.messages)",
-                    sourceLocation: sourceLocation)
-                if isJSON {
-                    let object = try #require(try outcome.objects().first, sourceLocation: sourceLocation)
-                    #expect(
-                        try object.member("trustVariables").elements().map { try $0.string() } == names,
-                        sourceLocation: sourceLocation)
-                } else {
-                    #expect(!outcome.output.contains("trustVariables"), sourceLocation: sourceLocation)
-                }
-            }
-            let who = place.expecting(SigningFixture.alice)
-            let verify = ["verify-blob", "--output", "json", "--bundle", "bundle.json", "file"]
-            let root = ["COSIGN_TRUSTED_ROOT": place.services.files.trustedRoot]
-            let identity = ["COSIGN_CERTIFICATE_IDENTITY": who[1], "COSIGN_CERTIFICATE_OIDC_ISSUER": who[3]]
-            let instance = [
-                "TUF_MIRROR": place.services.tufMirror.url, "TUF_ROOT_JSON": place.services.files.tufRoot,
-                "TUF_ROOT": place.directory["caches"],
-            ]
-            let folder = URL(fileURLWithPath: place.services.files.trustedRoot).deletingLastPathComponent().path
-            let parts = [
-                "SIGSTORE_ROOT_FILE": "\(folder)/fulcio_root.pem",
-                "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE": "\(folder)/ct_log.pub",
-                "SIGSTORE_REKOR_PUBLIC_KEY": "\(folder)/rekor.pub",
-                "SIGSTORE_TSA_CERTIFICATE_FILE": "\(folder)/tsa_chain.pem",
-            ]
-            let all = root.merging(identity) { $1 }.merging(instance) { $1 }.merging(parts) { $1 }
-            // Flags count before all of it.
-            try await expect([], verify + place.trust + who, all)
-            try await expect(
-                ["COSIGN_TRUSTED_ROOT", "COSIGN_CERTIFICATE_IDENTITY", "COSIGN_CERTIFICATE_OIDC_ISSUER"], verify, all)
-            try await expect(["TUF_MIRROR", "TUF_ROOT_JSON", "TUF_ROOT"], verify + who, instance)
-            // With all parts given one by one, no instance is asked.
-            let names = [
-                "SIGSTORE_ROOT_FILE", "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "SIGSTORE_REKOR_PUBLIC_KEY",
-                "SIGSTORE_TSA_CERTIFICATE_FILE",
-            ]
-            try await expect(names, verify + who, parts.merging(instance) { $1 })
-            try await expect(
-                Array(names.dropFirst().dropLast()),
-                verify + who + [
-                    "--certificate-chain", parts["SIGSTORE_ROOT_FILE"] ?? "", "--timestamp-certificate-chain",
-                    parts["SIGSTORE_TSA_CERTIFICATE_FILE"] ?? "",
-                ], parts)
-            // Other commands; what verify prints for programs is what was signed, and has no place for it.
-            try await expect(["COSIGN_TRUSTED_ROOT"], ["verify"] + who + [image], root, isJSON: false)
-            try await expect(
-                ["COSIGN_TRUSTED_ROOT"],
-                ["tlog", "get", "--output", "json", "--log-index", "0", "--rekor-url", place.services.rekorV1.url], root
-            )
-            try await expect(
-                ["COSIGN_TRUSTED_ROOT"],
-                ["tlog", "info", "--output", "json", "--rekor-url", place.services.rekorV1.url], root)
-
-            // What is believed from now on.
-            let mirror = [
-                "COSIGN_MIRROR": place.services.tufMirror.url, "COSIGN_ROOT": place.services.files.tufRoot,
-                "TUF_ROOT": place.directory["caches"],
-            ]
-            try await expect(["TUF_MIRROR", "TUF_ROOT_JSON", "TUF_ROOT"], ["initialize"], instance, isJSON: false)
-            try await expect(
-                ["COSIGN_MIRROR", "COSIGN_ROOT", "TUF_ROOT"], ["initialize"], instance.merging(mirror) { $1 },
-                isJSON: false)
-            try await expect(
-                ["TUF_MIRROR", "TUF_ROOT_JSON", "TUF_ROOT"], ["trusted-root", "create", "--with-default-services"],
-                instance, isJSON: false)
-
-            // A key without a log needs nobody's root.
-            try place.directory.makeKey()
-            try place.directory.write("predicate", "{}")
-            let attested = await place.run([
-                "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--bundle",
-                "att.json", "file",
-            ])
-            try #require(attested.succeeded, "\(attested.messages)")
-            let attestation = [
-                "verify-blob-attestation", "--output", "json", "--insecure-ignore-tlog", "--bundle", "att.json", "file",
-            ]
-            try await expect([], attestation + ["--key", "key.pub"], instance)
-            try await expect(["COSIGN_KEY"], attestation, instance.merging(["COSIGN_KEY": "key.pub"]) { $1 })
-            try await expect(
-                [], attestation + ["--key", "key.pub"], ["COSIGN_KEY": "none", "COSIGN_STAGING": "false"])
+        let place = try SigningFixture()
+        defer { withExtendedLifetime(place) {} }
+        let words = "The environment says whom to believe: "
+        try place.directory.write("file", "content")
+        let image = try place.push()
+        let signing = place.services(.v1)
+        for arguments in [
+            ["sign-blob", "--yes", "--bundle", "bundle.json"] + signing + (try place.token()) + ["file"],
+            ["sign", "--yes", "--new-bundle-format=false"] + signing + (try place.token()) + [image],
+        ] {
+            let signed = await place.run(arguments)
+            try #require(signed.succeeded, "\(signed.messages)")
         }
+        func expect(
+            _ names: [String], _ arguments: [String], _ environment: [String: String], isJSON: Bool = true,
+            sourceLocation: SourceLocation = #_sourceLocation
+        ) async throws {
+            let outcome = await place.run(arguments, environment: environment)
+            #expect(outcome.succeeded, "\(outcome.messages)", sourceLocation: sourceLocation)
+            let said = outcome.messages.components(separatedBy: "\n").filter { $0.hasPrefix(words) }
+            #expect(
+                said == (names.isEmpty ? [] : [words + names.joined(separator: ", ")]), "\(outcome.messages)",
+                sourceLocation: sourceLocation)
+            if isJSON {
+                let object = try #require(try outcome.objects().first, sourceLocation: sourceLocation)
+                #expect(
+                    try object.member("trustVariables").elements().map { try $0.string() } == names,
+                    sourceLocation: sourceLocation)
+            } else {
+                #expect(!outcome.output.contains("trustVariables"), sourceLocation: sourceLocation)
+            }
+        }
+        let who = place.expecting(SigningFixture.alice)
+        let verify = ["verify-blob", "--output", "json", "--bundle", "bundle.json", "file"]
+        let root = ["COSIGN_TRUSTED_ROOT": place.services.files.trustedRoot]
+        let identity = ["COSIGN_CERTIFICATE_IDENTITY": who[1], "COSIGN_CERTIFICATE_OIDC_ISSUER": who[3]]
+        let instance = [
+            "TUF_MIRROR": place.services.tufMirror.url, "TUF_ROOT_JSON": place.services.files.tufRoot,
+            "TUF_ROOT": place.directory["caches"],
+        ]
+        let folder = URL(fileURLWithPath: place.services.files.trustedRoot).deletingLastPathComponent().path
+        let parts = [
+            "SIGSTORE_ROOT_FILE": "\(folder)/fulcio_root.pem",
+            "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE": "\(folder)/ct_log.pub",
+            "SIGSTORE_REKOR_PUBLIC_KEY": "\(folder)/rekor.pub",
+            "SIGSTORE_TSA_CERTIFICATE_FILE": "\(folder)/tsa_chain.pem",
+        ]
+        let all = root.merging(identity) { $1 }.merging(instance) { $1 }.merging(parts) { $1 }
+        // Flags count before all of it.
+        try await expect([], verify + place.trust + who, all)
+        try await expect(
+            ["COSIGN_TRUSTED_ROOT", "COSIGN_CERTIFICATE_IDENTITY", "COSIGN_CERTIFICATE_OIDC_ISSUER"], verify, all)
+        try await expect(["TUF_MIRROR", "TUF_ROOT_JSON", "TUF_ROOT"], verify + who, instance)
+        // With all parts given one by one, no instance is asked.
+        let names = [
+            "SIGSTORE_ROOT_FILE", "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "SIGSTORE_REKOR_PUBLIC_KEY",
+            "SIGSTORE_TSA_CERTIFICATE_FILE",
+        ]
+        try await expect(names, verify + who, parts.merging(instance) { $1 })
+        try await expect(
+            Array(names.dropFirst().dropLast()),
+            verify + who + [
+                "--certificate-chain", parts["SIGSTORE_ROOT_FILE"] ?? "", "--timestamp-certificate-chain",
+                parts["SIGSTORE_TSA_CERTIFICATE_FILE"] ?? "",
+            ], parts)
+        // Other commands; what verify prints for programs is what was signed, and has no place for it.
+        try await expect(["COSIGN_TRUSTED_ROOT"], ["verify"] + who + [image], root, isJSON: false)
+        try await expect(
+            ["COSIGN_TRUSTED_ROOT"],
+            ["tlog", "get", "--output", "json", "--log-index", "0", "--rekor-url", place.services.rekorV1.url], root
+        )
+        try await expect(
+            ["COSIGN_TRUSTED_ROOT"],
+            ["tlog", "info", "--output", "json", "--rekor-url", place.services.rekorV1.url], root)
+
+        // What is believed from now on.
+        let mirror = [
+            "COSIGN_MIRROR": place.services.tufMirror.url, "COSIGN_ROOT": place.services.files.tufRoot,
+            "TUF_ROOT": place.directory["caches"],
+        ]
+        try await expect(["TUF_MIRROR", "TUF_ROOT_JSON", "TUF_ROOT"], ["initialize"], instance, isJSON: false)
+        try await expect(
+            ["COSIGN_MIRROR", "COSIGN_ROOT", "TUF_ROOT"], ["initialize"], instance.merging(mirror) { $1 },
+            isJSON: false)
+        try await expect(
+            ["TUF_MIRROR", "TUF_ROOT_JSON", "TUF_ROOT"], ["trusted-root", "create", "--with-default-services"],
+            instance, isJSON: false)
+
+        // A key without a log needs nobody's root.
+        try place.directory.makeKey()
+        try place.directory.write("predicate", "{}")
+        let attested = await place.run([
+            "attest-blob", "--key", "key.pem", "--tlog-upload=false", "--predicate", "predicate", "--bundle",
+            "att.json", "file",
+        ])
+        try #require(attested.succeeded, "\(attested.messages)")
+        let attestation = [
+            "verify-blob-attestation", "--output", "json", "--insecure-ignore-tlog", "--bundle", "att.json", "file",
+        ]
+        try await expect([], attestation + ["--key", "key.pub"], instance)
+        try await expect(["COSIGN_KEY"], attestation, instance.merging(["COSIGN_KEY": "key.pub"]) { $1 })
+        try await expect(
+            [], attestation + ["--key", "key.pub"], ["COSIGN_KEY": "none", "COSIGN_STAGING": "false"])
     }
 
     @Test("env shows the variables, and secrets only on demand")

@@ -5,10 +5,15 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
-@Suite("Signing without a key")
+@Suite("Signing without a key", .localSigstore(.own))
 struct KeylessSigningTests {
+    private let place: SigningFixture
+
+    init() throws { place = try SigningFixture() }
+
     // MARK: - Identity tokens
 
     /// Where a token can come from without a person, as the makers of these systems document it.
@@ -22,62 +27,60 @@ struct KeylessSigningTests {
 
     @Test("The token of a CI job is found", arguments: Surroundings.allCases)
     func ambient(_ surroundings: Surroundings) async throws {
-        try await SigningFixture.with { (place) async throws in
-            let identity: LocalIdentity =
-                surroundings == .github
-                ? .gitHubWorkflow() : surroundings == .google ? .email("robot@project.test") : .uri("/job/1")
-            let token = try place.services.issuer.token(for: identity)
-            let metadata = FaultServer { request, connection in
-                let isGood =
-                    request.header("metadata-flavor") == "Google"
-                    && request.target
-                        == "/computeMetadata/v1/instance/service-accounts/default/identity?audience=sigstore&format=full"
-                connection.respond(isGood ? 200 : 404, ["Metadata-Flavor: Google"], isGood ? token : "")
-            }
-            defer { metadata.stop() }
-            let workload = WorkloadAPIServer(WorkloadAPIServer.answer(token: token))
-            defer { workload.stop() }
-            var environment: [String: String]
-            switch surroundings {
-            case .github: environment = place.gitHubJob
-            case .gitlab: environment = ["CI": "true", "GITLAB_CI": "true", "SIGSTORE_ID_TOKEN": token]
-            case .google: environment = ["GCE_METADATA_HOST": metadata.authority]
-            case .spiffe: environment = ["SPIFFE_ENDPOINT_SOCKET": "unix://\(workload.path)"]
-            case .buildkite:
-                try place.directory.makeDirectory("bin")
-                try place.directory.write(
-                    "bin/buildkite-agent",
-                    "#!/bin/sh\n[ \"$*\" = 'oidc request-token --audience sigstore' ] && [ -n \"$BUILDKITE_AGENT_ACCESS_TOKEN\" ] "
-                        + "&& echo '\(token)'\n", mode: 0o755)
-                environment = [
-                    "CI": "true", "BUILDKITE": "true", "BUILDKITE_AGENT_ACCESS_TOKEN": "secret",
-                    "PATH": "\(place.directory["bin"]):/usr/bin:/bin",
-                ]
-            }
-            try place.directory.write("file", "signed by a job")
-            for flags in [[], ["--oidc-provider", surroundings.rawValue]] {
-                let outcome = await place.run(
-                    ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + flags + ["file"],
-                    environment: environment)
-                #expect(outcome.succeeded, "\(outcome.messages)")
-                #expect(!outcome.messages.contains(token))
-                let verified = await place.verify("file", by: identity)
-                #expect(verified.succeeded, "\(verified.messages)")
-            }
-            // Another place was named, or none is to be looked at.
-            for flags in [
-                ["--oidc-provider", surroundings == .spiffe ? "google" : "spiffe"],
-                ["--oidc-disable-ambient-providers"],
-            ] {
-                let outcome = await place.run(
-                    ["sign-blob", "--bundle", "other.json"] + place.services(.v1) + flags + ["file"],
-                    environment: environment)
-                #expect(outcome.ending == .exit(1))
-                #expect(outcome.code == "no-identity-token", "\(outcome.messages)")
-                #expect(!place.directory.exists("other.json"))
-            }
-            #expect(place.recorded == 2)
+        let identity: LocalIdentity =
+            surroundings == .github
+            ? .gitHubWorkflow() : surroundings == .google ? .email("robot@project.test") : .uri("/job/1")
+        let token = try place.services.issuer.token(for: identity)
+        let metadata = FaultServer { request, connection in
+            let isGood =
+                request.header("metadata-flavor") == "Google"
+                && request.target
+                    == "/computeMetadata/v1/instance/service-accounts/default/identity?audience=sigstore&format=full"
+            connection.respond(isGood ? 200 : 404, ["Metadata-Flavor: Google"], isGood ? token : "")
         }
+        defer { metadata.stop() }
+        let workload = WorkloadAPIServer(WorkloadAPIServer.answer(token: token))
+        defer { workload.stop() }
+        var environment: [String: String]
+        switch surroundings {
+        case .github: environment = place.gitHubJob
+        case .gitlab: environment = ["CI": "true", "GITLAB_CI": "true", "SIGSTORE_ID_TOKEN": token]
+        case .google: environment = ["GCE_METADATA_HOST": metadata.authority]
+        case .spiffe: environment = ["SPIFFE_ENDPOINT_SOCKET": "unix://\(workload.path)"]
+        case .buildkite:
+            try place.directory.makeDirectory("bin")
+            try place.directory.write(
+                "bin/buildkite-agent",
+                "#!/bin/sh\n[ \"$*\" = 'oidc request-token --audience sigstore' ] && [ -n \"$BUILDKITE_AGENT_ACCESS_TOKEN\" ] "
+                    + "&& echo '\(token)'\n", mode: 0o755)
+            environment = [
+                "CI": "true", "BUILDKITE": "true", "BUILDKITE_AGENT_ACCESS_TOKEN": "secret",
+                "PATH": "\(place.directory["bin"]):/usr/bin:/bin",
+            ]
+        }
+        try place.directory.write("file", "signed by a job")
+        for flags in [[], ["--oidc-provider", surroundings.rawValue]] {
+            let outcome = await place.run(
+                ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + flags + ["file"],
+                environment: environment)
+            #expect(outcome.succeeded, "\(outcome.messages)")
+            #expect(!outcome.messages.contains(token))
+            let verified = await place.verify("file", by: identity)
+            #expect(verified.succeeded, "\(verified.messages)")
+        }
+        // Another place was named, or none is to be looked at.
+        for flags in [
+            ["--oidc-provider", surroundings == .spiffe ? "google" : "spiffe"],
+            ["--oidc-disable-ambient-providers"],
+        ] {
+            let outcome = await place.run(
+                ["sign-blob", "--bundle", "other.json"] + place.services(.v1) + flags + ["file"],
+                environment: environment)
+            #expect(outcome.ending == .exit(1))
+            #expect(outcome.code == "no-identity-token", "\(outcome.messages)")
+            #expect(!place.directory.exists("other.json"))
+        }
+        #expect(place.recorded == 2)
     }
 
     @Test(
@@ -88,16 +91,14 @@ struct KeylessSigningTests {
             (["CI": "true"], "SIGSTORE_ID_TOKEN"), ([:], "SIGSTORE_ID_TOKEN"),
         ])
     func noToken(_ environment: [String: String], _ words: String) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "never signed")
-            let outcome = await place.run(
-                ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + ["file"], environment: environment)
-            #expect(outcome.ending == .exit(1))
-            #expect(outcome.code == "no-identity-token", "\(outcome.messages)")
-            #expect(outcome.messages.contains(words), "\(outcome.messages)")
-            #expect(outcome.seconds < 100)
-            #expect(place.services.servers.allSatisfy { $0.server.requests.isEmpty })
-        }
+        try place.directory.write("file", "never signed")
+        let outcome = await place.run(
+            ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + ["file"], environment: environment)
+        #expect(outcome.ending == .exit(1))
+        #expect(outcome.code == "no-identity-token", "\(outcome.messages)")
+        #expect(outcome.messages.contains(words), "\(outcome.messages)")
+        #expect(outcome.seconds < 100)
+        #expect(place.services.servers.allSatisfy { $0.server.requests.isEmpty })
     }
 
     /// A token that is no good.
@@ -128,78 +129,72 @@ struct KeylessSigningTests {
             BadToken("identity-token-email-not-ascii", "only ASCII", .email("jürgen@exämple.test")),
         ])
     func badToken(_ bad: BadToken) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "never signed")
-            let token = try place.token(bad.identity, bad.options)
-            let outcome = await place.run(
-                ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + token + ["file"])
-            #expect(outcome.ending == .exit(1))
-            #expect(outcome.code == bad.code, "\(outcome.messages)")
-            #expect(outcome.messages.contains(bad.words), "\(outcome.messages)")
-            #expect(!outcome.messages.contains(token[1]))
-            #expect(place.services.fulcio.requests.isEmpty)
-            #expect(!place.directory.exists("bundle.json"))
-        }
+        try place.directory.write("file", "never signed")
+        let token = try place.token(bad.identity, bad.options)
+        let outcome = await place.run(
+            ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + token + ["file"])
+        #expect(outcome.ending == .exit(1))
+        #expect(outcome.code == bad.code, "\(outcome.messages)")
+        #expect(outcome.messages.contains(bad.words), "\(outcome.messages)")
+        #expect(!outcome.messages.contains(token[1]))
+        #expect(place.services.fulcio.requests.isEmpty)
+        #expect(!place.directory.exists("bundle.json"))
     }
 
     @Test("A token for another audience, from a file, and one that Fulcio refuses")
     func otherTokens() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "signed with a token from a file")
-            try place.directory.write("token", try place.token()[1] + "\n", mode: 0o600)
-            let arguments = ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1)
-            let outcome = await place.run(arguments + ["--identity-token", "token", "file"])
-            #expect(outcome.succeeded, "\(outcome.messages)")
-            // Fulcio knows the reason, and does not say it; what the token says is said then.
-            for (identity, change) in [
-                (SigningFixture.alice, { (options: inout TokenOptions) in options.forged = true }),
-                (SigningFixture.alice, { $0.audience = "other" }),
-            ] {
-                var options = TokenOptions()
-                change(&options)
-                let refused = await place.run(
-                    arguments + (try place.token(identity, options)) + ["--oidc-client-id", options.audience, "file"])
-                #expect(refused.ending == .exit(1))
-                #expect(refused.code == "identity-token-refused", "\(refused.messages)")
-                #expect(refused.messages.contains(place.services.issuer.url), "\(refused.messages)")
-                #expect(refused.messages.contains("Fulcio at \(place.services.fulcio.address)"), "\(refused.messages)")
-            }
-            #expect(place.recorded == 1)
+        try place.directory.write("file", "signed with a token from a file")
+        try place.directory.write("token", try place.token()[1] + "\n", mode: 0o600)
+        let arguments = ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1)
+        let outcome = await place.run(arguments + ["--identity-token", "token", "file"])
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        // Fulcio knows the reason, and does not say it; what the token says is said then.
+        for (identity, change) in [
+            (SigningFixture.alice, { (options: inout TokenOptions) in options.forged = true }),
+            (SigningFixture.alice, { $0.audience = "other" }),
+        ] {
+            var options = TokenOptions()
+            change(&options)
+            let refused = await place.run(
+                arguments + (try place.token(identity, options)) + ["--oidc-client-id", options.audience, "file"])
+            #expect(refused.ending == .exit(1))
+            #expect(refused.code == "identity-token-refused", "\(refused.messages)")
+            #expect(refused.messages.contains(place.services.issuer.url), "\(refused.messages)")
+            #expect(refused.messages.contains("Fulcio at \(place.services.fulcio.address)"), "\(refused.messages)")
         }
+        #expect(place.recorded == 1)
     }
 
     @Test("A person signs in on another device")
     func device() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "signed after signing in")
-            let services = place.services
-            let person = Task {
-                while !Task.isCancelled {
-                    try await Task.sleep(for: .milliseconds(5))
-                    guard let code = services.pendingUserCodes.first else { continue }
-                    let body = Array("user_code=\(code)&email=ann%40local.test".utf8)
-                    _ = try await CurlClient().send(
-                        HTTPRequest(
-                            "POST", try HTTPURL(parsing: "\(services.issuer.url)/auth/device"),
-                            headers: [(name: "Content-Type", value: "application/x-www-form-urlencoded")],
-                            body: .bytes(body)))
-                    return
-                }
+        try place.directory.write("file", "signed after signing in")
+        let services = place.services
+        let person = Task {
+            while !Task.isCancelled {
+                try await Task.sleep(for: .milliseconds(5))
+                guard let code = services.pendingUserCodes.first else { continue }
+                let body = Array("user_code=\(code)&email=ann%40local.test".utf8)
+                _ = try await CurlClient().send(
+                    HTTPRequest(
+                        "POST", try HTTPURL(parsing: "\(services.issuer.url)/auth/device"),
+                        headers: [(name: "Content-Type", value: "application/x-www-form-urlencoded")],
+                        body: .bytes(body)))
+                return
             }
-            let outcome = await place.run(
-                ["sign-blob", "--yes", "--fulcio-auth-flow", "device", "--bundle", "bundle.json"] + place.services(.v2)
-                    + ["file"])
-            person.cancel()
-            #expect(outcome.succeeded, "\(outcome.messages)")
-            #expect(outcome.messages.contains("\(services.issuer.url)/auth/device"), "\(outcome.messages)")
-            let verified = await place.verify("file", by: .email("ann@local.test"))
-            #expect(verified.succeeded, "\(verified.messages)")
-            let refused = await place.run(
-                ["sign-blob", "--yes", "--fulcio-auth-flow", "token", "--bundle", "b.json"] + place.services(.v2) + [
-                    "file"
-                ])
-            #expect(refused.code == "no-identity-token", "\(refused.messages)")
         }
+        let outcome = await place.run(
+            ["sign-blob", "--yes", "--fulcio-auth-flow", "device", "--bundle", "bundle.json"] + place.services(.v2)
+                + ["file"])
+        person.cancel()
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        #expect(outcome.messages.contains("\(services.issuer.url)/auth/device"), "\(outcome.messages)")
+        let verified = await place.verify("file", by: .email("ann@local.test"))
+        #expect(verified.succeeded, "\(verified.messages)")
+        let refused = await place.run(
+            ["sign-blob", "--yes", "--fulcio-auth-flow", "token", "--bundle", "b.json"] + place.services(.v2) + [
+                "file"
+            ])
+        #expect(refused.code == "no-identity-token", "\(refused.messages)")
     }
 
     // MARK: - What becomes public
@@ -208,114 +203,104 @@ struct KeylessSigningTests {
         "On a terminal a person agrees to what becomes public, or nothing is asked of anybody",
         arguments: ["y\n", "n\n", "\n", "\u{3}"])
     func confirmed(_ answer: String) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "signed when somebody agreed")
-            let arguments =
-                ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token()) + ["file"]
-            let outcome = await place.run(arguments, input: .terminal, terminal: [Program.Turn("Go on? [y/N]", answer)])
-            #expect(outcome.screen.contains("Go on? [y/N]"))
-            for words in [
-                "alice@local.test", place.services.issuer.url, place.services.rekorV1.url, "cannot be taken back",
-            ] {
-                #expect(outcome.messages.contains(words), "\(outcome.messages)")
-            }
-            let agreed = answer == "y\n"
-            #expect(outcome.succeeded == agreed, "\(outcome.messages)")
-            #expect(place.certificates == (agreed ? 1 : 0) && place.recorded == (agreed ? 1 : 0))
-            #expect(place.directory.exists("bundle.json") == agreed)
-            if !agreed { #expect(outcome.ending == .exit(answer == "\u{3}" ? 130 : 1), "\(outcome.messages)") }
+        try place.directory.write("file", "signed when somebody agreed")
+        let arguments =
+            ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token()) + ["file"]
+        let outcome = await place.run(arguments, input: .terminal, terminal: [Program.Turn("Go on? [y/N]", answer)])
+        #expect(outcome.screen.contains("Go on? [y/N]"))
+        for words in [
+            "alice@local.test", place.services.issuer.url, place.services.rekorV1.url, "cannot be taken back",
+        ] {
+            #expect(outcome.messages.contains(words), "\(outcome.messages)")
         }
+        let agreed = answer == "y\n"
+        #expect(outcome.succeeded == agreed, "\(outcome.messages)")
+        #expect(place.certificates == (agreed ? 1 : 0) && place.recorded == (agreed ? 1 : 0))
+        #expect(place.directory.exists("bundle.json") == agreed)
+        if !agreed { #expect(outcome.ending == .exit(answer == "\u{3}" ? 130 : 1), "\(outcome.messages)") }
     }
 
     @Test("Nobody is asked who has no terminal, or said --yes; standard input is left alone")
     func notAsked() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "signed without a question")
-            let arguments = ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token())
-            let piped = await place.run(arguments + ["file"], input: .text("n\n"))
-            #expect(piped.succeeded, "\(piped.messages)")
-            #expect(piped.messages.contains("cannot be taken back"))
-            // What is on standard input is the file, and no answer.
-            let streamed = await place.run(arguments + ["-"], input: .text("n\n"))
-            #expect(streamed.succeeded, "\(streamed.messages)")
-            try place.directory.write("n", "n\n")
-            let verified = await place.verify("n")
-            #expect(verified.succeeded, "\(verified.messages)")
-            let sure = await place.run(
-                arguments + ["--yes", "file"], input: .terminal, terminal: [Program.Turn("[y/N]", "n\n")])
-            #expect(sure.succeeded, "\(sure.messages)")
-            #expect(!sure.screen.contains("[y/N]"))
-        }
+        try place.directory.write("file", "signed without a question")
+        let arguments = ["sign-blob", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token())
+        let piped = await place.run(arguments + ["file"], input: .text("n\n"))
+        #expect(piped.succeeded, "\(piped.messages)")
+        #expect(piped.messages.contains("cannot be taken back"))
+        // What is on standard input is the file, and no answer.
+        let streamed = await place.run(arguments + ["-"], input: .text("n\n"))
+        #expect(streamed.succeeded, "\(streamed.messages)")
+        try place.directory.write("n", "n\n")
+        let verified = await place.verify("n")
+        #expect(verified.succeeded, "\(verified.messages)")
+        let sure = await place.run(
+            arguments + ["--yes", "file"], input: .terminal, terminal: [Program.Turn("[y/N]", "n\n")])
+        #expect(sure.succeeded, "\(sure.messages)")
+        #expect(!sure.screen.contains("[y/N]"))
     }
 
     @Test(
         "An attestation becomes public whole in Rekor v1, and by its digest in v2; a key without services tells nobody")
     func notice() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "attested")
-            try place.directory.write("predicate", "{}")
-            try place.directory.makeKey()
-            func messages(_ kind: LocalServices.SigningConfigKind, _ who: [String]) async -> String {
-                await place.run(
-                    [
-                        "attest-blob", "--yes", "--type", "slsaprovenance1", "--predicate", "predicate", "--bundle",
-                        "\(kind).json",
-                    ] + who
-                        + place.services(kind) + ["file"]
-                ).messages
-            }
-            #expect(await messages(.v1, try place.token()).contains("each attestation, whole,"))
-            #expect(await messages(.v2, try place.token()).contains("whole") == false)
-            #expect(await messages(.v1, ["--key", "key.pem"]).contains("the public key, in the transparency log"))
-            let quiet = await messages(.none, ["--key", "key.pem"])
-            #expect(!quiet.contains("public"), "\(quiet)")
+        try place.directory.write("file", "attested")
+        try place.directory.write("predicate", "{}")
+        try place.directory.makeKey()
+        func messages(_ kind: LocalServices.SigningConfigKind, _ who: [String]) async -> String {
+            await place.run(
+                [
+                    "attest-blob", "--yes", "--type", "slsaprovenance1", "--predicate", "predicate", "--bundle",
+                    "\(kind).json",
+                ] + who
+                    + place.services(kind) + ["file"]
+            ).messages
         }
+        #expect(await messages(.v1, try place.token()).contains("each attestation, whole,"))
+        #expect(await messages(.v2, try place.token()).contains("whole") == false)
+        #expect(await messages(.v1, ["--key", "key.pem"]).contains("the public key, in the transparency log"))
+        let quiet = await messages(.none, ["--key", "key.pem"])
+        #expect(!quiet.contains("public"), "\(quiet)")
     }
 
     // MARK: - One certificate for a run
 
     @Test("One certificate serves many files")
     func manyFiles() async throws {
-        try await SigningFixture.with { (place) async throws in
-            let files = (0..<12).map { "file-\($0)" }
-            for file in files { try place.directory.write(file, "this is \(file)") }
-            let outcome = await place.run(["sign-blob", "--yes"] + place.services(.v2) + (try place.token()) + files)
-            #expect(outcome.succeeded, "\(outcome.messages)")
-            #expect(outcome.messages.contains("12 of 12 files signed"))
-            #expect(place.certificates == 1 && place.recorded == 12)
-            let verified = await place.run(
-                ["verify-blob"] + place.trust + place.expecting(SigningFixture.alice) + files)
-            #expect(verified.succeeded, "\(verified.messages)")
-        }
+        let files = (0..<12).map { "file-\($0)" }
+        for file in files { try place.directory.write(file, "this is \(file)") }
+        let outcome = await place.run(["sign-blob", "--yes"] + place.services(.v2) + (try place.token()) + files)
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        #expect(outcome.messages.contains("12 of 12 files signed"))
+        #expect(place.certificates == 1 && place.recorded == 12)
+        let verified = await place.run(
+            ["verify-blob"] + place.trust + place.expecting(SigningFixture.alice) + files)
+        #expect(verified.succeeded, "\(verified.messages)")
     }
 
     @Test("One certificate serves an index with its images", arguments: ["sign", "attest"])
     func recursive(_ command: String) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("predicate", #"{"buildType":"test"}"#)
-            let images = try ["amd64", "arm64"].map { (architecture: $0, name: try place.push("for \($0)")) }
-            let entries = try images.map { image in
-                let digest = try #require(image.name.split(separator: "@").last)
-                let size = try #require(place.services.registry.manifest(String(digest), in: ImageFixture.path)).bytes
-                    .count
-                return #"{"mediaType":"\#(MediaType.imageManifest)","digest":"\#(digest)","size":\#(size),"#
-                    + #""platform":{"os":"linux","architecture":"\#(image.architecture)"}}"#
-            }
-            let index = Array(
-                #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageIndex)","manifests":[\#(entries.joined(separator: ","))]}"#
-                    .utf8)
-            try place.services.registry.placeManifest(index, mediaType: MediaType.imageIndex, in: ImageFixture.path)
-            let name = "\(place.services.registry.address)/\(ImageFixture.path)@\(try Digest.sha256(index))"
-            let what = command == "attest" ? ["--type", "slsaprovenance", "--predicate", "predicate"] : []
-            let outcome = await place.run(
-                [command, "--yes", "--recursive"] + what + place.services(.v1) + (try place.token()) + [name])
-            #expect(outcome.succeeded, "\(outcome.messages)")
-            #expect(place.certificates == 1 && place.recorded == 3)
-            let verify = command == "sign" ? ["verify"] : ["verify-attestation", "--type", "slsaprovenance"]
-            for image in [name] + images.map(\.name) {
-                let verified = await place.run(verify + place.trust + place.expecting(SigningFixture.alice) + [image])
-                #expect(verified.succeeded, "\(image): \(verified.messages)")
-            }
+        try place.directory.write("predicate", #"{"buildType":"test"}"#)
+        let images = try ["amd64", "arm64"].map { (architecture: $0, name: try place.push("for \($0)")) }
+        let entries = try images.map { image in
+            let digest = try #require(image.name.split(separator: "@").last)
+            let size = try #require(place.services.registry.manifest(String(digest), in: ImageFixture.path)).bytes
+                .count
+            return #"{"mediaType":"\#(MediaType.imageManifest)","digest":"\#(digest)","size":\#(size),"#
+                + #""platform":{"os":"linux","architecture":"\#(image.architecture)"}}"#
+        }
+        let index = Array(
+            #"{"schemaVersion":2,"mediaType":"\#(MediaType.imageIndex)","manifests":[\#(entries.joined(separator: ","))]}"#
+                .utf8)
+        try place.services.registry.placeManifest(index, mediaType: MediaType.imageIndex, in: ImageFixture.path)
+        let name = "\(place.services.registry.address)/\(ImageFixture.path)@\(try Digest.sha256(index))"
+        let what = command == "attest" ? ["--type", "slsaprovenance", "--predicate", "predicate"] : []
+        let outcome = await place.run(
+            [command, "--yes", "--recursive"] + what + place.services(.v1) + (try place.token()) + [name])
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        #expect(place.certificates == 1 && place.recorded == 3)
+        let verify = command == "sign" ? ["verify"] : ["verify-attestation", "--type", "slsaprovenance"]
+        for image in [name] + images.map(\.name) {
+            let verified = await place.run(verify + place.trust + place.expecting(SigningFixture.alice) + [image])
+            #expect(verified.succeeded, "\(image): \(verified.messages)")
         }
     }
 
@@ -325,121 +310,119 @@ struct KeylessSigningTests {
         "With a key a signature is recorded unless that is not wanted",
         arguments: ["sign-blob", "attest-blob", "sign", "attest"])
     func keys(_ command: String) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.makeKey()
-            try place.directory.write("file", "signed with a key")
-            try place.directory.write("predicate", #"{"buildType":"test"}"#)
-            let isImage = ["sign", "attest"].contains(command)
-            let attested = command.hasPrefix("attest") ? ["--type", "slsaprovenance", "--predicate", "predicate"] : []
-            let type = attested.isEmpty ? [] : ["--type", "slsaprovenance"]
-            let verify = [
-                "sign-blob": "verify-blob", "attest-blob": "verify-blob-attestation", "sign": "verify",
-                "attest": "verify-attestation",
-            ]
-            for (number, (flags, entries)) in [
-                (["--signing-config", place.services.files.signingConfig(.v1)], 1),
-                (["--signing-config", place.services.files.signingConfig(.v2)], 1),
-                (["--rekor-url", place.services.rekorV1.url], 1),
-                (["--signing-config", place.services.files.signingConfig(.v1), "--tlog-upload=false"], 0),
-                (["--signing-config", place.services.files.signingConfig(.timestamp)], 0),
-                (["--signing-config", place.services.files.signingConfig(.none)], 0),
-            ].enumerated() {
-                let before = place.recorded
-                let target = isImage ? try place.push("image \(number)") : "file"
-                let bundle = isImage ? [] : ["--bundle", "\(number).json"]
-                let outcome = await place.run(
-                    [command, "--yes", "--key", "key.pem"] + place.trust + flags + attested + bundle + [target])
-                #expect(outcome.succeeded, "\(flags): \(outcome.messages)")
-                #expect(place.recorded == before + entries, "\(flags)")
-                let verifying = [try #require(verify[command]), "--key", "key.pub"] + place.trust + type + bundle
-                let verified = await place.run(verifying + [target])
-                #expect(verified.succeeded == (entries == 1), "\(flags): \(verified.messages)")
-                if entries == 0 {
-                    let ignoring = await place.run(verifying + ["--insecure-ignore-tlog", target])
-                    #expect(ignoring.succeeded, "\(flags): \(ignoring.messages)")
-                }
+        try place.directory.makeKey()
+        try place.directory.write("file", "signed with a key")
+        try place.directory.write("predicate", #"{"buildType":"test"}"#)
+        let isImage = ["sign", "attest"].contains(command)
+        let attested = command.hasPrefix("attest") ? ["--type", "slsaprovenance", "--predicate", "predicate"] : []
+        let type = attested.isEmpty ? [] : ["--type", "slsaprovenance"]
+        let verify = [
+            "sign-blob": "verify-blob", "attest-blob": "verify-blob-attestation", "sign": "verify",
+            "attest": "verify-attestation",
+        ]
+        for (number, (flags, entries)) in [
+            (["--signing-config", place.services.files.signingConfig(.v1)], 1),
+            (["--signing-config", place.services.files.signingConfig(.v2)], 1),
+            (["--rekor-url", place.services.rekorV1.url], 1),
+            (["--signing-config", place.services.files.signingConfig(.v1), "--tlog-upload=false"], 0),
+            (["--signing-config", place.services.files.signingConfig(.timestamp)], 0),
+            (["--signing-config", place.services.files.signingConfig(.none)], 0),
+        ].enumerated() {
+            let before = place.recorded
+            let target = isImage ? try place.push("image \(number)") : "file"
+            let bundle = isImage ? [] : ["--bundle", "\(number).json"]
+            let outcome = await place.run(
+                [command, "--yes", "--key", "key.pem"] + place.trust + flags + attested + bundle + [target])
+            #expect(outcome.succeeded, "\(flags): \(outcome.messages)")
+            #expect(place.recorded == before + entries, "\(flags)")
+            let verifying = [try #require(verify[command]), "--key", "key.pub"] + place.trust + type + bundle
+            let verified = await place.run(verifying + [target])
+            #expect(verified.succeeded == (entries == 1), "\(flags): \(verified.messages)")
+            if entries == 0 {
+                let ignoring = await place.run(verifying + ["--insecure-ignore-tlog", target])
+                #expect(ignoring.succeeded, "\(flags): \(ignoring.messages)")
             }
-            #expect(place.certificates == 0)
         }
+        #expect(place.certificates == 0)
     }
 
     @Test("Services that flags name, and the separate files that cosign 2 writes")
     func olderFiles() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "signed the older way")
-            let flags = [
-                "--fulcio-url", place.services.fulcio.url, "--rekor-url", place.services.rekorV1.url,
-                "--timestamp-server-url",
-                place.services.timestampURL,
+        try place.directory.write("file", "signed the older way")
+        let flags = [
+            "--fulcio-url", place.services.fulcio.url, "--rekor-url", place.services.rekorV1.url,
+            "--timestamp-server-url",
+            place.services.timestampURL,
+        ]
+        let outcome = await place.run(
+            [
+                "sign-blob", "--yes", "--new-bundle-format=false", "--bundle", "bundle", "--output-signature",
+                "signature",
             ]
-            let outcome = await place.run(
-                [
-                    "sign-blob", "--yes", "--new-bundle-format=false", "--bundle", "bundle", "--output-signature",
-                    "signature",
-                ]
-                    + ["--output-certificate", "certificate", "--rfc3161-timestamp-bundle", "timestamp"] + place.trust
-                    + flags
-                    + (try place.token()) + ["file"])
-            #expect(outcome.succeeded, "\(outcome.messages)")
-            // base64 of PEM, base64 of the signature, and cosign 2's JSON.
-            let pem = try #require(Base64.decode(try place.directory.text("certificate")))
-            #expect(try Certificate.chain(pem: pem).count == 1)
-            let older = JSONCursor(try JSONValue(parsing: try place.directory.read("bundle")))
-            #expect(try older.member("base64Signature").string() == place.directory.text("signature"))
-            #expect(try older.member("cert").string() == place.directory.text("certificate"))
-            #expect(try !older.member("rekorBundle").member("SignedEntryTimestamp").bytes().isEmpty)
-            let timestamp = JSONCursor(try JSONValue(parsing: try place.directory.read("timestamp")))
-            #expect(try !timestamp.member("SignedRFC3161Timestamp").bytes().isEmpty)
-            #expect(place.recorded == 1 && place.certificates == 1)
-            let verifying = ["verify-blob"] + place.trust + place.expecting(SigningFixture.alice)
-            for parts in [
-                ["--bundle", "bundle"], ["--bundle", "bundle", "--rfc3161-timestamp", "timestamp"],
-                [
-                    "--signature", "signature", "--certificate", "certificate", "--rfc3161-timestamp", "timestamp",
-                    "--insecure-ignore-tlog",
-                ],
-            ] {
-                let verified = await place.run(verifying + parts + ["file"])
-                #expect(verified.succeeded, "\(parts): \(verified.messages)")
-            }
+                + ["--output-certificate", "certificate", "--rfc3161-timestamp-bundle", "timestamp"] + place.trust
+                + flags
+                + (try place.token()) + ["file"])
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        // base64 of PEM, base64 of the signature, and cosign 2's JSON.
+        let pem = try #require(Base64.decode(try place.directory.text("certificate")))
+        #expect(try Certificate.chain(pem: pem).count == 1)
+        let older = JSONCursor(try JSONValue(parsing: try place.directory.read("bundle")))
+        #expect(try older.member("base64Signature").string() == place.directory.text("signature"))
+        #expect(try older.member("cert").string() == place.directory.text("certificate"))
+        #expect(try !older.member("rekorBundle").member("SignedEntryTimestamp").bytes().isEmpty)
+        let timestamp = JSONCursor(try JSONValue(parsing: try place.directory.read("timestamp")))
+        #expect(try !timestamp.member("SignedRFC3161Timestamp").bytes().isEmpty)
+        #expect(place.recorded == 1 && place.certificates == 1)
+        let verifying = ["verify-blob"] + place.trust + place.expecting(SigningFixture.alice)
+        for parts in [
+            ["--bundle", "bundle"], ["--bundle", "bundle", "--rfc3161-timestamp", "timestamp"],
+            [
+                "--signature", "signature", "--certificate", "certificate", "--rfc3161-timestamp", "timestamp",
+                "--insecure-ignore-tlog",
+            ],
+        ] {
+            let verified = await place.run(verifying + parts + ["file"])
+            #expect(verified.succeeded, "\(parts): \(verified.messages)")
         }
     }
 
     @Test("The older scheme on images keeps all parts as annotations", arguments: ["sign", "attest"])
     func olderImages(_ command: String) async throws {
-        try await SigningFixture.with { (place) async throws in
-            let image = try place.push()
-            try place.directory.write("predicate", #"{"buildType":"test"}"#)
-            let what =
-                command == "attest" ? ["--type", "slsaprovenance", "--predicate", "predicate"] : ["-a", "by=tests"]
-            let outcome = await place.run(
-                [command, "--yes", "--new-bundle-format=false"] + what + place.services(.v1) + (try place.token()) + [
-                    image
-                ])
-            #expect(outcome.succeeded, "\(outcome.messages)")
-            let hex = try #require(image.split(separator: ":").last)
-            let tag = "sha256-\(hex).\(command == "sign" ? "sig" : "att")"
-            let manifest = try #require(place.services.registry.manifest(tag, in: ImageFixture.path)).bytes
-            let layer = try #require(
-                try JSONCursor(try JSONValue(parsing: manifest)).member("layers").elements().first)
-            let annotations = try layer.member("annotations")
-            for name in ["certificate", "bundle", "rfc3161timestamp"] {
-                #expect(try !annotations.member("dev.sigstore.cosign/\(name)").string().isEmpty)
-            }
-            #expect(
-                try annotations.member("dev.cosignproject.cosign/signature").string().isEmpty == (command == "attest"))
-            let verify =
-                command == "sign" ? ["verify", "-a", "by=tests"] : ["verify-attestation", "--type", "slsaprovenance"]
-            let verified = await place.run(verify + place.trust + place.expecting(SigningFixture.alice) + [image])
-            #expect(verified.succeeded, "\(verified.messages)")
-            let other = await place.run(verify + place.trust + place.expecting(.email("bob@local.test")) + [image])
-            #expect(other.ending == .exit(12), "\(other.messages)")
+        let image = try place.push()
+        try place.directory.write("predicate", #"{"buildType":"test"}"#)
+        let what =
+            command == "attest" ? ["--type", "slsaprovenance", "--predicate", "predicate"] : ["-a", "by=tests"]
+        let outcome = await place.run(
+            [command, "--yes", "--new-bundle-format=false"] + what + place.services(.v1) + (try place.token()) + [
+                image
+            ])
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        let hex = try #require(image.split(separator: ":").last)
+        let tag = "sha256-\(hex).\(command == "sign" ? "sig" : "att")"
+        let manifest = try #require(place.services.registry.manifest(tag, in: ImageFixture.path)).bytes
+        let layer = try #require(
+            try JSONCursor(try JSONValue(parsing: manifest)).member("layers").elements().first)
+        let annotations = try layer.member("annotations")
+        for name in ["certificate", "bundle", "rfc3161timestamp"] {
+            #expect(try !annotations.member("dev.sigstore.cosign/\(name)").string().isEmpty)
         }
+        #expect(
+            try annotations.member("dev.cosignproject.cosign/signature").string().isEmpty == (command == "attest"))
+        let verify =
+            command == "sign" ? ["verify", "-a", "by=tests"] : ["verify-attestation", "--type", "slsaprovenance"]
+        let verified = await place.run(verify + place.trust + place.expecting(SigningFixture.alice) + [image])
+        #expect(verified.succeeded, "\(verified.messages)")
+        let other = await place.run(verify + place.trust + place.expecting(.email("bob@local.test")) + [image])
+        #expect(other.ending == .exit(12), "\(other.messages)")
     }
 }
 
-@Suite("Looking into a log")
+@Suite("Looking into a log", .localSigstore(.own))
 struct TransparencyLogTests {
+    private let place: SigningFixture
+
+    init() throws { place = try SigningFixture() }
+
     /// The command with a log, its trusted root, and JSON as output.
     private func tlog(
         _ place: SigningFixture, _ command: String, _ kind: LocalServices.SigningConfigKind, _ arguments: [String]
@@ -471,69 +454,65 @@ struct TransparencyLogTests {
 
     @Test("get, verify and info over both versions", arguments: [LocalServices.SigningConfigKind.v1, .v2])
     func reading(_ kind: LocalServices.SigningConfigKind) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try await fill(place, kind)
-            let number = String(try index(place, "file"))
-            let digest = try Digest.sha256(try place.directory.read("file"))
-            let got = await tlog(place, "get", kind, ["--log-index", number])
-            #expect(got.succeeded, "\(got.messages)")
-            let entry = try #require(try got.objects().first)
-            #expect(try entry.member("logIndex").integer() == Int64(number))
-            #expect(try entry.member("body").member("kind").string() == "hashedrekord")
-            let text = await place.run(["tlog", "get"] + place.services(kind) + ["--log-index", number])
-            for words in [digest.description, "alice@local.test", place.services.issuer.url] {
-                #expect(text.output.contains(words), "\(text.output)")
-            }
-            if kind == .v1 {
-                let uuid = try entry.member("leafHash").string()
-                let same = try #require(try await tlog(place, "get", kind, ["--uuid", uuid]).objects().first)
-                #expect(try same.member("logIndex").integer() == Int64(number))
-                let absent = await tlog(place, "get", kind, ["--uuid", String(uuid.reversed())])
-                #expect(absent.code == "no-such-log-entry", "\(absent.messages)")
-            }
-            for (arguments, code) in [
-                (["--log-index", "1000"], nil), (["--log-index", "-1"], "usage"), ([], "usage"),
-                (["--uuid", "x"], kind == .v1 ? "malformed-uuid" : "not-in-rekor-v2"),
-            ] {
-                let refused = await tlog(place, "get", kind, arguments)
-                #expect(refused.ending == .exit(1) && refused.stdout.isEmpty, "\(refused.messages)")
-                if let code { #expect(refused.code == code, "\(refused.messages)") }
-            }
-
-            let verified = await tlog(place, "verify", kind, ["--bundle", "file.json", "--artifact", "file"])
-            #expect(verified.succeeded, "\(verified.messages)")
-            #expect(await tlog(place, "verify", kind, ["--log-index", number, "--sha", digest.hex]).succeeded)
-            let wrongFile = await tlog(place, "verify", kind, ["--bundle", "file.json", "--artifact", "other"])
-            #expect(wrongFile.code == "log-entry-mismatch" && wrongFile.stdout.isEmpty, "\(wrongFile.messages)")
-
-            let info = try #require(try await tlog(place, "info", kind, []).objects().first)
-            #expect(try info.member("treeSize").integer() == Int64(number).map { $0 + 3 })
+        try await fill(place, kind)
+        let number = String(try index(place, "file"))
+        let digest = try Digest.sha256(try place.directory.read("file"))
+        let got = await tlog(place, "get", kind, ["--log-index", number])
+        #expect(got.succeeded, "\(got.messages)")
+        let entry = try #require(try got.objects().first)
+        #expect(try entry.member("logIndex").integer() == Int64(number))
+        #expect(try entry.member("body").member("kind").string() == "hashedrekord")
+        let text = await place.run(["tlog", "get"] + place.services(kind) + ["--log-index", number])
+        for words in [digest.description, "alice@local.test", place.services.issuer.url] {
+            #expect(text.output.contains(words), "\(text.output)")
         }
+        if kind == .v1 {
+            let uuid = try entry.member("leafHash").string()
+            let same = try #require(try await tlog(place, "get", kind, ["--uuid", uuid]).objects().first)
+            #expect(try same.member("logIndex").integer() == Int64(number))
+            let absent = await tlog(place, "get", kind, ["--uuid", String(uuid.reversed())])
+            #expect(absent.code == "no-such-log-entry", "\(absent.messages)")
+        }
+        for (arguments, code) in [
+            (["--log-index", "1000"], nil), (["--log-index", "-1"], "usage"), ([], "usage"),
+            (["--uuid", "x"], kind == .v1 ? "malformed-uuid" : "not-in-rekor-v2"),
+        ] {
+            let refused = await tlog(place, "get", kind, arguments)
+            #expect(refused.ending == .exit(1) && refused.stdout.isEmpty, "\(refused.messages)")
+            if let code { #expect(refused.code == code, "\(refused.messages)") }
+        }
+
+        let verified = await tlog(place, "verify", kind, ["--bundle", "file.json", "--artifact", "file"])
+        #expect(verified.succeeded, "\(verified.messages)")
+        #expect(await tlog(place, "verify", kind, ["--log-index", number, "--sha", digest.hex]).succeeded)
+        let wrongFile = await tlog(place, "verify", kind, ["--bundle", "file.json", "--artifact", "other"])
+        #expect(wrongFile.code == "log-entry-mismatch" && wrongFile.stdout.isEmpty, "\(wrongFile.messages)")
+
+        let info = try #require(try await tlog(place, "info", kind, []).objects().first)
+        #expect(try info.member("treeSize").integer() == Int64(number).map { $0 + 3 })
     }
 
     @Test("search by file, digest, email and key, which only Rekor v1 has")
     func searching() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try await fill(place, .v1)
-            let digest = try Digest.sha256(try place.directory.read("file"))
-            for (arguments, name) in [
-                (["--artifact", "file"], "file"), (["--sha", digest.description], "file"),
-                (["--sha", digest.hex], "file"),
-                (["--email", "bob@local.test"], "other"), (["--public-key", "key.pub"], "keyed"),
-            ] {
-                let found = await tlog(place, "search", .v1, arguments)
-                #expect(found.succeeded, "\(arguments): \(found.messages)")
-                #expect(
-                    try found.objects().map { try $0.member("logIndex").integer() } == [try index(place, name)],
-                    "\(arguments)")
-            }
-            try place.directory.write("unsigned", "nobody signed this")
-            let nothing = await tlog(place, "search", .v1, ["--artifact", "unsigned"])
-            #expect(nothing.ending == .exit(1) && nothing.code == "no-such-log-entry", "\(nothing.messages)")
-            let noIndex = await tlog(place, "search", .v2, ["--email", "bob@local.test"])
-            #expect(noIndex.code == "not-in-rekor-v2", "\(noIndex.messages)")
-            #expect(await tlog(place, "search", .v1, []).code == "usage")
+        try await fill(place, .v1)
+        let digest = try Digest.sha256(try place.directory.read("file"))
+        for (arguments, name) in [
+            (["--artifact", "file"], "file"), (["--sha", digest.description], "file"),
+            (["--sha", digest.hex], "file"),
+            (["--email", "bob@local.test"], "other"), (["--public-key", "key.pub"], "keyed"),
+        ] {
+            let found = await tlog(place, "search", .v1, arguments)
+            #expect(found.succeeded, "\(arguments): \(found.messages)")
+            #expect(
+                try found.objects().map { try $0.member("logIndex").integer() } == [try index(place, name)],
+                "\(arguments)")
         }
+        try place.directory.write("unsigned", "nobody signed this")
+        let nothing = await tlog(place, "search", .v1, ["--artifact", "unsigned"])
+        #expect(nothing.ending == .exit(1) && nothing.code == "no-such-log-entry", "\(nothing.messages)")
+        let noIndex = await tlog(place, "search", .v2, ["--email", "bob@local.test"])
+        #expect(noIndex.code == "not-in-rekor-v2", "\(noIndex.messages)")
+        #expect(await tlog(place, "search", .v1, []).code == "usage")
     }
 
     @Test(
@@ -546,39 +525,36 @@ struct TransparencyLogTests {
             (.v2, .status(403, retryAfter: nil)),
         ])
     func lies(_ kind: LocalServices.SigningConfigKind, _ action: Fault.Action) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try await fill(place, kind)
-            let number = String(try index(place, "file"))
-            let server = kind == .v1 ? place.services.rekorV1 : place.services.rekorV2
-            server.faults.add(Fault(action, method: "GET"))
-            var commands = [("get", ["--log-index", number]), ("verify", ["--bundle", "file.json"])]
-            if kind == .v1 { commands.append(("search", ["--artifact", "file"])) }
-            // The other lies are about one entry.
-            if action == .wrongCheckpoint { commands.append(("info", [])) }
-            for (command, arguments) in commands {
-                let outcome = await tlog(place, command, kind, arguments)
-                #expect(outcome.ending == .exit(1), "\(command): \(outcome.messages)")
-                #expect(outcome.stdout.isEmpty)
-                #expect(outcome.messages.contains("transparency log \(server.address)"), "\(outcome.messages)")
-            }
+        try await fill(place, kind)
+        let number = String(try index(place, "file"))
+        let server = kind == .v1 ? place.services.rekorV1 : place.services.rekorV2
+        server.faults.add(Fault(action, method: "GET"))
+        var commands = [("get", ["--log-index", number]), ("verify", ["--bundle", "file.json"])]
+        if kind == .v1 { commands.append(("search", ["--artifact", "file"])) }
+        // The other lies are about one entry.
+        if action == .wrongCheckpoint { commands.append(("info", [])) }
+        for (command, arguments) in commands {
+            let outcome = await tlog(place, command, kind, arguments)
+            #expect(outcome.ending == .exit(1), "\(command): \(outcome.messages)")
+            #expect(outcome.stdout.isEmpty)
+            #expect(outcome.messages.contains("transparency log \(server.address)"), "\(outcome.messages)")
         }
     }
 
-    @Test("A bundle whose entry the log does not have is not verified; a log that is not trusted is not shown")
+    @Test(
+        "A bundle whose entry the log does not have is not verified; a log that is not trusted is not shown",
+        .localSigstore(.own, .another))
     func otherLogs() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try await fill(place, .v1)
-            try await SigningFixture.with(ownKeys: true) { (other) async throws in
-                try await fill(other, .v1)
-                try place.directory.write("stranger.json", try other.directory.read("file.json"))
-                let wrong = await tlog(place, "verify", .v1, ["--bundle", "stranger.json"])
-                #expect(wrong.code == "log-entry-mismatch" && wrong.stdout.isEmpty, "\(wrong.messages)")
-                for command in [["info"], ["get", "--log-index", "1"]] {
-                    let refused = await place.run(
-                        ["tlog"] + command + place.trust + ["--rekor-url", other.services.rekorV1.url])
-                    #expect(refused.ending == .exit(1) && refused.stdout.isEmpty, "\(refused.messages)")
-                }
-            }
+        try await fill(place, .v1)
+        let other = try SigningFixture(.another)
+        try await fill(other, .v1)
+        try place.directory.write("stranger.json", try other.directory.read("file.json"))
+        let wrong = await tlog(place, "verify", .v1, ["--bundle", "stranger.json"])
+        #expect(wrong.code == "log-entry-mismatch" && wrong.stdout.isEmpty, "\(wrong.messages)")
+        for command in [["info"], ["get", "--log-index", "1"]] {
+            let refused = await place.run(
+                ["tlog"] + command + place.trust + ["--rekor-url", other.services.rekorV1.url])
+            #expect(refused.ending == .exit(1) && refused.stdout.isEmpty, "\(refused.messages)")
         }
     }
 }

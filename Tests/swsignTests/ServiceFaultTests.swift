@@ -3,11 +3,16 @@ import LocalSigstore
 import SigstoreCrypto
 import Spawning
 import StrictJSON
+import TestServices
 import Testing
 
 /// Services that fail or lie while the real program signs.
-@Suite("Faults of services")
+@Suite("Faults of services", .localSigstore(.own))
 struct ServiceFaultTests {
+    private let place: SigningFixture
+
+    init() throws { place = try SigningFixture() }
+
     /// Who is at fault.
     enum Service: String, CaseIterable, Sendable {
         case issuer, fulcio, rekorV1, rekorV2, timestamp
@@ -110,77 +115,75 @@ struct ServiceFaultTests {
 
     @Test("No success, nothing written or pushed, and words about who and what to do", arguments: everywhere + lies)
     func fault(_ one: Case) async throws {
-        try await SigningFixture.with { (place) async throws in
-            let image = try place.push()
-            let signing = ["--yes"] + place.services(one.service.kind)
-            let environment = one.service == .issuer ? place.gitHubJob : [:]
-            func token(_ identity: LocalIdentity) throws -> [String] {
-                one.service == .issuer ? [] : try place.token(identity)
-            }
-            try place.directory.write("file", "signed while \(one)")
-            try place.directory.write("predicate.json", #"{"while": "\#(one.service)"}"#)
-            if one.action == .wrongEntry {
-                // The other entry, which the log gives back.
-                let before = await place.run(
-                    ["sign-blob", "--bundle", "before.json"] + signing + (try place.token()) + ["file"])
-                #expect(before.succeeded, "\(before.messages)")
-            }
-            let recorded = place.recorded
-            let server = one.service.server(place.services)
-            server.faults.add(Fault(one.action, method: one.service == .issuer ? "GET" : "POST"))
+        let image = try place.push()
+        let signing = ["--yes"] + place.services(one.service.kind)
+        let environment = one.service == .issuer ? place.gitHubJob : [:]
+        func token(_ identity: LocalIdentity) throws -> [String] {
+            one.service == .issuer ? [] : try place.token(identity)
+        }
+        try place.directory.write("file", "signed while \(one)")
+        try place.directory.write("predicate.json", #"{"while": "\#(one.service)"}"#)
+        if one.action == .wrongEntry {
+            // The other entry, which the log gives back.
+            let before = await place.run(
+                ["sign-blob", "--bundle", "before.json"] + signing + (try place.token()) + ["file"])
+            #expect(before.succeeded, "\(before.messages)")
+        }
+        let recorded = place.recorded
+        let server = one.service.server(place.services)
+        server.faults.add(Fault(one.action, method: one.service == .issuer ? "GET" : "POST"))
 
-            let signBlob =
-                ["sign-blob", "--bundle", "bundle.json"] + signing + (try token(SigningFixture.alice)) + ["file"]
-            let predicate = ["--predicate", "predicate.json", "--type", "https://local.test/predicate"]
-            let attestBlob =
-                ["attest-blob", "--bundle", "attestation.json"] + predicate + signing
-                + (try token(SigningFixture.alice)) + ["file"]
-            let sign = ["sign"] + signing + (try token(SigningFixture.alice)) + [image]
-            let attest = ["attest"] + predicate + signing + (try token(SigningFixture.alice)) + [image]
-            // What a service answers is taken in the same way by all commands; a lie must come out in each.
-            let commands = one.isLie ? [signBlob, attestBlob, sign, attest] : [signBlob]
-            for command in commands {
-                let met = server.faults.met
-                var outcome = Program.Outcome()
-                // On a busy machine a short time may be over before the service is asked.
-                for limit in one.action == .hang ? ["2s", "20s", "200s"] : [nil] where server.faults.met == met {
-                    let flags = limit.map { ["--timeout", $0] } ?? []
-                    outcome = await place.run(command + flags, environment: environment, takesTurns: one.isLie)
-                }
-                #expect(outcome.ending == .exit(1), "\(outcome.messages)")
-                #expect(outcome.stdout.isEmpty)
-                #expect(outcome.code == one.code, "\(outcome.messages)")
-                let said = one.words ?? one.service.name(place.services)
-                #expect(outcome.messages.contains(said), "\"\(said)\" is not said: \(outcome.messages)")
-                let last = try #require(outcome.messages.split(separator: "\n").last)
-                #expect(last.hasPrefix("       "), "what to do is not said: \(outcome.messages)")
-                // On an idle machine it takes three at most.
-                #expect(outcome.seconds < 220)
+        let signBlob =
+            ["sign-blob", "--bundle", "bundle.json"] + signing + (try token(SigningFixture.alice)) + ["file"]
+        let predicate = ["--predicate", "predicate.json", "--type", "https://local.test/predicate"]
+        let attestBlob =
+            ["attest-blob", "--bundle", "attestation.json"] + predicate + signing
+            + (try token(SigningFixture.alice)) + ["file"]
+        let sign = ["sign"] + signing + (try token(SigningFixture.alice)) + [image]
+        let attest = ["attest"] + predicate + signing + (try token(SigningFixture.alice)) + [image]
+        // What a service answers is taken in the same way by all commands; a lie must come out in each.
+        let commands = one.isLie ? [signBlob, attestBlob, sign, attest] : [signBlob]
+        for command in commands {
+            let met = server.faults.met
+            var outcome = Program.Outcome()
+            // On a busy machine a short time may be over before the service is asked.
+            for limit in one.action == .hang ? ["2s", "20s", "200s"] : [nil] where server.faults.met == met {
+                let flags = limit.map { ["--timeout", $0] } ?? []
+                outcome = await place.run(command + flags, environment: environment, takesTurns: one.isLie)
             }
-            #expect(!place.directory.exists("bundle.json") && !place.directory.exists("attestation.json"))
-            #expect(!place.hasPushed)
+            #expect(outcome.ending == .exit(1), "\(outcome.messages)")
+            #expect(outcome.stdout.isEmpty)
+            #expect(outcome.code == one.code, "\(outcome.messages)")
+            let said = one.words ?? one.service.name(place.services)
+            #expect(outcome.messages.contains(said), "\"\(said)\" is not said: \(outcome.messages)")
+            let last = try #require(outcome.messages.split(separator: "\n").last)
+            #expect(last.hasPrefix("       "), "what to do is not said: \(outcome.messages)")
+            // On an idle machine it takes three at most.
+            #expect(outcome.seconds < 220)
+        }
+        #expect(!place.directory.exists("bundle.json") && !place.directory.exists("attestation.json"))
+        #expect(!place.hasPushed)
 
-            guard one.service.isLog else { return #expect(place.recorded == 0 && place.unfinished.isEmpty) }
-            // What a log may have taken is kept, and another run finishes it without a second entry.
-            server.faults.removeAll()
-            for command in commands {
-                let again = await place.run(command, environment: environment)
-                #expect(again.succeeded, "\(again.messages)")
-            }
-            #expect(place.recorded == recorded + commands.count)
-            #expect(place.unfinished.isEmpty)
-            let verified = await place.verify("file")
-            #expect(verified.succeeded, "\(verified.messages)")
-            guard one.isLie else { return }
-            let trusting = place.trust + place.expecting(SigningFixture.alice)
-            let type = ["--type", "https://local.test/predicate"]
-            for command in [
-                ["verify-blob-attestation", "--bundle", "attestation.json"] + type + trusting + ["file"],
-                ["verify"] + trusting + [image], ["verify-attestation"] + type + trusting + [image],
-            ] {
-                let verified = await place.run(command)
-                #expect(verified.succeeded, "\(command): \(verified.messages)")
-            }
+        guard one.service.isLog else { return #expect(place.recorded == 0 && place.unfinished.isEmpty) }
+        // What a log may have taken is kept, and another run finishes it without a second entry.
+        server.faults.removeAll()
+        for command in commands {
+            let again = await place.run(command, environment: environment)
+            #expect(again.succeeded, "\(again.messages)")
+        }
+        #expect(place.recorded == recorded + commands.count)
+        #expect(place.unfinished.isEmpty)
+        let verified = await place.verify("file")
+        #expect(verified.succeeded, "\(verified.messages)")
+        guard one.isLie else { return }
+        let trusting = place.trust + place.expecting(SigningFixture.alice)
+        let type = ["--type", "https://local.test/predicate"]
+        for command in [
+            ["verify-blob-attestation", "--bundle", "attestation.json"] + type + trusting + ["file"],
+            ["verify"] + trusting + [image], ["verify-attestation"] + type + trusting + [image],
+        ] {
+            let verified = await place.run(command)
+            #expect(verified.succeeded, "\(command): \(verified.messages)")
         }
     }
 
@@ -196,23 +199,21 @@ struct ServiceFaultTests {
 
     @Test("What passes is waited for, and no entry is made twice", arguments: passing)
     func waitedFor(_ service: Service, _ fault: Fault) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "signed while \(fault) at \(service)")
-            var fault = fault
-            fault.method = service == .issuer ? "GET" : "POST"
-            let server = service.server(place.services)
-            server.faults.add(fault)
-            let outcome = await place.run(
-                ["sign-blob", "--yes", "--bundle", "bundle.json", "--timeout", "250s", "file"]
-                    + place.services(service.kind),
-                environment: place.gitHubJob, takesTurns: false)
-            #expect(outcome.succeeded, "\(outcome.messages)")
-            #expect(server.requests.filter { $0.method == fault.method }.count >= (fault.count ?? 0) + 1)
-            #expect(place.recorded == 1)
-            #expect(place.unfinished.isEmpty)
-            let verified = await place.verify("file", by: .gitHubWorkflow())
-            #expect(verified.succeeded, "\(verified.messages)")
-        }
+        try place.directory.write("file", "signed while \(fault) at \(service)")
+        var fault = fault
+        fault.method = service == .issuer ? "GET" : "POST"
+        let server = service.server(place.services)
+        server.faults.add(fault)
+        let outcome = await place.run(
+            ["sign-blob", "--yes", "--bundle", "bundle.json", "--timeout", "250s", "file"]
+                + place.services(service.kind),
+            environment: place.gitHubJob, takesTurns: false)
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        #expect(server.requests.filter { $0.method == fault.method }.count >= (fault.count ?? 0) + 1)
+        #expect(place.recorded == 1)
+        #expect(place.unfinished.isEmpty)
+        let verified = await place.verify("file", by: .gitHubWorkflow())
+        #expect(verified.succeeded, "\(verified.messages)")
     }
 
     // MARK: - What a log has already
@@ -221,173 +222,157 @@ struct ServiceFaultTests {
         "A signature that is in the log already is not recorded again",
         arguments: [LocalServices.SigningConfigKind.v1, .v2])
     func conflict(_ kind: LocalServices.SigningConfigKind) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.makeKey("key", .rsa2048)
-            for name in ["file", "other"] { try place.directory.write(name, name) }
-            func sign(_ file: String, _ bundle: String) async -> Program.Outcome {
-                await place.run(
-                    ["sign-blob", "--yes", "--key", "key.pem", "--bundle", bundle] + place.services(kind) + [file])
-            }
-            for (file, bundle) in [("file", "1.json"), ("other", "other.json"), ("file", "2.json")] {
-                let outcome = await sign(file, bundle)
-                #expect(outcome.succeeded, "\(outcome.messages)")
-            }
-            #expect(place.recorded == 2)
-            let verified = await place.run(
-                ["verify-blob", "--key", "key.pub", "--bundle", "2.json"] + place.trust + ["file"])
-            #expect(verified.succeeded, "\(verified.messages)")
-
-            // Where the entry cannot be read back, the run fails, and makes no second one.
-            let server = kind == .v1 ? place.services.rekorV1 : place.services.rekorV2
-            for action in [Fault.Action.status(404, retryAfter: nil), .corruptBody] {
-                server.faults.add(Fault(action, method: "GET"))
-                let failed = await sign("file", "3.json")
-                #expect(failed.ending == .exit(1), "\(failed.messages)")
-                #expect(failed.messages.contains("transparency log \(server.address)"), "\(failed.messages)")
-                #expect(["log-entry-exists", "log-entry-mismatch"].contains(failed.code), "\(failed.messages)")
-                #expect(!place.directory.exists("3.json"))
-                server.faults.removeAll()
-            }
-            #expect(place.recorded == 2)
+        try place.directory.makeKey("key", .rsa2048)
+        for name in ["file", "other"] { try place.directory.write(name, name) }
+        func sign(_ file: String, _ bundle: String) async -> Program.Outcome {
+            await place.run(
+                ["sign-blob", "--yes", "--key", "key.pem", "--bundle", bundle] + place.services(kind) + [file])
         }
+        for (file, bundle) in [("file", "1.json"), ("other", "other.json"), ("file", "2.json")] {
+            let outcome = await sign(file, bundle)
+            #expect(outcome.succeeded, "\(outcome.messages)")
+        }
+        #expect(place.recorded == 2)
+        let verified = await place.run(
+            ["verify-blob", "--key", "key.pub", "--bundle", "2.json"] + place.trust + ["file"])
+        #expect(verified.succeeded, "\(verified.messages)")
+
+        // Where the entry cannot be read back, the run fails, and makes no second one.
+        let server = kind == .v1 ? place.services.rekorV1 : place.services.rekorV2
+        for action in [Fault.Action.status(404, retryAfter: nil), .corruptBody] {
+            server.faults.add(Fault(action, method: "GET"))
+            let failed = await sign("file", "3.json")
+            #expect(failed.ending == .exit(1), "\(failed.messages)")
+            #expect(failed.messages.contains("transparency log \(server.address)"), "\(failed.messages)")
+            #expect(["log-entry-exists", "log-entry-mismatch"].contains(failed.code), "\(failed.messages)")
+            #expect(!place.directory.exists("3.json"))
+            server.faults.removeAll()
+        }
+        #expect(place.recorded == 2)
     }
 
     @Test("A signature that cannot be written is kept, and finished by the same command")
     func cannotBeWritten() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "not written at first")
-            let arguments =
-                ["sign-blob", "--yes", "--bundle", "absent/bundle.json"] + place.services(.v1) + (try place.token()) + [
-                    "file"
-                ]
-            // The directory goes while the log makes its entry.
-            try place.directory.makeDirectory("absent")
-            let faults = place.services.rekorV1.faults
-            faults.add(Fault(.delay(seconds: 200), method: "POST"))
-            async let failing = place.run(arguments)
-            #expect(await Spawning.wait { faults.met > 0 })
-            try FileManager.default.removeItem(atPath: place.directory["absent"])
-            faults.removeAll()
-            let failed = await failing
-            #expect(failed.ending == .exit(1))
-            #expect(failed.messages.contains("already recorded in \(place.services.rekorV1.url)"), "\(failed.messages)")
-            #expect(failed.messages.contains("run the same command again"), "\(failed.messages)")
-            #expect(place.unfinished.count == 1)
-            try place.directory.makeDirectory("absent")
-            let again = await place.run(arguments)
-            #expect(again.succeeded, "\(again.messages)")
-            #expect(place.recorded == 1 && place.certificates == 1)
-            #expect(place.unfinished.isEmpty)
-            let verified = await place.verify("file", "absent/bundle.json")
-            #expect(verified.succeeded, "\(verified.messages)")
-        }
+        try place.directory.write("file", "not written at first")
+        let arguments =
+            ["sign-blob", "--yes", "--bundle", "absent/bundle.json"] + place.services(.v1) + (try place.token()) + [
+                "file"
+            ]
+        // The directory goes while the log makes its entry.
+        try place.directory.makeDirectory("absent")
+        let faults = place.services.rekorV1.faults
+        faults.add(Fault(.delay(seconds: 200), method: "POST"))
+        async let failing = place.run(arguments)
+        #expect(await Spawning.wait { faults.met > 0 })
+        try FileManager.default.removeItem(atPath: place.directory["absent"])
+        faults.removeAll()
+        let failed = await failing
+        #expect(failed.ending == .exit(1))
+        #expect(failed.messages.contains("already recorded in \(place.services.rekorV1.url)"), "\(failed.messages)")
+        #expect(failed.messages.contains("run the same command again"), "\(failed.messages)")
+        #expect(place.unfinished.count == 1)
+        try place.directory.makeDirectory("absent")
+        let again = await place.run(arguments)
+        #expect(again.succeeded, "\(again.messages)")
+        #expect(place.recorded == 1 && place.certificates == 1)
+        #expect(place.unfinished.isEmpty)
+        let verified = await place.verify("file", "absent/bundle.json")
+        #expect(verified.succeeded, "\(verified.messages)")
     }
 
     @Test("An attestation with a time in it is finished by the same command too, and recorded once")
     func customAttestation() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "what is attested")
-            try place.directory.write("predicate", "a text")
-            let arguments =
-                ["attest-blob", "--yes", "--bundle", "bundle.json", "--predicate", "predicate"] + place.services(.v2)
-                + (try place.token()) + ["file"]
-            place.services.rekorV2.faults.add(Fault(.corruptBody, method: "POST"))
-            #expect(await place.run(arguments).ending == .exit(1))
-            #expect(place.unfinished.count == 1)
-            place.services.rekorV2.faults.removeAll()
-            // Another second, and so another time in the predicate.
-            let second = time(nil)
-            #expect(await Spawning.wait { time(nil) != second })
-            await place.run(arguments).expectSuccess()
-            #expect(place.recorded == 1 && place.unfinished.isEmpty)
-        }
+        try place.directory.write("file", "what is attested")
+        try place.directory.write("predicate", "a text")
+        let arguments =
+            ["attest-blob", "--yes", "--bundle", "bundle.json", "--predicate", "predicate"] + place.services(.v2)
+            + (try place.token()) + ["file"]
+        place.services.rekorV2.faults.add(Fault(.corruptBody, method: "POST"))
+        #expect(await place.run(arguments).ending == .exit(1))
+        #expect(place.unfinished.count == 1)
+        place.services.rekorV2.faults.removeAll()
+        // Another second, and so another time in the predicate.
+        let second = time(nil)
+        #expect(await Spawning.wait { time(nil) != second })
+        await place.run(arguments).expectSuccess()
+        #expect(place.recorded == 1 && place.unfinished.isEmpty)
     }
 
     @Test(
         "Stopped while a log makes its entry, a signature is finished by the same command",
         arguments: [SIGTERM, SIGKILL])
     func stopped(_ signal: Int32) async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "what is signed")
-            let arguments =
-                ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token()) + ["file"]
-            let faults = place.services.rekorV1.faults
-            faults.add(Fault(.delay(seconds: 200), method: "POST"))
-            let stopped = await place.run(arguments, input: .stopped(by: signal) { faults.met > 0 })
-            #expect(!stopped.succeeded && stopped.ending != .timeOut && !place.directory.exists("bundle.json"))
-            #expect(stopped.messages.contains("[interrupted]") == (signal == SIGTERM), "\(stopped.messages)")
-            #expect(place.unfinished.count == 1)
-            // The log makes its entry all the same.
-            faults.removeAll()
-            #expect(await Spawning.wait { place.recorded > 0 })
-            await place.run(arguments).expectSuccess()
-            #expect(place.recorded == 1 && place.certificates == 1 && place.unfinished.isEmpty)
-        }
+        try place.directory.write("file", "what is signed")
+        let arguments =
+            ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token()) + ["file"]
+        let faults = place.services.rekorV1.faults
+        faults.add(Fault(.delay(seconds: 200), method: "POST"))
+        let stopped = await place.run(arguments, input: .stopped(by: signal) { faults.met > 0 })
+        #expect(!stopped.succeeded && stopped.ending != .timeOut && !place.directory.exists("bundle.json"))
+        #expect(stopped.messages.contains("[interrupted]") == (signal == SIGTERM), "\(stopped.messages)")
+        #expect(place.unfinished.count == 1)
+        // The log makes its entry all the same.
+        faults.removeAll()
+        #expect(await Spawning.wait { place.recorded > 0 })
+        await place.run(arguments).expectSuccess()
+        #expect(place.recorded == 1 && place.certificates == 1 && place.unfinished.isEmpty)
     }
 
     @Test("Two files with one content in one call have a signature each, however slow the log")
     func oneContent() async throws {
-        try await SigningFixture.with { (place) async throws in
-            for file in ["one", "two"] { try place.directory.write(file, "what is signed") }
-            place.services.rekorV1.faults.add(Fault(.delay(seconds: 1), method: "POST"))
-            let arguments = ["sign-blob", "--yes"] + place.services(.v1) + (try place.token()) + ["one", "two"]
-            await place.run(arguments).expectSuccess()
-            #expect(place.recorded == 2 && place.unfinished.isEmpty)
-            let bundles = try ["one", "two"].map { try place.directory.read("\($0).sigstore.json") }
-            #expect(bundles[0] != bundles[1])
-        }
+        for file in ["one", "two"] { try place.directory.write(file, "what is signed") }
+        place.services.rekorV1.faults.add(Fault(.delay(seconds: 1), method: "POST"))
+        let arguments = ["sign-blob", "--yes"] + place.services(.v1) + (try place.token()) + ["one", "two"]
+        await place.run(arguments).expectSuccess()
+        #expect(place.recorded == 2 && place.unfinished.isEmpty)
+        let bundles = try ["one", "two"].map { try place.directory.read("\($0).sigstore.json") }
+        #expect(bundles[0] != bundles[1])
     }
 
     @Test("What cannot be written is kept, whatever the digest that the key signs over")
     func notWritten() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "what is signed")
-            for (algorithm, entries) in [(SigningAlgorithm.ecdsaP256, 1), (.ecdsaP384, 2)] {
-                try place.directory.makeKey("key", algorithm)
-                let sign = ["sign-blob", "--yes", "--key", "key.pem"] + place.services(.v1)
-                let refused = await place.run(sign + ["--bundle", "/dev/full", "file"])
-                #expect(refused.ending == .exit(1) && place.unfinished.count == 1, "\(refused.messages)")
-                await place.run(sign + ["--bundle", "bundle.json", "file"]).expectSuccess()
-                #expect(place.recorded == entries && place.unfinished.isEmpty)
-            }
+        try place.directory.write("file", "what is signed")
+        for (algorithm, entries) in [(SigningAlgorithm.ecdsaP256, 1), (.ecdsaP384, 2)] {
+            try place.directory.makeKey("key", algorithm)
+            let sign = ["sign-blob", "--yes", "--key", "key.pem"] + place.services(.v1)
+            let refused = await place.run(sign + ["--bundle", "/dev/full", "file"])
+            #expect(refused.ending == .exit(1) && place.unfinished.count == 1, "\(refused.messages)")
+            await place.run(sign + ["--bundle", "bundle.json", "file"]).expectSuccess()
+            #expect(place.recorded == entries && place.unfinished.isEmpty)
         }
     }
 
     @Test("The older form has no place for Rekor v2: another log is taken, or nothing is signed")
     func olderForm() async throws {
-        try await SigningFixture.with { (place) async throws in
-            try place.directory.write("file", "what is signed")
-            func sign(_ kind: LocalServices.SigningConfigKind) async throws -> Program.Outcome {
-                await place.run(
-                    ["sign-blob", "--yes", "--bundle", "older.json", "--new-bundle-format=false"]
-                        + place.services(kind) + (try place.token()) + ["file"])
-            }
-            let refused = try await sign(.v2)
-            #expect(refused.ending == .exit(1) && refused.code == "usage", "\(refused.messages)")
-            #expect(place.recorded == 0 && place.certificates == 0)
-            try await sign(.both).expectSuccess()
-            #expect(place.recorded == 1)
+        try place.directory.write("file", "what is signed")
+        func sign(_ kind: LocalServices.SigningConfigKind) async throws -> Program.Outcome {
+            await place.run(
+                ["sign-blob", "--yes", "--bundle", "older.json", "--new-bundle-format=false"]
+                    + place.services(kind) + (try place.token()) + ["file"])
         }
+        let refused = try await sign(.v2)
+        #expect(refused.ending == .exit(1) && refused.code == "usage", "\(refused.messages)")
+        #expect(place.recorded == 0 && place.certificates == 0)
+        try await sign(.both).expectSuccess()
+        #expect(place.recorded == 1)
     }
 
     @Test("A signature that cannot be pushed is kept, and finished by the same command", arguments: ["sign", "attest"])
     func cannotBePushed(_ command: String) async throws {
-        try await SigningFixture.with { (place) async throws in
-            let image = try place.push()
-            try place.directory.write("predicate", #"{"buildType":"test"}"#)
-            let what = command == "attest" ? ["--type", "slsaprovenance", "--predicate", "predicate"] : []
-            let arguments = [command, "--yes"] + place.services(.v2) + (try place.token()) + what + [image]
-            place.services.registry.faults.add(Fault(.status(403, retryAfter: nil), method: "PUT"))
-            let failed = await place.run(arguments)
-            #expect(failed.ending == .exit(1))
-            #expect(failed.messages.contains("already recorded in \(place.services.rekorV2.url)"), "\(failed.messages)")
-            #expect(failed.messages.contains(place.services.registry.address), "\(failed.messages)")
-            #expect(place.unfinished.count == 1)
-            place.services.registry.faults.removeAll()
-            let again = await place.run(arguments)
-            #expect(again.succeeded, "\(again.messages)")
-            #expect(place.recorded == 1 && place.certificates == 1)
-            #expect(place.unfinished.isEmpty)
-        }
+        let image = try place.push()
+        try place.directory.write("predicate", #"{"buildType":"test"}"#)
+        let what = command == "attest" ? ["--type", "slsaprovenance", "--predicate", "predicate"] : []
+        let arguments = [command, "--yes"] + place.services(.v2) + (try place.token()) + what + [image]
+        place.services.registry.faults.add(Fault(.status(403, retryAfter: nil), method: "PUT"))
+        let failed = await place.run(arguments)
+        #expect(failed.ending == .exit(1))
+        #expect(failed.messages.contains("already recorded in \(place.services.rekorV2.url)"), "\(failed.messages)")
+        #expect(failed.messages.contains(place.services.registry.address), "\(failed.messages)")
+        #expect(place.unfinished.count == 1)
+        place.services.registry.faults.removeAll()
+        let again = await place.run(arguments)
+        #expect(again.succeeded, "\(again.messages)")
+        #expect(place.recorded == 1 && place.certificates == 1)
+        #expect(place.unfinished.isEmpty)
     }
 }

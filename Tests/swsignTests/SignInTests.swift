@@ -3,6 +3,7 @@ import HTTPTransport
 import LocalSigstore
 import Spawning
 import StrictJSON
+import TestServices
 import Testing
 
 /// A whole Sigstore, a directory with a file to sign, and a browser that only says where it was sent.
@@ -11,22 +12,11 @@ private final class Place: Sendable {
     let directory = TemporaryDirectory()
     private let http = CurlClient()
 
-    private init(_ services: LocalServices) { self.services = services }
-
-    static func with(_ body: (Place) async throws -> Void) async throws {
-        let folder = TemporaryDirectory()
-        let services = try await SigningFixture.start(in: folder["services"])
-        do {
-            let place = Place(services)
-            try place.directory.write("file", "hello\n")
-            try place.directory.write(
-                "browser", "#!/bin/sh\nenv > environment\necho \"$@\" > url.part && mv url.part url\n", mode: 0o755)
-            try await body(place)
-        } catch {
-            await services.stop()
-            throw error
-        }
-        await services.stop()
+    init() throws {
+        services = try LocalServices.current
+        try directory.write("file", "hello\n")
+        try directory.write(
+            "browser", "#!/bin/sh\nenv > environment\necho \"$@\" > url.part && mv url.part url\n", mode: 0o755)
     }
 
     /// What `BROWSER` says. A shell reads the script: one that was just written cannot be run as a program while some other
@@ -118,8 +108,12 @@ private final class Place: Sendable {
 }
 
 /// Signing as a person does who has neither a key nor a token: the program asks, and the person signs in.
-@Suite("Signing in", .serialized)
+@Suite("Signing in", .localSigstore(.own), .serialized)
 struct SignInTests {
+    private let place: Place
+
+    init() throws { place = try Place() }
+
     private static let needsChromium: any SuiteTrait & TestTrait = .enabled(
         if: FileManager.default.isExecutableFile(atPath: "/usr/bin/chromium"), "left out: chromium is not installed")
 
@@ -129,215 +123,201 @@ struct SignInTests {
 
     @Test("In Chromium, from the issuer's page to ours", needsChromium)
     func chromium() async throws {
-        try await Place.with { place in
-            let email = "o'neil&co+x@local.test"
-            let outcome = try await place.sign { url in
-                let page = try await place.chromium(
-                    try #require(url.string), ["fill", "email", email, "click", "sign-in"],
-                    pictures: ["issuer", "signed-in"])
-                #expect(try page.member("title").string() == "Signed in · swsign")
-                #expect(try page.member("url").string().hasPrefix(value("redirect_uri", url) + "?code="))
-                let text = try page.member("text").string()
-                #expect(
-                    text.contains("Signed in") && text.contains("You are \(email)")
-                        && text.contains("go back to the terminal"))
-            }
-            #expect(outcome.succeeded, "\(outcome.messages)")
-            #expect(outcome.messages.contains("the identity \(email), vouched for by \(place.services.issuer.url)"))
-            let verified = await place.verify(.email(email))
-            #expect(verified.succeeded, "\(verified.messages)")
+        let email = "o'neil&co+x@local.test"
+        let outcome = try await place.sign { url in
+            let page = try await place.chromium(
+                try #require(url.string), ["fill", "email", email, "click", "sign-in"],
+                pictures: ["issuer", "signed-in"])
+            #expect(try page.member("title").string() == "Signed in · swsign")
+            #expect(try page.member("url").string().hasPrefix(value("redirect_uri", url) + "?code="))
+            let text = try page.member("text").string()
+            #expect(
+                text.contains("Signed in") && text.contains("You are \(email)")
+                    && text.contains("go back to the terminal"))
         }
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        #expect(outcome.messages.contains("the identity \(email), vouched for by \(place.services.issuer.url)"))
+        let verified = await place.verify(.email(email))
+        #expect(verified.succeeded, "\(verified.messages)")
     }
 
     @Test("In Chromium, a refusal at the issuer's page, and one that tries to write our page", needsChromium)
     func chromiumRefused() async throws {
-        try await Place.with { place in
-            let refused = try await place.sign { url in
-                let page = try await place.chromium(
-                    try #require(url.string), ["click", "deny"], pictures: ["issuer", "refused"])
-                #expect(try page.member("title").string() == "Not signed in · swsign")
-                #expect(try page.member("text").string().contains("access_denied: The sign-in was refused."))
-            }
-            #expect(
-                refused.code == "sign-in-failed" && refused.messages.contains("access_denied: The sign-in was refused.")
-            )
-
-            let words = "<script>document.title='x'</script><img src=x onerror=alert(1)>\u{202e}\u{1b}[2K</p>\"'&amp;"
-            let hostile = try await place.sign { url in
-                var answer = try #require(URLComponents(string: value("redirect_uri", url)))
-                answer.queryItems = [
-                    URLQueryItem(name: "state", value: value("state", url)),
-                    URLQueryItem(name: "error", value: "<b>bad</b>"),
-                    URLQueryItem(name: "error_description", value: words),
-                ]
-                let page = try await place.chromium(
-                    try #require(url.string), ["visit", try #require(answer.string)], pictures: ["issuer", "hostile"])
-                #expect(try page.member("title").string() == "Not signed in · swsign")
-                #expect(try page.member("elements").string() == "main h1 span p p")
-                let text = try page.member("text").string()
-                #expect(
-                    text.contains("<b>bad</b>: <script>")
-                        && text.contains("onerror=alert(1)>\u{fffd}\u{fffd}[2K</p>\"'&amp;"))
-            }
-            #expect(hostile.code == "sign-in-failed")
-            #expect(!hostile.stderr.contains(0x1b) && !hostile.messages.contains("\u{202e}"))
-            #expect(!place.directory.exists("bundle"))
-            #expect(place.services.fulcio.requests.isEmpty)
+        let refused = try await place.sign { url in
+            let page = try await place.chromium(
+                try #require(url.string), ["click", "deny"], pictures: ["issuer", "refused"])
+            #expect(try page.member("title").string() == "Not signed in · swsign")
+            #expect(try page.member("text").string().contains("access_denied: The sign-in was refused."))
         }
+        #expect(
+            refused.code == "sign-in-failed" && refused.messages.contains("access_denied: The sign-in was refused.")
+        )
+
+        let words = "<script>document.title='x'</script><img src=x onerror=alert(1)>\u{202e}\u{1b}[2K</p>\"'&amp;"
+        let hostile = try await place.sign { url in
+            var answer = try #require(URLComponents(string: value("redirect_uri", url)))
+            answer.queryItems = [
+                URLQueryItem(name: "state", value: value("state", url)),
+                URLQueryItem(name: "error", value: "<b>bad</b>"),
+                URLQueryItem(name: "error_description", value: words),
+            ]
+            let page = try await place.chromium(
+                try #require(url.string), ["visit", try #require(answer.string)], pictures: ["issuer", "hostile"])
+            #expect(try page.member("title").string() == "Not signed in · swsign")
+            #expect(try page.member("elements").string() == "main h1 span p p")
+            let text = try page.member("text").string()
+            #expect(
+                text.contains("<b>bad</b>: <script>")
+                    && text.contains("onerror=alert(1)>\u{fffd}\u{fffd}[2K</p>\"'&amp;"))
+        }
+        #expect(hostile.code == "sign-in-failed")
+        #expect(!hostile.stderr.contains(0x1b) && !hostile.messages.contains("\u{202e}"))
+        #expect(!place.directory.exists("bundle"))
+        #expect(place.services.fulcio.requests.isEmpty)
     }
 
     @Test("In Chromium, on another device", needsChromium)
     func chromiumDevice() async throws {
-        try await Place.with { place in
-            var code = ""
-            let signed = try await place.sign(["--yes", "--fulcio-auth-flow", "device"]) {
-                #expect(await Spawning.wait { !place.services.pendingUserCodes.isEmpty })
-                code = try #require(place.services.pendingUserCodes.first)
-                let page = try await place.chromium(
-                    "\(place.services.issuer.url)/auth/device?user_code=\(code)",
-                    ["fill", "email", "ann@local.test", "click", "confirm"], pictures: ["device", "confirmed"])
-                #expect(try page.member("title").string() == "Confirmed")
-            }
-            #expect(signed.succeeded, "\(signed.messages)")
-            #expect(signed.messages.contains("enter the code \(code)"))
-            #expect(signed.messages.contains("or go to \(place.services.issuer.url)/auth/device?user_code=\(code)"))
-            #expect(await place.verify(.email("ann@local.test")).succeeded)
+        var code = ""
+        let signed = try await place.sign(["--yes", "--fulcio-auth-flow", "device"]) {
+            #expect(await Spawning.wait { !place.services.pendingUserCodes.isEmpty })
+            code = try #require(place.services.pendingUserCodes.first)
+            let page = try await place.chromium(
+                "\(place.services.issuer.url)/auth/device?user_code=\(code)",
+                ["fill", "email", "ann@local.test", "click", "confirm"], pictures: ["device", "confirmed"])
+            #expect(try page.member("title").string() == "Confirmed")
         }
+        #expect(signed.succeeded, "\(signed.messages)")
+        #expect(signed.messages.contains("enter the code \(code)"))
+        #expect(signed.messages.contains("or go to \(place.services.issuer.url)/auth/device?user_code=\(code)"))
+        #expect(await place.verify(.email("ann@local.test")).succeeded)
     }
 
     @Test("The address is printed for a person to copy, whether or not a browser opens it")
     func address() async throws {
-        try await Place.with { place in
-            for (browser, words) in [
-                (place.browserCommand, ""), ("\(place.browserCommand) --new %s", "--new "),
-            ] {
-                let outcome = try await place.sign(browser: browser) { url in
-                    #expect(try place.directory.text("url").hasPrefix("\(words)http://"))
-                    try await place.signIn(url)
-                }
-                #expect(outcome.succeeded, "\(outcome.messages)")
-                let url = try place.directory.text("url").dropFirst(words.count).dropLast()
-                #expect(outcome.messages.contains("Your browser was opened to sign in. If it was not, go to: \(url)\n"))
+        for (browser, words) in [
+            (place.browserCommand, ""), ("\(place.browserCommand) --new %s", "--new "),
+        ] {
+            let outcome = try await place.sign(browser: browser) { url in
+                #expect(try place.directory.text("url").hasPrefix("\(words)http://"))
+                try await place.signIn(url)
             }
-            // A browser that is not there; nobody signs in.
-            let words = "Go to this address in a browser on this machine to sign in: http://127.0.0.1:"
-            var unopened = Program.Outcome()
-            // On a busy machine a short time may be over before anybody could sign in.
-            for limit in ["1s", "10s", "100s"] where !unopened.messages.contains(words) {
-                unopened = try await place.sign(
-                    ["--yes", "--fulcio-auth-flow", "normal", "--timeout", limit, "--bundle", "none"],
-                    browser: "no-such-browser"
-                ) {}
-                #expect(unopened.ending == .exit(1) && unopened.code == "timed-out" && unopened.seconds < 200)
-            }
-            #expect(unopened.messages.contains(words))
-            #expect(!place.directory.exists("none"))
+            #expect(outcome.succeeded, "\(outcome.messages)")
+            let url = try place.directory.text("url").dropFirst(words.count).dropLast()
+            #expect(outcome.messages.contains("Your browser was opened to sign in. If it was not, go to: \(url)\n"))
         }
+        // A browser that is not there; nobody signs in.
+        let words = "Go to this address in a browser on this machine to sign in: http://127.0.0.1:"
+        var unopened = Program.Outcome()
+        // On a busy machine a short time may be over before anybody could sign in.
+        for limit in ["1s", "10s", "100s"] where !unopened.messages.contains(words) {
+            unopened = try await place.sign(
+                ["--yes", "--fulcio-auth-flow", "normal", "--timeout", limit, "--bundle", "none"],
+                browser: "no-such-browser"
+            ) {}
+            #expect(unopened.ending == .exit(1) && unopened.code == "timed-out" && unopened.seconds < 200)
+        }
+        #expect(unopened.messages.contains(words))
+        #expect(!place.directory.exists("none"))
     }
 
     @Test(
         "At a port of which another program owns ::1 or 127.0.0.1 nobody is sent to sign in",
         arguments: ["[::1]", "127.0.0.1"])
     func portOfAnother(host: String) async throws {
-        try await Place.with { place in
-            // The first sign-in is the other program; it waits until the second one has ended.
-            var refused: Program.Outcome?
-            let waiting = try await place.sign([
-                "--yes", "--fulcio-auth-flow", "normal", "--oidc-redirect-url", "http://\(host):0/auth/callback",
-            ]) { url in
-                let here = value("redirect_uri", url)
-                let both = here.replacingOccurrences(of: "//\(host):", with: "//localhost:")
-                refused = await place.directory.swsign(
-                    "sign-blob", "--yes", "--fulcio-auth-flow", "normal", "--oidc-redirect-url", both,
-                    "--signing-config", place.services.files.signingConfig(.v2), "--trusted-root",
-                    place.services.files.trustedRoot, "--bundle", "refused", "file")
-                try await place.signIn(url)
-            }
-            #expect(waiting.succeeded, "\(waiting.messages)")
-            #expect(refused?.ending == .exit(1) && refused?.code == "unusable-redirect-url")
-            #expect(
-                // The port of the one address can be taken on the other by chance.
-                refused?.messages.contains("belongs to another program") == true, "\(refused?.messages ?? "")")
-            #expect(refused?.messages.contains("http://localhost") == false && !place.directory.exists("refused"))
+        // The first sign-in is the other program; it waits until the second one has ended.
+        var refused: Program.Outcome?
+        let waiting = try await place.sign([
+            "--yes", "--fulcio-auth-flow", "normal", "--oidc-redirect-url", "http://\(host):0/auth/callback",
+        ]) { url in
+            let here = value("redirect_uri", url)
+            let both = here.replacingOccurrences(of: "//\(host):", with: "//localhost:")
+            refused = await place.directory.swsign(
+                "sign-blob", "--yes", "--fulcio-auth-flow", "normal", "--oidc-redirect-url", both,
+                "--signing-config", place.services.files.signingConfig(.v2), "--trusted-root",
+                place.services.files.trustedRoot, "--bundle", "refused", "file")
+            try await place.signIn(url)
         }
+        #expect(waiting.succeeded, "\(waiting.messages)")
+        #expect(refused?.ending == .exit(1) && refused?.code == "unusable-redirect-url")
+        #expect(
+            // The port of the one address can be taken on the other by chance.
+            refused?.messages.contains("belongs to another program") == true, "\(refused?.messages ?? "")")
+        #expect(refused?.messages.contains("http://localhost") == false && !place.directory.exists("refused"))
     }
 
     @Test("Without a terminal nobody can sign in, and nothing is waited for")
     func noTerminal() async throws {
-        try await Place.with { place in
-            let outcome = await place.directory.swsign(
-                "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--oidc-issuer", place.services.issuer.url,
-                "--signing-config", place.services.files.signingConfig(.v2), "--bundle", "bundle", "file",
-                environment: ["BROWSER": place.browserCommand])
-            #expect(outcome.code == "no-identity-token" && !place.directory.exists("url"))
-        }
+        let outcome = await place.directory.swsign(
+            "sign-blob", "--yes", "--oidc-disable-ambient-providers", "--oidc-issuer", place.services.issuer.url,
+            "--signing-config", place.services.files.signingConfig(.v2), "--bundle", "bundle", "file",
+            environment: ["BROWSER": place.browserCommand])
+        #expect(outcome.code == "no-identity-token" && !place.directory.exists("url"))
     }
 
     @Test("On a terminal the browser opens by itself, and what becomes public is confirmed")
     func terminal() async throws {
-        try await Place.with { place in
-            let signed = try await place.sign([], terminal: [.init("Go on? [y/N]", "y\n")]) { url in
-                try await place.signIn(url)
-            }
-            #expect(signed.succeeded, "\(signed.messages)")
-            #expect(await place.verify(.email("alice@local.test")).succeeded)
-            // The browser has this process's environment, but for its secrets.
-            let seen = try place.directory.text("environment")
-            #expect(seen.contains("BROWSER=") && !seen.contains("t0psecret"), "\(seen)")
+        let signed = try await place.sign([], terminal: [.init("Go on? [y/N]", "y\n")]) { url in
+            try await place.signIn(url)
         }
+        #expect(signed.succeeded, "\(signed.messages)")
+        #expect(await place.verify(.email("alice@local.test")).succeeded)
+        // The browser has this process's environment, but for its secrets.
+        let seen = try place.directory.text("environment")
+        #expect(seen.contains("BROWSER=") && !seen.contains("t0psecret"), "\(seen)")
     }
 
     @Test("What is not the answer to this sign-in is refused", arguments: ["state", "nonce", "code_challenge"])
     func notOurs(_ name: String) async throws {
-        try await Place.with { place in
-            let outcome = try await place.sign { url in
-                // Somebody has the person sign in for another sign-in than the program's.
-                var other = url
-                other.queryItems = url.queryItems?.map {
-                    $0.name == name ? URLQueryItem(name: name, value: String(repeating: "x", count: 43)) : $0
-                }
-                let page = try await place.signIn(other)
-                #expect(
-                    page.status == 400 && page.page.contains("Not signed in")
-                        && page.page.contains("Nothing was signed"))
+        let outcome = try await place.sign { url in
+            // Somebody has the person sign in for another sign-in than the program's.
+            var other = url
+            other.queryItems = url.queryItems?.map {
+                $0.name == name ? URLQueryItem(name: name, value: String(repeating: "x", count: 43)) : $0
             }
-            #expect(outcome.ending == .exit(1))
-            #expect(outcome.code == (name == "code_challenge" ? "sign-in-failed" : "sign-in-refused"))
-            #expect(outcome.messages.contains(name == "code_challenge" ? "Invalid code_verifier" : name))
-            #expect(!place.directory.exists("bundle") && place.services.fulcio.requests.isEmpty)
+            let page = try await place.signIn(other)
+            #expect(
+                page.status == 400 && page.page.contains("Not signed in")
+                    && page.page.contains("Nothing was signed"))
         }
+        #expect(outcome.ending == .exit(1))
+        #expect(outcome.code == (name == "code_challenge" ? "sign-in-failed" : "sign-in-refused"))
+        #expect(outcome.messages.contains(name == "code_challenge" ? "Invalid code_verifier" : name))
+        #expect(!place.directory.exists("bundle") && place.services.fulcio.requests.isEmpty)
     }
 
     @Test("Only the first answer counts; other paths, a favicon and other methods do not disturb")
     func otherRequests() async throws {
-        try await Place.with { place in
-            let issuer = place.services.issuerServer
-            // While the first answer's code is being exchanged, another one comes.
-            issuer.faults.add(Fault(.delay(seconds: 200), method: "POST", path: "/auth/token"))
-            defer { issuer.faults.removeAll() }
-            let outcome = try await place.sign { url in
-                let here = value("redirect_uri", url)
-                #expect(
-                    try await place.visit(here.replacingOccurrences(of: "/auth/callback", with: "/favicon.ico")).status
-                        == 404)
-                #expect(try await place.visit(here + "/more").status == 404)
-                #expect(try await place.visit(here, "POST").status == 405)
-                async let first = place.signIn(url)
-                #expect(await Spawning.wait { issuer.faults.met > 0 })
-                let late = try await place.signIn(url, email: "mallory@local.test")
-                #expect(late.status == 409 && late.page.contains("answered already"))
-                issuer.faults.removeAll()
-                #expect(try await first.page.contains("<strong>alice@local.test</strong>"))
-            }
-            #expect(outcome.succeeded, "\(outcome.messages)")
-            #expect(await place.verify(.email("alice@local.test")).succeeded)
+        let issuer = place.services.issuerServer
+        // While the first answer's code is being exchanged, another one comes.
+        issuer.faults.add(Fault(.delay(seconds: 200), method: "POST", path: "/auth/token"))
+        defer { issuer.faults.removeAll() }
+        let outcome = try await place.sign { url in
+            let here = value("redirect_uri", url)
+            #expect(
+                try await place.visit(here.replacingOccurrences(of: "/auth/callback", with: "/favicon.ico")).status
+                    == 404)
+            #expect(try await place.visit(here + "/more").status == 404)
+            #expect(try await place.visit(here, "POST").status == 405)
+            async let first = place.signIn(url)
+            #expect(await Spawning.wait { issuer.faults.met > 0 })
+            let late = try await place.signIn(url, email: "mallory@local.test")
+            #expect(late.status == 409 && late.page.contains("answered already"))
+            issuer.faults.removeAll()
+            #expect(try await first.page.contains("<strong>alice@local.test</strong>"))
         }
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        #expect(await place.verify(.email("alice@local.test")).succeeded)
     }
 }
 
 /// Signing as a CI job does, with nothing but its identity token: the README's own lines.
-@Suite("A job's identity")
+@Suite("A job's identity", .localSigstore(.own))
 struct JobTests {
+    private let place: Place
+
+    init() throws { place = try Place() }
+
     /// The shell commands in the README's example for a CI system.
     private static func script(_ system: String) throws -> String {
         let readme = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -363,57 +343,55 @@ struct JobTests {
         arguments: ["GitHub Actions", "GitLab CI", "Jenkins"])
     func readme(_ system: String) async throws {
         let script = try Self.script(system)
-        try await Place.with { place in
-            let images = try await ImageFixture()
-            let image = try await images.push(tag: "1.0")
-            let services = place.services
-            let identity: LocalIdentity = system == "GitHub Actions" ? .gitHubWorkflow() : .uri("/job/1")
-            var job = [
-                "CI": "true", "COSIGN_SIGNING_CONFIG": services.files.signingConfig(.v1),
-                "COSIGN_TRUSTED_ROOT": services.files.trustedRoot, "DIGEST": "\(image.digest)",
-                "PATH": "\(place.directory.path):/usr/bin:/bin",
+        let images = try await ImageFixture()
+        let image = try await images.push(tag: "1.0")
+        let services = place.services
+        let identity: LocalIdentity = system == "GitHub Actions" ? .gitHubWorkflow() : .uri("/job/1")
+        var job = [
+            "CI": "true", "COSIGN_SIGNING_CONFIG": services.files.signingConfig(.v1),
+            "COSIGN_TRUSTED_ROOT": services.files.trustedRoot, "DIGEST": "\(image.digest)",
+            "PATH": "\(place.directory.path):/usr/bin:/bin",
+        ]
+        try FileManager.default.createSymbolicLink(
+            atPath: place.directory["swsign"], withDestinationPath: Program.path)
+        let (token, missing): ([String: String], String)
+        switch system {
+        case "GitHub Actions":
+            job["GITHUB_ACTIONS"] = "true"
+            job["TAGS"] = "\(images.repository):1.0\n\(images.repository):latest"
+            token = [
+                "ACTIONS_ID_TOKEN_REQUEST_URL": services.gitHubTokenURL,
+                "ACTIONS_ID_TOKEN_REQUEST_TOKEN": services.requestToken,
             ]
-            try FileManager.default.createSymbolicLink(
-                atPath: place.directory["swsign"], withDestinationPath: Program.path)
-            let (token, missing): ([String: String], String)
-            switch system {
-            case "GitHub Actions":
-                job["GITHUB_ACTIONS"] = "true"
-                job["TAGS"] = "\(images.repository):1.0\n\(images.repository):latest"
-                token = [
-                    "ACTIONS_ID_TOKEN_REQUEST_URL": services.gitHubTokenURL,
-                    "ACTIONS_ID_TOKEN_REQUEST_TOKEN": services.requestToken,
-                ]
-                missing = "id-token: write"
-            case "GitLab CI":
-                let name = images.repository.split(separator: "/")[0]
-                job.merge([
-                    "GITLAB_CI": "true", "COSIGN_YES": "true", "CI_REGISTRY": String(name), "CI_REGISTRY_USER": "ann",
-                    "CI_REGISTRY_PASSWORD": "secret", "CI_REGISTRY_IMAGE": images.repository,
-                ]) { $1 }
-                token = ["SIGSTORE_ID_TOKEN": try services.issuer.token(for: identity)]
-                missing = "id_tokens: { SIGSTORE_ID_TOKEN: { aud: sigstore } }"
-            default:
-                job.merge(["JENKINS_URL": "http://localhost", "IMAGE": images.repository]) { $1 }
-                token = ["SIGSTORE_ID_TOKEN": try services.issuer.token(for: identity)]
-                missing = "SIGSTORE_ID_TOKEN"
-            }
-            var shell = Program(executable: "bash", directory: place.directory.path, environment: job)
-            let without = await shell.run(["-euc", script])
-            #expect(without.ending == .exit(1) && without.code == "no-identity-token", "\(without.messages)")
-            #expect(without.messages.contains(missing), "\(without.messages)")
-            #expect(services.fulcio.requests.isEmpty && services.rekorV1.requests.isEmpty)
-
-            shell.environment.merge(token) { $1 }
-            let signed = await shell.run(["-euc", script])
-            #expect(signed.succeeded, "\(signed.messages)")
-            #expect(signed.messages.contains("this is public for good"))
-            let verified = await place.directory.swsign(
-                "verify", "--trusted-root", services.files.trustedRoot, "--certificate-identity",
-                services.issuer.subject(of: identity), "--certificate-oidc-issuer",
-                services.issuer.issuer(of: identity),
-                image.name)
-            #expect(verified.succeeded, "\(verified.messages)")
+            missing = "id-token: write"
+        case "GitLab CI":
+            let name = images.repository.split(separator: "/")[0]
+            job.merge([
+                "GITLAB_CI": "true", "COSIGN_YES": "true", "CI_REGISTRY": String(name), "CI_REGISTRY_USER": "ann",
+                "CI_REGISTRY_PASSWORD": "secret", "CI_REGISTRY_IMAGE": images.repository,
+            ]) { $1 }
+            token = ["SIGSTORE_ID_TOKEN": try services.issuer.token(for: identity)]
+            missing = "id_tokens: { SIGSTORE_ID_TOKEN: { aud: sigstore } }"
+        default:
+            job.merge(["JENKINS_URL": "http://localhost", "IMAGE": images.repository]) { $1 }
+            token = ["SIGSTORE_ID_TOKEN": try services.issuer.token(for: identity)]
+            missing = "SIGSTORE_ID_TOKEN"
         }
+        var shell = Program(executable: "bash", directory: place.directory.path, environment: job)
+        let without = await shell.run(["-euc", script])
+        #expect(without.ending == .exit(1) && without.code == "no-identity-token", "\(without.messages)")
+        #expect(without.messages.contains(missing), "\(without.messages)")
+        #expect(services.fulcio.requests.isEmpty && services.rekorV1.requests.isEmpty)
+
+        shell.environment.merge(token) { $1 }
+        let signed = await shell.run(["-euc", script])
+        #expect(signed.succeeded, "\(signed.messages)")
+        #expect(signed.messages.contains("this is public for good"))
+        let verified = await place.directory.swsign(
+            "verify", "--trusted-root", services.files.trustedRoot, "--certificate-identity",
+            services.issuer.subject(of: identity), "--certificate-oidc-issuer",
+            services.issuer.issuer(of: identity),
+            image.name)
+        #expect(verified.succeeded, "\(verified.messages)")
     }
 }

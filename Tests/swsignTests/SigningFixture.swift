@@ -3,7 +3,7 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
-import Synchronization
+import TestServices
 import Testing
 
 /// A directory, and a whole Sigstore on loopback to sign with.
@@ -13,42 +13,8 @@ final class SigningFixture: Sendable {
     let services: LocalServices
     let directory = TemporaryDirectory()
 
-    private init(_ services: LocalServices) { self.services = services }
-
-    /// Runs a test with services of its own, which are stopped afterwards.
-    /// - Parameter ownKeys: Whether their keys are no other services' keys.
-    static func with<Result>(ownKeys: Bool = false, _ body: (SigningFixture) async throws -> Result) async throws
-        -> Result
-    {
-        await Gate.shared.enter()
-        defer { Gate.shared.leave() }
-        let state = TemporaryDirectory()
-        let services = try await start(in: state["services"], ownKeys: ownKeys)
-        do {
-            let result = try await body(SigningFixture(services))
-            await services.stop()
-            return result
-        } catch {
-            await services.stop()
-            throw error
-        }
-    }
-
-    /// Starts services in a new folder. Their keys are those of other tests, unless told: to make them takes longer than
-    /// most tests.
-    static func start(in folder: String, ownKeys: Bool = false) async throws -> LocalServices {
-        if !ownKeys {
-            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-            try await FileManager.default.copyItem(atPath: keys.value["keys"], toPath: "\(folder)/keys")
-        }
-        return try await LocalServices.start(LocalServices.Configuration(folder: folder))
-    }
-
-    private static let keys = Task {
-        let folder = TemporaryDirectory()
-        await (try LocalServices.start(LocalServices.Configuration(folder: folder.path))).stop()
-        return folder
-    }
+    /// Takes the services that the test declares, unless others are given.
+    init(_ services: LocalServices? = nil) throws { self.services = try services ?? .current }
 
     var trust: [String] { ["--trusted-root", services.files.trustedRoot] }
 
@@ -121,36 +87,5 @@ final class SigningFixture: Sendable {
     /// Whether anything but images was pushed.
     var hasPushed: Bool {
         services.registry.server.requests.contains { ["PUT", "POST", "PATCH"].contains($0.method) }
-    }
-}
-
-/// Lets only some tests have services at a time: they share the threads that answer.
-private final class Gate: Sendable {
-    static let shared = Gate()
-    private let state = Mutex((free: 6, waiting: [CheckedContinuation<Void, Never>]()))
-
-    func enter() async {
-        await withCheckedContinuation { continuation in
-            let mayEnter = state.withLock { state in
-                guard state.free > 0 else {
-                    state.waiting.append(continuation)
-                    return false
-                }
-                state.free -= 1
-                return true
-            }
-            if mayEnter { continuation.resume() }
-        }
-    }
-
-    func leave() {
-        let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
-            if state.waiting.isEmpty {
-                state.free += 1
-                return nil
-            }
-            return state.waiting.removeFirst()
-        }
-        next?.resume()
     }
 }

@@ -126,7 +126,7 @@ let package = Package(
             swiftSettings: settings),
         // What a test declares that it needs: a Sigstore on loopback, a registry.
         .target(
-            name: "TestServices", dependencies: ["LocalSigstore", "HTTPTransport", "StrictJSON"],
+            name: "TestServices", dependencies: ["DebianRegistry", "LocalSigstore", "HTTPTransport", "StrictJSON"],
             path: "Tests/TestServices", swiftSettings: settings),
         .testTarget(
             name: "HTTPTransportTests",
@@ -166,14 +166,14 @@ let package = Package(
             dependencies: [
                 "Spawning", "swsign", "local-sigstore", "InToto", "StrictJSON", "SigstoreCrypto", "HTTPTransport",
                 "LocalSystem", "OCIRegistry",
-                "LocalSigstore", "DebianRegistry", "TestServices",
+                "LocalSigstore", "TestServices",
             ], swiftSettings: settings),
         .testTarget(
             name: "swsignTests",
             dependencies: [
                 "Spawning", "swsign", "SwSignCore", "InToto", "StrictJSON", "SigstoreCrypto", "HTTPTransport",
                 "LocalSystem", "OCIRegistry",
-                "LocalSigstore", "DebianRegistry", "TestServices", "FaultServer",
+                "LocalSigstore", "TestServices", "FaultServer",
             ],
             swiftSettings: settings),
     ]

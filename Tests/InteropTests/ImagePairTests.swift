@@ -1,10 +1,9 @@
-import DebianRegistry
 import Foundation
 import HTTPTransport
-import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 /// Images that one tool signs or attests with a key, and the others verify.
@@ -12,19 +11,16 @@ import Testing
 struct ImagePairTests {
     enum Action: String, CaseIterable, Sendable { case sign, attest }
     enum Scheme: String, CaseIterable, Sendable { case newer, older }
-    enum RegistryKind: String, CaseIterable, Sendable { case dockerRegistry, withReferrers }
 
     /// A registry of one kind, and the images in it.
     final class Images: Sendable {
         let address: String
-        private let docker: DockerRegistry?
-        private let local: LocalRegistry?
+        private let running: RegistryFixture
         let place: Workplace
 
         init(_ kind: RegistryKind) async throws {
-            docker = kind == .dockerRegistry ? try await DockerRegistry() : nil
-            local = kind == .withReferrers ? try await LocalRegistry.start() : nil
-            address = try #require(docker?.address ?? local?.address)
+            running = try await RegistryFixture(kind)
+            address = try #require(running.address)
             place = try Workplace()
             for key in ["key", "stranger"] {
                 try await place.must(Tool.swsign.program, ["generate-key-pair", "--output-key-prefix", key])
@@ -32,8 +28,6 @@ struct ImagePairTests {
             try await place.must(Tool.cosign3.program, ["signing-config", "create", "--out", "none.json"])
             try place.write(#"{"builder":{"id":"tests"},"buildType":"tested"}"#, to: "predicate")
         }
-
-        deinit { if let local { Task { await local.stop() } } }
 
         var store: RegistryClient {
             get throws {
@@ -136,7 +130,7 @@ struct ImagePairTests {
     static let faultOfCosign2 = "no signatures found"
 
     @Test(
-        arguments: RegistryKind.allCases,
+        arguments: RegistryKind.registries,
         [(Action.sign, Scheme.newer), (.sign, .older), (.attest, .newer), (.attest, .older)])
     func eachVerifiesWhatTheOthersMade(kind: RegistryKind, what: (action: Action, scheme: Scheme)) async throws {
         let images = try await Images(kind)
@@ -186,7 +180,7 @@ struct ImagePairTests {
         expect(12, "a moved signature", try await images.verify(action, scheme, by: .swsign, images.name(other)))
     }
 
-    @Test("Images for several platforms", arguments: RegistryKind.allCases, Scheme.allCases)
+    @Test("Images for several platforms", arguments: RegistryKind.registries, Scheme.allCases)
     func recursive(kind: RegistryKind, scheme: Scheme) async throws {
         let images = try await Images(kind)
         for signer in Tool.allCases {
@@ -208,7 +202,7 @@ struct ImagePairTests {
         }
     }
 
-    @Test("One image signed by all of them, one after the other: nothing is lost", arguments: RegistryKind.allCases)
+    @Test("One image signed by all of them, one after the other: nothing is lost", arguments: RegistryKind.registries)
     func together(kind: RegistryKind) async throws {
         let images = try await Images(kind)
         let image = try await images.push("by all")

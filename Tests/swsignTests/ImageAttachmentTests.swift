@@ -3,6 +3,7 @@ import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
 import SwSignCore
+import TestServices
 import Testing
 
 @Suite("Images: attach, download, tree, triangulate")
@@ -21,7 +22,7 @@ struct ImageAttachmentTests {
 
     @Test(
         "A signature that was made elsewhere is attached, and both cosigns verify it", .needsShared,
-        arguments: RegistryKind.allCases)
+        arguments: RegistryKind.registries)
     func signature(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         let key = try directory.makeKey()
@@ -130,7 +131,7 @@ struct ImageAttachmentTests {
         #expect(try line.member("Chain").elements().map { try $0.member("Raw").bytes() } == [der])
     }
 
-    @Test("Envelopes and bundles are attached as attestations", .needsShared, arguments: RegistryKind.allCases)
+    @Test("Envelopes and bundles are attached as attestations", .needsShared, arguments: RegistryKind.registries)
     func attestations(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()
@@ -218,7 +219,7 @@ struct ImageAttachmentTests {
         try directory.write("a.json", #"{"spdxVersion":"SPDX-2.3"}"#)
         try directory.write("b.xml", "<bom/>")
         try directory.write("c.spdx", "SPDXVersion: SPDX-2.3\n\u{1b}[31m")
-        try await RegistryKind.docker.run { address, _ in
+        try await RegistryKind.dockerRegistry.run { address, _ in
             let image = "\(address)/team/app:v1"
             try await directory.must("copy", "oci-layout:img:one", image)
             for (file, type, mediaType) in [
@@ -283,7 +284,7 @@ struct ImageAttachmentTests {
     }
 
     @Test(
-        "What cannot be read is passed over with a warning, and never hides the rest", arguments: RegistryKind.allCases)
+        "What cannot be read is passed over with a warning, and never hides the rest", arguments: RegistryKind.registries)
     func unreadable(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()
@@ -322,7 +323,7 @@ struct ImageAttachmentTests {
         }
     }
 
-    @Test("tree and triangulate show what cosign shows", .needsShared, arguments: RegistryKind.allCases)
+    @Test("tree and triangulate show what cosign shows", .needsShared, arguments: RegistryKind.registries)
     func tree(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()

@@ -3,6 +3,7 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 @Suite("Images: clean")
@@ -39,19 +40,18 @@ struct ImageCleanTests {
         ]
     }
 
-    @Test("Each type removes what it names, and nothing else", arguments: ["docker", "local", "layout"])
-    func types(place: String) async throws {
+    @Test("Each type removes what it names, and nothing else", arguments: RegistryKind.main)
+    func types(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()
         let digest = try await directory.makeImages().one
-        let kind = RegistryKind(rawValue: place) ?? .local
         try await kind.run { address, _ in
             for (type, left) in [
                 ("signature", [0, 2, 1, 1]), ("attestation", [2, 0, 1, 1]), ("sbom", [2, 2, 0, 1]),
                 ("referrer", [1, 1, 1, 0]),
                 ("all", [0, 0, 0, 1]),
             ] {
-                let image = place == "layout" ? "oci-layout:img:one" : "\(address)/team/\(type):v1"
+                let image = kind == .layout ? "oci-layout:img:one" : "\(address)/team/\(type):v1"
                 try await makeImage(directory, image, digest)
                 #expect(try await count(directory, image) == [2, 2, 1, 1], "\(type)")
                 let outcome = try await directory.must("clean", "--type", type, type == "all" ? "-f" : "--yes", image)
@@ -64,12 +64,12 @@ struct ImageCleanTests {
                     for older in [true, false] { try await directory.sign(image, older: older) }
                     #expect(try await directory.signatures(image) == 2)
                 }
-                if place == "layout" { try await directory.must("clean", "--yes", image) }
+                if kind == .layout { try await directory.must("clean", "--yes", image) }
             }
         }
     }
 
-    @Test("Many signatures are removed with all that their writers left", arguments: RegistryKind.allCases)
+    @Test("Many signatures are removed with all that their writers left", arguments: RegistryKind.registries)
     func many(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         for name in ["key", "other"] { try directory.makeKey(name) }
@@ -121,7 +121,7 @@ struct ImageCleanTests {
         let directory = TemporaryDirectory()
         try directory.makeKey()
         let digest = try await directory.makeImages().one
-        try await RegistryKind.docker.run { address, _ in
+        try await RegistryKind.dockerRegistry.run { address, _ in
             let image = "\(address)/team/app:v1"
             try await makeImage(directory, image, digest)
             try await directory.must("clean", "--yes", image)
@@ -137,14 +137,14 @@ struct ImageCleanTests {
         let directory = TemporaryDirectory()
         try await directory.makeImages()
         try directory.write("sbom.json", "{}")
-        for kind in RegistryKind.allCases {
+        for kind in RegistryKind.registries {
             try await kind.run { address, _ in
                 for name in ["one", "multi"] {
                     try await directory.must("copy", "oci-layout:img:\(name)", "\(address)/team/app:\(name)")
                     try await directory.must("attach", "sbom", "--sbom", "sbom.json", "\(address)/team/app:\(name)")
                 }
                 let outcome = await directory.swsign("clean", "--yes", "--type", "sbom", "\(address)/team/app:one")
-                #expect(outcome.code == (kind == .docker ? "unsupported" : nil), "\(outcome.messages)")
+                #expect(outcome.code == (kind == .dockerRegistry ? "unsupported" : nil), "\(outcome.messages)")
                 try await directory.must("download", "sbom", "\(address)/team/app:multi")
             }
         }
@@ -231,9 +231,9 @@ struct ImageCleanTests {
     }
 
     @Test(
-        "What other tags point at is left and named; --force removes it, and names it", arguments: StoreKind.main,
+        "What other tags point at is left and named; --force removes it, and names it", arguments: RegistryKind.main,
         Scheme.allCases)
-    func otherTags(kind: StoreKind, scheme: Scheme) async throws {
+    func otherTags(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push(tag: "v1")
         await place.sign(image.name, scheme: scheme).expectSuccess()

@@ -2,11 +2,12 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 @Suite("Images: copy")
 struct ImageCopyTests {
-    @Test("A copy has the image and everything that is attached, in both schemes", arguments: RegistryKind.allCases)
+    @Test("A copy has the image and everything that is attached, in both schemes", arguments: RegistryKind.registries)
     func everything(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()
@@ -51,7 +52,7 @@ struct ImageCopyTests {
 
     @Test(
         "Of an index, every image and what is attached to it is copied; with --platform, that one image",
-        arguments: RegistryKind.allCases)
+        arguments: RegistryKind.registries)
     func index(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()
@@ -78,7 +79,7 @@ struct ImageCopyTests {
         }
     }
 
-    @Test("What is attached at the destination stays", arguments: RegistryKind.allCases)
+    @Test("What is attached at the destination stays", arguments: RegistryKind.registries)
     func merges(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         for name in ["key", "other"] { try directory.makeKey(name) }
@@ -97,7 +98,7 @@ struct ImageCopyTests {
         }
     }
 
-    @Test("A tag that points at another image is left alone without --force", arguments: RegistryKind.allCases)
+    @Test("A tag that points at another image is left alone without --force", arguments: RegistryKind.registries)
     func existing(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         let digests = try await directory.makeImages()
@@ -123,7 +124,7 @@ struct ImageCopyTests {
         let directory = TemporaryDirectory()
         try directory.makeKey()
         try await directory.makeImages()
-        try await RegistryKind.local.run { address, _ in
+        try await RegistryKind.referrersAPI.run { address, _ in
             let image = "oci-layout:img:one"
             for older in [true, false] {
                 try await directory.sign(image, older: older)
@@ -156,7 +157,7 @@ struct ImageCopyTests {
         for (method, path) in [
             ("POST", "/blobs/uploads/"), ("PUT", "/manifests/sha256:"), ("PUT", ".sig"), ("GET", "/tags/list"),
         ] {
-            try await RegistryKind.local.run { address, registry in
+            try await RegistryKind.referrersAPI.run { address, registry in
                 let registry = try #require(registry)
                 registry.faults.add(Fault(.status(403, retryAfter: nil), method: method, path: path, skip: 1))
                 if path == ".sig" || path == "/tags/list" { registry.faults.removeAll() }
@@ -180,7 +181,7 @@ struct ImageCopyTests {
     func damaged() async throws {
         let directory = TemporaryDirectory()
         try await directory.makeImages()
-        try await RegistryKind.local.run { address, registry in
+        try await RegistryKind.referrersAPI.run { address, registry in
             let registry = try #require(registry)
             try await directory.must("copy", "oci-layout:img:one", "\(address)/team/app:v1")
             registry.faults.add(Fault(.corruptBody, method: "GET", path: "/blobs/"))
@@ -196,7 +197,7 @@ struct ImageCopyTests {
         let directory = TemporaryDirectory()
         let size = 96 << 20
         try await directory.makeImages(layer: [UInt8](repeating: 7, count: size))
-        try await RegistryKind.docker.run { address, _ in
+        try await RegistryKind.dockerRegistry.run { address, _ in
             var program = Program(directory: directory.path)
             program.measuresMemory = true
             for arguments in [
@@ -210,7 +211,7 @@ struct ImageCopyTests {
                     outcome.peakMemory > 0 && outcome.peakMemory < 64 << 10, "\(arguments): \(outcome.peakMemory) KiB")
             }
         }
-        try await RegistryKind.local.run { address, registry in
+        try await RegistryKind.referrersAPI.run { address, registry in
             let registry = try #require(registry)
             try await directory.makeImages("small")
             try await directory.must("copy", "oci-layout:small:one", "\(address)/team/app:v1")
@@ -238,8 +239,8 @@ struct ImageCopyTests {
             layers: [Descriptor(mediaType: "text/plain", digest: note.digest, size: note.size)], subject: subject
         ).encoded()
         try await layout.putReferrer(referrer)
-        try await RegistryKind.docker.run { docker, _ in
-            try await RegistryKind.local.run { local, _ in
+        try await RegistryKind.dockerRegistry.run { docker, _ in
+            try await RegistryKind.referrersAPI.run { local, _ in
                 try await directory.must("copy", "oci-layout:img:one", "\(docker)/a/b:c")
                 try await directory.must("copy", "\(docker)/a/b:c", "\(local)/a/b:c")
                 try await directory.must("copy", "\(local)/a/b:c", "\(docker)/d/e:f")

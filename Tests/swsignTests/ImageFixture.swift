@@ -1,4 +1,3 @@
-import DebianRegistry
 import Foundation
 import HTTPTransport
 import InToto
@@ -6,22 +5,8 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
-
-/// Where an image and its signatures are kept.
-enum StoreKind: String, Sendable {
-    /// A registry with the referrers API.
-    case referrersAPI
-    /// A registry without it: what refers to an image stands at the fallback tag.
-    case fallbackTag
-    /// Debian's `docker-registry`, which has no referrers API either, and cannot remove a tag alone.
-    case dockerRegistry
-    /// A folder.
-    case layout
-
-    /// The kinds that most things are tried on.
-    static let main = [referrersAPI, dockerRegistry, layout]
-}
 
 /// cosign's two schemes.
 enum Scheme: String, CaseIterable, Sendable {
@@ -50,7 +35,7 @@ final class ImageFixture: Sendable {
     /// The repository in a registry.
     static let path = "team/app"
 
-    let kind: StoreKind
+    let kind: RegistryKind
     let directory = TemporaryDirectory()
     /// The repository or layout, as the commands take it.
     let repository: String
@@ -58,22 +43,19 @@ final class ImageFixture: Sendable {
     let store: any ImageStore
     /// Whether programs wait for their turn here; see ``Program/takesTurns``.
     private let takesTurns: Bool
-    private let local: LocalRegistry?
-    private let docker: DockerRegistry?
+    private let running: RegistryFixture
 
     /// Makes an empty store; `key.pem`, `other.pem` and their public keys are in the directory.
     init(
-        _ kind: StoreKind = .referrersAPI, takesTurns: Bool = true,
+        _ kind: RegistryKind = .referrersAPI, takesTurns: Bool = true,
         _ change: @Sendable (inout LocalRegistry.Configuration) -> Void = { _ in }
     ) async throws {
         self.kind = kind
         self.takesTurns = takesTurns
         var configuration = LocalRegistry.Configuration()
-        configuration.referrersAPI = kind == .referrersAPI
         change(&configuration)
-        local = [.referrersAPI, .fallbackTag].contains(kind) ? try await LocalRegistry.start(configuration) : nil
-        docker = kind == .dockerRegistry ? try await DockerRegistry() : nil
-        if let address = local?.address ?? docker?.address {
+        running = try await RegistryFixture(kind, configuration)
+        if let address = running.address {
             repository = "\(address)/\(Self.path)"
             store = Self.registries.client(for: try Repository(parsing: repository))
         } else {
@@ -84,8 +66,6 @@ final class ImageFixture: Sendable {
         try directory.makeKey("other")
     }
 
-    deinit { if let local { Task { await local.stop() } } }
-
     /// Registries as somebody without any credentials sees them.
     static var registries: Registries {
         var options = RegistryOptions()
@@ -94,13 +74,13 @@ final class ImageFixture: Sendable {
     }
 
     /// The registry of this process.
-    var registry: LocalRegistry { get throws { try #require(local) } }
+    var registry: LocalRegistry { get throws { try #require(running.local) } }
 
     // MARK: Putting things there
 
     /// Stores a manifest and its blobs, whatever the registry demands of clients.
     func put(_ blobs: [[UInt8]], _ manifest: Manifest, tag: String? = nil) async throws {
-        if let local {
+        if let local = running.local {
             for blob in blobs { try local.placeBlob(blob, in: Self.path) }
             try local.placeManifest(manifest.bytes, mediaType: manifest.mediaType, tag: tag, in: Self.path)
         } else {

@@ -1,5 +1,6 @@
 import LocalSigstore
 import StrictJSON
+import TestServices
 import Testing
 
 @Suite("Registries: login and logout")
@@ -15,7 +16,7 @@ struct ImageLoginTests {
         try await directory.makeImages()
         var configuration = LocalRegistry.Configuration()
         configuration.authentication = authentication
-        try await RegistryKind.local.run(configuration) { address, _ in
+        try await RegistryKind.referrersAPI.run(configuration) { address, _ in
             let copy = ["copy", "oci-layout:img:one", "\(address)/team/app:v1"]
             let refused = await Program(directory: directory.path).run(copy)
             #expect(refused.ending == .exit(1) && refused.code == "unauthorized", "\(refused.messages)")
@@ -46,7 +47,7 @@ struct ImageLoginTests {
         let directory = TemporaryDirectory()
         var configuration = LocalRegistry.Configuration()
         configuration.authentication = Self.authentications[0]
-        try await RegistryKind.local.run(configuration) { address, registry in
+        try await RegistryKind.referrersAPI.run(configuration) { address, registry in
             let flag = await directory.swsign("login", address, "-u", "ann", "-p", "s3cret word")
             #expect(
                 flag.succeeded && flag.messages.contains("WARNING") && !flag.messages.contains("s3cret"),
@@ -99,7 +100,7 @@ struct ImageLoginTests {
         var configuration = LocalRegistry.Configuration()
         configuration.authentication = Self.authentications[0]
         try await directory.makeImages()
-        try await RegistryKind.local.run(configuration) { address, _ in
+        try await RegistryKind.referrersAPI.run(configuration) { address, _ in
             let login = await directory.swsign(
                 "login", address, "-u", "ann", "--password-stdin", environment: environment, input: .text("s3cret word")
             )

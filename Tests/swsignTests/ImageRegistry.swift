@@ -1,40 +1,10 @@
-import DebianRegistry
 import Foundation
 import Glibc
-import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import Spawning
 import StrictJSON
 import Testing
-
-/// A registry for one test: Debian's `docker-registry`, which has neither the referrers API nor the deletion of tags, or
-/// our own, which has both.
-enum RegistryKind: String, CaseIterable, Sendable {
-    case docker, local
-
-    /// Runs a test with an empty registry of this kind.
-    /// - Parameter body: Gets host and port, and our own registry where it is that one.
-    func run(
-        _ configuration: LocalRegistry.Configuration = .init(), _ body: (String, LocalRegistry?) async throws -> Void
-    ) async throws {
-        switch self {
-        case .local:
-            let registry = try await LocalRegistry.start(configuration)
-            do {
-                try await body(registry.address, registry)
-                await registry.stop()
-            } catch {
-                await registry.stop()
-                throw error
-            }
-        case .docker:
-            let registry = try await DockerRegistry()
-            try await body(registry.address, nil)
-            withExtendedLifetime(registry) {}
-        }
-    }
-}
 
 extension TemporaryDirectory {
     /// Makes an OCI layout with an image tagged `one` and an index of two platforms tagged `multi`.

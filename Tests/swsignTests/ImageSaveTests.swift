@@ -2,11 +2,12 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 @Suite("Images: save and load")
 struct ImageSaveTests {
-    @Test("What was saved is loaded and verified, in both schemes", arguments: RegistryKind.allCases)
+    @Test("What was saved is loaded and verified, in both schemes", arguments: RegistryKind.registries)
     func saveAndLoad(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         for name in ["key", "second"] { try directory.makeKey(name) }
@@ -71,7 +72,7 @@ struct ImageSaveTests {
         let digests = try await directory.makeImages()
         try await directory.sign("oci-layout:img:one", older: false)
         try await directory.must("save", "--dir", "saved", "oci-layout:img:one")
-        try await RegistryKind.local.run { address, registry in
+        try await RegistryKind.referrersAPI.run { address, registry in
             let registry = try #require(registry)
             try await directory.must("copy", "oci-layout:img:multi", "\(address)/team/multi:v1")
             registry.faults.add(Fault(.status(403, retryAfter: nil), method: "GET", path: "/referrers/", skip: 1))
@@ -91,7 +92,7 @@ struct ImageSaveTests {
         let directory = TemporaryDirectory()
         try directory.makeKey()
         try await directory.makeImages()
-        try await RegistryKind.docker.run { address, _ in
+        try await RegistryKind.dockerRegistry.run { address, _ in
             let image = "\(address)/team/app:v1"
             try await directory.must("copy", "oci-layout:img:one", image)
             let schemes = cosign == .two ? [true] : [true, false]

@@ -5,14 +5,15 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 /// sign and attest.
 struct ImageSignTests {
     // MARK: What is written
 
-    @Test("The newer scheme, to the member", arguments: StoreKind.main)
-    func newerScheme(kind: StoreKind) async throws {
+    @Test("The newer scheme, to the member", arguments: RegistryKind.main)
+    func newerScheme(kind: RegistryKind) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push()
         await place.sign(image.name, flags: ["-a", "a=b"]).expectSuccess()
@@ -38,8 +39,8 @@ struct ImageSignTests {
                 + #""annotations":{"a":"b"}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{}}"#)
     }
 
-    @Test("The older scheme, to the member", arguments: StoreKind.main)
-    func olderScheme(kind: StoreKind) async throws {
+    @Test("The older scheme, to the member", arguments: RegistryKind.main)
+    func olderScheme(kind: RegistryKind) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push()
         await place.sign(image.name, scheme: .older, flags: ["-a", "a=b"]).expectSuccess()
@@ -213,8 +214,8 @@ struct ImageSignTests {
 
     // MARK: What stands there already
 
-    @Test("Signatures are added to those that are there", arguments: StoreKind.main, Scheme.allCases)
-    func added(kind: StoreKind, scheme: Scheme) async throws {
+    @Test("Signatures are added to those that are there", arguments: RegistryKind.main, Scheme.allCases)
+    func added(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push()
         for key in ["key", "other", "key"] { await place.sign(image.name, scheme: scheme, key: key).expectSuccess() }
@@ -222,8 +223,8 @@ struct ImageSignTests {
         #expect(try await place.verify(image.name, key: "other").payloads().count == 1)
     }
 
-    @Test("--replace removes attestations of the same type only", arguments: StoreKind.main, Scheme.allCases)
-    func replace(kind: StoreKind, scheme: Scheme) async throws {
+    @Test("--replace removes attestations of the same type only", arguments: RegistryKind.main, Scheme.allCases)
+    func replace(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push()
         for type in ["link", "link", "vuln"] {
@@ -260,8 +261,8 @@ struct ImageSignTests {
 
     // MARK: Nothing lost
 
-    @Test("32 signers at once leave 32 signatures", arguments: StoreKind.main, Scheme.allCases)
-    func concurrentSigners(kind: StoreKind, scheme: Scheme) async throws {
+    @Test("32 signers at once leave 32 signatures", arguments: RegistryKind.main, Scheme.allCases)
+    func concurrentSigners(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push()
         await place.sign(image.name, scheme: scheme, flags: ["-a", "signer=before"]).expectSuccess()

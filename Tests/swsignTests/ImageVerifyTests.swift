@@ -4,6 +4,7 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 /// verify and verify-attestation.
@@ -12,8 +13,8 @@ struct ImageVerifyTests {
 
     @Test(
         "Signed, unsigned, not there, signed by another key, not to be checked, and no certificate: each has its words and exit code",
-        arguments: StoreKind.main, Scheme.allCases)
-    func statesOfAnImage(kind: StoreKind, scheme: Scheme) async throws {
+        arguments: RegistryKind.main, Scheme.allCases)
+    func statesOfAnImage(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push("signed", tag: "v1")
         let signed = await place.sign(image.name, scheme: scheme)
@@ -57,9 +58,9 @@ struct ImageVerifyTests {
     }
 
     @Test(
-        "A registry that cannot be asked is no unsigned image", arguments: [StoreKind.referrersAPI, .fallbackTag],
+        "A registry that cannot be asked is no unsigned image", arguments: [RegistryKind.referrersAPI, .fallbackTag],
         Scheme.allCases)
-    func couldNotLook(kind: StoreKind, scheme: Scheme) async throws {
+    func couldNotLook(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push()
         let path =
@@ -77,8 +78,8 @@ struct ImageVerifyTests {
             1, "not-found", "there is no image layout")
     }
 
-    @Test("Signatures of both schemes are found at once", arguments: StoreKind.main)
-    func bothSchemes(kind: StoreKind) async throws {
+    @Test("Signatures of both schemes are found at once", arguments: RegistryKind.main)
+    func bothSchemes(kind: RegistryKind) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push()
         for scheme in Scheme.allCases { await place.sign(image.name, scheme: scheme).expectSuccess("sign \(scheme)") }
@@ -211,8 +212,8 @@ struct ImageVerifyTests {
         await place.verify(apart.name, flags: flags).expectRefusal(12, "no-matching-signature", "the annotation")
     }
 
-    @Test("A signature that was moved to another image is refused", arguments: StoreKind.main, Scheme.allCases)
-    func movedSignature(kind: StoreKind, scheme: Scheme) async throws {
+    @Test("A signature that was moved to another image is refused", arguments: RegistryKind.main, Scheme.allCases)
+    func movedSignature(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let (image, other) = (try await place.push("signed"), try await place.push("not signed"))
         await place.sign(image.name, scheme: scheme).expectSuccess()
@@ -228,8 +229,8 @@ struct ImageVerifyTests {
 
     @Test(
         "--recursive checks every platform's image, --platform one of them",
-        arguments: [StoreKind.referrersAPI, .layout], Scheme.allCases)
-    func platforms(kind: StoreKind, scheme: Scheme) async throws {
+        arguments: [RegistryKind.referrersAPI, .layout], Scheme.allCases)
+    func platforms(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let (index, images) = try await place.pushIndex(["amd64", "arm64", "riscv64"], tag: "multi")
         await place.sign(index.name, scheme: scheme).expectSuccess()
@@ -362,9 +363,9 @@ struct ImageVerifyTests {
     // MARK: Environment
 
     @Test(
-        "COSIGN_REPOSITORY is where the signatures are", arguments: [StoreKind.referrersAPI, .dockerRegistry],
+        "COSIGN_REPOSITORY is where the signatures are", arguments: [RegistryKind.referrersAPI, .dockerRegistry],
         Scheme.allCases)
-    func signatureRepository(kind: StoreKind, scheme: Scheme) async throws {
+    func signatureRepository(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push()
         let elsewhere = ["COSIGN_REPOSITORY": "\(place.repository)-signatures"]
@@ -395,9 +396,9 @@ struct ImageVerifyTests {
     // MARK: Attestations
 
     @Test(
-        "Attestations are no signatures, and their type is compared (CVE-2022-35929)", arguments: StoreKind.main,
+        "Attestations are no signatures, and their type is compared (CVE-2022-35929)", arguments: RegistryKind.main,
         Scheme.allCases)
-    func attestations(kind: StoreKind, scheme: Scheme) async throws {
+    func attestations(kind: RegistryKind, scheme: Scheme) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push("attested")
         try await place.attest(image.name, type: "slsaprovenance1", scheme: scheme).expectSuccess("attest")

@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTransport
 import SigstoreCrypto
+import SigstoreVerification
 import StrictJSON
 import Testing
 

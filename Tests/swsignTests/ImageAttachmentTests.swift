@@ -284,7 +284,8 @@ struct ImageAttachmentTests {
     }
 
     @Test(
-        "What cannot be read is passed over with a warning, and never hides the rest", arguments: RegistryKind.registries)
+        "What cannot be read is passed over with a warning, and never hides the rest",
+        arguments: RegistryKind.registries)
     func unreadable(kind: RegistryKind) async throws {
         let directory = TemporaryDirectory()
         try directory.makeKey()

@@ -3,6 +3,7 @@ import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
+import TestServices
 import Testing
 
 /// Registries that are slow, broken or overloaded. Whatever they do, an image that is signed is never called unsigned,

@@ -1,4 +1,5 @@
 import StrictJSON
+import SwSignCore
 
 /// What `--annotations` says.
 enum AnnotationFlag {

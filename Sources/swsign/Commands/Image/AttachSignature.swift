@@ -68,7 +68,7 @@ struct AttachSignature: ParsableCommand {
         let parsed = try SignatureFile.bundle(file)
         let created = CalendarTime.iso8601(try SigningTime.now())
         let store = try options.attachments(of: image, global)
-        try waiting { () throws(SigstoreError) in try await store.add(parsed, created: created) }
+        _ = try waiting { () throws(SigstoreError) in try await store.add(parsed, created: created) }
         Output.note("Attached a bundle to \(image) (\(store.image.digest)) in \(store.image.signatureStore.name)")
     }
 

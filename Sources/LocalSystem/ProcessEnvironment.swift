@@ -20,6 +20,9 @@ public enum ProcessEnvironment {
     /// The number of this process.
     package static var processNumber: Int32 { getpid() }
 
+    /// What tells this process from all others, of other times and other containers too.
+    package static let runIdentifier = String(UInt64.random(in: .min ... .max), radix: 16)
+
     /// Whether a process runs that has this number.
     package static func isRunning(_ process: Int32) -> Bool { kill(process, 0) == 0 || errno != ESRCH }
 

@@ -4,9 +4,10 @@ public import StrictJSON
 
 /// Streams a message once into every form that signatures over it need, in constant memory.
 ///
-/// Pure Ed25519 is the exception: it signs the message itself, which is therefore kept, up to ``wholeMessageLimit``.
+/// Pure Ed25519 is the exception: it signs the message itself, which is therefore kept, up to ``wholeMessageLimit``. So
+/// is a message for a signer that takes no digests.
 @safe public struct MessageHasher: ~Copyable {
-    /// The largest message that pure Ed25519 is made or checked over: 128 MiB.
+    /// The largest message that is kept whole: 128 MiB.
     public static let wholeMessageLimit = 128 << 20
 
     private var contexts: [(algorithm: HashAlgorithm, pointer: OpaquePointer)] = unsafe []
@@ -17,7 +18,10 @@ public import StrictJSON
     /// - Parameters:
     ///   - digests: Digests wanted for their own sake.
     ///   - schemes: Signature schemes that the message will be signed or verified with.
-    public init(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme> = []) throws(SigstoreError) {
+    ///   - keepingBytes: Whether the message itself is kept, whatever the schemes need.
+    public init(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme> = [], keepingBytes: Bool = false)
+        throws(SigstoreError)
+    {
         try Libraries.ready()
         for algorithm in digests.union(schemes.compactMap(\.hash)) {
             guard let context = unsafe EVP_MD_CTX_new() else { throw opensslFailure("hashing") }
@@ -31,14 +35,14 @@ public import StrictJSON
             guard unsafe crypto_sign_ed25519ph_init(&state) == 0 else { throw opensslFailure("hashing") }
             prehash = state
         }
-        if schemes.contains(.ed25519) { message = [] }
+        if keepingBytes || schemes.contains(.ed25519) { message = [] }
     }
 
     deinit { unsafe contexts.forEach { unsafe EVP_MD_CTX_free($0.pointer) } }
 
     /// Adds the next bytes of the message.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/messageTooLarge`` where pure Ed25519 would have to keep
-    ///   more than ``wholeMessageLimit``.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/messageTooLarge`` if more than ``wholeMessageLimit`` would have
+    ///   to be kept.
     public mutating func update(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) {
         for index in unsafe contexts.indices {
             let context = unsafe contexts[index]
@@ -107,15 +111,19 @@ public struct HashedMessage: Sendable {
     /// - Parameters:
     ///   - bytes: The whole message.
     ///   - schemes: The schemes that it will be signed or verified with.
-    public static func of(_ bytes: [UInt8], digests: Set<HashAlgorithm> = [], schemes: Set<SignatureScheme>)
-        throws(SigstoreError) -> HashedMessage
-    {
-        var hasher = try MessageHasher(digests: digests, schemes: schemes)
+    ///   - keepingBytes: Whether the message itself is kept, whatever the schemes need.
+    public static func of(
+        _ bytes: [UInt8], digests: Set<HashAlgorithm> = [], schemes: Set<SignatureScheme>, keepingBytes: Bool = false
+    ) throws(SigstoreError) -> HashedMessage {
+        var hasher = try MessageHasher(digests: digests, schemes: schemes, keepingBytes: keepingBytes)
         try hasher.update(bytes)
         return try hasher.finish()
     }
 
-    /// The digest by that function, where it was asked for.
+    /// The message itself, if pure Ed25519 or a signer that takes no digests needs it.
+    public var bytes: [UInt8]? { message }
+
+    /// The digest by that function, if it was asked for.
     public func digest(_ algorithm: HashAlgorithm) -> Digest? { digests.first { $0.algorithm == algorithm } }
 }
 

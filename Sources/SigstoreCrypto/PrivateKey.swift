@@ -2,16 +2,31 @@ internal import COpenSSL
 internal import CSodium
 public import StrictJSON
 
-/// Whatever can sign: a key file, a key in a key service or token, or an ephemeral key.
+/// What can sign: a key file, a key in a key service or token, or an ephemeral key.
 public protocol Signer: Sendable {
     /// The key that verifies what this signs.
     var publicKey: PublicKey { get }
-    /// Signs a message.
+    /// How it can sign, the best first. By default, every way that its public key allows; a key service often has one only.
+    var schemes: [SignatureScheme] { get }
+    /// Whether it takes messages only whole, and hashes them itself. By default it takes what the scheme needs: a digest,
+    /// and for pure Ed25519 the message.
+    var takesWholeMessages: Bool { get }
+    /// Signs a message. A key service is far away, so this may take its time.
     /// - Parameters:
-    ///   - message: The message, read for this scheme.
-    ///   - scheme: One of the public key's ``PublicKey/schemes``.
+    ///   - message: The message, read for this scheme; with its bytes (``HashedMessage/bytes``) if ``takesWholeMessages``.
+    ///   - scheme: One of ``schemes``.
     /// - Returns: DER for ECDSA, the bare bytes otherwise.
-    func sign(_ message: HashedMessage, scheme: SignatureScheme) throws(SigstoreError) -> [UInt8]
+    /// - Throws: ``SigstoreError`` that says which key did not sign, and why.
+    func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> [UInt8]
+}
+
+extension Signer {
+    public var schemes: [SignatureScheme] {
+        let best = publicKey.defaultScheme
+        return [best] + publicKey.schemes.filter { $0 != best }
+    }
+
+    public var takesWholeMessages: Bool { false }
 }
 
 /// A private key in memory: sealed while it waits, and open only while it is used (see ``SealedPrivateKey``).

@@ -440,7 +440,7 @@ struct SigningSessionTests {
             kept = files(unfinished)
             // What a run that is stopped here leaves, and whose number no process has any more.
             for name in kept {
-                let stopped = name.split(separator: ".").dropLast(2).joined(separator: ".") + ".4194305.1"
+                let stopped = name.prefix { $0 != "." } + ".json.4194305.1"
                 try? FileManager.default.copyItem(
                     atPath: "\(unfinished.directory)/\(name)", toPath: "\(unfinished.directory)/\(stopped)")
             }
@@ -453,6 +453,32 @@ struct SigningSessionTests {
         let again = try await session.sign(artifact)
         #expect(try again.signature() == bundle.signature())
         #expect(shop.recordings == recordings)
+        #expect(files(unfinished).isEmpty)
+    }
+
+    @Test("What another instance has under way is not finished; what an earlier run with the same number left is")
+    func othersAtWork() async throws {
+        let shop = try Workshop()
+        let (unfinished, artifact) = (directory(), ArtifactBytes(Array("at work".utf8)))
+        let services = try shop.clients(.v1)
+        let session = try shop.session(.email("alice@local.test"), services, unfinished: unfinished)
+        let other = try shop.session(
+            .email("alice@local.test"), services,
+            unfinished: UnfinishedSignatures(directory: unfinished.directory))
+        let bundle = try await session.sign(artifact)
+        try await session.deliver(bundle) { _ throws(SigstoreError) in
+            let kept = files(unfinished)
+            let meanwhile = try await other.sign(artifact).signature()
+            let delivered = try bundle.signature()
+            #expect(meanwhile != delivered)
+            #expect(files(unfinished) == kept)
+            for name in kept {
+                let earlier = name.prefix { $0 != "." } + ".json.\(ProcessInfo.processInfo.processIdentifier).abc.1.1"
+                try? FileManager.default.copyItem(
+                    atPath: "\(unfinished.directory)/\(name)", toPath: "\(unfinished.directory)/\(earlier)")
+            }
+        }
+        #expect(try await other.sign(artifact).signature() == bundle.signature())
         #expect(files(unfinished).isEmpty)
     }
 

@@ -46,8 +46,10 @@ public struct FulcioClient: Sendable {
         do throws(SigstoreError) {
             let key = signer.publicKey
             let scheme = key.defaultScheme
-            let proof = try signer.sign(
-                HashedMessage.of(Array(token.challenge.utf8), schemes: [scheme]), scheme: scheme)
+            let proof = try await signer.sign(
+                HashedMessage.of(
+                    Array(token.challenge.utf8), schemes: [scheme], keepingBytes: signer.takesWholeMessages),
+                scheme: scheme)
             let algorithm =
                 switch key.kind {
                 case .ecP256, .ecP384, .ecP521: "ECDSA"

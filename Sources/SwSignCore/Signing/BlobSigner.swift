@@ -46,25 +46,20 @@ public struct BlobSigner: Sendable {
     /// - Throws: ``SigstoreError`` where the file cannot be read, or pure Ed25519 would need more than 128 MiB of it,
     ///   and what ``SigningSession/sign(_:scheme:)`` throws.
     public func sign(_ artifact: some ArtifactSource, forms: Set<Form>) async throws(SigstoreError) -> SignedBlob {
-        let kind = session.key?.publicKey.kind ?? .ecP256
-        let detachedScheme = kind.detachedScheme(for: session.messageScheme)
+        let detachedScheme = session.detachedScheme(for: session.messageScheme)
         // One signature serves both forms where both are made in the same way, and the one that is asked for is the
         // one that is recorded.
         let scheme = forms.contains(.bundle) ? session.messageScheme : detachedScheme
         var schemes: Set<SignatureScheme> = [scheme]
         if forms.contains(.detached) { schemes.insert(detachedScheme) }
-        let message = try await onBlockingThread { [schemes, session] () throws(SigstoreError) in
-            try artifact.read(digests: session.digests, schemes: schemes)
-        }
+        let message = try await session.read(artifact, schemes: schemes)
         let bundle = try await session.sign(message, scheme: scheme)
         var detached: [UInt8]?
         if forms.contains(.detached) {
             if scheme == detachedScheme {
                 detached = try bundle.signature()
             } else if let signer = session.key {
-                let signature = try await onBlockingThread { () throws(SigstoreError) in
-                    try signer.sign(message, scheme: detachedScheme)
-                }
+                let signature = try await signer.sign(message, scheme: detachedScheme)
                 guard try signer.publicKey.verifies(signature, of: message, scheme: detachedScheme) else {
                     throw .signedWrongly
                 }
@@ -80,11 +75,38 @@ public struct BlobSigner: Sendable {
     ///   - form: Whether the envelope goes into a bundle or stands by itself, which decides on the hash function and on
     ///     what is timestamped.
     public func attest(_ statement: [UInt8], form: Form = .bundle) async throws(SigstoreError) -> SigstoreBundle {
-        let kind = session.key?.publicKey.kind ?? .ecP256
         let scheme = session.attestationScheme
         guard form == .detached else { return try await session.attest(statement, scheme: scheme) }
         return try await session.attest(
-            statement, scheme: kind.detachedScheme(for: scheme), envelopeIsTimestamped: true)
+            statement, scheme: session.detachedScheme(for: scheme), envelopeIsTimestamped: true)
+    }
+}
+
+extension BlobSigner {
+    /// Signs a file and writes its bundle. If the bundle cannot be written, and the session keeps unfinished signatures, the
+    /// next call writes it instead of signing again.
+    /// - Parameters:
+    ///   - file: The file, read once.
+    ///   - path: Where the bundle goes; by default beside the file, as `FILE.sigstore.json`.
+    ///   - replacing: Whether a file that stands there is replaced.
+    /// - Returns: The bundle, which our own verifier has accepted.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists``, or what signing throws.
+    @discardableResult
+    public func sign(_ file: InputFile, writingBundleTo path: String? = nil, replacing: Bool = false)
+        async throws(SigstoreError) -> SigstoreBundle
+    {
+        let output = OutputFile(path ?? file.path + SignatureFile.bundleSuffix, mode: 0o644)
+        try await onBlockingThread { () throws(SigstoreError) in
+            guard replacing || !output.exists else { throw SigstoreError.exists(output.path) }
+            try output.expectWritable()
+        }
+        let signed = try await sign(file, forms: [.bundle])
+        try await session.deliver(signed.bundle) { bundle throws(SigstoreError) in
+            try await onBlockingThread { () throws(SigstoreError) in
+                try output.write(bundle.serialized(), replacing: replacing)
+            }
+        }
+        return signed.bundle
     }
 }
 
@@ -97,13 +119,14 @@ extension PublicKey.Kind {
         default: false
         }
     }
+}
 
-    /// cosign checks detached ECDSA signatures over SHA-256 whatever the curve.
+extension SigningSession {
+    /// How a signature that stands by itself is made: cosign checks those of ECDSA over SHA-256, whatever the curve. A key
+    /// that signs no such digest signs as it can.
     func detachedScheme(for scheme: SignatureScheme) -> SignatureScheme {
-        switch self {
-        case .ecP256, .ecP384, .ecP521: .ecdsa(.sha256)
-        case .rsa, .ed25519: scheme
-        }
+        guard case .ecdsa = scheme else { return scheme }
+        return key?.schemes.contains(.ecdsa(.sha256)) ?? true ? .ecdsa(.sha256) : scheme
     }
 }
 

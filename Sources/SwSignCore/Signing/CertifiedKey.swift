@@ -1,5 +1,4 @@
 internal import HTTPTransport
-internal import LocalSystem
 internal import SigstoreClients
 internal import SigstoreCrypto
 internal import SigstoreVerification
@@ -26,10 +25,15 @@ actor CertifiedKeySource {
     private let provider: any IdentityTokenProvider
     private let audience: String
     private let trustedRoot: TrustedRoot
+    private let clock: @Sendable () -> Int64
     private var held: IdentityToken?
     private var current: Task<Result<CertifiedKey, SigstoreError>, Never>?
 
-    init(fulcio: FulcioClient, provider: any IdentityTokenProvider, audience: String, trustedRoot: TrustedRoot) {
+    init(
+        fulcio: FulcioClient, provider: any IdentityTokenProvider, audience: String, trustedRoot: TrustedRoot,
+        clock: @escaping @Sendable () -> Int64
+    ) {
+        self.clock = clock
         self.fulcio = fulcio
         self.provider = provider
         self.audience = audience
@@ -38,7 +42,7 @@ actor CertifiedKeySource {
 
     /// A token that holds now.
     func token() async throws(SigstoreError) -> IdentityToken {
-        let now = SystemClock.now()
+        let now = clock()
         if let held, now < held.expiry { return held }
         let token = try await provider.token(audience: audience)
         do throws(SigstoreError) { try token.check(audience: audience, now: now) } catch {
@@ -48,12 +52,12 @@ actor CertifiedKeySource {
         return token
     }
 
-    /// A key with a certificate that can be used now. Whoever asks while one is being obtained waits for that one. A
+    /// A key with a certificate that can be used now. A task that asks while one is being obtained waits for that one. A
     /// failure is final, so that nobody is asked to sign in once for each file.
     func certifiedKey() async throws(SigstoreError) -> CertifiedKey {
         if let current {
             switch await current.value {
-            case .success(let key) where key.isUsable(at: SystemClock.now()): return key
+            case .success(let key) where key.isUsable(at: clock()): return key
             case .failure(let error): throw error
             case .success: if self.current == current { self.current = nil }
             }
@@ -87,7 +91,7 @@ actor CertifiedKeySource {
     /// What verifying the timestamp will need, while Fulcio is waited for.
     @concurrent
     private nonisolated func findTimestampPaths() async {
-        trustedRoot.findTimestampPaths(at: SystemClock.now())
+        trustedRoot.findTimestampPaths(at: clock())
     }
 
     /// The proof of possession is a signature like any other, so the verifier checks it: with it the certificate's
@@ -103,7 +107,7 @@ actor CertifiedKeySource {
                 SigstoreBundle.MessageSignature(digest: challenge.digest(.sha256), signature: issued.proofOfPossession))
         )
         // Where this machine's clock is a little off, what counts is Fulcio's.
-        let now = SystemClock.now()
+        let now = clock()
         var policy = VerificationPolicy(
             signedBy: .identities(certified.identities), claim: .message(ReadArtifact(message: challenge)),
             transparencyLog: .insecurelyIgnored,

@@ -1,6 +1,6 @@
 internal import HTTPTransport
 internal import InToto
-internal import LocalSystem
+public import LocalSystem
 public import SigstoreClients
 public import SigstoreCrypto
 public import SigstoreVerification
@@ -52,6 +52,7 @@ public final class SigningSession: Sendable {
     private let services: Services
     private let trustedRoot: TrustedRoot?
     private let unfinished: UnfinishedSignatures?
+    private let clock: @Sendable () -> Int64
     private let certifiedKeys: CertifiedKeySource?
 
     /// Makes a session. Nothing is asked of anybody yet.
@@ -60,13 +61,15 @@ public final class SigningSession: Sendable {
     ///   - services: Who is told of it; by default nobody.
     ///   - trustedRoot: What the finished bundles are verified against; needed for an identity and for logs.
     ///   - unfinished: Where signatures that did not reach their place are kept; `nil` keeps none.
+    ///   - clock: The time now, in seconds since 1970.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unsupportedKey`` where the algorithm is not for the key,
     ///   ``SigstoreError/Code/noTrustedRoot``, or ``SigstoreError/Code/noTime`` where nothing would prove when a
     ///   certificate was used.
     public init(
         signatory: Signatory, services: Services = Services(), trustedRoot: TrustedRoot? = nil,
-        unfinished: UnfinishedSignatures? = nil
+        unfinished: UnfinishedSignatures? = nil, clock: @escaping @Sendable () -> Int64 = { SystemClock.now() }
     ) throws(SigstoreError) {
+        self.clock = clock
         self.signatory = signatory
         self.services = services
         self.trustedRoot = trustedRoot
@@ -79,7 +82,7 @@ public final class SigningSession: Sendable {
             certifiedKeys = nil
             let kind = signer.publicKey.kind
             guard let algorithm else { return }
-            guard kind.allows(algorithm) else {
+            guard kind.allows(algorithm), signer.schemes.contains(algorithm.scheme) else {
                 throw SigstoreError(
                     .unsupportedKey, "the key is \(kind), which cannot sign with \(algorithm.rawValue)",
                     advice: .remedy(.giveFittingKey))
@@ -98,7 +101,7 @@ public final class SigningSession: Sendable {
                     advice: .remedy(.nameTimestampAuthority))
             }
             certifiedKeys = CertifiedKeySource(
-                fulcio: fulcio, provider: provider, audience: audience, trustedRoot: trustedRoot)
+                fulcio: fulcio, provider: provider, audience: audience, trustedRoot: trustedRoot, clock: clock)
         }
     }
 
@@ -121,13 +124,15 @@ public final class SigningSession: Sendable {
     public var messageScheme: SignatureScheme {
         guard case .key(let signer, let algorithm) = signatory else { return .ecdsa(.sha256) }
         if let algorithm { return algorithm.scheme }
-        return signer.publicKey.kind == .ed25519 && isLogged ? .ed25519ph : signer.publicKey.defaultScheme
+        if isLogged, signer.publicKey.kind == .ed25519, signer.schemes.contains(.ed25519ph) { return .ed25519ph }
+        return signer.schemes.first ?? signer.publicKey.defaultScheme
     }
 
     /// How attestations are signed. Rekor v1 takes an envelope whole and verifies Ed25519 over it in its pure form.
     public var attestationScheme: SignatureScheme {
         guard case .key(let signer, nil) = signatory, signer.publicKey.kind == .ed25519 else { return messageScheme }
-        return services.transparencyLogs.contains { $0.version == .v2 } ? .ed25519ph : .ed25519
+        let needsPrehash = services.transparencyLogs.contains { $0.version == .v2 }
+        return needsPrehash && signer.schemes.contains(.ed25519ph) ? .ed25519ph : .ed25519
     }
 
     // MARK: - What becomes public
@@ -168,14 +173,23 @@ public final class SigningSession: Sendable {
         -> SigstoreBundle
     {
         let scheme = scheme ?? messageScheme
-        let message = try await onBlockingThread { () throws(SigstoreError) in
-            try artifact.read(digests: self.digests, schemes: [scheme])
+        return try await sign(try await read(artifact, schemes: [scheme]), scheme: scheme)
+    }
+
+    /// Reads a file for signing, once.
+    /// - Parameter schemes: How it will be signed.
+    func read(_ artifact: some ArtifactSource, schemes: Set<SignatureScheme>) async throws(SigstoreError)
+        -> HashedMessage
+    {
+        // A signer that takes no digests takes what pure Ed25519 needs: the message itself.
+        let schemes = key?.takesWholeMessages == true ? schemes.union([.ed25519]) : schemes
+        return try await onBlockingThread { () throws(SigstoreError) in
+            try artifact.read(digests: self.digests, schemes: schemes)
         }
-        return try await sign(message, scheme: scheme)
     }
 
     /// The digests that a message is read for besides those that its scheme needs.
-    var digests: Set<HashAlgorithm> { unfinished == nil ? [] : [.sha256] }
+    private var digests: Set<HashAlgorithm> { unfinished == nil ? [] : [.sha256] }
 
     /// Signs a message that was read for the scheme and for ``digests``.
     func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> SigstoreBundle {
@@ -213,12 +227,15 @@ public final class SigningSession: Sendable {
         entry.timestampAuthorities = services.timestampAuthorities.prefix(bundle.timestamps.count).map(
             \.url.description)
         entry.transparencyLogs = services.transparencyLogs.prefix(bundle.logEntries.count).map(\.url.description)
-        // Also where the run is stopped meanwhile.
-        let begun = name.flatMap { unfinished?.begin(entry, $0) }
-        defer { if let begun { unfinished?.end(begun) } }
+        // Also if the run is stopped meanwhile.
+        var begun: String?
+        if let name { begun = await unfinished?.begin(entry, name) }
+        var failure: SigstoreError?
         do throws(SigstoreError) { try await delivery(bundle) } catch {
-            throw kept(entry, askingLogsAgain: false, name: name, after: error)
+            failure = await kept(entry, askingLogsAgain: false, name: name, after: error)
         }
+        if let begun { await unfinished?.end(begun) }
+        if let failure { throw failure }
     }
 
     private func sign(_ subject: Subject, named digest: Digest?, _ scheme: SignatureScheme) async throws(SigstoreError)
@@ -231,7 +248,6 @@ public final class SigningSession: Sendable {
         let certified: CertifiedKey?
         var isResumed = false
         var begun: String?
-        defer { if let begun { unfinished?.end(begun) } }
         if let (found, key) = try await resumed(name, subject) {
             (entry, certified, isResumed) = (found, key, true)
         } else {
@@ -261,7 +277,7 @@ public final class SigningSession: Sendable {
                 let url = log.url.description
                 guard !entry.transparencyLogs.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
                 let proposal = try proposal(entry.bundle, subject, certified, scheme)
-                if let name { begun = unfinished?.begin(entry, name, at: begun) }
+                if let name { begun = await unfinished?.begin(entry, name, at: begun) }
                 mayBeLogged = true
                 entry.bundle.logEntries.append(
                     try await log.record(proposal, trusted: trustedRoot?.transparencyLogs ?? []))
@@ -273,9 +289,10 @@ public final class SigningSession: Sendable {
             let finished = try verified(entry.bundle, subject, certified, logs: services.transparencyLogs.count)
             if let name {
                 // What another file with the same content has left is not this one's.
-                if isResumed { unfinished?.remove(name) }
+                if isResumed { await unfinished?.remove(name) }
                 try unfinished?.remember(name, of: finished)
             }
+            if let begun { await unfinished?.end(begun) }
             return finished
         } catch {
             var error = error
@@ -285,8 +302,11 @@ public final class SigningSession: Sendable {
                     .after(error.advice)
             }
             let isOpen = mayBeLogged && Self.leavesOpen(error)
-            guard isOpen || !entry.transparencyLogs.isEmpty else { throw error }
-            throw kept(entry, askingLogsAgain: isComplete, name: name, after: error)
+            if isOpen || !entry.transparencyLogs.isEmpty {
+                error = await kept(entry, askingLogsAgain: isComplete, name: name, after: error)
+            }
+            if let begun { await unfinished?.end(begun) }
+            throw error
         }
     }
 
@@ -323,20 +343,19 @@ public final class SigningSession: Sendable {
         let signer = key.signer
         switch subject {
         case .message(let message):
-            // A key service or a token may take its time.
-            let signature = try await onBlockingThread { () throws(SigstoreError) in
-                try signer.sign(message, scheme: scheme)
-            }
+            let signature = try await signer.sign(message, scheme: scheme)
             return SigstoreBundle(
                 keyMaterial: key.material,
                 content: .messageSignature(
                     SigstoreBundle.MessageSignature(
                         digest: scheme.hash.flatMap { message.digest($0) }, signature: signature)))
         case .payload(let payload, let type, _):
-            let signature = try await onBlockingThread { () throws(SigstoreError) in
-                let encoding = DSSEEnvelope.preAuthenticationEncoding(payloadType: type, payload: payload)
-                return try signer.sign(HashedMessage.of(encoding, schemes: [scheme]), scheme: scheme)
+            let message = try await onBlockingThread { () throws(SigstoreError) in
+                try HashedMessage.of(
+                    DSSEEnvelope.preAuthenticationEncoding(payloadType: type, payload: payload), schemes: [scheme],
+                    keepingBytes: signer.takesWholeMessages)
             }
+            let signature = try await signer.sign(message, scheme: scheme)
             return SigstoreBundle(
                 keyMaterial: key.material,
                 content: .dsse(
@@ -389,7 +408,7 @@ public final class SigningSession: Sendable {
         }
         var policy = VerificationPolicy(
             signedBy: signedBy, claim: claim,
-            transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs), currentTime: SystemClock.now()
+            transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs), currentTime: clock()
         )
         if !bundle.timestamps.isEmpty, trustedRoot?.timestampAuthorities.isEmpty == false {
             policy.signedTimestamps = .required(threshold: bundle.timestamps.count)
@@ -452,16 +471,16 @@ extension SigningSession {
     private func resumed(_ name: String?, _ subject: Subject) async throws(SigstoreError)
         -> (UnfinishedSignatures.Entry, CertifiedKey?)?
     {
-        guard let name, let unfinished, let entry = try unfinished.load(name) else { return nil }
+        guard let name, let unfinished, let entry = try await unfinished.load(name) else { return nil }
         switch entry.bundle.keyMaterial {
         case .publicKey: return (entry, nil)
         case .certificates(let chain):
             guard let certifiedKeys, let der = chain.first else { return nil }
             let certificate = try Certificate(der: der)
-            let now = SystemClock.now()
+            let now = clock()
             // Nothing could prove any more when the certificate was used.
             if entry.bundle.timestamps.isEmpty, entry.bundle.logEntries.isEmpty, now >= certificate.notAfter {
-                unfinished.remove(name)
+                await unfinished.remove(name)
                 return nil
             }
             // The key is gone; only what it signed is left.
@@ -488,7 +507,7 @@ extension SigningSession {
     ///   entry again, which they have already and do not record twice.
     private func kept(
         _ entry: UnfinishedSignatures.Entry, askingLogsAgain: Bool, name: String?, after error: SigstoreError
-    ) -> SigstoreError {
+    ) async -> SigstoreError {
         let recorded = zip(entry.bundle.logEntries, entry.transparencyLogs).map { "\($1) as entry \($0.logIndex)" }
         var error = error
         error.message +=
@@ -502,7 +521,7 @@ extension SigningSession {
             entry.transparencyLogs = []
         }
         do throws(SigstoreError) {
-            try unfinished.keep(entry, name)
+            try await unfinished.keep(entry, name)
             error.message += "; it is kept in \(unfinished.path(name))"
             error.advice = SigstoreError.Advice.sentence(
                 "run the same command again, for this one alone, to finish it without recording it twice"

@@ -6,11 +6,29 @@ internal import Synchronization
 
 /// Signatures that were begun, and that services know of already, but that did not reach where they belong. They are
 /// kept, one a file, so that the next run finishes them instead of recording another.
-public struct UnfinishedSignatures: Sendable {
+///
+/// Several instances, in one process or in many, may share a directory.
+public final class UnfinishedSignatures: Sendable {
     /// The directory; it is made when something is kept.
     public let directory: String
 
-    public init(directory: String) { self.directory = directory }
+    /// What this instance has signed and not delivered, and how much it has begun.
+    private struct State {
+        /// The names of finished signatures, by signature: a bundle does not always hold the digest that names it.
+        var names: [[UInt8]: String] = [:]
+        /// How much was begun.
+        var count = 0
+    }
+
+    private let state = Mutex(State())
+    /// What tells this instance from others of this process.
+    private let number = UInt32.random(in: .min ... .max)
+
+    /// Names the directory.
+    /// - Parameter directory: Its path.
+    public init(directory: String) {
+        self.directory = directory
+    }
 
     /// A signature and how far it got.
     struct Entry: Sendable {
@@ -57,60 +75,60 @@ public struct UnfinishedSignatures: Sendable {
 
     func path(_ name: String) -> String { "\(directory)/\(name)" }
 
-    /// The names of what this run has signed and not delivered yet, by signature: a bundle does not always hold the digest
-    /// that names it.
-    private static let names = Mutex<[[UInt8]: String]>([:])
-
     /// Remembers the name of a finished signature for ``takeName(of:)``.
     func remember(_ name: String, of bundle: SigstoreBundle) throws(SigstoreError) {
         let signature = try bundle.signature()
-        Self.names.withLock { $0[signature] = name }
+        state.withLock { $0.names[signature] = name }
     }
 
     /// The name of a finished signature, once.
     func takeName(of bundle: SigstoreBundle) -> String? {
         guard let signature = try? bundle.signature() else { return nil }
-        return Self.names.withLock { $0.removeValue(forKey: signature) }
+        return state.withLock { $0.names.removeValue(forKey: signature) }
     }
 
-    /// Where this run keeps what it has begun, and how much that was.
-    private static let begun = Mutex<(paths: Set<String>, count: Int)>((paths: [], count: 0))
-
-    /// Keeps what a log or a registry is about to be told of, so that it is not lost where the run is stopped then. Where
-    /// it cannot be kept, the signature is made all the same.
+    /// Keeps what a log or a registry is about to be told of, so that it is not lost if the run is stopped then. If it
+    /// cannot be kept, the signature is made all the same.
     /// - Parameter path: Where it is kept already.
     /// - Returns: Where it is kept now, for ``end(_:)``.
-    func begin(_ entry: Entry, _ name: String, at path: String? = nil) -> String {
+    func begin(_ entry: Entry, _ name: String, at path: String? = nil) async -> String {
         let path =
             path
-            ?? Self.begun.withLock { begun in
+            ?? state.withLock { state in
                 // Two files with one content have one name.
-                begun.count += 1
-                let path = "\(self.path(name)).\(ProcessEnvironment.processNumber).\(begun.count)"
-                begun.paths.insert(path)
-                return path
+                state.count += 1
+                let owner = "\(ProcessEnvironment.processNumber).\(ProcessEnvironment.runIdentifier)"
+                return "\(self.path(name)).\(owner).\(number).\(state.count)"
             }
-        if (try? makeDirectory()) != nil { try? OutputFile(path).write(entry.json.serialized(), synced: false) }
+        try? await onBlockingThread { () throws(SigstoreError) in
+            try self.makeDirectory()
+            try OutputFile(path).write(entry.json.serialized(), synced: false)
+        }
         return path
     }
 
     /// Forgets what ``begin(_:_:at:)`` kept.
-    func end(_ path: String) {
-        LocalFile.remove(path)
-        Self.begun.withLock { _ = $0.paths.remove(path) }
+    func end(_ path: String) async {
+        _ = try? await onBlockingThread { () throws(SigstoreError) in LocalFile.remove(path) }
+    }
+
+    /// Whether the run that began what is kept in a file is over.
+    /// - Parameter ending: What stands in the file's name after the signature's: process, run, instance and count.
+    private static func isOver(_ ending: Substring) -> Bool {
+        let parts = ending.split(separator: ".", maxSplits: 2)
+        guard let process = parts.first.flatMap({ Int32($0) }) else { return false }
+        guard process == ProcessEnvironment.processNumber else { return !ProcessEnvironment.isRunning(process) }
+        // In containers, runs one after the other often have the same number. What this run has begun, itself or by
+        // another instance, is under way.
+        return parts.count < 2 || !parts[1].utf8.elementsEqual(ProcessEnvironment.runIdentifier.utf8)
     }
 
     /// What a run that was stopped has left becomes what is kept, unless something is.
     private func takeOver(_ name: String) {
         for found in (try? LocalFile.names(directory, limit: 1_000_000)) ?? [] {
             guard found.utf8.starts(with: "\(name).".utf8),
-                let process = found.dropFirst(name.count + 1).split(separator: ".").first.flatMap({ Int32($0) })
+                Self.isOver(found.dropFirst(name.count + 1))
             else { continue }
-            // In containers, runs one after the other often have the same number.
-            let isOver =
-                process == ProcessEnvironment.processNumber
-                ? Self.begun.withLock { !$0.paths.contains(path(found)) } : !ProcessEnvironment.isRunning(process)
-            guard isOver else { continue }
             // A link never replaces what stands there: that comes first, and this one in a later run.
             guard (try? LocalFile.link(path(found), as: path(name))) != nil else { return }
             LocalFile.remove(path(found))
@@ -118,9 +136,13 @@ public struct UnfinishedSignatures: Sendable {
         }
     }
 
-    /// What was kept under a name; `nil` where nothing was.
-    func load(_ name: String) throws(SigstoreError) -> Entry? {
-        // Where nothing can be kept, nothing was.
+    /// What was kept under a name; `nil` if nothing was.
+    func load(_ name: String) async throws(SigstoreError) -> Entry? {
+        try await onBlockingThread { () throws(SigstoreError) in try self.read(name) }
+    }
+
+    private func read(_ name: String) throws(SigstoreError) -> Entry? {
+        // If nothing can be kept, nothing was.
         guard LocalFile.canEnter(directory) else { return nil }
         takeOver(name)
         let content: [UInt8]
@@ -136,13 +158,19 @@ public struct UnfinishedSignatures: Sendable {
         }
     }
 
-    func keep(_ entry: Entry, _ name: String) throws(SigstoreError) {
-        try makeDirectory()
-        try OutputFile(path(name)).write(entry.json.serialized())
+    /// Keeps a signature for the next run.
+    func keep(_ entry: Entry, _ name: String) async throws(SigstoreError) {
+        try await onBlockingThread { () throws(SigstoreError) in
+            try self.makeDirectory()
+            try OutputFile(self.path(name)).write(entry.json.serialized())
+        }
     }
 
     /// Makes the directory, and those on the way to it, closed to others.
     private func makeDirectory() throws(SigstoreError) { try LocalFile.makeFolder(directory, mode: 0o700) }
 
-    func remove(_ name: String) { LocalFile.remove(path(name)) }
+    /// Forgets what was kept under a name.
+    func remove(_ name: String) async {
+        _ = try? await onBlockingThread { () throws(SigstoreError) in LocalFile.remove(self.path(name)) }
+    }
 }

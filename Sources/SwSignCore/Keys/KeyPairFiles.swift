@@ -3,8 +3,39 @@ public import SigstoreCrypto
 internal import SigstoreVerification
 public import StrictJSON
 
+/// Where a new key pair is put: two files, or a place that keeps secrets.
+public protocol KeyPairStore: Sendable {
+    /// What stands there already, by names for people; empty if nothing is in the way.
+    func existing() async throws(SigstoreError) -> [String]
+    /// Keeps a key pair. No private key is ever replaced: what is in the way is kept under another name.
+    /// - Parameters:
+    ///   - key: The key to keep.
+    ///   - password: Encrypts the private key; may be empty.
+    ///   - keepingExisting: Whether what is in the way may be renamed; otherwise this throws.
+    /// - Returns: Where everything is now.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` if something is in the way and may not be renamed,
+    ///   or the place's own failure. Nothing has changed then.
+    func store(_ key: PrivateKey, password: SecretBytes, keepingExisting: Bool) async throws(SigstoreError)
+        -> StoredKeyPair
+}
+
+/// Where a key pair was put.
+public struct StoredKeyPair: Sendable {
+    /// Where the private key is, in words.
+    public let privateKey: String
+    /// Where the public key is, in words.
+    public let publicKey: String
+    /// The new names of what was in the way.
+    public let kept: [String]
+
+    /// Says where a key pair is.
+    public init(privateKey: String, publicKey: String, kept: [String]) {
+        (self.privateKey, self.publicKey, self.kept) = (privateKey, publicKey, kept)
+    }
+}
+
 /// The two files of a key pair: `PREFIX.key`, encrypted, and `PREFIX.pub`.
-public struct KeyPairFiles: Sendable {
+public struct KeyPairFiles: KeyPairStore {
     /// The private key's file, mode 0600.
     public let privateKey: OutputFile
     /// The public key's file, mode 0644.
@@ -17,29 +48,28 @@ public struct KeyPairFiles: Sendable {
         publicKey = OutputFile("\(prefix).pub", mode: 0o644)
     }
 
-    /// The files that stand there already.
-    public var existing: [String] { [privateKey, publicKey].filter(\.exists).map(\.path) }
+    public func existing() async throws(SigstoreError) -> [String] { standing }
 
-    /// Writes a key pair. Files that stand there already are kept under another name first, and put back where the
-    /// writing fails.
-    /// - Parameters:
-    ///   - key: The key to keep.
-    ///   - password: Encrypts the private key; may be empty.
-    ///   - keepingExisting: Whether existing files may be renamed out of the way; otherwise this throws.
-    /// - Returns: The new names of files that were in the way.
+    /// The files that stand there already.
+    private var standing: [String] { [privateKey, publicKey].filter(\.exists).map(\.path) }
+
+    /// Writes a key pair. Files that stand there already are kept under another name first, and put back if the writing
+    /// fails.
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` or ``SigstoreError/Code/fileUnwritable``.
-    @discardableResult
-    public func write(_ key: PrivateKey, password: SecretBytes, keepingExisting: Bool) throws(SigstoreError) -> [String]
+    public func store(_ key: PrivateKey, password: SecretBytes, keepingExisting: Bool) async throws(SigstoreError)
+        -> StoredKeyPair
     {
         let sealed = try EncryptedKeyFile(encrypting: key, password: password).pem()
-        // What was written is opened again before it takes anybody's place.
+        // What was written is opened again before it takes the place of another file.
         _ = try PrivateKey.read(file: Array(sealed.utf8)) { password }
-        // Nothing may come between the two files.
-        return try BlockingThread.withoutSignals { () throws(SigstoreError) in
+        // Nothing may come between the two files. A program's first thread gets its signals, and only on their own thread can
+        // they be held back: this is the one place that writes files on the thread of the caller.
+        let kept = try BlockingThread.withoutSignals { () throws(SigstoreError) in
             try put(
                 [(privateKey, Array(sealed.utf8)), (publicKey, Array(key.publicKey.pem.utf8))],
                 keepingExisting: keepingExisting)
         }
+        return StoredKeyPair(privateKey: privateKey.path, publicKey: publicKey.path, kept: kept)
     }
 
     /// Writes both files whole under other names, gives the old ones a second name, and only then lets the new ones take
@@ -50,7 +80,7 @@ public struct KeyPairFiles: Sendable {
         var (new, kept, placed): ([String], [(path: String, backup: String)], [String]) = ([], [], [])
         defer { for path in new { LocalFile.remove(path) } }
         do throws(SigstoreError) {
-            let existing = existing
+            let existing = standing
             if let first = existing.first, !keepingExisting { throw SigstoreError.exists(first) }
             for (place, content) in files {
                 let name = "\(place.path).new-\(ProcessEnvironment.processNumber)"

@@ -1,86 +1,70 @@
-internal import LocalSystem
 public import SigstoreCrypto
 public import StrictJSON
 
 /// Where a key is: what stands after `--key`.
+///
+/// A reference is read by the first of its ``KeyPlace``s that knows its form, so that key services, tokens and secrets in a
+/// cluster are added without a change here.
 public struct KeyReference: Sendable {
-    /// The forms that are supported.
-    public enum Place: Sendable {
-        /// A file, or standard input for `-`.
-        case file(InputFile)
-        /// The content of an environment variable (`env://NAME`).
-        case environment(String)
-    }
-
     /// The reference as the person wrote it.
     public let text: String
-    /// Where the key is.
-    public let place: Place
+    private let place: any KeyPlace
 
-    /// What cannot be used yet, by the beginning of the reference.
-    private static let later: [(prefix: String, what: String)] = [
-        ("awskms://", "AWS KMS"), ("gcpkms://", "Google Cloud KMS"), ("azurekms://", "Azure Key Vault"),
-        ("hashivault://", "HashiCorp Vault"), ("pkcs11:", "PKCS#11 tokens"), ("k8s://", "Kubernetes secrets"),
-        ("gitlab://", "GitLab variables"), ("github://", "GitHub secrets"), ("https://", "keys at a URL"),
-        ("http://", "keys at a URL"),
-    ]
+    /// The places that are known without further modules: files, standard input, and variables of the environment.
+    public static let places: [any KeyPlace] = [VariableKeyPlace(), UnsupportedKeyPlace(), FileKeyPlace()]
 
-    /// Reads a reference.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/notBuiltYet`` for key services, tokens and URLs, each by
-    ///   its name, and ``SigstoreError/Code/unknownKeyReference`` for any other scheme.
-    public init(_ text: String) throws(SigstoreError) {
+    /// Reads a reference. Nothing is opened or asked yet.
+    /// - Parameters:
+    ///   - text: The reference.
+    ///   - places: Where keys may be, the first that knows the reference's form counts.
+    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/notBuiltYet`` for key services, tokens and URLs that no place is
+    ///   there for, each by its name, and ``SigstoreError/Code/unknownKeyReference`` for any other scheme.
+    public init(_ text: String, in places: [any KeyPlace] = KeyReference.places) throws(SigstoreError) {
         self.text = text
-        if let found = Self.later.first(where: { text.utf8.starts(with: $0.prefix.utf8) }) {
-            throw SigstoreError(
-                .notBuiltYet, "\(found.what) (\(found.prefix)…) cannot be used for keys yet",
-                advice: "use a key file, or env://NAME with the key in an environment variable")
-        }
-        if text.utf8.starts(with: "env://".utf8) {
-            place = .environment(String(Substring(text.utf8.dropFirst(6))))
-        } else if text.unicodeScalars.contains("://".unicodeScalars) {
-            throw SigstoreError(
-                .unknownKeyReference, "\"\(text)\" is not a kind of key reference that is known",
-                advice: "use a path, env://NAME or -")
-        } else {
-            place = .file(InputFile(text))
-        }
+        guard let place = places.first(where: { $0.knows(text) }) else { throw Self.unknown(text) }
+        self.place = place
+        try place.check(text)
+    }
+
+    static func unknown(_ text: String) -> SigstoreError {
+        SigstoreError(
+            .unknownKeyReference, "\"\(text)\" is not a kind of key reference that is known",
+            advice: "use a path, env://NAME or -")
     }
 
     /// Whether reading the key takes standard input.
-    public var takesStandardInput: Bool {
-        if case .file(let file) = place { return file.isStandardInput }
-        return false
-    }
+    public var takesStandardInput: Bool { place.takesStandardInput(text) }
 
-    private func contents() throws(SigstoreError) -> [UInt8] {
-        switch place {
-        case .file(let file): return try file.contents(limit: 1 << 18)
-        case .environment(let name):
-            guard let value = unsafe ProcessEnvironment.withBytes(name, { unsafe Array($0) }) else {
-                throw SigstoreError(.fileNotFound, "the environment variable \(name) is not set")
-            }
-            return value
-        }
-    }
-
-    /// Reads the public key: PEM or DER.
+    /// The public key.
     /// - Throws: ``SigstoreError`` that names the reference.
-    public func publicKey() throws(SigstoreError) -> PublicKey {
-        let bytes = try contents()
-        do throws(SigstoreError) { return try PublicKey(file: bytes) } catch { throw error.concerning(text) }
+    public func publicKey() async throws(SigstoreError) -> PublicKey {
+        try await place.publicKey(text)
     }
 
-    /// Reads the private key.
-    /// - Parameter password: Asked for only where the key is encrypted.
+    /// What signs with the key.
+    /// - Parameter password: Asked for only if the key is encrypted.
     /// - Throws: ``SigstoreError`` that names the reference.
-    public func privateKey(password: () throws(SigstoreError) -> SecretBytes) throws(SigstoreError) -> PrivateKey {
-        var bytes = try contents()
-        defer { SecretBytes.cleanse(&bytes) }
-        do throws(SigstoreError) { return try PrivateKey.read(file: bytes, password: password) } catch {
-            throw error.concerning(text)
-        }
+    public func signer(password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer {
+        try await place.signer(text, password: password)
     }
+
+    /// The private key itself, to be kept elsewhere.
+    /// - Parameter password: Asked for only if the key is encrypted.
+    /// - Throws: ``SigstoreError`` that names the reference; with ``SigstoreError/Code/unsupportedKey`` if the key does not
+    ///   leave its place.
+    public func privateKey(password: @escaping PasswordSource) async throws(SigstoreError) -> PrivateKey {
+        guard let key = try await signer(password: password) as? PrivateKey else {
+            throw SigstoreError(.unsupportedKey, "\(text): the private key does not leave its place")
+        }
+        return key
+    }
+
+    /// Forgets the private key where it was read from, if that is this process's own memory.
+    public func forget() { place.forget(text) }
 }
+
+/// Gives the password of an encrypted key when it is needed.
+public typealias PasswordSource = @Sendable () throws(SigstoreError) -> SecretBytes
 
 extension SigstoreError.Code {
     /// Something that cosign can do and this version cannot yet.

@@ -146,33 +146,47 @@ extension TerminalDevice {
 }
 
 extension KeyReference {
-    /// Opens the private key, with a password where it needs one.
+    /// Reads the public key.
+    func readPublicKey() throws(SigstoreError) -> PublicKey {
+        try waiting { () throws(SigstoreError) in try await publicKey() }
+    }
+
+    /// Opens what signs with the key, with a password if it needs one.
     /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
-    /// - Returns: The key, and the password that opened it, where one did.
-    func openPrivateKey(
-        standardInputIsTaken: Bool = false
-    ) throws(SigstoreError) -> (key: PrivateKey, password: SecretBytes?) {
-        var password: SecretBytes?
+    func openSigner(standardInputIsTaken: Bool = false) throws(SigstoreError) -> any Signer {
+        try open(standardInputIsTaken) { password throws(SigstoreError) in try await signer(password: password) }.key
+    }
+
+    /// Opens the private key itself, with a password if it needs one.
+    /// - Returns: The key, and the password that opened it, if one did.
+    func openPrivateKey() throws(SigstoreError) -> (key: PrivateKey, password: SecretBytes?) {
+        try open(false) { password throws(SigstoreError) in try await privateKey(password: password) }
+    }
+
+    private func open<Key: Sendable>(
+        _ standardInputIsTaken: Bool,
+        _ opening: @escaping @Sendable (@escaping PasswordSource) async throws(SigstoreError) -> Key
+    ) throws(SigstoreError) -> (key: Key, password: SecretBytes?) {
+        let asked = Mutex<SecretBytes?>(nil)
+        let isTaken = standardInputIsTaken || takesStandardInput
         defer { _ = Terminal.takePasswordWithLineBreak() }
         do throws(SigstoreError) {
-            let key = try privateKey { () throws(SigstoreError) in
-                let asked = try Terminal.password(standardInputIsTaken: standardInputIsTaken || takesStandardInput)
-                password = asked
-                return asked
+            let key = try waiting { () throws(SigstoreError) in
+                try await opening { () throws(SigstoreError) in
+                    let password = try Terminal.password(standardInputIsTaken: isTaken)
+                    asked.withLock { $0 = password }
+                    return password
+                }
             }
             forget()
-            return (key, password)
+            return (key, asked.withLock { $0 })
         } catch {
             guard error.code == .wrongPassword, let whole = Terminal.takePasswordWithLineBreak() else { throw error }
-            let key = try privateKey { () throws(SigstoreError) in whole }
+            let key = try waiting { () throws(SigstoreError) in try await opening { () throws(SigstoreError) in whole }
+            }
             forget()
             return (key, whole)
         }
-    }
-
-    /// Overwrites the private key where it was read from, if that is this process's own environment.
-    private func forget() {
-        if case .environment(let name) = place { ProcessEnvironment.erase(name) }
     }
 }
 

@@ -89,7 +89,7 @@ struct VerificationOptions: ParsableArguments {
         if reference.takesStandardInput && standardInputIsTaken {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
-        return .key(try reference.publicKey())
+        return .key(try reference.readPublicKey())
     }
 
     /// A key without a log depends on nobody, unless the person named somebody.

@@ -48,7 +48,7 @@ struct BundleCreate: ParsableCommand {
                 .noLogEntry, "the parts hold no entry in a transparency log",
                 advice: "add --ignore-tlog, or --bundle with the entry")
         }
-        if let key { joined.keyMaterial = .publicKey(hint: try KeyReference(key).publicKey().hint()) }
+        if let key { joined.keyMaterial = .publicKey(hint: try KeyReference(key).readPublicKey().hint()) }
         if case .messageSignature(var message) = joined.content {
             guard let artifact else {
                 throw SigstoreError(
@@ -88,7 +88,7 @@ struct BundleCreate: ParsableCommand {
 extension BundleCreate {
     /// The key that must have signed, where one is known.
     private func signer(_ bundle: SigstoreBundle) throws(SigstoreError) -> PublicKey? {
-        if let key { return try KeyReference(key).publicKey() }
+        if let key { return try KeyReference(key).readPublicKey() }
         guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { return nil }
         return try Certificate(der: leaf).publicKey
     }

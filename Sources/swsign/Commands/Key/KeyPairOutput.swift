@@ -8,9 +8,11 @@ import SwSignCore
 struct KeyPairOutput {
     let prefix: String
 
+    /// Puts a new key pair there.
+    /// - Parameter make: Makes the key and its password, once it is sure that they can be kept.
     func write(_ make: () throws(SigstoreError) -> (PrivateKey, SecretBytes)) throws(SigstoreError) {
-        let files = KeyPairFiles(prefix: prefix)
-        let existing = files.existing
+        let store: any KeyPairStore = KeyPairFiles(prefix: prefix)
+        let existing = try waiting { () throws(SigstoreError) in try await store.existing() }
         if !existing.isEmpty {
             let names = existing.joined(separator: " and ")
             guard
@@ -24,10 +26,11 @@ struct KeyPairOutput {
             }
         }
         let (key, password) = try make()
-        for kept in try files.write(key, password: password, keepingExisting: !existing.isEmpty) {
-            Output.note("The old key was kept as \(kept)")
+        let stored = try waiting { () throws(SigstoreError) in
+            try await store.store(key, password: password, keepingExisting: !existing.isEmpty)
         }
-        Output.note("Private key written to \(files.privateKey.path)")
-        Output.note("Public key written to \(files.publicKey.path)")
+        for kept in stored.kept { Output.note("The old key was kept as \(kept)") }
+        Output.note("Private key written to \(stored.privateKey)")
+        Output.note("Public key written to \(stored.publicKey)")
     }
 }

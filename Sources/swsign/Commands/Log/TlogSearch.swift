@@ -33,7 +33,7 @@ struct TlogSearch: ParsableCommand {
         if let email {
             term = .email(email)
         } else if let publicKey {
-            term = .key(try KeyReference(publicKey).publicKey())
+            term = .key(try KeyReference(publicKey).readPublicKey())
         } else {
             term = .digest(try LogOptions.digest(artifact: artifact, sha: sha))
         }

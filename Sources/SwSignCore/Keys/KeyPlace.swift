@@ -1,0 +1,115 @@
+internal import LocalSystem
+public import SigstoreCrypto
+public import StrictJSON
+
+/// A place where keys are kept, and whose references have one form: files, variables, a key service, tokens.
+public protocol KeyPlace: Sendable {
+    /// Whether a reference has the form of this place's.
+    func knows(_ reference: String) -> Bool
+    /// Refuses a reference that has the form and cannot be meant. Nothing is opened or asked. By default none is refused.
+    func check(_ reference: String) throws(SigstoreError)
+    /// Whether reading the key takes standard input; by default not.
+    func takesStandardInput(_ reference: String) -> Bool
+    /// The public key.
+    /// - Throws: ``SigstoreError`` that names the reference, with ``SigstoreError/Code/fileNotFound`` if there is no such key.
+    func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey
+    /// What signs with the key; a ``PrivateKey`` if the key itself can leave the place.
+    /// - Parameters:
+    ///   - reference: Which key.
+    ///   - password: Asked for only if the key is encrypted.
+    /// - Throws: ``SigstoreError`` that names the reference.
+    func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer
+    /// Overwrites the private key where it was read from, if that is this process's own memory. By default nothing.
+    func forget(_ reference: String)
+}
+
+extension KeyPlace {
+    public func check(_ reference: String) throws(SigstoreError) {}
+    public func takesStandardInput(_ reference: String) -> Bool { false }
+    public func forget(_ reference: String) {}
+}
+
+/// What files and variables have in common: the key's bytes are at hand.
+protocol KeyContents: KeyPlace {
+    func contents(_ reference: String) throws(SigstoreError) -> [UInt8]
+}
+
+extension KeyContents {
+    func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey {
+        try await onBlockingThread { () throws(SigstoreError) in
+            let bytes = try self.contents(reference)
+            do throws(SigstoreError) { return try PublicKey(file: bytes) } catch { throw error.concerning(reference) }
+        }
+    }
+
+    func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer {
+        try await onBlockingThread { () throws(SigstoreError) in
+            var bytes = try self.contents(reference)
+            defer { SecretBytes.cleanse(&bytes) }
+            do throws(SigstoreError) { return try PrivateKey.read(file: bytes, password: password) } catch {
+                throw error.concerning(reference)
+            }
+        }
+    }
+}
+
+/// Key files, and standard input for `-`.
+struct FileKeyPlace: KeyContents {
+    func knows(_ reference: String) -> Bool { !reference.unicodeScalars.contains("://".unicodeScalars) }
+
+    func takesStandardInput(_ reference: String) -> Bool { InputFile(reference).isStandardInput }
+
+    func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
+        try InputFile(reference).contents(limit: 1 << 18)
+    }
+}
+
+/// Variables of this process's environment: `env://NAME`.
+struct VariableKeyPlace: KeyContents {
+    private static let prefix = "env://"
+
+    func knows(_ reference: String) -> Bool { reference.utf8.starts(with: Self.prefix.utf8) }
+
+    private func name(_ reference: String) -> String {
+        String(Substring(reference.utf8.dropFirst(Self.prefix.utf8.count)))
+    }
+
+    func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
+        let name = name(reference)
+        guard let value = unsafe ProcessEnvironment.withBytes(name, { unsafe Array($0) }) else {
+            throw SigstoreError(.fileNotFound, "the environment variable \(name) is not set")
+        }
+        return value
+    }
+
+    func forget(_ reference: String) { ProcessEnvironment.erase(name(reference)) }
+}
+
+/// Places that cosign knows and this version does not: each is refused by its name.
+struct UnsupportedKeyPlace: KeyPlace {
+    private static let known: [(prefix: String, what: String)] = [
+        ("awskms://", "AWS KMS"), ("gcpkms://", "Google Cloud KMS"), ("azurekms://", "Azure Key Vault"),
+        ("hashivault://", "HashiCorp Vault"), ("pkcs11:", "PKCS#11 tokens"), ("k8s://", "Kubernetes secrets"),
+        ("gitlab://", "GitLab variables"), ("github://", "GitHub secrets"), ("https://", "keys at a URL"),
+        ("http://", "keys at a URL"),
+    ]
+
+    func knows(_ reference: String) -> Bool { Self.known.contains { reference.utf8.starts(with: $0.prefix.utf8) } }
+
+    func check(_ reference: String) throws(SigstoreError) { throw refusal(reference) }
+
+    func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey { throw refusal(reference) }
+
+    func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer {
+        throw refusal(reference)
+    }
+
+    private func refusal(_ reference: String) -> SigstoreError {
+        guard let place = Self.known.first(where: { reference.utf8.starts(with: $0.prefix.utf8) }) else {
+            return KeyReference.unknown(reference)
+        }
+        return SigstoreError(
+            .notBuiltYet, "\(place.what) (\(place.prefix)…) cannot be used for keys yet",
+            advice: "use a key file, or env://NAME with the key in an environment variable")
+    }
+}

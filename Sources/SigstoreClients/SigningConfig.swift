@@ -45,6 +45,18 @@ public struct SigningConfig: Sendable {
     /// How many timestamp authorities are used.
     public let timestampAuthoritySelector: Selector
 
+    /// Makes a signing config, which names one of each kind of service that is used.
+    public init(
+        certificateAuthorities: [Service], issuers: [Service], transparencyLogs: [Service],
+        timestampAuthorities: [Service] = []
+    ) {
+        self.certificateAuthorities = certificateAuthorities
+        self.issuers = issuers
+        self.transparencyLogs = transparencyLogs
+        self.timestampAuthorities = timestampAuthorities
+        (transparencyLogSelector, timestampAuthoritySelector) = (.any, .any)
+    }
+
     /// Reads a signing config.
     /// - Parameter json: The file's content.
     /// - Throws: ``SigstoreError`` that names the member which is missing, unknown or malformed.

@@ -106,7 +106,7 @@ public struct VerifiedBundle: Sendable {
 }
 
 /// A bundle for which the policy did not hold, with the first step that failed.
-public struct RejectedBundle: Error, Sendable {
+public struct RejectedBundle: Error, Sendable, CustomStringConvertible, CustomDebugStringConvertible {
     /// What failed: code, message, advice.
     public let error: SigstoreError
     /// The step that failed.
@@ -121,6 +121,10 @@ public struct RejectedBundle: Error, Sendable {
             "step \(step.number) of \(VerificationStep.allCases.count), \(step.rawValue): \(error.message)"
         return explained
     }
+
+    public var description: String { explained.description }
+    /// The same sentence, for an error that no code catches.
+    public var debugDescription: String { explained.debugDescription }
 
     init(error: SigstoreError, step: VerificationStep, checks: [VerificationCheck]) {
         self.error = error

@@ -8,7 +8,7 @@
 ///
 /// `message` and `advice` may hold bytes from outside (file names, identities, a server's words), so whoever
 /// prints them escapes control characters first.
-public struct SigstoreError: Error, Sendable, CustomStringConvertible {
+public struct SigstoreError: Error, Sendable, CustomStringConvertible, CustomDebugStringConvertible {
     /// A stable name for one kind of failure, in lower case with hyphens, such as `wrong-password`.
     public struct Code: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
         /// The stable name.
@@ -98,6 +98,12 @@ public struct SigstoreError: Error, Sendable, CustomStringConvertible {
     }
 
     public var description: String { advice.map { "\(message) (\($0))" } ?? message }
+
+    /// The same sentence: it is what Swift prints of an error that no code catches. Control characters are taken out, since
+    /// it goes to a terminal or a log as it is.
+    public var debugDescription: String {
+        String(String.UnicodeScalarView(description.unicodeScalars.map { $0.changesDisplay ? "\u{fffd}" : $0 }))
+    }
 }
 
 extension SigstoreError.Code {

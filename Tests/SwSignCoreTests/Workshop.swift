@@ -32,18 +32,18 @@ struct Workshop {
     ) throws -> SigningSession.Services {
         let config = try SigningConfig(
             parsing: [UInt8](try Data(contentsOf: URL(filePath: services.files.signingConfig(kind)))))
-        let now = Instant(seconds: SystemClock.now())
-        return SigningSession.Services(
-            timestampAuthorities: try config.timestampAuthorities(at: now).map {
-                TimestampClient(url: try HTTPURL(parsing: $0.url), http: http, timeout: authorityTimeout)
-            },
-            transparencyLogs: try config.transparencyLogs(at: now).map {
-                RekorClient(
-                    url: try HTTPURL(parsing: $0.url),
-                    version: try #require(RekorClient.Version(rawValue: $0.majorAPIVersion)), http: http,
-                    timeout: logTimeout)
-            })
+        var clients = try instance.signingServices(in: config)
+        clients.timestampAuthorities = clients.timestampAuthorities.map {
+            TimestampClient(url: $0.url, http: http, timeout: authorityTimeout)
+        }
+        clients.transparencyLogs = clients.transparencyLogs.map {
+            RekorClient(url: $0.url, version: $0.version, http: http, timeout: logTimeout)
+        }
+        return clients
     }
+
+    /// The local services, as a program sees them.
+    var instance: SigstoreInstance { SigstoreInstance(trustedRoot: .value(trustedRoot), http: http) }
 
     func rekor(_ version: RekorClient.Version, timeout: Duration = .seconds(300)) throws -> RekorClient {
         let url = version == .v1 ? services.rekorV1.url : services.rekorV2.url

@@ -1,3 +1,4 @@
+public import HTTPTransport
 public import OCIRegistry
 public import SigstoreCrypto
 public import StrictJSON
@@ -21,14 +22,17 @@ public struct Image: Sendable {
     /// Finds an image.
     /// - Parameters:
     ///   - name: A reference as cosign takes it, or `oci-layout:PATH[:TAG|@DIGEST]`.
-    ///   - registries: Opens repositories and layouts.
+    ///   - registries: Opens repositories and layouts; many images share one. By default, with the credentials that Docker and
+    ///     Podman keep.
     ///   - signatureRepository: The repository for signatures (`COSIGN_REPOSITORY`), if it is not the image's own.
     ///   - isFolder: Whether the name is the path of a layout that holds one image (`--local-image`).
     /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where there is no such image, or because
     ///   the store could not be asked.
     public init(
-        finding name: String, _ registries: Registries, signatureRepository: String? = nil, isFolder: Bool = false
+        finding name: String, _ registries: Registries = Registries(CurlClient()), signatureRepository: String? = nil,
+        isFolder: Bool = false
     ) async throws(SigstoreError) {
+        try Cryptography.prepare()
         location = isFolder ? .layout(path: name, nil) : try ImageLocation(parsing: name)
         store = try registries.store(for: location)
         if let signatureRepository, case .registry = location {

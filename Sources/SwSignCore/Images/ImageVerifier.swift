@@ -89,6 +89,18 @@ public struct ImageVerifier: Sendable {
         throw failure(image, sought, failures, unreadable, others)
     }
 
+    /// Finds what is with an image, and verifies it.
+    /// - Parameters:
+    ///   - image: The image.
+    ///   - sought: What is looked for; by default its signatures.
+    /// - Returns: Everything that holds; at least one.
+    /// - Throws: As ``verify(_:_:_:)`` does, and if the store could not be asked.
+    public func verify(_ image: Image, _ sought: Sought = .signature) async throws(SigstoreError)
+        -> [VerifiedImageSignature]
+    {
+        try verify(image, try await SignatureStore(image).find(sought.isSignature ? .signature : .attestation), sought)
+    }
+
     private func isSought(_ form: StoredSignature.Form, _ found: PredicateType?, _ sought: Sought) -> Bool {
         switch (sought, form) {
         case (.signature, .simpleSigning): true

@@ -78,46 +78,21 @@ struct LogOptions: ParsableArguments {
         }
         let sources = TrustSources(trustedRoot: trustedRoot, staging: staging)
         let names = TrustVariables.named(sources.variables)
-        let (root, (url, version)) = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
-            (try sources.trustedRoot(offline: false), try place(wanted))
-        }
-        return Reader(
-            client: RekorClient(url: url, version: version, http: try TUFAccess.http()), root: root,
-            trustVariables: names)
-    }
-
-    private func place(_ wanted: RekorClient.Version?) throws(SigstoreError) -> (HTTPURL, RekorClient.Version) {
-        let given = rekorVersion.flatMap { RekorClient.Version(rawValue: $0) } ?? wanted
-        let named = try rekorURL.map { text throws(SigstoreError) in try HTTPURL(parsing: text) }
-        if let named, let given { return (named, given) }
-        let config: SigningConfig
-        if let signingConfig {
-            let file = InputFile(signingConfig)
-            let content = try file.contents(limit: 1 << 20)
-            do throws(SigstoreError) { config = try SigningConfig(parsing: content) } catch {
-                throw error.concerning(file.name)
-            }
-        } else if let named {
-            return (named, .v1)
-        } else {
-            config = try SigningConfig(
-                parsing: try TUFAccess(staging: staging).target(TUFMirror.signingConfigTarget, offline: false))
-        }
-        let now = Instant(seconds: SystemClock.now())
-        // What signing would use comes first; an older entry may be in a log that is not written to any more.
-        for log in try config.transparencyLogs(at: now) + config.transparencyLogs {
-            guard let version = RekorClient.Version(rawValue: log.majorAPIVersion) else { continue }
-            let url = try HTTPURL(parsing: log.url)
-            if given.map({ $0 == version }) ?? true,
-                named.map({ $0.description.utf8.elementsEqual(url.description.utf8) }) ?? true
-            {
-                return (url, version)
+        let version = rekorVersion.flatMap { RekorClient.Version(rawValue: $0) } ?? wanted
+        var instance = try sources.instance()
+        if let rekorURL { instance.services.transparencyLog = try HTTPURL(parsing: rekorURL) }
+        if let signingConfig { instance.signingConfigSource = .file(signingConfig) }
+        return try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
+            try waiting { [instance] () throws(SigstoreError) in
+                let root = try await instance.trustedRoot()
+                guard let client = try await instance.readableLog(version: version) else {
+                    throw SigstoreError(
+                        .noUsableService,
+                        "the signing config names no transparency log\(version.map { " of Rekor v\($0.rawValue)" } ?? "")",
+                        advice: "name the log with --rekor-url")
+                }
+                return Reader(client: client, root: root, trustVariables: names)
             }
         }
-        if let named { return (named, .v1) }
-        throw SigstoreError(
-            .noUsableService,
-            "the signing config names no transparency log\(given.map { " of Rekor v\($0.rawValue)" } ?? "")",
-            advice: "name the log with --rekor-url")
     }
 }

@@ -130,10 +130,6 @@ struct ServiceOptions: ParsableArguments {
 
     enum AuthFlow: String, ExpressibleByArgument, CaseIterable { case normal, device, token }
 
-    private static let publicFulcio = "https://fulcio.sigstore.dev"
-    private static let publicRekor = "https://rekor.sigstore.dev"
-    private static let publicIssuer = "https://oauth2.sigstore.dev/auth"
-
     /// Makes the session that signs everything in this run, and has the person confirm what becomes public.
     /// - Parameters:
     ///   - signing: The other flags.
@@ -151,54 +147,32 @@ struct ServiceOptions: ParsableArguments {
                 .notBuiltYet, "--rekor-entry-type \(rekorEntryType) cannot be used; nothing was signed",
                 advice: "leave it out: dsse is written")
         }
-        let http = try TUFAccess.http()
         // Before anybody is asked: a key that cannot be used is the first thing to be told.
         let key = try signing.key.map { key throws(SigstoreError) in
             try Self.signer(key, standardInputIsTaken: standardInputIsTaken)
         }
-        let config = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
-            try self.config(needsServices: key == nil || tlogUpload)
+        guard key != nil || algorithm == nil || algorithm == .ecdsaP256 else {
+            throw SigstoreError(
+                .unsupportedKey, "without a key, signatures are made with ecdsa-sha2-256-nistp256",
+                advice: "leave --signing-algorithm out, or give a key")
         }
-        let now = Instant(seconds: SystemClock.now())
-        let services = try self.services(config, at: now, http, isLegacyForm: isLegacyForm)
-        let signatory: SigningSession.Signatory
-        if let key {
-            signatory = .key(key, algorithm: algorithm)
-        } else {
-            guard algorithm == nil || algorithm == .ecdsaP256 else {
-                throw SigstoreError(
-                    .unsupportedKey, "without a key, signatures are made with ecdsa-sha2-256-nistp256",
-                    advice: "leave --signing-algorithm out, or give a key")
+        let instance = try self.instance(needsServices: key == nil || tlogUpload)
+        let (options, unfinished) = (self, Self.unfinished)
+        let session = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
+            try waiting { () throws(SigstoreError) in
+                let config = try await instance.signingConfig()
+                let services = try options.services(of: instance, config, isLegacyForm: isLegacyForm)
+                let signatory: SigningSession.Signatory
+                if let key {
+                    signatory = .key(key, algorithm: algorithm)
+                } else {
+                    let provider = try options.provider(try instance.issuer(in: config), instance.http)
+                    signatory = .identity(
+                        try instance.certificateAuthority(in: config), provider, audience: options.oidcClientID)
+                }
+                return try await instance.session(signatory, services, unfinished: unfinished)
             }
-            let fulcio: String
-            if let fulcioURL {
-                fulcio = fulcioURL
-            } else if let config {
-                fulcio = try config.certificateAuthority(at: now).url
-            } else {
-                fulcio = Self.publicFulcio
-            }
-            let issuer: String
-            if let oidcIssuer {
-                issuer = oidcIssuer
-            } else if let config, !config.issuers.isEmpty {
-                issuer = try config.issuer(at: now).url
-            } else {
-                issuer = Self.publicIssuer
-            }
-            signatory = .identity(
-                FulcioClient(url: try HTTPURL(parsing: fulcio), http: http),
-                try provider(issuer, http), audience: oidcClientID)
         }
-        let needsTrust =
-            key == nil || !services.transparencyLogs.isEmpty || !services.timestampAuthorities.isEmpty
-        let session = try SigningSession(
-            signatory: signatory, services: services,
-            trustedRoot: needsTrust
-                ? try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
-                    try TrustSources(trustedRoot: trustedRoot, staging: staging).trustedRoot(offline: false)
-                } : nil,
-            unfinished: Self.unfinished)
         if isBare, session.isLogged {
             // cosign 2 does the same, so it is not refused.
             let (lost, them) =
@@ -218,65 +192,44 @@ struct ServiceOptions: ParsableArguments {
         return UnfinishedSignatures(directory: "\(home)/.sigstore/swsign/unfinished")
     }
 
-    /// The signing config: a file, or the public instance's; none where services are named one by one or none is wanted.
-    private func config(needsServices: Bool) throws(SigstoreError) -> SigningConfig? {
+    /// The instance to sign with, with the services that were named in place of its own.
+    /// - Parameter needsServices: Whether its own services have a part at all.
+    private func instance(needsServices: Bool) throws(SigstoreError) -> SigstoreInstance {
+        var instance = try TrustSources(trustedRoot: trustedRoot, staging: staging).instance()
         if let signingConfig {
-            let file = InputFile(signingConfig)
-            let content = try file.contents(limit: 1 << 20)
-            do throws(SigstoreError) { return try SigningConfig(parsing: content) } catch {
-                throw error.concerning(file.name)
-            }
+            instance.signingConfigSource = .file(signingConfig)
+        } else if !useSigningConfig || !needsServices || fulcioURL != nil || rekorURL != nil {
+            instance.signingConfigSource = .value(.rekorV1Public)
         }
-        guard useSigningConfig, needsServices, fulcioURL == nil, rekorURL == nil else { return nil }
-        return try SigningConfig(
-            parsing: try TUFAccess(staging: staging).target(TUFMirror.signingConfigTarget, offline: false))
+        if let fulcioURL { instance.services.certificateAuthority = try HTTPURL(parsing: fulcioURL) }
+        instance.services.issuer = oidcIssuer
+        if let rekorURL { instance.services.transparencyLog = try HTTPURL(parsing: rekorURL) }
+        if let timestampURL {
+            var tls = TLSOptions()
+            tls.authorityFile = timestampAuthorityFile
+            tls.clientCertificateFile = timestampClientCertificate
+            tls.clientKeyFile = timestampClientKey
+            tls.serverName = timestampServerName
+            instance.services.timestampAuthority = TimestampClient(
+                url: try HTTPURL(parsing: timestampURL), http: try TUFAccess.http(tls))
+        }
+        return instance
     }
 
-    private func services(
-        _ config: SigningConfig?, at now: Instant, _ http: any HTTPClient, isLegacyForm: Bool
-    ) throws(SigstoreError) -> SigningSession.Services {
-        var services = SigningSession.Services()
-        var tls = TLSOptions()
-        tls.authorityFile = timestampAuthorityFile
-        tls.clientCertificateFile = timestampClientCertificate
-        tls.clientKeyFile = timestampClientKey
-        tls.serverName = timestampServerName
-        var authorities: [String] = []
-        if let timestampURL {
-            authorities = [timestampURL]
-        } else if let config {
-            authorities = try config.timestampAuthorities(at: now).map(\.url)
+    /// Who is told of signatures. The form of cosign 2 has no place for entries of Rekor v2.
+    private func services(of instance: SigstoreInstance, _ config: SigningConfig, isLegacyForm: Bool)
+        throws(SigstoreError) -> SigningSession.Services
+    {
+        do throws(SigstoreError) {
+            return try instance.signingServices(
+                in: config, recording: tlogUpload, versions: isLegacyForm ? [.v1] : [.v2, .v1])
+        } catch {
+            guard isLegacyForm, (try? instance.signingServices(in: config)) != nil else { throw error }
+            throw SigstoreError(
+                .usage,
+                "the form that cosign 2 wrote has no place for an entry of Rekor v2, and the signing config names no other log; nothing was signed",
+                advice: "leave out --new-bundle-format=false, or sign with a Rekor v1 log (--rekor-url)")
         }
-        for url in authorities {
-            services.timestampAuthorities.append(
-                TimestampClient(
-                    url: try HTTPURL(parsing: url), http: timestampURL == nil ? http : try TUFAccess.http(tls)))
-        }
-        guard tlogUpload else { return services }
-        if let rekorURL {
-            services.transparencyLogs = [RekorClient(url: try HTTPURL(parsing: rekorURL), version: .v1, http: http)]
-        } else if let config {
-            let logs: [SigningConfig.Service]
-            do throws(SigstoreError) {
-                logs = try config.transparencyLogs(at: now, versions: isLegacyForm ? [1] : [2, 1])
-            } catch {
-                guard isLegacyForm, (try? config.transparencyLogs(at: now)) != nil else { throw error }
-                throw SigstoreError(
-                    .usage,
-                    "the form that cosign 2 wrote has no place for an entry of Rekor v2, and the signing config names no other log; nothing was signed",
-                    advice: "leave out --new-bundle-format=false, or sign with a Rekor v1 log (--rekor-url)")
-            }
-            for log in logs {
-                guard let version = RekorClient.Version(rawValue: log.majorAPIVersion) else { continue }
-                services.transparencyLogs.append(
-                    RekorClient(url: try HTTPURL(parsing: log.url), version: version, http: http))
-            }
-        } else {
-            services.transparencyLogs = [
-                RekorClient(url: try HTTPURL(parsing: Self.publicRekor), version: .v1, http: http)
-            ]
-        }
-        return services
     }
 
     /// Where the identity token comes from: the flag, the surroundings, or a person who signs in.
@@ -317,14 +270,14 @@ struct ServiceOptions: ParsableArguments {
         }
     }
 
-    /// Opens the private key.
+    /// Opens the key.
     /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
-    private static func signer(_ key: String, standardInputIsTaken: Bool) throws(SigstoreError) -> PrivateKey {
+    private static func signer(_ key: String, standardInputIsTaken: Bool) throws(SigstoreError) -> any Signer {
         let reference = try KeyReference(key)
         if reference.takesStandardInput && standardInputIsTaken {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
-        return try reference.openPrivateKey(standardInputIsTaken: standardInputIsTaken).key
+        return try reference.openSigner(standardInputIsTaken: standardInputIsTaken)
     }
 
     /// Shows what will be public for good. On a terminal a person has to agree, unless `--yes` was given.

@@ -51,22 +51,19 @@ struct TUFAccess {
         }
     }
 
+    /// The instance, over this program's connections.
+    func instance() throws(SigstoreError) -> SigstoreInstance {
+        var instance = SigstoreInstance(
+            staging ? .staging : .configured, http: try Self.http(), environment: Self.environment)
+        instance.repositoryHTTP = try Self.http(attempts: 2)
+        instance.notice = { Output.warn($0.message) }
+        return instance
+    }
+
     /// A target, verified.
-    /// - Parameters:
-    ///   - name: The target's name, such as `trusted_root.json`.
-    ///   - offline: Whether the network may not be used.
-    func target(_ name: String, offline: Bool) throws(SigstoreError) -> [UInt8] {
-        let mirror = try TUFMirror.resolve(staging: staging, environment: Self.environment)
-        let client = mirror.client(
-            environment: Self.environment, freshness: offline ? .offline : .daily,
-            fetcher: TUFMirrorFetcher(try Self.http(attempts: 2)), notice: { Output.warn($0.message) })
-        do throws(SigstoreError) {
-            return try waiting { () throws(SigstoreError) in try await client.target(name) }
-        } catch {
-            throw SigstoreError(
-                error.code, "Sigstore's trust root cannot be brought up to date: \(error.message)",
-                advice: error.advice ?? "try again later, with a network",
-                cause: error)
-        }
+    /// - Parameter name: The target's name, such as `trusted_root.json`.
+    func target(_ name: String) throws(SigstoreError) -> [UInt8] {
+        let instance = try instance()
+        return try waiting { () throws(SigstoreError) in try await instance.target(name, offline: false) }
     }
 }

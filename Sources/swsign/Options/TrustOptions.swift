@@ -68,48 +68,47 @@ struct TrustSources {
         "SIGSTORE_TSA_CERTIFICATE_FILE",
     ]
 
-    /// Puts together what is believed: a trusted root, in which each part that was given by itself replaces its own.
+    /// The instance that is believed: its trusted root, in which each part that was given by itself replaces its own.
     /// The variables are not looked at beside `--trusted-root`, as in cosign.
-    /// - Parameter offline: Whether the network may not be used.
-    func trustedRoot(offline: Bool) throws(SigstoreError) -> TrustedRoot {
-        var root: TrustedRoot
-        if let trustedRoot {
-            root = try Self.read(trustedRoot) { content throws(SigstoreError) in try TrustedRoot(parsing: content) }
-        } else if isComplete {
-            // What the instance's own root would add is the timestamp authorities, as the program knows them.
-            root = try TrustedRoot.embedded(staging ? .staging : .production)
-        } else {
-            root = try TrustedRoot(
-                parsing: try TUFAccess(staging: staging).target(TUFMirror.trustedRootTarget, offline: offline))
-        }
+    func instance() throws(SigstoreError) -> SigstoreInstance {
         guard caRoots == nil || certificateChain == nil else {
             throw SigstoreError(.usage, "--ca-roots and --certificate-chain cannot be given together")
         }
         guard caIntermediates == nil || caRoots != nil else {
             throw SigstoreError(.usage, "--ca-intermediates needs --ca-roots")
         }
+        var instance = try TUFAccess(staging: staging).instance()
+        if let trustedRoot { instance.trustedRootSource = .file(trustedRoot) }
         if let certificateChain {
-            root.certificateAuthorities = [try Self.authority(certificateChain, .last)]
-        } else if caRoots == nil, let file = variable("SIGSTORE_ROOT_FILE") {
-            root.certificateAuthorities = [try Self.authority(file)]
-        }
-        if let caRoots {
+            instance.trust.certificateAuthorities = [try Self.authority(certificateChain, .last)]
+        } else if let caRoots {
             var authority = try Self.authority(caRoots, .all)
             if let caIntermediates {
                 authority.intermediates += try Self.read(caIntermediates) { content throws(SigstoreError) in
                     try Certificate.chain(pem: content)
                 }
             }
-            root.certificateAuthorities = [authority]
+            instance.trust.certificateAuthorities = [authority]
+        } else if let file = variable("SIGSTORE_ROOT_FILE") {
+            instance.trust.certificateAuthorities = [try Self.authority(file)]
         }
         if let file = timestampCertificateChain ?? variable("SIGSTORE_TSA_CERTIFICATE_FILE") {
-            root.timestampAuthorities = [try Self.authority(file)]
+            instance.trust.timestampAuthorities = [try Self.authority(file)]
         }
         if let file = variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE") {
-            root.certificateTransparencyLogs = [try Self.log(file)]
+            instance.trust.certificateTransparencyLogs = [try Self.log(file)]
         }
-        if let file = variable("SIGSTORE_REKOR_PUBLIC_KEY") { root.transparencyLogs = [try Self.log(file)] }
-        return root
+        if let file = variable("SIGSTORE_REKOR_PUBLIC_KEY") {
+            instance.trust.transparencyLogs = [try Self.log(file)]
+        }
+        return instance
+    }
+
+    /// Puts together what is believed.
+    /// - Parameter offline: Whether the network may not be used.
+    func trustedRoot(offline: Bool) throws(SigstoreError) -> TrustedRoot {
+        let instance = try instance()
+        return try waiting { () throws(SigstoreError) in try await instance.trustedRoot(offline: offline) }
     }
 
     /// The variables that had a part in that, besides those that gave a flag.

@@ -48,8 +48,7 @@ struct SigningConfigCreate: ParsableCommand {
             if noOIDC { omitted.insert(.issuer) }
             draft = try SigningConfigDraft(
                 defaults: try TUFAccess(staging: false).target(
-                    withDefaultRekorV2 ? TUFMirror.signingConfigRekorV2Target : TUFMirror.signingConfigTarget,
-                    offline: false),
+                    withDefaultRekorV2 ? TUFMirror.signingConfigRekorV2Target : TUFMirror.signingConfigTarget),
                 omitting: omitted)
         }
         draft.serviceNames = [

@@ -56,7 +56,7 @@ struct TrustedRootCreate: ParsableCommand {
         var root = TrustedRoot()
         if withDefaultServices {
             root = try TrustedRoot(
-                parsing: try TUFAccess(staging: false).target(TUFMirror.trustedRootTarget, offline: false))
+                parsing: try TUFAccess(staging: false).target(TUFMirror.trustedRootTarget))
             if noFulcio { root.certificateAuthorities = [] }
             if noCTFE { root.certificateTransparencyLogs = [] }
             if noRekor { root.transparencyLogs = [] }

@@ -29,32 +29,82 @@ struct BlobBatch {
             _ = try waiting { () throws(SigstoreError) in try await body(only) }
             return
         }
-        let results = Mutex([Result<String, SigstoreError>?](repeating: nil, count: files.count))
-        let next = Mutex(0)
-        let workers = min(max(1, workers), files.count)
+        let queue = Queue(files)
         let work: @concurrent @Sendable () async -> Void = {
-            while true {
-                let index = next.withLock { at in
-                    defer { at += 1 }
-                    return at
-                }
-                guard index < files.count else { return }
-                do throws(SigstoreError) {
-                    let words = try await body(files[index])
-                    results.withLock { $0[index] = .success(words) }
-                } catch {
-                    let failure = error
-                    results.withLock { $0[index] = .failure(failure) }
+            while let (index, file) = queue.next() {
+                do throws(SigstoreError) { queue.end(index, .success(try await body(file))) } catch {
+                    queue.end(index, .failure(error))
                 }
             }
         }
+        try run(work, files.count)
+        try report(files, queue.outcomes)
+    }
+
+    /// The same for work that reads files and computes, and waits for nobody: each worker has a thread of its own.
+    func forEachOnThreads(_ files: [InputFile], _ body: @escaping @Sendable (InputFile) throws(SigstoreError) -> String)
+        throws(SigstoreError)
+    {
+        ProgressBar.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
+        let files = files.map { $0.counting(ProgressBar.advance) }
+        // One file needs no other thread.
+        if let only = files.first, files.count == 1 {
+            _ = try body(only)
+            return
+        }
+        let queue = Queue(files)
+        let work: @concurrent @Sendable () async -> Void = {
+            try? await onBlockingThread { () throws(SigstoreError) in
+                while let (index, file) = queue.next() {
+                    do throws(SigstoreError) { queue.end(index, .success(try body(file))) } catch {
+                        queue.end(index, .failure(error))
+                    }
+                }
+            }
+        }
+        try run(work, files.count)
+        try report(files, queue.outcomes)
+    }
+
+    /// Has all workers work, and waits for them.
+    private func run(_ work: @escaping @concurrent @Sendable () async -> Void, _ count: Int) throws(SigstoreError) {
+        let workers = min(max(1, workers), count)
         try waiting { () throws(SigstoreError) in
             await withTaskGroup(of: Void.self) { group in
                 for _ in 0..<workers { group.addTask(operation: work) }
             }
         }
+    }
+
+    /// The files that are still to be worked on, and what came of the others.
+    private final class Queue: Sendable {
+        private let files: [InputFile]
+        private let state: Mutex<(next: Int, outcomes: [Result<String, SigstoreError>?])>
+
+        init(_ files: [InputFile]) {
+            self.files = files
+            state = Mutex((next: 0, outcomes: Array(repeating: nil, count: files.count)))
+        }
+
+        func next() -> (index: Int, file: InputFile)? {
+            let index = state.withLock { state in
+                defer { state.next += 1 }
+                return state.next
+            }
+            return index < files.count ? (index, files[index]) : nil
+        }
+
+        func end(_ index: Int, _ outcome: Result<String, SigstoreError>) {
+            state.withLock { $0.outcomes[index] = outcome }
+        }
+
+        /// What came of each; `nil` if its work did not end.
+        var outcomes: [Result<String, SigstoreError>?] { state.withLock { $0.outcomes } }
+    }
+
+    /// Prints what came of each file.
+    private func report(_ files: [InputFile], _ outcomes: [Result<String, SigstoreError>?]) throws(SigstoreError) {
         let names = files.map { Output.escaped($0.name) }
-        let outcomes = results.withLock { $0 }
         let isTerminal = StandardStream.errors.isTerminal
         if isTerminal { Self.table(names, outcomes) }
         var failed: [String] = []

@@ -45,7 +45,7 @@ struct FileVerification {
         _ files: [InputFile], bundles: @escaping @Sendable (InputFile) throws(SigstoreError) -> [SigstoreBundle],
         policy: @escaping @Sendable (InputFile) throws(SigstoreError) -> VerificationPolicy
     ) throws(SigstoreError) {
-        let verify: @Sendable (InputFile) throws(SigstoreError) -> String = { file throws(SigstoreError) in
+        let verify: @Sendable (InputFile) throws(SigstoreError) -> String = { (file) throws(SigstoreError) in
             var failedStep: RejectedBundle?
             do throws(SigstoreError) {
                 try file.expectFile()
@@ -72,15 +72,7 @@ struct FileVerification {
                 throw error
             }
         }
-        // One file needs no other thread.
-        if let only = files.first, files.count == 1 {
-            ProgressBar.begin(only.size, of: .bytes)
-            _ = try verify(only.counting(ProgressBar.advance))
-        } else {
-            try BlobBatch(verb: "verified", workers: workers).forEach(files) { file throws(SigstoreError) in
-                try verify(file)
-            }
-        }
+        try BlobBatch(verb: "verified", workers: workers).forEachOnThreads(files, verify)
     }
 
     /// Of a signature alone it is said where its log entry would have to come from, since none is looked up.

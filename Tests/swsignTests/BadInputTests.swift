@@ -370,14 +370,19 @@ struct BadInputTests {
     @Test("A signature of another algorithm is refused as that")
     func otherAlgorithm() async throws {
         for (name, algorithm) in [("rsa", SigningAlgorithm.rsa2048), ("ed", .ed25519), ("p384", .ecdsaP384)] {
-            let other = try directory.makeKey(name, algorithm)
+            var other = try directory.makeKey(name, algorithm)
+            var signature = try other.sign(Self.content, scheme: algorithm.scheme)
+            // One in 256 begins as DER does, and is taken for it.
+            while name != "p384", signature.first == 0x30 {
+                other = try directory.makeKey(name, algorithm)
+                signature = try other.sign(Self.content, scheme: algorithm.scheme)
+            }
             try writeBundle(material: #""publicKey":{}"#)
             try await expectRejection(
                 name == "p384" ? "invalid-signature" : "wrong-key-type",
                 by: ["verify-blob", "--key", "\(name).pub", "--insecure-ignore-tlog", "--bundle", "b.json"])
             guard name != "p384" else { continue }
-            try writeBundle(
-                material: #""publicKey":{}"#, signature: try other.sign(Self.content, scheme: algorithm.scheme))
+            try writeBundle(material: #""publicKey":{}"#, signature: signature)
             let outcome = await Program(directory: directory.path).run(Self.verifying + ["file"])
             #expect(["wrong-key-type", "signature-in-p1363"].contains(outcome.code), "\(name): \(outcome.messages)")
         }

@@ -59,7 +59,7 @@ enum DER {
 
     /// `20261121065655Z`, from seconds since 1970.
     private static func digits(_ time: Int64) -> String {
-        Date(timeIntervalSince1970: Double(time)).formatted(.iso8601).filter(\.isNumber) + "Z"
+        Instant(seconds: time).description.filter(\.isNumber) + "Z"
     }
     static func generalizedTime(_ time: Int64) -> [UInt8] { element(0x18, Array(digits(time).utf8)) }
     /// A certificate's time: UTCTime until 2049, GeneralizedTime from then on (RFC 5280, section 4.1.2.5).
@@ -77,7 +77,7 @@ struct DERElement: Sendable {
     let whole: [UInt8]
 
     /// The elements inside.
-    /// - Throws: Where the content is not whole elements.
+    /// - Throws: If the content is not whole elements.
     func children() throws(SigstoreError) -> [DERElement] {
         var rest = content[...]
         var elements: [DERElement] = []

@@ -173,7 +173,7 @@ extension Fault {
     /// Reads a fault from the JSON of the `/_faults` route: `{"action":"status","status":429,"retryAfter":1,
     /// "method":"GET","path":"/manifests/","skip":0,"count":2}`.
     /// - Parameter json: The object. `action` is the case's name in lower case with hyphens.
-    /// - Throws: ``SigstoreError/Code/unknownFault`` where the action or a member of it is not known.
+    /// - Throws: `unknown-fault` if the action or a member of it is not known.
     public init(json: JSONValue) throws(SigstoreError) {
         let object = JSONCursor(json)
         try object.expectOnly([

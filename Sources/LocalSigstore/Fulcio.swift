@@ -2,7 +2,7 @@ import Foundation
 import SigstoreCrypto
 import StrictJSON
 
-/// A certificate authority that gives a short-lived certificate to whoever holds an identity token (Fulcio's API v2,
+/// A certificate authority that gives a short-lived certificate to the holder of an identity token (Fulcio's API v2,
 /// and v1 for older clients), answering as Fulcio 1.8 does.
 struct Fulcio: Sendable {
     let issuer: IdentityIssuer
@@ -179,7 +179,7 @@ private struct Principal {
     let challenge: String
     let extensions: [CertificateExtension]
 
-    /// - Returns: `nil` where the claims are not enough.
+    /// - Returns: `nil` if the claims are not enough.
     init?(_ claims: JSONObject, issuer: IdentityIssuer) {
         func text(_ name: String) -> String? { if case .string(let text)? = claims[name] { text } else { nil } }
         guard let source = text("iss"), let subject = text("sub") else { return nil }

@@ -80,7 +80,7 @@ public struct TokenOptions: Sendable {
 }
 
 /// An OpenID Connect issuer: discovery, keys, tokens, the code flow with PKCE, the device flow, and GitHub's endpoint
-/// for jobs. Whoever asks is believed, so it must never be trusted by anything but tests and demos.
+/// for jobs. It believes every name that it is told, so it must never be trusted by anything but tests and demos.
 ///
 /// There are four issuers behind one key: the port's root (`email`), `/github`, `/uri` and `/fed`.
 public struct IdentityIssuer: Sendable {
@@ -118,7 +118,7 @@ public struct IdentityIssuer: Sendable {
     /// - Parameters:
     ///   - identity: Who its holder is.
     ///   - options: What else it holds.
-    /// - Throws: Where signing fails.
+    /// - Throws: If signing fails.
     public func token(for identity: LocalIdentity, options: TokenOptions = TokenOptions()) throws(SigstoreError)
         -> String
     {

@@ -17,8 +17,8 @@ public final class LocalRegistry: Sendable {
         /// A token from the registry's own `/token`, got with a user's name and password.
         ///
         /// A request without one is answered 401 with `WWW-Authenticate: Bearer`; one with a token that has expired
-        /// too. `lifetime` is in seconds. `realm` replaces the URL that the challenge names. Where `anonymousPull` is
-        /// set, a token to pull is handed out without a password.
+        /// too. `lifetime` is in seconds. `realm` replaces the URL that the challenge names. If `anonymousPull` is set,
+        /// a token to pull is handed out without a password.
         case token(
             username: String, password: String, lifetime: Double = 300, realm: String? = nil,
             anonymousPull: Bool = false)
@@ -63,7 +63,7 @@ public final class LocalRegistry: Sendable {
     /// Starts a registry on loopback.
     /// - Parameter configuration: How it behaves.
     /// - Returns: The registry, listening.
-    /// - Throws: ``SigstoreError/Code/localServiceFailed`` where the port or the folder cannot be had.
+    /// - Throws: `local-service-failed` if the port or the folder cannot be had.
     public static func start(_ configuration: Configuration = Configuration()) async throws -> LocalRegistry {
         let state = RegistryState(configuration)
         try state.load()
@@ -116,10 +116,10 @@ public final class LocalRegistry: Sendable {
         return try Digest.sha256(bytes).description
     }
 
-    /// A blob's bytes, or `nil` where the repository has no such blob.
+    /// A blob's bytes, or `nil` if the repository has no such blob.
     public func blob(_ digest: String, in repository: String) -> [UInt8]? { state.blob(digest, in: repository) }
 
-    /// A manifest's bytes and media type by tag or digest, or `nil` where there is none.
+    /// A manifest's bytes and media type by tag or digest, or `nil` if there is none.
     public func manifest(_ reference: String, in repository: String) -> (bytes: [UInt8], mediaType: String)? {
         state.manifest(reference, in: repository).map { ($0.manifest.bytes, $0.manifest.mediaType) }
     }
@@ -161,7 +161,7 @@ struct RegistryManifest: Sendable {
     }
 }
 
-/// All repositories, in memory and, where a folder is named, in files as well.
+/// All repositories, in memory and, if a folder is named, in files as well.
 final class RegistryState: Sendable {
     struct Repository: Sendable {
         var blobs: Set<String> = []
@@ -170,7 +170,7 @@ final class RegistryState: Sendable {
     }
     struct Contents: Sendable {
         var repositories: [String: Repository] = [:]
-        /// Blobs by digest, shared by all repositories; empty where they are in files.
+        /// Blobs by digest, shared by all repositories; empty if they are in files.
         var blobs: [String: [UInt8]] = [:]
         var uploads: [String: [UInt8]] = [:]
         /// Tokens handed out: until when, and what for.
@@ -416,7 +416,7 @@ private struct RegistryExchange {
     // MARK: Who may do what
 
     /// Checks the request's credentials.
-    /// - Returns: The answer that refuses it, or `nil` where it may go on.
+    /// - Returns: The answer that refuses it, or `nil` if it may go on.
     private func authorize(repository: String?, actions: [String]) -> LoopbackResponse? {
         let header = request.header("Authorization") ?? ""
         switch state.configuration.authentication {
@@ -505,7 +505,7 @@ private struct RegistryExchange {
         return .json(200, .object(["repositories": .array(names.map(JSONValue.string))]))
     }
 
-    /// One page of a list, and the `Link` header where there is another.
+    /// One page of a list, and the `Link` header if there is another.
     private func page<Element>(
         _ all: [Element], limit: Int, key: (Element) -> String, path: String, query: [String]
     ) -> (elements: [Element], link: [(name: String, value: String)]) {

@@ -11,9 +11,9 @@ import Synchronization
 public struct LocalServices: Sendable {
     /// Where and how the services run.
     public struct Configuration: Sendable {
-        /// The folder for keys, logs and the clients' files; made where there is none.
+        /// The folder for keys, logs and the clients' files; made if there is none.
         public var folder: String
-        /// The first of eight ports in a row, or 0 for ports that are free (those of the last time where they are).
+        /// The first of eight ports in a row, or 0 for ports that are free (those of the last time if they are).
         public var firstPort: UInt16 = 0
         /// How the registry behaves. Its port is set by `firstPort`; by default it keeps what it holds in memory.
         public var registry = LocalRegistry.Configuration()
@@ -95,7 +95,7 @@ public struct LocalServices: Sendable {
 
     /// Starts all services and writes the clients' files.
     /// - Parameter configuration: Where and how they run.
-    /// - Throws: ``SigstoreError/Code/localServiceFailed`` where a port or the folder cannot be had.
+    /// - Throws: `local-service-failed` if a port or the folder cannot be had.
     public static func start(_ configuration: Configuration) async throws -> LocalServices {
         let folder = try StateFolder(path: configuration.folder)
         let earlier = Endpoints(reading: folder)
@@ -189,7 +189,7 @@ public struct LocalServices: Sendable {
     ///   - identity: Who its holder is.
     ///   - options: What else it holds.
     ///   - folder: The folder of services that were started at least once.
-    /// - Throws: ``SigstoreError/Code/localServiceFailed`` where no services were started in that folder.
+    /// - Throws: `local-service-failed` if no services were started in that folder.
     public static func token(
         for identity: LocalIdentity, options: TokenOptions = TokenOptions(), folder: String
     ) throws(SigstoreError) -> String {
@@ -202,7 +202,7 @@ public struct LocalServices: Sendable {
     /// - Parameters:
     ///   - service: Its name, as in ``servers``.
     ///   - folder: The services' folder.
-    /// - Throws: ``SigstoreError/Code/localServiceFailed`` where no services were started in that folder.
+    /// - Throws: `local-service-failed` if no services were started in that folder.
     public static func url(of service: String, folder: String) throws(SigstoreError) -> String {
         guard FileManager.default.fileExists(atPath: "\(folder)/endpoints.json") else {
             throw SigstoreError(
@@ -224,7 +224,7 @@ public struct LocalServices: Sendable {
     }
 
     /// Replaces keys while the services run, and publishes that.
-    /// - Throws: ``SigstoreError/Code/localServiceFailed`` where the folder cannot be written to.
+    /// - Throws: `local-service-failed` if the folder cannot be written to.
     public func rotate(_ what: Rotation) throws(SigstoreError) { try trust.rotate(what) }
 
     /// Starts at a port if that is free, otherwise at any that is.
@@ -307,7 +307,7 @@ extension LocalServices {
         ]
     }
 
-    /// The variables of `cosign2-env.sh`: what cosign 2 reads where no trusted root is named. They name one log, that of
+    /// The variables of `cosign2-env.sh`: what cosign 2 reads if no trusted root is named. They name one log, that of
     /// Rekor v1, and swsign and cosign 3 would believe that one alone.
     public var cosign2Environment: [(name: String, value: String)] {
         let folder = URL(fileURLWithPath: files.folder).path

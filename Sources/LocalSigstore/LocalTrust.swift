@@ -207,7 +207,7 @@ final class LocalTrust: Sendable {
     // MARK: - Files for clients
 
     fileprivate static func moment(_ seconds: Int64) -> JSONValue {
-        .string(Date(timeIntervalSince1970: Double(seconds)).formatted(.iso8601))
+        .string(Instant(seconds: seconds).description)
     }
 
     private func publish(_ keys: [ServiceKeys], at addresses: Addresses) throws(SigstoreError) {

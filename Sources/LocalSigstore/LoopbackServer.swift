@@ -14,7 +14,7 @@ public struct ReceivedRequest: Sendable {
     public let headers: [String: String]
     /// The body, up to its first 16 KiB.
     public let body: [UInt8]
-    /// The status code of the answer, or `nil` where there was none.
+    /// The status code of the answer, or `nil` if there was none.
     public let status: Int?
 }
 
@@ -61,7 +61,7 @@ public final class LoopbackServer: Sendable {
     /// - Parameters:
     ///   - port: The port, or 0 for one that is free.
     ///   - answer: Makes the answer to a request; what it throws becomes a 500.
-    /// - Throws: ``SigstoreError/Code/localServiceFailed`` where the port cannot be had.
+    /// - Throws: `local-service-failed` if the port cannot be had.
     static func start(
         port: UInt16, answer: @escaping @Sendable (LoopbackRequest) async throws -> LoopbackResponse
     ) async throws -> LoopbackServer {
@@ -94,7 +94,7 @@ public final class LoopbackServer: Sendable {
         return LoopbackServer(port: actual, faults: faults, server: server, running: running, memory: memory)
     }
 
-    /// Waits until the server listens, or has failed: where its port is taken it ends at once, and would never listen.
+    /// Waits until the server listens, or has failed: if its port is taken it ends at once, and would never listen.
     private static func waitUntilListening(_ server: HTTPServer, _ running: Task<Void, any Error>) async throws {
         let (events, continuation) = AsyncStream.makeStream(of: Result<Void, any Error>.self)
         Task {
@@ -184,7 +184,7 @@ public final class LoopbackServer: Sendable {
         }
     }
 
-    /// The answer with a body that breaks on its way, where a fault asks for that.
+    /// The answer with a body that breaks on its way, if a fault asks for that.
     private static func broken(
         _ response: LoopbackResponse, _ actions: [Fault.Action], _ connection: Connection?
     ) -> HTTPResponse? {

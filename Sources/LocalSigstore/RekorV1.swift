@@ -110,7 +110,7 @@ final class RekorV1: Sendable {
 
     /// An entry with its promise and proof, keyed by its UUID.
     private func describe(_ asked: TransparencyLog.Entry, faults: [Fault.Action]) throws -> JSONValue {
-        // Another entry than the one that was asked for, where that is the fault: the one before it.
+        // Another entry than the one that was asked for, if that is the fault: the one before it.
         let entry = faults.contains(.wrongEntry) ? log.entry(at: max(0, asked.index - 1)) ?? asked : asked
         var time = entry.time
         for case .wrongTime(let seconds) in faults { time += seconds }

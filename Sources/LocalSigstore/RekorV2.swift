@@ -105,7 +105,7 @@ final class RekorV2: Sendable {
         return try describe(added, faults: request.faults)
     }
 
-    /// The scheme that a name of protobuf-specs' PublicKeyDetails stands for, where the key is of that kind.
+    /// The scheme that a name of protobuf-specs' PublicKeyDetails stands for, if the key is of that kind.
     private static func scheme(_ details: String, _ key: PublicKey) -> SignatureScheme? {
         switch (details, key.kind) {
         case ("PKIX_ECDSA_P256_SHA_256", .ecP256): .ecdsa(.sha256)

@@ -7,13 +7,13 @@ import Synchronization
 struct StateFolder: Sendable {
     let path: String
 
-    /// Opens the folder, and makes it where there is none.
+    /// Opens the folder, and makes it if there is none.
     init(path: String) throws(SigstoreError) {
         self.path = path
         for folder in ["keys", "logs"] { try makeFolder(folder) }
     }
 
-    /// Makes a folder in it, where there is none.
+    /// Makes a folder in it, if there is none.
     func makeFolder(_ name: String) throws(SigstoreError) {
         do {
             try FileManager.default.createDirectory(

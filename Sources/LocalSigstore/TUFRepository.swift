@@ -131,7 +131,7 @@ final class TUFRepository: Sendable {
     }
 
     /// Reads what the last run left.
-    /// - Returns: `false` where there is nothing.
+    /// - Returns: `false` if there is nothing.
     private func read(_ contents: inout Contents) throws(SigstoreError) -> Bool {
         func file(_ name: String) throws(SigstoreError) -> JSONCursor {
             guard let bytes = folder.read("\(Self.path)/\(name)") else {
@@ -149,17 +149,17 @@ final class TUFRepository: Sendable {
             else { throw SigstoreError(.localServiceFailed, "the key of the role \(role.rawValue) is missing") }
             contents.keys[role] = try Key(key)
         }
-        /// A role's metadata counts as expired where the role's key of today has not signed it: whoever rotated the
-        /// keys was stopped before that.
+        /// A role's metadata counts as expired if the role's key of today has not signed it: the rotation of the keys
+        /// was stopped before that.
         func take(_ role: Role, _ file: JSONCursor) throws(SigstoreError) -> JSONCursor {
             let signed = try file.member("signed")
             contents.versions[role] = try signed.member("version").integer()
             let signers = try file.member("signatures").elements().map { (one) throws(SigstoreError) in
                 try one.member("keyid").string()
             }
-            let expires = try? Date(signed.member("expires").string(), strategy: .iso8601)
+            let expires = (try? signed.member("expires").string()).flatMap { Instant(rfc3339: $0) }
             let isCurrent = contents.keys[role].map { signers.contains($0.id) } ?? false
-            contents.expires[role] = isCurrent ? expires.map { Int64($0.timeIntervalSince1970) } ?? 0 : 0
+            contents.expires[role] = isCurrent ? expires?.seconds ?? 0 : 0
             return signed
         }
         _ = try take(.root, file("\(version).root.json"))
@@ -198,7 +198,7 @@ final class TUFRepository: Sendable {
         let expires = now() + role.lifetime
         var signed: JSONObject = [
             "_type": .string(role.rawValue), "spec_version": .string("1.0.31"), "version": .integer(version),
-            "expires": .string(Date(timeIntervalSince1970: Double(expires)).formatted(.iso8601)),
+            "expires": .string(Instant(seconds: expires).description),
         ]
         switch role {
         case .root:

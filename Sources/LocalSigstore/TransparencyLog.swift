@@ -113,7 +113,7 @@ final class TransparencyLog: Sendable {
             checkpoint: try signer.checkpoint(size: size, root: root, other: otherKey(faults)))
     }
 
-    /// Another key that signs checkpoints, where it is to be the wrong one.
+    /// Another key that signs checkpoints, if it is to be the wrong one.
     private func otherKey(_ faults: [Fault.Action]) throws(SigstoreError) -> PrivateKey? {
         guard faults.contains(.wrongCheckpoint) else { return nil }
         return try PrivateKey.generate(signer.key.publicKey.kind == .ed25519 ? .ed25519 : .ecdsaP256)

@@ -13,7 +13,7 @@ final class BoundedCache<Answer: Sendable>: Sendable {
     /// The answer for these bytes.
     /// - Parameters:
     ///   - name: The digest of everything that the answer depends on.
-    ///   - find: Finds the answer where it is not known; what it throws is not kept.
+    ///   - find: Finds the answer if it is not known; what it throws is not kept.
     func answer(for name: Digest, _ find: () throws(SigstoreError) -> Answer) throws(SigstoreError) -> Answer {
         if let known = answers.withLock({ $0.first { $0.name == name }?.answer }) { return known }
         let answer = try find()

@@ -55,13 +55,13 @@ extension SigstoreError.Code {
     public let issuer: [UInt8]
     /// The serial number's octets, as the INTEGER holds them.
     public let serialNumber: [UInt8]
-    /// Every subject alternative name, in order; empty where there is no such extension.
+    /// Every subject alternative name, in order; empty if there is no such extension.
     public let subjectAlternativeNames: [SubjectAlternativeName]
     /// Whether basicConstraints says that this is a certificate authority.
     public let isCA: Bool
-    /// What the key may be used for; `nil` where there is no keyUsage extension.
+    /// What the key may be used for; `nil` if there is no keyUsage extension.
     public let keyUsage: KeyUsage?
-    /// The extended key usages in dotted form; `nil` where there is no such extension.
+    /// The extended key usages in dotted form; `nil` if there is no such extension.
     public let extendedKeyUsage: [String]?
 
     let extensions: [Extension]
@@ -72,8 +72,8 @@ extension SigstoreError.Code {
 
     /// Reads a certificate.
     /// - Parameter der: The certificate in DER, with nothing after it.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedCertificate``, or
-    ///   ``SigstoreError/Code/unsupportedKey`` where its key is of a kind that is not used here.
+    /// - Throws: `SigstoreError` with `malformed-certificate`, or `unsupported-key` if its key is of a kind that is not
+    ///   used here.
     public init(der: [UInt8]) throws(SigstoreError) {
         try Libraries.ready()
         let fields = try Fields(der)
@@ -136,8 +136,8 @@ extension SigstoreError.Code {
 
     /// Reads the certificates of a PEM text, in order.
     /// - Parameter pem: Blocks `CERTIFICATE`; text between them is passed over.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedPEM``, or
-    ///   ``SigstoreError/Code/malformedCertificate`` where a block is something else, or there is none.
+    /// - Throws: `SigstoreError` with `malformed-pem`, or `malformed-certificate` if a block is something else, or
+    ///   there is none.
     public static func chain(pem: [UInt8]) throws(SigstoreError) -> [Certificate] {
         var chain: [Certificate] = []
         for block in try PEM.blocks(in: pem) {
@@ -171,7 +171,7 @@ extension SigstoreError.Code {
 
     /// The content octets of an extension.
     /// - Parameter oid: The extension's identifier in dotted form.
-    /// - Returns: What its OCTET STRING holds, or `nil` where the certificate does not have it.
+    /// - Returns: What its OCTET STRING holds, or `nil` if the certificate does not have it.
     public func extensionValue(oid: String) -> [UInt8]? {
         guard let identifier = ObjectIdentifier(dotted: oid) else { return nil }
         return extensions.first { $0.identifier == identifier }.map { Array($0.value) }
@@ -180,8 +180,8 @@ extension SigstoreError.Code {
     /// The text of one of Fulcio's extensions, 1.3.6.1.4.1.57264.1.N (Fulcio's `oid-info.md`): raw text for 1 to 6,
     /// a DER UTF8String from 8 on.
     /// - Parameter arc: N. 7 is not an extension but a kind of subject alternative name.
-    /// - Returns: The text, or `nil` where the certificate does not have the extension.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedCertificate`` where it is not UTF-8 in that form.
+    /// - Returns: The text, or `nil` if the certificate does not have the extension.
+    /// - Throws: `SigstoreError` with `malformed-certificate` if it is not UTF-8 in that form.
     public func fulcioExtension(_ arc: UInt32) throws(SigstoreError) -> String? {
         let identifier = ObjectIdentifier(arcs: Identifiers.fulcio + [arc])
         guard let found = extensions.first(where: { $0.identifier == identifier }) else { return nil }
@@ -197,7 +197,20 @@ extension SigstoreError.Code {
         return text
     }
 
-    /// The key identifier that the certificate states (RFC 5280, section 4.2.1.2); `nil` where it states none.
+    /// The numbers N of Fulcio's extensions, 1.3.6.1.4.1.57264.1.N, that the certificate has, in order.
+    public var fulcioExtensions: [UInt32] {
+        let parent = ObjectIdentifier(arcs: Identifiers.fulcio).content
+        return extensions.compactMap { found -> UInt32? in
+            let content = found.identifier.content
+            guard content.starts(with: parent) else { return nil }
+            // One arc: every octet but the last has its highest bit. Five octets hold 32 bits.
+            let arc = content.dropFirst(parent.count)
+            guard (1...5).contains(arc.count), arc.dropLast().allSatisfy({ $0 >= 0x80 }) else { return nil }
+            return UInt32(exactly: arc.reduce(UInt64(0)) { $0 << 7 | UInt64($1 & 0x7f) })
+        }.sorted()
+    }
+
+    /// The key identifier that the certificate states (RFC 5280, section 4.2.1.2); `nil` if it states none.
     public var subjectKeyIdentifier: [UInt8]? {
         guard let value = extensions.first(where: { $0.identifier == Identifiers.subjectKeyIdentifier })?.value else {
             return nil
@@ -206,17 +219,17 @@ extension SigstoreError.Code {
         return try? Array(reader.octetString("the key identifier"))
     }
 
-    /// A name for people: the subject, or where that is empty the first subject alternative name, or the serial number.
+    /// A name for people: the subject, or if that is empty the first subject alternative name, or the serial number.
     public var displayName: String {
         let name = Certificate.text(ofName: subject)
         if !name.isEmpty { return name }
         return subjectAlternativeNames.first?.text ?? "serial number \(serialNumberHex)"
     }
 
-    /// The subject's organization, the first where there are several.
+    /// The subject's organization, the first if there are several.
     public var organization: String? { Certificate.attributes(ofName: subject).first { $0.type == "2.5.4.10" }?.value }
 
-    /// The subject's common name, the first where there are several.
+    /// The subject's common name, the first if there are several.
     public var commonName: String? { Certificate.attributes(ofName: subject).first { $0.type == "2.5.4.3" }?.value }
 
     /// A distinguished name as `O=sigstore.dev, CN=sigstore`, for people only.

@@ -60,8 +60,8 @@ public enum CertificatePath {
     ///   - time: The time at which the path must hold, in seconds since 1970 in UTC.
     ///   - purpose: What the leaf is to be used for.
     /// - Returns: The path: the leaf, any intermediates, the anchor.
-    /// - Throws: ``SigstoreError`` with the code of the first rule that is broken, such as
-    ///   ``SigstoreError/Code/certificateExpired`` or ``SigstoreError/Code/certificatePath``.
+    /// - Throws: `SigstoreError` with the code of the first rule that is broken, such as `certificate-expired` or
+    ///   `certificate-path`.
     public static func build(
         leaf: Certificate, intermediates: [Certificate], anchors: [Certificate], at time: Int64, purpose: Purpose
     ) throws(SigstoreError) -> [Certificate] {
@@ -79,7 +79,7 @@ public enum CertificatePath {
         do throws(SigstoreError) {
             path = try build(leaf, validIntermediates, validAnchors)
         } catch {
-            // Where only the time is wrong, say so.
+            // If only the time is wrong, say so.
             if let untimely = try? build(leaf, intermediates, anchors) {
                 for certificate in untimely { try checkValidity(of: certificate, at: time) }
             }
@@ -215,12 +215,12 @@ public enum CertificatePath {
 
     static func checkValidity(of certificate: Certificate, at time: Int64) throws(SigstoreError) {
         guard !certificate.isValid(at: time) else { return }
-        let from = CalendarTime.iso8601(certificate.notBefore)
-        let to = CalendarTime.iso8601(certificate.notAfter)
+        let from = Instant(seconds: certificate.notBefore).description
+        let to = Instant(seconds: certificate.notAfter).description
         throw SigstoreError(
             time < certificate.notBefore ? .certificateNotYetValid : .certificateExpired,
             "the certificate of \(certificate.displayName) is valid from \(from) to \(to), "
-                + "not at \(CalendarTime.iso8601(time))"
+                + "not at \(Instant(seconds: time))"
         )
     }
 

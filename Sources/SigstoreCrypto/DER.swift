@@ -20,7 +20,7 @@ struct DERSubject: Sendable {
 }
 
 /// Reads DER elements one after another, strictly: definite lengths in their shortest form, nothing left over.
-/// It does not recurse: whoever reads decides what to look into.
+/// It does not recurse: the caller decides what to look into.
 struct DERReader {
     /// Tags of the universal class (X.680, section 8.6).
     enum Tag {
@@ -57,7 +57,7 @@ struct DERReader {
     func fault(_ what: String) -> SigstoreError { subject.fault(what) }
 
     var isAtEnd: Bool { rest.isEmpty }
-    /// The next element's tag, where there is one.
+    /// The next element's tag, if there is one.
     var nextTag: UInt8? { rest.first }
 
     /// Refuses anything that is left.
@@ -102,7 +102,7 @@ struct DERReader {
         return try next()
     }
 
-    /// The next element where it has this tag, else nothing.
+    /// The next element if it has this tag, else nothing.
     mutating func readIfPresent(_ tag: UInt8) throws(SigstoreError) -> DERElement? {
         nextTag == tag ? try next() : nil
     }
@@ -112,7 +112,7 @@ struct DERReader {
         DERReader(try read(tag, what).content, of: subject)
     }
 
-    /// A reader of what the next element holds where it has this tag, else nothing.
+    /// A reader of what the next element holds if it has this tag, else nothing.
     mutating func enterIfPresent(_ tag: UInt8) throws(SigstoreError) -> DERReader? {
         try readIfPresent(tag).map { DERReader($0.content, of: subject) }
     }
@@ -172,8 +172,7 @@ struct DERReader {
 
     /// A UTCTime or GeneralizedTime as RFC 5280 (section 4.1.2.5) has them, in seconds since 1970.
     mutating func time(_ what: String) throws(SigstoreError) -> Int64 {
-        let element = try next()
-        guard let seconds = CalendarTime.seconds(of: element, allowingFraction: false) else {
+        guard let seconds = try next().seconds(allowingFraction: false) else {
             throw fault("\(what) is not a date in UTC")
         }
         return seconds
@@ -207,7 +206,7 @@ struct ObjectIdentifier: Hashable, Sendable, CustomStringConvertible {
     /// The content octets.
     let content: [UInt8]
 
-    /// - Returns: `nil` where the octets are not whole arcs in their shortest form, or are too many.
+    /// - Returns: `nil` if the octets are not whole arcs in their shortest form, or are too many.
     init?(content: ArraySlice<UInt8>) {
         guard let last = content.last, last < 0x80, content.count <= Self.limit else { return nil }
         var startsArc = true
@@ -219,7 +218,7 @@ struct ObjectIdentifier: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Reads `1.3.6.1.…`.
-    /// - Returns: `nil` where the text is not an object identifier whose arcs fit 32 bits.
+    /// - Returns: `nil` if the text is not an object identifier whose arcs fit 32 bits.
     init?(dotted text: String) {
         var arcs: [UInt32] = []
         for part in text.utf8.split(separator: 0x2e, omittingEmptySubsequences: false) {
@@ -266,16 +265,16 @@ struct ObjectIdentifier: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Dates of the Gregorian calendar in UTC, as seconds since 1970 without leap seconds.
-public enum CalendarTime {
-    /// Reads UTCTime (`YYMMDDhhmmssZ`) or GeneralizedTime (`YYYYMMDDhhmmssZ`).
+extension DERElement {
+    /// The time of a UTCTime (`YYMMDDhhmmssZ`) or GeneralizedTime (`YYYYMMDDhhmmssZ`), in seconds since 1970; `nil` if this
+    /// is neither.
     /// - Parameter allowingFraction: Whether a GeneralizedTime may have a fraction of a second (RFC 3161,
     ///   section 2.4.2), which is cut off.
-    static func seconds(of element: DERElement, allowingFraction: Bool) -> Int64? {
-        var text = element.content
+    func seconds(allowingFraction: Bool) -> Int64? {
+        var text = content
         guard text.last == 0x5a else { return nil }
         text.removeLast()
-        if allowingFraction, element.tag == DERReader.Tag.generalizedTime, let dot = text.firstIndex(of: 0x2e) {
+        if allowingFraction, tag == DERReader.Tag.generalizedTime, let dot = text.firstIndex(of: 0x2e) {
             let fraction = text[dot...].dropFirst()
             guard let last = fraction.last, last != 0x30, fraction.count <= 9,
                 fraction.allSatisfy({ (0x30...0x39).contains($0) })
@@ -290,7 +289,7 @@ public enum CalendarTime {
             digits = digits.dropFirst(2)
         }
         let year: Int64
-        switch (element.tag, text.count) {
+        switch (tag, text.count) {
         case (DERReader.Tag.utcTime, 12):
             year = fields[0] + (fields[0] < 50 ? 2000 : 1900)
             fields.removeFirst()
@@ -299,41 +298,8 @@ public enum CalendarTime {
             fields.removeFirst(2)
         default: return nil
         }
-        let month = fields[0]
-        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-        let lengths: [Int64] = [31, leap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-        guard year > 0, (1...12).contains(month), (1...lengths[Int(month) - 1]).contains(fields[1]),
-            fields[2] < 24, fields[3] < 60, fields[4] < 60
-        else { return nil }
-        return ((days(year, month, fields[1]) * 24 + fields[2]) * 60 + fields[3]) * 60 + fields[4]
-    }
-
-    /// Days from 1970-01-01 to a date. Years begin in March, so that the leap day is a year's last.
-    private static func days(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
-        let year = month > 2 ? year : year - 1
-        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
-        return year * 365 + year / 4 - year / 100 + year / 400 + dayOfYear - 719_468
-    }
-
-    /// A time as `2026-01-31T12:00:00Z` (ISO 8601, UTC); outside the years 0 to 9999, the bare number of seconds.
-    /// - Parameter seconds: Since 1970.
-    public static func iso8601(_ seconds: Int64) -> String {
-        guard (-62_167_219_200...253_402_300_799).contains(seconds) else { return "\(seconds) seconds after 1970" }
-        // Days since 0000-03-01 in eras of 400 years, each of 146,097 days.
-        let sinceMidnight = (seconds % 86_400 + 86_400) % 86_400
-        let day = (seconds - sinceMidnight) / 86_400 + 719_468 + 146_097
-        let inEra = day % 146_097
-        let yearInEra = (inEra - inEra / 1_460 + inEra / 36_524 - inEra / 146_096) / 365
-        let dayOfYear = inEra - (365 * yearInEra + yearInEra / 4 - yearInEra / 100)
-        let marchMonth = (5 * dayOfYear + 2) / 153
-        let month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9
-        let year = day / 146_097 * 400 + yearInEra - 400 + (month <= 2 ? 1 : 0)
-        func padded(_ number: Int64, _ width: Int) -> String {
-            let digits = String(number)
-            return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
-        }
-        return "\(padded(year, 4))-\(padded(month, 2))-\(padded(dayOfYear - (153 * marchMonth + 2) / 5 + 1, 2))T"
-            + "\(padded(sinceMidnight / 3600, 2)):\(padded(sinceMidnight / 60 % 60, 2)):"
-            + "\(padded(sinceMidnight % 60, 2))Z"
+        return Instant(
+            year: year, month: fields[0], day: fields[1], hour: fields[2], minute: fields[3], second: fields[4])?
+            .seconds
     }
 }

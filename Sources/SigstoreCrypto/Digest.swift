@@ -32,7 +32,7 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
     public let bytes: [UInt8]
 
     /// Makes a digest from its bytes.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedDigest`` where the length is not the function's.
+    /// - Throws: `SigstoreError` with `malformed-digest` if the length is not the function's.
     public init(_ algorithm: HashAlgorithm, bytes: [UInt8]) throws(SigstoreError) {
         guard bytes.count == algorithm.byteCount else {
             throw SigstoreError(
@@ -44,7 +44,7 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// Makes a digest from hexadecimal, in either case.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedDigest``.
+    /// - Throws: `SigstoreError` with `malformed-digest`.
     public init(hex: String, _ algorithm: HashAlgorithm) throws(SigstoreError) {
         guard let bytes = Hexadecimal.decode(hex), bytes.count == algorithm.byteCount else {
             throw SigstoreError(
@@ -56,7 +56,7 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// Reads `sha256:<hex>`, the way registries write digests (OCI image specification, "Digests").
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedDigest``.
+    /// - Throws: `SigstoreError` with `malformed-digest`.
     public init(parsing text: String) throws(SigstoreError) {
         let parts = text.utf8.split(separator: 0x3a, maxSplits: 1, omittingEmptySubsequences: false)
         guard parts.count == 2, let algorithm = HashAlgorithm(rawValue: String(decoding: parts[0], as: UTF8.self))
@@ -105,7 +105,7 @@ public enum Hexadecimal {
         return String(decoding: out, as: UTF8.self)
     }
 
-    /// The bytes, or `nil` where `text` is not an even number of hexadecimal digits.
+    /// The bytes, or `nil` if `text` is not an even number of hexadecimal digits.
     public static func decode(_ text: String) -> [UInt8]? {
         var out: [UInt8] = []
         var high: UInt8?

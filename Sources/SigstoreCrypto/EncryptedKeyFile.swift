@@ -19,9 +19,8 @@ public struct EncryptedKeyFile: Sendable {
     private let ciphertext: [UInt8]
 
     /// Reads the JSON inside the PEM block.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey``, or with
-    ///   ``SigstoreError/Code/refusedKeyParameters`` where the derivation's parameters are not cosign's, before any
-    ///   memory is taken for it.
+    /// - Throws: `SigstoreError` with `malformed-key`, or with `refused-key-parameters` if the derivation's parameters
+    ///   are not cosign's, before any memory is taken for it.
     public init(parsing json: [UInt8]) throws(SigstoreError) {
         do throws(SigstoreError) {
             let file = JSONCursor(try JSONValue(parsing: json, depth: 4))
@@ -84,7 +83,7 @@ public struct EncryptedKeyFile: Sendable {
 
     /// Opens the key.
     /// - Returns: PKCS#8 in DER.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/wrongPassword``.
+    /// - Throws: `SigstoreError` with `wrong-password`.
     public func decrypt(password: SecretBytes) throws(SigstoreError) -> SecretBytes {
         try Libraries.ready()
         let secret = try Self.derive(password: password, salt: salt, cost: cost)

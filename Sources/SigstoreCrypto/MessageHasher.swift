@@ -41,8 +41,7 @@ public import StrictJSON
     deinit { unsafe contexts.forEach { unsafe EVP_MD_CTX_free($0.pointer) } }
 
     /// Adds the next bytes of the message.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/messageTooLarge`` if more than ``wholeMessageLimit`` would have
-    ///   to be kept.
+    /// - Throws: `SigstoreError` with `message-too-large` if more than ``wholeMessageLimit`` would have to be kept.
     public mutating func update(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) {
         for index in unsafe contexts.indices {
             let context = unsafe contexts[index]
@@ -110,6 +109,7 @@ public struct HashedMessage: Sendable {
     /// Reads a message that is in memory.
     /// - Parameters:
     ///   - bytes: The whole message.
+    ///   - digests: Digests to make besides those that the schemes need.
     ///   - schemes: The schemes that it will be signed or verified with.
     ///   - keepingBytes: Whether the message itself is kept, whatever the schemes need.
     public static func of(

@@ -8,20 +8,20 @@ extension SigstoreError.Code {
 }
 
 /// Sets OpenSSL and libsodium up, once, before their first use: `OPENSSL_CONF` and the system's configuration file
-/// are not read, so nobody's environment decides what a valid signature is.
+/// are not read, so no environment decides what a valid signature is.
 enum Libraries {
     /// OpenSSL does not clean up when the process ends, which takes time and serves nothing: keys are cleansed one by one.
     private static let areReady: Bool = {
         let options = OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT
         guard OPENSSL_init_crypto(UInt64(options), nil) == 1, sodium_init() >= 0 else { return false }
-        // Hash_DRBG with SHA-256 (NIST SP 800-90A, section 10.1.1) is as strong as OpenSSL's usual CTR_DRBG and seeded by
-        // the system in the same way, and is ready in a tenth of the time, since it needs no cipher. Where the process has
-        // drawn random numbers already, it stays with what it has.
+        // Hash_DRBG with SHA-256 (NIST SP 800-90A, section 10.1.1) is as strong as OpenSSL's usual CTR_DRBG and seeded
+        // by the system in the same way, and is ready in a tenth of the time, since it needs no cipher. If the process
+        // has drawn random numbers already, it stays with what it has.
         if unsafe RAND_set_DRBG_type(nil, "HASH-DRBG", nil, nil, "SHA2-256") != 1 { ERR_clear_error() }
         return true
     }()
 
-    /// - Throws: ``SigstoreError`` where a library could not be set up.
+    /// - Throws: `SigstoreError` if a library could not be set up.
     static func ready() throws(SigstoreError) {
         guard areReady else {
             throw SigstoreError(.cryptographyFailed, "OpenSSL or libsodium could not be initialised")
@@ -33,7 +33,7 @@ enum Libraries {
 public enum Cryptography {
     /// Sets OpenSSL and libsodium up without any configuration file, which their first use here would do else. A program
     /// in which something else uses OpenSSL too (libcurl, say) calls this first: OpenSSL is configured once.
-    /// - Throws: ``SigstoreError`` with `cryptography-failed` where a library could not be set up.
+    /// - Throws: `SigstoreError` with `cryptography-failed` if a library could not be set up.
     public static func prepare() throws(SigstoreError) { try Libraries.ready() }
 }
 
@@ -52,7 +52,7 @@ func opensslFailure(_ what: String) -> SigstoreError {
 /// - Parameters:
 ///   - der: What is to be read.
 ///   - read: The function, which moves the position on and says how many bytes there are.
-///   - free: Frees what was read, where something stands behind it.
+///   - free: Frees what was read, if something stands behind it.
 /// - Returns: What was read, which is the caller's to free, or `nil`.
 func decode(
     _ der: [UInt8], _ read: (UnsafeMutablePointer<UnsafePointer<UInt8>?>, Int) -> OpaquePointer?,
@@ -134,7 +134,7 @@ func decode(
     }
 }
 
-/// Bytes that are cleansed when nobody needs them any more: passwords, derived keys, private keys in transit.
+/// Bytes that are cleansed when they are needed no longer: passwords, derived keys, private keys in transit.
 @safe public final class SecretBytes: Equatable, @unchecked Sendable {
     private let memory: UnsafeMutableRawBufferPointer
 

@@ -14,8 +14,8 @@ public enum PEM {
     /// - Parameters:
     ///   - text: The text, which must be ASCII inside the blocks.
     ///   - limit: How many blocks are read before the rest is refused.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedPEM`` where a block does not end, has headers
-    ///   (the encryption of OpenSSL's old format) or is not base64. A text without blocks gives an empty list.
+    /// - Throws: `SigstoreError` with `malformed-pem` if a block does not end, has headers (the encryption of OpenSSL's
+    ///   old format) or is not base64. A text without blocks gives an empty list.
     public static func blocks(in text: [UInt8], limit: Int = 64) throws(SigstoreError) -> [Block] {
         var blocks: [Block] = []
         var open: [UInt8]?

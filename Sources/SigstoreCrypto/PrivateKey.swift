@@ -13,10 +13,11 @@ public protocol Signer: Sendable {
     var takesWholeMessages: Bool { get }
     /// Signs a message. A key service is far away, so this may take its time.
     /// - Parameters:
-    ///   - message: The message, read for this scheme; with its bytes (``HashedMessage/bytes``) if ``takesWholeMessages``.
-    ///   - scheme: One of ``schemes``.
+    ///   - message: The message, read for this scheme; with its bytes (``HashedMessage/bytes``) if
+    ///     ``Signer/takesWholeMessages``.
+    ///   - scheme: One of ``Signer/schemes``.
     /// - Returns: DER for ECDSA, the bare bytes otherwise.
-    /// - Throws: ``SigstoreError`` that says which key did not sign, and why.
+    /// - Throws: `SigstoreError` that says which key did not sign, and why.
     func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> [UInt8]
 }
 
@@ -29,7 +30,7 @@ extension Signer {
     public var takesWholeMessages: Bool { false }
 }
 
-/// A private key in memory: sealed while it waits, and open only while it is used (see ``SealedPrivateKey``).
+/// A private key in memory: sealed while it waits, and open only while it is used.
 public final class PrivateKey: Signer, Sendable {
     public let publicKey: PublicKey
     private let sealed: SealedPrivateKey
@@ -79,10 +80,9 @@ public final class PrivateKey: Signer, Sendable {
     /// Reads a private key as people keep it in files: cosign's encrypted key, PKCS#8, encrypted PKCS#8, SEC1, PKCS#1.
     /// - Parameters:
     ///   - file: The content of the file, PEM.
-    ///   - password: Asked for only where the key is encrypted.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/wrongPassword``, ``SigstoreError/Code/malformedKey`` (also if
-    ///   the private and the public half do not belong together), ``SigstoreError/Code/unsupportedKey`` or
-    ///   ``SigstoreError/Code/refusedKeyParameters``.
+    ///   - password: Asked for only if the key is encrypted.
+    /// - Throws: `SigstoreError` with `wrong-password`, `malformed-key` (also if the private and the public half do not
+    ///   belong together), `unsupported-key` or `refused-key-parameters`.
     public static func read(file: [UInt8], password: () throws(SigstoreError) -> SecretBytes)
         throws(SigstoreError) -> PrivateKey
     {
@@ -185,7 +185,7 @@ public final class PrivateKey: Signer, Sendable {
 
     /// Refuses an RSA key whose primes are none, which takes longer than signing does and is asked once, before a key that
     /// others made is kept.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey``.
+    /// - Throws: `SigstoreError` with `malformed-key`.
     public func expectPrimes() throws(SigstoreError) {
         guard case .rsa = publicKey.kind else { return }
         unsafe try sealed.withKey { (pointer) throws(SigstoreError) in

@@ -29,10 +29,10 @@ public import StrictJSON
     /// OpenSSL's `EVP_PKEY`, owned by this object and never changed.
     let pointer: OpaquePointer
 
-    /// Takes an `EVP_PKEY` over, to be freed with this object (or at once, where this throws).
+    /// Takes an `EVP_PKEY` over, to be freed with this object (or at once, if this throws).
     /// - Parameters:
     ///   - pointer: The key; only its public part is used.
-    ///   - spki: Its encoding, where that is known already.
+    ///   - spki: Its encoding, if that is known already.
     init(takingOwnershipOf pointer: OpaquePointer, spki: [UInt8]? = nil) throws(SigstoreError) {
         let kind: Kind
         let encoded: [UInt8]
@@ -53,9 +53,8 @@ public import StrictJSON
 
     /// Reads a DER SubjectPublicKeyInfo, or a PKCS#1 RSAPublicKey, as some trusted roots have it.
     /// - Parameter der: The key, with nothing after it.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey`` if it is neither, or if signatures for it can
-    ///   be made without a private key; ``SigstoreError/Code/unsupportedKey`` if its kind, curve or size is not one of
-    ///   ``Kind``.
+    /// - Throws: `SigstoreError` with `malformed-key` if it is neither, or if signatures for it can be made without a
+    ///   private key; `unsupported-key` if its kind, curve or size is not one of ``Kind``.
     public convenience init(der: [UInt8]) throws(SigstoreError) {
         try Libraries.ready()
         guard der.count <= 16384 else { throw SigstoreError(.malformedKey, "the public key is larger than 16 KiB") }
@@ -73,8 +72,8 @@ public import StrictJSON
 
     /// Reads a public key as people keep it in files: PEM (`PUBLIC KEY` or `RSA PUBLIC KEY`) or DER.
     /// - Parameter file: The content of the file.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedKey`` or
-    ///   ``SigstoreError/Code/unsupportedKey``; a private key or a certificate is named as what it is.
+    /// - Throws: `SigstoreError` with `malformed-key` or `unsupported-key`; a private key or a certificate is named as
+    ///   what it is.
     public convenience init(file: [UInt8]) throws(SigstoreError) {
         let blocks = try PEM.blocks(in: file)
         if let block = blocks.first(where: { $0.label == "PUBLIC KEY" || $0.label == "RSA PUBLIC KEY" }) {
@@ -346,9 +345,9 @@ public import StrictJSON
     ///   - signature: DER for ECDSA, the bare bytes otherwise.
     ///   - message: The message, read for this scheme.
     ///   - scheme: One of ``schemes``; any other is never accepted.
-    /// - Returns: `false` where the signature does not hold, for whatever reason.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/messageNotRead`` where the message was not read in the form
-    ///   that the scheme needs (only its digest is known).
+    /// - Returns: `false` if the signature does not hold, for whatever reason.
+    /// - Throws: `SigstoreError` with `message-not-read` if the message was not read in the form that the scheme needs
+    ///   (only its digest is known).
     public func verifies(_ signature: [UInt8], of message: HashedMessage, scheme: SignatureScheme)
         throws(SigstoreError) -> Bool
     {

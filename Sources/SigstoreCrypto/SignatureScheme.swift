@@ -33,7 +33,7 @@ public enum SignatureScheme: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// The names that cosign gives to kinds of keys (`--signing-algorithm`).
+/// The algorithms to sign with, by cosign's names.
 public enum SigningAlgorithm: String, CaseIterable, Sendable {
     case ecdsaP256 = "ecdsa-sha2-256-nistp256"
     case ecdsaP384 = "ecdsa-sha2-384-nistp384"
@@ -45,7 +45,7 @@ public enum SigningAlgorithm: String, CaseIterable, Sendable {
     case rsa4096 = "rsa-sign-pkcs1-4096-sha256"
 
     /// Reads the name.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unknownAlgorithm``, which lists the names there are.
+    /// - Throws: `SigstoreError` with `unknown-algorithm`, which lists the names there are.
     public init(named name: String) throws(SigstoreError) {
         guard let algorithm = Self(rawValue: name) else {
             throw SigstoreError(

@@ -45,8 +45,8 @@ public struct SignedCertificateTimestamp: Sendable {
 
     /// The timestamps that are embedded in a certificate.
     /// - Parameter certificate: The certificate.
-    /// - Returns: The timestamps in order; none where the certificate has no such extension.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedSCT``.
+    /// - Returns: The timestamps in order; none if the certificate has no such extension.
+    /// - Throws: `SigstoreError` with `malformed-sct`.
     public static func embedded(in certificate: Certificate) throws(SigstoreError) -> [SignedCertificateTimestamp] {
         guard let found = certificate.extensions.first(where: { $0.identifier == listExtension }) else { return [] }
         var reader = DERReader(found.value, of: subject)
@@ -87,9 +87,9 @@ public struct SignedCertificateTimestamp: Sendable {
     }
 
     /// Reads a timestamp that came beside a certificate: the JSON that a log answers to `add-chain` with (RFC 6962,
-    /// section 4.1), as Fulcio returns it and cosign's `--sct` takes it.
+    /// section 4.1), as Fulcio returns it and cosign keeps it in a file.
     /// - Parameter json: The whole JSON text.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedSCT``, or the codes of ``JSONCursor``.
+    /// - Throws: `SigstoreError` with `malformed-sct`, or the codes of `JSONCursor`.
     public init(detached json: [UInt8]) throws(SigstoreError) {
         guard json.count <= 65_536 else { throw Self.subject.fault("it has more than 65536 bytes") }
         let answer = JSONCursor(try JSONValue(parsing: json))
@@ -122,8 +122,8 @@ public struct SignedCertificateTimestamp: Sendable {
     ///   - certificate: The certificate that the promise is about.
     ///   - issuer: The certificate that issued it: the next one of its validated path.
     ///   - logKey: The key of the log whose id is ``logID``.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/sctLogMismatch`` where ``logID`` is not that key's id, or
-    ///   ``SigstoreError/Code/sctSignature`` where the signature does not hold.
+    /// - Throws: `SigstoreError` with `sct-log-mismatch` if ``logID`` is not that key's id, or `sct-signature` if the
+    ///   signature does not hold.
     public func verify(certificate: Certificate, issuer: Certificate, logKey: PublicKey) throws(SigstoreError) {
         // The signature is not over the id, so it is compared with the key itself.
         let keyID = try Digest.sha256(logKey.spki).bytes
@@ -206,14 +206,14 @@ private struct TLSReader {
 
     var isAtEnd: Bool { rest.isEmpty }
 
-    /// The next `count` bytes, or `nil` where there are fewer.
+    /// The next `count` bytes, or `nil` if there are fewer.
     mutating func bytes(_ count: Int) -> ArraySlice<UInt8>? {
         guard count <= rest.count else { return nil }
         defer { rest = rest.dropFirst(count) }
         return rest.prefix(count)
     }
 
-    /// What a vector with a length of two bytes holds, or `nil` where it is cut short.
+    /// What a vector with a length of two bytes holds, or `nil` if it is cut short.
     mutating func vector() -> TLSReader? {
         guard let length = bytes(2), let content = bytes(length.reduce(0) { $0 << 8 | Int($1) }) else { return nil }
         return TLSReader(content)

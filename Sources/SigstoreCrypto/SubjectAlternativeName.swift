@@ -20,7 +20,7 @@ public enum SubjectAlternativeName: Sendable {
     /// The type of otherName that Fulcio writes for users without an email address (Fulcio's `oid-info.md`).
     public static let fulcioUserName = "1.3.6.1.4.1.57264.1.7"
 
-    /// The name itself, where it is a text.
+    /// The name itself, if it is a text.
     public var text: String? {
         switch self {
         case .email(let text), .uri(let text), .dns(let text), .otherName(_, let text): text

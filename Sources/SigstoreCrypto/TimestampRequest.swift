@@ -11,7 +11,7 @@ public struct TimestampRequest: Sendable {
 
     /// Makes a question with a random nonce of 63 bits, which asks for the authority's certificate in the answer.
     /// - Parameter digest: The digest of the bytes that are to be timestamped.
-    /// - Throws: ``SigstoreError`` where there is no randomness.
+    /// - Throws: `SigstoreError` if there is no randomness.
     public init(_ digest: Digest) throws(SigstoreError) {
         typealias Tag = DERReader.Tag
         var nonce = try randomBytes(8)
@@ -41,8 +41,7 @@ public struct TimestampRequest: Sendable {
 
     /// Reads the answer to this question.
     /// - Parameter response: A TimeStampResp in DER.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTimestamp``,
-    ///   ``SigstoreError/Code/timestampRefused``, or ``SigstoreError/Code/timestampMismatch`` where it answers
+    /// - Throws: `SigstoreError` with `malformed-timestamp`, `timestamp-refused`, or `timestamp-mismatch` if it answers
     ///   another question.
     public func token(in response: [UInt8]) throws(SigstoreError) -> TimestampToken {
         let token = try TimestampToken(response: response)

@@ -29,25 +29,24 @@ public struct TimestampToken: Sendable {
     public let policy: String
     /// The timestamp's serial number: the octets of its INTEGER.
     public let serialNumber: [UInt8]
-    /// The nonce of the request, where it had one: the octets of its INTEGER.
+    /// The nonce of the request, if it had one: the octets of its INTEGER.
     public let nonce: [UInt8]?
     /// The certificates that the token carries. Nothing about them is trusted.
-    public let certificates: [Certificate]
+    public var certificates: [Certificate] { signed.certificates }
 
-    /// The ContentInfo, byte for byte.
-    private let contentInfo: [UInt8]
-    private let signer: SignerInfo
+    /// The token itself: the authority's statement, signed.
+    private let signed: SignedData
+    /// Every digest of the signer's certificate that is signed (RFC 5035): one, or an old and a new one.
+    private let certificateIDs: [CertificateID]
 
     static let subject = DERSubject(code: .malformedTimestamp, name: "the timestamp")
-    /// How many certificates a token may carry.
-    static let certificateLimit = 16
 
     // MARK: - Reading
 
     /// Reads an authority's answer (TimeStampResp, RFC 3161, section 2.4.2), or a token without the answer around it.
     /// - Parameter response: DER, with nothing after it.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTimestamp``, or
-    ///   ``SigstoreError/Code/timestampRefused`` where the answer's status is not `granted` or `grantedWithMods`.
+    /// - Throws: `SigstoreError` with `malformed-timestamp`, or `timestamp-refused` if the answer's status is not
+    ///   `granted` or `grantedWithMods`.
     public init(response: [UInt8]) throws(SigstoreError) {
         typealias Tag = DERReader.Tag
         guard response.count <= Self.sizeLimit else {
@@ -62,52 +61,17 @@ public struct TimestampToken: Sendable {
             try Self.checkStatus(try reader.read(Tag.sequence, "the status"))
             token = try reader.read(Tag.sequence, "the token")
             try reader.end()
-            reader = DERReader(token.content, of: Self.subject)
         }
-        contentInfo = Array(token.encoded)
-
-        // ContentInfo and SignedData (RFC 5652, sections 3 and 5.1).
-        guard try reader.objectIdentifier("the content type") == Identifiers.signedData else {
-            throw reader.fault("it is not signed data")
-        }
-        var wrapped = try reader.enter(Tag.constructed(0), "the signed data")
-        try reader.end()
-        var signedData = try wrapped.enter(Tag.sequence, "the signed data")
-        try wrapped.end()
-        guard (3...5).contains(try signedData.smallInteger("the version")) else {
-            throw signedData.fault("its version is unknown")
-        }
-        _ = try signedData.read(Tag.set, "the digest algorithms")
-        var content = try signedData.enter(Tag.sequence, "the content")
-        guard try content.objectIdentifier("the content's type") == Identifiers.timestampInfo else {
-            throw content.fault("what is signed is not a timestamp")
-        }
-        var explicit = try content.enter(Tag.constructed(0), "the content")
-        try content.end()
-        let info = try Info(try explicit.octetString("the content"))
-        try explicit.end()
-
-        var certificates: [Certificate] = []
-        if var list = try signedData.enterIfPresent(Tag.constructed(0)) {
-            while !list.isAtEnd {
-                guard certificates.count < Self.certificateLimit else {
-                    throw list.fault("it carries more than \(Self.certificateLimit) certificates")
-                }
-                certificates.append(try Certificate(der: Array(try list.read(Tag.sequence, "a certificate").encoded)))
-            }
-        }
-        _ = try signedData.readIfPresent(Tag.constructed(1))
-        var signers = try signedData.enter(Tag.set, "the signers")
-        try signedData.end()
-        signer = try SignerInfo(try signers.read(Tag.sequence, "a signer").content)
-        guard signers.isAtEnd else { throw signers.fault("it has more than one signer") }
-
+        let signed = try SignedData(Array(token.encoded), contentType: Identifiers.timestampInfo, of: Self.subject)
+        guard let content = signed.content else { throw Self.subject.fault("it holds no statement") }
+        let info = try Info(content[...])
+        certificateIDs = try CertificateID.all(in: signed)
+        self.signed = signed
         time = info.time
         imprint = info.imprint
         policy = info.policy
         serialNumber = info.serialNumber
         nonce = info.nonce
-        self.certificates = certificates
     }
 
     private static func checkStatus(_ element: DERElement) throws(SigstoreError) {
@@ -125,32 +89,9 @@ public struct TimestampToken: Sendable {
     }
 
     private enum Identifiers {
-        static let signedData = ObjectIdentifier(arcs: [42, 840, 113549, 1, 7, 2])
         static let timestampInfo = ObjectIdentifier(arcs: [42, 840, 113549, 1, 9, 16, 1, 4])
-        static let contentType = ObjectIdentifier(arcs: [42, 840, 113549, 1, 9, 3])
-        static let messageDigest = ObjectIdentifier(arcs: [42, 840, 113549, 1, 9, 4])
         static let signingCertificate = ObjectIdentifier(arcs: [42, 840, 113549, 1, 9, 16, 2, 12])
         static let signingCertificateV2 = ObjectIdentifier(arcs: [42, 840, 113549, 1, 9, 16, 2, 47])
-        static let rsa = ObjectIdentifier(arcs: [42, 840, 113549, 1, 1, 1])
-        /// The hash functions, and the signature algorithms over each.
-        static let hashes: [(hash: HashAlgorithm, digest: ObjectIdentifier, signatures: [ObjectIdentifier])] = [
-            (.sha256, 1, 11, 2), (.sha384, 2, 12, 3), (.sha512, 3, 13, 4),
-        ].map { (hash: HashAlgorithm, digest: UInt32, rsa: UInt32, ecdsa: UInt32) in
-            (
-                hash, ObjectIdentifier(arcs: [96, 840, 1, 101, 3, 4, 2, digest]),
-                [
-                    ObjectIdentifier(arcs: [42, 840, 113549, 1, 1, rsa]),
-                    ObjectIdentifier(arcs: [42, 840, 10045, 4, 3, ecdsa]),
-                ]
-            )
-        }
-
-        static func hash(_ identifier: ObjectIdentifier, _ what: String) throws(SigstoreError) -> HashAlgorithm {
-            guard let known = hashes.first(where: { $0.digest == identifier }) else {
-                throw TimestampToken.subject.fault("\(what) is \(identifier), not SHA-256, SHA-384 or SHA-512")
-            }
-            return known.hash
-        }
     }
 
     /// What the authority states: TSTInfo (RFC 3161, section 2.4.2).
@@ -169,14 +110,16 @@ public struct TimestampToken: Sendable {
             guard try reader.smallInteger("the version") == 1 else { throw reader.fault("its version is not 1") }
             policy = try reader.objectIdentifier("the policy").description
             var imprint = try reader.enter(Tag.sequence, "the imprint")
-            let hash = try Identifiers.hash(try imprint.plainAlgorithm("the imprint's hash"), "the imprint's hash")
+            let hash = try HashAlgorithm(
+                identifier: try imprint.plainAlgorithm("the imprint's hash"), of: TimestampToken.subject,
+                "the imprint's hash")
             let hashed = Array(try imprint.octetString("the imprint"))
             try imprint.end()
             guard hashed.count == hash.byteCount else { throw reader.fault("the imprint's length is not its hash's") }
             self.imprint = try Digest(hash, bytes: hashed)
             serialNumber = Array(try reader.integer("the serial number"))
             let stated = try reader.read(Tag.generalizedTime, "the time")
-            guard let time = CalendarTime.seconds(of: stated, allowingFraction: true) else {
+            guard let time = stated.seconds(allowingFraction: true) else {
                 throw reader.fault("its time is not a date in UTC")
             }
             self.time = time
@@ -199,77 +142,6 @@ public struct TimestampToken: Sendable {
         }
     }
 
-    /// How the token is signed: SignerInfo (RFC 5652, section 5.3).
-    private struct SignerInfo {
-        let issuer: [UInt8]
-        let serialNumber: [UInt8]
-        /// Every digest of the signer's certificate that is signed (RFC 5035): one, or an old and a new one.
-        let certificateIDs: [CertificateID]
-
-        init(_ bytes: ArraySlice<UInt8>) throws(SigstoreError) {
-            typealias Tag = DERReader.Tag
-            var reader = DERReader(bytes, of: TimestampToken.subject)
-            guard try reader.smallInteger("the signer's version") == 1 else {
-                throw reader.fault("the signer is not named by issuer and serial number")
-            }
-            var name = try reader.enter(Tag.sequence, "the signer's name")
-            issuer = Array(try name.read(Tag.sequence, "the signer's issuer").encoded)
-            serialNumber = Array(try name.integer("the signer's serial number"))
-            try name.end()
-            let digest = try reader.plainAlgorithm("the signer's hash")
-            let hash = try Identifiers.hash(digest, "the signer's hash")
-            let attributes = try reader.enter(Tag.constructed(0), "the signed attributes")
-            certificateIDs = try Self.read(attributes, hash)
-            var algorithm = try reader.enter(Tag.sequence, "the signature's algorithm")
-            let signature = try algorithm.objectIdentifier("the signature's algorithm")
-            let fitting = Identifiers.hashes.first { $0.hash == hash }?.signatures ?? []
-            guard signature == Identifiers.rsa || fitting.contains(signature) else {
-                throw reader.fault(
-                    "its signature algorithm \(signature) is neither RSA nor ECDSA over \(hash.rawValue)")
-            }
-            _ = try reader.octetString("the signature")
-            _ = try reader.readIfPresent(Tag.constructed(1))  // attributes that are not signed
-            try reader.end()
-        }
-
-        private static func read(_ attributes: DERReader, _ hash: HashAlgorithm)
-            throws(SigstoreError) -> [CertificateID]
-        {
-            typealias Tag = DERReader.Tag
-            var attributes = attributes
-            var values: [(type: ObjectIdentifier, value: DERElement)] = []
-            func value(_ type: ObjectIdentifier) -> DERElement? { values.first { $0.type == type }?.value }
-            while !attributes.isAtEnd {
-                var attribute = try attributes.enter(Tag.sequence, "a signed attribute")
-                let type = try attribute.objectIdentifier("a signed attribute")
-                var set = try attribute.enter(Tag.set, "a signed attribute")
-                try attribute.end()
-                guard values.count < 32, value(type) == nil else {
-                    throw attributes.fault("the signed attribute \(type) stands twice, or there are too many")
-                }
-                values.append((type: type, value: try set.next()))
-                guard set.isAtEnd else { throw attributes.fault("the signed attribute \(type) has several values") }
-            }
-            guard
-                value(Identifiers.contentType)?.encoded.elementsEqual(
-                    DERWriter.element(Tag.objectIdentifier, Identifiers.timestampInfo.content)) == true
-            else { throw attributes.fault("its signed content type is not that of a timestamp") }
-            // OpenSSL compares the digest with the content.
-            guard let digest = value(Identifiers.messageDigest), digest.tag == Tag.octetString,
-                digest.content.count == hash.byteCount
-            else { throw attributes.fault("the digest of its content is not signed") }
-            var identifiers: [CertificateID] = []
-            if let value = value(Identifiers.signingCertificateV2) {
-                identifiers.append(try CertificateID(value, version: 2))
-            }
-            if let value = value(Identifiers.signingCertificate) {
-                identifiers.append(try CertificateID(value, version: 1))
-            }
-            guard !identifiers.isEmpty else { throw attributes.fault("it does not sign which certificate signs it") }
-            return identifiers
-        }
-    }
-
     /// The first ESSCertID (RFC 2634, section 5.4) or ESSCertIDv2 (RFC 5035): the signer's certificate.
     private struct CertificateID {
         /// The hash function; `nil` is SHA-1, which the first version is fixed to.
@@ -277,7 +149,22 @@ public struct TimestampToken: Sendable {
         let digest: [UInt8]
         let issuerAndSerial: (issuer: [UInt8], serialNumber: [UInt8])?
 
-        init(_ element: DERElement, version: Int) throws(SigstoreError) {
+        /// All that are signed; at least one must be.
+        static func all(in signed: SignedData) throws(SigstoreError) -> [CertificateID] {
+            var identifiers: [CertificateID] = []
+            if let value = signed.attribute(Identifiers.signingCertificateV2) {
+                identifiers.append(try CertificateID(value, version: 2))
+            }
+            if let value = signed.attribute(Identifiers.signingCertificate) {
+                identifiers.append(try CertificateID(value, version: 1))
+            }
+            guard !identifiers.isEmpty else {
+                throw TimestampToken.subject.fault("it does not sign which certificate signs it")
+            }
+            return identifiers
+        }
+
+        private init(_ element: DERElement, version: Int) throws(SigstoreError) {
             typealias Tag = DERReader.Tag
             let what = "the signing certificate"
             guard element.tag == Tag.sequence else { throw TimestampToken.subject.fault("\(what) is not a SEQUENCE") }
@@ -287,7 +174,9 @@ public struct TimestampToken: Sendable {
             if version == 1 {
                 hash = nil
             } else if reader.nextTag == Tag.sequence {
-                hash = try Identifiers.hash(try reader.plainAlgorithm("\(what)'s hash"), "\(what)'s hash")
+                hash = try HashAlgorithm(
+                    identifier: try reader.plainAlgorithm("\(what)'s hash"), of: TimestampToken.subject,
+                    "\(what)'s hash")
             } else {
                 hash = .sha256
             }
@@ -337,13 +226,12 @@ public struct TimestampToken: Sendable {
     /// whatever else the token carries can at most be an intermediate of its path, if the authority lists none.
     /// - Parameters:
     ///   - signature: The bytes that were timestamped: in Sigstore, an artifact's signature.
-    ///   - authority: The authority's certificates, its anchor last. Where its signing certificate is among them, only
+    ///   - authority: The authority's certificates, its anchor last. If its signing certificate is among them, only
     ///     that one may have signed; otherwise the token must carry one that leads to the anchor.
     ///   - intermediates: Other certificates that the path may go through; they need not be trusted. `nil` stands for the
     ///     authorities' certificates that the token carries, if `authority` has none but its anchor, and else for none.
     /// - Returns: The path from the signer's certificate to the anchor, valid at ``time``.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/timestampMismatch``,
-    ///   ``SigstoreError/Code/timestampAuthority``, ``SigstoreError/Code/timestampSignature``, or a code of
+    /// - Throws: `SigstoreError` with `timestamp-mismatch`, `timestamp-authority`, `timestamp-signature`, or a code of
     ///   ``CertificatePath``.
     @discardableResult
     public func verify(over signature: [UInt8], authority: [Certificate], intermediates: [Certificate]? = nil)
@@ -370,8 +258,8 @@ public struct TimestampToken: Sendable {
         guard let signing else {
             throw SigstoreError(
                 .timestampAuthority,
-                "the timestamp was signed by serial number \(Hexadecimal.encode(signer.serialNumber)) of "
-                    + "\(Certificate.text(ofName: signer.issuer)), whose certificate is neither in it nor trusted",
+                "the timestamp was signed by serial number \(Hexadecimal.encode(signed.serialNumber)) of "
+                    + "\(Certificate.text(ofName: signed.issuer)), whose certificate is neither in it nor trusted",
                 advice: "check that the trusted root knows the timestamp authority that was used")
         }
         if let leaf = leaves.first, !leaf.equals(signing) {
@@ -397,37 +285,17 @@ public struct TimestampToken: Sendable {
     }
 
     private func isSigner(_ certificate: Certificate) throws(SigstoreError) -> Bool {
-        guard certificate.issuer == signer.issuer, certificate.serialNumber == signer.serialNumber else { return false }
-        for identifier in signer.certificateIDs where try !identifier.matches(certificate) { return false }
+        guard signed.names(certificate) else { return false }
+        for identifier in certificateIDs where try !identifier.matches(certificate) { return false }
         return true
     }
 
-    /// Tokens whose signature held, with the certificate by which it did: a signer verifies a token when it comes, and again
-    /// in the finished bundle.
-    private static let held = BoundedCache<Void>(limit: 256)
-
-    /// Has OpenSSL verify the signature over the signed attributes, and the content against their digest.
     private func verifySignature(by certificate: Certificate) throws(SigstoreError) {
-        let name = try Digest.sha256(try Digest.sha256(contentInfo).bytes + certificate.fingerprint.bytes)
-        try Self.held.answer(for: name) { () throws(SigstoreError) in try verifySignatureAnew(by: certificate) }
-    }
-
-    private func verifySignatureAnew(by certificate: Certificate) throws(SigstoreError) {
-        let message = unsafe decode(contentInfo, { unsafe d2i_CMS_ContentInfo(nil, $0, $1) }, CMS_ContentInfo_free)
-        defer { ERR_clear_error() }
-        guard let message = unsafe message else { throw Self.subject.fault("OpenSSL cannot read it") }
-        defer { unsafe CMS_ContentInfo_free(message) }
-        // The stack borrows the certificate; only the stack itself is freed.
-        guard let signers = unsafe OPENSSL_sk_new_null() else { throw opensslFailure("verifying a timestamp") }
-        defer { unsafe OPENSSL_sk_free(signers) }
-        guard unsafe OPENSSL_sk_push(signers, UnsafeRawPointer(certificate.pointer)) > 0 else {
-            throw opensslFailure("verifying a timestamp")
-        }
-        // The path is verified already; certificates in the token are not to be looked at.
-        let flags = UInt32(CMS_NO_SIGNER_CERT_VERIFY) | UInt32(CMS_NOINTERN) | UInt32(CMS_BINARY)
-        guard unsafe CMS_verify(message, signers, nil, nil, nil, flags) == 1 else {
+        do throws(SigstoreError) { try signed.verify(by: certificate) } catch {
+            guard error.code == .signedDataSignature || error.code == .signedDataMismatch else { throw error }
             throw SigstoreError(
-                .timestampSignature, "the signature of \(certificate.displayName) on the timestamp does not hold")
+                .timestampSignature, "the signature of \(certificate.displayName) on the timestamp does not hold",
+                cause: error)
         }
     }
 }

@@ -23,13 +23,23 @@ public enum Base64 {
         let bytes = Array(bytes)
         var out: [UInt8] = []
         out.reserveCapacity((bytes.count + 2) / 3 * 4)
+        encode(bytes) { out.append($0) }
+        return String(decoding: out, as: UTF8.self)
+    }
+
+    /// Encodes a secret in the same way, without a string in between.
+    /// - Parameters:
+    ///   - bytes: Any bytes.
+    ///   - take: Is given one letter after the other.
+    @inline(__always)
+    package static func encode(_ bytes: some Sequence<UInt8>, _ take: (UInt8) -> Void) {
         var group: UInt32 = 0
         var held = 0
         for byte in bytes {
             group = group << 8 | UInt32(byte)
             held += 1
             if held == 3 {
-                for shift in [18, 12, 6, 0] as [UInt32] { out.append(standard[Int(group >> shift & 63)]) }
+                for shift in [18, 12, 6, 0] as [UInt32] { take(standard[Int(group >> shift & 63)]) }
                 group = 0
                 held = 0
             }
@@ -37,15 +47,14 @@ public enum Base64 {
         if held > 0 {
             group <<= UInt32(8 * (3 - held))
             for place in 0..<4 {
-                out.append(place <= held ? standard[Int(group >> UInt32(18 - 6 * place) & 63)] : 0x3d)
+                take(place <= held ? standard[Int(group >> UInt32(18 - 6 * place) & 63)] : 0x3d)
             }
         }
-        return String(decoding: out, as: UTF8.self)
     }
 
     /// Decodes the standard alphabet with padding (RFC 4648, section 4).
     /// - Parameter text: The characters, nothing else around them.
-    /// - Returns: The bytes, or `nil` where `text` is not exactly the encoding of some bytes.
+    /// - Returns: The bytes, or `nil` if `text` is not exactly the encoding of some bytes.
     public static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
         let letters = Array(text)
         guard letters.count % 4 == 0 else { return nil }
@@ -56,12 +65,12 @@ public enum Base64 {
 
     /// Decodes the standard alphabet with padding (RFC 4648, section 4).
     /// - Parameter text: The characters, nothing else around them.
-    /// - Returns: The bytes, or `nil` where `text` is not exactly the encoding of some bytes.
+    /// - Returns: The bytes, or `nil` if `text` is not exactly the encoding of some bytes.
     public static func decode(_ text: String) -> [UInt8]? { decode(Array(text.utf8)) }
 
     /// Decodes the URL-safe alphabet without padding (RFC 4648, section 5), as in a JSON Web Token.
     /// - Parameter text: The characters, nothing else around them.
-    /// - Returns: The bytes, or `nil` where `text` is not exactly the encoding of some bytes.
+    /// - Returns: The bytes, or `nil` if `text` is not exactly the encoding of some bytes.
     public static func decodeURLSafe(_ text: String) -> [UInt8]? {
         unpadded(Array(text.utf8)[...], urlSafeTable)
     }

@@ -383,7 +383,7 @@ public struct JSONCursor: Sendable {
     }
 
     /// The names of this object's members, in order.
-    /// - Throws: Where the value is not an object.
+    /// - Throws: If the value is not an object.
     public func names() throws(SigstoreError) -> [String] { try object().members.map(\.name) }
 
     /// Refuses members that are not in the list: what we do not know, we do not skip.

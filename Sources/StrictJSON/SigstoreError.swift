@@ -6,8 +6,8 @@
 /// No library knows a command line. If what helps is done differently in each program (with a flag, a variable, a
 /// command), ``advice`` holds a ``Remedy``, which the program puts into its own words.
 ///
-/// `message` and `advice` may hold bytes from outside (file names, identities, a server's words), so whoever
-/// prints them escapes control characters first.
+/// `message` and `advice` may hold bytes from outside (file names, identities, a server's words), so a program escapes
+/// control characters before it prints them.
 public struct SigstoreError: Error, Sendable, CustomStringConvertible, CustomDebugStringConvertible {
     /// A stable name for one kind of failure, in lower case with hyphens, such as `wrong-password`.
     public struct Code: RawRepresentable, Hashable, Sendable, CustomStringConvertible {

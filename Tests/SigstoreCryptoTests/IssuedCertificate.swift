@@ -1,3 +1,5 @@
+import StrictJSON
+
 @testable import SigstoreCrypto
 
 /// A certificate made for a test, together with its private key. Everything about it can be made wrong.
@@ -56,7 +58,7 @@ struct IssuedCertificate {
     }
 
     static func time(_ seconds: Int64) -> [UInt8] {
-        let text = CalendarTime.iso8601(seconds).utf8.filter { (0x30...0x39).contains($0) || $0 == 0x5a }
+        let text = Instant(seconds: seconds).description.utf8.filter { (0x30...0x39).contains($0) || $0 == 0x5a }
         return DERWriter.element(0x18, text)
     }
 

@@ -49,6 +49,8 @@ import Testing
         /// What the signed attributes name as the signer's certificate.
         var certificateIDs: [[UInt8]]?
         var extraAttributes: [[UInt8]] = []
+        /// Which of the first two attributes are not there: 0 is the content's type, 1 its digest.
+        var leftOut: Set<Int> = []
         var embedded: [Certificate] = []
         var signerCount = 1
         /// What the signer's name is taken from.
@@ -60,14 +62,15 @@ import Testing
                 [2, 1, version], policy, sequence(sequence(oid(imprintHash), [5, 0]), DERWriter.element(0x04, hashed)),
                 [2, 1, 7], DERWriter.element(0x18, time), rest)
             let identifiers = try certificateIDs ?? [Self.certificateID(signer.certificate)]
+            let stated = [
+                sequence(oid("1.2.840.113549.1.9.3"), DERWriter.element(0x31, oid(signedContentType))),
+                sequence(
+                    oid("1.2.840.113549.1.9.4"),
+                    DERWriter.element(
+                        0x31, DERWriter.element(0x04, try contentDigest ?? Digest.sha256(info).bytes))),
+            ]
             let attributes =
-                [
-                    sequence(oid("1.2.840.113549.1.9.3"), DERWriter.element(0x31, oid(signedContentType))),
-                    sequence(
-                        oid("1.2.840.113549.1.9.4"),
-                        DERWriter.element(
-                            0x31, DERWriter.element(0x04, try contentDigest ?? Digest.sha256(info).bytes))),
-                ] + identifiers + extraAttributes
+                stated.indices.filter { !leftOut.contains($0) }.map { stated[$0] } + identifiers + extraAttributes
             let signature = try signer.key.sign(
                 DERWriter.element(0x31, attributes.flatMap { $0 }), scheme: .ecdsa(.sha256))
             let named = named ?? signer.certificate

@@ -1,4 +1,5 @@
-/// A moment, in milliseconds since 1970 in UTC.
+/// A moment, in milliseconds since 1970 in UTC, and the one civil calendar: dates of the Gregorian calendar in UTC, without
+/// leap seconds. JSON, X.509, timestamps and HTTP write moments as dates, each in a form of its own.
 public struct Instant: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// Milliseconds since 1970 in UTC.
     public let milliseconds: Int64
@@ -12,12 +13,30 @@ public struct Instant: Sendable, Hashable, Comparable, CustomStringConvertible {
         milliseconds = overflow ? (seconds < 0 ? .min : .max) : product
     }
 
+    /// Makes a moment from a date in UTC.
+    /// - Returns: `nil` if there is no such date in the years 1 to 9999, or no such time of day.
+    public init?(year: Int64, month: Int64, day: Int64, hour: Int64, minute: Int64, second: Int64) {
+        guard (1...9999).contains(year), (1...12).contains(month), (1...31).contains(day), (0..<24).contains(hour),
+            (0..<60).contains(minute), (0..<60).contains(second)
+        else { return nil }
+        let days = Self.days(year, month, day)
+        // A day that its month does not have would come back as another date.
+        guard Self.date(days) == (year, month, day) else { return nil }
+        self.init(seconds: days * 86_400 + hour * 3600 + minute * 60 + second)
+    }
+
+    /// Whole seconds since 1970 in UTC; milliseconds are cut off towards the past.
+    public var seconds: Int64 {
+        let (whole, rest) = milliseconds.quotientAndRemainder(dividingBy: 1000)
+        return rest < 0 ? whole - 1 : whole
+    }
+
     /// Whether one moment lies before another.
     public static func < (left: Instant, right: Instant) -> Bool { left.milliseconds < right.milliseconds }
 
     /// Reads a time as protobuf's JSON writes it (RFC 3339): `2022-12-31T23:59:59.999Z`, or with an offset.
     /// - Parameter text: The time; anything finer than a millisecond is cut off.
-    /// - Returns: `nil` where the text is not such a time.
+    /// - Returns: `nil` if the text is not such a time.
     public init?(rfc3339 text: String) {
         let bytes = Array(text.utf8)
         func number(_ from: Int, _ count: Int) -> Int64? {
@@ -32,12 +51,9 @@ public struct Instant: Sendable, Hashable, Comparable, CustomStringConvertible {
         func stands(_ letter: Character, _ at: Int) -> Bool { at < bytes.count && bytes[at] == letter.asciiValue }
         guard bytes.count <= 40, let year = number(0, 4), stands("-", 4), let month = number(5, 2), stands("-", 7),
             let day = number(8, 2), stands("T", 10) || stands("t", 10), let hour = number(11, 2), stands(":", 13),
-            let minute = number(14, 2), stands(":", 16), let second = number(17, 2), year >= 1,
-            (1...12).contains(month), (1...31).contains(day), hour < 24, minute < 60, second < 60
+            let minute = number(14, 2), stands(":", 16), let second = number(17, 2),
+            let whole = Instant(year: year, month: month, day: day, hour: hour, minute: minute, second: second)
         else { return nil }
-        let days = Self.days(year, month, day)
-        // A day that its month does not have would come back as another date.
-        guard Self.date(days) == (year, month, day) else { return nil }
         var at = 19
         var fraction: Int64 = 0
         if stands(".", at) {
@@ -62,16 +78,16 @@ public struct Instant: Sendable, Hashable, Comparable, CustomStringConvertible {
             at += 6
         }
         guard at == bytes.count else { return nil }
-        milliseconds = (days * 86_400 + hour * 3600 + minute * 60 + second - offset) * 1000 + fraction
+        milliseconds = whole.milliseconds - offset * 1000 + fraction
     }
 
-    /// The time as `2026-01-31T12:00:00Z`; milliseconds are written where there are any.
+    /// The time as `2026-01-31T12:00:00Z` (ISO 8601, UTC), with milliseconds if there are any; outside the years 1 to 9999
+    /// the bare number of seconds or milliseconds.
     public var description: String {
         guard (-62_135_596_800_000...253_402_300_799_999).contains(milliseconds) else {
-            return "\(milliseconds) ms after 1970"
+            return milliseconds % 1000 == 0 ? "\(seconds) seconds after 1970" : "\(milliseconds) ms after 1970"
         }
         let inSecond = (milliseconds % 1000 + 1000) % 1000
-        let seconds = (milliseconds - inSecond) / 1000
         let inDay = (seconds % 86_400 + 86_400) % 86_400
         let (year, month, day) = Self.date((seconds - inDay) / 86_400)
         func padded(_ number: Int64, _ width: Int) -> String {
@@ -101,27 +117,4 @@ public struct Instant: Sendable, Hashable, Comparable, CustomStringConvertible {
         let month = march < 10 ? march + 3 : march - 9
         return (era * 400 + yearInEra + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * march + 2) / 5 + 1)
     }
-}
-
-/// When a key or an authority counts, both ends included.
-public struct ValidityWindow: Sendable {
-    /// The first moment.
-    public let start: Instant
-    /// The last moment; `nil` where there is none yet.
-    public let end: Instant?
-
-    /// Makes a window.
-    public init(start: Instant, end: Instant?) {
-        self.start = start
-        self.end = end
-    }
-
-    /// All of time: for keys and authorities that a user gave by themselves, without a window.
-    public static let always = ValidityWindow(start: Instant(milliseconds: .min), end: nil)
-
-    /// Whether a moment lies in the window, both ends included.
-    public func contains(_ moment: Instant) -> Bool { start <= moment && end.map { moment <= $0 } ?? true }
-
-    /// The window in words.
-    public var description: String { "\(start) to \(end.map(\.description) ?? "now")" }
 }

@@ -7,7 +7,7 @@ public protocol ArtifactSource: Sendable {
     /// - Parameters:
     ///   - digests: The digests that are needed; a source that knows only one digest gives that one.
     ///   - schemes: The signature schemes that the message will be verified with.
-    /// - Throws: ``SigstoreError`` where the artifact cannot be read, or is not known in the form that is needed.
+    /// - Throws: `SigstoreError` if the artifact cannot be read, or is not known in the form that is needed.
     func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage
 }
 
@@ -34,8 +34,7 @@ public struct ArtifactDigest: ArtifactSource {
     public init(_ digest: Digest) { self.digest = digest }
 
     /// Gives the digest.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/otherDigestNeeded`` where the signature is over another
-    ///   digest, naming that one.
+    /// - Throws: `SigstoreError` with `other-digest-needed` if the signature is over another digest, naming that one.
     public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage
     {
         guard schemes != [.ed25519] else {
@@ -57,6 +56,6 @@ public struct ArtifactDigest: ArtifactSource {
 }
 
 extension SigstoreError.Code {
-    /// A digest was given where the signature is over another digest, or over the file itself.
+    /// A digest was given, but the signature is over another digest, or over the file itself.
     public static let otherDigestNeeded = Self("other-digest-needed")
 }

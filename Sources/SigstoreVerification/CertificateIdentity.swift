@@ -6,14 +6,18 @@ public struct CertificateIdentity: Sendable {
         case exactly(String)
         /// Matched anywhere in the field, as RE2 does it.
         case matching(IdentityPattern)
-        /// Every one of these.
+        /// Every one of these; none matches nothing.
         case all([Pattern])
+        /// At least one of these; none matches nothing.
+        case any([Pattern])
 
-        func holds(for text: String) -> Bool {
+        /// Whether a text is as it should be.
+        public func holds(for text: String) -> Bool {
             switch self {
             case .exactly(let expected): expected.utf8.elementsEqual(text.utf8)
             case .matching(let pattern): pattern.matches(text)
             case .all(let patterns): !patterns.isEmpty && patterns.allSatisfy { $0.holds(for: text) }
+            case .any(let patterns): patterns.contains { $0.holds(for: text) }
             }
         }
 
@@ -23,13 +27,14 @@ public struct CertificateIdentity: Sendable {
             case .exactly(let text): text
             case .matching(let pattern): "/\(pattern.source)/"
             case .all(let patterns): patterns.map(\.description).joined(separator: " and ")
+            case .any(let patterns): patterns.map(\.description).joined(separator: " or ")
             }
         }
     }
 
-    /// The certificate's subject alternative name (`--certificate-identity`).
+    /// The certificate's subject alternative name.
     public var subject: Pattern
-    /// The issuer of the identity token (`--certificate-oidc-issuer`).
+    /// The issuer of the identity token.
     public var issuer: Pattern
     /// What triggered the GitHub workflow (extension 1.3.6.1.4.1.57264.1.2): any of these; none is not compared.
     public var githubWorkflowTrigger: [String] = []
@@ -41,10 +46,25 @@ public struct CertificateIdentity: Sendable {
     public var githubWorkflowRepository: [String] = []
     /// The ref that the GitHub workflow ran for (extension 1.3.6.1.4.1.57264.1.6): any of these; none is not compared.
     public var githubWorkflowRef: [String] = []
+    /// What else the certificate must say, such as `.runnerEnvironment` with `.exactly("github-hosted")`. Each must hold,
+    /// and a claim that the certificate does not make never does.
+    public var claims: [(name: CertificateClaims.Name, pattern: Pattern)] = []
 
     /// Makes an identity; subject and issuer are both needed, since one without the other trusts a stranger.
     public init(subject: Pattern, issuer: Pattern) {
         self.subject = subject
         self.issuer = issuer
+    }
+
+    /// What is demanded of the GitHub workflow, as claims.
+    var workflow: [(name: CertificateClaims.Name, pattern: Pattern)] {
+        let fields: [(name: CertificateClaims.Name, values: [String])] = [
+            (.githubWorkflowTrigger, githubWorkflowTrigger), (.githubWorkflowSHA, githubWorkflowSHA),
+            (.githubWorkflowName, githubWorkflowName), (.githubWorkflowRepository, githubWorkflowRepository),
+            (.githubWorkflowRef, githubWorkflowRef),
+        ]
+        return fields.filter { !$0.values.isEmpty }.map {
+            (name: $0.name, pattern: .any($0.values.map { .exactly($0) }))
+        }
     }
 }

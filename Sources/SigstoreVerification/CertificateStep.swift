@@ -210,26 +210,23 @@ extension Verification {
     }
 
     /// 6. Who signed is one of those who should have; each field of an identity must hold by itself.
-    /// - Returns: Name and issuer as the certificate shows them.
-    mutating func checkIdentity(_ leaf: Certificate, _ identities: [CertificateIdentity]) throws(SigstoreError)
-        -> (name: String, issuer: String)
+    /// - Returns: The issuer as the certificate shows it.
+    mutating func checkIdentity(_ claims: CertificateClaims, _ identities: [CertificateIdentity]) throws(SigstoreError)
+        -> String
     {
-        // The extension .8 came later and is the better form of .1.
-        var stated = try leaf.fulcioExtension(8)
-        if stated == nil { stated = try leaf.fulcioExtension(1) }
-        guard let issuer = stated else {
+        guard let issuer = try claims.issuer() else {
             throw SigstoreError(.wrongIssuer, "the certificate does not say who issued the identity")
         }
         var failures: [SigstoreError] = []
         for identity in identities {
-            guard let failure = try mismatch(identity, leaf, issuer) else {
+            guard let failure = try mismatch(identity, claims, issuer) else {
                 held("identity", "\(signerName) by \(issuer)")
-                return (signerName, issuer)
+                return issuer
             }
             failures.append(failure)
         }
-        // What is said is of an identity that came furthest: name, then issuer, then workflow.
-        let order: [SigstoreError.Code] = [.wrongWorkflow, .wrongIssuer]
+        // What is said is of an identity that came furthest: name, then issuer, then workflow, then other claims.
+        let order: [SigstoreError.Code] = [.wrongClaim, .wrongWorkflow, .wrongIssuer]
         let nearest = order.lazy.compactMap { code in failures.last { $0.code == code } }.first ?? failures.last
         guard failures.count > 1, let nearest else {
             throw nearest ?? SigstoreError(.wrongIdentity, "no identity was given that could have signed")
@@ -239,7 +236,7 @@ extension Verification {
             advice: nearest.advice)
     }
 
-    private func mismatch(_ identity: CertificateIdentity, _ leaf: Certificate, _ issuer: String)
+    private func mismatch(_ identity: CertificateIdentity, _ claims: CertificateClaims, _ issuer: String)
         throws(SigstoreError) -> SigstoreError?
     {
         guard identity.subject.holds(for: signerName) else {
@@ -252,19 +249,15 @@ extension Verification {
                 .wrongIssuer, "expected issuer \(identity.issuer.description), certificate says \(issuer)",
                 advice: .remedy(.expectIssuer))
         }
-        let workflow: [(name: String, expected: [String], arc: UInt32)] = [
-            ("trigger", identity.githubWorkflowTrigger, 2), ("sha", identity.githubWorkflowSHA, 3),
-            ("name", identity.githubWorkflowName, 4), ("repository", identity.githubWorkflowRepository, 5),
-            ("ref", identity.githubWorkflowRef, 6),
-        ]
-        for (name, expected, arc) in workflow {
-            if expected.isEmpty { continue }
-            let found = try leaf.fulcioExtension(arc)
-            guard let found, expected.contains(where: { found.utf8.elementsEqual($0.utf8) }) else {
-                return SigstoreError(
-                    .wrongWorkflow,
-                    "expected GitHub workflow \(name) \(expected.joined(separator: " or ")), certificate says \(found ?? "nothing")"
-                )
+        for (demanded, code) in [(identity.workflow, .wrongWorkflow), (identity.claims, .wrongClaim)]
+            as [([(name: CertificateClaims.Name, pattern: CertificateIdentity.Pattern)], SigstoreError.Code)]
+        {
+            for (name, expected) in demanded {
+                let found = try claims.value(name)
+                guard let found, expected.holds(for: found) else {
+                    return SigstoreError(
+                        code, "expected \(name) \(expected.description), certificate says \(found ?? "nothing")")
+                }
             }
         }
         return nil
@@ -290,6 +283,8 @@ extension SigstoreError.Code {
     public static let wrongIssuer = Self("wrong-issuer")
     /// The certificate shows another GitHub workflow than was asked for.
     public static let wrongWorkflow = Self("wrong-workflow")
+    /// The certificate makes another claim than was asked for, or does not make it.
+    public static let wrongClaim = Self("wrong-claim")
 }
 
 extension SigstoreError.Remedy {

@@ -26,8 +26,8 @@ public struct Checkpoint: Sendable {
 
     /// Reads a checkpoint.
     /// - Parameter note: The whole signed note, as it stands in a bundle.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedCheckpoint`` where it is not a signed note, or
-    ///   its text is not a checkpoint.
+    /// - Throws: `SigstoreError` with `malformed-checkpoint` if it is not a signed note, or its text is not a
+    ///   checkpoint.
     public init(_ note: String) throws(SigstoreError) {
         let bytes = Array(note.utf8)
         guard bytes.count <= 1 << 20, bytes.last == 0x0a, bytes.allSatisfy({ $0 >= 0x20 || $0 == 0x0a }) else {
@@ -75,13 +75,13 @@ public struct Checkpoint: Sendable {
 
     /// Verifies that a log signed this checkpoint, among others and witnesses who may have.
     ///
-    /// Rekor v2's origin is the host name of its base URL. Rekor v1's is the log's name, ` - ` and the number of its tree:
-    /// see ``isName(_:of:)``. Under that name the log signs. Of several signatures that are the log's by name and key
+    /// Rekor v2's origin is the host name of its base URL. Rekor v1's is the log's name, ` - ` and the number of its tree.
+    /// Under that name the log signs. Of several signatures that are the log's by name and key
     /// hash the first must hold (C2SP `signed-note`, "Verifying"), so that none can be put before it unnoticed.
     /// - Parameters:
     ///   - log: The log whose id the entry names.
     ///   - rekorV2: Whether the log is one of Rekor v2.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/invalidCheckpoint``.
+    /// - Throws: `SigstoreError` with `invalid-checkpoint`.
     public func verify(_ log: TrustedRoot.Log, rekorV2: Bool) throws(SigstoreError) {
         guard let name = rekorV2 ? origin : nameBeforeTree, Self.isName(name, of: log, rekorV2: rekorV2) else {
             let expected = Self.authority(of: log.baseURL).map { String(decoding: Self.host($0), as: UTF8.self) }

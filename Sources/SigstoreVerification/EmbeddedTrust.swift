@@ -1,7 +1,7 @@
 // Written by Fixtures/tuf/embed-trust.py from the files of the public Sigstore instances. Do not edit.
 // swift-format-ignore-file
 
-/// What the program knows of Sigstore's public instances before it has asked any of them.
+/// What is known of Sigstore's public instances before any of them is asked.
 package enum EmbeddedTrust {
     /// `root.json` of the production instance.
     package static var productionRoot: [UInt8] {

@@ -9,8 +9,8 @@ extension TrustedRoot {
         case staging
     }
 
-    /// The trusted root of a public instance, as it was when this program was built.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTrustedRoot``.
+    /// The trusted root of a public instance, as it was when this library was written.
+    /// - Throws: `SigstoreError` with `malformed-trusted-root`.
     public static func embedded(_ instance: Instance) throws(SigstoreError) -> TrustedRoot {
         switch instance {
         case .production: try production.get()

@@ -14,7 +14,7 @@ extension Verification {
     }
 
     private func checkContent() throws(SigstoreError) {
-        switch (policy.claim, bundle.content) {
+        switch (claim, bundle.content) {
         case (.message, .messageSignature): break
         case (.message, .dsse):
             throw SigstoreError(
@@ -36,8 +36,8 @@ extension Verification {
     private func checkKeyMaterial() throws(SigstoreError) {
         switch (policy.signedBy, bundle.keyMaterial) {
         case (.key(let key), .publicKey(let hint)):
-            // A hint is whatever the signer wrote, and nothing is believed because of it. But where it is the
-            // fingerprint of a key (base64 of 32 bytes), it must not be that of another key.
+            // A hint is whatever the signer wrote, and nothing is believed because of it. But if it is the fingerprint
+            // of a key (base64 of 32 bytes), it must not be that of another key.
             let fingerprint = try key.hint()
             guard hint.utf8.count != fingerprint.utf8.count || hint.utf8.elementsEqual(fingerprint.utf8) else {
                 throw SigstoreError(
@@ -59,9 +59,9 @@ extension Verification {
 }
 
 extension SigstoreError.Code {
-    /// An attestation where a signature over a file was expected.
+    /// An attestation, but a signature over a file was expected.
     public static let attestationNotSignature = Self("attestation-not-signature")
-    /// A signature over a file where an attestation was expected.
+    /// A signature over a file, but an attestation was expected.
     public static let signatureNotAttestation = Self("signature-not-attestation")
     /// An envelope whose payload is not an in-toto statement.
     public static let wrongPayloadType = Self("wrong-payload-type")

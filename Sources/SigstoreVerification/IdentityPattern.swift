@@ -11,7 +11,7 @@ public import StrictJSON
 
     /// Compiles an expression.
     /// - Parameter source: RE2 syntax, at most 4,096 bytes of UTF-8.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedPattern`` and RE2's reason.
+    /// - Throws: `SigstoreError` with `malformed-pattern` and RE2's reason.
     public init(_ source: String) throws(SigstoreError) {
         let text = source.utf8.map { CChar(bitPattern: $0) }
         guard (1...4096).contains(text.count) else {

@@ -9,20 +9,25 @@ public import StrictJSON
 public struct LegacyBlobBundle: Sendable {
     /// The signature's bytes; of an attestation, the envelope's JSON.
     public var signature: [UInt8]
-    /// The signer's certificates, or the fingerprint of the signer's key; `nil` where it says nothing.
+    /// The signer's certificates, or the fingerprint of the signer's key; `nil` if it says nothing.
     public var keyMaterial: SigstoreBundle.KeyMaterial?
     /// The entry in Rekor v1.
     public var logEntry: TransparencyLogEntry?
 
     /// Reads a bundle.
     /// - Parameter json: The whole file.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/notABundle`` where it is no such bundle, or naming the
-    ///   member that is wrong.
+    /// - Throws: `SigstoreError` with `not-a-bundle` if it is no such bundle, or naming the member that is wrong.
     public init(parsing json: [UInt8]) throws(SigstoreError) {
         guard json.count <= SigstoreBundle.sizeLimit else {
             throw SigstoreError(.malformedBundle, "the bundle is larger than 128 MiB")
         }
-        let top = JSONCursor(try JSONValue(parsing: json, values: SigstoreBundle.valueLimit))
+        try self.init(JSONCursor(try JSONValue(parsing: json, values: SigstoreBundle.valueLimit)))
+    }
+
+    /// Reads a bundle from JSON that was parsed already.
+    /// - Parameter top: The whole file.
+    /// - Throws: As ``init(parsing:)``.
+    public init(_ top: JSONCursor) throws(SigstoreError) {
         guard let signature = try top.optional("base64Signature") else {
             throw SigstoreError(
                 .notABundle, "not a bundle: there is neither a \"mediaType\" nor a \"base64Signature\"",
@@ -37,9 +42,8 @@ public struct LegacyBlobBundle: Sendable {
     }
 
     /// Reads a signer's certificates or key as cosign 2 writes them: PEM, or base64 of PEM.
-    /// - Parameter text: The content of a `--certificate` file, or of the member `cert`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedCertificate`` where it is neither a certificate
-    ///   nor a public key.
+    /// - Parameter text: The content of a certificate's file, or of the member `cert` of cosign 2's bundle.
+    /// - Throws: `SigstoreError` with `malformed-certificate` if it is neither a certificate nor a public key.
     public static func keyMaterial(_ text: [UInt8]) throws(SigstoreError) -> SigstoreBundle.KeyMaterial {
         let trimmed = text.filter { $0 > 0x20 }
         let pem = Base64.decode(trimmed) ?? text
@@ -57,7 +61,7 @@ public struct LegacyBlobBundle: Sendable {
 extension TransparencyLogEntry {
     /// Reads an entry of Rekor v1 as cosign 2 keeps it (`rekorBundle`, and the annotation `dev.sigstore.cosign/bundle`):
     /// `SignedEntryTimestamp` and `Payload` with `body`, `integratedTime`, `logIndex` and `logID`.
-    /// - Throws: ``SigstoreError`` naming the member that is wrong.
+    /// - Throws: `SigstoreError` naming the member that is wrong.
     public init(rekorBundle json: JSONCursor) throws(SigstoreError) {
         try json.expectOnly(["SignedEntryTimestamp", "Payload"])
         let payload = try json.member("Payload")
@@ -83,7 +87,7 @@ extension SigstoreBundle {
     ///   - keyMaterial: The signer's certificates in DER, or a key's hint, which may be empty.
     ///   - logEntry: The entry in Rekor v1.
     ///   - timestamps: DER `TimeStampResp`s over the signature.
-    /// - Throws: ``SigstoreError`` where an attestation's envelope cannot be read.
+    /// - Throws: `SigstoreError` if an attestation's envelope cannot be read.
     public init(
         signature: [UInt8], isAttestation: Bool, keyMaterial: KeyMaterial, logEntry: TransparencyLogEntry? = nil,
         timestamps: [[UInt8]] = []
@@ -97,12 +101,22 @@ extension SigstoreBundle {
             timestampedEnvelope: isAttestation ? signature : nil)
     }
 
+    /// Makes a bundle of an envelope that stands alone in a file and was parsed already.
+    /// - Parameters:
+    ///   - envelope: The envelope.
+    ///   - written: The bytes that it was parsed from.
+    /// - Throws: `SigstoreError` naming the member that is wrong.
+    public init(envelope: JSONCursor, written: [UInt8]) throws(SigstoreError) {
+        self.init(
+            .publicKey(hint: ""), .dsse(try DSSEEnvelope(envelope)), [], [], .v01, timestampedEnvelope: written)
+    }
+
     /// Makes a bundle of one layer of a signature or attestation image, as cosign 1 and 2 push them.
     /// - Parameters:
     ///   - annotations: The layer's annotations; those that are not cosign's are passed over.
     ///   - layer: The layer: what was signed, or the envelope of an attestation.
     ///   - isAttestation: Whether it is an attestation.
-    /// - Throws: ``SigstoreError`` naming the annotation that is wrong.
+    /// - Throws: `SigstoreError` naming the annotation that is wrong.
     public init(annotations: [String: String], layer: [UInt8], isAttestation: Bool) throws(SigstoreError) {
         func text(_ name: String) -> [UInt8]? {
             guard let value = annotations[name], !value.isEmpty else { return nil }
@@ -145,11 +159,11 @@ extension SigstoreBundle {
             timestamps: timestamps)
     }
 
-    /// Reads a timestamp as cosign keeps it (`--rfc3161-timestamp`, and the annotation of that name): JSON with
+    /// Reads a timestamp as cosign keeps it in a file and in an image's annotations: JSON with
     /// `SignedRFC3161Timestamp`, or the DER itself.
     /// - Parameter file: The whole file.
-    /// - Returns: The DER `TimeStampResp`; `nil` where the JSON is `null`.
-    /// - Throws: ``SigstoreError`` where it is neither.
+    /// - Returns: The DER `TimeStampResp`; `nil` if the JSON is `null`.
+    /// - Throws: `SigstoreError` if it is neither.
     public static func timestamp(_ file: [UInt8]) throws(SigstoreError) -> [UInt8]? {
         if file.first == 0x30 { return file }
         let json = JSONCursor(try JSONValue(parsing: file, values: SigstoreBundle.valueLimit))

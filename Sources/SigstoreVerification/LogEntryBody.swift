@@ -45,7 +45,7 @@ public struct LogEntryBody: Sendable {
 
     /// Reads the body of an entry.
     /// - Parameter body: Canonical JSON, as the log holds it.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unknownEntryKind``, or naming the member that is wrong.
+    /// - Throws: `SigstoreError` with `unknown-entry-kind`, or naming the member that is wrong.
     public init(parsing body: [UInt8]) throws(SigstoreError) {
         let top = JSONCursor(try JSONValue(parsing: body, values: SigstoreBundle.valueLimit))
         try top.expectOnly(["apiVersion", "kind", "spec"])

@@ -61,7 +61,7 @@ extension Verification {
         return trustedRoot
     }
 
-    /// 5.2 The entry is in its log. The promise, where there is one, was verified with the time.
+    /// 5.2 The entry is in its log. The promise, if there is one, was verified with the time.
     private mutating func verifyInclusion(of entry: TransparencyLogEntry, _ body: LogEntryBody) throws(SigstoreError) {
         if entry.promise != nil {
             held("inclusion-promise", "the log promised to include entry \(entry.logIndex)")
@@ -78,7 +78,7 @@ extension Verification {
     /// the signature, else now.
     private func moments(of entry: TransparencyLogEntry) -> [Instant] {
         if entry.promise != nil { return [Instant(seconds: entry.integratedTime)] }
-        if times.isEmpty { return [Instant(seconds: policy.currentTime)] }
+        if times.isEmpty { return [Instant(seconds: currentTime)] }
         return times.map { Instant(seconds: $0.seconds) }
     }
 
@@ -163,13 +163,13 @@ extension LogEntryBody {
 }
 
 extension TrustedRoot {
-    /// Checks that an entry is in a log of this root, for whoever reads the log itself.
+    /// Checks that an entry is in a log of this root, for a client that reads the log itself.
     /// - Parameters:
-    ///   - entry: The entry, with its proof; the promise is checked too where there is one.
+    ///   - entry: The entry, with its proof; the promise is checked too if there is one.
     ///   - body: What stands in it.
-    ///   - currentTime: In seconds since 1970; when the log's key must count where no promise says another time.
+    ///   - currentTime: In seconds since 1970; when the log's key must count if no promise says another time.
     /// - Returns: The log.
-    /// - Throws: ``SigstoreError`` that says what does not hold.
+    /// - Throws: `SigstoreError` that says what does not hold.
     public func verify(_ entry: TransparencyLogEntry, _ body: LogEntryBody, currentTime: Int64) throws(SigstoreError)
         -> Log
     {
@@ -254,8 +254,8 @@ extension TrustedRoot {
 
     /// The inclusion proof leads to the root that the log signed (RFC 6962, section 2.1.1; C2SP tlog-checkpoint).
     /// - Parameter moments: When the log's key must have counted.
-    /// - Returns: The log; `nil` where the proof came without a checkpoint, which before bundles of version 0.2 could
-    ///   be. It proves nothing then, and the promise has to do.
+    /// - Returns: The log; `nil` if the proof came without a checkpoint, which before bundles of version 0.2 could be.
+    ///   It proves nothing then, and the promise has to do.
     func verifyInclusion(
         of entry: TransparencyLogEntry, _ proof: TransparencyLogEntry.InclusionProof, isRekorV2: Bool,
         at moments: [Instant]

@@ -19,8 +19,8 @@ public enum MerkleTree {
     ///   - index: The leaf's place, counted from 0.
     ///   - size: How many leaves the tree has.
     ///   - path: The hashes beside the path, from the leaf upward.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/invalidInclusionProof`` where index, size and the number
-    ///   of hashes do not fit together.
+    /// - Throws: `SigstoreError` with `invalid-inclusion-proof` if index, size and the number of hashes do not fit
+    ///   together.
     public static func root(leafHash: [UInt8], index: Int64, size: Int64, path: [[UInt8]]) throws(SigstoreError)
         -> [UInt8]
     {

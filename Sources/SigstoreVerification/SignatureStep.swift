@@ -5,11 +5,11 @@ public import StrictJSON
 extension Verification {
     /// The schemes in which this signature may have been made, the likeliest first.
     ///
-    /// The digest that the bundle names decides on the hash function. Where it names none, ECDSA may be over the
-    /// curve's own hash (cosign 3) or SHA-256 (cosign 2), RSA over SHA-256, and Ed25519 is pure, unless a log, which
-    /// only takes Ed25519ph, has an entry. An envelope is small, so everything that the key can do is tried.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/wrongKeyType`` where keys of this kind never sign over
-    ///   the digest that the bundle names.
+    /// The digest that the bundle names decides on the hash function. If it names none, ECDSA may be over the curve's
+    /// own hash (cosign 3) or SHA-256 (cosign 2), RSA over SHA-256, and Ed25519 is pure, unless a log, which only takes
+    /// Ed25519ph, has an entry. An envelope is small, so everything that the key can do is tried.
+    /// - Throws: `SigstoreError` with `wrong-key-type` if keys of this kind never sign over the digest that the bundle
+    ///   names.
     func signatureSchemes(of key: PublicKey) throws(SigstoreError) -> [SignatureScheme] {
         guard case .messageSignature(let message) = bundle.content else { return key.schemes }
         guard let named = message.digest?.algorithm else {
@@ -36,10 +36,10 @@ extension Verification {
     }
 
     /// 4. Reads what was signed: the artifact, or the envelope's pre-authentication encoding.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/artifactMismatch`` where the artifact's digest is not the
-    ///   one that the bundle names.
+    /// - Throws: `SigstoreError` with `artifact-mismatch` if the artifact's digest is not the one that the bundle
+    ///   names.
     mutating func readMessage(_ schemes: [SignatureScheme]) throws(SigstoreError) -> HashedMessage {
-        switch (bundle.content, policy.claim) {
+        switch (bundle.content, claim) {
         case (.messageSignature(let signed), .message(let source)):
             var digests: Set<HashAlgorithm> = []
             if let named = signed.digest?.algorithm { digests.insert(named) }
@@ -130,10 +130,9 @@ extension Verification {
 
     /// 8. What an attestation is about, and the type of its predicate; nothing for signatures over files.
     mutating func verifyStatement() throws(SigstoreError) -> Statement? {
-        guard case .dsse(let envelope) = bundle.content,
-            case .attestation(let subject, let predicateType) = policy.claim
-        else { return nil }
-        let statement = try Statement(parsing: envelope.payload)
+        guard case .attestation(let subject, let predicateType) = claim, let statement = try bundle.statement() else {
+            return nil
+        }
         if let predicateType {
             guard statement.predicateType.matches(predicateType) else {
                 throw SigstoreError(
@@ -189,7 +188,7 @@ extension SigstoreError.Code {
     public static let artifactMismatch = Self("artifact-mismatch")
     /// The signature does not hold.
     public static let invalidSignature = Self("invalid-signature")
-    /// An ECDSA signature as two bare numbers (IEEE P1363) where ASN.1 DER is needed.
+    /// An ECDSA signature as two bare numbers (IEEE P1363), but ASN.1 DER is needed.
     public static let signatureInP1363 = Self("signature-in-p1363")
     /// The signature is of another kind than the key.
     public static let wrongKeyType = Self("wrong-key-type")

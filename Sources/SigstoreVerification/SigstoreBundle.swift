@@ -5,8 +5,8 @@ public import StrictJSON
 /// A signature together with everything that is needed to verify it offline (Sigstore protobuf-specs,
 /// `sigstore_bundle.proto`; client specification, section 5).
 ///
-/// Every older form of cosign's becomes a bundle first, so there is one verifier and not one for each form. A bundle
-/// is only what somebody claims: nothing in it is trusted before ``Verifier/verify(_:_:)`` has returned.
+/// Every older form of cosign's becomes a bundle first, so there is one verifier and not one for each form. Nothing in
+/// a bundle is trusted before ``Verifier`` has verified it.
 public struct SigstoreBundle: Sendable {
     /// How many log entries, and how many timestamps, a bundle may hold; more are refused before any is read.
     public static let limit = 32
@@ -91,8 +91,10 @@ public struct SigstoreBundle: Sendable {
     public var logEntries: [TransparencyLogEntry]
     /// Signed timestamps over the signature, each a DER `TimeStampResp` (RFC 3161).
     public var timestamps: [[UInt8]]
-    /// The envelope as it was written, where cosign 2 had that timestamped in place of the signature within it.
+    /// The envelope as it was written, if cosign 2 had that timestamped in place of the signature within it.
     private(set) var timestampedEnvelope: [UInt8]?
+    /// The statement that was read last, and the payload that it was read from.
+    private var lastRead: (payload: [UInt8], statement: Statement)?
 
     /// Makes a bundle from its parts.
     /// - Parameters:
@@ -138,9 +140,28 @@ public struct SigstoreBundle: Sendable {
         return try signature()
     }
 
+    /// What an attestation says; `nil` for a signature over a file. It is read from the payload, unless ``readStatement()``
+    /// has read that very payload before.
+    /// - Throws: `SigstoreError` if the payload is no in-toto statement.
+    public func statement() throws(SigstoreError) -> Statement? {
+        guard case .dsse(let envelope) = content else { return nil }
+        if let lastRead, lastRead.payload == envelope.payload { return lastRead.statement }
+        return try Statement(parsing: envelope.payload)
+    }
+
+    /// Reads what an attestation says and keeps it, so that verifying this bundle does not read it a second time.
+    /// - Returns: The statement; `nil` for a signature over a file.
+    /// - Throws: `SigstoreError` if the payload is no in-toto statement.
+    @discardableResult
+    public mutating func readStatement() throws(SigstoreError) -> Statement? {
+        guard case .dsse(let envelope) = content, let statement = try statement() else { return nil }
+        lastRead = (payload: envelope.payload, statement: statement)
+        return statement
+    }
+
     /// The bytes of the one signature, which timestamps and log entries are about.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedBundle`` where an envelope does not hold exactly
-    ///   one signature, or the signature is empty.
+    /// - Throws: `SigstoreError` with `malformed-bundle` if an envelope does not hold exactly one signature, or the
+    ///   signature is empty.
     public func signature() throws(SigstoreError) -> [UInt8] {
         let signature: [UInt8]
         switch content {
@@ -159,8 +180,7 @@ public struct SigstoreBundle: Sendable {
 
     /// Checks what the version demands of the parts (protobuf-specs, comments of `Bundle` and
     /// `VerificationMaterial`): counts, promises for 0.1, proofs with checkpoints after it, one certificate in 0.3.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedBundle`` or
-    ///   ``SigstoreError/Code/tooManyEntries``.
+    /// - Throws: `SigstoreError` with `malformed-bundle` or `too-many-entries`.
     public func validate() throws(SigstoreError) {
         try Self.bound(logEntries.count, "log entries")
         try Self.bound(timestamps.count, "timestamps")
@@ -206,12 +226,18 @@ extension SigstoreBundle {
     /// Reads a bundle strictly: a known media type, no unknown or duplicate member, one content, one kind of key
     /// material, and what the version demands.
     /// - Parameter json: The bundle as JSON in UTF-8, at most ``sizeLimit`` bytes.
-    /// - Throws: ``SigstoreError`` naming the member that is wrong.
+    /// - Throws: `SigstoreError` naming the member that is wrong.
     public init(parsing json: [UInt8]) throws(SigstoreError) {
         guard json.count <= Self.sizeLimit else {
             throw SigstoreError(.malformedBundle, "the bundle is larger than 128 MiB")
         }
-        let top = JSONCursor(try JSONValue(parsing: json, values: Self.valueLimit))
+        try self.init(JSONCursor(try JSONValue(parsing: json, values: Self.valueLimit)))
+    }
+
+    /// Reads a bundle from JSON that was parsed already, as strictly.
+    /// - Parameter top: The bundle; at most ``valueLimit`` values.
+    /// - Throws: `SigstoreError` naming the member that is wrong.
+    public init(_ top: JSONCursor) throws(SigstoreError) {
         // The media type comes first: of another kind of file nothing else is worth saying.
         guard let mediaType = try top.optional("mediaType")?.string() else {
             throw SigstoreError(

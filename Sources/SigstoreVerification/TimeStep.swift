@@ -18,7 +18,7 @@ extension Verification {
                 "nothing proves when the signature was made: no signed timestamp, and no time that a log promised",
                 advice: "sign with a timestamp authority, or with a log that promises a time")
         case .insecurelyIgnored:
-            times = [VerifiedTime(source: .currentTime, seconds: policy.currentTime)]
+            times = [VerifiedTime(source: .currentTime, seconds: currentTime)]
         }
     }
 
@@ -29,7 +29,7 @@ extension Verification {
             throw SigstoreError(.tooManyEntries, "a timestamp stands twice in the bundle")
         }
         var counted: Set<[UInt8]> = []
-        // Where no authority is known, nothing can be said about timestamps: they are as good as absent.
+        // If no authority is known, nothing can be said about timestamps: they are as good as absent.
         for timestamp in authorities.isEmpty ? [] : bundle.timestamps {
             let token = try TimestampToken(response: timestamp)
             var valid: TrustedRoot.Authority?
@@ -44,7 +44,8 @@ extension Verification {
                         untimely = untimely ?? authority
                     }
                 } catch {
-                    // The failure nearest to success says most: a token that is over other bytes is nobody's.
+                    // The failure nearest to success says most: a token that is over other bytes belongs to no
+                    // authority.
                     if failure == nil || failure?.code == .timestampAuthority { failure = error }
                 }
             }
@@ -73,7 +74,7 @@ extension Verification {
         }
     }
 
-    /// Whether an authority made a token: `false` where it has no certificates at all.
+    /// Whether an authority made a token: `false` if it has no certificates at all.
     private func verify(
         _ token: TimestampToken, by authority: TrustedRoot.Authority, of authorities: [TrustedRoot.Authority]
     ) throws(SigstoreError) -> Bool {
@@ -105,7 +106,7 @@ extension Verification {
                 if entry.integratedTime > 0 { times.append(time) }
                 held("log-time", "entry \(entry.logIndex) was taken at \(Instant(seconds: time.seconds))")
             } else if entry.integratedTime != 0, case .identities = policy.signedBy {
-                // With a certificate every time that is stated must hold, and this one nobody vouches for.
+                // With a certificate every time that is stated must hold, and for this one no authority vouches.
                 throw SigstoreError(
                     .unprovenTime,
                     "log entry \(entry.logIndex) states a time, \(Instant(seconds: entry.integratedTime)), without the "

@@ -33,8 +33,8 @@ public struct TransparencyLogEntry: Sendable {
     public var kind: String
     /// The version of that kind, such as `0.0.1`.
     public var kindVersion: String
-    /// When Rekor v1 says that it took the entry, in seconds since 1970; 0 where nothing is said. It means nothing
-    /// unless ``promise`` holds.
+    /// When Rekor v1 says that it took the entry, in seconds since 1970; 0 if nothing is said. It means nothing unless
+    /// ``promise`` holds.
     public var integratedTime: Int64
     /// Rekor v1's signed entry timestamp over body, time, index and log.
     public var promise: [UInt8]?
@@ -59,7 +59,7 @@ public struct TransparencyLogEntry: Sendable {
     }
 
     /// Reads an entry from its protobuf JSON, as it stands in a bundle and in Rekor v2's answers.
-    /// - Throws: ``SigstoreError`` naming the member that is missing, unknown, or out of range.
+    /// - Throws: `SigstoreError` naming the member that is missing, unknown, or out of range.
     public init(_ json: JSONCursor) throws(SigstoreError) {
         try json.expectOnly([
             "logIndex", "logId", "kindVersion", "integratedTime", "inclusionPromise", "inclusionProof",

@@ -23,8 +23,8 @@ public struct TrustedRoot: Sendable {
             self.validFor = validFor
         }
 
-        /// Makes a log of its key alone, as `SIGSTORE_REKOR_PUBLIC_KEY` and `SIGSTORE_CT_LOG_PUBLIC_KEY_FILE` do. Its
-        /// id is SHA-256 of the key's SubjectPublicKeyInfo, and its key counts at all times.
+        /// Makes a log of its key alone. Its id is SHA-256 of the key's SubjectPublicKeyInfo, and its key counts at all
+        /// times.
         public init(publicKey: PublicKey) throws(SigstoreError) {
             self.init(
                 baseURL: "", publicKey: publicKey, logID: try Digest.sha256(publicKey.spki).bytes, validFor: .always)
@@ -53,7 +53,7 @@ public struct TrustedRoot: Sendable {
             }
         }
 
-        /// The log in words: its URL, or its id where it has none.
+        /// The log in words: its URL, or its id if it has none.
         public var name: String { baseURL.isEmpty ? "log \(Hexadecimal.encode(logID.prefix(4)))" : baseURL }
     }
 
@@ -76,18 +76,18 @@ public struct TrustedRoot: Sendable {
             self.validFor = validFor
         }
 
-        /// Which certificates are believed by themselves, where some are given without a word on that.
+        /// Which certificates are anchors, if some are given without saying so.
         public enum Anchoring: Sendable {
-            /// Those that issued themselves; the others lie between (`SIGSTORE_ROOT_FILE`).
+            /// Those that issued themselves; the others are intermediates.
             case selfIssued
-            /// The last, whoever issued it, and those that issued themselves (`--certificate-chain`).
+            /// The last of a chain, even if another issued it, and those that issued themselves.
             case last
-            /// All of them (`--ca-roots`).
+            /// All of them: the certificates are a list of roots.
             case all
         }
 
-        /// Makes an authority of its certificates alone, as flags and variables do.
-        /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTrustedRoot`` where there is no anchor.
+        /// Makes an authority of its certificates alone, which counts at all times.
+        /// - Throws: `SigstoreError` with `malformed-trusted-root` if there is no anchor.
         public init(certificates: [Certificate], anchoring: Anchoring = .selfIssued) throws(SigstoreError) {
             func isAnchor(_ certificate: Certificate) -> Bool {
                 switch anchoring {
@@ -184,8 +184,8 @@ extension TrustedRoot {
     /// The file is the user's or comes over TUF, and later versions of the format may add to it: members that are not
     /// known are passed over, and so are logs whose kind of key is not known, which are then simply not trusted.
     /// - Parameter json: The trusted root as JSON in UTF-8, of version 0.1 or 0.2.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTrustedRoot`` and what is wrong, such as a
-    ///   validity window without a start.
+    /// - Throws: `SigstoreError` with `malformed-trusted-root` and what is wrong, such as a validity window without a
+    ///   start.
     public init(parsing json: [UInt8]) throws(SigstoreError) {
         do throws(SigstoreError) {
             guard json.count <= 16 << 20 else {

@@ -24,7 +24,7 @@ public enum VerificationStep: String, Sendable, CaseIterable {
     /// The step's number, as in the specification of the steps above.
     var number: Int { (Self.allCases.firstIndex(of: self) ?? 0) + 1 }
 
-    /// What to do where the step fails and there is nothing more exact to say.
+    /// What to do if the step fails and there is nothing more exact to say.
     var advice: SigstoreError.Advice {
         switch self {
         case .form: "get the bundle again from whoever signed"
@@ -59,7 +59,7 @@ public struct VerifiedTime: Sendable {
         case timestampAuthority(String)
         /// A transparency log, by its URL in the trusted root.
         case transparencyLog(String)
-        /// Nobody: the verifier's own clock.
+        /// No authority: the verifier's own clock.
         case currentTime
     }
 
@@ -69,36 +69,57 @@ public struct VerifiedTime: Sendable {
     public let seconds: Int64
 }
 
-/// A bundle for which the policy held. Only ``Verifier`` can make one.
-public struct VerifiedBundle: Sendable {
-    /// Who signed.
-    public enum Signer: Sendable {
-        /// The owner of a key, named by base64 of the SHA-256 of its SubjectPublicKeyInfo.
-        case key(fingerprint: String)
-        /// The owner of an identity, as the certificate shows it.
-        case certificate(identity: String, issuer: String)
+/// Who signed, as the verifier found it.
+public enum VerifiedSigner: Sendable, CustomStringConvertible {
+    /// The owner of a key, named by base64 of the SHA-256 of its SubjectPublicKeyInfo.
+    case key(fingerprint: String)
+    /// The owner of an identity, as the certificate shows it.
+    case certificate(identity: String, issuer: String)
+
+    /// The signer in words. An identity may hold any character, unless it was demanded byte for byte.
+    public var description: String {
+        switch self {
+        case .key(let fingerprint): "the key \(fingerprint)"
+        case .certificate(let identity, let issuer): "\(identity) (issuer \(issuer))"
+        }
     }
 
+    /// Bytes that are the same for the same signer only: the key, or identity and issuer, byte for byte.
+    var identifier: [UInt8] {
+        switch self {
+        case .key(let fingerprint): Array("key \(fingerprint)".utf8)
+        // An identity may hold any character, so its length says where it ends.
+        case .certificate(let identity, let issuer):
+            Array("identity \(identity.utf8.count) \(identity) \(issuer)".utf8)
+        }
+    }
+}
+
+/// A bundle for which the policy held. Only ``Verifier`` can make one.
+public struct VerifiedBundle: Sendable {
     /// The bundle.
     public let bundle: SigstoreBundle
-    /// What was attested, where the bundle is an attestation.
+    /// What was attested, if the bundle is an attestation.
     public let statement: Statement?
     /// Who signed.
-    public let signer: Signer
+    public let signer: VerifiedSigner
+    /// What the certificate says of the signer; `nil` if a key signed.
+    public let claims: CertificateClaims?
     /// How the signature was made.
     public let scheme: SignatureScheme
-    /// The times at which the signature existed; empty where nothing says so and nothing depends on it.
-    public let times: [VerifiedTime]
+    /// The times at which the signature existed; empty if nothing says so and nothing depends on it.
+    public internal(set) var times: [VerifiedTime]
     /// Every check that was made, in order; nothing that was skipped.
-    public let checks: [VerificationCheck]
+    public internal(set) var checks: [VerificationCheck]
 
     init(
-        bundle: SigstoreBundle, statement: Statement?, signer: Signer, scheme: SignatureScheme, times: [VerifiedTime],
-        checks: [VerificationCheck]
+        bundle: SigstoreBundle, statement: Statement?, signer: VerifiedSigner, claims: CertificateClaims?,
+        scheme: SignatureScheme, times: [VerifiedTime], checks: [VerificationCheck]
     ) {
         self.bundle = bundle
         self.statement = statement
         self.signer = signer
+        self.claims = claims
         self.scheme = scheme
         self.times = times
         self.checks = checks

@@ -1,26 +1,37 @@
 internal import SigstoreCrypto
 public import StrictJSON
 
-/// The one verifier: it brings a bundle, a policy and a trusted root together, and never touches the network.
+/// The one verifier: it brings a bundle, what is claimed of it, a policy and a trusted root together, and never touches
+/// the network.
 public struct Verifier: Sendable {
     private let trustedRoot: TrustedRoot?
+    private let now: @Sendable () -> Int64
 
     /// Makes a verifier.
-    /// - Parameter trustedRoot: The authorities and logs that are believed; `nil` believes none, which is enough for a
-    ///   key without a log.
-    public init(trustedRoot: TrustedRoot?) { self.trustedRoot = trustedRoot }
+    /// - Parameters:
+    ///   - trustedRoot: The authorities and logs that are believed; `nil` believes none, which is enough for a key
+    ///     without a log.
+    ///   - now: The clock: seconds since 1970 in UTC. It counts only if nothing signed gives a time, and is read for each
+    ///     bundle anew.
+    public init(trustedRoot: TrustedRoot?, now: @escaping @Sendable () -> Int64) {
+        self.trustedRoot = trustedRoot
+        self.now = now
+    }
 
     /// Verifies a bundle.
     /// - Parameters:
-    ///   - bundle: What somebody claims.
-    ///   - policy: What must hold.
+    ///   - bundle: The bundle, of which nothing is believed yet.
+    ///   - claim: What is claimed of it: the file that was signed, or what is attested.
+    ///   - policy: Who must have signed, and what must hold.
     ///   - report: Called for each check as soon as it has held.
     /// - Returns: The bundle with what is now known about it.
     /// - Throws: ``RejectedBundle`` with the first step that failed and the checks that held before it.
     public func verify(
-        _ bundle: SigstoreBundle, _ policy: VerificationPolicy, report: ((VerificationCheck) -> Void)? = nil
+        _ bundle: SigstoreBundle, _ claim: BundleClaim, _ policy: VerificationPolicy,
+        report: ((VerificationCheck) -> Void)? = nil
     ) throws(RejectedBundle) -> VerifiedBundle {
-        var verification = Verification(bundle: bundle, policy: policy, trustedRoot: trustedRoot, report: report)
+        var verification = Verification(
+            bundle: bundle, claim: claim, policy: policy, trustedRoot: trustedRoot, currentTime: now(), report: report)
         do throws(SigstoreError) {
             return try verification.run()
         } catch {
@@ -35,8 +46,11 @@ public struct Verifier: Sendable {
 /// later step uses, an earlier one has verified.
 struct Verification {
     let bundle: SigstoreBundle
+    let claim: BundleClaim
     let policy: VerificationPolicy
     let trustedRoot: TrustedRoot?
+    /// The verifier's clock in seconds since 1970.
+    let currentTime: Int64
     let report: ((VerificationCheck) -> Void)?
 
     var step = VerificationStep.form
@@ -47,17 +61,19 @@ struct Verification {
     var times: [VerifiedTime] = []
     /// Why a timestamp that is genuine gave no time; set by step 2.
     var untimelyTimestamp: SigstoreError?
-    /// The signer's certificate, and the one name in it; set by step 3, never where a key was given.
+    /// The signer's certificate, and the one name in it; set by step 3, never if a key was given.
     var certificate: Certificate?
     var signerName = ""
 
     init(
-        bundle: SigstoreBundle, policy: VerificationPolicy, trustedRoot: TrustedRoot?,
-        report: ((VerificationCheck) -> Void)?
+        bundle: SigstoreBundle, claim: BundleClaim, policy: VerificationPolicy, trustedRoot: TrustedRoot?,
+        currentTime: Int64, report: ((VerificationCheck) -> Void)?
     ) {
         self.bundle = bundle
+        self.claim = claim
         self.policy = policy
         self.trustedRoot = trustedRoot
+        self.currentTime = currentTime
         self.report = report
     }
 
@@ -96,11 +112,11 @@ struct Verification {
 
         // 6. Who signed (section 4.3, the verification policy).
         step = .identity
-        let signer: VerifiedBundle.Signer
-        switch (policy.signedBy, certificate) {
-        case (.identities(let identities), let certificate?):
-            let (name, issuer) = try checkIdentity(certificate, identities)
-            signer = .certificate(identity: name, issuer: issuer)
+        let signer: VerifiedSigner
+        let claims = certificate.map { CertificateClaims($0) }
+        switch (policy.signedBy, claims) {
+        case (.identities(let identities), let claims?):
+            signer = .certificate(identity: signerName, issuer: try checkIdentity(claims, identities))
         case (.key, _): signer = .key(fingerprint: try key.hint())
         case (.identities, nil): throw SigstoreError(.keyNotCertificate, "there is no certificate to show an identity")
         }
@@ -114,7 +130,8 @@ struct Verification {
         let statement = try verifyStatement()
 
         return VerifiedBundle(
-            bundle: bundle, statement: statement, signer: signer, scheme: scheme, times: times, checks: checks)
+            bundle: bundle, statement: statement, signer: signer, claims: claims, scheme: scheme, times: times,
+            checks: checks)
     }
 
     /// Records a check that was made and held.

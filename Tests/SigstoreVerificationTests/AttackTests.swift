@@ -131,7 +131,7 @@ struct AttackTests {
     @Test("cosign CVE-2026-24122: an intermediate that had expired when the signature was made")
     func expiredIntermediate() throws {
         var signer = try TestSigner(certificate: TestAuthority.leafPEM)
-        var policy = VerificationPolicy(signedBy: .identities([Self.identity]), claim: .message(ArtifactBytes(file)))
+        var policy = Demand(signedBy: .identities([Self.identity]), claim: .message(ArtifactBytes(file)))
         policy.certificateTransparency = .insecurelyIgnored
         #expect(refusal(try signer.sign(file, at: TestAuthority.signedInTime), try signer.root(), policy) == nil)
         #expect(
@@ -143,7 +143,7 @@ struct AttackTests {
     func malformedPayload() throws {
         var signer = try TestSigner()
         let good = try TestSigner.statement(about: file, type: "https://a.example/type")
-        let claim = VerificationPolicy.Claim.attestation(
+        let claim = BundleClaim.attestation(
             subject: .artifact(ArtifactBytes(file)), predicateType: PredicateType(uri: "https://a.example/type"))
         let payloads: [[UInt8]] = [
             [], Array("{".utf8), Array("null".utf8), Array("{}".utf8), good + [0x20, 0x7d], Array(good.dropLast()),
@@ -240,7 +240,7 @@ struct AttackTests {
     func authorityOutsideItsWindow() throws {
         var signer = try TestSigner(certificate: TestAuthority.leafPEM)
         let bundle = try signer.sign(file)
-        var policy = VerificationPolicy(signedBy: .identities([Self.identity]), claim: .message(ArtifactBytes(file)))
+        var policy = Demand(signedBy: .identities([Self.identity]), claim: .message(ArtifactBytes(file)))
         policy.certificateTransparency = .insecurelyIgnored
         var root = try signer.root()
         root.certificateAuthorities = [
@@ -415,8 +415,8 @@ struct AttackTests {
     static let identity = CertificateIdentity(
         subject: .exactly(TestAuthority.subject), issuer: .exactly(TestAuthority.issuer))
 
-    static func policy(_ identity: CertificateIdentity, _ file: [UInt8]) -> VerificationPolicy {
-        var policy = VerificationPolicy(signedBy: .identities([identity]), claim: .message(ArtifactBytes(file)))
+    static func policy(_ identity: CertificateIdentity, _ file: [UInt8]) -> Demand {
+        var policy = Demand(signedBy: .identities([identity]), claim: .message(ArtifactBytes(file)))
         policy.certificateTransparency = .insecurelyIgnored
         return policy
     }

@@ -14,12 +14,12 @@ struct ConformanceTests {
         _ json: [UInt8], _ artifact: any ArtifactSource, _ root: TrustedRoot, _ signedBy: VerificationPolicy.SignedBy
     ) throws -> VerifiedBundle {
         let bundle = try SigstoreBundle(parsing: json)
-        let claim: VerificationPolicy.Claim =
+        let claim: BundleClaim =
             switch bundle.content {
             case .messageSignature: .message(artifact)
             case .dsse: .attestation(subject: .artifact(artifact), predicateType: nil)
             }
-        return try Verifier(trustedRoot: root).verify(bundle, VerificationPolicy(signedBy: signedBy, claim: claim))
+        return try Demand(signedBy: signedBy, claim: claim).verify(bundle, root)
     }
 
     @Test("Each case of the conformance suite ends as its name says")

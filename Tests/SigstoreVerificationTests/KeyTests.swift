@@ -5,8 +5,8 @@ import Testing
 
 /// Signatures by keys, without logs.
 struct KeyTests {
-    static func unlogged(_ key: PublicKey, _ claim: VerificationPolicy.Claim) -> VerificationPolicy {
-        VerificationPolicy(signedBy: .key(key), claim: claim, transparencyLog: .insecurelyIgnored)
+    static func unlogged(_ key: PublicKey, _ claim: BundleClaim) -> Demand {
+        Demand(signedBy: .key(key), claim: claim, transparencyLog: .insecurelyIgnored)
     }
 
     static func bundle(_ signer: PrivateKey, over file: [UInt8], scheme: SignatureScheme) throws -> SigstoreBundle {
@@ -27,13 +27,11 @@ struct KeyTests {
         let file = Array("a file".utf8)
         let bundle = try Self.bundle(signer, over: file, scheme: algorithm.scheme)
         let read = try SigstoreBundle(parsing: bundle.serialized())
-        let verified = try Verifier(trustedRoot: nil).verify(
-            read, Self.unlogged(signer.publicKey, .message(ArtifactBytes(file))))
+        let verified = try Self.unlogged(signer.publicKey, .message(ArtifactBytes(file))).verify(read, nil)
         #expect(verified.scheme == algorithm.scheme)
         #expect(verified.times.isEmpty)
         #expect(throws: RejectedBundle.self) {
-            try Verifier(trustedRoot: nil).verify(
-                read, Self.unlogged(signer.publicKey, .message(ArtifactBytes(file + [0]))))
+            try Self.unlogged(signer.publicKey, .message(ArtifactBytes(file + [0]))).verify(read, nil)
         }
     }
 
@@ -42,8 +40,7 @@ struct KeyTests {
         let signer = try PrivateKey.generate(.ecdsaP256)
         let bundle = try Self.bundle(signer, over: [1], scheme: .ecdsa(.sha256))
         let error = #expect(throws: RejectedBundle.self) {
-            try Verifier(trustedRoot: nil).verify(
-                bundle, VerificationPolicy(signedBy: .key(signer.publicKey), claim: .message(ArtifactBytes([1]))))
+            try Demand(signedBy: .key(signer.publicKey), claim: .message(ArtifactBytes([1]))).verify(bundle, nil)
         }
         #expect(error?.error.code == .noLogEntry)
         #expect(error?.step == .transparencyLog)

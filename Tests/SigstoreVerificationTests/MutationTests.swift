@@ -165,10 +165,10 @@ struct MutationTests {
                         subject: .exactly("release@alpha.example"), issuer: .exactly("http://127.0.0.1:8888"))
                 ])
             }
-        let claim: VerificationPolicy.Claim =
+        let claim: BundleClaim =
             kind.name.contains("-att-")
             ? .attestation(subject: .artifact(artifact), predicateType: .cosignCustom) : .message(artifact)
-        var policy = VerificationPolicy(signedBy: signedBy, claim: claim)
+        var policy = Demand(signedBy: signedBy, claim: claim)
         if !kind.needsLog { policy.transparencyLog = .insecurelyIgnored }
         func accepts(_ json: [UInt8]) -> Bool {
             guard let bundle = try? SigstoreBundle(parsing: json) else { return false }
@@ -196,7 +196,7 @@ struct MutationTests {
                 CertificateIdentity(
                     subject: .exactly("release@alpha.example"), issuer: .exactly("http://127.0.0.1:8888"))
             ])
-        let policy = VerificationPolicy(signedBy: signedBy, claim: .message(artifact))
+        let policy = Demand(signedBy: signedBy, claim: .message(artifact))
         func accepts(_ json: [UInt8]) -> Bool {
             guard let older = try? LegacyBlobBundle(parsing: json),
                 let bundle = try? SigstoreBundle(

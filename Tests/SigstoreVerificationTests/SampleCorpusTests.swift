@@ -145,9 +145,9 @@ struct SampleCorpusTests {
             identity.githubWorkflowRef = options["--certificate-github-workflow-ref"].map { [$0] } ?? []
             signedBy = .identities([identity])
         }
-        let claim: VerificationPolicy.Claim
+        let claim: BundleClaim
         if isAttestation {
-            var subject: VerificationPolicy.Subject?
+            var subject: BundleClaim.Subject?
             if let hex = options["--digest"] {
                 subject = .digest(try Digest(hex: hex, .sha256))
             } else if !flags.contains("--check-claims=false") {
@@ -158,12 +158,12 @@ struct SampleCorpusTests {
         } else {
             claim = .message(ArtifactBytes(try file(files[0])))
         }
-        var policy = VerificationPolicy(signedBy: signedBy, claim: claim)
+        var policy = Demand(signedBy: signedBy, claim: claim)
         if flags.contains("--insecure-ignore-tlog") || flags.contains("--private-infrastructure") {
             policy.transparencyLog = .insecurelyIgnored
         }
         if flags.contains("--use-signed-timestamps") { policy.signedTimestamps = .required(threshold: 1) }
         if flags.contains("--insecure-ignore-sct") { policy.certificateTransparency = .insecurelyIgnored }
-        _ = try Verifier(trustedRoot: root).verify(bundle, policy)
+        try policy.verify(bundle, root)
     }
 }

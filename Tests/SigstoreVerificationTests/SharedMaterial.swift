@@ -33,15 +33,28 @@ actor MaterialCache {
     }
 }
 
-extension VerificationPolicy {
-    /// A policy that holds now.
+/// What a test demands of a bundle: a policy, what is claimed, and the time at which it is verified.
+@dynamicMemberLookup
+struct Demand {
+    var policy: VerificationPolicy
+    var claim: BundleClaim
+    var currentTime = Int64(Date().timeIntervalSince1970)
+
     init(
-        signedBy: SignedBy, claim: Claim, transparencyLog: TransparencyLogRule = .required(threshold: 1),
-        signedTimestamps: TimestampRule = .whenPresent,
-        certificateTransparency: CertificateTransparencyRule = .required
+        signedBy: VerificationPolicy.SignedBy, claim: BundleClaim,
+        transparencyLog: VerificationPolicy.TransparencyLogRule = .required(threshold: 1)
     ) {
-        self.init(
-            signedBy: signedBy, claim: claim, transparencyLog: transparencyLog, signedTimestamps: signedTimestamps,
-            certificateTransparency: certificateTransparency, currentTime: Int64(Date().timeIntervalSince1970))
+        policy = VerificationPolicy(signedBy: signedBy, transparencyLog: transparencyLog)
+        self.claim = claim
+    }
+
+    subscript<Value>(dynamicMember path: WritableKeyPath<VerificationPolicy, Value>) -> Value {
+        get { policy[keyPath: path] }
+        set { policy[keyPath: path] = newValue }
+    }
+
+    @discardableResult
+    func verify(_ bundle: SigstoreBundle, _ root: TrustedRoot?) throws(RejectedBundle) -> VerifiedBundle {
+        try Verifier(trustedRoot: root) { [currentTime] in currentTime }.verify(bundle, claim, policy)
     }
 }

@@ -299,15 +299,15 @@ struct TestSigner {
         ).json().serialized()
     }
 
-    func policy(_ claim: VerificationPolicy.Claim) -> VerificationPolicy {
-        VerificationPolicy(signedBy: .key(key.publicKey), claim: claim)
+    func policy(_ claim: BundleClaim) -> Demand {
+        Demand(signedBy: .key(key.publicKey), claim: claim)
     }
 }
 
-/// The code of the error with which a bundle is refused; `nil` where it is accepted.
-func refusal(_ bundle: SigstoreBundle, _ root: TrustedRoot?, _ policy: VerificationPolicy) -> SigstoreError.Code? {
+/// The code of the error with which a bundle is refused; `nil` if it is accepted.
+func refusal(_ bundle: SigstoreBundle, _ root: TrustedRoot?, _ demand: Demand) -> SigstoreError.Code? {
     do throws(RejectedBundle) {
-        _ = try Verifier(trustedRoot: root).verify(bundle, policy)
+        try demand.verify(bundle, root)
         return nil
     } catch { return error.error.code }
 }

@@ -12,7 +12,7 @@ struct TimestampTests {
     static func root() async throws -> TrustedRoot {
         try await MaterialCache.shared.trustedRoot("samples/trust/trusted_root.json")
     }
-    static func policy(_ name: String) throws -> VerificationPolicy {
+    static func policy(_ name: String) throws -> Demand {
         let artifact = ArtifactBytes(try SharedMaterial.read("samples/blobs/small.txt"))
         let signedBy: VerificationPolicy.SignedBy =
             name.contains("-key-")
@@ -21,7 +21,7 @@ struct TimestampTests {
                 CertificateIdentity(
                     subject: .exactly("release@alpha.example"), issuer: .exactly("http://127.0.0.1:8888"))
             ])
-        return VerificationPolicy(signedBy: signedBy, claim: .message(artifact))
+        return Demand(signedBy: signedBy, claim: .message(artifact))
     }
 
     @Test("sigstore-go CVE-2026-49834: a threshold of timestamps counts authorities, not timestamps")
@@ -51,7 +51,7 @@ struct TimestampTests {
     func authorityWindow() async throws {
         let bundle = try Self.sample("c3-keyless-v2-email")
         let policy = try Self.policy("c3-keyless-v2-email")
-        let verified = try Verifier(trustedRoot: try await Self.root()).verify(bundle, policy)
+        let verified = try policy.verify(bundle, try await Self.root())
         let time = try #require(verified.times.first).seconds
         for (start, end, holds) in [
             (time, time, true), (0, time, true), (time + 1, nil, false), (0, time - 1, false),

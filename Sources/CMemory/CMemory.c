@@ -1,14 +1,17 @@
 // Memory that is given back is overwritten, whatever library used it: passwords and keys pass through JSON, strings and
-// buffers of libcurl and OpenSSL, which nobody can cleanse one by one. The C library lets a program have a `free` of its
-// own; the linker gives it to all libraries (see the Makefile, which names both functions).
+// buffers of libcurl and OpenSSL, which cannot be cleansed one by one. The C library lets a program have a `free` of
+// its own; the linker gives it to all libraries (see the Makefile, which names both functions).
 #define _GNU_SOURCE
 #include "CMemory.h"
 
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
+#if defined(__GLIBC__)
+#include <malloc.h>
 
 // From this size on, memory is mapped by itself and given back to the system, which overwrites it.
 static const size_t mapped = 128 << 10;
@@ -46,14 +49,19 @@ void *realloc(void *memory, size_t size) {
 }
 
 #endif
+#endif
 
 void cmemory_protect(void) {
+#if defined(__GLIBC__)
   // Or the C library would raise its limit by what was given back, and keep such memory.
   mallopt(M_MMAP_THRESHOLD, (int)mapped);
+#endif
   struct rlimit core;
   if (getrlimit(RLIMIT_CORE, &core) == 0) {
     core.rlim_cur = 0;
     setrlimit(RLIMIT_CORE, &core);
   }
+#if defined(__linux__)
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
 }

@@ -7,14 +7,53 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <unistd.h>
+#if defined(__APPLE__)
+#include <crt_externs.h>
+#endif
 
+// The children of a process are the process's: a signal handler, which gets nothing but a number, ends all of them.
 static _Atomic pid_t groups[64];
 static const size_t limit = sizeof groups / sizeof groups[0];
 
-int cprocess_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+int cprocess_pipe(int ends[2]) {
+#if defined(__linux__)
+  return pipe2(ends, O_CLOEXEC);
+#else
+  // A program that another thread starts between these calls gets the ends, unless it was started from here: then it gets
+  // no open file that is not for it.
+  if (pipe(ends) != 0) return -1;
+  for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+  return 0;
+#endif
+}
 
 int cprocess_close_from(void *actions, int first) {
+#if defined(__GLIBC__)
   return posix_spawn_file_actions_addclosefrom_np(actions, first);
+#elif defined(__APPLE__)
+  // Done by a flag of posix_spawn: POSIX_SPAWN_CLOEXEC_DEFAULT.
+  (void)actions, (void)first;
+  return 0;
+#else
+  // What is opened here is closed by itself (O_CLOEXEC); this is for what the rest of the process has left open.
+  long end = sysconf(_SC_OPEN_MAX);
+  if (end < 0 || end > 65536) end = 65536;
+  for (int file = first; file < end; file++) {
+    int flags = fcntl(file, F_GETFD);
+    if (flags < 0 || flags & FD_CLOEXEC) continue;
+    int failed = posix_spawn_file_actions_addclose(actions, file);
+    if (failed) return failed;
+  }
+  return 0;
+#endif
+}
+
+char **cprocess_environment(void) {
+#if defined(__APPLE__)
+  return *_NSGetEnviron();
+#else
+  return environ;
+#endif
 }
 
 static void change(pid_t from, pid_t to) {

@@ -1,14 +1,20 @@
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 internal import CProcess
-internal import Glibc
 
 /// Another program, run for what it prints: a credential helper, a CI system's agent, a browser. It gets none of this
 /// process's open files but the three standard ones, so that no connection or lock outlives us in it; and none of the
 /// secrets in this process's environment.
 package enum ChildProcess {
     // What no program gets of an environment: secrets that are for us alone.
-    /// The beginnings of such names: the flags for registries, and what a job of GitHub Actions gets identity tokens with.
+    /// The beginnings of such names: registry credentials, and what a job of GitHub Actions gets identity tokens with.
     private static let secretPrefixes = ["COSIGN_REGISTRY_", "ACTIONS_ID_TOKEN_REQUEST_"]
-    /// What stands in such names that begin with `COSIGN_`, whichever flag or variable of cosign's it is.
+    /// What stands in such names that begin with `COSIGN_`, whichever of cosign's variables it is.
     private static let secretWords = ["PASSWORD", "TOKEN", "PIN"]
     /// Other such names. The last one holds the credentials of many registries, whose helpers need none of each other's.
     private static let secretNames = ["SIGSTORE_ID_TOKEN", "DOCKER_AUTH_CONFIG"]
@@ -27,7 +33,7 @@ package enum ChildProcess {
         }
         if name.starts(with: "COSIGN_".utf8), secretWords.contains(where: { name.contains($0.utf8) }) { return true }
         if !isSource, providerNames.contains(where: isName) { return true }
-        // A private key in PEM, whatever it is called: --key env://NAME reads any variable.
+        // A private key in PEM, under any name: a key may be taken from any variable.
         return value.split { $0 == 0x0a || $0 == 0x0d }.contains { line in
             let text = line.drop { $0 == 0x20 || $0 == 0x09 }
             return text.starts(with: "-----BEGIN ".utf8) && text.contains("PRIVATE KEY-----".utf8)
@@ -36,7 +42,7 @@ package enum ChildProcess {
 
     /// What a program answered.
     package struct Answer: Sendable {
-        /// The exit status; 128 and more where a signal ended it.
+        /// The exit status; 128 and more if a signal ended it.
         package let status: CInt
         /// Its standard output.
         package let output: [UInt8]
@@ -50,8 +56,8 @@ package enum ChildProcess {
         case notStarted, tookTooLong, saidTooMuch
     }
 
-    /// Where a program is, by `PATH` or by its whole path.
-    /// - Returns: `nil` where it is not installed.
+    /// Finds a program, by `PATH` or by its whole path.
+    /// - Returns: `nil` if it is not installed.
     package static func find(_ name: String, environment: [String: String]) -> String? {
         if name.utf8.first == 0x2f { return unsafe access(name, X_OK) == 0 ? name : nil }
         for directory in (environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":") {
@@ -65,7 +71,7 @@ package enum ChildProcess {
     /// block, and on which SIGPIPE is blocked from then on: a program that ends before it has read everything must not
     /// end us.
     /// - Parameters:
-    ///   - arguments: The program, which is looked for in `PATH` where it is named without a slash, and its arguments.
+    ///   - arguments: The program, which is looked for in `PATH` if it is named without a slash, and its arguments.
     ///   - environment: Its environment; `nil` is that of this process. It gets neither with our secrets in it.
     ///   - input: What it finds on its standard input.
     ///   - showsErrors: Whether its standard error is ours.
@@ -148,7 +154,7 @@ package enum ChildProcess {
                 rest = count < 0 && errno != EAGAIN && errno != EINTR ? [] : rest.dropFirst(max(0, count))
             }
             guard polled[0].revents != 0 else { continue }
-            let count = unsafe Glibc.read(fromProgram, &chunk, chunk.count)
+            let count = unsafe systemRead(fromProgram, &chunk, chunk.count)
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { return nil }
             output += chunk[..<count]
@@ -164,11 +170,23 @@ package enum ChildProcess {
     }
 
     /// Whose signals a program gets.
-    private enum Flag: Int16 {
+    private enum Flag {
         /// `POSIX_SPAWN_SETPGROUP`: those of a process group of its own.
-        case group = 0x02
-        /// Linux's `POSIX_SPAWN_SETSID`, a macro that Swift does not import: those of no terminal.
-        case session = 0x80
+        case group
+        /// `POSIX_SPAWN_SETSID`, a macro that Swift does not import on Linux: those of no terminal.
+        case session
+
+        var rawValue: Int16 {
+            switch self {
+            case .group: 0x02
+            case .session:
+                #if canImport(Darwin)
+                    0x400
+                #else
+                    0x80
+                #endif
+            }
+        }
     }
 
     /// - Parameter standard: What becomes its standard input, output and error; `nil` is nothing at all.
@@ -176,8 +194,11 @@ package enum ChildProcess {
         _ arguments: [String], _ environment: [String: String]?, _ standard: [CInt?], flag: Flag
     ) -> pid_t? {
         guard let program = arguments.first else { return nil }
-        var actions = unsafe posix_spawn_file_actions_t()
-        var attributes = posix_spawnattr_t()
+        #if canImport(Darwin)
+            var (actions, attributes): (posix_spawn_file_actions_t?, posix_spawnattr_t?) = (nil, nil)
+        #else
+            var (actions, attributes) = unsafe (posix_spawn_file_actions_t(), posix_spawnattr_t())
+        #endif
         guard unsafe posix_spawn_file_actions_init(&actions) == 0 else { return nil }
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
         guard unsafe posix_spawnattr_init(&attributes) == 0 else { return nil }
@@ -199,7 +220,11 @@ package enum ChildProcess {
         else { return nil }
         unsafe sigaddset(&signals, SIGPIPE)
         unsafe sigaddset(&signals, SIGXFSZ)
-        let flags = Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSIGDEF) | flag.rawValue
+        var flags = Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSIGDEF) | flag.rawValue
+        #if canImport(Darwin)
+            // What `cprocess_close_from` does elsewhere.
+            flags |= Int16(POSIX_SPAWN_CLOEXEC_DEFAULT)
+        #endif
         guard unsafe posix_spawnattr_setsigdefault(&attributes, &signals) == 0,
             unsafe posix_spawnattr_setflags(&attributes, flags) == 0
         else { return nil }
@@ -228,14 +253,14 @@ package enum ChildProcess {
                 unsafe copies.append(strdup("\(name)=\(value)"))
             }
         } else {
-            var next = unsafe environ
-            while let variable = unsafe next.pointee {
+            var next = unsafe cprocess_environment()
+            while let variable = unsafe next?.pointee {
                 let bytes = unsafe UnsafeRawBufferPointer(start: variable, count: strlen(variable))
                 let name = unsafe bytes.prefix { $0 != 0x3d }
                 if unsafe !isWithheld(name, bytes.dropFirst(name.count + 1), isSource: isSource) {
                     unsafe copies.append(strdup(variable))
                 }
-                unsafe next += 1
+                unsafe next = unsafe next?.advanced(by: 1)
             }
         }
         return unsafe copies

@@ -1,11 +1,17 @@
-internal import Glibc
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 
 /// What stands at a path.
 package struct FileStatus: Sendable {
     /// The kinds of things that can stand there.
-    package enum Kind: Sendable { case file, folder, link, other }
+    package enum Kind: Sendable { case file, folder, link, device, other }
 
-    /// Which thing it is, whatever its names.
+    /// Which thing it is, by all of its names.
     package struct Identity: Hashable, Sendable {
         let device: UInt64
         let number: UInt64
@@ -24,10 +30,12 @@ package struct FileStatus: Sendable {
             case S_IFREG: .file
             case S_IFDIR: .folder
             case S_IFLNK: .link
+            case S_IFCHR: .device
             default: .other
             }
         size = Int64(status.st_size)
-        identity = Identity(device: UInt64(status.st_dev), number: UInt64(status.st_ino))
+        identity = Identity(
+            device: UInt64(truncatingIfNeeded: status.st_dev), number: UInt64(truncatingIfNeeded: status.st_ino))
     }
 
     /// Looks at a path; `nil` if nothing can be seen there.

@@ -1,11 +1,17 @@
-internal import Glibc
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 package import StrictJSON
 
 /// Files on this machine: read within bounds, written whole or not at all.
 package enum LocalFile {
     /// The content of a regular file.
     /// - Parameters:
-    ///   - path: Where it is.
+    ///   - path: The file.
     ///   - folder: An open folder that a relative path begins at.
     ///   - limit: The most bytes that it may have.
     /// - Returns: `nil` if there is no such file.
@@ -26,34 +32,40 @@ package enum LocalFile {
     }
 
     /// The content of a small file that a person or another program named: a pipe or a device is read too.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound``, ``SigstoreError/Code/fileUnreadable``,
-    ///   ``SigstoreError/Code/isDirectory`` or ``SigstoreError/Code/fileTooLarge``.
-    package static func contents(_ path: String, limit: Int) throws(SigstoreError) -> [UInt8] {
+    /// - Parameters:
+    ///   - path: The file; `nil` is standard input.
+    ///   - limit: The most bytes that it may have.
+    ///   - onRead: Takes the size of each piece that was read.
+    /// - Throws: `SigstoreError` with `file-not-found`, `file-unreadable`,
+    ///   `is-directory` or `file-too-large`.
+    package static func contents(_ path: String?, limit: Int, onRead: ((Int) -> Void)? = nil) throws(SigstoreError)
+        -> [UInt8]
+    {
         var content: [UInt8] = []
         unsafe try forEachPiece(of: path) { (piece) throws(SigstoreError) in
             guard content.count + piece.count <= limit else {
-                throw SigstoreError(.fileTooLarge, "\(path) is larger than \(limit) bytes")
+                throw SigstoreError(.fileTooLarge, "\(path ?? "standard input") is larger than \(limit) bytes")
             }
             unsafe content.append(contentsOf: piece)
+            onRead?(piece.count)
         }
         return content
     }
 
-    /// Reads whatever is at a path once, in constant memory. That it was read is remembered, so that no result replaces it
-    /// (``OutputFile/expectNotRead()``).
+    /// Reads what is at a path once, in constant memory. That it was read is remembered, so that no result replaces it
+    /// (``OutputPlaces``).
     /// - Parameters:
     ///   - path: A file, a pipe or a device; `nil` is standard input.
     ///   - body: Is given each piece.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound``, ``SigstoreError/Code/fileUnreadable`` or
-    ///   ``SigstoreError/Code/isDirectory``, or what the body throws.
+    /// - Throws: `SigstoreError` with `file-not-found`, `file-unreadable` or `is-directory`, or what the body throws.
     package static func forEachPiece(of path: String?, _ body: (UnsafeRawBufferPointer) throws(SigstoreError) -> Void)
         throws(SigstoreError)
     {
         let descriptor = if let path { unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY) } else { STDIN_FILENO }
         guard descriptor >= 0 else { throw .opening(path ?? "", errno) }
         defer { if path != nil { close(descriptor) } }
-        OutputFile.noteReading(descriptor)
-        _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL)
+        OutputPlaces.noteReading(descriptor)
+        systemWillReadAll(descriptor)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 4096)
         defer { unsafe buffer.deallocate() }
         while true {
@@ -73,9 +85,10 @@ package enum LocalFile {
         _ path: String, in folder: OpenFolder? = nil, with bytes: [UInt8], mode: UInt32, unlessThere: Bool = false
     ) throws(SigstoreError) {
         let target = folder == nil ? realPath(path) ?? path : path
-        let file = try TemporaryFile(beside: target, in: folder, mode: mode)
-        unsafe try bytes.span.bytes.withUnsafeBytes { (buffer) throws(SigstoreError) in unsafe try file.write(buffer) }
-        try file.publish(as: target, replacing: !unlessThere)
+        // Permissions that are for the owner alone are these, whatever the umask takes away.
+        let file = try TemporaryFile(beside: target, in: folder, mode: mode, exactly: mode & 0o077 == 0)
+        try file.write(bytes)
+        try file.commit(as: target, existing: unlessThere ? .kept : .replaced)
     }
 
     /// Where a path leads if all symbolic links on the way are followed.
@@ -98,7 +111,7 @@ package enum LocalFile {
     package static func canEnter(_ path: String) -> Bool { unsafe access(path, X_OK) == 0 }
 
     /// Refuses a path at which nothing is.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound``; nothing if it may be there and cannot be seen.
+    /// - Throws: `SigstoreError` with `file-not-found`; nothing if it may be there and cannot be seen.
     package static func expectThere(_ path: String) throws(SigstoreError) {
         if let number = fault(reaching: path), number != EACCES { throw .opening(path, number) }
     }
@@ -117,21 +130,21 @@ package enum LocalFile {
     }
 
     /// Gives a file a second name. What has that name already stays.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` or ``SigstoreError/Code/fileUnwritable``.
+    /// - Throws: `SigstoreError` with `file-exists` or `file-unwritable`.
     package static func link(_ path: String, as name: String) throws(SigstoreError) {
-        guard unsafe Glibc.link(path, name) == 0 else {
+        guard systemLink(path, name) == 0 else {
             throw errno == EEXIST ? .exists(name) : .writing(name, errno)
         }
     }
 
     /// Gives a file another name, in place of what has it.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileUnwritable``.
+    /// - Throws: `SigstoreError` with `file-unwritable`.
     package static func rename(_ path: String, to name: String) throws(SigstoreError) {
-        guard unsafe Glibc.rename(path, name) == 0 else { throw .writing(name, errno) }
+        guard systemRename(path, name) == 0 else { throw .writing(name, errno) }
     }
 
     /// The names of what is in a folder.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileTooLarge`` if there are more than `limit`.
+    /// - Throws: `SigstoreError` with `file-too-large` if there are more than `limit`.
     /// - Returns: None if there is no folder. Names that are not UTF-8 are left out.
     package static func names(_ path: String, in folder: OpenFolder? = nil, limit: Int) throws(SigstoreError)
         -> [String]
@@ -178,12 +191,14 @@ package enum LocalFile {
     /// Makes a folder and those above it.
     package static func makeFolder(_ path: String, mode: UInt32) throws(SigstoreError) {
         // Most often it is there, or only the last part is missing.
-        if unsafe mkdir(path, mode) == 0 || errno == EEXIST { return }
+        if unsafe mkdir(path, mode_t(truncatingIfNeeded: mode)) == 0 || errno == EEXIST { return }
         guard errno == ENOENT else { throw .writing(path, errno) }
         for end in path.utf8.indices where path.utf8[end] == 0x2f && end != path.utf8.startIndex {
-            _ = unsafe mkdir(String(path[..<end]), mode)
+            _ = unsafe mkdir(String(path[..<end]), mode_t(truncatingIfNeeded: mode))
         }
-        guard unsafe mkdir(path, mode) == 0 || errno == EEXIST else { throw .writing(path, errno) }
+        guard unsafe mkdir(path, mode_t(truncatingIfNeeded: mode)) == 0 || errno == EEXIST else {
+            throw .writing(path, errno)
+        }
     }
 
     /// The folder that a path's last part is in.
@@ -203,7 +218,7 @@ enum Descriptor {
                 if let offset {
                     unsafe pread(descriptor, buffer.baseAddress, buffer.count, off_t(offset))
                 } else {
-                    unsafe Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+                    unsafe systemRead(descriptor, buffer.baseAddress, buffer.count)
                 }
             if count < 0 && errno == EINTR { continue }
             return count
@@ -216,7 +231,7 @@ enum Descriptor {
         var rest = unsafe bytes[...]
         while unsafe !rest.isEmpty {
             let piece = unsafe UnsafeRawBufferPointer(rebasing: rest)
-            let count = unsafe Glibc.write(descriptor, piece.baseAddress, piece.count)
+            let count = unsafe systemWrite(descriptor, piece.baseAddress, piece.count)
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { return count < 0 ? errno : EIO }
             unsafe rest = unsafe rest.dropFirst(count)
@@ -225,16 +240,16 @@ enum Descriptor {
     }
 }
 
-/// An open folder: what is in it is reached from here, whatever happens to its path.
+/// An open folder: what is in it is reached from here, even if its path changes.
 package final class OpenFolder: Sendable {
     let descriptor: CInt
 
     /// Opens a folder.
     /// - Parameters:
-    ///   - path: Where it is.
+    ///   - path: The folder.
     ///   - parent: An open folder that a relative path begins at.
     ///   - followingLinks: Whether a symbolic link to a folder will do.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound`` or ``SigstoreError/Code/fileUnreadable``.
+    /// - Throws: `SigstoreError` with `file-not-found` or `file-unreadable`.
     package init(_ path: String, in parent: OpenFolder? = nil, followingLinks: Bool = true) throws(SigstoreError) {
         let flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (followingLinks ? 0 : O_NOFOLLOW)
         descriptor = unsafe openat(Self.descriptor(parent), path, flags)
@@ -248,7 +263,7 @@ package final class OpenFolder: Sendable {
     /// Opens a folder in this one, and makes it if it is not there. A link in its place would lead out of this one, and is
     /// refused.
     package func folder(making name: String, mode: UInt32) throws(SigstoreError) -> OpenFolder {
-        _ = unsafe mkdirat(descriptor, name, mode)
+        _ = unsafe mkdirat(descriptor, name, mode_t(truncatingIfNeeded: mode))
         return try OpenFolder(name, in: self, followingLinks: false)
     }
 
@@ -316,7 +331,7 @@ public final class OpenFile: Sendable {
     /// - Parameters:
     ///   - start: The first byte.
     ///   - count: How many bytes; all that are left if it is `nil`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileUnreadable``, also if the file ends earlier.
+    /// - Throws: `SigstoreError` with `file-unreadable`, also if the file ends earlier.
     package func forEachPiece(
         from start: Int64, count: Int64?, _ body: (UnsafeRawBufferPointer) throws(SigstoreError) -> Void
     ) throws(SigstoreError) {
@@ -336,131 +351,6 @@ public final class OpenFile: Sendable {
             done += Int64(got)
             unsafe try body(UnsafeRawBufferPointer(rebasing: piece[..<got]))
         }
-    }
-}
-
-/// A file that gets its name when it is whole, and is gone if it never is: it has no name until then, or one of its own if
-/// the file system needs one.
-package final class TemporaryFile: Sendable {
-    private let descriptor: CInt
-    private let folder: OpenFolder?
-    /// The name of its own; `nil` if it has none.
-    private let name: String?
-    /// What messages call it.
-    private let path: String
-
-    /// - Parameters:
-    ///   - path: What the file will be called.
-    ///   - folder: An open folder that relative paths begin at.
-    ///   - mode: The file's permissions.
-    package init(beside path: String, in folder: OpenFolder? = nil, mode: UInt32) throws(SigstoreError) {
-        self.folder = folder
-        self.path = path
-        let parent = OpenFolder.descriptor(folder)
-        var name: String?
-        var descriptor: CInt = -1
-        // A file without a name gets one by way of /proc.
-        if unsafe access("/proc/self/fd", X_OK) == 0 {
-            descriptor = unsafe openat(
-                parent, LocalFile.folder(of: path), OutputFile.withoutName | O_WRONLY | O_CLOEXEC, mode)
-        }
-        if descriptor < 0 {
-            let own = Self.ownName(beside: path)
-            descriptor = unsafe openat(parent, own, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode)
-            guard descriptor >= 0 else { throw .writing(path, errno) }
-            name = own
-        }
-        (self.descriptor, self.name) = (descriptor, name)
-        // The permissions are to be these whatever the umask says, unless it is to be everyone's.
-        if mode == 0o600 { _ = fchmod(descriptor, mode) }
-    }
-
-    deinit {
-        guard descriptor >= 0 else { return }
-        close(descriptor)
-        if let name { _ = unsafe unlinkat(OpenFolder.descriptor(folder), name, 0) }
-    }
-
-    private static func ownName(beside path: String) -> String {
-        let parent = path.utf8.lastIndex(of: 0x2f).map { String(path[...$0]) } ?? ""
-        return "\(parent).tmp-\(String(UInt64.random(in: .min ... .max), radix: 36))"
-    }
-
-    /// Writes more.
-    package func write(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) {
-        if let number = unsafe Descriptor.write(descriptor, bytes) { throw .writing(path, number) }
-    }
-
-    /// Drops what was written, for another try.
-    package func rewind() throws(SigstoreError) {
-        guard ftruncate(descriptor, 0) == 0, lseek(descriptor, 0, SEEK_SET) == 0 else { throw .writing(path, errno) }
-    }
-
-    /// Gives the file its name, on the disk and not only in its cache.
-    /// - Parameters:
-    ///   - path: The name.
-    ///   - replacing: Whether a file that has the name already gives way; otherwise it stays, and that is no error.
-    package func publish(as path: String, replacing: Bool = true) throws(SigstoreError) {
-        let parent = OpenFolder.descriptor(folder)
-        guard fsync(descriptor) == 0 else { throw .writing(path, errno) }
-        guard replacing else {
-            // A link never replaces what has the name.
-            guard link(as: path) || errno == EEXIST else { throw .writing(path, errno) }
-            return syncFolder(of: path)
-        }
-        let own = name ?? Self.ownName(beside: path)
-        if name == nil, !link(as: own) { throw .writing(path, errno) }
-        guard unsafe renameat(parent, own, parent, path) == 0 else {
-            let number = errno
-            if name == nil { _ = unsafe unlinkat(parent, own, 0) }
-            throw .writing(path, number)
-        }
-        syncFolder(of: path)
-    }
-
-    /// - Returns: Whether the file has that name now; if not, `errno` says why.
-    private func link(as path: String) -> Bool {
-        let parent = OpenFolder.descriptor(folder)
-        if let name { return unsafe linkat(parent, name, parent, path, 0) == 0 }
-        return unsafe linkat(AT_FDCWD, "/proc/self/fd/\(descriptor)", parent, path, AT_SYMLINK_FOLLOW) == 0
-    }
-
-    private func syncFolder(of path: String) {
-        let directory = unsafe openat(
-            OpenFolder.descriptor(folder), LocalFile.folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard directory >= 0 else { return }
-        // Some file systems cannot do this for a folder; the file itself is safe then.
-        _ = fsync(directory)
-        close(directory)
-    }
-}
-
-/// A file without a name, for what is too large for memory. Its space is given back whatever happens to this process.
-package final class ScratchFile: Sendable {
-    private let file: OpenFile
-
-    /// - Parameter folder: The folder on whose disk it is, such as `/tmp`.
-    package init(in folder: String) throws(SigstoreError) {
-        let path = "\(folder)/.swsign-\(String(UInt64.random(in: .min ... .max), radix: 36))"
-        let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else { throw .writing("a temporary file in \(folder)", errno) }
-        unsafe unlink(path)
-        file = OpenFile(takingOwnershipOf: descriptor, path: "a temporary file in \(folder)", size: 0)
-    }
-
-    /// The file, for reading.
-    package var reading: OpenFile { file }
-
-    /// Drops what was written.
-    package func rewind() throws(SigstoreError) {
-        guard ftruncate(file.descriptor, 0) == 0, lseek(file.descriptor, 0, SEEK_SET) == 0 else {
-            throw .writing(file.path, errno)
-        }
-    }
-
-    /// Writes more.
-    package func write(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) {
-        if let number = unsafe Descriptor.write(file.descriptor, bytes) { throw .writing(file.path, number) }
     }
 }
 
@@ -486,7 +376,7 @@ package final class FileLock: Sendable {
 
     deinit { if descriptor >= 0 { close(descriptor) } }
 
-    /// Takes the lock if nobody else has it.
+    /// Takes the lock if no other process has it.
     package func take() throws(SigstoreError) -> Bool {
         while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
             if errno == EINTR { continue }
@@ -496,10 +386,9 @@ package final class FileLock: Sendable {
         return true
     }
 
-    /// Takes the lock as soon as nobody else has it.
+    /// Takes the lock as soon as no other process has it.
     /// - Returns: Whether it was to be had within that time.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/cancelled`` if the task was cancelled,
-    ///   ``SigstoreError/Code/fileUnwritable`` if it cannot be locked.
+    /// - Throws: `SigstoreError` with `cancelled` if the task was cancelled, `file-unwritable` if it cannot be locked.
     package func take(within limit: Duration) async throws(SigstoreError) -> Bool {
         let end = ContinuousClock.now + limit
         while try !take() {

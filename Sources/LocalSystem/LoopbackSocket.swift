@@ -1,4 +1,10 @@
-internal import Glibc
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 
 /// A TCP socket on this machine's own addresses: one that listens, or a connection that it took.
 package final class LoopbackSocket: Sendable {
@@ -30,8 +36,7 @@ package final class LoopbackSocket: Sendable {
     /// - Returns: The socket, and the port that it has.
     package static func listen(_ host: String, _ port: UInt16) throws(ListenFailure) -> (LoopbackSocket, port: UInt16) {
         let isIPv6 = host.utf8.first == 0x5b
-        let descriptor = socket(
-            isIPv6 ? AF_INET6 : AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+        let descriptor = systemStreamSocket(isIPv6 ? AF_INET6 : AF_INET, isNonBlocking: true)
         guard descriptor >= 0 else { throw ListenFailure(host: host, port: port, number: errno) }
         guard let bound = bind(descriptor, host, port, isIPv6) else {
             let number = errno
@@ -69,7 +74,7 @@ package final class LoopbackSocket: Sendable {
         var size = socklen_t(MemoryLayout<Name>.size)
         return unsafe withUnsafeMutablePointer(to: &name) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe Glibc.bind(descriptor, $0, size) == 0 && Glibc.listen(descriptor, 8) == 0
+                unsafe systemBind(descriptor, $0, size) == 0 && systemListen(descriptor, 8) == 0
                     && getsockname(descriptor, $0, &size) == 0
             }
         }
@@ -86,11 +91,10 @@ package final class LoopbackSocket: Sendable {
 
     /// Takes a connection.
     package func accept() -> LoopbackSocket? {
-        let accepted = Glibc.accept(descriptor, nil, nil)
+        let accepted = systemAccept(descriptor)
         guard accepted >= 0 else { return nil }
         let connection = LoopbackSocket(takingOwnershipOf: accepted)
-        guard fcntl(accepted, F_SETFL, O_NONBLOCK) == 0, fcntl(accepted, F_SETFD, FD_CLOEXEC) == 0 else { return nil }
-        return connection
+        return systemPrepare(accepted, isNonBlocking: true) ? connection : nil
     }
 
     /// What has arrived, at most 4 KiB of it.
@@ -107,7 +111,7 @@ package final class LoopbackSocket: Sendable {
         var rest = answer[...]
         while !rest.isEmpty {
             let count = unsafe rest.withUnsafeBytes {
-                unsafe send(descriptor, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL))
+                unsafe systemSend(descriptor, $0.baseAddress, $0.count)
             }
             guard count > 0 else { break }
             rest = rest.dropFirst(count)

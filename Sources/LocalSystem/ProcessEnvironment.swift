@@ -1,4 +1,10 @@
-internal import Glibc
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 
 /// The variables of this process, read when they are asked for.
 public enum ProcessEnvironment {
@@ -10,11 +16,11 @@ public enum ProcessEnvironment {
         return text.isEmpty ? nil : text
     }
 
-    /// Overwrites a variable that held a secret, its name too: to whatever asks again it is not set.
+    /// Overwrites a variable that held a secret, its name too: it is not set any more.
     package static func erase(_ name: String) {
         guard let value = unsafe getenv(name) else { return }
         let length = name.utf8.count + 1
-        unsafe explicit_bzero(value - length, length + strlen(value))
+        unsafe systemErase(value - length, length + strlen(value))
     }
 
     /// The number of this process.
@@ -26,7 +32,7 @@ public enum ProcessEnvironment {
     /// Whether a process runs that has this number.
     package static func isRunning(_ process: Int32) -> Bool { kill(process, 0) == 0 || errno != ESRCH }
 
-    /// Whether a variable is set, to whatever value.
+    /// Whether a variable is set, even to nothing.
     package static func isSet(_ name: String) -> Bool { unsafe getenv(name) != nil }
 
     /// The value of a variable, byte for byte.

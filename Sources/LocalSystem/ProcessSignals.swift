@@ -1,4 +1,10 @@
-internal import Glibc
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 
 /// Signals to this process. A handler may take neither memory nor a lock: what was interrupted may hold either.
 package enum ProcessSignals {
@@ -8,16 +14,16 @@ package enum ProcessSignals {
         signal(SIGXFSZ, SIG_IGN)
     }
 
-    /// Calls the handler when a person or a job's end stops the program, once. A signal that is ignored, as by `nohup`,
+    /// Calls the handler when a person or a job's end stops the process, once. A signal that is ignored, as by `nohup`,
     /// stays so.
     package static func onInterruption(_ handler: @escaping @convention(c) (CInt) -> Void) {
         for number in [SIGINT, SIGTERM, SIGHUP] {
             var before = sigaction()
             unsafe sigaction(number, nil, &before)
-            guard unsafe before.__sigaction_handler.sa_handler == nil else { continue }
+            guard before.handler == nil else { continue }
             var action = sigaction()
-            unsafe action.__sigaction_handler.sa_handler = handler
-            action.sa_flags = CInt(bitPattern: UInt32(SA_RESETHAND))
+            action.handler = handler
+            action.sa_flags = CInt(truncatingIfNeeded: SA_RESETHAND)
             unsafe sigaction(number, &action, nil)
         }
     }
@@ -27,9 +33,13 @@ package enum ProcessSignals {
     package static func onAlarm(after seconds: Double, _ handler: @escaping @convention(c) (CInt) -> Void) -> Bool {
         signal(SIGALRM, handler)
         var limit = itimerval()
-        limit.it_value.tv_sec = Int(seconds)
-        limit.it_value.tv_usec = Int(seconds.truncatingRemainder(dividingBy: 1) * 1e6)
-        return unsafe setitimer(__itimer_which_t(ITIMER_REAL.rawValue), &limit, nil) == 0
+        limit.it_value.tv_sec = .init(seconds)
+        limit.it_value.tv_usec = .init(seconds.truncatingRemainder(dividingBy: 1) * 1e6)
+        #if canImport(Glibc)
+            return unsafe setitimer(__itimer_which_t(ITIMER_REAL.rawValue), &limit, nil) == 0
+        #else
+            return unsafe setitimer(ITIMER_REAL, &limit, nil) == 0
+        #endif
     }
 
     /// Ends this process by a signal, as what waits for it expects. May be called by a signal handler.
@@ -41,5 +51,29 @@ package enum ProcessSignals {
     /// Writes to standard error. May be called by a signal handler.
     package static func say(_ text: StaticString) {
         _ = unsafe write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
+    }
+}
+
+extension sigaction {
+    /// The handler: each C library has it under another name.
+    fileprivate var handler: (@convention(c) (CInt) -> Void)? {
+        get {
+            #if canImport(Glibc)
+                return unsafe __sigaction_handler.sa_handler
+            #elseif canImport(Musl)
+                return unsafe __sa_handler.sa_handler
+            #else
+                return unsafe __sigaction_u.__sa_handler
+            #endif
+        }
+        set {
+            #if canImport(Glibc)
+                unsafe __sigaction_handler.sa_handler = newValue
+            #elseif canImport(Musl)
+                unsafe __sa_handler.sa_handler = newValue
+            #else
+                unsafe __sigaction_u.__sa_handler = newValue
+            #endif
+        }
     }
 }

@@ -1,4 +1,10 @@
-internal import Glibc
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 public import StrictJSON
 
 /// The three streams that a program has from its start.
@@ -24,7 +30,7 @@ public enum StandardStream: Sendable {
     }
 
     /// Writes everything.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileUnwritable`` if it cannot be written to.
+    /// - Throws: `SigstoreError` with `file-unwritable` if it cannot be written to.
     public func write(_ bytes: [UInt8]) throws(SigstoreError) {
         guard let number = unsafe bytes.withUnsafeBytes({ unsafe Descriptor.write(descriptor, $0) }) else { return }
         throw SigstoreError(.fileUnwritable, SigstoreError.reason(number))
@@ -32,7 +38,7 @@ public enum StandardStream: Sendable {
 
     /// Reads one byte.
     /// - Returns: `nil` at the end.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileUnreadable`` if it cannot be read.
+    /// - Throws: `SigstoreError` with `file-unreadable` if it cannot be read.
     package func readByte() throws(SigstoreError) -> UInt8? {
         var byte: UInt8 = 0
         let count = unsafe withUnsafeMutableBytes(of: &byte) { unsafe Descriptor.read(descriptor, $0) }

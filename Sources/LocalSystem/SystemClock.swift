@@ -1,4 +1,10 @@
-internal import Glibc
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 
 /// The clock of this machine.
 public enum SystemClock {
@@ -8,7 +14,4 @@ public enum SystemClock {
         guard unsafe clock_gettime(CLOCK_REALTIME, &now) == 0 else { return 0 }
         return Int64(now.tv_sec)
     }
-
-    /// Waits, and blocks the thread meanwhile.
-    package static func pause(milliseconds: UInt32) { usleep(milliseconds &* 1000) }
 }

@@ -1,4 +1,10 @@
-internal import Glibc
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 
 /// The terminal that this process is on, for asking a person something.
 package final class TerminalDevice {
@@ -13,26 +19,34 @@ package final class TerminalDevice {
 
     deinit { close(descriptor) }
 
-    /// The terminal that a question has changed, else -1, and how it was before.
-    nonisolated(unsafe) private static var changed: CInt = -1
-    nonisolated(unsafe) private static var before = termios()
+    /// How a terminal was before a question changed it.
+    package struct Settings {
+        fileprivate let descriptor: CInt
+        fileprivate var state: termios
 
-    /// Runs work while typed characters come one by one, Control-C among them, so that the terminal is put back before the
-    /// program ends.
-    /// - Parameter echo: Whether what is typed is shown.
+        /// Puts the terminal back. May be called by a signal handler.
+        package func putBack() {
+            var state = state
+            unsafe tcsetattr(descriptor, TCSANOW, &state)
+        }
+    }
+
+    /// Runs work while typed characters come one by one, Control-C among them.
+    /// - Parameters:
+    ///   - echo: Whether what is typed is shown.
+    ///   - changing: Is given how the terminal is, before it is changed, and `nil` when it is as it was. A program that may
+    ///     be ended by a signal meanwhile puts the terminal back itself.
     /// - Returns: `nil` if the terminal cannot be changed.
     package func withBytes<Result, Failure: Error>(
-        echo: Bool, _ work: () throws(Failure) -> Result
+        echo: Bool, changing: (Settings?) -> Void, _ work: () throws(Failure) -> Result
     ) throws(Failure) -> Result? {
         var state = termios()
         guard unsafe tcgetattr(descriptor, &state) == 0 else { return nil }
         var during = state
         during.c_lflag &= ~(tcflag_t(ICANON) | tcflag_t(ISIG))
         if !echo { during.c_lflag &= ~tcflag_t(ECHO) }
-        unsafe Self.changed = -1
-        unsafe Self.before = state
-        unsafe Self.changed = descriptor
-        defer { unsafe Self.changed = -1 }
+        changing(Settings(descriptor: descriptor, state: state))
+        defer { changing(nil) }
         guard unsafe tcsetattr(descriptor, TCSAFLUSH, &during) == 0 else { return nil }
         defer {
             unsafe tcsetattr(descriptor, TCSAFLUSH, &state)
@@ -52,14 +66,5 @@ package final class TerminalDevice {
         var byte: UInt8 = 0
         let count = unsafe withUnsafeMutableBytes(of: &byte) { unsafe Descriptor.read(descriptor, $0) }
         return count == 1 ? byte : nil
-    }
-
-    /// Puts the terminal back if a question has changed it. May be called by a signal handler.
-    /// - Returns: Whether it had.
-    package static func putBack() -> Bool {
-        guard unsafe changed >= 0 else { return false }
-        var state = unsafe before
-        unsafe tcsetattr(changed, TCSANOW, &state)
-        return true
     }
 }

@@ -1,4 +1,10 @@
-internal import Glibc
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Darwin)
+    internal import Darwin
+#endif
 internal import StrictJSON
 
 /// A connection to another program on this machine, over a Unix socket.
@@ -16,13 +22,13 @@ package final class UnixStream: Sendable {
     }
 
     /// Connects.
-    /// - Parameter path: The socket's path, of fewer than 108 bytes.
+    /// - Parameter path: The socket's path, of fewer bytes than the system's name of a socket has: 108 on Linux.
     package init(path: String) throws(Failure) {
         var name = sockaddr_un()
-        let descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        let descriptor = systemStreamSocket(AF_UNIX)
         guard descriptor >= 0 else { throw .unreachable(SigstoreError.reason(errno)) }
         // The path and the zero behind it.
-        guard path.utf8.count < 108 else {
+        guard path.utf8.count < MemoryLayout.size(ofValue: name.sun_path) else {
             close(descriptor)
             throw .unreachable(SigstoreError.reason(ENAMETOOLONG))
         }
@@ -48,7 +54,7 @@ package final class UnixStream: Sendable {
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = unsafe rest.withUnsafeBytes {
-                unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL))
+                unsafe systemSend(descriptor, $0.baseAddress, $0.count)
             }
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { throw .ended }

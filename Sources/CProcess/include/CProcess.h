@@ -1,7 +1,8 @@
 #pragma once
 
-// What running other programs needs and Swift cannot say: functions of glibc that its module does not show, and a list
-// that a signal handler may read. No system header is included, so that Swift takes their types from Glibc alone.
+// What running other programs needs and Swift cannot say: functions of the C library that its module does not show, and a
+// list that a signal handler may read. No system header is included, so that Swift takes their types from that module
+// alone.
 
 #ifdef __cplusplus
 extern "C" {
@@ -13,7 +14,10 @@ int cprocess_pipe(int ends[2]);
 /// Adds to a posix_spawn_file_actions_t that the program gets no open file from this number on.
 int cprocess_close_from(void *actions, int first);
 
-/// Remembers a process group that is to end with this process. Where too many run already, it is not remembered.
+/// The variables of this process, each as NAME=VALUE, and NULL at the end.
+char **cprocess_environment(void);
+
+/// Remembers a process group that is to end with this process. If too many run already, it is not remembered.
 void cprocess_began(int group);
 void cprocess_ended(int group);
 

@@ -92,7 +92,7 @@ void ccurl_open_aside(void (*first)(void)) {
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  // On another processor, where there is one: a new thread often starts on the processor of the one that made it, and
+  // On another processor, if there is one: a new thread often starts on the processor of the one that made it, and
   // would take its time from it.
   cpu_set_t processors;
   int here = sched_getcpu();
@@ -100,7 +100,7 @@ void ccurl_open_aside(void (*first)(void)) {
     CPU_CLR(here, &processors);
     if (CPU_COUNT(&processors) > 0) pthread_attr_setaffinity_np(&attributes, sizeof processors, &processors);
   }
-  // Where there is no thread, the first ccurl_open() does it.
+  // If there is no thread, the first ccurl_open() does it.
   pthread_t thread;
   pthread_create(&thread, &attributes, open_aside, (void *)first);
   pthread_attr_destroy(&attributes);

@@ -8,7 +8,7 @@ public struct TLSOptions: Sendable {
     /// A PEM file with the only authorities to trust; `nil` for the system's, or those that `SSL_CERT_FILE` and
     /// `SSL_CERT_DIR` name.
     public var authorityFile: String?
-    /// Accept any certificate. Whoever sits on the line can then read and change everything.
+    /// Accept any certificate. An attacker on the line can then read and change everything.
     public var insecureSkipsVerification = false
     /// A PEM file with the client's certificate. It is shown to the origin of a request, not to where it redirects.
     public var clientCertificateFile: String?
@@ -24,7 +24,8 @@ public struct TLSOptions: Sendable {
 
 /// HTTP over libcurl: connections are shared and reused, requests run side by side, everything is bounded.
 ///
-/// One client serves a whole command. Its thread starts with the first request and ends when the client is released.
+/// One client can serve all requests of a process. Its thread starts with the first request and ends when the client is
+/// released.
 public final class CurlClient: HTTPClient {
     /// How a client works.
     public struct Configuration: Sendable {
@@ -74,13 +75,13 @@ public final class CurlClient: HTTPClient {
 
     public func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
         var plan = TransferPlan(
-            method: request.method, url: request.url, headers: request.headers, body: request.body,
-            bodyLimit: request.bodyLimit, timeout: request.timeout, deadline: configuration.deadline,
-            tls: configuration.tls)
+            method: request.method, url: request.url, headers: request.headers, authorization: request.authorization,
+            body: request.body, bodyLimit: request.bodyLimit, timeout: request.timeout,
+            deadline: configuration.deadline, tls: configuration.tls)
         if !plan.headers.contains(where: { $0.name.lowercased() == "user-agent" }) {
             plan.headers.append((name: "User-Agent", value: configuration.userAgent))
         }
-        try Self.check(request.method, plan.headers)
+        try Self.check(plan)
         if configuration.tls.serverName != nil { plan.headers.append((name: "Host", value: plan.url.origin.authority)) }
         for _ in 0...configuration.maxRedirects {
             let response = try await repeating(plan, isIdempotent: request.isIdempotent, into: sink)
@@ -98,20 +99,30 @@ public final class CurlClient: HTTPClient {
                 + "\(configuration.maxRedirects) times")
     }
 
-    /// A header that could end early and begin another one is refused, wherever its value came from.
-    private static func check(_ method: String, _ headers: [(name: String, value: String)]) throws(SigstoreError) {
+    /// A header that could end early and begin another one is refused, wherever its value came from; and so is
+    /// `Authorization` among the others, where no rule for secrets holds.
+    private static func check(_ plan: TransferPlan) throws(SigstoreError) {
         let isToken = { (text: String) in
             !text.isEmpty && text.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x3a && $0 != 0x3b }
         }
-        guard isToken(method) else {
+        func malformed(_ name: String) -> SigstoreError {
+            SigstoreError(
+                .malformedRequest,
+                "the header field \"\(name)\" cannot be sent: it is not visible ASCII on one line",
+                advice: "look for line ends in the user name, password or token")
+        }
+        guard isToken(plan.method) else {
             throw SigstoreError(.malformedRequest, "the request's method is malformed")
         }
-        for (name, value) in headers {
+        if let authorization = plan.authorization, !authorization.isWellFormed { throw malformed("Authorization") }
+        for (name, value) in plan.headers {
             guard isToken(name), value.utf8.allSatisfy({ (0x20...0x7e).contains($0) || $0 == 0x09 }) else {
+                throw malformed(name)
+            }
+            guard !name.lowercased().utf8.elementsEqual("authorization".utf8) else {
                 throw SigstoreError(
-                    .malformedRequest,
-                    "the header field \"\(name)\" cannot be sent: it is not visible ASCII on one line",
-                    advice: "look for line ends in the user name, password or token")
+                    .malformedRequest, "the header field \"\(name)\" cannot be sent among the others: it is a secret",
+                    advice: "give it as the request's authorization")
             }
         }
     }
@@ -135,9 +146,8 @@ public final class CurlClient: HTTPClient {
         }
         if new.origin != old.origin {
             guard isRead else { throw refusal("which is another origin") }
-            plan.headers.removeAll {
-                ["authorization", "proxy-authorization", "cookie", "host"].contains($0.name.lowercased())
-            }
+            plan.authorization = nil
+            plan.headers.removeAll { ["proxy-authorization", "cookie", "host"].contains($0.name.lowercased()) }
             plan.tls.clientCertificateFile = nil
             plan.tls.clientKeyFile = nil
             plan.tls.serverName = nil

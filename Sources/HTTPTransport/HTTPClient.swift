@@ -1,14 +1,14 @@
 public import LocalSystem
 public import StrictJSON
 
-/// Whoever can carry a request to a server and bring back what it answered.
+/// Carries a request to a server and brings back what it answered.
 public protocol HTTPClient: Sendable {
     /// Sends a request, follows redirects, and repeats what may be repeated.
     /// - Parameters:
     ///   - request: What to send, to whom, and within which bounds.
     ///   - sink: Where the body of a 2xx answer goes, piece by piece; `nil` to have it in ``HTTPResponse/body``.
     /// - Returns: The final answer, whose status is 2xx or one of ``HTTPRequest/handledStatuses``.
-    /// - Throws: ``SigstoreError``: `unreachable`, `timed-out`, `tls-failed`, `too-large`, `http-status`,
+    /// - Throws: `SigstoreError`: `unreachable`, `timed-out`, `tls-failed`, `too-large`, `http-status`,
     ///   `too-many-redirects`, `redirect-refused`, `cancelled`, `malformed-url`, `malformed-request`,
     ///   `http-unavailable`, or what the sink threw. Any other status than those is an error: nothing is "not found"
     ///   because a server was busy.
@@ -48,8 +48,10 @@ public struct HTTPRequest: Sendable {
     public var method: String
     /// Where to.
     public var url: HTTPURL
-    /// Header fields in order. A value may hold any visible ASCII, spaces and tabs.
+    /// Header fields in order. A value may hold any visible ASCII, spaces and tabs. ``authorization`` is not among them.
     public var headers: [(name: String, value: String)]
+    /// What proves who asks, for the URL's origin alone: no redirect carries it to another one.
+    public var authorization: Authorization?
     /// The body.
     public var body: Body
     /// The most bytes that the body of the answer may have; more is the error `too-large`.
@@ -66,19 +68,21 @@ public struct HTTPRequest: Sendable {
     ///   - method: The method, in upper case.
     ///   - url: Where to.
     ///   - headers: Header fields in order.
+    ///   - authorization: What proves who asks.
     ///   - body: The body.
     ///   - bodyLimit: The most bytes that the body of the answer may have; 4 MiB unless told.
     ///   - timeout: How long one attempt may take; 60 seconds unless told.
     ///   - handledStatuses: Statuses other than 2xx that the caller looks at itself.
     ///   - isIdempotent: Whether it may be repeated; by its method unless told.
     public init(
-        _ method: String, _ url: HTTPURL, headers: [(name: String, value: String)] = [], body: Body = .none,
-        bodyLimit: Int64 = 4 << 20, timeout: Duration = .seconds(60), handledStatuses: Set<Int> = [],
-        isIdempotent: Bool? = nil
+        _ method: String, _ url: HTTPURL, headers: [(name: String, value: String)] = [],
+        authorization: Authorization? = nil, body: Body = .none, bodyLimit: Int64 = 4 << 20,
+        timeout: Duration = .seconds(60), handledStatuses: Set<Int> = [], isIdempotent: Bool? = nil
     ) {
         self.method = method
         self.url = url
         self.headers = headers
+        self.authorization = authorization
         self.body = body
         self.bodyLimit = bodyLimit
         self.timeout = timeout
@@ -93,7 +97,7 @@ public struct HTTPResponse: Sendable {
     public var status: Int
     /// The header fields in order, their names in lower case.
     public var headers: [(name: String, value: String)]
-    /// The body; empty where a sink took it. The body of an answer other than 2xx is cut off after 64 KiB.
+    /// The body; empty if a sink took it. The body of an answer other than 2xx is cut off after 64 KiB.
     public var body: [UInt8]
     /// Where the answer came from, after redirects.
     public var url: HTTPURL
@@ -118,7 +122,7 @@ public struct HTTPResponse: Sendable {
         headers.filter { $0.name.utf8.elementsEqual(name.utf8) }.map(\.value)
     }
 
-    /// The media type of the body in lower case, without its parameters; empty where none is given.
+    /// The media type of the body in lower case, without its parameters; empty if none is given.
     public var mediaType: String {
         let value = (header("content-type") ?? "").prefix { $0 != ";" }
         return String(value.filter { $0 != " " && $0 != "\t" }).lowercased()
@@ -129,7 +133,7 @@ public struct HTTPResponse: Sendable {
         String(decoding: body.prefix(256).map { $0 == 0x0a || $0 == 0x0d || $0 == 0x09 ? 0x20 : $0 }, as: UTF8.self)
     }
 
-    /// The error that this answer is to somebody who did not expect it.
+    /// The error that this answer is to a caller that did not expect it.
     /// - Parameter method: The method of the request.
     public func failure(_ method: String) -> SigstoreError {
         let said = words.isEmpty ? "" : ": \(words)"
@@ -156,7 +160,7 @@ public struct HTTPStatusError: Error, Sendable {
 }
 
 extension SigstoreError {
-    /// The status that a server answered with, where that is what went wrong.
+    /// The status that a server answered with, if that is what went wrong.
     public var httpStatus: Int? { (cause as? HTTPStatusError)?.response.status }
 }
 
@@ -169,7 +173,7 @@ extension SigstoreError.Code {
     public static let tlsFailed = Self("tls-failed")
     /// What came is larger than what is accepted.
     public static let tooLarge = Self("too-large")
-    /// A server answered with a status that is an error; ``SigstoreError/httpStatus`` has it.
+    /// A server answered with a status that is an error; `SigstoreError.httpStatus` has it.
     public static let httpStatus = Self("http-status")
     /// A server sends us from one place to the next without end.
     public static let tooManyRedirects = Self("too-many-redirects")

@@ -3,12 +3,12 @@ public import StrictJSON
 /// An absolute `http` or `https` URL, taken apart once and strictly (RFC 3986).
 ///
 /// No other scheme, no user information, no fragment, and nothing but visible ASCII can stand in one, so that no part
-/// of it can be read differently by whoever sends the request.
+/// of it can be read differently by the client that sends the request.
 public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
     /// The two schemes there are.
     public enum Scheme: String, Sendable, Hashable {
         case http, https
-        /// The port that is meant where none is given.
+        /// The port that is meant if none is given.
         public var defaultPort: UInt16 { self == .http ? 80 : 443 }
     }
 
@@ -28,7 +28,7 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
             self.port = port
         }
 
-        /// The host, with its port where that is not the scheme's own.
+        /// The host, with its port if that is not the scheme's own.
         public var authority: String { port == scheme.defaultPort ? host : "\(host):\(port)" }
         public var description: String { "\(scheme.rawValue)://\(authority)" }
 
@@ -50,7 +50,7 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
     public let origin: Origin
     /// The path, which begins with `/`, as it is sent.
     public let path: String
-    /// What follows the `?`, as it is sent; `nil` where there is none.
+    /// What follows the `?`, as it is sent; `nil` if there is none.
     public let query: String?
 
     /// The whole URL. It may hold a secret in its query: logs and messages use ``redacted``.
@@ -69,7 +69,7 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
     ///   - origin: Scheme, host and port.
     ///   - path: Begins with `/` and is percent-encoded already.
     ///   - query: Percent-encoded already, without `?`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedURL``.
+    /// - Throws: `SigstoreError` with `malformed-url`.
     public init(_ origin: Origin, path: String, query: String? = nil) throws(SigstoreError) {
         guard path.utf8.first == 0x2f, Self.isVisible(path), !path.utf8.contains(where: { $0 == 0x3f || $0 == 0x23 }),
             query.map({ Self.isVisible($0) && !$0.utf8.contains(0x23) }) ?? true
@@ -79,8 +79,8 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
 
     /// Reads an absolute URL.
     /// - Parameter text: A URL with the scheme `http` or `https`. A fragment is dropped.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedURL``, also for another scheme and where a user
-    ///   or password stands before the host.
+    /// - Throws: `SigstoreError` with `malformed-url`, also for another scheme and if a user or password stands before
+    ///   the host.
     public init(parsing text: String) throws(SigstoreError) {
         guard text.utf8.count <= 16384 else { throw Self.malformed(String(text.prefix(64)), "it is too long") }
         guard let colon = text.utf8.firstIndex(of: 0x3a),
@@ -97,8 +97,8 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
     /// Reads what stands between `//` and the path.
     /// - Parameters:
     ///   - authority: A host, perhaps with `:` and a port.
-    ///   - scheme: The scheme, which also says which port is meant where there is none.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedURL``.
+    ///   - scheme: The scheme, which also says which port is meant if there is none.
+    /// - Throws: `SigstoreError` with `malformed-url`.
     public static func origin(_ authority: String, _ scheme: Scheme) throws(SigstoreError) -> Origin {
         let bytes = Array(authority.utf8)
         guard !bytes.contains(0x40) else {
@@ -136,7 +136,7 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
 
     /// The URL that a reference means when it stands in an answer to this one (RFC 3986, section 5.2).
     /// - Parameter reference: An absolute URL or a relative reference, from `Location` or `Link`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedURL``.
+    /// - Throws: `SigstoreError` with `malformed-url`.
     public func resolving(_ reference: String) throws(SigstoreError) -> HTTPURL {
         let bytes = Array(reference.utf8)
         if bytes.starts(with: "//".utf8) { return try HTTPURL(parsing: "\(origin.scheme.rawValue):\(reference)") }

@@ -1,3 +1,5 @@
+internal import StrictJSON
+
 /// When, how often and after how long a request is sent again.
 public struct RetryPolicy: Sendable {
     /// How often a request is sent at most, the first time included.
@@ -7,7 +9,7 @@ public struct RetryPolicy: Sendable {
     public var baseDelay: Duration
     /// The longest pause there is.
     public var maxDelay: Duration
-    /// The longest that a server's `Retry-After` is obeyed; where it asks for more, the answer is an error at once.
+    /// The longest that a server's `Retry-After` is obeyed; if it asks for more, the answer is an error at once.
     public var maxRetryAfter: Duration
 
     /// Makes a policy.
@@ -41,7 +43,7 @@ public struct RetryPolicy: Sendable {
     /// - Parameters:
     ///   - header: The value of `Retry-After`: seconds, or a date as in `Sun, 06 Nov 1994 08:49:37 GMT`.
     ///   - now: Unix seconds.
-    /// - Returns: `nil` where the value is neither.
+    /// - Returns: `nil` if the value is neither.
     static func retryAfter(_ header: String, now: Int64) -> Duration? {
         let text = Array(header.utf8)
         if !text.isEmpty, text.count <= 9, text.allSatisfy({ (0x30...0x39).contains($0) }) {
@@ -49,19 +51,17 @@ public struct RetryPolicy: Sendable {
         }
         let fields = header.utf8.split(separator: 0x20).map { String(decoding: $0, as: UTF8.self) }
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-        guard fields.count == 6, fields[5] == "GMT", let day = Int64(fields[1]), (1...31).contains(day),
+        guard fields.count == 6, fields[5] == "GMT", let day = Int64(fields[1]),
             let month = months.firstIndex(of: fields[2]), let year = Int64(fields[3]), (1970...9999).contains(year)
         else { return nil }
         let clock = fields[4].utf8.split(separator: 0x3a).compactMap { Int64(String(decoding: $0, as: UTF8.self)) }
-        guard clock.count == 3, (0...23).contains(clock[0]), (0...59).contains(clock[1]), (0...60).contains(clock[2])
+        guard clock.count == 3, (0...60).contains(clock[2]) else { return nil }
+        // A leap second is taken for the one before it.
+        guard
+            let then = Instant(
+                year: year, month: Int64(month) + 1, day: day, hour: clock[0], minute: clock[1],
+                second: min(clock[2], 59))
         else { return nil }
-        // Days since 1970 by the civil calendar, with years that begin in March.
-        let shifted = month < 2 ? year - 1 : year
-        let monthFromMarch = Int64((month + 10) % 12)
-        let era = shifted / 400
-        let yearOfEra = shifted - era * 400
-        let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + (153 * monthFromMarch + 2) / 5 + day - 1
-        let then = (era * 146_097 + dayOfEra - 719_468) * 86_400 + clock[0] * 3600 + clock[1] * 60 + clock[2]
-        return .seconds(max(0, then - now))
+        return .seconds(max(0, then.seconds - now))
     }
 }

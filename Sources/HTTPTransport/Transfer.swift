@@ -14,6 +14,7 @@ struct TransferPlan: Sendable {
     var method: String
     var url: HTTPURL
     var headers: [(name: String, value: String)]
+    var authorization: Authorization?
     var body: HTTPRequest.Body
     var bodyLimit: Int64
     var timeout: Duration
@@ -40,6 +41,8 @@ final class Transfer: @unchecked Sendable {
     /// libcurl's handle, freed in `deinit`.
     private(set) var easy: UnsafeMutableRawPointer?
     private var headerList: UnsafeMutablePointer<curl_slist>?
+    /// What stands before that list if there is an `Authorization`: a link of our own, whose text is the plan's.
+    private var authorizationLink: UnsafeMutablePointer<curl_slist>?
     /// libcurl writes its own words about a failure here.
     private let errorBuffer: UnsafeMutablePointer<CChar>
 
@@ -68,6 +71,7 @@ final class Transfer: @unchecked Sendable {
 
     deinit {
         if let easy = unsafe easy { unsafe ccurl_easy_cleanup(easy) }
+        unsafe authorizationLink?.deallocate()
         if let list = unsafe headerList { unsafe ccurl_list_free(list) }
         unsafe errorBuffer.deallocate()
     }
@@ -142,7 +146,7 @@ final class Transfer: @unchecked Sendable {
             try set(CURLOPT_CUSTOMREQUEST, plan.method)
         }
 
-        // The space after the colon stays out where there is no value: libcurl reads that as "do not send this".
+        // The space after the colon stays out if there is no value: libcurl reads that as "do not send this".
         var lines = plan.headers.map { $0.value.isEmpty ? "\($0.name);" : "\($0.name): \($0.value)" }
         lines.append("Expect:")
         for line in lines {
@@ -151,7 +155,16 @@ final class Transfer: @unchecked Sendable {
             }
             unsafe headerList = unsafe list
         }
-        try check(unsafe ccurl_set_list(easy, CURLOPT_HTTPHEADER, headerList), "headers")
+        if let authorization = plan.authorization {
+            // libcurl reads its lists where they stand, so the secret need not be copied into this one. Of its own it has
+            // (7.88) the head of the request, which is freed once it is sent; but over TLS with HTTP/1.1 it is sent from a
+            // buffer that is freed with the transfer, and with HTTP/2 its compressed form stays in the connection's buffer
+            // until the next one is sent.
+            let link = UnsafeMutablePointer<curl_slist>.allocate(capacity: 1)
+            unsafe link.initialize(to: curl_slist(data: authorization.field, next: headerList))
+            unsafe authorizationLink = unsafe link
+        }
+        try check(unsafe ccurl_set_list(easy, CURLOPT_HTTPHEADER, authorizationLink ?? headerList), "headers")
 
         try check(
             unsafe ccurl_set_write(easy, CURLOPT_HEADERFUNCTION) { bytes, size, count, transfer in

@@ -40,8 +40,7 @@ public struct DSSEEnvelope: Sendable {
 
     /// Reads an envelope from its JSON form (DSSE envelope 1.0).
     /// - Parameter json: The envelope, at the top of a document or inside another.
-    /// - Throws: ``SigstoreError`` naming the member that is missing, unknown or malformed, and where there is no
-    ///   signature.
+    /// - Throws: `SigstoreError` naming the member that is missing, unknown or malformed, and if there is no signature.
     public init(_ json: JSONCursor) throws(SigstoreError) {
         try json.expectOnly(["payload", "payloadType", "signatures"])
         payloadType = try json.member("payloadType").string()

@@ -13,7 +13,7 @@ public struct PredicateType: Sendable {
     /// cosign's wrapper for anything (`custom`).
     public static let cosignCustom = PredicateType(uri: "https://cosign.sigstore.dev/attestation/v1")
 
-    /// cosign's short names (`--type`), each with its URI.
+    /// cosign's short names, each with its URI.
     public static let shortNames: [(name: String, uri: String)] = [
         ("custom", cosignCustom.uri),
         ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
@@ -27,9 +27,9 @@ public struct PredicateType: Sendable {
         ("openvex", "https://openvex.dev/ns"),
     ]
 
-    /// Makes a type from what stands after `--type`: one of cosign's short names, or a URI.
+    /// Makes a type from its name: one of cosign's short names, or a URI.
     /// - Parameter name: The short name or URI.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unknownPredicateType`` where it is neither.
+    /// - Throws: `SigstoreError` with `unknown-predicate-type` if it is neither.
     public init(named name: String) throws(SigstoreError) {
         if let known = Self.shortNames.first(where: { $0.name == name }) {
             uri = known.uri

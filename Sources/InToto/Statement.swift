@@ -32,7 +32,7 @@ public struct Statement: Sendable {
 
     /// Reads a statement from the payload of an envelope.
     /// - Parameter payload: JSON in UTF-8.
-    /// - Throws: ``SigstoreError`` where it is not JSON, `_type` is neither v0.1 nor v1, or it has no subject or no
+    /// - Throws: `SigstoreError` if it is not JSON, `_type` is neither v0.1 nor v1, or it has no subject or no
     ///   predicate type. Members that the specification does not name are passed over, as it demands.
     public init(parsing payload: [UInt8]) throws(SigstoreError) {
         let json = JSONCursor(try JSONValue(parsing: payload, depth: 256))
@@ -90,7 +90,7 @@ public struct ResourceDescriptor: Sendable {
     }
 
     /// Reads a descriptor.
-    /// - Throws: ``SigstoreError`` where a member is of the wrong type or there is no digest.
+    /// - Throws: `SigstoreError` if a member is of the wrong type or there is no digest.
     public init(_ json: JSONCursor) throws(SigstoreError) {
         name = try json.optional("name")?.string()
         digests = []

@@ -7,7 +7,7 @@ enum AuthChallenge: Sendable, Equatable {
     case bearer(realm: String, service: String?, scopes: [String])
 
     /// The challenge to answer among the values of `WWW-Authenticate`: Bearer before Basic.
-    /// - Returns: `nil` where there is none of the two.
+    /// - Returns: `nil` if there is none of the two.
     static func choose(_ headers: [String]) -> AuthChallenge? {
         var isBasic = false
         for header in headers.prefix(16) where header.utf8.count <= 8192 {

@@ -1,4 +1,4 @@
-import HTTPTransport
+public import HTTPTransport
 public import LocalSystem
 public import SigstoreCrypto
 public import StrictJSON
@@ -6,22 +6,21 @@ public import StrictJSON
 /// What a registry is shown to prove who asks.
 public enum Credential: Sendable, Equatable {
     case anonymous
-    /// A user name and a password, or a token used as one.
-    case password(user: String, password: SecretBytes)
+    /// A user name and a password, or a token used as one, in the form in which they are shown.
+    case basic(Authorization)
     /// A refresh token, exchanged for an access token (Docker's `identitytoken`).
     case identityToken(String)
-    /// An access token, sent as it is.
-    case registryToken(String)
+    /// An access token, in the form in which it is shown.
+    case bearer(Authorization)
 
-    /// A user name and a password as HTTP and Docker write them: in base64 (RFC 7617, section 2).
-    static func basic(_ user: String, _ password: SecretBytes) -> String {
-        var pair: [UInt8] = []
-        pair.reserveCapacity(user.utf8.count + 1 + password.count)
-        defer { SecretBytes.cleanse(&pair) }
-        pair += user.utf8
-        pair.append(0x3a)
-        unsafe password.withBytes { unsafe pair.append(contentsOf: $0) }
-        return Base64.encode(pair)
+    /// A user name and a password, or a token used as one.
+    public static func password(user: String, password: SecretBytes) -> Credential {
+        unsafe password.withBytes { .basic(unsafe Authorization(user: user.utf8, password: $0)) }
+    }
+
+    /// An access token, sent as it is.
+    public static func registryToken(_ token: String) -> Credential {
+        .bearer(Authorization(scheme: "Bearer", token.utf8))
     }
 }
 
@@ -46,7 +45,7 @@ public struct CredentialStore: Sendable {
         self.helperTimeout = helperTimeout
     }
 
-    /// Docker's configuration, which `login` and `logout` change.
+    /// Docker's configuration, which holds the credentials that are kept.
     private var dockerFile: String? {
         environment("DOCKER_CONFIG").map { "\($0)/config.json" }
             ?? environment("HOME").map { "\($0)/.docker/config.json" }
@@ -61,9 +60,9 @@ public struct CredentialStore: Sendable {
 
     /// The credential for a repository.
     /// - Parameter repository: Podman's files may hold credentials for a part of a registry; the longest match counts.
-    /// - Returns: ``Credential/anonymous`` where there is none.
-    /// - Throws: ``SigstoreError`` with `credentials-unreadable` where a file is malformed or a helper fails: not to
-    ///   know a credential is something else than to have none.
+    /// - Returns: ``Credential/anonymous`` if there is none.
+    /// - Throws: `SigstoreError` with `credentials-unreadable` if a file is malformed or a helper fails: not to know a
+    ///   credential is something else than to have none.
     public func credential(for repository: Repository) async throws(SigstoreError) -> Credential {
         let files = [
             dockerFile, environment("REGISTRY_AUTH_FILE"),
@@ -133,7 +132,7 @@ public struct CredentialStore: Sendable {
         return names
     }
 
-    /// Docker also writes `https://HOST/v1/` and the like where only the host counts.
+    /// Docker also writes `https://HOST/v1/` and the like if only the host counts.
     private static func matches(_ written: String, _ candidate: String) -> Bool {
         if written.utf8.elementsEqual(candidate.utf8) { return true }
         var name = written.utf8[...]
@@ -152,15 +151,12 @@ public struct CredentialStore: Sendable {
             defer { SecretBytes.cleanse(&pair) }
             guard let colon = pair.firstIndex(of: 0x3a) else { throw auth.fault("has no colon in it") }
             // Docker ends old entries with zero bytes.
-            var secret = pair[(colon + 1)...]
-            while secret.last == 0 { secret.removeLast() }
-            return .password(
-                user: String(decoding: pair[..<colon], as: UTF8.self),
-                password: SecretBytes(secret))
+            let end = pair[colon...].lastIndex { $0 != 0 } ?? colon
+            return .basic(Authorization(user: pair[..<colon], password: pair[(colon + 1)..<(end + 1)]))
         }
         if let user = try entry.optional("username")?.string(), !user.isEmpty {
-            return .password(
-                user: user, password: SecretBytes(try entry.optional("password")?.string().utf8 ?? "".utf8))
+            let password = try entry.optional("password")?.string() ?? ""
+            return .basic(Authorization(user: user.utf8, password: password.utf8))
         }
         return nil
     }
@@ -205,7 +201,7 @@ public struct CredentialStore: Sendable {
             let secret = try json.optional("Secret")?.string() ?? ""
             if secret.isEmpty { return nil }
             return user == "<token>"
-                ? .identityToken(secret) : .password(user: user, password: SecretBytes(secret.utf8))
+                ? .identityToken(secret) : .basic(Authorization(user: user.utf8, password: secret.utf8))
         } catch {
             throw failed(helper, "what it answers is \(error.message)")
         }
@@ -242,7 +238,7 @@ public struct CredentialStore: Sendable {
 
     /// Keeps a credential: with the helper that Docker's configuration names, or else in that configuration.
     /// - Returns: Where it is kept now, for people to read.
-    /// - Throws: ``SigstoreError`` with `credentials-unreadable` or `file-unwritable`.
+    /// - Throws: `SigstoreError` with `credentials-unreadable` or `file-unwritable`.
     @discardableResult
     public func save(user: String, password: SecretBytes, for registry: Registry) async throws(SigstoreError) -> String
     {
@@ -255,15 +251,18 @@ public struct CredentialStore: Sendable {
             let answer = try await run(helper, "store", JSONValue.object(input).serialized())
             guard answer.status == 0 else { throw failed(helper, "it says \"\(answer.words)\"") }
             // Docker lists the registry with an empty entry, so that people see where they are logged in.
-            try Self.write(path, key, .object([:]))
+            try await Self.write(path, key, .object([:]))
             return helper
         }
-        try Self.write(path, key, .object(["auth": .string(Credential.basic(user, password))]))
+        // Docker keeps what stands after the scheme.
+        let basic = unsafe password.withBytes { unsafe Authorization(user: user.utf8, password: $0) }
+        let auth = unsafe basic.withValue { unsafe String(decoding: $0.dropFirst("Basic ".utf8.count), as: UTF8.self) }
+        try await Self.write(path, key, .object(["auth": .string(auth)]))
         return path
     }
 
     /// Forgets the credential of a registry.
-    /// - Returns: False where there was none.
+    /// - Returns: False if there was none.
     public func remove(for registry: Registry) async throws(SigstoreError) -> Bool {
         let (path, config) = try writable()
         let json = JSONCursor(.object(config))
@@ -277,7 +276,7 @@ public struct CredentialStore: Sendable {
         }
         guard let auths = try json.optional("auths") else { return found }
         for name in try auths.names() where Self.matches(name, registry.name) || name == Self.key(registry) {
-            try Self.write(path, name, nil)
+            try await Self.write(path, name, nil)
             found = true
         }
         return found
@@ -292,19 +291,22 @@ public struct CredentialStore: Sendable {
     }
 
     /// Changes one entry. Who changes another one at the same time waits, so that neither is lost.
-    private static func write(_ path: String, _ key: String, _ entry: JSONValue?) throws(SigstoreError) {
+    private static func write(_ path: String, _ key: String, _ entry: JSONValue?) async throws(SigstoreError) {
         try LocalFile.makeParent(of: path, mode: 0o700)
         let parent = path.utf8.lastIndex(of: 0x2f).map { String(path[..<$0]) } ?? "."
         // A folder that cannot be locked is written to all the same.
         let lock = try? FileLock(on: parent)
-        let end = ContinuousClock.now + .seconds(20)
-        while let lock, (try? lock.take()) == false {
-            guard ContinuousClock.now < end else {
+        if let lock {
+            let isTaken: Bool
+            do throws(SigstoreError) { isTaken = try await lock.take(within: .seconds(20)) } catch {
+                guard error.code != .cancelled else { throw error }
+                isTaken = true
+            }
+            guard isTaken else {
                 throw SigstoreError(
                     .contended, "\(path) cannot be changed: another program has held its folder locked for 20 s",
                     advice: "end that program, or try again")
             }
-            SystemClock.pause(milliseconds: 20)
         }
         defer { withExtendedLifetime(lock) {} }
         var config = try read(path) ?? [:]

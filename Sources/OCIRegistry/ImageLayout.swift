@@ -39,7 +39,7 @@ public struct ImageLayout: ImageStore {
 
     /// Opens a layout that is there.
     /// - Parameter path: The folder.
-    /// - Throws: ``SigstoreError`` with `not-found` where there is no layout, or `malformed-layout`.
+    /// - Throws: `SigstoreError` with `not-found` if there is no layout, or `malformed-layout`.
     public init(opening path: String) throws(SigstoreError) {
         guard let root = try? OpenFolder(path) else {
             throw SigstoreError(
@@ -61,7 +61,7 @@ public struct ImageLayout: ImageStore {
         }
     }
 
-    /// Opens a layout, and makes an empty one where there is none.
+    /// Opens a layout, and makes an empty one if there is none.
     /// - Parameter path: The folder; it is made with those above it.
     public init(creating path: String) throws(SigstoreError) {
         try LocalFile.makeFolder(path, mode: 0o755)
@@ -79,7 +79,7 @@ public struct ImageLayout: ImageStore {
     ]
 
     /// The content of a file of the layout.
-    /// - Throws: ``SigstoreError`` with `too-large`, as for what a registry sends.
+    /// - Throws: `SigstoreError` with `too-large`, as for what a registry sends.
     private func read(_ path: String, limit: Int) throws(SigstoreError) -> [UInt8]? {
         do throws(SigstoreError) { return try LocalFile.read(path, in: root, limit: limit) } catch {
             guard error.code == .fileTooLarge else { throw error }
@@ -120,13 +120,13 @@ public struct ImageLayout: ImageStore {
     }
 
     /// The entries of `index.json`, with their annotations.
-    /// - Throws: ``SigstoreError`` with `malformed-layout`.
+    /// - Throws: `SigstoreError` with `malformed-layout`.
     public func entries() throws(SigstoreError) -> [Descriptor] {
         try entries(try readIndex()).map(\.descriptor)
     }
 
     /// The only image in the layout, for a name without tag and digest. What is attached to an image does not count.
-    /// - Throws: ``SigstoreError`` with `malformed-reference` where there are several, `not-found` where there is none.
+    /// - Throws: `SigstoreError` with `malformed-reference` if there are several, `not-found` if there is none.
     public func onlyImage() throws(SigstoreError) -> ManifestSelector {
         var found: Set<Digest> = []
         for entry in try entries() where !found.contains(entry.digest) {
@@ -142,7 +142,7 @@ public struct ImageLayout: ImageStore {
     }
 
     /// Whether an entry is attached to something else in the folder. An image that can be run may have a subject, too,
-    /// and any annotation: what is not certainly an attachment is an image, and where there are two, none is picked.
+    /// and any annotation: what is not certainly an attachment is an image, and if there are two, none is picked.
     private func isAttachment(_ entry: Descriptor) throws(SigstoreError) -> Bool {
         switch SavedKind(entry) {
         case .image, .imageIndex: return false
@@ -183,7 +183,7 @@ public struct ImageLayout: ImageStore {
         return try? Digest(hex: String(decoding: hex, as: UTF8.self), .sha256)
     }
 
-    /// The entry that a tag names. Where `cosign save` wrote the layout, the kinds of the entries stand for the tags of
+    /// The entry that a tag names. If `cosign save` wrote the layout, the kinds of the entries stand for the tags of
     /// the saved image's signatures and attestations.
     private static func position(of tag: String, in entries: [Descriptor]) -> Int? {
         func isTag(_ entry: Descriptor) -> Bool {
@@ -194,7 +194,7 @@ public struct ImageLayout: ImageStore {
         return entries.firstIndex { SavedKind($0) == kind && $0.annotations[tagAnnotation] == nil }
     }
 
-    /// What `cosign save` would call the entry with this tag; `nil` where it did not save the image that the tag is for.
+    /// What `cosign save` would call the entry with this tag; `nil` if it did not save the image that the tag is for.
     private static func kind(of tag: String, in entries: [Descriptor]) -> SavedKind? {
         guard let saved = entries.first(where: { [.image, .imageIndex].contains(SavedKind($0)) }) else { return nil }
         let base = FallbackTag.name(of: saved.digest)
@@ -202,13 +202,13 @@ public struct ImageLayout: ImageStore {
             ? .signatures : tag.utf8.elementsEqual("\(base).att".utf8) ? .attestations : nil
     }
 
-    /// Changes `index.json` while nobody else does.
+    /// Changes `index.json` while no other writer does.
     /// - Parameter change: Gets the index as it is; `nil` to leave it so.
     private func update<Value: Sendable>(
         _ change: @Sendable (JSONObject) throws(SigstoreError) -> (JSONObject?, Value)
     ) async throws(SigstoreError) -> Value {
-        // The file that every layout has and nobody replaces is the lock. It is let go by the system, too, when a
-        // process dies.
+        // The lock is the file that every layout has and that is never replaced. It is let go by the system, too, when
+        // a process dies.
         let lock = try FileLock(on: "oci-layout", in: root)
         guard try await lock.take(within: .seconds(60)) else {
             throw SigstoreError(
@@ -285,7 +285,7 @@ public struct ImageLayout: ImageStore {
         return manifest
     }
 
-    /// The manifest that an entry of `index.json` names; `nil` where it names something that is no manifest.
+    /// The manifest that an entry of `index.json` names; `nil` if it names something that is no manifest.
     private func listedManifest(_ entry: Descriptor) throws(SigstoreError) -> Manifest? {
         guard MediaType.manifests.contains(where: { $0.utf8.elementsEqual(entry.mediaType.utf8) }) else { return nil }
         guard let manifest = try readManifest(entry) else { throw malformed(missing: entry) }
@@ -403,7 +403,7 @@ public struct ImageLayout: ImageStore {
         }
     }
 
-    public func tags() async throws(SigstoreError) -> [String] {
+    public func tags() async throws(SigstoreError) -> [String]? {
         try entries().compactMap { $0.annotations[Self.tagAnnotation] }
     }
 
@@ -508,7 +508,7 @@ public struct ImageLayout: ImageStore {
         let file = try TemporaryFile(beside: descriptor.digest.hex, in: folder, mode: 0o644)
         try await source.fetchBlob(descriptor, limit: descriptor.size, into: FileSink(file))
         try await onBlockingThread { () throws(SigstoreError) in
-            try file.publish(as: descriptor.digest.hex)
+            try file.commit(as: descriptor.digest.hex)
         }
     }
 
@@ -552,7 +552,7 @@ public struct ImageLayout: ImageStore {
             }
         }
         try check.finish()
-        try file.publish(as: blob.digest.hex)
+        try file.commit(as: blob.digest.hex)
     }
 
     /// A link in place of a folder would lead a write out of the layout.
@@ -561,14 +561,6 @@ public struct ImageLayout: ImageStore {
             return try root.folder(making: "blobs", mode: 0o755)
                 .folder(making: digest.algorithm.rawValue, mode: 0o755)
         } catch { throw error.concerning(path) }
-    }
-
-    /// Writes a body into a file that gets its name later.
-    private final class FileSink: BodySink {
-        private let file: TemporaryFile
-        init(_ file: TemporaryFile) { self.file = file }
-        func begin() throws(SigstoreError) { try file.rewind() }
-        func receive(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) { unsafe try file.write(bytes) }
     }
 }
 

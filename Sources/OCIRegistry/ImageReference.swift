@@ -14,7 +14,7 @@ public struct Registry: Sendable, Hashable, CustomStringConvertible {
 
     /// Reads a registry's name.
     /// - Parameter name: A host with an optional port; `docker.io` and its other names all mean Docker Hub.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedReference``.
+    /// - Throws: `SigstoreError` with `malformed-reference`.
     public init(parsing name: String) throws(SigstoreError) {
         let authority: String
         do throws(SigstoreError) {
@@ -43,9 +43,9 @@ public struct Repository: Sendable, Hashable, CustomStringConvertible {
     public let path: String
 
     /// Reads the name of a repository, without tag and digest.
-    /// - Parameter text: `[HOST[:PORT]/]PATH`; the first part is a host where it has a dot or a colon or is
-    ///   `localhost`. Without a host Docker Hub is meant, and without a slash its `library/`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedReference``.
+    /// - Parameter text: `[HOST[:PORT]/]PATH`; the first part is a host if it has a dot or a colon or is `localhost`.
+    ///   Without a host Docker Hub is meant, and without a slash its `library/`.
+    /// - Throws: `SigstoreError` with `malformed-reference`.
     public init(parsing text: String) throws(SigstoreError) {
         var rest = text
         var registry = Registry.dockerHub
@@ -92,7 +92,7 @@ public enum ManifestSelector: Sendable, Hashable, CustomStringConvertible {
 
     /// A tag that was checked.
     /// - Parameter tag: A letter, digit or `_`, then up to 127 of those, `.` and `-`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedReference``.
+    /// - Throws: `SigstoreError` with `malformed-reference`.
     public init(tag: String) throws(SigstoreError) {
         guard Self.isTag(tag) else {
             throw SigstoreError(
@@ -124,14 +124,14 @@ public enum ManifestSelector: Sendable, Hashable, CustomStringConvertible {
 public struct ImageReference: Sendable, Hashable, CustomStringConvertible {
     /// Where the image is.
     public let repository: Repository
-    /// The tag where one was written; where neither tag nor digest was, it is `latest`.
+    /// The tag if one was written; if neither tag nor digest was, it is `latest`.
     public let tag: String?
-    /// The digest where one was written. It counts more than the tag.
+    /// The digest if one was written. It counts more than the tag.
     public let digest: Digest?
 
     /// Reads a reference.
     /// - Parameter text: `[oci://][HOST[:PORT]/]PATH[:TAG][@DIGEST]`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedReference``.
+    /// - Throws: `SigstoreError` with `malformed-reference`.
     public init(parsing text: String) throws(SigstoreError) {
         var name = text.utf8.starts(with: "oci://".utf8) ? String(text.dropFirst(6)) : text
         var digest: Digest?
@@ -189,9 +189,9 @@ public enum ImageLocation: Sendable, Hashable, CustomStringConvertible {
     /// A folder, and what was picked in it; `nil` for its only image.
     case layout(path: String, ManifestSelector?)
 
-    /// Reads what stands where a command names an image.
+    /// Reads the name of an image.
     /// - Parameter text: A reference as ``ImageReference`` reads it, or `oci-layout:PATH[:TAG|@DIGEST]`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedReference``.
+    /// - Throws: `SigstoreError` with `malformed-reference`.
     public init(parsing text: String) throws(SigstoreError) {
         guard text.utf8.starts(with: "oci-layout:".utf8) else {
             self = .registry(try ImageReference(parsing: text))

@@ -13,11 +13,11 @@ public protocol ImageStore: Sendable {
     var name: String { get }
 
     /// What a tag points at now, or what a digest names.
-    /// - Returns: Media type, digest and size; `nil` where the store has no such manifest.
+    /// - Returns: Media type, digest and size; `nil` if the store has no such manifest.
     func resolve(_ selector: ManifestSelector) async throws(SigstoreError) -> Descriptor?
 
     /// A manifest of at most 4 MiB, its digest recomputed.
-    /// - Returns: `nil` where the store has no such manifest.
+    /// - Returns: `nil` if the store has no such manifest.
     func manifest(_ selector: ManifestSelector) async throws(SigstoreError) -> Manifest?
 
     /// A blob, its digest and size checked, handed out piece by piece.
@@ -25,8 +25,7 @@ public protocol ImageStore: Sendable {
     ///   - descriptor: What to fetch.
     ///   - limit: The most bytes to accept; a larger size in the descriptor is refused before anything is fetched.
     ///   - sink: Takes the bytes. They are not to be trusted before this call has returned.
-    /// - Throws: ``SigstoreError`` with `too-large`, `digest-mismatch`, `not-found`, or because the store cannot be
-    ///   read.
+    /// - Throws: `SigstoreError` with `too-large`, `digest-mismatch`, `not-found`, or because the store cannot be read.
     func fetchBlob(_ descriptor: Descriptor, limit: Int64, into sink: any BodySink) async throws(SigstoreError)
 
     /// Whether the store has a blob of that digest and size.
@@ -50,7 +49,7 @@ public protocol ImageStore: Sendable {
     /// - Parameters:
     ///   - descriptor: The blob. What comes is checked against it.
     ///   - source: Where the blob is.
-    /// - Throws: ``SigstoreError`` if it cannot be fetched or stored, or is not what its digest says.
+    /// - Throws: `SigstoreError` if it cannot be fetched or stored, or is not what its digest says.
     func copyBlob(_ descriptor: Descriptor, from source: any ImageStore) async throws(SigstoreError)
 
     /// Stores a manifest whose blobs are there.
@@ -60,7 +59,7 @@ public protocol ImageStore: Sendable {
     func putManifest(_ manifest: Manifest, tag: String?) async throws(SigstoreError)
 
     /// Stores a manifest that has a subject, so that ``referrers(of:artifactType:)`` lists it.
-    /// - Throws: Also where the manifest is stored, but it cannot be made sure that it is listed.
+    /// - Throws: Also if the manifest is stored, but it cannot be made sure that it is listed.
     func putReferrer(_ manifest: Manifest) async throws(SigstoreError)
 
     /// What refers to a manifest.
@@ -68,7 +67,7 @@ public protocol ImageStore: Sendable {
     ///   - digest: The manifest that is referred to; it need not exist.
     ///   - artifactType: Leaves out what is known to be of another type. What lists say is not always right: look
     ///     into the manifests.
-    /// - Throws: ``SigstoreError`` if the list, or an entry of it, cannot be read.
+    /// - Throws: `SigstoreError` if the list, or an entry of it, cannot be read.
     func referrers(of digest: Digest, artifactType: String?) async throws(SigstoreError) -> Referrers
 
     /// What refers to a manifest, as far as it can be read; ``Referrers/unread`` says what could not.
@@ -76,22 +75,24 @@ public protocol ImageStore: Sendable {
     func readableReferrers(of digest: Digest) async -> Referrers
 
     /// Changes what a tag points at together with writers who do the same at the same time; see ``TagMerge``.
-    /// - Throws: ``SigstoreError`` with `contended` where it cannot be made sure that the entry is there.
+    /// - Throws: `SigstoreError` with `contended` if it cannot be made sure that the entry is there.
     func merge(_ change: TagMerge) async throws(SigstoreError)
 
     /// All tags.
-    func tags() async throws(SigstoreError) -> [String]
+    /// - Returns: `nil` if the store answers that it has no such list. Many registries say so of a repository without any
+    ///   tag.
+    func tags() async throws(SigstoreError) -> [String]?
 
     /// Removes a tag, or a manifest with all its tags.
-    /// - Returns: False where there was nothing to remove.
-    /// - Throws: ``SigstoreError`` with `unsupported` where the store cannot remove a tag without its manifest.
+    /// - Returns: False if there was nothing to remove.
+    /// - Throws: `SigstoreError` with `unsupported` if the store cannot remove a tag without its manifest.
     func delete(_ selector: ManifestSelector) async throws(SigstoreError) -> Bool
 
     /// Removes manifests that refer to another one, with all their tags, and takes them out of its list.
     /// - Parameters:
     ///   - referrers: The manifests to remove. The caller has seen that they refer to the subject.
     ///   - subject: What they refer to.
-    /// - Throws: ``SigstoreError`` if one of them cannot be removed. The others are removed all the same.
+    /// - Throws: `SigstoreError` if one of them cannot be removed. The others are removed all the same.
     func deleteReferrers(_ referrers: Set<Digest>, of subject: Digest) async throws(SigstoreError)
 }
 
@@ -119,7 +120,7 @@ public struct Blob: Sendable {
     public var source: Repository?
 
     /// Bytes in memory.
-    /// - Throws: Where hashing fails.
+    /// - Throws: If hashing fails.
     public init(_ bytes: [UInt8]) throws(SigstoreError) {
         digest = try Digest.sha256(bytes)
         size = Int64(bytes.count)
@@ -182,7 +183,15 @@ final class MemorySink: BodySink {
     }
 }
 
-/// Passes a body on, and checks its size and digest. Unchecked, because whoever sends a body calls its sink from one
+/// Writes a body into a file that gets its name later, or never.
+final class FileSink: BodySink {
+    let file: TemporaryFile
+    init(_ file: TemporaryFile) { self.file = file }
+    func begin() throws(SigstoreError) { try file.rewind() }
+    func receive(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) { unsafe try file.write(bytes) }
+}
+
+/// Passes a body on, and checks its size and digest. Unchecked, because the sender of a body calls its sink from one
 /// thread at a time, and `finish()` comes after the last of those calls.
 final class VerifyingSink: BodySink, @unchecked Sendable {
     private let expected: Descriptor

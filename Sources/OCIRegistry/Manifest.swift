@@ -12,7 +12,7 @@ public enum MediaType {
     public static let dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
     /// A list of manifests as Docker writes it.
     public static let dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
-    /// The two bytes `{}`, where a manifest needs a config and has none.
+    /// The two bytes `{}`, for a manifest that needs a config and has none.
     public static let empty = "application/vnd.oci.empty.v1+json"
 
     static let manifests = [imageManifest, imageIndex, dockerManifest, dockerManifestList]
@@ -23,7 +23,7 @@ public struct Annotations: Sendable, ExpressibleByDictionaryLiteral {
     /// The annotations in the order in which they were written.
     public private(set) var entries: [(name: String, value: String)]
 
-    /// Makes annotations; where a name stands twice, the last one counts.
+    /// Makes annotations; if a name stands twice, the last one counts.
     public init(_ entries: [(name: String, value: String)] = []) {
         self.entries = []
         for entry in entries { self[entry.name] = entry.value }
@@ -74,9 +74,9 @@ public struct Platform: Sendable, CustomStringConvertible {
     public var os: String
     /// Such as `arm64`.
     public var architecture: String
-    /// Such as `v8`; empty where none is given.
+    /// Such as `v8`; empty if none is given.
     public var variant: String
-    /// Such as `10.0.20348`; empty where none is given.
+    /// Such as `10.0.20348`; empty if none is given.
     public var osVersion: String
 
     public init(os: String, architecture: String, variant: String = "", osVersion: String = "") {
@@ -100,7 +100,7 @@ public struct Platform: Sendable, CustomStringConvertible {
         return .object(object)
     }
 
-    /// `os/architecture[/variant][:version]`, as `--platform` takes it.
+    /// `os/architecture[/variant][:version]`, in go-containerregistry's form.
     public var description: String {
         "\(os)/\(architecture)\(variant.isEmpty ? "" : "/\(variant)")\(osVersion.isEmpty ? "" : ":\(osVersion)")"
     }
@@ -116,7 +116,7 @@ public struct Descriptor: Sendable {
     public var size: Int64
     /// Annotations.
     public var annotations: Annotations
-    /// The type of an artifact, where the content is its manifest.
+    /// The type of an artifact, if the content is its manifest.
     public var artifactType: String?
     /// What the content runs on, in an index.
     public var platform: Platform?
@@ -136,7 +136,7 @@ public struct Descriptor: Sendable {
 
     /// Reads a descriptor. Members that are not known are skipped, as the specification demands; `urls` are among
     /// them, so nothing is ever fetched from where a manifest says.
-    /// - Throws: ``SigstoreError`` naming the member that is missing or malformed.
+    /// - Throws: `SigstoreError` naming the member that is missing or malformed.
     public init(_ json: JSONCursor) throws(SigstoreError) {
         mediaType = try json.member("mediaType").string()
         let digestMember = try json.member("digest")
@@ -193,7 +193,7 @@ public struct ImageManifest: Sendable {
 
     /// The manifest as it is stored.
     /// - Parameter mediaType: `MediaType.imageManifest` unless told.
-    /// - Throws: Where hashing fails.
+    /// - Throws: If hashing fails.
     public func encoded(mediaType: String = MediaType.imageManifest) throws(SigstoreError) -> Manifest {
         var object: JSONObject = ["schemaVersion": .integer(2), "mediaType": .string(mediaType)]
         if let artifactType { object["artifactType"] = .string(artifactType) }
@@ -228,7 +228,7 @@ public struct ImageIndex: Sendable {
 
     /// The index as it is stored.
     /// - Parameter mediaType: `MediaType.imageIndex` unless told.
-    /// - Throws: Where hashing fails.
+    /// - Throws: If hashing fails.
     public func encoded(mediaType: String = MediaType.imageIndex) throws(SigstoreError) -> Manifest {
         var object: JSONObject = ["schemaVersion": .integer(2), "mediaType": .string(mediaType)]
         if let artifactType { object["artifactType"] = .string(artifactType) }
@@ -240,7 +240,7 @@ public struct ImageIndex: Sendable {
 }
 
 /// A manifest's bytes with what they say. The bytes are what is signed, copied and compared; nothing is ever written
-/// back from the parsed form of what somebody else made.
+/// back from the parsed form of what another tool made.
 public struct Manifest: Sendable {
     /// A larger manifest is refused.
     public static let byteLimit = 4 << 20
@@ -269,8 +269,8 @@ public struct Manifest: Sendable {
     ///   - bytes: The bytes as they were stored.
     ///   - contentType: The media type that came with them; it must not contradict what stands in them.
     ///   - algorithm: The function of the digest; SHA-256 unless they were asked for by another one.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedManifest`` where they are not JSON, could be read
-    ///   as two kinds of manifest, have too many layers, or lack what their kind needs.
+    /// - Throws: `SigstoreError` with `malformed-manifest` if they are not JSON, could be read as two kinds of
+    ///   manifest, have too many layers, or lack what their kind needs.
     public init(
         _ bytes: [UInt8], contentType: String? = nil, algorithm: HashAlgorithm = .sha256
     ) throws(SigstoreError) {
@@ -348,11 +348,11 @@ public struct Manifest: Sendable {
             annotations: try Annotations(try json.optional("annotations")))
     }
 
-    /// The manifest as an image or artifact; `nil` where it is none.
+    /// The manifest as an image or artifact; `nil` if it is none.
     public var image: ImageManifest? {
         if case .image(let image) = content { image } else { nil }
     }
-    /// The manifest as an index; `nil` where it is none.
+    /// The manifest as an index; `nil` if it is none.
     public var index: ImageIndex? {
         if case .index(let index) = content { index } else { nil }
     }
@@ -394,7 +394,7 @@ public struct Manifest: Sendable {
     ///   - bytes: The list, an index.
     ///   - contentType: The media type that came with it.
     /// - Returns: The manifests that are listed, and why entries could not be read; `nil` if it is no index.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedManifest`` if it cannot be read at all.
+    /// - Throws: `SigstoreError` with `malformed-manifest` if it cannot be read at all.
     static func listed(
         _ bytes: [UInt8], contentType: String
     ) throws(SigstoreError) -> (manifests: [Descriptor], unread: [SigstoreError])? {
@@ -426,7 +426,7 @@ public struct Manifest: Sendable {
         Descriptor(mediaType: mediaType, digest: digest, size: Int64(bytes.count))
     }
 
-    /// The descriptor that a list of referrers holds: with the artifact's type, which is the config's media type where
+    /// The descriptor that a list of referrers holds: with the artifact's type, which is the config's media type if
     /// none is given, and with the annotations (OCI distribution specification, "Listing referrers").
     public var referrerDescriptor: Descriptor {
         var descriptor = descriptor

@@ -50,22 +50,14 @@ extension RegistryClient {
     public func withBlob(
         _ descriptor: Descriptor, _ body: (Blob) async throws(SigstoreError) -> Void
     ) async throws(SigstoreError) {
-        let sink = FileSink(try ScratchFile(in: ProcessEnvironment.value("TMPDIR") ?? "/tmp"))
+        let sink = FileSink(try TemporaryFile(in: ProcessEnvironment.value("TMPDIR") ?? "/tmp"))
         try await fetchBlob(descriptor, limit: descriptor.size, into: sink)
         try await body(Blob(file: sink.file.reading, digest: descriptor.digest, size: descriptor.size))
     }
 
-    /// Writes a body into a file that holds a blob on its way to another store.
-    private final class FileSink: BodySink {
-        let file: ScratchFile
-        init(_ file: ScratchFile) { self.file = file }
-        func begin() throws(SigstoreError) { try file.rewind() }
-        func receive(_ bytes: UnsafeRawBufferPointer) throws(SigstoreError) { unsafe try file.write(bytes) }
-    }
-
     /// Takes a blob over from another repository of the same registry (OCI distribution specification, "Mounting a
     /// blob from another repository").
-    /// - Returns: False where the registry does not do that.
+    /// - Returns: False if the registry does not do that.
     func mountBlob(_ digest: Digest, from source: Repository) async throws(SigstoreError) -> Bool {
         guard source.registry == repository.registry, source != repository else { return false }
         let start = try await url("blobs/uploads/").adding("mount", digest.description).adding("from", source.path)
@@ -138,7 +130,7 @@ extension RegistryClient {
         if target.origin == start.origin {
             response = try await session.send(request, repository, .push, extraScopes: scopes)
         } else {
-            // Somewhere else the URL itself is the permission, and what we are is nobody's business.
+            // At another origin the URL itself is the permission, and our credential is not shown.
             response = try await session.sendElsewhere(request)
         }
         guard (200...299).contains(response.status) else { throw Self.failure(response, "PUT") }

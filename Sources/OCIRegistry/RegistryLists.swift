@@ -8,7 +8,7 @@ extension RegistryClient {
     /// - Parameters:
     ///   - first: The first page.
     ///   - what: What is listed, for messages.
-    ///   - page: Takes an answer; `false` where it is no such list and reading ends.
+    ///   - page: Takes an answer; `false` if it is no such list and reading ends.
     func forEachPage(
         _ first: HTTPURL, accept: String, _ what: String,
         _ page: (HTTPResponse, Int) throws(SigstoreError) -> Bool
@@ -49,18 +49,20 @@ extension RegistryClient {
         return nil
     }
 
-    public func tags() async throws(SigstoreError) -> [String] {
-        var tags: [String] = []
+    public func tags() async throws(SigstoreError) -> [String]? {
+        var tags: [String]? = []
         let first = try await url("tags/list").adding("n", "1000")
-        try await forEachPage(first, accept: "application/json", "tags") { (response, _) throws(SigstoreError) in
-            // A repository without any tag is not there for many registries.
-            if response.status == 404 { return false }
+        try await forEachPage(first, accept: "application/json", "tags") { (response, number) throws(SigstoreError) in
+            if number == 0, response.status == 404 {
+                tags = nil
+                return false
+            }
             guard response.status == 200 else { throw Self.failure(response, "GET") }
             let json = JSONCursor(try JSONValue(parsing: response.body))
             for element in try json.optional("tags")?.elements() ?? [] {
                 let tag = try element.string()
                 guard ManifestSelector.isTag(tag) else { throw element.fault("is not a tag") }
-                tags.append(tag)
+                tags?.append(tag)
             }
             return true
         }

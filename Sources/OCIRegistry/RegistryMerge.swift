@@ -49,11 +49,11 @@ extension RegistryClient {
         var wholeReads = 0
         /// The entries that this change takes away and that another writer made known.
         var removed: Set<String> = []
-        /// Whether nobody else made an entry known when we last looked.
+        /// Whether no other writer had made an entry known when we last looked.
         var isAlone = false
     }
 
-    /// Looks once, and writes where something is missing, or is there that is taken away.
+    /// Looks once, and writes if something is missing, or is there that is taken away.
     /// - Returns: Whether everything is as it should be and stayed so.
     func step(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) -> Bool {
         // The order matters: first who is there, then what stands at the tag (see TagMerge).
@@ -100,11 +100,11 @@ extension RegistryClient {
     func announcements(_ change: TagMerge) async throws(SigstoreError) -> Set<String> {
         let length = change.announcement("").utf8.count
         return Set(
-            try await tags().filter { TagMerge.isAnnouncement($0, for: change.tag) }
+            (try await tags() ?? []).filter { TagMerge.isAnnouncement($0, for: change.tag) }
                 .map { String($0.utf8.dropFirst(length)) ?? "" })
     }
 
-    /// Takes an announcement back: our own, where nobody else is writing, or that of an entry which this change takes
+    /// Takes an announcement back: our own, if no other writer is at work, or that of an entry which this change takes
     /// away.
     func withdraw(_ id: String, _ change: TagMerge) async throws(SigstoreError) {
         let announcement = change.announcement(id)

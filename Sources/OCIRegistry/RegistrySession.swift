@@ -9,10 +9,10 @@ public struct RegistryOptions: Sendable {
     public var credential: Credential?
     /// Where credentials are looked for.
     public var credentials = CredentialStore()
-    /// Speak plain HTTP also to registries that are not on this machine, where they do not speak HTTPS.
+    /// Speak plain HTTP also to registries that are not on this machine, if they do not speak HTTPS.
     public var allowsHTTP = false
-    /// Hosts (with a port where it is not 443) that a registry may name for its tokens, and that are then given the
-    /// credential for that registry. Without being listed here, a host gets it only where it is the registry itself,
+    /// Hosts (with a port if it is not 443) that a registry may name for its tokens, and that are then given the
+    /// credential for that registry. Without being listed here, a host gets it only if it is the registry itself,
     /// a domain that the registry's is part of, or Docker Hub's own `auth.docker.io`.
     public var authRealms: Set<String> = []
     /// How many pages of a list are read.
@@ -24,7 +24,7 @@ public struct RegistryOptions: Sendable {
     public init() {}
 }
 
-/// The registries that one command speaks to: connections, credentials and tokens are shared.
+/// The registries that are used together: they share connections, credentials and tokens.
 public final class Registries: Sendable {
     private let sessions: Sessions
     let http: any HTTPClient
@@ -54,7 +54,7 @@ public final class Registries: Sendable {
     }
 
     /// Asks a registry whether it accepts a credential, as `login` does before it keeps one.
-    /// - Throws: ``SigstoreError`` with `unauthorized` where it does not.
+    /// - Throws: `SigstoreError` with `unauthorized` if it does not.
     public func check(_ credential: Credential, for registry: Registry) async throws(SigstoreError) {
         var options = options
         options.credential = credential
@@ -97,7 +97,7 @@ actor RegistrySession {
     static let failures = Set(400...599)
 
     private struct Token {
-        var value: String
+        var authorization: Authorization
         let issued = ContinuousClock.now
         var expiry: ContinuousClock.Instant
     }
@@ -113,6 +113,8 @@ actor RegistrySession {
     private var challenge: AuthChallenge?
     private var originTask: Task<HTTPURL.Origin, any Error>?
     private var credentialTasks: [Repository?: Task<Credential, any Error>] = [:]
+    /// The credentials that were found, each once, for however many repositories.
+    private var credentials: [Credential] = []
     private var tokens: [TokenKey: Token] = [:]
     private var tokenTasks: [TokenKey: Task<Token, any Error>] = [:]
 
@@ -132,8 +134,8 @@ actor RegistrySession {
 
     // MARK: Where the registry is
 
-    /// Scheme, host and port. Only a registry on this machine, or where plain HTTP was allowed, is asked which scheme
-    /// it speaks, before anything secret is sent.
+    /// Scheme, host and port. Only a registry on this machine, or if plain HTTP was allowed, is asked which scheme it
+    /// speaks, before anything secret is sent.
     func origin() async throws(SigstoreError) -> HTTPURL.Origin {
         let secure = try HTTPURL.origin(registry.authority, .https)
         guard secure.isLoopback || options.allowsHTTP else { return secure }
@@ -186,7 +188,7 @@ actor RegistrySession {
 
     /// Sends a request with what the registry wants to see.
     /// - Parameters:
-    ///   - request: A request to this registry's origin, without `Authorization`. All 4xx and 5xx come back.
+    ///   - request: A request to this registry's origin, without an authorization. All 4xx and 5xx come back.
     ///   - repository: What it is about.
     ///   - access: What it does.
     ///   - extraScopes: Further scopes, for a mount from elsewhere.
@@ -200,13 +202,11 @@ actor RegistrySession {
         }
         var request = request
         request.handledStatuses.formUnion(Self.failures)
-        let plainHeaders = request.headers
         var wanted = extraScopes
-        var rejected: String?
+        var rejected: Authorization?
+        var isFirst = true
         while true {
-            let authorization = try await authorization(origin, repository, access, wanted, rejected)
-            request.headers = plainHeaders
-            if let authorization { request.headers.append((name: "Authorization", value: authorization)) }
+            request.authorization = try await authorization(repository, access, wanted, rejected)
             let sent = ContinuousClock.now
             let response = try await http.send(request, into: sink)
             // A storage server that we were redirected to is not who decides about our credentials.
@@ -216,13 +216,15 @@ actor RegistrySession {
                 let own = repository.map { access.scope($0) }
                 for scope in scopes.prefix(8) where scope != own && !wanted.contains(scope) { wanted.append(scope) }
             }
-            guard rejected == nil, challenge != nil else {
+            guard isFirst, challenge != nil else { throw try await unauthorized(repository, Self.words(response)) }
+            // A password is not tried twice.
+            if case .basic? = challenge, case .basic(let own) = try await credential(repository),
+                own === request.authorization
+            {
                 throw try await unauthorized(repository, Self.words(response))
             }
-            if authorization != nil, case .basic? = challenge, authorization?.hasPrefix("Basic ") == true {
-                throw try await unauthorized(repository, Self.words(response))
-            }
-            rejected = authorization ?? ""
+            rejected = request.authorization
+            isFirst = false
             // A registry that forgot one token may have forgotten them all.
             tokens = tokens.filter { $0.key.repository != repository || $0.value.issued > sent }
         }
@@ -272,47 +274,55 @@ actor RegistrySession {
         guard let repository else { return .anonymous }
         if credentialTasks[repository] == nil {
             let store = options.credentials
-            credentialTasks[repository] = Task { try await store.credential(for: repository) }
+            credentialTasks[repository] = Task { self.shared(try await store.credential(for: repository)) }
         }
         guard let task = credentialTasks[repository] else { return .anonymous }
         return try await Self.value(task)
     }
 
-    /// The value of `Authorization`; `nil` to ask without.
+    /// The copy that is kept of a credential.
+    private func shared(_ credential: Credential) -> Credential {
+        if let kept = credentials.first(where: { $0 == credential }) { return kept }
+        credentials.append(credential)
+        return credential
+    }
+
+    /// What to show; `nil` to ask without.
     private func authorization(
-        _ origin: HTTPURL.Origin, _ repository: Repository?, _ access: Access, _ extra: [String], _ rejected: String?
-    ) async throws(SigstoreError) -> String? {
+        _ repository: Repository?, _ access: Access, _ extra: [String], _ rejected: Authorization?
+    ) async throws(SigstoreError) -> Authorization? {
         // Before the registry has asked for it, nothing is shown.
         guard let challenge else { return nil }
         let credential = try await credential(repository)
-        if case .registryToken(let token) = credential { return "Bearer \(token)" }
+        if case .bearer(let authorization) = credential { return authorization }
         switch challenge {
         case .basic:
-            guard case .password(let user, let password) = credential else { return nil }
-            return "Basic \(Credential.basic(user, password))"
+            guard case .basic(let authorization) = credential else { return nil }
+            return authorization
         case .bearer:
-            return "Bearer \(try await token(repository, access, extra, rejected, credential))"
+            return try await token(repository, access, extra, rejected, credential)
         }
     }
 
     // MARK: Tokens
 
     private func token(
-        _ repository: Repository?, _ access: Access, _ extra: [String], _ rejected: String?, _ credential: Credential
-    ) async throws(SigstoreError) -> String {
+        _ repository: Repository?, _ access: Access, _ extra: [String], _ rejected: Authorization?,
+        _ credential: Credential
+    ) async throws(SigstoreError) -> Authorization {
         let now = ContinuousClock.now
         for candidate in [Access.pull, .push, .delete] where candidate.rawValue >= access.rawValue {
             let key = TokenKey(repository: repository, access: candidate, extra: extra)
             guard let token = tokens[key] else { continue }
             // The registry may forget a token before its time: that one is not tried twice.
-            guard token.expiry <= now || "Bearer \(token.value)" == rejected else { return token.value }
+            guard token.expiry <= now || token.authorization == rejected else { return token.authorization }
             tokens[key] = nil
         }
         let key = TokenKey(repository: repository, access: access, extra: extra)
-        // Whoever needs the same token at the same time waits for the same request.
+        // Requests that need the same token at the same time wait for the same answer.
         let task = tokenTasks[key] ?? Task { try await self.renewToken(key, credential) }
         tokenTasks[key] = task
-        return try await Self.value(task).value
+        return try await Self.value(task).authorization
     }
 
     private func renewToken(_ key: TokenKey, _ credential: Credential) async throws(SigstoreError) -> Token {
@@ -324,9 +334,9 @@ actor RegistrySession {
 
     /// Whether a realm may see the credential for this registry. Who asks for it is the registry, in an answer that
     /// others may have a hand in; so it goes to the registry itself, to a domain that the registry's own is part of
-    /// (`gitlab.com` for `registry.gitlab.com`: whoever has that one has this one as well), to Docker Hub's own
+    /// (`gitlab.com` for `registry.gitlab.com`: the owner of that one is the owner of this one), to Docker Hub's own
     /// service, and to hosts that the user names. A credential that the user has *for the realm's host* is not used:
-    /// the token that it gives would then be shown to this registry, which may be anyone's.
+    /// the token that it gives would then be shown to this registry, which may be an attacker's.
     private func mayReceive(_ realm: HTTPURL) async throws(SigstoreError) -> Bool {
         let origin = try await origin()
         if realm.origin == origin { return true }
@@ -357,25 +367,18 @@ actor RegistrySession {
         let isAllowed = try await mayReceive(url)
         let response: HTTPResponse
         if isAllowed, case .identityToken(let token) = credential {
-            var fields = [("grant_type", "refresh_token"), ("client_id", "swsign"), ("refresh_token", token)]
-            if let service { fields.append(("service", service)) }
-            if !scopes.isEmpty { fields.append(("scope", scopes.joined(separator: " "))) }
-            let form = fields.map { "\($0.0)=\(HTTPURL.percentEncoded($0.1))" }.joined(separator: "&")
             response = try await http.send(
                 HTTPRequest(
                     "POST", url, headers: [("Content-Type", "application/x-www-form-urlencoded")],
-                    body: .bytes(Array(form.utf8)), bodyLimit: 1 << 20, handledStatuses: Self.failures,
-                    isIdempotent: true))
+                    body: .bytes(Self.form(token, service, scopes)), bodyLimit: 1 << 20,
+                    handledStatuses: Self.failures, isIdempotent: true))
         } else {
             var asked = url
             if let service { asked = asked.adding("service", service) }
             for scope in scopes { asked = asked.adding("scope", scope) }
-            var headers: [(name: String, value: String)] = []
-            if isAllowed, case .password(let user, let password) = credential {
-                headers.append(("Authorization", "Basic \(Credential.basic(user, password))"))
-            }
-            response = try await http.send(
-                HTTPRequest("GET", asked, headers: headers, bodyLimit: 1 << 20, handledStatuses: Self.failures))
+            var request = HTTPRequest("GET", asked, bodyLimit: 1 << 20, handledStatuses: Self.failures)
+            if isAllowed, case .basic(let authorization) = credential { request.authorization = authorization }
+            response = try await http.send(request)
         }
         guard response.status == 200 else {
             if !isAllowed, credential != .anonymous { throw Self.withheld(registry, url) }
@@ -400,11 +403,19 @@ actor RegistrySession {
             // The specification's default is 60 seconds, and it forbids less.
             let seconds = try json.optional("expires_in")?.integer() ?? 60
             let life = Duration.seconds(min(max(seconds, 60), 86_400) - 10)
-            return Token(value: value, expiry: .now + life)
+            return Token(authorization: Authorization(scheme: "Bearer", value.utf8), expiry: .now + life)
         } catch {
             throw SigstoreError(
                 .unexpectedJSON, "\(url.origin.authority) answers a request for a token with something else: \(error)")
         }
+    }
+
+    /// The form that asks for an access token with a refresh token.
+    private static func form(_ token: String, _ service: String?, _ scopes: [String]) -> [UInt8] {
+        var fields = [("grant_type", "refresh_token"), ("client_id", "swsign"), ("refresh_token", token)]
+        if let service { fields.append(("service", service)) }
+        if !scopes.isEmpty { fields.append(("scope", scopes.joined(separator: " "))) }
+        return Array(fields.map { "\($0.0)=\(HTTPURL.percentEncoded($0.1))" }.joined(separator: "&").utf8)
     }
 }
 

@@ -6,7 +6,7 @@ public import StrictJSON
 /// No registry offers compare-and-swap on tags. So a writer first makes its own entry reachable under a tag of its
 /// own, `<tag>.<id>`, and only then reads the shared tag, adds its entry and all others that were made known in that
 /// way, and writes. It is done when, after its last write, the shared tag has all entries that are made known. The
-/// writer that writes last looks last, so nobody's entry is lost between writers that keep to this. Other tools do not;
+/// writer that writes last looks last, so no entry is lost between writers that keep to this. Other tools do not;
 /// what they overwrite is seen on a further look after a random pause, and put back.
 public struct TagMerge: Sendable {
     /// The tag that many write to.
@@ -59,7 +59,7 @@ public struct TagMerge: Sendable {
     static func referrer(_ own: Manifest, of subject: Digest) -> TagMerge {
         @Sendable func id(_ digest: Digest) -> String { String(digest.hex.prefix(48)) }
         return TagMerge(tag: FallbackTag.name(of: subject), own: own, id: id(own.digest)) { manifest in
-            // Where the subject itself stands at the tag, as some tools leave it, it lists nothing.
+            // If the subject itself stands at the tag, as some tools leave it, it lists nothing.
             if manifest.digest == subject { return [] }
             if let index = manifest.index { return Set(index.manifests.map { id($0.digest) }) }
             return manifest.subject?.digest == subject ? [id(manifest.digest)] : []

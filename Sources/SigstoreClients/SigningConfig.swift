@@ -59,7 +59,7 @@ public struct SigningConfig: Sendable {
 
     /// Reads a signing config.
     /// - Parameter json: The file's content.
-    /// - Throws: ``SigstoreError`` that names the member which is missing, unknown or malformed.
+    /// - Throws: `SigstoreError` that names the member which is missing, unknown or malformed.
     public init(parsing json: [UInt8]) throws(SigstoreError) {
         let config = JSONCursor(try JSONValue(parsing: json, depth: 16))
         try config.expectOnly([
@@ -120,8 +120,8 @@ public struct SigningConfig: Sendable {
 }
 
 extension SigningConfig {
-    /// The signing config of a public instance, as it was when this program was built.
-    /// - Throws: ``SigstoreError`` where it cannot be read.
+    /// The signing config of a public instance, as it was when this library was written.
+    /// - Throws: `SigstoreError` if it cannot be read.
     public static func embedded(_ instance: TrustedRoot.Instance) throws(SigstoreError) -> SigningConfig {
         switch instance {
         case .production: try SigningConfig(parsing: EmbeddedTrust.productionSigningConfig)
@@ -139,31 +139,31 @@ extension SigstoreError.Code {
 
 extension SigningConfig {
     /// The Fulcio instance to use at a moment.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService``, also where none is named.
+    /// - Throws: `SigstoreError` with `no-usable-service`, also if none is named.
     public func certificateAuthority(at moment: Instant) throws(SigstoreError) -> Service {
         try Self.only(certificateAuthorities, at: moment, "certificate authority (Fulcio)")
     }
 
     /// The OpenID Connect issuer to use at a moment.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService``, also where none is named.
+    /// - Throws: `SigstoreError` with `no-usable-service`, also if none is named.
     public func issuer(at moment: Instant) throws(SigstoreError) -> Service {
         try Self.only(issuers, at: moment, "identity token issuer")
     }
 
     /// The logs to use at a moment, all of the newest API version that is spoken here.
-    /// - Parameter versions: The API versions that will do, the best first.
-    /// - Returns: None where the config names none.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService`` where logs are named, and not enough
-    ///   of them can be used.
+    /// - Parameters:
+    ///   - moment: When the logs will be used.
+    ///   - versions: The API versions that will do, the best first.
+    /// - Returns: None if the config names none.
+    /// - Throws: `SigstoreError` with `no-usable-service` if logs are named, and not enough of them can be used.
     public func transparencyLogs(at moment: Instant, versions: [Int64] = [2, 1]) throws(SigstoreError) -> [Service] {
         try Self.select(
             transparencyLogs, transparencyLogSelector, versions: versions, at: moment, "transparency log (Rekor)")
     }
 
     /// The timestamp authorities to use at a moment.
-    /// - Returns: None where the config names none.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService`` where authorities are named, and not
-    ///   enough of them can be used.
+    /// - Returns: None if the config names none.
+    /// - Throws: `SigstoreError` with `no-usable-service` if authorities are named, and not enough of them can be used.
     public func timestampAuthorities(at moment: Instant) throws(SigstoreError) -> [Service] {
         try Self.select(
             timestampAuthorities, timestampAuthoritySelector, versions: [1], at: moment, "timestamp authority")

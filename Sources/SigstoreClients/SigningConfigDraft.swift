@@ -1,8 +1,7 @@
 internal import SigstoreVerification
 public import StrictJSON
 
-/// A signing config in the making, as `signing-config create` puts one together (Sigstore protobuf specifications,
-/// `SigningConfig` v0.2; cosign's flags).
+/// A signing config in the making (Sigstore protobuf specifications, `SigningConfig` v0.2).
 ///
 /// Services that came from another config are passed on as they are.
 public struct SigningConfigDraft: Sendable {
@@ -41,7 +40,7 @@ public struct SigningConfigDraft: Sendable {
     /// - Parameters:
     ///   - config: The file's content.
     ///   - omitted: Kinds of which nothing is taken over.
-    /// - Throws: ``SigstoreError`` that names the member which is missing, unknown or malformed.
+    /// - Throws: `SigstoreError` that names the member which is missing, unknown or malformed.
     public init(defaults config: [UInt8], omitting omitted: Set<Kind> = []) throws(SigstoreError) {
         _ = try SigningConfig(parsing: config)
         let file = JSONCursor(try JSONValue(parsing: config, depth: 16))
@@ -51,11 +50,11 @@ public struct SigningConfigDraft: Sendable {
         }
     }
 
-    /// Adds a service. How many services of its kind are used has to be said after that, even where the defaults did.
+    /// Adds a service. How many services of its kind are used has to be said after that, even if the defaults did.
     /// - Parameters:
     ///   - specification: `url=…,api-version=…,start-time=…,operator=…` and perhaps `end-time=…`, times as in RFC 3339.
     ///   - kind: What kind of service it is.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedServiceSpecification``.
+    /// - Throws: `SigstoreError` with `malformed-service-specification`.
     public mutating func add(_ specification: String, kind: Kind) throws(SigstoreError) {
         var values: [String: String] = [:]
         for pair in specification.utf8.split(separator: 0x2c, omittingEmptySubsequences: false) {
@@ -97,7 +96,7 @@ public struct SigningConfigDraft: Sendable {
     /// - Parameters:
     ///   - text: `ANY`, `ALL` or `EXACT:` and a number.
     ///   - kind: Logs or timestamp authorities.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedServiceSpecification``.
+    /// - Throws: `SigstoreError` with `malformed-service-specification`.
     public mutating func select(_ text: String, kind: Kind) throws(SigstoreError) {
         guard kind.selectorName != nil else { throw malformed(kind, "has no selector") }
         let parts = text.utf8.split(separator: 0x3a, maxSplits: 1, omittingEmptySubsequences: false)
@@ -115,8 +114,8 @@ public struct SigningConfigDraft: Sendable {
 
     /// Writes the config.
     /// - Returns: JSON that ``SigningConfig/init(parsing:)`` reads.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedServiceSpecification`` where logs or timestamp
-    ///   authorities are there and nothing says how many of them are used.
+    /// - Throws: `SigstoreError` with `malformed-service-specification` if logs or timestamp authorities are there and
+    ///   nothing says how many of them are used.
     public func serialized() throws(SigstoreError) -> [UInt8] {
         var file: JSONObject = ["mediaType": .string(SigningConfig.mediaType)]
         for kind in Kind.allCases {
@@ -147,6 +146,6 @@ public struct SigningConfigDraft: Sendable {
 }
 
 extension SigstoreError.Code {
-    /// A service that is described wrongly on the command line.
+    /// The description of a service cannot be understood.
     public static let malformedServiceSpecification = Self("malformed-service-specification")
 }

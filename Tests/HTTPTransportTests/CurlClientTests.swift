@@ -8,6 +8,8 @@ import StrictJSON
 import Synchronization
 import Testing
 
+private let sentinel = Authorization(scheme: "Bearer", "sentinel".utf8)
+
 /// Keeps what it is given.
 private final class Collector: BodySink {
     let state = Mutex<(begun: Int, bytes: [UInt8])>((0, []))
@@ -320,7 +322,7 @@ private final class Collector: BodySink {
         }
         let url = try HTTPURL(parsing: "\(server.url)/a")
         let response = try await client().send(
-            HTTPRequest("GET", url, headers: [("Authorization", "Bearer sentinel"), ("Accept", "x/y")]))
+            HTTPRequest("GET", url, headers: [("Accept", "x/y")], authorization: sentinel))
         #expect(response.body == Array("there".utf8))
         #expect(response.url.description == "\(other.url)/c")
         #expect(server.requests.map { $0.header("authorization") } == ["Bearer sentinel", "Bearer sentinel"])
@@ -339,8 +341,8 @@ private final class Collector: BodySink {
         }
         home.withLock { $0 = server.url }
         _ = try await client().send(
-            HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), headers: [("Authorization", "sentinel")]))
-        #expect(server.requests.map { $0.header("authorization") } == ["sentinel", nil])
+            HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), authorization: sentinel))
+        #expect(server.requests.map { $0.header("authorization") } == ["Bearer sentinel", nil])
         #expect(other.requests.map { $0.header("authorization") } == [nil])
     }
 
@@ -382,7 +384,59 @@ private final class Collector: BodySink {
                 HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), headers: [("X-A", value)]))
         }
         #expect(error?.code == .malformedRequest)
+        let token = await failure { () throws(SigstoreError) in
+            let authorization = Authorization(scheme: "Bearer", value.utf8)
+            _ = try await client().send(
+                HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), authorization: authorization))
+        }
+        #expect(token?.code == .malformedRequest)
+        #expect(token?.description.contains("Bearer") == false)
         #expect(server.requests.isEmpty)
+    }
+
+    @Test(arguments: ["Authorization", "authorization", "AUTHORIZATION"])
+    func takesNoAuthorizationAmongTheHeaders(_ name: String) async throws {
+        let server = FaultServer { _, connection in connection.respond(200) }
+        let error = await failure { () throws(SigstoreError) in
+            _ = try await client().send(
+                HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), headers: [(name, "Bearer sentinel")]))
+        }
+        #expect(error?.code == .malformedRequest)
+        #expect(error?.description.contains("sentinel") == false)
+        #expect(server.requests.isEmpty)
+    }
+
+    @Test func sharesAnAuthorizationAmongRequests() async throws {
+        let server = FaultServer { _, connection in connection.respond(200) }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let client = client()
+        // It stands beside the other headers, also if one of them has no value.
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<20 {
+                group.addTask {
+                    _ = try await client.send(
+                        HTTPRequest("GET", url, headers: [("X-A", "\(number)"), ("X-B", "")], authorization: sentinel))
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(server.requests.map { $0.header("authorization") } == Array(repeating: "Bearer sentinel", count: 20))
+        #expect(Set(server.requests.map { $0.header("x-a") }).count == 20)
+        #expect(server.requests.allSatisfy { $0.header("x-b") == "" })
+    }
+
+    /// The first is RFC 7617's own, in section 2.
+    @Test(arguments: [
+        ("Aladdin", "open sesame", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), ("me", "sentinel", "Basic bWU6c2VudGluZWw="),
+        ("me", "sentinels", "Basic bWU6c2VudGluZWxz"), ("", "", "Basic Og=="), ("\u{fc}", "a:b", "Basic w7w6YTpi"),
+    ])
+    func writesBasicCredentials(_ user: String, _ password: String, _ expected: String) {
+        let authorization = Authorization(user: user.utf8, password: password.utf8)
+        #expect(unsafe authorization.withValue { unsafe String(decoding: $0, as: UTF8.self) } == expected)
+        #expect(authorization == Authorization(user: Array(user.utf8), password: Array(password.utf8)))
+        #expect(authorization == Authorization(scheme: "Basic", expected.dropFirst(6).utf8))
+        #expect(authorization != Authorization(user: user.utf8, password: "\(password)x".utf8))
+        #expect(authorization != Authorization(scheme: "Bearer", expected.dropFirst(6).utf8))
     }
 
     @Test func logsNothingSecret() async throws {
@@ -391,7 +445,7 @@ private final class Collector: BodySink {
         _ = try await client { $0.log = { line in lines.withLock { $0.append(line) } } }.send(
             HTTPRequest(
                 "POST", try HTTPURL(parsing: "\(server.url)/path?code=sentinel"),
-                headers: [("Authorization", "Bearer sentinel")], body: .bytes(Array("sentinel".utf8))))
+                authorization: sentinel, body: .bytes(Array("sentinel".utf8))))
         let logged = lines.withLock { $0 }
         #expect(logged.count == 1)
         #expect(logged.first?.hasPrefix("POST \(server.url)/path?… 200 in ") == true)

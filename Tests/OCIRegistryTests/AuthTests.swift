@@ -65,7 +65,7 @@ private struct TokenRegistry {
     @Test func getsATokenAndKeepsIt() async throws {
         let server = TokenRegistry()
         let client = try Sample.client(server.registry.authority) { $0.credential = password }
-        try await withThrowingTaskGroup(of: [String].self) { group in
+        try await withThrowingTaskGroup(of: [String]?.self) { group in
             for _ in 0..<10 { group.addTask { try await client.tags() } }
             for try await tags in group { #expect(tags == ["a"]) }
         }
@@ -244,11 +244,13 @@ private struct TokenRegistry {
 private final class ScriptedWorld: HTTPClient {
     let realm: String
     let asked = Mutex<[(url: HTTPURL, authorization: String?)]>([])
+    let shown = Mutex<[Authorization]>([])
     init(realm: String) { self.realm = realm }
 
     func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
-        let authorization = request.headers.first { $0.name == "Authorization" }?.value
+        let authorization = unsafe request.authorization?.withValue { unsafe String(decoding: $0, as: UTF8.self) }
         asked.withLock { $0.append((request.url, authorization)) }
+        if let shown = request.authorization { self.shown.withLock { $0.append(shown) } }
         func answer(_ status: Int, _ body: String, _ headers: [(name: String, value: String)] = []) -> HTTPResponse {
             HTTPResponse(status: status, headers: headers, body: Array(body.utf8), url: request.url)
         }
@@ -356,6 +358,28 @@ private final class ScriptedWorld: HTTPClient {
         #expect(try await credential(store, "evil-a.io/x/y") == .anonymous)
         #expect(try await credential(store, "a.io.evil.io/x/y") == .anonymous)
         #expect(try await credential(store, "a.io:5000/x/y") == .anonymous)
+    }
+
+    @Test func keepsAPasswordOnceForAllRepositories() async throws {
+        let world = ScriptedWorld(realm: "https://ghcr.io/token")
+        var options = RegistryOptions()
+        options.credentials = try store(["docker/config.json": #"{"auths":{"ghcr.io":\#(auth)}}"#])
+        let registries = Registries(world, options)
+        for name in ["ghcr.io/a/b", "ghcr.io/c/d"] {
+            #expect(try await registries.client(for: try Repository(parsing: name)).tags() == ["a"])
+        }
+        let basic = Authorization(user: "user".utf8, password: "password".utf8)
+        let shown = world.shown.withLock { $0.filter { $0 == basic } }
+        #expect(shown.count == 2 && shown.first === shown.last)
+    }
+
+    @Test func passesOverZeroBytesAfterAPassword() async throws {
+        for (written, password) in [("dXNlcjpwYXNzAAA=", "pass"), ("dXNlcjpwAHAA", "p\0p"), ("dXNlcjoAAA==", "")] {
+            let store = try store(["docker/config.json": #"{"auths":{"a.io":{"auth":"\#(written)"}}}"#])
+            #expect(
+                try await credential(store, "a.io/x/y")
+                    == .password(user: "user", password: SecretBytes(password.utf8)))
+        }
     }
 
     @Test func knowsDockerHubsKey() async throws {

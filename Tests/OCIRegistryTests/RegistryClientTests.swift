@@ -24,7 +24,8 @@ private let zero: Digest = {
 
     @Test func storesAndFetches() async throws {
         let client = try client("test/stores")
-        #expect(try await client.tags() == [])
+        // It does not know the repository yet.
+        #expect(try await client.tags() == nil)
         #expect(try await client.resolve(.tag("v1")) == nil)
         #expect(try await client.manifest(.tag("v1")) == nil)
         #expect(try await client.manifest(.digest(zero)) == nil)
@@ -378,6 +379,16 @@ private let zero: Digest = {
                 last ? #"{"tags":["b"]}"# : #"{"tags":["a"]}"#)
         }
         #expect(try await Sample.client(server.authority).tags() == ["a", "b"])
+    }
+
+    @Test func doesNotTakeAMissingPageForTheEnd() async throws {
+        let server = server { request, connection in
+            let last = request.target.hasSuffix("p2")
+            connection.respond(
+                last ? 404 : 200, [Self.json] + (last ? [] : ["Link: </v2/team/app/tags/list?p2>; rel=next"]),
+                last ? "{}" : #"{"tags":["a"]}"#)
+        }
+        #expect(await Sample.failure { _ = try await Sample.client(server.authority).tags() } != nil)
     }
 
     @Test func doesNotFollowAListElsewhere() async throws {

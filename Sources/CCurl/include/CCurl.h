@@ -3,7 +3,7 @@
 #include <curl/curl.h>
 
 // libcurl without its variadics and opened on first use: linking it would cost every start of the program the
-// loading of some thirty shared libraries, also where nothing is fetched.
+// loading of some thirty shared libraries, also if nothing is fetched.
 //
 // ccurl_open() must have succeeded before any other function here is called.
 
@@ -12,11 +12,11 @@ extern "C" {
 #endif
 
 /// Opens libcurl.so.4 and initialises it, once for the process; safe from several threads.
-/// Returns NULL where that worked, else the reason, a string that stays valid.
+/// Returns NULL if that worked, else the reason, a string that stays valid.
 const char *ccurl_open(void);
 
-/// Begins to do the same on a thread of its own, after first(); whoever calls ccurl_open() meanwhile waits for it. The
-/// process must end by _exit() from then on: exit() would close libraries while others are being opened.
+/// Begins to do the same on a thread of its own, after first(); a thread that calls ccurl_open() meanwhile waits for
+/// it. The process must end by _exit() from then on: exit() would close libraries while others are being opened.
 void ccurl_open_aside(void (*first)(void));
 
 CURL *ccurl_easy_init(void);
@@ -38,7 +38,7 @@ CURLcode ccurl_allow_only_http(CURL *easy);
 
 CURLcode ccurl_get_long(CURL *easy, CURLINFO info, long *value);
 
-/// Appends a copy of the string; NULL where memory is short, and then the old list is still the caller's.
+/// Appends a copy of the string; NULL if memory is short, and then the old list is still the caller's.
 struct curl_slist *ccurl_list_append(struct curl_slist *list, const char *string);
 void ccurl_list_free(struct curl_slist *list);
 
@@ -52,7 +52,7 @@ CURLMcode ccurl_multi_perform(CURLM *multi, int *running);
 CURLMcode ccurl_multi_wait(CURLM *multi, int milliseconds);
 /// The one function that another thread may call on a multi handle.
 CURLMcode ccurl_multi_wakeup(CURLM *multi);
-/// Takes one finished transfer off the queue: its handle and its result. NULL where none is left.
+/// Takes one finished transfer off the queue: its handle and its result. NULL if none is left.
 CURL *ccurl_multi_finished(CURLM *multi, CURLcode *result);
 
 #ifdef __cplusplus

@@ -2,7 +2,7 @@ public import HTTPTransport
 internal import LocalSystem
 public import StrictJSON
 
-/// Where this program runs, as far as identity tokens go: what the environment, the file system and metadata servers
+/// Where the process runs, as far as identity tokens go: what the environment, the file system and metadata servers
 /// offer without a person. Tests put another place before it.
 public struct AmbientIdentity: Sendable {
     /// The environment's variables.
@@ -11,7 +11,7 @@ public struct AmbientIdentity: Sendable {
     public var tokenFile = "/var/run/sigstore/cosign/oidc-token"
     /// The file that names the machine's maker, by which Google's machines are known.
     public var productNameFile = "/sys/class/dmi/id/product_name"
-    /// The socket of SPIFFE's workload API, where `SPIFFE_ENDPOINT_SOCKET` names no other.
+    /// The socket of SPIFFE's workload API, if `SPIFFE_ENDPOINT_SOCKET` names no other.
     public var workloadSocket = "/tmp/spire-agent/public/api.sock"
     /// Google's API for tokens of other accounts.
     public var impersonationURL = "https://iamcredentials.googleapis.com"
@@ -51,20 +51,20 @@ public struct AmbientIdentity: Sendable {
 
     /// The provider that this place offers.
     /// - Parameter name: The kind's raw value, or cosign's name for it, to use that one and no other.
-    /// - Returns: `nil` where none was named and none is there.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noIdentityToken`` where the named one is not there, or a
-    ///   CI system is there that has not been allowed to give tokens; with
-    ///   ``SigstoreError/Code/unknownTokenProvider`` where the name is not known.
+    /// - Returns: `nil` if none was named and none is there.
+    /// - Throws: `SigstoreError` with `no-identity-token` if the named one is not there, or a CI system is there that
+    ///   has not been allowed to give tokens; with `unknown-token-provider` if the name is not known; with
+    ///   `malformed-token` if the variable holds something else than a token.
     public func provider(named name: String? = nil) throws(SigstoreError) -> (any IdentityTokenProvider)? {
         if let name {
             let kinds = try Self.kinds(named: name)
-            if let kind = kinds.first(where: offers) { return AmbientProvider(kind: kind, place: self, http: http) }
+            if let kind = kinds.first(where: offers) { return try provider(kind) }
             throw SigstoreError(
                 .noIdentityToken,
                 "there is no identity token to be had from \(kinds.map(\.words).joined(separator: " or ")) here",
                 advice: advice(for: kinds[0]))
         }
-        if let kind = Kind.allCases.first(where: offers) { return AmbientProvider(kind: kind, place: self, http: http) }
+        if let kind = Kind.allCases.first(where: offers) { return try provider(kind) }
         if environment["GITHUB_ACTIONS"] == "true" {
             throw SigstoreError(
                 .noIdentityToken, "this GitHub Actions job may not request an identity token",
@@ -76,6 +76,19 @@ public struct AmbientIdentity: Sendable {
                 advice: "add to the job: id_tokens: { SIGSTORE_ID_TOKEN: { aud: sigstore } }")
         }
         return nil
+    }
+
+    private func provider(_ kind: Kind) throws(SigstoreError) -> any IdentityTokenProvider {
+        guard kind == .environmentVariable else { return AmbientProvider(kind: kind, place: self, http: http) }
+        // Read at once: who keeps the token does not keep the environment too, where it stands a second time.
+        do throws(SigstoreError) { return GivenIdentityToken(try givenToken(), name: kind.words) } catch {
+            throw error.concerning(kind.words)
+        }
+    }
+
+    /// The token in the environment.
+    func givenToken() throws(SigstoreError) -> IdentityToken {
+        try IdentityToken(parsing: environment["SIGSTORE_ID_TOKEN"] ?? "")
     }
 
     /// The error for when there is no token, and no person who could sign in.
@@ -135,9 +148,9 @@ public struct AmbientIdentity: Sendable {
 }
 
 extension IdentityToken {
-    /// Reads what stands after `--identity-token`: a token, or the path of a file that holds one.
+    /// Reads a token, or the file that holds one.
     /// - Parameter reference: The token or path.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedToken``, or that names the file.
+    /// - Throws: `SigstoreError` with `malformed-identity-token`, or that names the file.
     public init(tokenOrPath reference: String) throws(SigstoreError) {
         if LocalFile.exists(reference) {
             try self.init(file: reference)

@@ -13,7 +13,7 @@ struct AmbientProvider: IdentityTokenProvider {
     func token(audience: String) async throws(SigstoreError) -> IdentityToken {
         do throws(SigstoreError) {
             switch kind {
-            case .environmentVariable: return try IdentityToken(parsing: place.environment["SIGSTORE_ID_TOKEN"] ?? "")
+            case .environmentVariable: return try place.givenToken()
             case .github: return try await github(audience)
             case .google: return try await google(audience)
             case .googleImpersonation: return try await impersonated(audience)
@@ -28,10 +28,12 @@ struct AmbientProvider: IdentityTokenProvider {
         }
     }
 
-    private func get(_ url: HTTPURL, _ headers: [(name: String, value: String)]) async throws(SigstoreError) -> [UInt8]
-    {
+    private func get(
+        _ url: HTTPURL, _ headers: [(name: String, value: String)], _ authorization: Authorization? = nil
+    ) async throws(SigstoreError) -> [UInt8] {
         try await http.send(
-            HTTPRequest("GET", url, headers: headers, bodyLimit: 1 << 16, timeout: .seconds(20))
+            HTTPRequest(
+                "GET", url, headers: headers, authorization: authorization, bodyLimit: 1 << 16, timeout: .seconds(20))
         ).body
     }
 
@@ -40,8 +42,8 @@ struct AmbientProvider: IdentityTokenProvider {
         let url = try HTTPURL(parsing: place.environment["ACTIONS_ID_TOKEN_REQUEST_URL"] ?? "")
         let secret = place.environment["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] ?? ""
         let body = try await get(
-            url.adding("audience", audience),
-            [(name: "Authorization", value: "bearer \(secret)"), (name: "Accept", value: "application/json")])
+            url.adding("audience", audience), [(name: "Accept", value: "application/json")],
+            Authorization(scheme: "bearer", secret.utf8))
         let json = JSONCursor(try JSONValue(parsing: body, depth: 16))
         return try IdentityToken(parsing: try json.member("value").string())
     }
@@ -63,13 +65,7 @@ struct AmbientProvider: IdentityTokenProvider {
     /// Google's IAM Service Account Credentials API, `generateIdToken`, with an access token from the environment or
     /// the metadata server.
     private func impersonated(_ audience: String) async throws(SigstoreError) -> IdentityToken {
-        let access: String
-        if let given = place.environment["GOOGLE_OAUTH_ACCESS_TOKEN"], !given.isEmpty {
-            access = given
-        } else {
-            access = try JSONCursor(try JSONValue(parsing: try await metadata("token"), depth: 8))
-                .member("access_token").string()
-        }
+        let access = try await googleAccess()
         let account = HTTPURL.percentEncoded(place.environment["GOOGLE_SERVICE_ACCOUNT_NAME"] ?? "")
         let url = try HTTPURL(
             parsing: "\(place.impersonationURL)/v1/projects/-/serviceAccounts/\(account):generateIdToken")
@@ -77,12 +73,18 @@ struct AmbientProvider: IdentityTokenProvider {
         let answer = try await http.send(
             HTTPRequest(
                 "POST", url,
-                headers: [
-                    (name: "Authorization", value: "Bearer \(access)"),
-                    (name: "Content-Type", value: "application/json"),
-                ], body: .bytes(body), bodyLimit: 1 << 16, timeout: .seconds(20), isIdempotent: true))
+                headers: [(name: "Content-Type", value: "application/json")], authorization: access,
+                body: .bytes(body), bodyLimit: 1 << 16, timeout: .seconds(20), isIdempotent: true))
         return try IdentityToken(
             parsing: try JSONCursor(try JSONValue(parsing: answer.body, depth: 8)).member("token").string())
+    }
+
+    private func googleAccess() async throws(SigstoreError) -> Authorization {
+        if let given = place.environment["GOOGLE_OAUTH_ACCESS_TOKEN"], !given.isEmpty {
+            return Authorization(scheme: "Bearer", given.utf8)
+        }
+        let answer = JSONCursor(try JSONValue(parsing: try await metadata("token"), depth: 8))
+        return Authorization(scheme: "Bearer", try answer.member("access_token").string().utf8)
     }
 
     /// Buildkite's "OIDC in Buildkite": the agent asks with the job's own access.
@@ -100,7 +102,7 @@ struct AmbientProvider: IdentityTokenProvider {
     }
 
     /// What a program prints, which must end well.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/programFailed``.
+    /// - Throws: `SigstoreError` with `program-failed`.
     static func output(
         of arguments: [String], _ environment: [String: String], timeout: Duration = .seconds(30)
     ) throws(SigstoreError) -> [UInt8] {

@@ -4,12 +4,12 @@ internal import StrictJSON
 
 /// Opens a URL in the person's browser.
 public enum Browser {
-    /// Opens a URL with the first program of `BROWSER` that is installed, else with `xdg-open` where there is a
-    /// graphical session. No shell is involved: the URL is an argument of its own.
+    /// Opens a URL with the first program of `BROWSER` that is installed, else with `xdg-open` if there is a graphical
+    /// session. No shell is involved: the URL is an argument of its own.
     /// - Parameters:
     ///   - url: The URL.
     ///   - environment: The environment's variables.
-    /// - Returns: Whether a browser was started; where not, the person opens the URL themselves.
+    /// - Returns: Whether a browser was started; if not, the person opens the URL themselves.
     public static func open(_ url: String, environment: [String: String]) -> Bool {
         guard let command = command(for: url, environment: environment) else { return false }
         return ChildProcess.start(command, environment: environment)

@@ -8,8 +8,7 @@ public struct IssuedCertificate: Sendable {
     public let leaf: Certificate
     /// The certificates above it, as Fulcio sent them; whom to believe says the trusted root.
     public let authorities: [Certificate]
-    /// The signed certificate timestamp, where it does not stand in the certificate: the JSON of RFC 6962's
-    /// `add-chain`.
+    /// The signed certificate timestamp, if it does not stand in the certificate: the JSON of RFC 6962's `add-chain`.
     public let detachedTimestamp: [UInt8]?
     /// The signature that proved to Fulcio that the key is ours.
     public let proofOfPossession: [UInt8]
@@ -26,7 +25,7 @@ public struct FulcioClient: Sendable {
     /// - Parameters:
     ///   - url: The base URL.
     ///   - http: Who carries the requests.
-    ///   - timeout: How long one attempt may take. Where its certificate log is down, Fulcio itself waits without end.
+    ///   - timeout: How long one attempt may take. If its certificate log is down, Fulcio itself waits without end.
     public init(url: HTTPURL, http: any HTTPClient, timeout: Duration = .seconds(30)) {
         self.url = url
         self.http = http
@@ -37,9 +36,8 @@ public struct FulcioClient: Sendable {
     /// - Parameters:
     ///   - signer: The key; it signs the proof of possession over ``IdentityToken/challenge``.
     ///   - token: The identity token, examined before with ``IdentityToken/check(audience:now:)``.
-    /// - Throws: ``SigstoreError`` that names the instance: ``SigstoreError/Code/tokenRefused``,
-    ///   ``SigstoreError/Code/certificateRefused``, ``SigstoreError/Code/unexpectedAnswer``, or what the transport
-    ///   throws.
+    /// - Throws: `SigstoreError` that names the instance: `identity-token-refused`, `certificate-refused`,
+    ///   `unexpected-answer`, or what the transport throws.
     public func certificate(for signer: any Signer, token: IdentityToken) async throws(SigstoreError)
         -> IssuedCertificate
     {
@@ -67,10 +65,9 @@ public struct FulcioClient: Sendable {
                 HTTPRequest(
                     "POST", try url.appending("/api/v2/signingCert"),
                     headers: [
-                        (name: "Authorization", value: "Bearer \(token.encoded)"),
                         (name: "Content-Type", value: "application/json"), (name: "Accept", value: "application/json"),
-                    ], body: .bytes(body.serialized()), bodyLimit: 1 << 20, timeout: timeout,
-                    handledStatuses: [400, 401, 403, 404, 405, 501], isIdempotent: true))
+                    ], authorization: token.authorization, body: .bytes(body.serialized()), bodyLimit: 1 << 20,
+                    timeout: timeout, handledStatuses: [400, 401, 403, 404, 405, 501], isIdempotent: true))
             guard response.status == 200 || response.status == 201 else { throw Self.refusal(response, token) }
             return try Self.read(response.body, key, proof)
         } catch {
@@ -153,7 +150,7 @@ public struct FulcioClient: Sendable {
 
 extension SigstoreError {
     /// The error with the service that it is about in front.
-    /// - Parameter advice: What to do, where the error does not say it.
+    /// - Parameter advice: What to do, if the error does not say it.
     func concerning(_ service: String, otherwise advice: Advice) -> SigstoreError {
         var error = concerning(service)
         error.advice = error.advice ?? advice
@@ -172,7 +169,7 @@ struct ServiceMessage {
         self.text = String(decoding: text.utf8.prefix(512), as: UTF8.self)
     }
 
-    /// The service's words as the end of a sentence; nothing where it says nothing.
+    /// The service's words as the end of a sentence; nothing if it says nothing.
     static func suffix(_ response: HTTPResponse) -> String {
         let words = ServiceMessage(response.body)?.text ?? response.words
         return words.isEmpty ? "" : ": \(words)"

@@ -1,3 +1,4 @@
+internal import HTTPTransport
 public import SigstoreVerification
 public import StrictJSON
 
@@ -11,8 +12,8 @@ public struct IdentityToken: Sendable {
     /// How far the issuer's clock may be ahead of ours, in seconds.
     static let clockLeeway: Int64 = 300
 
-    /// The token as it was issued. It is a secret: whoever has it can sign in its owner's name until it expires.
-    public let encoded: String
+    /// The token as Fulcio is shown it, which is the one copy that is kept.
+    let authorization: Authorization
     /// Who issued it (`iss`).
     public let issuer: String
     /// Whom it is about (`sub`).
@@ -21,15 +22,15 @@ public struct IdentityToken: Sendable {
     public let audiences: [String]
     /// When it expires (`exp`), in seconds since 1970.
     public let expiry: Int64
-    /// From when on it counts (`nbf`), in seconds since 1970, where it says so.
+    /// From when on it counts (`nbf`), in seconds since 1970, if it says so.
     public let notBefore: Int64?
-    /// The email address (`email`), where it has one.
+    /// The email address (`email`), if it has one.
     public let email: String?
     /// Whether the issuer has verified the address (`email_verified`).
     public let isEmailVerified: Bool
-    /// Who vouched for the owner to the issuer (Dex's `federated_claims.connector_id`), where it says so.
+    /// Who vouched for the owner to the issuer (Dex's `federated_claims.connector_id`), if it says so.
     public let federatedIssuer: String?
-    /// The value that binds it to one sign-in (`nonce`), where it has one.
+    /// The value that binds it to one sign-in (`nonce`), if it has one.
     public let nonce: String?
     /// Names that Fulcio is known to make of such a token's claims.
     private let workflowNames: [String]
@@ -37,7 +38,7 @@ public struct IdentityToken: Sendable {
 
     /// Reads a token.
     /// - Parameter text: The token in JWS compact serialization; white space around it is passed over.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedToken``. The message never holds the token.
+    /// - Throws: `SigstoreError` with `malformed-identity-token`. The message never holds the token.
     public init(parsing text: String) throws(SigstoreError) {
         let isSpace = { (byte: UInt8) in byte == 0x20 || byte == 0x0a || byte == 0x0d || byte == 0x09 }
         let trimmed = text.utf8.drop(while: isSpace)
@@ -48,7 +49,7 @@ public struct IdentityToken: Sendable {
         guard parts.count == 3, parts.allSatisfy({ !$0.isEmpty }) else {
             throw Self.fault(bytes.isEmpty ? "it is empty" : "it does not have three parts with points between them")
         }
-        encoded = String(decoding: bytes, as: UTF8.self)
+        authorization = Authorization(scheme: "Bearer", bytes)
         do throws(SigstoreError) {
             _ = try Self.object(parts[0], "its header").names()
             let claims = try Self.object(parts[1], "its payload")
@@ -140,10 +141,18 @@ public struct IdentityToken: Sendable {
 // MARK: - What it is good for
 
 extension IdentityToken {
-    /// What the proof of possession is made over: the email address where there is one, else the subject.
+    /// The token as it was issued, copied anew each time. It is a secret: who has it can sign in its owner's name until it
+    /// expires.
+    public var encoded: String {
+        unsafe authorization.withValue {
+            unsafe String(decoding: $0.dropFirst("Bearer ".utf8.count), as: UTF8.self)
+        }
+    }
+
+    /// What the proof of possession is made over: the email address if there is one, else the subject.
     public var challenge: String { email ?? subject }
 
-    /// The owner in words, as the certificate will show it where that is known.
+    /// The owner in words, as the certificate will show it if that is known.
     public var identity: String { email ?? workflowNames.first ?? subject }
 
     /// Who the certificate will say vouches for the owner.
@@ -153,9 +162,8 @@ extension IdentityToken {
     /// - Parameters:
     ///   - audience: Whom it must be meant for.
     ///   - now: The time in seconds since 1970.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tokenExpired``, ``SigstoreError/Code/tokenNotYetValid``,
-    ///   ``SigstoreError/Code/tokenAudience``, ``SigstoreError/Code/tokenEmailUnverified`` or
-    ///   ``SigstoreError/Code/tokenEmailNotASCII``.
+    /// - Throws: `SigstoreError` with `identity-token-expired`, `identity-token-not-yet-valid`,
+    ///   `identity-token-audience`, `identity-token-email-unverified` or `identity-token-email-not-ascii`.
     public func check(audience: String, now: Int64) throws(SigstoreError) {
         guard audiences.contains(where: { $0.utf8.elementsEqual(audience.utf8) }) else {
             throw SigstoreError(
@@ -236,7 +244,7 @@ extension SigstoreError.Code {
     public static let tokenExpired = Self("identity-token-expired")
     /// An identity token that does not count yet.
     public static let tokenNotYetValid = Self("identity-token-not-yet-valid")
-    /// An identity token that is meant for somebody else.
+    /// An identity token that is meant for another service.
     public static let tokenAudience = Self("identity-token-audience")
     /// An identity token whose email address its issuer has not verified.
     public static let tokenEmailUnverified = Self("identity-token-email-unverified")

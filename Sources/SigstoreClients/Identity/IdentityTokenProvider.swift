@@ -1,18 +1,18 @@
 public import StrictJSON
 
-/// Whoever can get an identity token for the person or the job that signs.
+/// Gets an identity token for the person or the job that signs.
 public protocol IdentityTokenProvider: Sendable {
     /// What messages call the provider, such as `GitHub Actions`.
     var name: String { get }
     /// Gets a token.
     /// - Parameter audience: Whom it must be meant for; for Fulcio, the client id, `sigstore`.
     /// - Returns: A token that was read but not examined; see ``IdentityToken/check(audience:now:)``.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noIdentityToken`` and what to do, or what the provider's
-    ///   own way of asking throws.
+    /// - Throws: `SigstoreError` with `no-identity-token` and what to do, or what the provider's own way of asking
+    ///   throws.
     func token(audience: String) async throws(SigstoreError) -> IdentityToken
 }
 
-/// A token that was given, by `--identity-token` or in the environment.
+/// A token that the caller has already.
 public struct GivenIdentityToken: IdentityTokenProvider {
     public let name: String
     private let token: IdentityToken

@@ -9,7 +9,7 @@ struct LandingPage: Sendable {
     var title: String
     /// Who signed in, which stands out.
     var identity: String?
-    /// Why not, where it is not as it should be.
+    /// Why not, if it is not as it should be.
     var reason: String?
     var text: String
 
@@ -83,7 +83,7 @@ final class LoopbackResponder: Sendable {
         var path: String
 
         /// Reads a redirect URL.
-        /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unusableRedirect`` where it is not on this machine.
+        /// - Throws: `SigstoreError` with `unusable-redirect-url` if it is not on this machine.
         init(parsing text: String) throws(SigstoreError) {
             func fault() -> SigstoreError {
                 SigstoreError(
@@ -154,7 +154,7 @@ final class LoopbackResponder: Sendable {
 
     /// Listens. Nothing is answered before ``callback(within:)``. For `localhost`, which a browser may take for either, on
     /// 127.0.0.1 and on ::1: the code would go to another program that listened on one of the two.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unusableRedirect`` if the port cannot be had.
+    /// - Throws: `SigstoreError` with `unusable-redirect-url` if the port cannot be had.
     init(_ address: Address, program: String? = nil) throws(SigstoreError) {
         self.address = address
         self.program = program
@@ -202,7 +202,7 @@ final class LoopbackResponder: Sendable {
 
     /// Waits for the redirect. Every later one is refused until ``finish(_:_:)``.
     /// - Parameter limit: How long.
-    /// - Returns: `nil` where the time is over, or the task was cancelled.
+    /// - Returns: `nil` if the time is over, or the task was cancelled.
     func callback(within limit: Duration) async -> Callback? {
         let end = ContinuousClock.now + limit
         return await withTaskCancellationHandler {
@@ -215,7 +215,7 @@ final class LoopbackResponder: Sendable {
         }
     }
 
-    /// Shows a page to whoever was redirected, and ends.
+    /// Shows a page in the browser that was redirected, and ends.
     func finish(_ callback: Callback?, _ page: LandingPage) {
         stop()
         if let callback { callback.socket.end(with: page.response(of: program)) }
@@ -231,7 +231,7 @@ final class LoopbackResponder: Sendable {
         var head: [UInt8] = []
     }
 
-    /// Serves until the time is over or ``finish(_:_:)``. After the time is over, nobody is left waiting.
+    /// Serves until the time is over or ``finish(_:_:)``. After the time is over, no connection is left waiting.
     private func serve(until end: ContinuousClock.Instant) {
         var connections: [Connection] = []
         defer {
@@ -284,7 +284,7 @@ final class LoopbackResponder: Sendable {
         return (0...head.count - 4).contains { head[$0..<$0 + 4].elementsEqual([13, 10, 13, 10]) }
     }
 
-    /// - Returns: The page to answer with, or `nil` where the flow will answer.
+    /// - Returns: The page to answer with, or `nil` if the flow will answer.
     private func handle(_ connection: Connection) -> LandingPage? {
         let line = connection.head.prefix { $0 != 13 && $0 != 10 }
         let parts = line.split(separator: 0x20, omittingEmptySubsequences: false)

@@ -21,7 +21,7 @@ public struct OAuthFlow: IdentityTokenProvider {
     public enum Prompt: Sendable {
         /// Open this URL in the browser.
         case open(url: String)
-        /// Open the URL on any device and enter the code; the second URL, where there is one, has the code in it.
+        /// Open the URL on any device and enter the code; the second URL, if there is one, has the code in it.
         case enter(code: String, url: String, complete: String?)
     }
 
@@ -42,13 +42,13 @@ public struct OAuthFlow: IdentityTokenProvider {
     /// Prepares a sign-in.
     /// - Parameters:
     ///   - issuer: The issuer's URL, as its tokens name it.
-    ///   - clientSecret: The secret of the client, where it has one.
+    ///   - clientSecret: The secret of the client, if it has one.
     ///   - method: How a person signs in.
     ///   - timeout: How long the person may take.
     ///   - program: The name that the browser's page shows in its title, if it is to show one.
     ///   - http: Who carries the requests.
     ///   - prompt: Told what the person is to do.
-    /// - Throws: ``SigstoreError`` where the issuer or the redirect URL is not a usable URL.
+    /// - Throws: `SigstoreError` if the issuer or the redirect URL is not a usable URL.
     public init(
         issuer: String, clientSecret: String? = nil, method: Method = .browser(redirectURL: defaultRedirectURL),
         timeout: Duration = .seconds(300), program: String? = nil, http: any HTTPClient,
@@ -67,8 +67,8 @@ public struct OAuthFlow: IdentityTokenProvider {
 
     /// Has the person sign in.
     /// - Parameter audience: The client id, which is whom the token is meant for.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/signInFailed``, ``SigstoreError/Code/signInRefused`` where
-    ///   an answer is not to our request, ``SigstoreError/Code/timedOut``, or what the transport throws.
+    /// - Throws: `SigstoreError` with `sign-in-failed`, `sign-in-refused` if an answer is not to our request,
+    ///   `timed-out`, or what the transport throws.
     public func token(audience: String) async throws(SigstoreError) -> IdentityToken {
         do throws(SigstoreError) {
             let endpoints = try await discover()
@@ -260,25 +260,25 @@ public struct OAuthFlow: IdentityTokenProvider {
         async throws(SigstoreError) -> HTTPResponse
     {
         var form = form
-        var headers = [
+        let headers = [
             (name: "Content-Type", value: "application/x-www-form-urlencoded"),
             (name: "Accept", value: "application/json"),
         ]
+        var authorization: Authorization?
         form.append(("client_id", clientID))
         if let clientSecret {
             if endpoints.postsSecret {
                 form.append(("client_secret", clientSecret))
             } else {
-                let pair = "\(HTTPURL.percentEncoded(clientID)):\(HTTPURL.percentEncoded(clientSecret))"
-                headers.append((name: "Authorization", value: "Basic \(Base64.encode(Array(pair.utf8)))"))
+                authorization = Authorization(
+                    user: HTTPURL.percentEncoded(clientID).utf8, password: HTTPURL.percentEncoded(clientSecret).utf8)
             }
         }
-        let body = form.map { "\($0)=\(HTTPURL.percentEncoded($1))" }.joined(separator: "&")
+        let body = Array(form.map { "\($0)=\(HTTPURL.percentEncoded($1))" }.joined(separator: "&").utf8)
         return try await http.send(
             HTTPRequest(
-                "POST", url, headers: headers, body: .bytes(Array(body.utf8)), bodyLimit: 1 << 20,
-                timeout: .seconds(20),
-                handledStatuses: [400, 401, 403]))
+                "POST", url, headers: headers, authorization: authorization, body: .bytes(body), bodyLimit: 1 << 20,
+                timeout: .seconds(20), handledStatuses: [400, 401, 403]))
     }
 
     private static func token(in body: [UInt8], from issuer: String) throws(SigstoreError) -> IdentityToken {

@@ -145,7 +145,7 @@ struct WorkloadAPI {
         return text
     }
 
-    /// The content of the first field of that number; `nil` where there is none, or the bytes are not protobuf.
+    /// The content of the first field of that number; `nil` if there is none, or the bytes are not protobuf.
     private static func value(of number: UInt64, in message: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
         var rest = message
         func varint() -> UInt64? {

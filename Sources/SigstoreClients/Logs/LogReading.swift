@@ -33,8 +33,8 @@ extension RekorClient {
     ///   - index: Its place, counted from 0 over all shards of the log.
     ///   - root: Whose logs are believed.
     ///   - now: In seconds since 1970.
-    /// - Throws: ``SigstoreError`` that names the log: ``SigstoreError/Code/noSuchLogEntry``, what the transport throws,
-    ///   or what does not hold.
+    /// - Throws: `SigstoreError` that names the log: `no-such-log-entry`, what the transport throws, or what does not
+    ///   hold.
     public func entry(at index: Int64, root: TrustedRoot, now: Int64) async throws(SigstoreError) -> VerifiedLogEntry {
         try await naming { () throws(SigstoreError) in
             let found: TransparencyLogEntry
@@ -60,7 +60,10 @@ extension RekorClient {
     }
 
     /// The entry with a UUID, which only logs of Rekor v1 have.
-    /// - Parameter uuid: 64 hexadecimal digits, or 80 with the number of the tree before them.
+    /// - Parameters:
+    ///   - uuid: 64 hexadecimal digits, or 80 with the number of the tree before them.
+    ///   - root: The logs that are believed.
+    ///   - now: The time in seconds since 1970.
     public func entry(uuid: String, root: TrustedRoot, now: Int64) async throws(SigstoreError) -> VerifiedLogEntry {
         try await naming { () throws(SigstoreError) in
             guard version == .v1 else { throw Self.onlyV1("UUIDs") }

@@ -13,7 +13,7 @@ struct LogTiles {
     let timeout: Duration
 
     /// The entry at an index, with a proof that leads to a checkpoint which a trusted log signed.
-    /// - Throws: ``SigstoreError`` where no trusted log signed the checkpoint, or tiles are missing or do not fit.
+    /// - Throws: `SigstoreError` if no trusted log signed the checkpoint, or tiles are missing or do not fit.
     func entry(at index: Int64, kind: String, kindVersion: String, trusted: [TrustedRoot.Log])
         async throws(SigstoreError) -> TransparencyLogEntry
     {
@@ -142,7 +142,7 @@ struct LogTiles {
         return hash
     }
 
-    /// The name of a tile: its number in groups of three digits, and how many it holds where it is not full.
+    /// The name of a tile: its number in groups of three digits, and how many it holds if it is not full.
     private static func name(_ tile: Int64, _ size: Int64) -> String {
         var groups: [String] = []
         var rest = tile

@@ -22,7 +22,7 @@ public struct ProposedLogEntry: Sendable {
     public let scheme: SignatureScheme
     /// The key that verifies it.
     public let key: PublicKey
-    /// The certificate for that key, where there is one; it is recorded in place of the key.
+    /// The certificate for that key, if there is one; it is recorded in place of the key.
     public let certificate: Certificate?
 
     /// Makes an entry; what is recorded of each part, the log's API says.
@@ -69,16 +69,15 @@ public struct RekorClient: Sendable {
 
     /// Records a signature.
     ///
-    /// Where the log has the same entry already, that one is fetched and returned: there is never a second one.
+    /// If the log has the same entry already, that one is fetched and returned: there is never a second one.
     /// - Parameters:
     ///   - entry: The signature.
     ///   - trusted: The logs of the trusted root; with Rekor v2, an entry that is there already is only taken from the
     ///     log's tiles against a checkpoint that one of them signed.
     /// - Returns: The log's entry, which was compared with what was sent. Its proof and promise are the verifier's to
     ///   check.
-    /// - Throws: ``SigstoreError`` that names the log: ``SigstoreError/Code/entryRefused``,
-    ///   ``SigstoreError/Code/entryExists`` where it cannot be fetched, ``SigstoreError/Code/unexpectedAnswer``,
-    ///   ``SigstoreError/Code/logEntryMismatch``, or what the transport throws.
+    /// - Throws: `SigstoreError` that names the log: `log-entry-refused`, `log-entry-exists` if it cannot be fetched,
+    ///   `unexpected-answer`, `log-entry-mismatch`, or what the transport throws.
     public func record(_ entry: ProposedLogEntry, trusted: [TrustedRoot.Log] = []) async throws(SigstoreError)
         -> TransparencyLogEntry
     {

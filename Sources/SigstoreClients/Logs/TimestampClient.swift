@@ -12,7 +12,7 @@ public struct TimestampClient: Sendable {
     /// Makes a client.
     /// - Parameters:
     ///   - url: Where requests are sent to; not a base URL.
-    ///   - http: Who carries the requests; its TLS options hold what `--timestamp-client-*` name.
+    ///   - http: Carries the requests; its TLS options hold the client certificate, if the authority wants one.
     ///   - timeout: How long one attempt may take.
     public init(url: HTTPURL, http: any HTTPClient, timeout: Duration = .seconds(20)) {
         self.url = url
@@ -24,9 +24,8 @@ public struct TimestampClient: Sendable {
     /// - Parameter signature: The bytes of the signature; only their SHA-256 is sent.
     /// - Returns: The authority's answer, a DER `TimeStampResp` as it stands in a bundle. It is over these bytes and
     ///   answers this request; whether the authority is to be trusted is the verifier's to say.
-    /// - Throws: ``SigstoreError`` that names the authority: ``SigstoreError/Code/timestampRefused``,
-    ///   ``SigstoreError/Code/malformedTimestamp``, ``SigstoreError/Code/timestampMismatch``, or what the transport
-    ///   throws.
+    /// - Throws: `SigstoreError` that names the authority: `timestamp-refused`, `malformed-timestamp`,
+    ///   `timestamp-mismatch`, or what the transport throws.
     public func timestamp(over signature: [UInt8]) async throws(SigstoreError) -> [UInt8] {
         do throws(SigstoreError) {
             let request = try TimestampRequest(try Digest.sha256(signature))

@@ -5,7 +5,7 @@ public import StrictJSON
 /// Where one mirror's metadata and targets are kept between runs.
 ///
 /// Files are written whole or not at all, by renaming. Nothing in here is trusted: ``TUFUpdate`` verifies it anew each
-/// time, starting from a root that came with the program or from the user, so a damaged folder costs a download and
+/// time, starting from a root that the caller brings along, so a damaged folder costs a download and
 /// not the safety.
 public struct TUFCache: Sendable {
     /// The folder of the mirror.
@@ -67,8 +67,8 @@ public struct TUFCache: Sendable {
     /// - Parameters:
     ///   - path: Below the folder.
     ///   - limit: The most bytes that it may have.
-    /// - Returns: `nil` where there is none.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufCache`` where there is one that cannot be read.
+    /// - Returns: `nil` if there is none.
+    /// - Throws: `SigstoreError` with `tuf-cache` if there is one that cannot be read.
     public func read(_ path: String, limit: Int) throws(SigstoreError) -> [UInt8]? {
         try Self.read(file: "\(folder)/\(path)", limit: limit)
     }
@@ -95,7 +95,7 @@ public struct TUFCache: Sendable {
     /// - Parameters:
     ///   - bytes: The whole content.
     ///   - path: Below the folder.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufCache``.
+    /// - Throws: `SigstoreError` with `tuf-cache`.
     public func write(_ bytes: [UInt8], to path: String) throws(SigstoreError) {
         try Self.write(bytes, file: "\(folder)/\(path)")
     }
@@ -115,8 +115,8 @@ public struct TUFCache: Sendable {
     // MARK: - Lock
 
     /// Waits until no other process holds the lock, and takes it. It ends with this object or the process.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufCache`` where the folder cannot be written to, or the
-    ///   lock was not to be had within the time.
+    /// - Throws: `SigstoreError` with `tuf-cache` if the folder cannot be written to, or the lock was not to be had
+    ///   within the time.
     func lock(within limit: Duration = .seconds(120)) async throws(SigstoreError) -> FileLock {
         let path = "\(folder)/.lock"
         let lock = try Self.caching { () throws(SigstoreError) in

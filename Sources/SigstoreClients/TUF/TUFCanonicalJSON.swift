@@ -7,7 +7,7 @@ public import StrictJSON
 public enum TUFCanonicalJSON {
     /// Writes a value canonically.
     /// - Parameter value: The value, as deep as it was read.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unexpectedJSON`` where a number is not whole.
+    /// - Throws: `SigstoreError` with `unexpected-json` if a number is not whole.
     public static func encode(_ value: JSONValue) throws(SigstoreError) -> [UInt8] {
         var out: [UInt8] = []
         try write(value, to: &out)

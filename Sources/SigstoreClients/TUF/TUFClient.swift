@@ -1,16 +1,15 @@
 internal import HTTPTransport
 internal import LocalSystem
 internal import SigstoreCrypto
-public import SigstoreVerification
 public import StrictJSON
 
 /// A TUF client (specification 1.0, section 5): gets targets from a mirror and keeps what it has verified.
 public struct TUFClient: Sendable {
     /// When the mirror is asked.
     public enum Freshness: Sendable {
-        /// Once a day. Where the mirror cannot be reached, metadata that has not expired is used, with a notice.
+        /// Once a day. If the mirror cannot be reached, metadata that has not expired is used, with a notice.
         case daily
-        /// Every time. Where the mirror cannot be reached, that is an error.
+        /// Every time. If the mirror cannot be reached, that is an error.
         case now
         /// Never. What was verified last is used even if it has expired, with a notice.
         case offline
@@ -20,7 +19,7 @@ public struct TUFClient: Sendable {
     public struct Configuration: Sendable {
         /// The mirror's URL, under which the metadata lies.
         public var mirror: String
-        /// The URL under which the targets lie; `targets` on the mirror where there is none.
+        /// The URL under which the targets lie; `targets` on the mirror if there is none.
         public var targetsURL: String?
         /// The root file that everything is verified from.
         public var root: [UInt8]
@@ -30,8 +29,8 @@ public struct TUFClient: Sendable {
         public var freshness: Freshness
         /// Bounds on what is read.
         public var limits = TUFLimits()
-        /// Targets that came with the program, by name. They serve in place of a download of the very same bytes, and
-        /// offline where no metadata was ever verified on this machine.
+        /// Targets that the caller brings along, by name. They serve in place of a download of the very same bytes, and
+        /// offline if no metadata was ever verified on this machine.
         public var embeddedTarget: @Sendable (String) -> [UInt8]? = { _ in nil }
         /// What time it is.
         public var clock: @Sendable () -> Instant = { Instant(seconds: SystemClock.now()) }
@@ -68,9 +67,8 @@ public struct TUFClient: Sendable {
     /// Gets a target.
     /// - Parameter name: Its path name in the repository, such as `trusted_root.json`.
     /// - Returns: Bytes that the repository's keys have signed for.
-    /// - Throws: ``SigstoreError``: what ``TUFUpdate`` throws; ``SigstoreError/Code/tufUnreachable``,
-    ///   ``SigstoreError/Code/tufMissing`` where the mirror lacks a file, ``SigstoreError/Code/tufNoTarget`` where the
-    ///   metadata has no such target, ``SigstoreError/Code/tufTargetName``, ``SigstoreError/Code/tufOffline``.
+    /// - Throws: `SigstoreError`: what ``TUFUpdate`` throws; `tuf-unreachable`, `tuf-missing` if the mirror lacks a
+    ///   file, `tuf-no-target` if the metadata has no such target, `tuf-target-name`, `tuf-offline`.
     public func target(_ name: String) async throws(SigstoreError) -> [UInt8] {
         try Self.check(name)
         let now = configuration.clock()
@@ -95,7 +93,7 @@ public struct TUFClient: Sendable {
 
     /// Brings the metadata of the top roles up to date, whatever ``Configuration/freshness`` says.
     /// - Returns: The state that was reached.
-    /// - Throws: ``SigstoreError`` as ``target(_:)`` does. What was verified before the failure is kept.
+    /// - Throws: `SigstoreError` as ``target(_:)`` does. What was verified before the failure is kept.
     @discardableResult
     public func refresh() async throws(SigstoreError) -> TUFUpdate {
         let lock = try await lock()
@@ -105,7 +103,7 @@ public struct TUFClient: Sendable {
 
     // MARK: - What is kept
 
-    /// The lock on the cache; `nil` where the cache cannot be written to, which costs a download each time.
+    /// The lock on the cache; `nil` if the cache cannot be written to, which costs a download each time.
     private func lock() async throws(SigstoreError) -> FileLock? {
         guard let cache = configuration.cache else { return nil }
         do throws(SigstoreError) {
@@ -227,7 +225,7 @@ public struct TUFClient: Sendable {
         }
     }
 
-    /// Whether anything was ever kept here, readable or not, that may be newer than what the program came with.
+    /// Whether anything was ever kept here, readable or not, that may be newer than what the caller brings along.
     private func hasSeenMetadata() -> Bool {
         guard let cache = configuration.cache else { return false }
         let files = ["root.json", "timestamp.json", "snapshot.json", "targets.json", Self.lastCheck]
@@ -348,7 +346,7 @@ public struct TUFClient: Sendable {
         _ update: TUFUpdate, _ previous: TUFMetadata<TUFRoot>?, _ before: Int64, writing: Bool
     ) -> Bool {
         var revoked = update.onlineKeysRevokedIn > before
-        // A newer root may have come with the program itself.
+        // The caller may bring a newer root along.
         if let previous, let first = try? TUFMetadata<TUFRoot>(parsing: configuration.root),
             first.version > previous.version, first.content.revokesOnlineKeys(of: previous.content)
         {
@@ -366,7 +364,7 @@ public struct TUFClient: Sendable {
         return !revoked
     }
 
-    /// The metadata of a targets role: the kept file where it is the right one, else the mirror's.
+    /// The metadata of a targets role: the kept file if it is the right one, else the mirror's.
     private func role(
         _ step: TUFTargetSearch.Step, _ update: inout TUFUpdate, fetching: Bool, writing: Bool
     ) async throws(SigstoreError) -> TUFMetadata<TUFTargets> {
@@ -451,7 +449,7 @@ public struct TUFClient: Sendable {
         throw SigstoreError(.tufNoTarget, "the TUF repository has no target \"\(name)\"")
     }
 
-    /// The bytes of a target: the kept ones, the program's own or the mirror's, whichever match first.
+    /// The bytes of a target: the kept ones, the caller's or the mirror's, whichever match first.
     private func content(
         _ name: String, _ info: TUFFileInfo, _ update: TUFUpdate, fetching: Bool, writing: Bool
     ) async throws(SigstoreError) -> [UInt8] {

@@ -8,8 +8,8 @@ public protocol TUFFetcher: Sendable {
     /// - Parameters:
     ///   - url: The file's URL.
     ///   - limit: The most bytes to accept.
-    /// - Returns: The file, or `nil` where the mirror says that there is none (404, or 403, as storage services answer).
-    /// - Throws: ``SigstoreError`` where it could not be found out whether there is one, or where it is too large.
+    /// - Returns: The file, or `nil` if the mirror says that there is none (404, or 403, as storage services answer).
+    /// - Throws: `SigstoreError` if it could not be found out whether there is one, or if it is too large.
     func fetch(_ url: String, limit: Int) async throws(SigstoreError) -> [UInt8]?
 }
 

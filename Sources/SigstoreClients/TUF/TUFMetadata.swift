@@ -1,5 +1,4 @@
 public import SigstoreCrypto
-public import SigstoreVerification
 public import StrictJSON
 
 /// What one role signs: root, timestamp, snapshot or targets.
@@ -8,7 +7,7 @@ public protocol TUFContent: Sendable {
     static var type: String { get }
     /// Reads the members that only this role has.
     /// - Parameter signed: The object `signed`. Members that are not known are left alone, as the specification asks.
-    /// - Throws: ``SigstoreError`` that names the member at fault.
+    /// - Throws: `SigstoreError` that names the member at fault.
     init(_ signed: JSONCursor) throws(SigstoreError)
 }
 
@@ -31,7 +30,7 @@ public struct TUFMetadata<Content: TUFContent>: Sendable {
 
     /// Reads a file of metadata.
     /// - Parameter bytes: The whole file.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTUFMetadata``, its cause the member at fault.
+    /// - Throws: `SigstoreError` with `tuf-malformed`, its cause the member at fault.
     public init(parsing bytes: [UInt8]) throws(SigstoreError) {
         do throws(SigstoreError) {
             let file = JSONCursor(try JSONValue(parsing: bytes))
@@ -129,7 +128,7 @@ public struct TUFKey: Sendable {
         0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
     ]
 
-    /// The key ready for use; `nil` where its type, scheme or value is not one that is supported here.
+    /// The key ready for use; `nil` if its type, scheme or value is not one that is supported here.
     func usable() -> (key: PublicKey, scheme: SignatureScheme)? {
         switch (type, scheme) {
         case ("ed25519", "ed25519"):
@@ -188,7 +187,7 @@ public struct TUFRole: Sendable {
     ///   - metadata: The file.
     ///   - name: The role's name, for the error.
     ///   - keys: The keys of the role that delegates to this one.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufThreshold``.
+    /// - Throws: `SigstoreError` with `tuf-threshold`.
     func verify<Content>(
         _ metadata: TUFMetadata<Content>, name: String, keys: [[UInt8]: TUFKey]
     ) throws(SigstoreError) {
@@ -294,7 +293,7 @@ public struct TUFFileInfo: Sendable {
     }
 
     /// Checks a file against its length and every one of its hashes.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufMismatch``.
+    /// - Throws: `SigstoreError` with `tuf-mismatch`.
     func check(_ bytes: [UInt8], name: String) throws(SigstoreError) {
         if let length, length != Int64(bytes.count) {
             throw SigstoreError(.tufMismatch, "\(name) has \(bytes.count) bytes where \(length) are signed for")
@@ -307,8 +306,8 @@ public struct TUFFileInfo: Sendable {
         }
     }
 
-    /// How many bytes to accept of a file: its length where that is known.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufMismatch`` where it claims more than the limit.
+    /// How many bytes to accept of a file: its length if that is known.
+    /// - Throws: `SigstoreError` with `tuf-mismatch` if it claims more than the limit.
     func limit(atMost most: Int, name: String) throws(SigstoreError) -> Int {
         guard let length else { return most }
         guard let limit = Int(exactly: length), limit <= most else {
@@ -323,7 +322,7 @@ public struct TUFFileInfo: Sendable {
 public struct TUFMetaFile: Sendable {
     /// The version that the file must have.
     public let version: Int64
-    /// Its length and hashes, where they are given.
+    /// Its length and hashes, if they are given.
     public let info: TUFFileInfo
 
     init(_ json: JSONCursor) throws(SigstoreError) {
@@ -456,7 +455,7 @@ public struct TUFDelegation: Sendable {
     /// - Parameters:
     ///   - target: The target's path name.
     ///   - digest: Its SHA-256.
-    /// - Returns: `nil` where this delegation is not about that target.
+    /// - Returns: `nil` if this delegation is not about that target.
     func roleName(for target: String, digest: Digest) -> String? {
         switch scope {
         case .paths(let patterns): return patterns.contains { Self.matches(target, pattern: $0) } ? name : nil

@@ -10,10 +10,10 @@ public struct TUFMirror: Sendable {
     public let url: String
     /// The root file that everything is verified from.
     public let root: [UInt8]
-    /// Targets that came with the program, by name.
+    /// Targets that this library brings along, by name.
     public let embeddedTargets: [String: [UInt8]]
 
-    /// Makes a mirror of somebody's own.
+    /// Makes a mirror of a Sigstore instance of one's own.
     /// - Parameters:
     ///   - url: `https`, `http` or `file`.
     ///   - root: The root file that everything is verified from.
@@ -31,7 +31,7 @@ public struct TUFMirror: Sendable {
     public static let trustedRootTarget = "trusted_root.json"
     /// The target that says which services to sign with.
     public static let signingConfigTarget = "signing_config.v0.2.json"
-    /// The target that says so for signing with Rekor v2 already (`--with-default-rekor-v2`).
+    /// The target that says which services to sign with if signatures are to be recorded in Rekor v2 already.
     public static let signingConfigRekorV2Target = "signing_config_rekor_v2.v0.2.json"
 
     /// Sigstore's public instance.
@@ -58,7 +58,7 @@ public struct TUFMirror: Sendable {
 
     /// The folder in which the caches of all mirrors lie: `TUF_ROOT`, or `~/.sigstore/root`.
     /// - Parameter environment: The process's environment.
-    /// - Returns: `nil` where neither `TUF_ROOT` nor `HOME` is set.
+    /// - Returns: `nil` if neither `TUF_ROOT` nor `HOME` is set.
     public static func cacheFolder(_ environment: [String: String]) -> String? {
         if let folder = environment["TUF_ROOT"], !folder.isEmpty { return folder }
         guard let home = environment["HOME"], !home.isEmpty else { return nil }
@@ -66,14 +66,14 @@ public struct TUFMirror: Sendable {
     }
 
     /// The mirror to use: what the caller names, else what the environment names (`TUF_MIRROR`, `TUF_ROOT_JSON`), else
-    /// what `initialize` left in the cache, else Sigstore's public instance.
+    /// the mirror that was chosen for this cache, else Sigstore's public instance.
     /// - Parameters:
     ///   - url: A mirror's URL, or `nil`.
     ///   - root: The root file of that mirror, or `nil`.
     ///   - staging: Whether the public instance for tests is meant.
     ///   - environment: The process's environment.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufNoRoot`` where a mirror is named that no root is known
-    ///   for, or with ``SigstoreError/Code/tufCache`` where the file that `TUF_ROOT_JSON` names cannot be read.
+    /// - Throws: `SigstoreError` with `tuf-no-root` if a mirror is named that no root is known for, or with `tuf-cache`
+    ///   if the file that `TUF_ROOT_JSON` names cannot be read.
     public static func resolve(
         url: String? = nil, root: [UInt8]? = nil, staging: Bool = false, environment: [String: String]
     ) throws(SigstoreError) -> TUFMirror {
@@ -161,10 +161,10 @@ public struct TUFMirror: Sendable {
     /// Reads the root file of a mirror.
     /// - Parameters:
     ///   - reference: A path, or an `https`, `http` or `file` URL.
-    ///   - checksum: The file's digest as `<hex>` (SHA-256) or `sha512:<hex>`; required where it comes over a network.
+    ///   - checksum: The file's digest as `<hex>` (SHA-256) or `sha512:<hex>`; required if it comes over a network.
     ///   - fetcher: Who fetches it.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufNoRoot``, ``SigstoreError/Code/malformedDigest`` or
-    ///   ``SigstoreError/Code/tufMismatch``, or what the fetcher throws; the fault of a file that is no root metadata.
+    /// - Throws: `SigstoreError` with `tuf-no-root`, `malformed-digest` or `tuf-mismatch`, or what the fetcher throws;
+    ///   the fault of a file that is no root metadata.
     public static func readRoot(
         _ reference: String, checksum: String?, fetcher: any TUFFetcher
     ) async throws(SigstoreError) -> [UInt8] {
@@ -205,7 +205,7 @@ public struct TUFMirror: Sendable {
     ///   - fetcher: Who brings files from the mirror.
     ///   - notice: Takes what the user should know though the work goes on.
     /// - Returns: The state that was reached.
-    /// - Throws: ``SigstoreError`` as ``TUFClient/target(_:)`` does, and where the cache cannot be written to.
+    /// - Throws: `SigstoreError` as ``TUFClient/target(_:)`` does, and if the cache cannot be written to.
     public func initialize(
         keepingRoot: Bool, environment: [String: String], fetcher: any TUFFetcher,
         notice: @escaping @Sendable (SigstoreError) -> Void = { _ in }
@@ -228,7 +228,7 @@ public struct TUFMirror: Sendable {
             }
         }
         let choice = JSONValue.object(["mirror": .string(url)]).serialized()
-        // Nobody else may write the same file: this one is shared by all mirrors.
+        // No other process may write the same file: this one is shared by all mirrors.
         let all = TUFCache(folder: folder)
         let lock = try await all.lock()
         defer { withExtendedLifetime(lock) {} }
@@ -245,7 +245,7 @@ public struct TUFMirror: Sendable {
         try await TUFClient(trial, fetcher: client.fetcher).refresh()
         let lock = try await cache.lock()
         defer { withExtendedLifetime(lock) {} }
-        // Somebody else may have kept it meanwhile, and gone on from it.
+        // Another process may have kept it meanwhile, and gone on from it.
         guard try cache.read(Self.initialRoot, limit: TUFLimits().root) != root else { return }
         // The user trusts another root from now on. What the former one vouched for says nothing about it.
         for version in cache.rootHistory() { try cache.remove("root_history/\(version).root.json") }

@@ -1,9 +1,8 @@
 internal import SigstoreCrypto
-public import SigstoreVerification
 public import StrictJSON
 
 /// The client workflow of TUF (specification 1.0, section 5) as a machine that takes files in and lets no wrong one
-/// pass. It reads no disk and no network: whoever drives it brings the bytes, in the order of the specification:
+/// pass. It reads no disk and no network: the caller brings the bytes, in the order of the specification:
 /// roots, ``finishRoot()``, timestamp, snapshot, targets.
 ///
 /// Every expiry is judged by one time, that of the beginning (section 5.1).
@@ -40,8 +39,7 @@ public struct TUFUpdate: Sendable {
     ///   - root: The root file to trust from the start. It must be signed by itself; it may have expired.
     ///   - time: The time by which every expiry is judged.
     ///   - expiry: What happens to metadata that has expired.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTUFMetadata`` or
-    ///   ``SigstoreError/Code/tufThreshold``.
+    /// - Throws: `SigstoreError` with `tuf-malformed` or `tuf-threshold`.
     public init(trusting root: [UInt8], at time: Instant, expiry: Expiry = .enforced) throws(SigstoreError) {
         let root = try TUFMetadata<TUFRoot>(parsing: root)
         try root.content.root.verify(root, name: "root", keys: root.content.keys)
@@ -52,8 +50,7 @@ public struct TUFUpdate: Sendable {
 
     /// Takes the next root (sections 5.3.3 to 5.3.8).
     /// - Parameter bytes: A root file whose version is the trusted one's successor, signed as both of them ask.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTUFMetadata``,
-    ///   ``SigstoreError/Code/tufThreshold`` or ``SigstoreError/Code/tufRollback``.
+    /// - Throws: `SigstoreError` with `tuf-malformed`, `tuf-threshold` or `tuf-rollback`.
     public mutating func takeRoot(_ bytes: [UInt8]) throws(SigstoreError) {
         try expect(!rootIsFinal)
         let next = try TUFMetadata<TUFRoot>(parsing: bytes)
@@ -71,7 +68,7 @@ public struct TUFUpdate: Sendable {
     }
 
     /// No newer root is to be had: the trusted one must not have expired (section 5.3.10).
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufExpired``.
+    /// - Throws: `SigstoreError` with `tuf-expired`.
     public mutating func finishRoot() throws(SigstoreError) {
         try expect(!rootIsFinal)
         try judge(root, name: "root")
@@ -80,7 +77,7 @@ public struct TUFUpdate: Sendable {
 
     /// Takes a timestamp that was accepted in an earlier update, so that the repository cannot go back behind it.
     /// It may have expired.
-    /// - Throws: ``SigstoreError`` where it cannot be read or this root's keys did not sign it.
+    /// - Throws: `SigstoreError` if it cannot be read or this root's keys did not sign it.
     public mutating func takeStoredTimestamp(_ bytes: [UInt8]) throws(SigstoreError) {
         try expect(rootIsFinal && timestamp == nil)
         let stored = try TUFMetadata<TUFTimestamp>(parsing: bytes)
@@ -92,8 +89,7 @@ public struct TUFUpdate: Sendable {
     /// - Parameter bytes: The file.
     /// - Returns: Whether it is newer than the stored one and to be stored in its place. A file of the same version
     ///   is dropped, whatever else it says.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTUFMetadata``,
-    ///   ``SigstoreError/Code/tufThreshold``, ``SigstoreError/Code/tufRollback`` or ``SigstoreError/Code/tufExpired``.
+    /// - Throws: `SigstoreError` with `tuf-malformed`, `tuf-threshold`, `tuf-rollback` or `tuf-expired`.
     public mutating func takeTimestamp(_ bytes: [UInt8]) throws(SigstoreError) -> Bool {
         try expect(rootIsFinal && snapshot == nil)
         let new = try TUFMetadata<TUFTimestamp>(parsing: bytes)
@@ -112,8 +108,8 @@ public struct TUFUpdate: Sendable {
         return true
     }
 
-    /// Makes the stored timestamp the one that counts, where the repository is not asked.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufExpired``.
+    /// Makes the stored timestamp the one that counts, if the repository is not asked.
+    /// - Throws: `SigstoreError` with `tuf-expired`.
     public mutating func useStoredTimestamp() throws(SigstoreError) {
         guard let timestamp else { throw Self.missing("timestamp") }
         try judge(timestamp, name: "timestamp")
@@ -122,7 +118,7 @@ public struct TUFUpdate: Sendable {
     /// Takes a snapshot that was accepted in an earlier update. It may have expired, and it may be an older one than
     /// the timestamp names: then it is there to show what the repository may not go back behind.
     /// - Returns: Whether it is the very snapshot that the timestamp names and still counts.
-    /// - Throws: ``SigstoreError`` where it cannot be read or this root's keys did not sign it.
+    /// - Throws: `SigstoreError` if it cannot be read or this root's keys did not sign it.
     public mutating func takeStoredSnapshot(_ bytes: [UInt8]) throws(SigstoreError) -> Bool {
         try expect(snapshot == nil)
         let stored = try verifiedSnapshot(bytes)
@@ -136,9 +132,8 @@ public struct TUFUpdate: Sendable {
     }
 
     /// Takes the snapshot that the timestamp names (section 5.5).
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTUFMetadata``,
-    ///   ``SigstoreError/Code/tufThreshold``, ``SigstoreError/Code/tufMismatch``,
-    ///   ``SigstoreError/Code/tufRollback`` or ``SigstoreError/Code/tufExpired``.
+    /// - Throws: `SigstoreError` with `tuf-malformed`, `tuf-threshold`, `tuf-mismatch`, `tuf-rollback` or
+    ///   `tuf-expired`.
     public mutating func takeSnapshot(_ bytes: [UInt8]) throws(SigstoreError) {
         try expect(targets.isEmpty)
         guard let named = timestamp?.content.snapshot else { throw Self.missing("timestamp") }
@@ -175,7 +170,7 @@ public struct TUFUpdate: Sendable {
     }
 
     /// What the snapshot says about a targets role's file.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufMismatch`` where it says nothing.
+    /// - Throws: `SigstoreError` with `tuf-mismatch` if it says nothing.
     public func file(ofRole role: String) throws(SigstoreError) -> TUFMetaFile {
         guard let file = snapshot?.content.file(ofRole: role) else {
             throw SigstoreError(.tufMismatch, "the snapshot metadata says nothing of the role \"\(role)\"")
@@ -190,9 +185,7 @@ public struct TUFUpdate: Sendable {
     ///   - delegation: What trust the role has from its parent, with the parent's name; `nil` for `targets`, which
     ///     the root trusts.
     /// - Returns: The metadata.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedTUFMetadata``,
-    ///   ``SigstoreError/Code/tufThreshold``, ``SigstoreError/Code/tufMismatch`` or
-    ///   ``SigstoreError/Code/tufExpired``.
+    /// - Throws: `SigstoreError` with `tuf-malformed`, `tuf-threshold`, `tuf-mismatch` or `tuf-expired`.
     @discardableResult
     public mutating func takeTargets(
         _ bytes: [UInt8], role: String = TUFTargets.type, delegation: (parent: String, role: TUFRole)? = nil
@@ -287,8 +280,8 @@ public struct TUFTargetSearch: Sendable {
         digest = try Digest.sha256(target.utf8)
     }
 
-    /// The role to look into next; `nil` where none is left.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/tufDelegations`` where there are too many.
+    /// The role to look into next; `nil` if none is left.
+    /// - Throws: `SigstoreError` with `tuf-delegations` if there are too many.
     public mutating func next() throws(SigstoreError) -> Step? {
         while let step = waiting.popLast() {
             // Each role is visited once, so delegations in a circle come to an end.
@@ -306,7 +299,7 @@ public struct TUFTargetSearch: Sendable {
     /// - Parameters:
     ///   - metadata: What ``TUFUpdate`` accepted for the role.
     ///   - role: The role's name.
-    /// - Returns: The target, where the role has it. Otherwise the roles that it delegates to are looked into next.
+    /// - Returns: The target, if the role has it. Otherwise the roles that it delegates to are looked into next.
     public mutating func look(into metadata: TUFMetadata<TUFTargets>, role: String) -> TUFFileInfo? {
         if let found = metadata.content.targets[Array(target.utf8)] { return found }
         var children: [Step] = []

@@ -39,18 +39,21 @@ struct SwSign: ParsableCommand {
         // A reader that ends early and a file that may not grow are errors that a person is told of, not signals.
         ProcessSignals.ignoreFailedWrites()
         Interruption.prepare()
+        let context = Context()
         let status: Int32
         do throws(SigstoreError) {
-            do throws(SigstoreError) { try run(try arguments()) } catch {
-                ProgressBar.finish()
-                try Output.finish(succeeded: false)
+            do throws(SigstoreError) {
+                try context.output.places.watching { () throws(SigstoreError) in try run(try arguments(), context) }
+            } catch {
+                context.progress.finish()
+                try context.output.finish(succeeded: false)
                 throw error
             }
-            ProgressBar.finish()
-            try Output.finish(succeeded: true)
+            context.progress.finish()
+            try context.output.finish(succeeded: true)
             status = 0
         } catch {
-            if error.code != .alreadyReported { Output.error(error.advised) }
+            if error.code != .alreadyReported { context.output.error(error.advised) }
             // After several images, the first failure decides.
             status = exitStatus(
                 (error.code == .alreadyReported ? error.cause as? SigstoreError : nil)?.code ?? error.code)
@@ -59,7 +62,7 @@ struct SwSign: ParsableCommand {
         ProcessSignals.end(status: status)
     }
 
-    /// What follows the program's name. Swift's own list is empty where a library that was preloaded (such as one that
+    /// What follows the program's name. Swift's own list is empty if a library that was preloaded (such as one that
     /// sets the clock for a test) runs before it, and has U+FFFD for whatever is not UTF-8; Linux keeps the bytes.
     private static func arguments() throws(SigstoreError) -> [String] {
         let words = CommandLine.arguments
@@ -78,28 +81,27 @@ struct SwSign: ParsableCommand {
     }
 
     /// Runs one command line.
-    private static func run(_ arguments: [String]) throws(SigstoreError) {
-        let environment = { (name: String) throws(SigstoreError) -> String? in
-            guard let value = unsafe ProcessEnvironment.withBytes(name, { unsafe Array($0) }) else { return nil }
-            guard let text = String(validating: value, as: UTF8.self) else {
-                throw SigstoreError.notUTF8("the environment variable \(name)")
-            }
-            return text
-        }
-        let jsonErrors = NormalizedArguments.wantsJSONErrors(arguments, environment: environment)
-        try Output.configure(verbose: false, file: nil, jsonErrors: jsonErrors)
+    private static func run(_ arguments: [String], _ context: Context) throws(SigstoreError) {
+        var context = context
+        let jsonErrors = NormalizedArguments.wantsJSONErrors(arguments, environment: context.environment.text)
+        try context.output.configure(verbose: false, file: nil, jsonErrors: jsonErrors)
         if jsonErrors { unsafe Interruption.isJSON = true }
-        let normalized = try NormalizedArguments(arguments, environment: environment)
-        TrustVariables.note(normalized.fromEnvironment)
+        let normalized = try NormalizedArguments(arguments, environment: context.environment.text)
+        context.trustVariables = TrustVariables(normalized.fromEnvironment, context.output)
         do {
             Preparation.begin(for: normalized.arguments)
             var command = try parsed(normalized.arguments)
-            try command.run()
+            // A command that only has others below it, and the request for help, have nothing to do with the world.
+            guard let known = command as? any SwSignCommand else { return try command.run() }
+            try known.global.apply(to: &context)
+            try known.run(context)
         } catch let error as SigstoreError {
             throw error
         } catch {
             let text = fullMessage(for: error)
-            if exitCode(for: error) == .success { return try Output.text(text.hasSuffix("\n") ? text : text + "\n") }
+            if exitCode(for: error) == .success {
+                return try context.output.text(text.hasSuffix("\n") ? text : text + "\n")
+            }
             throw SigstoreError(
                 .usage, message(for: error),
                 advice:

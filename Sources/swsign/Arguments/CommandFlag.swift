@@ -25,7 +25,7 @@ struct CommandFlag: Sendable {
     var variable: String { ownVariable ?? "COSIGN_" + String(name.uppercased().map { $0 == "-" ? "_" : $0 }) }
     private let ownVariable: String?
 
-    /// - Parameter variable: The environment variable, where it is not `COSIGN_` and the name with underscores.
+    /// - Parameter variable: The environment variable, if it is not `COSIGN_` and the name with underscores.
     init(
         _ name: String, _ kind: Kind = .value, short: Character? = nil, aliases: [String] = [], awaits: String? = nil,
         variable: String? = nil
@@ -132,7 +132,7 @@ enum FlagTable {
     /// The commands by their words, such as `bundle inspect`.
     static var commands: [String] { table.map(\.key) }
 
-    /// The flags of a command besides the global ones, `nil` where there is no such command.
+    /// The flags of a command besides the global ones, `nil` if there is no such command.
     static func flags(of command: String) -> [CommandFlag]? { table.first { $0.key == command }?.value() }
 
     /// Made command by command, and not hashed: one run needs one.

@@ -4,10 +4,10 @@ import SwSignCore
 /// Arguments and environment, brought into one form.
 ///
 /// pflag, which cosign uses, reads `--yes`, `--yes=true`, `-y FILE`, `-dy`, `-a k=v,k2=v2` and `--key K` as well as
-/// `--key=K`, wherever they stand among the other arguments; and each flag can be given as `COSIGN_<FLAG>`, which counts
-/// only where the flag is not given. Afterwards every flag has the form `--flag` or `--flag=value`, switches that are off
-/// by default stand there only where they are on, switches that are on by default only as `--no-flag`, and the other
-/// arguments come last, behind `--`.
+/// `--key=K`, wherever they stand among the other arguments; and each flag can be given as `COSIGN_<FLAG>`, which
+/// counts only if the flag is not given. Afterwards every flag has the form `--flag` or `--flag=value`, switches that
+/// are off by default stand there only if they are on, switches that are on by default only as `--no-flag`, and the
+/// other arguments come last, behind `--`.
 struct NormalizedArguments: Sendable {
     /// The arguments to parse: command, flags, `--`, the rest.
     private(set) var arguments: [String] = []
@@ -17,8 +17,8 @@ struct NormalizedArguments: Sendable {
     /// Brings arguments and environment into one form.
     /// - Parameters:
     ///   - arguments: What follows the program's name.
-    ///   - environment: The value of a variable, `nil` where it is not set.
-    /// - Throws: ``SigstoreError`` for a flag that is unknown, lacks its value or has a wrong one, or needs something
+    ///   - environment: The value of a variable, `nil` if it is not set.
+    /// - Throws: `SigstoreError` for a flag that is unknown, lacks its value or has a wrong one, or needs something
     ///   that is not built yet.
     init(_ arguments: [String], environment: (String) throws(SigstoreError) -> String?) throws(SigstoreError) {
         var rest = arguments[...]

@@ -1,18 +1,32 @@
 import HTTPTransport
 import LocalSystem
 
-/// What is said where a person, or a CI system that cancels a job, stops the program. It ends by the signal all the same,
-/// as shells and CI systems expect.
+/// What is said if a person, or a CI system that cancels a job, stops the program. It ends by the signal all the same, as
+/// shells and CI systems expect.
+///
+/// A signal handler gets nothing but the number, so what it needs is state of the process: it is kept here, in the program,
+/// and in no library.
 enum Interruption {
     /// Whether errors are printed as JSON.
     nonisolated(unsafe) static var isJSON = false
     /// Whether the last line of the terminal may be a progress bar.
     nonisolated(unsafe) private static var isTerminal = false
+    /// How the terminal was before a question changed it, and whether one has.
+    nonisolated(unsafe) private static var terminal: TerminalDevice.Settings?
+    nonisolated(unsafe) private static var isTerminalChanged = false
 
     /// Begins to listen.
     static func prepare() {
         unsafe isTerminal = StandardStream.errors.isTerminal
         ProcessSignals.onInterruption(Self.interrupted)
+    }
+
+    /// Notes that a question is about to change the terminal, or `nil` when it is as it was.
+    static func noteTerminal(_ settings: TerminalDevice.Settings?) {
+        // The handler may come between any two of these.
+        unsafe isTerminalChanged = false
+        unsafe terminal = settings
+        unsafe isTerminalChanged = settings != nil
     }
 
     // Nothing from here on takes memory or a lock: what was interrupted may hold either.
@@ -31,7 +45,7 @@ enum Interruption {
         ProcessSignals.end(by: number)
     }
 
-    /// What is done where `--timeout` is over.
+    /// What is done if `--timeout` is over.
     static let timedOut: @convention(c) (CInt) -> Void = { _ in
         clean()
         if unsafe isJSON {
@@ -49,7 +63,10 @@ enum Interruption {
     /// Ends the programs that were asked something, puts the terminal back, and takes the progress bar away.
     private static func clean() {
         ChildProcess.killAll()
-        if TerminalDevice.putBack() { say("\n") }
+        if unsafe isTerminalChanged {
+            unsafe terminal?.putBack()
+            say("\n")
+        }
         if unsafe isTerminal { say("\r\u{1b}[K") }
     }
 

@@ -3,80 +3,97 @@ import StrictJSON
 import SwSignCore
 import Synchronization
 
+/// The streams of a process. A test may listen in their place.
+struct Streams: Sendable {
+    /// Writes all bytes to standard output or standard error.
+    var write: @Sendable ([UInt8], StandardStream) throws(SigstoreError) -> Void = {
+        (bytes, stream) throws(SigstoreError) in try stream.write(bytes)
+    }
+    var isTerminal: @Sendable (StandardStream) -> Bool = { $0.isTerminal }
+}
+
 /// The one place that prints. Whatever reaches a terminal or a CI log goes through here, and every character that could
 /// do anything but show a glyph (carriage returns, escape sequences, bidirectional marks, line breaks inside a name) is
 /// written as an escape; so text from outside can neither hide nor forge a line.
-enum Output {
-    private static let settings = Mutex((verbose: false, jsonErrors: false))
+final class Output: Sendable {
+    /// Where all of it goes.
+    let streams: Streams
+    private let settings = Mutex((verbose: false, jsonErrors: false))
+    /// The files that results will replace, which this run may not read.
+    let places = OutputPlaces()
     /// What `--output-file` keeps until the command has ended, so that the file is written whole or not at all.
-    private static let kept = Mutex<(file: OutputFile, bytes: [UInt8])?>(nil)
+    private let kept = Mutex<(file: OutputFile, bytes: [UInt8])?>(nil)
+
+    init(_ streams: Streams) { self.streams = streams }
 
     /// Sets what `--verbose`, `--output-file` and `--errors json` ask for.
-    static func configure(verbose: Bool, file: String?, jsonErrors: Bool) throws(SigstoreError) {
+    func configure(verbose: Bool, file: String?, jsonErrors: Bool) throws(SigstoreError) {
         settings.withLock { $0 = (verbose, jsonErrors) }
         guard let file, !file.isEmpty else { return }
         let place = OutputFile(file, mode: 0o644)
         try place.expectWritable()
-        place.reserve()
+        places.reserve(place)
         kept.withLock { $0 = (file: place, bytes: []) }
     }
 
     /// Writes the file of `--output-file`. A command that failed and had no result leaves what stands there.
-    static func finish(succeeded: Bool) throws(SigstoreError) {
+    func finish(succeeded: Bool) throws(SigstoreError) {
         guard let (file, bytes) = kept.withLock({ $0 }), succeeded || !bytes.isEmpty else { return }
-        try file.expectNotRead()
+        try places.expectNotRead(file)
         try file.write(bytes)
     }
 
     /// One line of result on standard output.
-    static func result(_ line: String) throws(SigstoreError) { try text(escaped(line) + "\n") }
+    func result(_ line: String) throws(SigstoreError) { try text(Self.escaped(line) + "\n") }
 
     /// Text of our own making that may have several lines: help, PEM, base64, completion scripts.
-    static func text(_ text: String) throws(SigstoreError) { try deliver(Array(text.utf8)) { $0 } }
+    func text(_ text: String) throws(SigstoreError) { try deliver(Array(text.utf8)) { $0 } }
 
     /// One JSON value on a line of standard output.
-    static func json(_ value: JSONValue) throws(SigstoreError) { try json(value.serialized()) }
+    func json(_ value: JSONValue) throws(SigstoreError) { try json(value.serialized()) }
 
-    /// JSON on a line of standard output, as ``JSONValue/serialized()`` writes it.
-    static func json(_ bytes: [UInt8]) throws(SigstoreError) { try deliver(bytes + [0x0a], shown: withoutCommands) }
+    /// JSON on a line of standard output, as `JSONValue.serialized()` writes it.
+    func json(_ bytes: [UInt8]) throws(SigstoreError) { try deliver(bytes + [0x0a], shown: Self.withoutCommands) }
 
     /// Bytes from outside as they are, for a file or pipe that standard output leads to. A terminal shows them as text, in
     /// which whatever could do anything but show a glyph stands as an escape.
-    static func bytes(_ bytes: [UInt8]) throws(SigstoreError) { try deliver(bytes, shown: onTerminal) }
+    func bytes(_ bytes: [UInt8]) throws(SigstoreError) {
+        let isTerminal = kept.withLock { $0?.file }?.isTerminal ?? streams.isTerminal(.output)
+        try deliver(bytes) { isTerminal ? onTerminal($0) : $0 }
+    }
 
-    /// Hands bytes to the file of `--output-file`, or to standard output as they may be shown there.
-    private static func deliver(_ bytes: [UInt8], shown: ([UInt8]) -> [UInt8]) throws(SigstoreError) {
-        let isKept = kept.withLock { kept in
-            kept?.bytes.append(contentsOf: bytes)
-            return kept != nil
-        }
-        if !isKept { try write(shown(bytes), to: .output) }
+    /// Hands bytes to the file of `--output-file`, or to standard output as they may be shown there, which such a "file"
+    /// may be too.
+    private func deliver(_ bytes: [UInt8], shown: ([UInt8]) -> [UInt8]) throws(SigstoreError) {
+        guard let file = kept.withLock({ $0?.file }) else { return try write(shown(bytes), to: .output) }
+        let added = file.isWrittenInPlace ? shown(bytes) : bytes
+        kept.withLock { $0?.bytes.append(contentsOf: added) }
     }
 
     /// A line for the person, on standard error.
-    static func note(_ line: String) { try? write(Array((escaped(line) + "\n").utf8), to: .errors) }
+    func note(_ line: String) { try? write(Array((Self.escaped(line) + "\n").utf8), to: .errors) }
 
     /// The line at the end of a terminal that is replaced by the next one; `nil` takes it away.
-    static func status(_ line: String?) {
+    func status(_ line: String?) {
         statusIsShown.withLock { isShown in
             guard isShown || line != nil else { return }
-            try? writeAll(Array((eraseLine + (line.map(escaped) ?? "")).utf8), to: .errors)
+            try? writeAll(Array((Self.eraseLine + (line.map(Self.escaped) ?? "")).utf8), to: .errors)
             isShown = line != nil
         }
     }
 
     /// A line about something that makes the result weaker than usual, on standard error.
-    static func warn(_ line: String) { note("WARNING: \(line)") }
+    func warn(_ line: String) { note("WARNING: \(line)") }
 
     /// A line on standard error that is shown with `--verbose` only.
-    static func detail(_ line: String) { if settings.withLock({ $0.verbose }) { note(line) } }
+    func detail(_ line: String) { if settings.withLock({ $0.verbose }) { note(line) } }
 
     /// What went wrong, on standard error: what happened, its code, and what to do next.
-    static func error(_ error: SigstoreError) {
+    func error(_ error: SigstoreError) {
         if settings.withLock({ $0.jsonErrors }) {
-            try? write(withoutCommands(report(error).serialized()) + [0x0a], to: .errors)
+            try? write(Self.withoutCommands(Self.report(error).serialized()) + [0x0a], to: .errors)
         } else {
-            note("Error: \(bounded(error.message)) [\(error.code)]")
+            note("Error: \(Self.bounded(error.message)) [\(error.code)]")
             if let advice = error.advice { note("       \(advice)") }
         }
     }
@@ -109,15 +126,14 @@ enum Output {
         return out
     }
 
-    /// The bytes as a terminal may show them; elsewhere as they are. Tabs and line breaks harm nobody.
-    private static func onTerminal(_ bytes: [UInt8]) -> [UInt8] {
-        guard StandardStream.output.isTerminal else { return bytes }
+    /// The bytes as a terminal may show them. Tabs and line breaks do no harm.
+    private func onTerminal(_ bytes: [UInt8]) -> [UInt8] {
         let lines = bytes.split(separator: 0x0a, omittingEmptySubsequences: false).map { line in
             line.last == 0x0d ? line.dropLast() : line
         }
         let shown = lines.map { line -> String in
             let parts = line.split(separator: 0x09, omittingEmptySubsequences: false)
-            return parts.map { escaped(String(decoding: $0, as: UTF8.self)) }.joined(separator: "\t")
+            return parts.map { Self.escaped(String(decoding: $0, as: UTF8.self)) }.joined(separator: "\t")
         }
         if zip(lines, shown).contains(where: { !$0.elementsEqual($1.utf8) }) {
             warn("control characters are shown as escapes; redirect the output into a file to have it as it is")
@@ -150,20 +166,20 @@ enum Output {
 
     /// Back to the beginning of the line, and erase it (ECMA-48, EL).
     private static let eraseLine = "\r\u{1b}[K"
-    /// Whoever writes holds this.
-    private static let statusIsShown = Mutex(false)
+    /// The thread that writes holds this.
+    private let statusIsShown = Mutex(false)
 
     /// Writes the bytes in one piece: several files may be worked on at the same time.
-    private static func write(_ bytes: [UInt8], to stream: StandardStream) throws(SigstoreError) {
+    private func write(_ bytes: [UInt8], to stream: StandardStream) throws(SigstoreError) {
         try statusIsShown.withLock { isShown throws(SigstoreError) in
-            if isShown { try? writeAll(Array(eraseLine.utf8), to: .errors) }
+            if isShown { try? writeAll(Array(Self.eraseLine.utf8), to: .errors) }
             isShown = false
             try writeAll(bytes, to: stream)
         }
     }
 
-    private static func writeAll(_ bytes: [UInt8], to stream: StandardStream) throws(SigstoreError) {
-        do throws(SigstoreError) { try stream.write(bytes) } catch {
+    private func writeAll(_ bytes: [UInt8], to stream: StandardStream) throws(SigstoreError) {
+        do throws(SigstoreError) { try streams.write(bytes, stream) } catch {
             throw SigstoreError(
                 .outputFailed, "the result cannot be written to standard output: \(error.message)",
                 advice: "the disk may be full, or the program that reads it has ended")

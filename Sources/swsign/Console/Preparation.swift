@@ -3,7 +3,7 @@ import SigstoreCrypto
 
 /// libcurl, opened on another thread while the command line and the trust root are read.
 enum Preparation {
-    /// Begins, where a command will surely ask a registry or a service.
+    /// Begins, if a command will surely ask a registry or a service.
     /// - Parameter arguments: The command line in its one form.
     static func begin(for arguments: [String]) {
         let makesRequests: Bool

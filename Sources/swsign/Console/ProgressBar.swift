@@ -3,9 +3,9 @@ import LocalSystem
 import SwSignCore
 import Synchronization
 
-/// How far a command is that takes longer than a second: the last line of a terminal, gone when the command ends. Where
+/// How far a command is that takes longer than a second: the last line of a terminal, gone when the command ends. If
 /// standard error is no terminal, and with `--quiet`, there is none.
-enum ProgressBar {
+final class ProgressBar: Sendable {
     /// What is counted.
     enum Unit { case bytes, images }
 
@@ -16,12 +16,15 @@ enum ProgressBar {
         var (isEnabled, isPaused) = (false, false)
     }
 
-    private static let state = Mutex(State())
-    private static let timer = Mutex<(any DispatchSourceTimer)?>(nil)
+    private let output: Output
+    private let state = Mutex(State())
+    private let timer = Mutex<(any DispatchSourceTimer)?>(nil)
 
-    /// Starts to look at the clock, unless nobody would see the bar.
-    static func enable(quiet: Bool) {
-        guard !quiet, StandardStream.errors.isTerminal else { return }
+    init(_ output: Output) { self.output = output }
+
+    /// Starts to look at the clock, unless the bar would not be seen.
+    func enable(quiet: Bool) {
+        guard !quiet, output.streams.isTerminal(.errors) else { return }
         state.withLock {
             $0.start = .now
             $0.isEnabled = true
@@ -29,7 +32,7 @@ enum ProgressBar {
         timer.withLock { timer in
             let source = DispatchSource.makeTimerSource(queue: DispatchQueue(label: "progress"))
             source.schedule(deadline: .now() + 1, repeating: .milliseconds(200))
-            source.setEventHandler { draw() }
+            source.setEventHandler { [weak self] in self?.draw() }
             source.resume()
             timer = source
         }
@@ -37,23 +40,23 @@ enum ProgressBar {
 
     /// Begins to count.
     /// - Parameters:
-    ///   - total: Where it will end; 0 where nobody knows.
+    ///   - total: Where it will end; 0 if that is not known.
     ///   - unit: What is counted.
-    static func begin(_ total: Int64, of unit: Unit) {
+    func begin(_ total: Int64, of unit: Unit) {
         state.withLock { ($0.done, $0.expected, $0.unit) = (0, total, unit) }
     }
 
     /// Counts on.
-    static func advance(_ count: Int) { state.withLock { $0.done += Int64(count) } }
+    func advance(_ count: Int) { state.withLock { $0.done += Int64(count) } }
 
     /// Takes the bar away while a person is asked.
-    static func pause() {
+    func pause() {
         state.withLock { $0.isPaused = true }
-        Output.status(nil)
+        output.status(nil)
     }
 
     /// Shows the bar again, a second later.
-    static func resume() {
+    func resume() {
         state.withLock {
             $0.isPaused = false
             $0.start = .now
@@ -61,17 +64,17 @@ enum ProgressBar {
     }
 
     /// Takes the bar away for good.
-    static func finish() {
+    func finish() {
         state.withLock { $0.isEnabled = false }
-        Output.status(nil)
+        output.status(nil)
     }
 
-    private static func draw() {
+    private func draw() {
         // Under the lock, so that nothing is drawn behind the back of who takes the bar away.
         state.withLock { state in
             let seconds = (ContinuousClock.now - state.start).components.seconds
             guard state.isEnabled, !state.isPaused, seconds >= 1 else { return }
-            Output.status(line(state, seconds))
+            output.status(Self.line(state, seconds))
         }
     }
 

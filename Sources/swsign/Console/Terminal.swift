@@ -5,9 +5,19 @@ import SwSignCore
 import Synchronization
 
 /// Asking a person: passwords without echo, and questions whose answer must be typed.
-enum Terminal {
+final class Terminal: Sendable {
+    private let environment: Environment
+    private let progress: ProgressBar
+    private let streams: Streams
+
+    init(_ environment: Environment, _ progress: ProgressBar, _ streams: Streams) {
+        self.environment = environment
+        self.progress = progress
+        self.streams = streams
+    }
+
     /// Whether a person sits at standard input.
-    static var isInteractive: Bool { StandardStream.input.isTerminal }
+    var isInteractive: Bool { streams.isTerminal(.input) }
 
     /// The password of a key file: from `COSIGN_PASSWORD` (set but empty means empty), else asked for on the terminal,
     /// else read from standard input.
@@ -15,20 +25,18 @@ enum Terminal {
     ///   - new: Asks twice, for a key that is made now.
     ///   - standardInputIsTaken: Whether an artifact, key or predicate is read from standard input; then the password
     ///     never is.
-    static func password(new: Bool = false, standardInputIsTaken: Bool = false) throws(SigstoreError) -> SecretBytes {
-        if let password = unsafe ProcessEnvironment.withBytes("COSIGN_PASSWORD", { unsafe SecretBytes($0) }) {
-            ProcessEnvironment.erase("COSIGN_PASSWORD")
-            return password
-        }
+    func password(new: Bool = false, standardInputIsTaken: Bool = false) throws(SigstoreError) -> SecretBytes {
+        if let password = environment.takeSecret("COSIGN_PASSWORD") { return password }
         if isInteractive || standardInputIsTaken {
             guard let terminal = TerminalDevice() else {
                 throw SigstoreError(
                     .noPassword, "the private key needs a password, and there is no terminal to ask for it",
                     advice: "set COSIGN_PASSWORD (empty for a key without password)")
             }
-            let first = try terminal.readLine(prompt: "Enter password for private key: ", echo: false)
+            let first = try terminal.readLine(prompt: "Enter password for private key: ", echo: false, progress)
             if new {
-                let second = try terminal.readLine(prompt: "Enter password for private key again: ", echo: false)
+                let second = try terminal.readLine(
+                    prompt: "Enter password for private key again: ", echo: false, progress)
                 guard first.equals(second) else {
                     throw SigstoreError(.noPassword, "the two passwords are not the same", advice: "try again")
                 }
@@ -46,10 +54,10 @@ enum Terminal {
     }
 
     /// Whether a person says yes, by an answer typed on a terminal; never from a pipe or the environment.
-    /// - Returns: `false` where there is no terminal.
-    static func confirms(_ question: String) throws(SigstoreError) -> Bool {
+    /// - Returns: `false` if there is no terminal.
+    func confirms(_ question: String) throws(SigstoreError) -> Bool {
         guard isInteractive, let terminal = TerminalDevice() else { return false }
-        let answer = try terminal.readLine(prompt: Output.escaped(question) + " [y/N] ", echo: true)
+        let answer = try terminal.readLine(prompt: Output.escaped(question) + " [y/N] ", echo: true, progress)
         return ["y", "yes"].contains { word in
             unsafe answer.withBytes { unsafe $0.elementsEqual(word.utf8) || $0.elementsEqual(word.uppercased().utf8) }
         }
@@ -57,14 +65,14 @@ enum Terminal {
 
     /// Asks for something secret on the terminal, without showing it.
     /// - Returns: `nil` if there is no terminal.
-    static func secret(_ prompt: String) throws(SigstoreError) -> SecretBytes? {
+    func secret(_ prompt: String) throws(SigstoreError) -> SecretBytes? {
         guard isInteractive, let terminal = TerminalDevice() else { return nil }
-        return try terminal.readLine(prompt: prompt, echo: false)
+        return try terminal.readLine(prompt: prompt, echo: false, progress)
     }
 
     /// The password as standard input gives it, without the line break at its end.
     /// - Returns: The password, and whether anything came, if only a line break.
-    private static func standardInput() throws(SigstoreError) -> (secret: SecretBytes, isGiven: Bool) {
+    private func standardInput() throws(SigstoreError) -> (secret: SecretBytes, isGiven: Bool) {
         var bytes: [UInt8] = []
         defer { SecretBytes.cleanse(&bytes) }
         bytes.reserveCapacity(4096)
@@ -85,19 +93,20 @@ enum Terminal {
         return (SecretBytes(bytes), whole.count > 0)
     }
 
-    /// The password that came from standard input, with the line break at its end, where it had one: cosign makes that part
-    /// of the password of a key it generates.
+    /// The password that came from standard input, with the line break at its end, if it had one: cosign makes that
+    /// part of the password of a key it generates.
     /// - Returns: It, once: then it is forgotten.
-    static func takePasswordWithLineBreak() -> SecretBytes? { withLineBreak.withLock { $0.take() } }
-    private static let withLineBreak = Mutex<SecretBytes?>(nil)
+    func takePasswordWithLineBreak() -> SecretBytes? { withLineBreak.withLock { $0.take() } }
+    private let withLineBreak = Mutex<SecretBytes?>(nil)
 }
 
 extension TerminalDevice {
     /// Asks for one line.
-    fileprivate func readLine(prompt: String, echo: Bool) throws(SigstoreError) -> SecretBytes {
-        ProgressBar.pause()
-        defer { ProgressBar.resume() }
-        let answer = try withBytes(echo: echo) { () throws(SigstoreError) in
+    fileprivate func readLine(prompt: String, echo: Bool, _ progress: ProgressBar) throws(SigstoreError) -> SecretBytes
+    {
+        progress.pause()
+        defer { progress.resume() }
+        let answer = try withBytes(echo: echo, changing: Interruption.noteTerminal) { () throws(SigstoreError) in
             write(Array(prompt.utf8))
             return try readAnswer()
         }
@@ -152,28 +161,33 @@ extension KeyReference {
     }
 
     /// Opens what signs with the key, with a password if it needs one.
-    /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
-    func openSigner(standardInputIsTaken: Bool = false) throws(SigstoreError) -> any Signer {
-        try open(standardInputIsTaken) { password throws(SigstoreError) in try await signer(password: password) }.key
+    /// - Parameters:
+    ///   - terminal: Where the password is asked for.
+    ///   - standardInputIsTaken: Whether something else is read from standard input.
+    func openSigner(_ terminal: Terminal, standardInputIsTaken: Bool = false) throws(SigstoreError) -> any Signer {
+        try open(terminal, standardInputIsTaken) { password throws(SigstoreError) in
+            try await signer(password: password)
+        }.key
     }
 
     /// Opens the private key itself, with a password if it needs one.
+    /// - Parameter terminal: Where the password is asked for.
     /// - Returns: The key, and the password that opened it, if one did.
-    func openPrivateKey() throws(SigstoreError) -> (key: PrivateKey, password: SecretBytes?) {
-        try open(false) { password throws(SigstoreError) in try await privateKey(password: password) }
+    func openPrivateKey(_ terminal: Terminal) throws(SigstoreError) -> (key: PrivateKey, password: SecretBytes?) {
+        try open(terminal, false) { password throws(SigstoreError) in try await privateKey(password: password) }
     }
 
     private func open<Key: Sendable>(
-        _ standardInputIsTaken: Bool,
+        _ terminal: Terminal, _ standardInputIsTaken: Bool,
         _ opening: @escaping @Sendable (@escaping PasswordSource) async throws(SigstoreError) -> Key
     ) throws(SigstoreError) -> (key: Key, password: SecretBytes?) {
         let asked = Mutex<SecretBytes?>(nil)
         let isTaken = standardInputIsTaken || takesStandardInput
-        defer { _ = Terminal.takePasswordWithLineBreak() }
+        defer { _ = terminal.takePasswordWithLineBreak() }
         do throws(SigstoreError) {
             let key = try waiting { () throws(SigstoreError) in
                 try await opening { () throws(SigstoreError) in
-                    let password = try Terminal.password(standardInputIsTaken: isTaken)
+                    let password = try terminal.password(standardInputIsTaken: isTaken)
                     asked.withLock { $0 = password }
                     return password
                 }
@@ -181,7 +195,7 @@ extension KeyReference {
             forget()
             return (key, asked.withLock { $0 })
         } catch {
-            guard error.code == .wrongPassword, let whole = Terminal.takePasswordWithLineBreak() else { throw error }
+            guard error.code == .wrongPassword, let whole = terminal.takePasswordWithLineBreak() else { throw error }
             let key = try waiting { () throws(SigstoreError) in try await opening { () throws(SigstoreError) in whole }
             }
             forget()

@@ -1,8 +1,5 @@
-import ArgumentParser
 import Dispatch
-import HTTPTransport
-import OCIRegistry
-import SigstoreCrypto
+import LocalSystem
 import StrictJSON
 import SwSignCore
 import Synchronization
@@ -13,11 +10,14 @@ func waiting<Value: Sendable>(_ work: @escaping @Sendable () async throws(Sigsto
 {
     let done = DispatchSemaphore(value: 0)
     let result = Mutex<Result<Value, SigstoreError>?>(nil)
-    Task.immediateDetached {
-        do throws(SigstoreError) {
-            let value = try await work()
-            result.withLock { $0 = .success(value) }
-        } catch { result.withLock { $0 = .failure(error) } }
+    // Not detached: what the work reads, this run has read.
+    Task.immediate {
+        await BlockingThread.lending {
+            do throws(SigstoreError) {
+                let value = try await work()
+                result.withLock { $0 = .success(value) }
+            } catch { result.withLock { $0 = .failure(error) } }
+        }
         done.signal()
     }
     done.wait()

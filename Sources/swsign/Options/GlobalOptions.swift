@@ -2,7 +2,6 @@ import ArgumentParser
 import LocalSystem
 import StrictJSON
 import SwSignCore
-import Synchronization
 
 /// The flags that every command has.
 struct GlobalOptions: ParsableArguments {
@@ -43,20 +42,17 @@ struct GlobalOptions: ParsableArguments {
         }
     }
 
-    /// When all requests of this run must be done, where `--timeout` says so.
-    static var deadline: ContinuousClock.Instant? { latest.withLock { $0 } }
-    private static let latest = Mutex<ContinuousClock.Instant?>(nil)
-    /// How long after that the command is stopped, whatever it does, in seconds.
+    /// How long after the deadline of its requests the command is stopped, whatever it does, in seconds.
     private static let grace = 1.0
 
-    /// Puts the flags into effect; the first thing that a command does.
-    func apply() throws(SigstoreError) {
-        try Output.configure(verbose: verbose, file: outputFile, jsonErrors: errors == .json)
-        ProgressBar.enable(quiet: quiet)
+    /// Puts the flags into effect, before the command runs.
+    func apply(to context: inout Context) throws(SigstoreError) {
+        try context.output.configure(verbose: verbose, file: outputFile, jsonErrors: errors == .json)
+        context.progress.enable(quiet: quiet)
         guard let timeout, timeout.seconds > 0 else { return }
         // Requests end in time by themselves, so that what a log may have recorded is kept. What waits for something
         // else is stopped a little later.
-        Self.latest.withLock { $0 = .now.advanced(by: .seconds(timeout.seconds)) }
+        context.deadline = .now.advanced(by: .seconds(timeout.seconds))
         let last = timeout.seconds + Self.grace
         guard ProcessSignals.onAlarm(after: last, Interruption.timedOut) else {
             throw SigstoreError(.usage, "the time limit cannot be set")

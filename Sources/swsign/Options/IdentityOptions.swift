@@ -3,7 +3,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-/// The flags that say who must have signed, where it was not the owner of a key.
+/// The flags that say who must have signed, if it was not the owner of a key.
 struct IdentityOptions: ParsableArguments {
     @Option(
         name: .customLong("certificate-identity"),
@@ -64,7 +64,7 @@ struct IdentityOptions: ParsableArguments {
         return all
     }
 
-    /// Any of the texts; any of the expressions; where both are given, one of each must hold.
+    /// Any of the texts; any of the expressions; if both are given, one of each must hold.
     private static func patterns(_ texts: [String], _ expressions: [String]) throws(SigstoreError)
         -> [CertificateIdentity.Pattern]
     {

@@ -1,4 +1,3 @@
-import LocalSystem
 import OCIRegistry
 import StrictJSON
 import SwSignCore
@@ -8,6 +7,7 @@ struct ImageAccess: Sendable {
     let registries: Registries
     /// What stands before tags of the older scheme.
     let tagPrefix: String
+    let context: Context
 
     /// The image of that name, with its signatures where `COSIGN_REPOSITORY` says.
     /// - Parameters:
@@ -15,7 +15,7 @@ struct ImageAccess: Sendable {
     ///   - isFolder: Whether the name is the path of a layout that holds one image.
     func image(_ name: String, platform: String? = nil, isFolder: Bool = false) async throws(SigstoreError) -> Image {
         let image = try await Image(
-            finding: name, registries, signatureRepository: ProcessEnvironment.value("COSIGN_REPOSITORY"),
+            finding: name, registries, signatureRepository: context.environment.value("COSIGN_REPOSITORY"),
             isFolder: isFolder)
         guard let platform else { return image }
         let picked = try await image.picking(platform)
@@ -32,7 +32,7 @@ struct ImageAccess: Sendable {
     func image(_ name: String, toBe done: String) async throws(SigstoreError) -> Image {
         let image = try await image(name)
         if image.isNamedByTag {
-            Output.warn(
+            context.output.warn(
                 "\(name) is named by a tag, which may point elsewhere by the time it is used: \(image.digest) is what is \(done)"
             )
         }
@@ -41,15 +41,15 @@ struct ImageAccess: Sendable {
 
     /// Where an image is to be put, with its signatures where `COSIGN_REPOSITORY` says.
     func destination(_ name: String) throws(SigstoreError) -> ImageDestination {
-        try ImageDestination(name, registries, signatureRepository: ProcessEnvironment.value("COSIGN_REPOSITORY"))
+        try ImageDestination(name, registries, signatureRepository: context.environment.value("COSIGN_REPOSITORY"))
     }
 
     /// What is attached to an image, within `COSIGN_MAX_ATTACHMENT_SIZE`.
     func attachments(of image: Image) throws(SigstoreError) -> SignatureStore {
         var store = SignatureStore(image, tagPrefix: tagPrefix)
-        let docker = ProcessEnvironment.value("COSIGN_DOCKER_MEDIA_TYPES") ?? ""
+        let docker = context.environment.value("COSIGN_DOCKER_MEDIA_TYPES") ?? ""
         store.usesDockerMediaTypes = ["1", "t", "T", "true", "TRUE", "True"].contains(docker)
-        guard let text = ProcessEnvironment.value("COSIGN_MAX_ATTACHMENT_SIZE") else { return store }
+        guard let text = context.environment.value("COSIGN_MAX_ATTACHMENT_SIZE") else { return store }
         guard let limit = ByteCount(text) else {
             throw SigstoreError(
                 .usage, "COSIGN_MAX_ATTACHMENT_SIZE is \"\(text)\", which is not a size",

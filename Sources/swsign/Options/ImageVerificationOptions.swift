@@ -3,40 +3,8 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-/// The flags that both commands that verify images have.
-struct ImageVerificationOptions: ParsableArguments {
-    @OptionGroup(title: "Images") var images: VerifiedImageFlags
-    @OptionGroup(title: "Verification") var verification: VerificationOptions
-    @OptionGroup(title: "Identity") var identity: IdentityOptions
-    @OptionGroup(title: "Trust") var trust: TrustOptions
-    @OptionGroup(title: "Registry") var registry: RegistryFlags
-
-    /// What verifies each image, warning of each check that is weaker than usual.
-    /// - Parameters:
-    ///   - annotations: What the signer must have said.
-    ///   - standardInputIsTaken: Whether something else is read from standard input.
-    func verifier(
-        annotations: [(name: String, value: String)] = [], standardInputIsTaken: Bool = false
-    ) throws(SigstoreError) -> ImageVerifier {
-        let policy = try verification.policy(identity, standardInputIsTaken: standardInputIsTaken)
-        if !images.checkClaims {
-            Output.warn(
-                "what was signed is not compared with the image: it may be a signature for another one (--check-claims=false)"
-            )
-        }
-        return ImageVerifier(
-            verifier: try verification.verifier(trust), policy: policy, annotations: annotations,
-            checksClaims: images.checkClaims, report: VerificationHeader.report)
-    }
-
-    /// The images, reached as these flags say.
-    func access(_ global: GlobalOptions) throws(SigstoreError) -> ImageAccess {
-        try registry.images(global, tagPrefix: images.tagPrefix)
-    }
-}
-
 /// The flags that say which images are verified.
-struct VerifiedImageFlags: ParsableArguments {
+struct ImageVerificationOptions: ParsableArguments {
     @Flag(
         name: .customLong("check-claims"), inversion: .prefixedNo,
         help: "Check that what was signed names this image's digest.")
@@ -57,5 +25,39 @@ struct VerifiedImageFlags: ParsableArguments {
         let image = try await access.image(name, isFolder: localImage)
         if let platform { return try await image.picking(platform) }
         return recursive ? try await image.withPlatforms().map(\.image) : [image]
+    }
+}
+
+/// A command that verifies images.
+protocol ImageVerificationCommand: SwSignCommand {
+    var options: ImageVerificationOptions { get }
+    var verification: VerificationOptions { get }
+    var identity: IdentityOptions { get }
+    var trust: TrustOptions { get }
+    var registry: RegistryFlags { get }
+}
+
+extension ImageVerificationCommand {
+    /// What verifies each image, warning of each check that is weaker than usual.
+    /// - Parameters:
+    ///   - annotations: What the signer must have said.
+    ///   - standardInputIsTaken: Whether something else is read from standard input.
+    func verifier(
+        annotations: [(name: String, value: String)] = [], standardInputIsTaken: Bool = false, _ context: Context
+    ) throws(SigstoreError) -> ImageVerifier {
+        let policy = try verification.policy(identity, standardInputIsTaken: standardInputIsTaken, context)
+        if !options.checkClaims {
+            context.output.warn(
+                "what was signed is not compared with the image: it may be a signature for another one (--check-claims=false)"
+            )
+        }
+        return ImageVerifier(
+            verifier: try verification.verifier(trust, context), policy: policy, annotations: annotations,
+            checksClaims: options.checkClaims, report: VerificationHeader(context.output).report)
+    }
+
+    /// The images, reached as the flags say.
+    func access(_ context: Context) throws(SigstoreError) -> ImageAccess {
+        try registry.images(context, tagPrefix: options.tagPrefix)
     }
 }

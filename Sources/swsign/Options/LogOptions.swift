@@ -22,10 +22,10 @@ struct LogEntryOptions: ParsableArguments {
         }
     }
 
-    func entry(_ reader: LogOptions.Reader) throws(SigstoreError) -> VerifiedLogEntry {
+    func entry(_ reader: LogOptions.Reader, _ context: Context) throws(SigstoreError) -> VerifiedLogEntry {
         let (logIndex, uuid) = (logIndex, uuid)
         return try waiting { () throws(SigstoreError) in
-            let now = SystemClock.now()
+            let now = context.now()
             if let logIndex { return try await reader.client.entry(at: logIndex, root: reader.root, now: now) }
             return try await reader.client.entry(uuid: uuid ?? "", root: reader.root, now: now)
         }
@@ -71,13 +71,13 @@ struct LogOptions: ParsableArguments {
     }
 
     /// Makes the client of the log that is meant.
-    /// - Parameter wanted: The version of the API that the log must speak; `nil` where any will do.
-    func reader(version wanted: RekorClient.Version? = nil) throws(SigstoreError) -> Reader {
+    /// - Parameter wanted: The version of the API that the log must speak; `nil` if any will do.
+    func reader(version wanted: RekorClient.Version? = nil, _ context: Context) throws(SigstoreError) -> Reader {
         if let rekorVersion, RekorClient.Version(rawValue: rekorVersion) == nil {
             throw SigstoreError(.usage, "--rekor-version is \(rekorVersion), expected 1 or 2")
         }
-        let sources = TrustSources(trustedRoot: trustedRoot, staging: staging)
-        let names = TrustVariables.named(sources.variables)
+        let sources = TrustSources(trustedRoot: trustedRoot, staging: staging, context: context)
+        let names = context.trustVariables.named(sources.variables)
         let version = rekorVersion.flatMap { RekorClient.Version(rawValue: $0) } ?? wanted
         var instance = try sources.instance()
         if let rekorURL { instance.services.transparencyLog = try HTTPURL(parsing: rekorURL) }

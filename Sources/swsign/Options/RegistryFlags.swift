@@ -1,12 +1,9 @@
 import ArgumentParser
-import Dispatch
 import HTTPTransport
-import LocalSystem
 import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
 import SwSignCore
-import Synchronization
 
 /// The flags that say how registries are connected to.
 struct RegistryConnectionFlags: ParsableArguments {
@@ -51,37 +48,38 @@ struct RegistryConnectionFlags: ParsableArguments {
 
     /// The registries, as these flags say.
     /// - Parameters:
-    ///   - global: Its `--timeout` is the time for the whole command, 3 minutes unless told.
+    ///   - context: Its deadline is the time for the whole command, 3 minutes unless told.
     ///   - credential: A credential for all of them; otherwise one is looked for.
-    func registries(_ global: GlobalOptions, credential: Credential? = nil) throws(SigstoreError) -> Registries {
+    func registries(_ context: Context, credential: Credential? = nil) throws(SigstoreError) -> Registries {
         guard (1...1000).contains(maxWorkers) else {
             throw SigstoreError(.usage, "--max-workers is \(maxWorkers), expected 1 to 1000")
         }
         var configuration = CurlClient.Configuration()
         configuration.maxWorkers = maxWorkers
-        configuration.deadline = GlobalOptions.deadline ?? .now + .seconds(180)
-        configuration.log = { Output.detail($0) }
+        configuration.deadline = context.deadline ?? .now + .seconds(180)
+        configuration.log = { context.output.detail($0) }
         configuration.tls.authorityFile = authorityFile
         configuration.tls.clientCertificateFile = clientCertificate
         configuration.tls.clientKeyFile = clientKey
         configuration.tls.serverName = serverName
         if allowInsecure {
-            Output.warn("the registry's TLS certificate is not checked (--allow-insecure-registry)")
+            context.output.warn("the registry's TLS certificate is not checked (--allow-insecure-registry)")
             configuration.tls.insecureSkipsVerification = true
         }
         if allowHTTP {
-            Output.warn(
+            context.output.warn(
                 "a registry may be spoken to in plain HTTP, which others can read and change (--allow-http-registry)")
         }
         var options = OCIRegistry.RegistryOptions()
         options.allowsHTTP = allowHTTP || allowInsecure
         options.authRealms = Set(authRealms)
         options.credential = credential
+        options.credentials = CredentialStore(environment: context.environment.value)
         // A writer that may take longer also waits longer for others who write at the same time.
-        if let deadline = GlobalOptions.deadline {
+        if let deadline = context.deadline {
             options.mergeTimeout = max(options.mergeTimeout, ContinuousClock.now.duration(to: deadline))
         }
-        return Registries(try TUFAccess.client(configuration), options)
+        return Registries(try context.client(configuration), options)
     }
 }
 
@@ -96,8 +94,8 @@ struct RegistryFlags: ParsableArguments {
     @OptionGroup var connection: RegistryConnectionFlags
 
     /// The registries, as these flags say.
-    /// - Parameter global: Its `--timeout` is the time for the whole command, 3 minutes unless told.
-    private func registries(_ global: GlobalOptions) throws(SigstoreError) -> Registries {
+    /// - Parameter context: Its deadline is the time for the whole command, 3 minutes unless told.
+    private func registries(_ context: Context) throws(SigstoreError) -> Registries {
         guard (username == nil) == (password == nil) || token != nil else {
             throw SigstoreError(.usage, "--registry-username and --registry-password belong together")
         }
@@ -107,12 +105,12 @@ struct RegistryFlags: ParsableArguments {
         } else if let username, let password {
             credential = .password(user: username, password: SecretBytes(password.utf8))
         }
-        return try connection.registries(global, credential: credential)
+        return try connection.registries(context, credential: credential)
     }
 
     /// The images, reached as these flags say.
     /// - Parameter tagPrefix: What stands before tags of the older scheme.
-    func images(_ global: GlobalOptions, tagPrefix: String = "") throws(SigstoreError) -> ImageAccess {
-        ImageAccess(registries: try registries(global), tagPrefix: tagPrefix)
+    func images(_ context: Context, tagPrefix: String = "") throws(SigstoreError) -> ImageAccess {
+        ImageAccess(registries: try registries(context), tagPrefix: tagPrefix, context: context)
     }
 }

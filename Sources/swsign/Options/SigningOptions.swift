@@ -51,15 +51,15 @@ struct SigningOptions: ParsableArguments {
         }
     }
 
-    /// Writes the parts that cosign 2 keeps in files of their own, where they are wanted and there.
-    func writeParts(of bundle: SigstoreBundle) throws(SigstoreError) {
+    /// Writes the parts that cosign 2 keeps in files of their own, if they are wanted and there.
+    func writeParts(of bundle: SigstoreBundle, _ context: Context) throws(SigstoreError) {
         let parts = LegacySignature(bundle)
         if let path = outputCertificate {
             guard let certificate = try parts.certificate() else {
                 throw SigstoreError(.usage, "--output-certificate: a key signed, so there is no certificate")
             }
             try OutputFile(path).write(Array(Base64.encode(Array(certificate.utf8)).utf8))
-            Output.note("Wrote certificate to file \(path)")
+            context.output.note("Wrote certificate to file \(path)")
         }
         if let path = timestampOutput {
             guard let timestamp = parts.timestamp() else {
@@ -67,7 +67,7 @@ struct SigningOptions: ParsableArguments {
                     .usage, "--rfc3161-timestamp: no timestamp authority was asked, so there is no timestamp")
             }
             try OutputFile(path).write(timestamp.serialized())
-            Output.note("Wrote timestamp to file \(path)")
+            context.output.note("Wrote timestamp to file \(path)")
         }
     }
 }
@@ -133,31 +133,31 @@ struct ServiceOptions: ParsableArguments {
     /// Makes the session that signs everything in this run, and has the person confirm what becomes public.
     /// - Parameters:
     ///   - signing: The other flags.
-    ///   - algorithm: The algorithm, where the key allows more than one.
+    ///   - algorithm: The algorithm, if the key allows more than one.
     ///   - attestations: Whether attestations are signed.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
     ///   - isLegacyForm: Whether log entries are written in the form of cosign 2, which has no place for those of Rekor v2.
     ///   - isBare: Whether the signature is written alone, without a bundle for its log entry.
     func session(
         _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, attestations: Bool, standardInputIsTaken: Bool,
-        isLegacyForm: Bool, isBare: Bool = false
+        isLegacyForm: Bool, isBare: Bool = false, _ context: Context
     ) throws(SigstoreError) -> SigningSession {
         if let rekorEntryType, rekorEntryType != "dsse" {
             throw SigstoreError(
                 .notBuiltYet, "--rekor-entry-type \(rekorEntryType) cannot be used; nothing was signed",
                 advice: "leave it out: dsse is written")
         }
-        // Before anybody is asked: a key that cannot be used is the first thing to be told.
+        // Before a person is asked for anything: that a key cannot be used is said first.
         let key = try signing.key.map { key throws(SigstoreError) in
-            try Self.signer(key, standardInputIsTaken: standardInputIsTaken)
+            try Self.signer(key, standardInputIsTaken: standardInputIsTaken, context)
         }
         guard key != nil || algorithm == nil || algorithm == .ecdsaP256 else {
             throw SigstoreError(
                 .unsupportedKey, "without a key, signatures are made with ecdsa-sha2-256-nistp256",
                 advice: "leave --signing-algorithm out, or give a key")
         }
-        let instance = try self.instance(needsServices: key == nil || tlogUpload)
-        let (options, unfinished) = (self, Self.unfinished)
+        let instance = try self.instance(needsServices: key == nil || tlogUpload, context)
+        let (options, unfinished) = (self, Self.unfinished(context))
         let session = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
             try waiting { () throws(SigstoreError) in
                 let config = try await instance.signingConfig()
@@ -166,7 +166,7 @@ struct ServiceOptions: ParsableArguments {
                 if let key {
                     signatory = .key(key, algorithm: algorithm)
                 } else {
-                    let provider = try options.provider(try instance.issuer(in: config), instance.http)
+                    let provider = try options.provider(try instance.issuer(in: config), instance.http, context)
                     signatory = .identity(
                         try instance.certificateAuthority(in: config), provider, audience: options.oidcClientID)
                 }
@@ -178,24 +178,24 @@ struct ServiceOptions: ParsableArguments {
             let (lost, them) =
                 key == nil && signing.outputCertificate == nil
                 ? ("the log entry and the certificate", "them") : ("the log entry", "it")
-            Output.warn(
+            context.output.warn(
                 "\(lost) will be kept nowhere, and the signature alone cannot be verified by \(them): give --bundle FILE to keep \(them)"
             )
         }
-        try Self.confirm(session, attestations: attestations, yes: signing.yes)
+        try Self.confirm(session, attestations: attestations, yes: signing.yes, context)
         return session
     }
 
     /// Where signatures that were recorded and did not reach their place are kept.
-    private static var unfinished: UnfinishedSignatures? {
-        guard let home = ProcessEnvironment.value("HOME") else { return nil }
+    private static func unfinished(_ context: Context) -> UnfinishedSignatures? {
+        guard let home = context.environment.value("HOME") else { return nil }
         return UnfinishedSignatures(directory: "\(home)/.sigstore/swsign/unfinished")
     }
 
     /// The instance to sign with, with the services that were named in place of its own.
     /// - Parameter needsServices: Whether its own services have a part at all.
-    private func instance(needsServices: Bool) throws(SigstoreError) -> SigstoreInstance {
-        var instance = try TrustSources(trustedRoot: trustedRoot, staging: staging).instance()
+    private func instance(needsServices: Bool, _ context: Context) throws(SigstoreError) -> SigstoreInstance {
+        var instance = try TrustSources(trustedRoot: trustedRoot, staging: staging, context: context).instance()
         if let signingConfig {
             instance.signingConfigSource = .file(signingConfig)
         } else if !useSigningConfig || !needsServices || fulcioURL != nil || rekorURL != nil {
@@ -211,7 +211,7 @@ struct ServiceOptions: ParsableArguments {
             tls.clientKeyFile = timestampClientKey
             tls.serverName = timestampServerName
             instance.services.timestampAuthority = TimestampClient(
-                url: try HTTPURL(parsing: timestampURL), http: try TUFAccess.http(tls))
+                url: try HTTPURL(parsing: timestampURL), http: try context.http(tls))
         }
         return instance
     }
@@ -233,17 +233,21 @@ struct ServiceOptions: ParsableArguments {
     }
 
     /// Where the identity token comes from: the flag, the surroundings, or a person who signs in.
-    private func provider(_ issuer: String, _ http: any HTTPClient) throws(SigstoreError) -> any IdentityTokenProvider {
+    private func provider(_ issuer: String, _ http: any HTTPClient, _ context: Context) throws(SigstoreError)
+        -> any IdentityTokenProvider
+    {
         if let identityToken { return GivenIdentityToken(try IdentityToken(tokenOrPath: identityToken)) }
-        let ambient = AmbientIdentity(environment: TUFAccess.environment, http: http)
+        let ambient = AmbientIdentity(environment: context.environment.all, http: http)
         if !disableAmbientProviders || oidcProvider != nil, let found = try ambient.provider(named: oidcProvider) {
+            // Read by now, if it is what counts; nobody else has a use for it.
+            ProcessEnvironment.erase("SIGSTORE_ID_TOKEN")
             return found
         }
         guard authFlow != .token else {
             throw SigstoreError(
                 .noIdentityToken, "--fulcio-auth-flow token needs a token", advice: "give --identity-token")
         }
-        guard authFlow != nil || Terminal.isInteractive else { throw ambient.noToken() }
+        guard authFlow != nil || context.terminal.isInteractive else { throw ambient.noToken() }
         var secret: String?
         if let oidcClientSecretFile {
             let text = String(decoding: try InputFile(oidcClientSecretFile).contents(limit: 1 << 16), as: UTF8.self)
@@ -257,39 +261,43 @@ struct ServiceOptions: ParsableArguments {
         ) { prompt in
             switch prompt {
             case .open(let url):
-                if Browser.open(url, environment: TUFAccess.environment) {
-                    Output.note("Your browser was opened to sign in. If it was not, go to: \(url)")
+                if Browser.open(url, environment: context.environment.all) {
+                    context.output.note("Your browser was opened to sign in. If it was not, go to: \(url)")
                 } else {
-                    Output.note("Go to this address in a browser on this machine to sign in: \(url)")
-                    Output.note("To sign in on another machine, stop this and give --fulcio-auth-flow device.")
+                    context.output.note("Go to this address in a browser on this machine to sign in: \(url)")
+                    context.output.note("To sign in on another machine, stop this and give --fulcio-auth-flow device.")
                 }
             case .enter(let code, let url, let complete):
-                Output.note("Go to \(url) and enter the code \(code)")
-                if let complete { Output.note("or go to \(complete)") }
+                context.output.note("Go to \(url) and enter the code \(code)")
+                if let complete { context.output.note("or go to \(complete)") }
             }
         }
     }
 
     /// Opens the key.
     /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
-    private static func signer(_ key: String, standardInputIsTaken: Bool) throws(SigstoreError) -> any Signer {
+    private static func signer(_ key: String, standardInputIsTaken: Bool, _ context: Context) throws(SigstoreError)
+        -> any Signer
+    {
         let reference = try KeyReference(key)
         if reference.takesStandardInput && standardInputIsTaken {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
-        return try reference.openSigner(standardInputIsTaken: standardInputIsTaken)
+        return try reference.openSigner(context.terminal, standardInputIsTaken: standardInputIsTaken)
     }
 
     /// Shows what will be public for good. On a terminal a person has to agree, unless `--yes` was given.
-    private static func confirm(_ session: SigningSession, attestations: Bool, yes: Bool) throws(SigstoreError) {
+    private static func confirm(_ session: SigningSession, attestations: Bool, yes: Bool, _ context: Context)
+        throws(SigstoreError)
+    {
         let lines = try waiting { () throws(SigstoreError) in
             try await session.publication(ofAttestations: attestations)
         }
         guard !lines.isEmpty else { return }
-        Output.note("What becomes public:")
-        for line in lines { Output.note("  \(line)") }
-        guard !yes, Terminal.isInteractive else { return }
-        guard try Terminal.confirms("Go on?") else {
+        context.output.note("What becomes public:")
+        for line in lines { context.output.note("  \(line)") }
+        guard !yes, context.terminal.isInteractive else { return }
+        guard try context.terminal.confirms("Go on?") else {
             throw SigstoreError(
                 .declined, "nobody agreed; nothing was signed, and nothing became public",
                 advice: "answer y, or give --yes")
@@ -345,7 +353,7 @@ struct BundlePlaceOptions: ParsableArguments {
         return OutputFile("\(outputDirectory)/\(file.baseName)\(SignatureFile.bundleSuffix)")
     }
 
-    /// Refuses to sign a file whose bundle could not be written then, before anybody is told of the signature.
+    /// Refuses to sign a file whose bundle could not be written then, before any service is told of the signature.
     func expectPlace(for file: InputFile, replacing: Bool) throws(SigstoreError) {
         let output = try bundleFile(for: file)
         guard replacing || !output.exists else { throw standsThere(.exists(output.path)) }
@@ -357,14 +365,14 @@ struct BundlePlaceOptions: ParsableArguments {
             .fileExists, error.message, advice: "give --yes to replace it, or --output-directory for another place")
     }
 
-    /// Writes the bundle of a file; one that stands there already is only replaced where that was asked for.
-    func write(_ bundle: [UInt8], for file: InputFile, replacing: Bool) throws(SigstoreError) {
+    /// Writes the bundle of a file; one that stands there already is only replaced if that was asked for.
+    func write(_ bundle: [UInt8], for file: InputFile, replacing: Bool, _ context: Context) throws(SigstoreError) {
         let output = try bundleFile(for: file)
         do throws(SigstoreError) { try output.write(bundle, replacing: replacing) } catch
             where error.code == .fileExists
         {
             throw standsThere(error)
         }
-        Output.note("Wrote bundle to file \(output.path)")
+        context.output.note("Wrote bundle to file \(output.path)")
     }
 }

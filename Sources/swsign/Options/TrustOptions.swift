@@ -26,16 +26,19 @@ struct TrustOptions: ParsableArguments {
     var timestampCertificateChain: String?
 
     /// Whether the person said anything about whom to believe.
-    var isStated: Bool { sources.isStated }
+    func isStated(_ context: Context) -> Bool { sources(context).isStated }
 
     /// Puts together what is believed.
     /// - Parameter offline: Whether the network may not be used.
-    func trust(offline: Bool) throws(SigstoreError) -> TrustedRoot { try sources.trustedRoot(offline: offline) }
+    func trust(offline: Bool, _ context: Context) throws(SigstoreError) -> TrustedRoot {
+        try sources(context).trustedRoot(offline: offline)
+    }
 
-    var sources: TrustSources {
+    func sources(_ context: Context) -> TrustSources {
         TrustSources(
             trustedRoot: trustedRoot, staging: staging, caRoots: caRoots, caIntermediates: caIntermediates,
-            certificateChain: certificateChain, timestampCertificateChain: timestampCertificateChain)
+            certificateChain: certificateChain, timestampCertificateChain: timestampCertificateChain,
+            context: context)
     }
 }
 
@@ -48,6 +51,7 @@ struct TrustSources {
     var caIntermediates: String?
     var certificateChain: String?
     var timestampCertificateChain: String?
+    let context: Context
 
     private static let limit = 1 << 24
 
@@ -57,7 +61,7 @@ struct TrustSources {
             || Self.variables.contains { variable($0) != nil }
     }
 
-    /// Whether authorities and logs were all given one by one, so that nobody else's root is needed.
+    /// Whether authorities and logs were all given one by one, so that no other root is needed.
     private var isComplete: Bool {
         (caRoots ?? certificateChain ?? variable("SIGSTORE_ROOT_FILE")) != nil
             && variable("SIGSTORE_REKOR_PUBLIC_KEY") != nil && variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE") != nil
@@ -77,7 +81,7 @@ struct TrustSources {
         guard caIntermediates == nil || caRoots != nil else {
             throw SigstoreError(.usage, "--ca-intermediates needs --ca-roots")
         }
-        var instance = try TUFAccess(staging: staging).instance()
+        var instance = try TUFAccess(staging: staging, context).instance()
         if let trustedRoot { instance.trustedRootSource = .file(trustedRoot) }
         if let certificateChain {
             instance.trust.certificateAuthorities = [try Self.authority(certificateChain, .last)]
@@ -117,11 +121,11 @@ struct TrustSources {
         var names = Self.variables.filter { variable($0) != nil }
         if caRoots != nil || certificateChain != nil { names.removeAll { $0 == "SIGSTORE_ROOT_FILE" } }
         if timestampCertificateChain != nil { names.removeAll { $0 == "SIGSTORE_TSA_CERTIFICATE_FILE" } }
-        return isComplete ? names : names + TUFAccess(staging: staging).variables
+        return isComplete ? names : names + TUFAccess(staging: staging, context).variables
     }
 
     private func variable(_ name: String) -> String? {
-        trustedRoot == nil ? ProcessEnvironment.value(name) : nil
+        trustedRoot == nil ? context.environment.value(name) : nil
     }
 
     private static func authority(_ path: String, _ anchoring: TrustedRoot.Authority.Anchoring = .selfIssued)
@@ -147,7 +151,7 @@ struct TrustSources {
 
 /// The variables of the environment that say whom to believe in this run. Nobody sees them on the command line, so every
 /// command that verifies names them, and so does one that decides who is believed later.
-enum TrustVariables {
+final class TrustVariables: Sendable {
     /// The flags that say who is believed to vouch for signers, and who must have signed. Those that weaken a check are not
     /// among them: each warns by itself.
     private static let flags = [
@@ -159,23 +163,27 @@ enum TrustVariables {
         // Those of `initialize` and `trusted-root create`.
         "mirror", "root", "fulcio", "ctfe", "rekor", "tsa", "ctfe-key", "rekor-key",
     ]
-    private static let noted = Mutex((given: [String](), isSaid: false))
+    private let given: [String]
+    private let output: Output
+    private let isSaid = Mutex(false)
 
-    /// Notes which flags the environment gave.
-    static func note(_ given: [(flag: String, variable: String)]) {
-        noted.withLock { $0.given = given.filter { flags.contains($0.flag) }.map(\.variable) }
+    /// - Parameter given: The flags that the environment gave.
+    init(_ given: [(flag: String, variable: String)], _ output: Output) {
+        self.given = given.filter { Self.flags.contains($0.flag) }.map(\.variable)
+        self.output = output
     }
 
     /// The variables that count, and says on standard error, once, which they are.
     /// - Parameter others: Those that count besides the ones that gave a flag.
     @discardableResult
-    static func named(_ others: [String]) -> [String] {
-        let (names, isSaid) = noted.withLock { noted in
-            defer { noted.isSaid = true }
-            return (noted.given + others, noted.isSaid)
+    func named(_ others: [String]) -> [String] {
+        let names = given + others
+        let isFirst = isSaid.withLock { isSaid in
+            defer { isSaid = true }
+            return !isSaid
         }
-        if !names.isEmpty, !isSaid {
-            Output.note("The environment says whom to believe: \(names.joined(separator: ", "))")
+        if !names.isEmpty, isFirst {
+            output.note("The environment says whom to believe: \(names.joined(separator: ", "))")
         }
         return names
     }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import LocalSystem
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
@@ -41,39 +40,34 @@ struct VerificationOptions: ParsableArguments {
 
     /// What must hold, warning of each check that is weaker than usual.
     /// - Parameters:
-    ///   - identity: Who must have signed, where it was not the owner of a key.
+    ///   - identity: Who must have signed, if it was not the owner of a key.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
-    /// - Returns: A policy whose claim is still to be set for each artifact.
-    func policy(_ identity: IdentityOptions, standardInputIsTaken: Bool) throws(SigstoreError)
-        -> @Sendable (VerificationPolicy.Claim)
+    /// - Returns: The policy of the whole run.
+    func policy(_ identity: IdentityOptions, standardInputIsTaken: Bool, _ context: Context) throws(SigstoreError)
         -> VerificationPolicy
     {
         let signedBy = try signedBy(identity, standardInputIsTaken: standardInputIsTaken)
         var logs = VerificationPolicy.TransparencyLogRule.required(threshold: 1)
         if insecureIgnoreTlog || privateInfrastructure {
             let flag = insecureIgnoreTlog ? "--insecure-ignore-tlog" : "--private-infrastructure"
-            Output.warn("log entries are not demanded: nothing shows that the signature was made in public (\(flag))")
+            context.output.warn(
+                "log entries are not demanded: nothing shows that the signature was made in public (\(flag))")
             logs = .insecurelyIgnored
         }
         if insecureIgnoreSCT {
-            Output.warn("nothing shows that the certificate was issued in public (--insecure-ignore-sct)")
+            context.output.warn("nothing shows that the certificate was issued in public (--insecure-ignore-sct)")
         }
-        var detached: [SignedCertificateTimestamp] = []
+        var policy = VerificationPolicy(
+            signedBy: signedBy, transparencyLog: logs,
+            signedTimestamps: useSignedTimestamps ? .required(threshold: 1) : .whenPresent,
+            certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required)
         if let sct {
             let content = try InputFile(sct).contents(limit: 1 << 16)
-            do throws(SigstoreError) { detached = [try SignedCertificateTimestamp(detached: content)] } catch {
-                throw error.concerning(sct)
-            }
+            do throws(SigstoreError) {
+                policy.detachedCertificateTimestamps = [try SignedCertificateTimestamp(detached: content)]
+            } catch { throw error.concerning(sct) }
         }
-        return { [insecureIgnoreSCT, useSignedTimestamps, logs, detached] claim in
-            var policy = VerificationPolicy(
-                signedBy: signedBy, claim: claim, transparencyLog: logs,
-                signedTimestamps: useSignedTimestamps ? .required(threshold: 1) : .whenPresent,
-                certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required,
-                currentTime: SystemClock.now())
-            policy.detachedCertificateTimestamps = detached
-            return policy
-        }
+        return policy
     }
 
     private func signedBy(_ identity: IdentityOptions, standardInputIsTaken: Bool) throws(SigstoreError)
@@ -92,31 +86,34 @@ struct VerificationOptions: ParsableArguments {
         return .key(try reference.readPublicKey())
     }
 
-    /// A key without a log depends on nobody, unless the person named somebody.
-    private func needsNoRoot(_ trust: TrustOptions) -> Bool {
-        key != nil && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps && !trust.isStated
+    /// A key without a log needs no authority, unless the person named one.
+    private func needsNoRoot(_ trust: TrustOptions, _ context: Context) -> Bool {
+        key != nil && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps
+            && !trust.isStated(context)
     }
 
     /// The variables of the environment that say whom to believe.
     @discardableResult
-    func trustVariables(_ trust: TrustOptions) -> [String] {
-        TrustVariables.named(needsNoRoot(trust) ? [] : trust.sources.variables)
+    func trustVariables(_ trust: TrustOptions, _ context: Context) -> [String] {
+        context.trustVariables.named(needsNoRoot(trust, context) ? [] : trust.sources(context).variables)
     }
 
     /// The verifier to use. It is said which variables of the environment have a part in whom it believes.
-    func verifier(_ trust: TrustOptions) throws(SigstoreError) -> Verifier {
-        trustVariables(trust)
-        if needsNoRoot(trust) { return Verifier(trustedRoot: nil) }
+    func verifier(_ trust: TrustOptions, _ context: Context) throws(SigstoreError) -> Verifier {
+        trustVariables(trust, context)
+        if needsNoRoot(trust, context) { return Verifier(trustedRoot: nil, now: context.now) }
         if key != nil, !offline {
             // Keys are often verified where there is no network: what is at hand will do.
-            do throws(SigstoreError) { return Verifier(trustedRoot: try trust.trust(offline: true)) } catch {
+            do throws(SigstoreError) {
+                return Verifier(trustedRoot: try trust.trust(offline: true, context), now: context.now)
+            } catch {
                 guard error.code == .tufOffline else { throw error }
             }
         }
         let root = try TUFAccess.advising("try again later, or go on with what was verified before by --offline") {
-            () throws(SigstoreError) in try trust.trust(offline: offline)
+            () throws(SigstoreError) in try trust.trust(offline: offline, context)
         }
-        return Verifier(trustedRoot: root)
+        return Verifier(trustedRoot: root, now: context.now)
     }
 }
 

@@ -6,7 +6,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct AttestBlob: ParsableCommand {
+struct AttestBlob: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "attest-blob", _superCommandName: "swsign",
         abstract: "Signs a statement about a file: an in-toto attestation.")
@@ -23,8 +23,7 @@ struct AttestBlob: ParsableCommand {
     @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         try place.expectSound(with: signing, files: 1)
         try content.expectOne()
         guard file != nil || content.statement != nil else {
@@ -36,20 +35,19 @@ struct AttestBlob: ParsableCommand {
         if let file, place.outputDirectory != nil {
             try place.expectPlace(for: InputFile(file), replacing: signing.yes)
         }
-        let statement = try attestedStatement()
+        let statement = try attestedStatement(context)
         let hasBundle = signing.bundle != nil || place.outputDirectory != nil
         let session = try services.session(
             signing, attestations: true, standardInputIsTaken: inputs.contains("-"),
-            isLegacyForm: !signing.newBundleFormat && hasBundle, isBare: !hasBundle)
+            isLegacyForm: !signing.newBundleFormat && hasBundle, isBare: !hasBundle, context)
         let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
         let signed = try waiting { () throws(SigstoreError) in
             try await BlobSigner(session).attest(statement, form: form)
         }
         if let path = outputAttestation {
             try OutputFile(path).write(statement)
-            Output.note("Wrote statement to file \(path)")
+            context.output.note("Wrote statement to file \(path)")
         }
-        let (signing, place, file) = (signing, place, file)
         try waiting { () throws(SigstoreError) in
             try await session.deliver(signed) { bundle throws(SigstoreError) in
                 guard case .dsse(let envelope) = bundle.content else {
@@ -62,34 +60,35 @@ struct AttestBlob: ParsableCommand {
                         ? bundle.serialized() : try LegacySignature(bundle).blobBundle(signature: detached)
                     if let path = signing.bundle {
                         try OutputFile(path).write(written)
-                        Output.note("Wrote bundle to file \(path)")
+                        context.output.note("Wrote bundle to file \(path)")
                     } else {
                         guard let file else {
                             throw SigstoreError(.usage, "--output-directory needs the file to be named")
                         }
-                        try place.write(written, for: InputFile(file), replacing: signing.yes)
+                        try place.write(written, for: InputFile(file), replacing: signing.yes, context)
                     }
                 }
                 if let path = signing.outputSignature {
                     try OutputFile(path).write(detached)
-                    Output.note("Wrote attestation to file \(path)")
+                    context.output.note("Wrote attestation to file \(path)")
                 } else if !hasBundle {
-                    try Output.bytes(detached + [0x0a])
+                    try context.output.bytes(detached + [0x0a])
                 }
-                try signing.writeParts(of: bundle)
+                try signing.writeParts(of: bundle, context)
             }
         }
     }
 
     /// The statement to sign, made from the predicate or given whole.
-    private func attestedStatement() throws(SigstoreError) -> [UInt8] {
+    private func attestedStatement(_ context: Context) throws(SigstoreError) -> [UInt8] {
         var digest: Digest?
         if let hash {
             digest = try Digest(hex: hash, .sha256)
         } else if let file {
-            ProgressBar.begin(InputFile(file).size, of: .bytes)
-            digest = try InputFile(file).counting(ProgressBar.advance).read(digests: [.sha256], schemes: []).digest(
-                .sha256)
+            let input = InputFile(file)
+            context.progress.begin(input.size, of: .bytes)
+            let read = try input.counting(context.progress.advance).read(digests: [.sha256], schemes: [])
+            digest = read.digest(.sha256)
         }
         let input = content.input
         let text = try input.contents(limit: Attester.predicateLimit)

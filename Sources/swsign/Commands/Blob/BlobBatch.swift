@@ -1,3 +1,4 @@
+import FoundationEssentials
 import LocalSystem
 import StrictJSON
 import SwSignCore
@@ -9,6 +10,7 @@ struct BlobBatch {
     let verb: String
     /// How many files are worked on at the same time.
     var workers = 10
+    let context: Context
 
     static func expectOneStandardInput(_ files: [String]) throws(SigstoreError) {
         if files.filter({ $0 == "-" }).count > 1 {
@@ -23,8 +25,8 @@ struct BlobBatch {
     func forEach(_ files: [InputFile], _ body: @escaping @Sendable (InputFile) async throws(SigstoreError) -> String)
         throws(SigstoreError)
     {
-        ProgressBar.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
-        let files = files.map { $0.counting(ProgressBar.advance) }
+        context.progress.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
+        let files = files.map { $0.counting(context.progress.advance) }
         if let only = files.first, files.count == 1 {
             _ = try waiting { () throws(SigstoreError) in try await body(only) }
             return
@@ -41,12 +43,12 @@ struct BlobBatch {
         try report(files, queue.outcomes)
     }
 
-    /// The same for work that reads files and computes, and waits for nobody: each worker has a thread of its own.
+    /// The same for work that reads files and computes, and waits for no service: each worker has a thread of its own.
     func forEachOnThreads(_ files: [InputFile], _ body: @escaping @Sendable (InputFile) throws(SigstoreError) -> String)
         throws(SigstoreError)
     {
-        ProgressBar.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
-        let files = files.map { $0.counting(ProgressBar.advance) }
+        context.progress.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
+        let files = files.map { $0.counting(context.progress.advance) }
         // One file needs no other thread.
         if let only = files.first, files.count == 1 {
             _ = try body(only)
@@ -62,7 +64,8 @@ struct BlobBatch {
                 }
             }
         }
-        try run(work, files.count)
+        // More than there are processors would only wait for each other.
+        try run(work, min(files.count, ProcessInfo.processInfo.activeProcessorCount))
         try report(files, queue.outcomes)
     }
 
@@ -105,30 +108,30 @@ struct BlobBatch {
     /// Prints what came of each file.
     private func report(_ files: [InputFile], _ outcomes: [Result<String, SigstoreError>?]) throws(SigstoreError) {
         let names = files.map { Output.escaped($0.name) }
-        let isTerminal = StandardStream.errors.isTerminal
-        if isTerminal { Self.table(names, outcomes) }
+        let isTerminal = context.output.streams.isTerminal(.errors)
+        if isTerminal { table(names, outcomes) }
         var failed: [String] = []
         for (name, (file, outcome)) in zip(names, zip(files, outcomes)) {
             switch outcome {
-            case .success(let words)?: if !isTerminal { Output.note("\(name): \(words)") }
+            case .success(let words)?: if !isTerminal { context.output.note("\(name): \(words)") }
             case .failure(let error)?:
                 failed.append(name)
-                Output.error(error.concerning(file.name).advised)
+                context.output.error(error.concerning(file.name).advised)
             case nil: failed.append(name)
             }
         }
-        Output.note("\(files.count - failed.count) of \(files.count) files \(verb)")
+        context.output.note("\(files.count - failed.count) of \(files.count) files \(verb)")
         guard failed.isEmpty else {
-            for name in failed { Output.note("  not \(verb): \(name)") }
+            for name in failed { context.output.note("  not \(verb): \(name)") }
             throw SigstoreError(.alreadyReported, "\(failed.count) of \(files.count) files were not \(verb)")
         }
     }
 
     /// A row for each file; what went wrong is said below the table.
-    private static func table(_ names: [String], _ outcomes: [Result<String, SigstoreError>?]) {
+    private func table(_ names: [String], _ outcomes: [Result<String, SigstoreError>?]) {
         let width = min(names.map(\.count).max() ?? 0, 60)
         func row(_ name: String, _ result: String) {
-            Output.note("\(name)\(String(repeating: " ", count: max(0, width - name.count)))  \(result)")
+            context.output.note("\(name)\(String(repeating: " ", count: max(0, width - name.count)))  \(result)")
         }
         row("FILE", "RESULT")
         for (name, outcome) in zip(names, outcomes) {

@@ -10,14 +10,18 @@ struct FileVerification {
     let format: OutputFormat
     let workers: Int
     let verifier: Verifier
+    let policy: VerificationPolicy
     /// The variables of the environment that say whom to believe.
     let trustVariables: [String]
-    /// Whether the signature stands alone (`--signature`), where it can bring no log entry.
+    /// Whether the signature stands alone (`--signature`) and so can bring no log entry.
     var isDetached = false
+    let context: Context
 
-    /// The files that the person named; a directory stands for everything in it but the signatures beside its files. Of
-    /// those that are not looked at it is said so, since somebody may take them for verified.
-    static func files(_ names: [String], expandingDirectories: Bool) throws(SigstoreError) -> [InputFile] {
+    /// The files that the person named; a directory stands for everything in it but the signatures beside its files. A
+    /// warning names those that are not looked at, since they could be taken for verified.
+    static func files(_ names: [String], expandingDirectories: Bool, _ context: Context) throws(SigstoreError)
+        -> [InputFile]
+    {
         var files: [InputFile] = []
         for name in names {
             if expandingDirectories, let inside = try InputFile(name).filesInDirectory() {
@@ -27,7 +31,8 @@ struct FileVerification {
                 }
                 files += signed
                 for file in unread {
-                    Output.warn("not verified, since it has the name of a signature or certificate: \(file.name)")
+                    context.output.warn(
+                        "not verified, since it has the name of a signature or certificate: \(file.name)")
                 }
             } else {
                 files.append(InputFile(name))
@@ -40,21 +45,21 @@ struct FileVerification {
     /// - Parameters:
     ///   - files: The files as the person named them.
     ///   - bundles: Reads the signatures of one file, of which one must hold.
-    ///   - policy: What must hold for one file.
+    ///   - claim: What is claimed of the signatures of one file.
     func run(
         _ files: [InputFile], bundles: @escaping @Sendable (InputFile) throws(SigstoreError) -> [SigstoreBundle],
-        policy: @escaping @Sendable (InputFile) throws(SigstoreError) -> VerificationPolicy
+        claim: @escaping @Sendable (InputFile) throws(SigstoreError) -> BundleClaim
     ) throws(SigstoreError) {
         let verify: @Sendable (InputFile) throws(SigstoreError) -> String = { (file) throws(SigstoreError) in
             var failedStep: RejectedBundle?
             do throws(SigstoreError) {
                 try file.expectFile()
-                let policy = try policy(file)
+                let claim = try claim(file)
                 for bundle in try bundles(file) {
                     let verified: VerifiedBundle
                     do throws(RejectedBundle) {
-                        verified = try verifier.verify(bundle, policy) { check in
-                            Output.detail("  \(file.name): \(check.step.rawValue): \(check.detail)")
+                        verified = try verifier.verify(bundle, claim, policy) { check in
+                            context.output.detail("  \(file.name): \(check.step.rawValue): \(check.detail)")
                         }
                     } catch {
                         // The first signature's reason is shown, unless a later one came further.
@@ -67,12 +72,12 @@ struct FileVerification {
                     ?? SigstoreError(.noLogEntry, "there is no signature for \(file.name)")
             } catch {
                 if format == .json, error.code != .outputFailed {
-                    try Output.json(Self.json(file, failedStep.map { advised($0.error) } ?? error, failedStep))
+                    try context.output.json(Self.json(file, failedStep.map { advised($0.error) } ?? error, failedStep))
                 }
                 throw error
             }
         }
-        try BlobBatch(verb: "verified", workers: workers).forEachOnThreads(files, verify)
+        try BlobBatch(verb: "verified", workers: workers, context: context).forEachOnThreads(files, verify)
     }
 
     /// Of a signature alone it is said where its log entry would have to come from, since none is looked up.
@@ -89,13 +94,13 @@ struct FileVerification {
     private func report(_ file: InputFile, _ verified: VerifiedBundle, isOneOfMany: Bool) throws(SigstoreError)
         -> String
     {
-        if format == .json { try Output.json(json(file, verified)) }
+        if format == .json { try context.output.json(json(file, verified)) }
         let lines = VerifiedDescription(verified)
         if !isOneOfMany {
-            Output.note("Verified OK")
-            Output.note("  \(lines.signer)")
-            for time in lines.times { Output.note("  \(time)") }
-            Output.note("  checked: \(lines.checks)")
+            context.output.note("Verified OK")
+            context.output.note("  \(lines.signer)")
+            for time in lines.times { context.output.note("  \(time)") }
+            context.output.note("  checked: \(lines.checks)")
         }
         return "Verified OK, \(lines.signer)"
     }
@@ -148,20 +153,27 @@ struct VerifiedDescription {
         times = verified.times.map { time in
             switch time.source {
             case .timestampAuthority(let name):
-                "at \(CalendarTime.iso8601(time.seconds)), says the timestamp authority \(name)"
+                "at \(Instant(seconds: time.seconds)), says the timestamp authority \(name)"
             case .transparencyLog(let name):
-                "at \(CalendarTime.iso8601(time.seconds)), says \(name.utf8.starts(with: "log ".utf8) ? "the" : "the log") \(name)"
-            case .currentTime: "the certificate is valid now (\(CalendarTime.iso8601(time.seconds)))"
+                "at \(Instant(seconds: time.seconds)), says \(name.utf8.starts(with: "log ".utf8) ? "the" : "the log") \(name)"
+            case .currentTime: "the certificate is valid now (\(Instant(seconds: time.seconds)))"
             }
         }
         checks = verified.checks.map(\.name).joined(separator: ", ")
         var members: [(name: String, value: JSONValue)] = [
             ("checks", Self.json(verified.checks)), ("signer", who),
             ("signatureScheme", .string(verified.scheme.description)),
-            ("times", .array(verified.times.map { .string(CalendarTime.iso8601($0.seconds)) })),
+            ("times", .array(verified.times.map { .string(Instant(seconds: $0.seconds).description) })),
         ]
         if let statement = verified.statement {
             members.append(("predicateType", .string(statement.predicateType.uri)))
+        }
+        for (name, values) in [
+            ("claims", verified.claims?.values), ("deprecatedClaims", verified.claims?.deprecatedValues),
+        ] {
+            guard let values, !values.isEmpty else { continue }
+            members.append(
+                (name, .object(JSONObject(values.map { (name: $0.name.text, value: .string($0.value)) }))))
         }
         self.members = members
     }

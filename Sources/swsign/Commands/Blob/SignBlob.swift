@@ -5,7 +5,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct SignBlob: ParsableCommand {
+struct SignBlob: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "sign-blob", _superCommandName: "swsign",
         abstract: "Signs files. Prints the base64 signature, or writes bundles.")
@@ -24,8 +24,8 @@ struct SignBlob: ParsableCommand {
     var output: String?
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
+        var signing = signing
         if let output, signing.outputSignature == nil { signing.outputSignature = output }
         try place.expectSound(with: signing, files: files.count)
         try signing.expectOwnPlaces(inputs: files)
@@ -46,9 +46,10 @@ struct SignBlob: ParsableCommand {
         let session = try services.session(
             signing, algorithm: algorithm, attestations: false, standardInputIsTaken: files.contains("-"),
             isLegacyForm: !signing.newBundleFormat && (beside || signing.bundle != nil),
-            isBare: !beside && signing.bundle == nil)
+            isBare: !beside && signing.bundle == nil, context)
         let signer = BlobSigner(session)
-        try BlobBatch(verb: "signed").forEach(inputs) { [signing, place, b64, forms] file throws(SigstoreError) in
+        try BlobBatch(verb: "signed", context: context).forEach(inputs) {
+            [signing, place, b64, forms] file throws(SigstoreError) in
             if beside { try place.expectPlace(for: file, replacing: signing.yes) }
             let signed = try await signer.sign(file, forms: forms)
             let delivered = signed.detached ?? []
@@ -57,18 +58,24 @@ struct SignBlob: ParsableCommand {
                     signing.newBundleFormat
                     ? bundle.serialized() : try LegacySignature(bundle).blobBundle(signature: delivered)
                 if beside {
-                    try place.write(content, for: file, replacing: signing.yes)
+                    try place.write(content, for: file, replacing: signing.yes, context)
                 } else if let path = signing.bundle {
                     try OutputFile(path).write(content)
-                    Output.note("Wrote bundle to file \(path)")
+                    context.output.note("Wrote bundle to file \(path)")
                 }
                 if let path = signing.outputSignature {
                     try OutputFile(path).write(b64 ? Array(Base64.encode(delivered).utf8) : delivered)
-                    Output.note("Wrote signature to file \(path)")
+                    context.output.note("Wrote signature to file \(path)")
                 }
-                try signing.writeParts(of: bundle)
+                try signing.writeParts(of: bundle, context)
             }
-            if printing { if b64 { try Output.result(Base64.encode(delivered)) } else { try Output.bytes(delivered) } }
+            if printing {
+                if b64 {
+                    try context.output.result(Base64.encode(delivered))
+                } else {
+                    try context.output.bytes(delivered)
+                }
+            }
             return "signed"
         }
     }

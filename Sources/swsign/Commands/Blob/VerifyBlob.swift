@@ -6,7 +6,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct VerifyBlob: ParsableCommand {
+struct VerifyBlob: FileVerificationCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify-blob", _superCommandName: "swsign", abstract: "Verifies the signatures of files.")
 
@@ -15,26 +15,30 @@ struct VerifyBlob: ParsableCommand {
             "The files that were signed, or directories of them; - is standard input, sha256:<hex> a file of which only the digest is known."
     )
     var files: [String]
-    @OptionGroup var options: FileVerificationOptions
+    @OptionGroup(title: "Signature") var signature: SignatureOptions
+    @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @Option(name: .shortAndLong, help: "How results are printed: text, or json on standard output, one object a file.")
+    var output: OutputFormat = .text
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
-        try BlobBatch.expectOneStandardInput(files + options.signature.standardInputs)
-        let inputs = try options.files(files)
-        try options.signature.expectSound(files: inputs.count)
-        let policy = try options.policy(files)
-        let signature = options.signature
-        try options.verifying().run(inputs) { file throws(SigstoreError) in
+    func run(_ context: Context) throws(SigstoreError) {
+        try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
+        let inputs = try inputs(context)
+        try signature.expectSound(files: inputs.count)
+        let policy = try policy(context)
+        let signature = self.signature
+        try verifying(policy, context).run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: false)
-        } policy: { file throws(SigstoreError) in
-            policy(.message(try file.artifact()))
+        } claim: { file throws(SigstoreError) in
+            .message(try file.artifact())
         }
     }
 }
 
 extension InputFile {
-    /// The artifact that the person named: a file, or `sha256:<hex>` (`sha384:`, `sha512:`) where no file has that name.
+    /// The artifact that the person named: a file, or `sha256:<hex>` (`sha384:`, `sha512:`) if no file has that name.
     func artifact() throws(SigstoreError) -> any ArtifactSource {
         let isDigest = HashAlgorithm.allCases.contains { path.utf8.starts(with: "\($0.rawValue):".utf8) }
         guard isDigest, !OutputFile(path).exists else { return self }

@@ -5,7 +5,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct VerifyBlobAttestation: ParsableCommand {
+struct VerifyBlobAttestation: FileVerificationCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify-blob-attestation", _superCommandName: "swsign",
         abstract: "Verifies attestations about files.")
@@ -23,12 +23,15 @@ struct VerifyBlobAttestation: ParsableCommand {
     var digest: String?
     @Option(name: .customLong("digestAlg"), help: "The algorithm of --digest: sha256, sha384 or sha512.")
     var digestAlg: String?
-    @OptionGroup var options: FileVerificationOptions
+    @OptionGroup(title: "Signature") var signature: SignatureOptions
+    @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @Option(name: .shortAndLong, help: "How results are printed: text, or json on standard output, one object a file.")
+    var output: OutputFormat = .text
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
-        let signature = options.signature
+    func run(_ context: Context) throws(SigstoreError) {
         try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
         let predicateType = try PredicateType(named: type)
         let stated = try statedDigest()
@@ -43,20 +46,21 @@ struct VerifyBlobAttestation: ParsableCommand {
         guard !files.isEmpty || signature.bundle != nil || signature.signature != nil else {
             throw SigstoreError(.usage, "no attestation was given", advice: "give --bundle or --signature")
         }
-        var inputs = try options.files(files)
+        var inputs = try inputs(context)
         if inputs.isEmpty { inputs = [InputFile(stated?.description ?? signature.bundle ?? signature.signature ?? "")] }
         try signature.expectSound(files: inputs.count)
-        let policy = try options.policy(files)
+        let policy = try policy(context)
         if !checkClaims {
-            Output.warn("what the attestation is about is not checked: it may be about anything (--check-claims=false)")
+            context.output.warn(
+                "what the attestation is about is not checked: it may be about anything (--check-claims=false)")
         }
-        let checkClaims = checkClaims
-        try options.verifying().run(inputs) { file throws(SigstoreError) in
+        let (checkClaims, signature) = (self.checkClaims, self.signature)
+        try verifying(policy, context).run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: true)
-        } policy: { file throws(SigstoreError) in
-            let subject: VerificationPolicy.Subject? =
+        } claim: { file throws(SigstoreError) in
+            let subject: BundleClaim.Subject? =
                 if !checkClaims { nil } else if let stated { .digest(stated) } else { .artifact(try file.artifact()) }
-            return policy(.attestation(subject: subject, predicateType: predicateType))
+            return .attestation(subject: subject, predicateType: predicateType)
         }
     }
 

@@ -6,7 +6,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct BundleCreate: ParsableCommand {
+struct BundleCreate: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "create", abstract: "Makes a bundle of the parts that older versions of cosign wrote.",
         discussion: """
@@ -34,8 +34,7 @@ struct BundleCreate: ParsableCommand {
     var out: String?
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         guard signature == nil || attestation == nil else {
             throw SigstoreError(.usage, "--signature and --attestation cannot be given together")
         }
@@ -79,14 +78,14 @@ struct BundleCreate: ParsableCommand {
         if joined.logEntries.isEmpty, !joined.hasChain { joined.version = .v03 }
         let content = joined.serialized()
         _ = try SigstoreBundle(parsing: content)
-        guard let out else { return try Output.json(content) }
+        guard let out else { return try context.output.json(content) }
         try OutputFile(out).write(content)
-        Output.note("Wrote bundle to file \(out)")
+        context.output.note("Wrote bundle to file \(out)")
     }
 }
 
 extension BundleCreate {
-    /// The key that must have signed, where one is known.
+    /// The key that must have signed, if one is known.
     private func signer(_ bundle: SigstoreBundle) throws(SigstoreError) -> PublicKey? {
         if let key { return try KeyReference(key).readPublicKey() }
         guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { return nil }

@@ -79,16 +79,15 @@ struct BundleDescription {
             var object: JSONObject = [:]
             let names = certificate.subjectAlternativeNames.compactMap(\.text)
             if !names.isEmpty { object["identity"] = .string(names.joined(separator: " ")) }
-            let issuers = [try certificate.fulcioExtension(8), try certificate.fulcioExtension(1)].compactMap { $0 }
-            if let issuer = issuers.first { object["issuer"] = .string(issuer) }
+            if let issuer = try CertificateClaims(certificate).issuer() { object["issuer"] = .string(issuer) }
             object["subject"] = .string(certificate.displayName)
-            object["validFrom"] = .string(CalendarTime.iso8601(certificate.notBefore))
-            object["validTo"] = .string(CalendarTime.iso8601(certificate.notAfter))
+            object["validFrom"] = .string(Instant(seconds: certificate.notBefore).description)
+            object["validTo"] = .string(Instant(seconds: certificate.notAfter).description)
             object["key"] = .string(certificate.publicKey.kind.description)
             object["serialNumber"] = .string(certificate.serialNumberHex)
             let promises = try SignedCertificateTimestamp.embedded(in: certificate)
             object["certificateTimestamps"] = .array(
-                promises.map { .string("\(CalendarTime.iso8601($0.time)) by log \(Base64.encode($0.logID))") })
+                promises.map { .string("\(Instant(seconds: $0.time)) by log \(Base64.encode($0.logID))") })
             return .object(object)
         } catch { return .string("cannot be read: \(error.message)") }
     }
@@ -98,7 +97,7 @@ struct BundleDescription {
             "index": .integer(entry.logIndex), "kind": .string("\(entry.kind) \(entry.kindVersion)"),
             "log": .string(Base64.encode(entry.logID)),
         ]
-        if entry.integratedTime > 0 { object["time"] = .string(CalendarTime.iso8601(entry.integratedTime)) }
+        if entry.integratedTime > 0 { object["time"] = .string(Instant(seconds: entry.integratedTime).description) }
         object["promise"] = .bool(entry.promise != nil)
         object["proof"] = .bool(entry.proof != nil)
         if let text = entry.proof?.checkpoint {
@@ -114,7 +113,7 @@ struct BundleDescription {
         do throws(SigstoreError) {
             let token = try TimestampToken(response: response)
             return .object([
-                "time": .string(CalendarTime.iso8601(token.time)), "over": .string(token.imprint.description),
+                "time": .string(Instant(seconds: token.time).description), "over": .string(token.imprint.description),
                 "policy": .string(token.policy),
             ])
         } catch { return .string("cannot be read: \(error.message)") }

@@ -2,7 +2,7 @@ import ArgumentParser
 import StrictJSON
 import SwSignCore
 
-struct BundleInspect: ParsableCommand {
+struct BundleInspect: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect", abstract: "Shows what a bundle holds. Nothing is verified.")
 
@@ -12,15 +12,14 @@ struct BundleInspect: ParsableCommand {
     var output: OutputFormat = .text
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let rows = try BundleDescription(try SignatureFile.bundle(InputFile(file))).rows
         if output == .json {
             let members = rows.map { (name: $0.name, value: $0.json) }
-            try Output.json(.object(JSONObject([(name: "version", value: .integer(1))] + members)))
+            try context.output.json(.object(JSONObject([(name: "version", value: .integer(1))] + members)))
         } else {
-            for row in rows { for line in row.lines { try Output.result(line) } }
-            Output.note("Nothing of this was verified.")
+            for row in rows { for line in row.lines { try context.output.result(line) } }
+            context.output.note("Nothing of this was verified.")
         }
     }
 }

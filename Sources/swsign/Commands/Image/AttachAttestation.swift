@@ -6,7 +6,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct AttachAttestation: ParsableCommand {
+struct AttachAttestation: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "attestation", abstract: "Attaches attestations that were made elsewhere.")
 
@@ -15,11 +15,11 @@ struct AttachAttestation: ParsableCommand {
     @Option(
         help: "A file with an envelope, envelopes one a line, or a bundle; - is standard input. May be repeated.")
     var attestation: [String] = []
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         guard !attestation.isEmpty else {
             throw SigstoreError(.usage, "no attestation was given", advice: "give --attestation FILE")
         }
@@ -30,8 +30,8 @@ struct AttachAttestation: ParsableCommand {
                 attestations += try SignatureStore.ForeignAttestation.read(try file.contents(limit: Attach.limit))
             } catch { throw error.message.contains(file.name) ? error : error.concerning(file.name) }
         }
-        let created = CalendarTime.iso8601(try SigningTime.now())
-        let store = try options.attachments(of: image, global)
+        let created = Instant(seconds: try context.signingTime()).description
+        let store = try attachments(of: image, context)
         try waiting { [attestations] () throws(SigstoreError) in
             for attestation in attestations { try await store.attach(attestation, created: created) }
         }
@@ -41,9 +41,9 @@ struct AttachAttestation: ParsableCommand {
                 attestation.statement?.hasSubject(
                     algorithm: store.image.digest.algorithm.rawValue, hex: store.image.digest.hex) ?? false
             if !isAbout {
-                Output.warn("the attestation of type \(type) is not about this image: it will not verify")
+                context.output.warn("the attestation of type \(type) is not about this image: it will not verify")
             }
-            Output.note(
+            context.output.note(
                 "Attached an attestation of type \(type) to \(image) (\(store.image.digest)) in \(store.image.signatureStore.name)"
             )
         }

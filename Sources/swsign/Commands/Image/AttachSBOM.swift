@@ -3,7 +3,7 @@ import OCIRegistry
 import StrictJSON
 import SwSignCore
 
-struct AttachSBOM: ParsableCommand {
+struct AttachSBOM: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "sbom", abstract: "Attaches an SBOM, which is not signed by that.")
 
@@ -17,23 +17,23 @@ struct AttachSBOM: ParsableCommand {
         name: .customLong("input-format"), help: "How it is written: json, xml or text; by its content unless told."
     )
     var inputFormat: Format?
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     enum Format: String, ExpressibleByArgument, CaseIterable { case json, xml, text }
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let content = try InputFile(sbom).contents(limit: Attach.limit)
         let mediaType = try SignatureStore.sbomMediaType(type, format: inputFormat?.rawValue, content: content)
-        Output.warn(
+        context.output.warn(
             "this does not sign the SBOM; swsign attest --type \(type == "spdx" ? "spdxjson" : type) --predicate does"
         )
-        let store = try options.attachments(of: image, global)
+        let store = try attachments(of: image, context)
         let tag = try waiting { () throws(SigstoreError) in
             try await store.attach(sbom: content, mediaType: mediaType)
         }
-        Output.note(
+        context.output.note(
             "Uploading SBOM file for [\(image)] to [\(store.image.signatureStore.name):\(tag)] with mediaType [\(mediaType)]."
         )
     }

@@ -5,7 +5,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct AttachSignature: ParsableCommand {
+struct AttachSignature: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "signature", abstract: "Attaches a signature that was made elsewhere.")
 
@@ -26,12 +26,12 @@ struct AttachSignature: ParsableCommand {
     var tsr: String?
     @Option(help: "A bundle with the signature and all that belongs to it; then nothing else.")
     var bundle: String?
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
-        if let bundle { return try attach(InputFile(bundle)) }
+    func run(_ context: Context) throws(SigstoreError) {
+        if let bundle { return try attach(InputFile(bundle), context) }
         guard let signature else {
             throw SigstoreError(
                 .usage, "no signature was given", advice: "give --signature with --payload, or --bundle")
@@ -46,30 +46,31 @@ struct AttachSignature: ParsableCommand {
         foreign.logEntry = try content(rekorResponse)
         foreign.timestamp = try content(tsr)
         if payload == nil {
-            Output.warn(
+            context.output.warn(
                 "no --payload was given: the signature must be over the payload that cosign signs for this image")
         }
-        let store = try options.attachments(of: image, global)
+        let store = try attachments(of: image, context)
         let named = try waiting { [foreign] () throws(SigstoreError) in try await store.attach(foreign) }
         if named != store.image.digest {
-            Output.warn(
+            context.output.warn(
                 "the payload names \(named.map { "\($0)" } ?? "no image"), and this image is \(store.image.digest): it will not verify"
             )
         }
-        Output.note(
+        context.output.note(
             "Attached a signature to \(image) (\(store.image.digest)) as \(store.image.signatureStore.name):\(store.tag(.signature))"
         )
     }
 
-    private func attach(_ file: InputFile) throws(SigstoreError) {
+    private func attach(_ file: InputFile, _ context: Context) throws(SigstoreError) {
         guard [signature, payload, certificate, chain, rekorResponse, tsr].allSatisfy({ $0 == nil }) else {
             throw SigstoreError(.usage, "a bundle holds everything: --bundle stands alone")
         }
         let parsed = try SignatureFile.bundle(file)
-        let created = CalendarTime.iso8601(try SigningTime.now())
-        let store = try options.attachments(of: image, global)
+        let created = Instant(seconds: try context.signingTime()).description
+        let store = try attachments(of: image, context)
         _ = try waiting { () throws(SigstoreError) in try await store.add(parsed, created: created) }
-        Output.note("Attached a bundle to \(image) (\(store.image.digest)) in \(store.image.signatureStore.name)")
+        context.output.note(
+            "Attached a bundle to \(image) (\(store.image.digest)) in \(store.image.signatureStore.name)")
     }
 
     private func content(_ path: String?) throws(SigstoreError) -> [UInt8]? {

@@ -7,7 +7,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct Attest: ParsableCommand {
+struct Attest: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "attest", _superCommandName: "swsign",
         abstract: "Signs statements about container images: in-toto attestations.")
@@ -28,8 +28,7 @@ struct Attest: ParsableCommand {
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         try content.expectOne()
         if content.statement != nil, images.count > 1 || recursive {
             throw SigstoreError(.usage, "a statement is about its own subjects: --statement takes one image")
@@ -38,28 +37,27 @@ struct Attest: ParsableCommand {
         let input = content.input
         let session = try services.session(
             signing, attestations: true, standardInputIsTaken: input.isStandardInput,
-            isLegacyForm: !signing.newBundleFormat)
+            isLegacyForm: !signing.newBundleFormat, context)
         let text = try input.contents(limit: Attester.predicateLimit)
-        let now = try SigningTime.now()
+        let now = try context.signingTime()
         let signer = ImageSigner(
             signer: BlobSigner(session), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
-        let images = try registry.images(global, tagPrefix: tagPrefix)
-        let (recursive, type, isWhole) = (recursive, content.type, content.statement != nil)
-        let (upload, replace) = (upload, replace)
-        try ImageBatch(verb: "attested").forEach(self.images) { name throws(SigstoreError) in
+        let images = try registry.images(context, tagPrefix: tagPrefix)
+        try ImageBatch(verb: "attested", context: context).forEach(self.images) { name throws(SigstoreError) in
             let image = try await images.image(name, toBe: "attested")
             var made: [(image: Image, attestation: (bundle: SigstoreBundle, envelope: DSSEEnvelope))] = []
             for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
                 let statement: [UInt8]
                 do throws(SigstoreError) {
-                    if isWhole {
+                    if content.statement != nil {
                         try Attester.check(statement: text, isAbout: each.digest)
                         statement = text
                     } else {
                         let subject = ResourceDescriptor(
                             name: each.repositoryName,
                             digests: [(algorithm: each.digest.algorithm.rawValue, hex: each.digest.hex)])
-                        statement = try Attester.statement(about: subject, type: type, predicate: text, now: now)
+                        statement = try Attester.statement(
+                            about: subject, type: content.type, predicate: text, now: now)
                     }
                 } catch { throw error.concerning(input.name) }
                 let attestation = try await signer.attest(
@@ -69,12 +67,12 @@ struct Attest: ParsableCommand {
             return made
         } print: { name, made throws(SigstoreError) in
             for (image, attestation) in made {
-                try write(attestation.bundle, attestation.envelope)
+                try write(attestation.bundle, attestation.envelope, context)
                 if upload {
-                    Output.note(
+                    context.output.note(
                         "Attested \(image.name) (\(image.digest)); the attestation is in \(image.signatureStore.name)")
                 } else {
-                    try Output.json(attestation.envelope.json(includingEmptyKeyID: true))
+                    try context.output.json(attestation.envelope.json(includingEmptyKeyID: true))
                 }
             }
         }
@@ -96,15 +94,15 @@ struct Attest: ParsableCommand {
     }
 
     /// Writes what the person wants in files besides.
-    private func write(_ bundle: SigstoreBundle, _ envelope: DSSEEnvelope) throws(SigstoreError) {
+    private func write(_ bundle: SigstoreBundle, _ envelope: DSSEEnvelope, _ context: Context) throws(SigstoreError) {
         if let path = signing.bundle {
             try OutputFile(path).write(bundle.serialized())
-            Output.note("Wrote bundle to file \(path)")
+            context.output.note("Wrote bundle to file \(path)")
         }
         if let path = signing.outputSignature {
             try OutputFile(path).write(envelope.json(includingEmptyKeyID: true).serialized())
-            Output.note("Wrote attestation to file \(path)")
+            context.output.note("Wrote attestation to file \(path)")
         }
-        try signing.writeParts(of: bundle)
+        try signing.writeParts(of: bundle, context)
     }
 }

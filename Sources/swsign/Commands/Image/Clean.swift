@@ -4,7 +4,7 @@ import SigstoreCrypto
 import StrictJSON
 import SwSignCore
 
-struct Clean: ParsableCommand {
+struct Clean: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "clean", abstract: "Removes what is attached to an image.")
 
@@ -19,13 +19,13 @@ struct Clean: ParsableCommand {
     var force = false
     @Flag(name: .shortAndLong, help: "Do not ask.")
     var yes = false
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     enum Removal: String, ExpressibleByArgument, CaseIterable { case signature, attestation, sbom, referrer, all }
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let (what, removal): (String, SignatureStore.Removal) =
             switch type {
             case .signature: ("all signatures", .signature)
@@ -34,26 +34,25 @@ struct Clean: ParsableCommand {
             case .referrer: ("everything that refers to the image", .referrer)
             case .all: ("all signatures, SBOMs and attestations", .all)
             }
-        let store = try options.attachments(of: image, global)
+        let store = try attachments(of: image, context)
         if !force && !yes {
-            Output.warn(
+            context.output.warn(
                 "this will remove \(what) of \(image) (\(store.image.digest)) from \(store.image.signatureStore.name)")
-            guard try Terminal.confirms("Are you sure you would like to continue?") else {
+            guard try context.terminal.confirms("Are you sure you would like to continue?") else {
                 throw SigstoreError(
                     .declined, "nobody agreed, and nothing was removed",
-                    advice: Terminal.isInteractive ? nil : "without a terminal, give --yes")
+                    advice: context.terminal.isInteractive ? nil : "without a terminal, give --yes")
             }
         }
-        let force = force
         let removed = try waiting { () throws(SigstoreError) in
             try await store.remove(removal, takingTags: force)
         }
-        for reference in removed.references { Output.note("Removed \(reference) from \(image)") }
+        for reference in removed.references { context.output.note("Removed \(reference) from \(image)") }
         if let first = removed.left.first {
-            for error in removed.left.dropFirst() { Output.warn(error.message) }
+            for error in removed.left.dropFirst() { context.output.warn(error.message) }
             throw first
         }
-        if removed.references.isEmpty { Output.note("\(image) has none of these; nothing was removed") }
+        if removed.references.isEmpty { context.output.note("\(image) has none of these; nothing was removed") }
     }
 }
 

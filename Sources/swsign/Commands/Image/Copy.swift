@@ -4,7 +4,7 @@ import OCIRegistry
 import StrictJSON
 import SwSignCore
 
-struct Copy: ParsableCommand {
+struct Copy: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "copy", abstract: "Copies an image with what is attached to it.")
 
@@ -20,13 +20,13 @@ struct Copy: ParsableCommand {
     var sigOnly = false
     @Option(help: "Of an index, copy only the image for this platform, such as linux/arm64.")
     var platform: String?
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     enum Part: String, ExpressibleByArgument, CaseIterable { case sig, att, sbom }
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         guard !sigOnly || only.isEmpty else { throw SigstoreError(.usage, "--sig-only and --only exclude each other") }
         var selection = ImageCopy.Selection()
         if sigOnly { (selection.image, selection.kinds, selection.otherReferrers) = (false, [.signature], false) }
@@ -34,11 +34,10 @@ struct Copy: ParsableCommand {
             selection.kinds = Set(only.compactMap { SignatureStore.Kind(rawValue: $0.rawValue) })
             selection.otherReferrers = false
         }
-        let images = try options.images(global)
-        let (source, destination, platform, force) = (source, destination, platform, force)
+        let images = try images(context)
         try waiting { [selection] () throws(SigstoreError) in
             let image = try await images.image(source, platform: platform)
-            try await ImageCopy(image, selection) { Output.note($0) }.run(
+            try await ImageCopy(image, selection) { context.output.note($0) }.run(
                 to: try images.destination(destination), tagPrefixes: (images.tagPrefix, images.tagPrefix),
                 replacing: force)
         }

@@ -8,9 +8,9 @@ struct Download: ParsableCommand {
         subcommands: [DownloadSignature.self, DownloadAttestation.self, DownloadSBOM.self])
 
     /// Prints what was found, and says what could not be read.
-    static func print(_ found: DownloadedAttachments) throws(SigstoreError) {
-        for value in found.values { try Output.json(value) }
-        for error in found.unreadable { Output.warn("passed over: \(error.message)") }
+    static func print(_ found: DownloadedAttachments, _ output: Output) throws(SigstoreError) {
+        for value in found.values { try output.json(value) }
+        for error in found.unreadable { output.warn("passed over: \(error.message)") }
         if found.values.isEmpty, let first = found.unreadable.first { throw first }
     }
 }

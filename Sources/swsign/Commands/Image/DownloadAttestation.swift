@@ -3,7 +3,7 @@ import InToto
 import StrictJSON
 import SwSignCore
 
-struct DownloadAttestation: ParsableCommand {
+struct DownloadAttestation: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "attestation", abstract: "Prints the attestations of an image, one JSON object a line.")
 
@@ -15,13 +15,14 @@ struct DownloadAttestation: ParsableCommand {
     var predicateType: String?
     @Option(help: "With an index, the image for this platform, such as linux/arm64.")
     var platform: String?
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let type = try predicateType.map { (name) throws(SigstoreError) in try PredicateType(named: name) }
-        let store = try options.attachments(of: image, platform: platform, global)
-        try Download.print(try waiting { () throws(SigstoreError) in try await store.downloadAttestations(type) })
+        let store = try attachments(of: image, platform: platform, context)
+        try Download.print(
+            try waiting { () throws(SigstoreError) in try await store.downloadAttestations(type) }, context.output)
     }
 }

@@ -2,7 +2,7 @@ import ArgumentParser
 import StrictJSON
 import SwSignCore
 
-struct DownloadSBOM: ParsableCommand {
+struct DownloadSBOM: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "sbom", abstract: "Prints the SBOM that is attached to an image.")
 
@@ -10,15 +10,16 @@ struct DownloadSBOM: ParsableCommand {
     var image: String
     @Option(help: "With an index, the image for this platform, such as linux/arm64.")
     var platform: String?
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
-        let store = try options.attachments(of: image, platform: platform, global)
+    func run(_ context: Context) throws(SigstoreError) {
+        let store = try attachments(of: image, platform: platform, context)
         let (mediaType, content) = try waiting { () throws(SigstoreError) in try await store.downloadSBOM() }
-        Output.warn("nothing shows that this SBOM is genuine; an attestation would: swsign download attestation")
-        Output.note("Found SBOM of media type: \(mediaType)")
-        try Output.bytes(content)
+        context.output.warn(
+            "nothing shows that this SBOM is genuine; an attestation would: swsign download attestation")
+        context.output.note("Found SBOM of media type: \(mediaType)")
+        try context.output.bytes(content)
     }
 }

@@ -6,6 +6,7 @@ import SwSignCore
 struct ImageBatch {
     /// What is done to the images, as in "3 images signed".
     let verb: String
+    let context: Context
 
     /// - Throws: The error itself for a single image; with several, after all of them, an error whose exit code is that
     ///   of the first that failed.
@@ -16,7 +17,7 @@ struct ImageBatch {
         if let only = names.first, names.count == 1 {
             return try print(only, try waiting { () throws(SigstoreError) in try await body(only) })
         }
-        ProgressBar.begin(Int64(names.count), of: .images)
+        context.progress.begin(Int64(names.count), of: .images)
         let results = try waiting { () throws(SigstoreError) in
             await withTaskGroup(of: (Int, Result<Value, SigstoreError>).self) { group in
                 var results = [Result<Value, SigstoreError>?](repeating: nil, count: names.count)
@@ -29,7 +30,7 @@ struct ImageBatch {
                 }
                 for await (index, result) in group {
                     results[index] = result
-                    ProgressBar.advance(1)
+                    context.progress.advance(1)
                 }
                 return results
             }
@@ -40,13 +41,13 @@ struct ImageBatch {
             case .success(let value)?: try print(name, value)
             case .failure(let error)?:
                 failed.append((name, error))
-                Output.error((error.message.contains(name) ? error : error.concerning(name)).advised)
+                context.output.error((error.message.contains(name) ? error : error.concerning(name)).advised)
             case nil: break
             }
         }
-        Output.note("\(names.count - failed.count) of \(names.count) images \(verb)")
+        context.output.note("\(names.count - failed.count) of \(names.count) images \(verb)")
         guard let first = failed.first else { return }
-        for failure in failed { Output.note("  not \(verb): \(failure.name)") }
+        for failure in failed { context.output.note("  not \(verb): \(failure.name)") }
         throw SigstoreError(
             .alreadyReported, "\(failed.count) of \(names.count) images were not \(verb)", cause: first.error)
     }

@@ -3,7 +3,7 @@ import OCIRegistry
 import StrictJSON
 import SwSignCore
 
-struct Load: ParsableCommand {
+struct Load: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "load",
         abstract: "Puts an image that was saved in a folder into a registry, with what is attached to it.")
@@ -12,16 +12,15 @@ struct Load: ParsableCommand {
     var image: String
     @Option(help: "The folder that swsign save or cosign save wrote.")
     var dir: String
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
-        let images = try options.images(global)
-        let (name, folder) = (image, dir)
+    func run(_ context: Context) throws(SigstoreError) {
+        let images = try images(context)
         try waiting { () throws(SigstoreError) in
-            try await ImageCopy(try await images.image(folder, isFolder: true)) { Output.note($0) }.run(
-                to: try images.destination(name), tagPrefixes: ("", images.tagPrefix), replacing: true)
+            try await ImageCopy(try await images.image(dir, isFolder: true)) { context.output.note($0) }.run(
+                to: try images.destination(image), tagPrefixes: ("", images.tagPrefix), replacing: true)
         }
     }
 }

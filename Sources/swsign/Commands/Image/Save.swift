@@ -3,7 +3,7 @@ import OCIRegistry
 import StrictJSON
 import SwSignCore
 
-struct Save: ParsableCommand {
+struct Save: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "save", abstract: "Saves an image with what is attached to it in a folder.")
 
@@ -11,16 +11,15 @@ struct Save: ParsableCommand {
     var image: String
     @Option(help: "The folder; it is made where there is none.")
     var dir: String
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
-        let images = try options.images(global)
-        let (name, folder) = (image, dir)
+    func run(_ context: Context) throws(SigstoreError) {
+        let images = try images(context)
         try waiting { () throws(SigstoreError) in
-            try await ImageCopy(try await images.image(name)) { Output.note($0) }.save(
-                to: folder, tagPrefix: images.tagPrefix)
+            try await ImageCopy(try await images.image(image)) { context.output.note($0) }.save(
+                to: dir, tagPrefix: images.tagPrefix)
         }
     }
 }

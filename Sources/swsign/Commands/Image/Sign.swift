@@ -7,7 +7,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct Sign: ParsableCommand {
+struct Sign: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "sign", _superCommandName: "swsign", abstract: "Signs container images.")
 
@@ -38,35 +38,34 @@ struct Sign: ParsableCommand {
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         try expectSound()
         try signing.expectOwnPlaces([outputPayload], inputs: [payload])
         let session = try services.session(
-            signing, attestations: false, standardInputIsTaken: payload == "-", isLegacyForm: !signing.newBundleFormat)
+            signing, attestations: false, standardInputIsTaken: payload == "-", isLegacyForm: !signing.newBundleFormat,
+            context)
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
-        let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try SigningTime.now())
+        let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try context.signingTime())
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
-        let images = try registry.images(global, tagPrefix: tagPrefix)
+        let images = try registry.images(context, tagPrefix: tagPrefix)
         // Of several values for one name the last counts, as in cosign.
         var stated = JSONObject([])
         for pair in try AnnotationFlag.pairs(annotations) { stated[pair.name] = .string(pair.value) }
-        let (recursive, attachment, upload, annotations, identity) = (recursive, attachment, upload, stated, identity)
-        try ImageBatch(verb: "signed").forEach(self.images) { name throws(SigstoreError) in
+        try ImageBatch(verb: "signed", context: context).forEach(self.images) { [stated] name throws(SigstoreError) in
             var image = try await images.image(name, toBe: "signed")
             if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: images.tagPrefix) }
             var made: [(image: Image, signed: ImageSigner.Signed)] = []
             for each in recursive && attachment == nil ? try await image.withPlatforms().map(\.image) : [image] {
-                let signed = try await signer.sign(each, annotations: annotations, identity: identity, payload: content)
+                let signed = try await signer.sign(each, annotations: stated, identity: identity, payload: content)
                 if upload { try await signer.store(signed, in: try images.attachments(of: each)) }
                 made.append((image: each, signed: signed))
             }
             return made
         } print: { name, made throws(SigstoreError) in
             for (image, signed) in made {
-                try write(signed)
+                try write(signed, context)
                 if upload {
-                    Output.note(
+                    context.output.note(
                         "Signed \(image.name) (\(image.digest)); the signature is in \(image.signatureStore.name)")
                 }
             }
@@ -95,19 +94,19 @@ struct Sign: ParsableCommand {
         try registry.connection.expectWritable(newBundleFormat: signing.newBundleFormat)
     }
 
-    /// Writes what the person wants in files; prints the signature where it goes nowhere else.
-    private func write(_ signed: ImageSigner.Signed) throws(SigstoreError) {
+    /// Writes what the person wants in files; prints the signature if it goes nowhere else.
+    private func write(_ signed: ImageSigner.Signed, _ context: Context) throws(SigstoreError) {
         if let path = outputPayload { try OutputFile(path).write(signed.payload) }
         if let path = signing.bundle {
             try OutputFile(path).write(signed.bundle.serialized())
-            Output.note("Wrote bundle to file \(path)")
+            context.output.note("Wrote bundle to file \(path)")
         }
         let signature: [UInt8] = if let detached = signed.signature { detached } else { try signed.bundle.signature() }
-        try signing.writeParts(of: signed.bundle)
+        try signing.writeParts(of: signed.bundle, context)
         if let path = signing.outputSignature {
             try OutputFile(path).write(Array(Base64.encode(signature).utf8))
         } else if !upload, signing.bundle == nil {
-            try Output.result(Base64.encode(signature))
+            try context.output.result(Base64.encode(signature))
         }
     }
 }

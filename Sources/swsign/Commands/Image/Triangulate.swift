@@ -3,7 +3,7 @@ import OCIRegistry
 import StrictJSON
 import SwSignCore
 
-struct Triangulate: ParsableCommand {
+struct Triangulate: AttachmentCommand {
     static let configuration = CommandConfiguration(
         commandName: "triangulate", abstract: "Prints where the older scheme keeps what is attached to an image.")
 
@@ -11,21 +11,21 @@ struct Triangulate: ParsableCommand {
     var image: String
     @Option(help: "What is looked for: signature, attestation, sbom, or digest for the image itself.")
     var type: Sought = .signature
-    @OptionGroup var options: AttachmentOptions
+    @OptionGroup(title: "Attachments") var options: AttachmentOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     enum Sought: String, ExpressibleByArgument, CaseIterable { case signature, attestation, sbom, digest }
 
-    mutating func run() throws {
-        try global.apply()
-        let store = try options.attachments(of: image, global)
+    func run(_ context: Context) throws(SigstoreError) {
+        let store = try attachments(of: image, context)
         let kind: SignatureStore.Kind
         switch type {
-        case .digest: return try Output.result("\(store.image.store.name)@\(store.image.digest)")
+        case .digest: return try context.output.result("\(store.image.store.name)@\(store.image.digest)")
         case .signature: kind = .signature
         case .attestation: kind = .attestation
         case .sbom: kind = .sbom
         }
-        try Output.result("\(store.image.signatureStore.name):\(store.tag(kind))")
+        try context.output.result("\(store.image.signatureStore.name):\(store.tag(kind))")
     }
 }

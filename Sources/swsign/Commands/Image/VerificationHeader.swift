@@ -18,35 +18,39 @@ struct VerifiedImages: Sendable {
     }
 
     /// Says what could not be read: what holds is enough, but there may be more.
-    func warn() {
-        for error in passedOver.prefix(5) { Output.warn("passed over: \(error.message)") }
-        if passedOver.count > 5 { Output.warn("passed over: \(passedOver.count - 5) more") }
+    func warn(_ output: Output) {
+        for error in passedOver.prefix(5) { output.warn("passed over: \(error.message)") }
+        if passedOver.count > 5 { output.warn("passed over: \(passedOver.count - 5) more") }
     }
 }
 
 /// What cosign prints before its results: the image, and the checks that were made on each signature.
-enum VerificationHeader {
+struct VerificationHeader {
+    private let output: Output
+
+    init(_ output: Output) { self.output = output }
+
     /// With `--verbose`, each check as it is made.
-    @Sendable static func report(_ signature: StoredSignature, _ check: VerificationCheck) {
-        Output.detail("  \(signature.place): \(check.step.rawValue): \(check.detail)")
+    @Sendable func report(_ signature: StoredSignature, _ check: VerificationCheck) {
+        output.detail("  \(signature.place): \(check.step.rawValue): \(check.detail)")
     }
 
-    static func print(
+    func print(
         _ name: String, _ held: [VerifiedImageSignature], checksClaims: Bool, comparesAnnotations: Bool = false
     ) {
-        Output.note("")
-        Output.note("Verification for \(name) --")
-        Output.note("The following checks were performed on each of these signatures:")
-        if checksClaims { Output.note("  - The cosign claims were validated") }
+        output.note("")
+        output.note("Verification for \(name) --")
+        output.note("The following checks were performed on each of these signatures:")
+        if checksClaims { output.note("  - The cosign claims were validated") }
         // No signature holds without each annotation that was demanded.
-        if comparesAnnotations, !held.isEmpty { Output.note("  - The specified annotations were verified") }
+        if comparesAnnotations, !held.isEmpty { output.note("  - The specified annotations were verified") }
         let made = held.map { Set($0.verified.checks.map(\.name)) }
         let onAll = held.first?.verified.checks.filter { check in made.allSatisfy { $0.contains(check.name) } } ?? []
-        for check in onAll { Output.note("  - \(check.step.rawValue): \(check.name)") }
+        for check in onAll { output.note("  - \(check.step.rawValue): \(check.name)") }
         for signature in held {
             let words = VerifiedDescription(signature.verified)
-            Output.note("\(signature.signature.place): \(words.signer)")
-            for time in words.times { Output.note("  \(time)") }
+            output.note("\(signature.signature.place): \(words.signer)")
+            for time in words.times { output.note("  \(time)") }
         }
     }
 }

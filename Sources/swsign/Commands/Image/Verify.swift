@@ -6,7 +6,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct Verify: ParsableCommand {
+struct Verify: ImageVerificationCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify", _superCommandName: "swsign", abstract: "Verifies the signatures of container images.")
 
@@ -28,11 +28,14 @@ struct Verify: ParsableCommand {
     var signatureDigestAlgorithm: String?
     @Option(name: .shortAndLong, help: "How results are printed on standard output: json or text.")
     var output: OutputFormat = .json
-    @OptionGroup var options: ImageVerificationOptions
+    @OptionGroup(title: "Images") var options: ImageVerificationOptions
+    @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         guard attachment == nil || attachment == "sbom" else {
             throw SigstoreError(.usage, "--attachment knows sbom, not \(attachment ?? "")")
         }
@@ -40,11 +43,11 @@ struct Verify: ParsableCommand {
             throw SigstoreError(.usage, "--payload and --signature belong together")
         }
         let given = try givenSignature()
-        let verifier = try options.verifier(
+        let verifier = try verifier(
             annotations: try AnnotationFlag.pairs(annotations),
-            standardInputIsTaken: [payload, signature].contains("-"))
-        let (access, flags, attachment) = (try options.access(global), options.images, attachment)
-        try ImageBatch(verb: "verified").forEach(images) { name throws(SigstoreError) in
+            standardInputIsTaken: [payload, signature].contains("-"), context)
+        let (access, flags) = (try access(context), options)
+        try ImageBatch(verb: "verified", context: context).forEach(images) { name throws(SigstoreError) in
             var verified = VerifiedImages()
             for var image in try await flags.images(name, access) {
                 if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: access.tagPrefix) }
@@ -56,16 +59,16 @@ struct Verify: ParsableCommand {
             }
             return verified
         } print: { name, verified throws(SigstoreError) in
-            verified.warn()
+            verified.warn(context.output)
             let held = verified.images.flatMap(\.signatures)
-            VerificationHeader.print(
+            VerificationHeader(context.output).print(
                 name, held, checksClaims: flags.checkClaims, comparesAnnotations: !annotations.isEmpty)
             if output == .json {
-                try Output.json(.array(held.map(\.payload)))
+                try context.output.json(.array(held.map(\.payload)))
             } else {
                 for (image, signatures) in verified.images {
                     for signature in signatures {
-                        try Output.result("\(image.digest) \(VerifiedDescription(signature.verified).signer)")
+                        try context.output.result("\(image.digest) \(VerifiedDescription(signature.verified).signer)")
                     }
                 }
             }

@@ -6,7 +6,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct VerifyAttestation: ParsableCommand {
+struct VerifyAttestation: ImageVerificationCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify-attestation", _superCommandName: "swsign",
         abstract: "Verifies attestations about container images.")
@@ -18,15 +18,18 @@ struct VerifyAttestation: ParsableCommand {
     @Option(
         name: .shortAndLong, help: "How results are printed on standard output: json (one envelope a line) or text.")
     var output: OutputFormat = .json
-    @OptionGroup var options: ImageVerificationOptions
+    @OptionGroup(title: "Images") var options: ImageVerificationOptions
+    @OptionGroup(title: "Verification") var verification: VerificationOptions
+    @OptionGroup(title: "Identity") var identity: IdentityOptions
+    @OptionGroup(title: "Trust") var trust: TrustOptions
+    @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let type = try PredicateType(named: type)
-        let verifier = try options.verifier()
-        let (access, flags) = (try options.access(global), options.images)
-        try ImageBatch(verb: "verified").forEach(images) { name throws(SigstoreError) in
+        let verifier = try verifier(context)
+        let (access, flags) = (try access(context), options)
+        try ImageBatch(verb: "verified", context: context).forEach(images) { name throws(SigstoreError) in
             var verified = VerifiedImages()
             for image in try await flags.images(name, access) {
                 let found = try await access.attachments(of: image).find(.attestation)
@@ -34,15 +37,15 @@ struct VerifyAttestation: ParsableCommand {
             }
             return verified
         } print: { name, verified throws(SigstoreError) in
-            verified.warn()
+            verified.warn(context.output)
             let held = verified.images.flatMap(\.signatures)
-            VerificationHeader.print(name, held, checksClaims: flags.checkClaims)
+            VerificationHeader(context.output).print(name, held, checksClaims: flags.checkClaims)
             for signature in held {
                 guard case .dsse(let envelope) = signature.signature.bundle.content else { continue }
                 if output == .json {
-                    try Output.json(envelope.json())
+                    try context.output.json(envelope.json())
                 } else {
-                    try Output.result("\(type.uri) \(VerifiedDescription(signature.verified).signer)")
+                    try context.output.result("\(type.uri) \(VerifiedDescription(signature.verified).signer)")
                 }
             }
         }

@@ -3,7 +3,7 @@ import SigstoreCrypto
 import StrictJSON
 import SwSignCore
 
-struct GenerateKeyPair: ParsableCommand {
+struct GenerateKeyPair: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "generate-key-pair",
         abstract: "Makes a key pair for signing: a .key file, encrypted, and a .pub file.")
@@ -17,11 +17,10 @@ struct GenerateKeyPair: ParsableCommand {
     var yes = false
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let algorithm = try SigningAlgorithm(named: signingAlgorithm)
-        try KeyPairOutput(prefix: outputKeyPrefix).write { () throws(SigstoreError) in
-            (try PrivateKey.generate(algorithm), try Terminal.password(new: true))
+        try KeyPairOutput(prefix: outputKeyPrefix, context: context).write { () throws(SigstoreError) in
+            (try PrivateKey.generate(algorithm), try context.terminal.password(new: true))
         }
     }
 }

@@ -3,7 +3,7 @@ import SigstoreCrypto
 import StrictJSON
 import SwSignCore
 
-struct ImportKeyPair: ParsableCommand {
+struct ImportKeyPair: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "import-key-pair",
         abstract: "Imports a private key (PKCS#8, encrypted PKCS#8, SEC1 or PKCS#1, in PEM) and encrypts it.")
@@ -18,15 +18,14 @@ struct ImportKeyPair: ParsableCommand {
     var yes = false
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let reference = try KeyReference(key)
-        try KeyPairOutput(prefix: outputKeyPrefix).write { () throws(SigstoreError) in
-            let (key, opening) = try reference.openPrivateKey()
+        try KeyPairOutput(prefix: outputKeyPrefix, context: context).write { () throws(SigstoreError) in
+            let (key, opening) = try reference.openPrivateKey(context.terminal)
             do throws(SigstoreError) { try key.expectPrimes() } catch { throw error.concerning(reference.text) }
             // One password opens an encrypted key and closes the new one, as with cosign.
             if let opening { return (key, opening) }
-            return (key, try Terminal.password(new: true, standardInputIsTaken: reference.takesStandardInput))
+            return (key, try context.terminal.password(new: true, standardInputIsTaken: reference.takesStandardInput))
         }
     }
 }

@@ -7,6 +7,7 @@ import SwSignCore
 /// Writes the two files of a key pair; existing ones are replaced only by an answer typed on a terminal, and kept.
 struct KeyPairOutput {
     let prefix: String
+    let context: Context
 
     /// Puts a new key pair there.
     /// - Parameter make: Makes the key and its password, once it is sure that they can be kept.
@@ -16,7 +17,7 @@ struct KeyPairOutput {
         if !existing.isEmpty {
             let names = existing.joined(separator: " and ")
             guard
-                try Terminal.confirms(
+                try context.terminal.confirms(
                     "\(names) exist\(existing.count == 1 ? "s" : "") already. Put new keys in place (the old ones are kept under another name)?"
                 )
             else {
@@ -29,8 +30,8 @@ struct KeyPairOutput {
         let stored = try waiting { () throws(SigstoreError) in
             try await store.store(key, password: password, keepingExisting: !existing.isEmpty)
         }
-        for kept in stored.kept { Output.note("The old key was kept as \(kept)") }
-        Output.note("Private key written to \(stored.privateKey)")
-        Output.note("Public key written to \(stored.publicKey)")
+        for kept in stored.kept { context.output.note("The old key was kept as \(kept)") }
+        context.output.note("Private key written to \(stored.privateKey)")
+        context.output.note("Public key written to \(stored.publicKey)")
     }
 }

@@ -4,7 +4,7 @@ import SigstoreCrypto
 import StrictJSON
 import SwSignCore
 
-struct PublicKeyCommand: ParsableCommand {
+struct PublicKeyCommand: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "public-key", abstract: "Prints the public key of a key pair, in PEM.")
 
@@ -14,15 +14,14 @@ struct PublicKeyCommand: ParsableCommand {
     var outfile: String?
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let reference = try KeyReference(key)
         let file = outfile.map { OutputFile($0, mode: 0o644) }
-        file?.reserve()
-        let publicKey = try reference.openPrivateKey().key.publicKey
-        guard let file else { return try Output.text(publicKey.pem) }
-        try file.expectNotRead()
+        if let file { context.output.places.reserve(file) }
+        let publicKey = try reference.openPrivateKey(context.terminal).key.publicKey
+        guard let file else { return try context.output.text(publicKey.pem) }
+        try context.output.places.expectNotRead(file)
         try file.write(Array(publicKey.pem.utf8))
-        Output.note("Public key written to \(file.path)")
+        context.output.note("Public key written to \(file.path)")
     }
 }

@@ -6,35 +6,37 @@ import StrictJSON
 
 extension LogOptions {
     /// Prints an entry.
-    func show(_ found: VerifiedLogEntry, _ reader: Reader) throws(SigstoreError) {
+    func show(_ found: VerifiedLogEntry, _ reader: Reader, _ output: Output) throws(SigstoreError) {
         let entry = found.entry
         let url = reader.client.url.description
-        if output == .json {
+        if self.output == .json {
             var object: JSONObject = [
                 "version": .integer(1), "log": .string(url), "logIndex": .integer(entry.logIndex),
                 "leafHash": .string(Hexadecimal.encode(found.leafHash)), "body": try JSONValue(parsing: entry.body),
                 "entry": entry.json,
             ]
-            if entry.promise != nil { object["integratedTime"] = .string(CalendarTime.iso8601(entry.integratedTime)) }
+            if entry.promise != nil {
+                object["integratedTime"] = .string(Instant(seconds: entry.integratedTime).description)
+            }
             let member = TrustVariables.member(reader.trustVariables)
             object[member.name] = member.value
-            return try Output.json(.object(object))
+            return try output.json(.object(object))
         }
-        try Output.result("entry: \(entry.logIndex) of \(url)")
-        try Output.result("  kind: \(entry.kind) \(entry.kindVersion)")
-        if entry.promise != nil { try Output.result("  recorded: \(CalendarTime.iso8601(entry.integratedTime))") }
+        try output.result("entry: \(entry.logIndex) of \(url)")
+        try output.result("  kind: \(entry.kind) \(entry.kindVersion)")
+        if entry.promise != nil { try output.result("  recorded: \(Instant(seconds: entry.integratedTime))") }
         switch found.body.subject {
-        case .message(let digest): try Output.result("  about: \(digest)")
-        case .payload(let digest): try Output.result("  about: an attestation, \(digest)")
+        case .message(let digest): try output.result("  about: \(digest)")
+        case .payload(let digest): try output.result("  about: an attestation, \(digest)")
         case .envelope(let digest, let payload):
-            try Output.result("  about: an attestation, \(payload), in an envelope, \(digest)")
+            try output.result("  about: an attestation, \(payload), in an envelope, \(digest)")
         }
         for signature in found.body.signatures {
-            try Output.result("  signer: \(try signer(signature, found, reader.root))")
+            try output.result("  signer: \(try signer(signature, found, reader.root))")
         }
-        try Output.result("  leaf: \(Hexadecimal.encode(found.leafHash))")
+        try output.result("  leaf: \(Hexadecimal.encode(found.leafHash))")
         if let proof = entry.proof {
-            try Output.result(
+            try output.result(
                 "  proof: in a tree of \(proof.treeSize) with the root \(Hexadecimal.encode(proof.rootHash))")
         }
     }
@@ -48,8 +50,7 @@ extension LogOptions {
         case .certificate(let der):
             let certificate = try Certificate(der: der)
             let name = certificate.subjectAlternativeNames.first?.text ?? certificate.displayName
-            var issuer = try certificate.fulcioExtension(8)
-            if issuer == nil { issuer = try certificate.fulcioExtension(1) }
+            let issuer = try CertificateClaims(certificate).issuer()
             let time = found.entry.promise == nil ? certificate.notBefore : found.entry.integratedTime
             for authority in root.certificateAuthorities where authority.validFor.contains(Instant(seconds: time)) {
                 do throws(SigstoreError) {

@@ -5,7 +5,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct TlogSearch: ParsableCommand {
+struct TlogSearch: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "search", abstract: "Shows the entries about a file, of an email address, or of a key.",
         discussion: "Logs of Rekor v1 have an index for this, those of Rekor v2 have none.")
@@ -24,8 +24,7 @@ struct TlogSearch: ParsableCommand {
     /// How many entries are read.
     private static let limit = 100
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         guard [artifact, sha, email, publicKey].filter({ $0 != nil }).count == 1 else {
             throw SigstoreError(.usage, "give exactly one of --artifact, --sha, --email and --public-key")
         }
@@ -37,7 +36,7 @@ struct TlogSearch: ParsableCommand {
         } else {
             term = .digest(try LogOptions.digest(artifact: artifact, sha: sha))
         }
-        let reader = try log.reader()
+        let reader = try log.reader(context)
         let found = try waiting { () throws(SigstoreError) in try await reader.client.search(term) }
         guard !found.isEmpty else {
             throw SigstoreError(
@@ -45,18 +44,18 @@ struct TlogSearch: ParsableCommand {
                 advice: "an entry may also be in another log: name it with --rekor-url")
         }
         if found.count > Self.limit {
-            Output.warn("the log has \(found.count) such entries; \(Self.limit) are shown")
+            context.output.warn("the log has \(found.count) such entries; \(Self.limit) are shown")
         }
         for uuid in found.prefix(Self.limit) {
             let entry = try waiting { () throws(SigstoreError) in
-                try await reader.client.entry(uuid: uuid, root: reader.root, now: SystemClock.now())
+                try await reader.client.entry(uuid: uuid, root: reader.root, now: context.now())
             }
             if try !entry.states(term) {
-                Output.warn(
+                context.output.warn(
                     "that entry \(entry.entry.logIndex) is about this says the log's index, and not the entry itself"
                 )
             }
-            try log.show(entry, reader)
+            try log.show(entry, reader, context.output)
         }
     }
 }

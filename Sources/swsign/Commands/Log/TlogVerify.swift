@@ -6,7 +6,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct TlogVerify: ParsableCommand {
+struct TlogVerify: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify", abstract: "Verifies that an entry, or those of a bundle, are in their log now.",
         discussion: """
@@ -24,14 +24,13 @@ struct TlogVerify: ParsableCommand {
     @OptionGroup(title: "Log") var log: LogOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let digest =
             artifact == nil && sha == nil ? nil : try LogOptions.digest(artifact: artifact, sha: sha)
         guard let bundle else {
             try place.expectOne()
-            let reader = try log.reader()
-            return try check(try place.entry(reader), digest, reader)
+            let reader = try log.reader(context)
+            return try check(try place.entry(reader, context), digest, reader, context)
         }
         guard !place.isGiven else {
             throw SigstoreError(.usage, "give --bundle, or the entry's index or UUID")
@@ -41,10 +40,10 @@ struct TlogVerify: ParsableCommand {
             throw SigstoreError(.noLogEntry, "\(bundle) has no entry in a transparency log")
         }
         for entry in entries {
-            let reader = try log.reader(version: try LogEntryBody(parsing: entry.body).isRekorV2 ? .v2 : .v1)
+            let reader = try log.reader(version: try LogEntryBody(parsing: entry.body).isRekorV2 ? .v2 : .v1, context)
             let found = try waiting { () throws(SigstoreError) in
                 try await reader.client.entry(
-                    at: entry.logIndex, root: reader.root, now: SystemClock.now())
+                    at: entry.logIndex, root: reader.root, now: context.now())
             }
             guard found.entry.body == entry.body, found.log.logID == entry.logID,
                 found.entry.integratedTime == entry.integratedTime
@@ -56,13 +55,13 @@ struct TlogVerify: ParsableCommand {
                         "check that the bundle is of this log; its entry was not recorded there, or at another time"
                 )
             }
-            try check(found, digest, reader)
+            try check(found, digest, reader, context)
         }
-        Output.note(
+        context.output.note(
             "The bundle's own signature was not looked at: verify-blob and verify-blob-attestation do that.")
     }
 
-    private func check(_ entry: VerifiedLogEntry, _ digest: Digest?, _ reader: LogOptions.Reader)
+    private func check(_ entry: VerifiedLogEntry, _ digest: Digest?, _ reader: LogOptions.Reader, _ context: Context)
         throws(SigstoreError)
     {
         if let digest, try !entry.states(.digest(digest)) {
@@ -70,7 +69,7 @@ struct TlogVerify: ParsableCommand {
                 .logEntryMismatch, "entry \(entry.entry.logIndex) is not about \(digest)",
                 advice: "check that the file is the one that was signed")
         }
-        try log.show(entry, reader)
-        Output.note("The entry is in the log, as the log has signed.")
+        try log.show(entry, reader, context.output)
+        context.output.note("The entry is in the log, as the log has signed.")
     }
 }

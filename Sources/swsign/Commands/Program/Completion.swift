@@ -3,7 +3,7 @@ import LocalSystem
 import StrictJSON
 import SwSignCore
 
-struct Completion: ParsableCommand {
+struct Completion: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "completion", abstract: "Prints a completion script for bash, zsh or fish.")
 
@@ -11,12 +11,11 @@ struct Completion: ParsableCommand {
     var shell: String
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let shells: [String: CompletionShell] = ["bash": .bash, "zsh": .zsh, "fish": .fish]
         guard let known = shells[shell] else {
             throw SigstoreError(.usage, "there is no completion for \"\(shell)\"", advice: "use bash, zsh or fish")
         }
-        try Output.text(SwSign.completionScript(for: known) + "\n")
+        try context.output.text(SwSign.completionScript(for: known) + "\n")
     }
 }

@@ -3,7 +3,7 @@ import LocalSystem
 import StrictJSON
 import SwSignCore
 
-struct EnvironmentCommand: ParsableCommand {
+struct EnvironmentCommand: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "env", abstract: "Prints the environment variables that are looked at.")
 
@@ -38,14 +38,15 @@ struct EnvironmentCommand: ParsableCommand {
         ("REGISTRY_AUTH_FILE", "Podman's credentials for registries", false),
     ]
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         for variable in Self.variables {
-            if showDescriptions { try Output.result("# \(variable.name) is \(variable.purpose)") }
-            let value = ProcessEnvironment.value(variable.name) ?? ""
-            try Output.result(
+            if showDescriptions { try context.output.result("# \(variable.name) is \(variable.purpose)") }
+            let value = context.environment.value(variable.name) ?? ""
+            try context.output.result(
                 "\(variable.name)=\(variable.isSecret && !showSensitiveValues && !value.isEmpty ? "******" : value)")
         }
-        if showDescriptions { try Output.result("# COSIGN_<FLAG> gives any flag, such as COSIGN_TLOG_UPLOAD=false") }
+        if showDescriptions {
+            try context.output.result("# COSIGN_<FLAG> gives any flag, such as COSIGN_TLOG_UPLOAD=false")
+        }
     }
 }

@@ -3,7 +3,7 @@ import LocalSystem
 import StrictJSON
 import SwSignCore
 
-struct Version: ParsableCommand {
+struct Version: SwSignCommand {
     static let configuration = CommandConfiguration(commandName: "version", abstract: "Prints the version.")
     static let number = "0.1.0"
 
@@ -11,8 +11,7 @@ struct Version: ParsableCommand {
     var json = false
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         #if arch(x86_64)
             let platform = "linux/amd64"
         #elseif arch(arm64)
@@ -21,10 +20,10 @@ struct Version: ParsableCommand {
             let platform = "linux"
         #endif
         if json {
-            try Output.json(.object(["gitVersion": .string("v\(Self.number)"), "platform": .string(platform)]))
+            try context.output.json(.object(["gitVersion": .string("v\(Self.number)"), "platform": .string(platform)]))
         } else {
-            try Output.text("swsign: signs and verifies container images, attestations and files\n\n")
-            try Output.text("GitVersion:    v\(Self.number)\nPlatform:      \(platform)\n")
+            try context.output.text("swsign: signs and verifies container images, attestations and files\n\n")
+            try context.output.text("GitVersion:    v\(Self.number)\nPlatform:      \(platform)\n")
         }
     }
 }

@@ -4,7 +4,7 @@ import SigstoreCrypto
 import StrictJSON
 import SwSignCore
 
-struct Login: ParsableCommand {
+struct Login: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "login", abstract: "Keeps the credentials for a registry, where Docker keeps them.")
 
@@ -20,27 +20,27 @@ struct Login: ParsableCommand {
     @OptionGroup(title: "Registry") var registry: RegistryConnectionFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let server = try server.map { (name) throws(SigstoreError) in try Registry(parsing: name) } ?? .dockerHub
         guard let user = username, !user.isEmpty else {
             throw SigstoreError(.usage, "no user name was given", advice: "give --username")
         }
-        let secret = try secret()
-        let registries = try registry.registries(global)
+        let secret = try secret(context)
+        let registries = try registry.registries(context)
         let place = try waiting { () throws(SigstoreError) in
             try await registries.check(.password(user: user, password: secret), for: server)
-            return try await CredentialStore().save(user: user, password: secret, for: server)
+            return try await CredentialStore(environment: context.environment.value).save(
+                user: user, password: secret, for: server)
         }
-        Output.note("logged in via \(place)")
+        context.output.note("logged in via \(place)")
     }
 
-    private func secret() throws(SigstoreError) -> SecretBytes {
+    private func secret(_ context: Context) throws(SigstoreError) -> SecretBytes {
         if let password, !password.isEmpty {
             guard !passwordStdin else {
                 throw SigstoreError(.usage, "--password and --password-stdin exclude each other")
             }
-            Output.warn("others on this machine can see a password on the command line; use --password-stdin")
+            context.output.warn("others on this machine can see a password on the command line; use --password-stdin")
             return SecretBytes(password.utf8)
         }
         if passwordStdin {
@@ -52,7 +52,7 @@ struct Login: ParsableCommand {
             }
             return SecretBytes(bytes)
         }
-        guard let typed = try Terminal.secret("Password: "), typed.count > 0,
+        guard let typed = try context.terminal.secret("Password: "), typed.count > 0,
             unsafe typed.withBytes({ unsafe Self.isText($0) })
         else {
             throw SigstoreError(

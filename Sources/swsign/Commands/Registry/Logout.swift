@@ -4,7 +4,7 @@ import SigstoreCrypto
 import StrictJSON
 import SwSignCore
 
-struct Logout: ParsableCommand {
+struct Logout: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "logout", abstract: "Forgets the credentials for a registry.")
 
@@ -12,10 +12,11 @@ struct Logout: ParsableCommand {
     var server: String?
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         let server = try server.map { (name) throws(SigstoreError) in try Registry(parsing: name) } ?? .dockerHub
-        let wasThere = try waiting { () throws(SigstoreError) in try await CredentialStore().remove(for: server) }
-        Output.note(wasThere ? "removed the credentials for \(server)" : "there were no credentials for \(server)")
+        let credentials = CredentialStore(environment: context.environment.value)
+        let wasThere = try waiting { () throws(SigstoreError) in try await credentials.remove(for: server) }
+        context.output.note(
+            wasThere ? "removed the credentials for \(server)" : "there were no credentials for \(server)")
     }
 }

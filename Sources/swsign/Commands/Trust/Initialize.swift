@@ -1,12 +1,11 @@
 import ArgumentParser
-import FoundationEssentials
 import HTTPTransport
 import SigstoreClients
 import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct Initialize: ParsableCommand {
+struct Initialize: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "initialize",
         abstract: "Fetches and verifies a Sigstore instance's trust root over TUF, and uses that instance from now on.")
@@ -27,9 +26,8 @@ struct Initialize: ParsableCommand {
     var staging = false
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
-        let (environment, fetcher) = (TUFAccess.environment, TUFMirrorFetcher(try TUFAccess.http()))
+    func run(_ context: Context) throws(SigstoreError) {
+        let (environment, fetcher) = (context.environment.all, TUFMirrorFetcher(try context.http()))
         let (root, checksum, staging) = (root, rootChecksum, staging && mirror == nil)
         // Without any word on which mirror, it is the public one, whatever was initialized before.
         let named = environment["TUF_MIRROR"].map { !$0.isEmpty } ?? false
@@ -41,13 +39,13 @@ struct Initialize: ParsableCommand {
                 url: mirror, root: given, staging: staging, environment: environment)
             return try await chosen.initialize(
                 keepingRoot: given != nil, environment: environment, fetcher: fetcher,
-                notice: { Output.warn($0.message) }
+                notice: { context.output.warn($0.message) }
             ).root.version
         }
         // A mirror or root that was given leaves the instance's own variables without a part.
-        var variables = TUFAccess(staging: staging || mirror != nil).variables
+        var variables = TUFAccess(staging: staging || mirror != nil, context).variables
         if root != nil { variables.removeAll { $0 == "TUF_ROOT_JSON" } }
-        TrustVariables.named(variables)
-        Output.note("The trust root was fetched and verified: version \(version) of the root metadata")
+        context.trustVariables.named(variables)
+        context.output.note("The trust root was fetched and verified: version \(version) of the root metadata")
     }
 }

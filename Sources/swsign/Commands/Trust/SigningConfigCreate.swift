@@ -3,7 +3,7 @@ import LocalSystem
 import SigstoreClients
 import StrictJSON
 
-struct SigningConfigCreate: ParsableCommand {
+struct SigningConfigCreate: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "create", abstract: "Makes a signing config.",
         discussion: """
@@ -37,8 +37,7 @@ struct SigningConfigCreate: ParsableCommand {
     @Option(help: "The file to write; without it, standard output.") var out: String?
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         var draft = SigningConfigDraft()
         if withDefaultServices || withDefaultRekorV2 {
             var omitted: Set<SigningConfigDraft.Kind> = []
@@ -47,7 +46,7 @@ struct SigningConfigCreate: ParsableCommand {
             if noTSA { omitted.insert(.timestampAuthority) }
             if noOIDC { omitted.insert(.issuer) }
             draft = try SigningConfigDraft(
-                defaults: try TUFAccess(staging: false).target(
+                defaults: try TUFAccess(staging: false, context).target(
                     withDefaultRekorV2 ? TUFMirror.signingConfigRekorV2Target : TUFMirror.signingConfigTarget),
                 omitting: omitted)
         }
@@ -63,8 +62,8 @@ struct SigningConfigCreate: ParsableCommand {
         if let rekorConfig { try draft.select(rekorConfig, kind: .transparencyLog) }
         if let tsaConfig { try draft.select(tsaConfig, kind: .timestampAuthority) }
         let content = try draft.serialized()
-        guard let out else { return try Output.json(content) }
+        guard let out else { return try context.output.json(content) }
         try OutputFile(out, mode: 0o644).write(content)
-        Output.note("Wrote signing config to file \(out)")
+        context.output.note("Wrote signing config to file \(out)")
     }
 }

@@ -6,7 +6,7 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
-struct TrustedRootCreate: ParsableCommand {
+struct TrustedRootCreate: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "create", abstract: "Makes a trusted root of certificates and keys in PEM.",
         discussion: """
@@ -51,12 +51,11 @@ struct TrustedRootCreate: ParsableCommand {
     var out: String?
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    mutating func run() throws {
-        try global.apply()
+    func run(_ context: Context) throws(SigstoreError) {
         var root = TrustedRoot()
         if withDefaultServices {
             root = try TrustedRoot(
-                parsing: try TUFAccess(staging: false).target(TUFMirror.trustedRootTarget))
+                parsing: try TUFAccess(staging: false, context).target(TUFMirror.trustedRootTarget))
             if noFulcio { root.certificateAuthorities = [] }
             if noCTFE { root.certificateTransparencyLogs = [] }
             if noRekor { root.transparencyLogs = [] }
@@ -79,10 +78,10 @@ struct TrustedRootCreate: ParsableCommand {
         let content = root.serialized()
         // What is written can be read again, or nothing is written.
         _ = try TrustedRoot(parsing: content)
-        TrustVariables.named(withDefaultServices ? TUFAccess(staging: false).variables : [])
-        guard let out else { return try Output.json(content) }
+        context.trustVariables.named(withDefaultServices ? TUFAccess(staging: false, context).variables : [])
+        guard let out else { return try context.output.json(content) }
         try OutputFile(out, mode: 0o644).write(content)
-        Output.note("Wrote trusted root to file \(out)")
+        context.output.note("Wrote trusted root to file \(out)")
     }
 }
 

@@ -1,0 +1,64 @@
+import ArgumentParser
+import HTTPTransport
+import LocalSystem
+import SigstoreCrypto
+import StrictJSON
+
+/// What a command has of the world around it: variables, the time, the network and the person who called it.
+///
+/// The program makes one for its own process. A test may hand any command another.
+struct Context: Sendable {
+    /// The variables of the environment.
+    let environment: Environment
+    /// The time now, in seconds since 1970 in UTC.
+    let now: @Sendable () -> Int64
+    /// Makes what carries requests over HTTP.
+    let client: @Sendable (CurlClient.Configuration) throws(SigstoreError) -> any HTTPClient
+    let output: Output
+    let progress: ProgressBar
+    let terminal: Terminal
+    /// The variables that say whom to believe.
+    var trustVariables: TrustVariables
+    /// When all requests must be done, if `--timeout` says so.
+    var deadline: ContinuousClock.Instant?
+
+    init(
+        environment: Environment = .process, now: @escaping @Sendable () -> Int64 = SystemClock.now,
+        client: @escaping @Sendable (CurlClient.Configuration) throws(SigstoreError) -> any HTTPClient = Self.curl,
+        streams: Streams = Streams()
+    ) {
+        self.environment = environment
+        self.now = now
+        self.client = client
+        output = Output(streams)
+        progress = ProgressBar(output)
+        terminal = Terminal(environment, progress, streams)
+        trustVariables = TrustVariables([], output)
+    }
+
+    /// A client for HTTP over libcurl. OpenSSL is set up before libcurl can do it, which would read a configuration file.
+    private static func curl(_ configuration: CurlClient.Configuration) throws(SigstoreError) -> any HTTPClient {
+        try Cryptography.prepare()
+        return CurlClient(configuration)
+    }
+
+    /// A client for HTTP with this program's usual bounds.
+    /// - Parameter attempts: How often a server is asked that does not answer.
+    func http(_ tls: TLSOptions = TLSOptions(), attempts: Int = 5) throws(SigstoreError) -> any HTTPClient {
+        var configuration = CurlClient.Configuration()
+        configuration.deadline = deadline
+        configuration.retryPolicy.maxAttempts = attempts
+        configuration.log = { [output] in output.detail($0) }
+        configuration.tls = tls
+        return try client(configuration)
+    }
+}
+
+/// A command of this program.
+protocol SwSignCommand: ParsableCommand, Sendable {
+    var global: GlobalOptions { get }
+
+    /// Does what the command line asks for.
+    /// - Parameter context: The world around the command, in which its global flags are in effect.
+    func run(_ context: Context) throws(SigstoreError)
+}

@@ -1,0 +1,35 @@
+import SigstoreVerification
+import StrictJSON
+import SwSignCore
+
+/// A command that verifies files.
+protocol FileVerificationCommand: SwSignCommand {
+    var files: [String] { get }
+    var signature: SignatureOptions { get }
+    var verification: VerificationOptions { get }
+    var identity: IdentityOptions { get }
+    var trust: TrustOptions { get }
+    var output: OutputFormat { get }
+}
+
+extension FileVerificationCommand {
+    /// The files that were named, or that stand in the directories that were named.
+    func inputs(_ context: Context) throws(SigstoreError) -> [InputFile] {
+        try FileVerification.files(files, expandingDirectories: signature.standardInputs.isEmpty, context)
+    }
+
+    /// What must hold, warning of each check that is weaker than usual.
+    func policy(_ context: Context) throws(SigstoreError) -> VerificationPolicy {
+        try verification.policy(
+            identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"), context)
+    }
+
+    /// What verifies the files and prints what came of each.
+    /// - Parameter policy: What must hold.
+    func verifying(_ policy: VerificationPolicy, _ context: Context) throws(SigstoreError) -> FileVerification {
+        FileVerification(
+            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust, context),
+            policy: policy, trustVariables: verification.trustVariables(trust, context),
+            isDetached: signature.signature != nil && signature.bundle == nil, context: context)
+    }
+}

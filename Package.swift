@@ -105,6 +105,16 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
+        // The README's examples for programmers; tests run them.
+        .executableTarget(
+            name: "VerifyFile", dependencies: ["SwSignCore"], path: "Tests/Examples/VerifyFile",
+            swiftSettings: settings),
+        .executableTarget(
+            name: "SignFile", dependencies: ["SwSignCore"], path: "Tests/Examples/SignFile", swiftSettings: settings),
+        .executableTarget(
+            name: "VerifyImage", dependencies: ["SwSignCore"], path: "Tests/Examples/VerifyImage",
+            swiftSettings: settings),
+
         // Starts the programs that tests run.
         .target(name: "Spawning", path: "Tests/Spawning", swiftSettings: settings),
         .testTarget(name: "StrictJSONTests", dependencies: ["StrictJSON"], swiftSettings: settings),
@@ -155,6 +165,7 @@ let package = Package(
             dependencies: [
                 "SwSignCore", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "OCIRegistry",
                 "HTTPTransport", "LocalSystem", "InToto", "StrictJSON", "LocalSigstore", "Spawning", "TestServices",
+                "VerifyFile", "SignFile", "VerifyImage",
             ], swiftSettings: settings),
         // The client under test for the public TUF conformance suite.
         .executableTarget(

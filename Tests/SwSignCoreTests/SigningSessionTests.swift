@@ -55,14 +55,12 @@ struct SigningSessionTests {
             signatory: .key(key, algorithm: nil), services: SigningSession.Services(transparencyLogs: [log]),
             trustedRoot: shop.trustedRoot)
         let artifact = ArtifactBytes(Array("\(algorithm) \(version)".utf8))
-        let policy = { (claim: VerificationPolicy.Claim) in
-            VerificationPolicy(signedBy: .key(key.publicKey), claim: claim, currentTime: SystemClock.now())
-        }
+        let policy = VerificationPolicy(signedBy: .key(key.publicKey))
         let bundle = try await session.sign(artifact)
-        let verifier = Verifier(trustedRoot: shop.trustedRoot)
-        _ = try verifier.verify(bundle, policy(.message(artifact)))
+        let verifier = Verifier(trustedRoot: shop.trustedRoot, now: SystemClock.now)
+        _ = try verifier.verify(bundle, .message(artifact), policy)
         let attested = try await session.attest(statement("\(algorithm) \(version)"))
-        _ = try verifier.verify(attested, policy(.attestation(subject: nil, predicateType: nil)))
+        _ = try verifier.verify(attested, .attestation(subject: nil, predicateType: nil), policy)
         #expect(session.isLogged)
         #expect(bundle.timestamps.isEmpty)
     }
@@ -154,11 +152,9 @@ struct SigningSessionTests {
         let session = try SigningSession(signatory: .key(key, algorithm: nil))
         let artifact = ArtifactBytes([1, 2, 3])
         let bundle = try await session.sign(artifact)
-        _ = try Verifier(trustedRoot: nil).verify(
-            bundle,
-            VerificationPolicy(
-                signedBy: .key(key.publicKey), claim: .message(artifact), transparencyLog: .insecurelyIgnored,
-                currentTime: SystemClock.now()))
+        _ = try Verifier(trustedRoot: nil, now: SystemClock.now).verify(
+            bundle, .message(artifact),
+            VerificationPolicy(signedBy: .key(key.publicKey), transparencyLog: .insecurelyIgnored))
         #expect(try await session.publication(ofAttestations: true).isEmpty)
         #expect(
             await failure {

@@ -70,17 +70,16 @@ struct Workshop {
 
     /// Verifies a bundle as a stranger does.
     func verify(
-        _ bundle: SigstoreBundle, by identity: LocalIdentity, _ claim: VerificationPolicy.Claim, logs: Int
+        _ bundle: SigstoreBundle, by identity: LocalIdentity, _ claim: BundleClaim, logs: Int
     ) throws -> VerifiedBundle {
         let expected = CertificateIdentity(
             subject: .exactly(services.issuer.subject(of: identity)),
             issuer: .exactly(services.issuer.issuer(of: identity)))
-        return try Verifier(trustedRoot: trustedRoot).verify(
-            try SigstoreBundle(parsing: bundle.serialized()),
+        return try Verifier(trustedRoot: trustedRoot, now: SystemClock.now).verify(
+            try SigstoreBundle(parsing: bundle.serialized()), claim,
             VerificationPolicy(
-                signedBy: .identities([expected]), claim: claim,
-                transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs),
-                currentTime: SystemClock.now()))
+                signedBy: .identities([expected]),
+                transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs)))
     }
 
     /// How often a log was asked to record something.

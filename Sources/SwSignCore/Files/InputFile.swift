@@ -3,12 +3,12 @@ public import SigstoreCrypto
 public import SigstoreVerification
 public import StrictJSON
 
-/// A file to read, or standard input where the path is `-`.
+/// A file to read, or standard input if the path is `-`.
 public struct InputFile: ArtifactSource {
     /// The path as the person wrote it.
     public let path: String
 
-    /// Takes the size of each piece that was read, where somebody counts.
+    /// Takes the size of each piece that was read, if the pieces are counted.
     private var onRead: (@Sendable (Int) -> Void)?
 
     /// Whether it was found in a directory or beside another file, and not named.
@@ -18,7 +18,7 @@ public struct InputFile: ArtifactSource {
     /// - Parameter path: The path, or `-` for standard input.
     public init(_ path: String) { (self.path, onRead) = (path, nil) }
 
-    /// The same file, with somebody who counts.
+    /// The same file, with a function that counts what is read.
     /// - Parameter onRead: Takes the size of each piece that was read.
     public func counting(_ onRead: @escaping @Sendable (Int) -> Void) -> InputFile {
         var file = self
@@ -28,7 +28,7 @@ public struct InputFile: ArtifactSource {
 
     /// Refuses what was found in a directory and is no file, such as a pipe, which might never end. A person who names one
     /// knows what it is.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileUnreadable``.
+    /// - Throws: `SigstoreError` with `file-unreadable`.
     public func expectFile() throws(SigstoreError) {
         guard isFound, let status = FileStatus(path), status.kind != .file, status.kind != .folder else { return }
         throw SigstoreError(
@@ -36,7 +36,7 @@ public struct InputFile: ArtifactSource {
             advice: "name it by itself, if it is to be read")
     }
 
-    /// How many bytes there are to read; 0 where nobody knows, as with a pipe.
+    /// How many bytes there are to read; 0 if that is not known, as with a pipe.
     public var size: Int64 {
         guard !isStandardInput, let status = FileStatus(path), status.kind == .file else { return 0 }
         return status.size
@@ -52,8 +52,8 @@ public struct InputFile: ArtifactSource {
 
     /// The files in this directory and below it, in the order of their paths. A symbolic link is one of the files,
     /// whatever it leads to: directories are not entered through links.
-    /// - Returns: `nil` where this is not a directory.
-    /// - Throws: ``SigstoreError`` where a directory cannot be read, something in it has a name that is not UTF-8, or there
+    /// - Returns: `nil` if this is not a directory.
+    /// - Throws: `SigstoreError` if a directory cannot be read, something in it has a name that is not UTF-8, or there
     ///   are more than 100,000 files.
     public func filesInDirectory() throws(SigstoreError) -> [InputFile]? {
         guard !isStandardInput, FileStatus(path)?.kind == .folder else { return nil }
@@ -86,17 +86,9 @@ public struct InputFile: ArtifactSource {
 
     /// Reads the whole file.
     /// - Parameter limit: The largest size in bytes that is accepted.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound``, ``SigstoreError/Code/fileUnreadable``,
-    ///   ``SigstoreError/Code/isDirectory`` or ``SigstoreError/Code/fileTooLarge``.
+    /// - Throws: `SigstoreError` with `file-not-found`, `file-unreadable`, `is-directory` or `file-too-large`.
     public func contents(limit: Int) throws(SigstoreError) -> [UInt8] {
-        var bytes: [UInt8] = []
-        unsafe try forEachChunk { (chunk) throws(SigstoreError) in
-            guard bytes.count + chunk.count <= limit else {
-                throw SigstoreError(.fileTooLarge, "\(name) is larger than \(limit) bytes")
-            }
-            unsafe bytes.append(contentsOf: chunk)
-        }
-        return bytes
+        try LocalFile.contents(isStandardInput ? nil : path, limit: limit, onRead: onRead)
     }
 
     /// Streams the file once, in constant memory, into everything that is wanted of it.

@@ -3,7 +3,7 @@ internal import SigstoreCrypto
 public import SigstoreVerification
 public import StrictJSON
 
-/// Signatures kept in files. Every form, old or new, becomes a ``SigstoreBundle`` here, at the door.
+/// Signatures kept in files. Every form, old or new, becomes a `SigstoreBundle` here, at the door.
 public enum SignatureFile {
     /// What a bundle's name ends with, behind the name of the file that it is for.
     public static let bundleSuffix = ".sigstore.json"
@@ -37,7 +37,7 @@ public enum SignatureFile {
     }
 
     /// The bundles that stand beside a file: `FILE.sigstore.json`, else `FILE.sigstore`, else `FILE.sigstore.jsonl`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileNotFound`` where none is there.
+    /// - Throws: `SigstoreError` with `file-not-found` if none is there.
     public static func bundles(beside artifact: InputFile, attestation: Bool) throws(SigstoreError) -> [SigstoreBundle]
     {
         guard !artifact.isStandardInput else {
@@ -52,7 +52,7 @@ public enum SignatureFile {
             guard suffix == linesSuffix else { return [try bundle(file, attestation: attestation)] }
             return try bundles(lines: file)
         }
-        // Somebody who named a file that is not there should be told that.
+        // A person who named a file that is not there should be told that.
         try LocalFile.expectThere(artifact.path)
         throw SigstoreError(
             .fileNotFound,
@@ -76,7 +76,7 @@ public enum SignatureFile {
     }
 
     /// Reads a bundle file: a Sigstore bundle, or the form that cosign 2 wrote.
-    /// - Throws: ``SigstoreError`` that names the file.
+    /// - Throws: `SigstoreError` that names the file.
     public static func bundle(_ file: InputFile, attestation: Bool = false) throws(SigstoreError) -> SigstoreBundle {
         try Parts(signature: nil, bundle: file, certificate: nil, timestamp: nil).joined(attestation: attestation)
     }
@@ -134,7 +134,7 @@ public enum SignatureFile {
         public var isEmpty: Bool { signature == nil && bundle == nil && certificate == nil && timestamp == nil }
 
         /// Joins the parts.
-        /// - Throws: ``SigstoreError`` that names the file which cannot be read, and where two parts contradict.
+        /// - Throws: `SigstoreError` that names the file which cannot be read, and if two parts contradict.
         public func joined(attestation: Bool) throws(SigstoreError) -> SigstoreBundle {
             var older: LegacyBlobBundle?
             if let bundle {
@@ -145,10 +145,9 @@ public enum SignatureFile {
                         try expectBundleAlone()
                         return whole
                     case .older(let found): older = found
-                    case .envelope:
+                    case .envelope(let envelope):
                         try expectBundleAlone()
-                        return try SigstoreBundle(
-                            signature: content, isAttestation: true, keyMaterial: .publicKey(hint: ""))
+                        return try SigstoreBundle(envelope: JSONCursor(envelope), written: content)
                     }
                 } catch { throw error.concerning(bundle.name) }
             }
@@ -209,25 +208,25 @@ public enum SignatureFile {
         }
     }
 
-    /// What a bundle file can hold.
+    /// What a bundle file can hold. It is parsed once, whatever it turns out to be.
     private enum Form {
         case bundle(SigstoreBundle)
         case older(LegacyBlobBundle)
-        case envelope
+        case envelope(JSONValue)
 
         init(_ content: [UInt8]) throws(SigstoreError) {
             let json = try JSONValue(parsing: content, values: SigstoreBundle.valueLimit)
             if case .object(let object) = json, object["mediaType"] == nil {
                 if object["base64Signature"] != nil {
-                    self = .older(try LegacyBlobBundle(parsing: content))
+                    self = .older(try LegacyBlobBundle(JSONCursor(json)))
                     return
                 }
                 if object["payloadType"] != nil {
-                    self = .envelope
+                    self = .envelope(json)
                     return
                 }
             }
-            self = .bundle(try SigstoreBundle(parsing: content))
+            self = .bundle(try SigstoreBundle(JSONCursor(json)))
         }
     }
 
@@ -255,7 +254,7 @@ public enum SignatureFile {
         return content
     }
 
-    /// Base64 where it is that, else the bytes themselves, as `sign-blob --b64=false` writes them.
+    /// Base64 if it is that, else the signature's bare bytes.
     fileprivate static func signature(_ content: [UInt8], _ name: String) throws(SigstoreError) -> [UInt8] {
         if let decoded = Base64.decode(content), !decoded.isEmpty { return decoded }
         // A bare ECDSA signature is a DER sequence; bare RSA and Ed25519 signatures have fixed lengths.
@@ -280,7 +279,7 @@ public enum SignatureFile {
 extension SigstoreError.Code {
     /// Bytes that should be a signature are not one.
     public static let malformedSignature = Self("malformed-signature")
-    /// The command line, or a combination of its parts, cannot be understood.
+    /// What was asked for contradicts itself, or cannot be understood.
     public static let usage = Self("usage")
 }
 

@@ -15,8 +15,7 @@ public struct DownloadedAttachments: Sendable {
 extension SignatureStore {
     /// The signatures: of the older scheme as `Base64Signature`, `Payload`, `Cert`, `Chain`, `Bundle` and
     /// `RFC3161Timestamp`; of the newer one their bundles.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noSignature`` where there is none, or because the store could
-    ///   not be asked.
+    /// - Throws: `SigstoreError` with `no-signature` if there is none, or because the store could not be asked.
     public func downloadSignatures() async throws(SigstoreError) -> DownloadedAttachments {
         let found = try await download(.signature) { (value, _) in value }
         guard !found.values.isEmpty || !found.unreadable.isEmpty else {
@@ -27,8 +26,7 @@ extension SignatureStore {
 
     /// The attestations: of the older scheme their envelopes, of the newer one their bundles.
     /// - Parameter type: The type that the predicate must have; `nil` for all.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noSignature`` where there is none, or because the store could
-    ///   not be asked.
+    /// - Throws: `SigstoreError` with `no-signature` if there is none, or because the store could not be asked.
     public func downloadAttestations(_ type: PredicateType?) async throws(SigstoreError) -> DownloadedAttachments {
         let found = try await download(.attestation) { (value, envelope) throws(SigstoreError) in
             guard let type else {
@@ -49,8 +47,7 @@ extension SignatureStore {
 
     /// The SBOM that is attached under a tag of the older scheme.
     /// - Returns: Its media type, and its bytes.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where there is none, or because it cannot be
-    ///   read.
+    /// - Throws: `SigstoreError` with `image-not-found` if there is none, or because it cannot be read.
     public func downloadSBOM() async throws(SigstoreError) -> (mediaType: String, content: [UInt8]) {
         let tag = tag(.sbom)
         guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {

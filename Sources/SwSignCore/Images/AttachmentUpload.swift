@@ -30,7 +30,7 @@ extension SignatureStore {
 
     /// Attaches a signature that was made elsewhere.
     /// - Returns: The digest that its payload names, which may be another one than the image's.
-    /// - Throws: ``SigstoreError`` where a part of it cannot be read; nothing is attached then.
+    /// - Throws: `SigstoreError` if a part of it cannot be read; nothing is attached then.
     public func attach(_ foreign: ForeignSignature) async throws(SigstoreError) -> Digest? {
         var annotations: Annotations = [Self.signatureAnnotation: Base64.encode(foreign.signature)]
         if let certificate = foreign.certificate {
@@ -90,7 +90,7 @@ extension SignatureStore {
         case bundle(SigstoreBundle)
 
         /// Reads a file: a bundle, an envelope, or several envelopes one a line.
-        /// - Throws: ``SigstoreError`` where it is none of these.
+        /// - Throws: `SigstoreError` if it is none of these.
         public static func read(_ file: [UInt8]) throws(SigstoreError) -> [ForeignAttestation] {
             if let whole = try? JSONValue(parsing: file) { return [try one(whole, file)] }
             var found: [ForeignAttestation] = []
@@ -133,7 +133,9 @@ extension SignatureStore {
     }
 
     /// Attaches an attestation that was made elsewhere: an envelope in the older scheme, a bundle in the newer one.
-    /// - Parameter created: The time in a bundle's manifest, RFC 3339.
+    /// - Parameters:
+    ///   - attestation: The attestation.
+    ///   - created: The time in a bundle's manifest, RFC 3339.
     public func attach(_ attestation: ForeignAttestation, created: String) async throws(SigstoreError) {
         switch attestation {
         case .bundle(let bundle): try await add(bundle, created: created)
@@ -163,7 +165,7 @@ extension SignatureStore {
     ///   - type: `spdx`, `cyclonedx` or `syft`.
     ///   - format: `json`, `xml` or `text`; `nil` to go by the content.
     ///   - content: The SBOM.
-    /// - Throws: ``SigstoreError`` where there is no such type, or not in this format.
+    /// - Throws: `SigstoreError` if there is no such type, or not in this format.
     public static func sbomMediaType(_ type: String, format: String?, content: [UInt8]) throws(SigstoreError) -> String
     {
         let looksLike: String =

@@ -11,7 +11,7 @@ public struct Image: Sendable {
     public let location: ImageLocation
     /// The registry's repository, or the layout, that holds it.
     public let store: any ImageStore
-    /// Where its signatures are: the same, unless `COSIGN_REPOSITORY` names another repository.
+    /// Where its signatures are: the same, unless they are kept in another repository.
     public let signatureStore: any ImageStore
     /// What the name stands for: media type, digest and size of the manifest.
     public let descriptor: Descriptor
@@ -24,10 +24,10 @@ public struct Image: Sendable {
     ///   - name: A reference as cosign takes it, or `oci-layout:PATH[:TAG|@DIGEST]`.
     ///   - registries: Opens repositories and layouts; many images share one. By default, with the credentials that Docker and
     ///     Podman keep.
-    ///   - signatureRepository: The repository for signatures (`COSIGN_REPOSITORY`), if it is not the image's own.
-    ///   - isFolder: Whether the name is the path of a layout that holds one image (`--local-image`).
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where there is no such image, or because
-    ///   the store could not be asked.
+    ///   - signatureRepository: The repository for signatures, if it is not the image's own.
+    ///   - isFolder: Whether the name is the path of a layout that holds one image.
+    /// - Throws: `SigstoreError` with `image-not-found` if there is no such image, or because the store could not be
+    ///   asked.
     public init(
         finding name: String, _ registries: Registries = Registries(CurlClient()), signatureRepository: String? = nil,
         isFolder: Bool = false
@@ -76,7 +76,7 @@ public struct Image: Sendable {
     }
 
     /// What is attached to this image under a tag of the older scheme, such as its SBOM, as something to verify itself.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where nothing is attached.
+    /// - Throws: `SigstoreError` with `image-not-found` if nothing is attached.
     public func attachment(_ kind: SignatureStore.Kind, tagPrefix: String) async throws(SigstoreError) -> Image {
         let tag = SignatureStore(self, tagPrefix: tagPrefix).tag(kind)
         guard let found = try await signatureStore.resolve(try ManifestSelector(tag: tag)) else {
@@ -104,7 +104,7 @@ public struct Image: Sendable {
 
     /// The image for one platform.
     /// - Parameter platform: Such as `linux/arm64` or `linux/arm64/v8`.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/imageNotFound`` where there is none.
+    /// - Throws: `SigstoreError` with `image-not-found` if there is none.
     public func picking(_ platform: String) async throws(SigstoreError) -> [Image] {
         let all = try await withPlatforms()
         let picked = all.filter { entry in
@@ -121,9 +121,9 @@ public struct Image: Sendable {
         return picked.map(\.image)
     }
 
-    /// This image and, where it is an index, every image within it. What the image is follows from its bytes: the media
+    /// This image and, if it is an index, every image within it. What the image is follows from its bytes: the media
     /// type in ``descriptor`` may be what the registry answered to HEAD, and one that lies would hide what is within.
-    /// - Throws: ``SigstoreError`` where an index cannot be read, or more than 1,000 images are nested in it.
+    /// - Throws: `SigstoreError` if an index cannot be read, or more than 1,000 images are nested in it.
     public func withPlatforms() async throws(SigstoreError) -> [(image: Image, platform: Platform?)] {
         var all: [(image: Image, platform: Platform?)] = [(image: self, platform: nil)]
         var next = 0

@@ -23,7 +23,7 @@ public struct ImageAttachments: Sendable {
         /// What it holds of cosign's; `nil` for anything else.
         public let kind: SignatureStore.Kind?
 
-        /// The type of its predicate where it says so, else of the artifact.
+        /// The type of its predicate if it says so, else of the artifact.
         public var typeName: String {
             let descriptor = manifest.referrerDescriptor
             return descriptor.annotations[SignatureStore.predicateTypeAnnotation] ?? descriptor.artifactType
@@ -44,7 +44,7 @@ public struct ImageAttachments: Sendable {
     public var isEmpty: Bool { tagged.isEmpty && referrers.isEmpty }
 
     /// What is attached, if all of it could be read.
-    /// - Throws: ``SigstoreError``: why something could not be read.
+    /// - Throws: `SigstoreError`: why something could not be read.
     public func whole() throws(SigstoreError) -> ImageAttachments {
         if let error = unreadable.first { throw error }
         return self
@@ -59,7 +59,7 @@ extension SignatureStore {
     static let bundleTypePrefix = "application/vnd.dev.sigstore.bundle"
 
     /// Finds what is attached, as far as it can be read.
-    /// - Throws: ``SigstoreError`` if something could not be looked at, or more than 1,000 manifests refer to the image.
+    /// - Throws: `SigstoreError` if something could not be looked at, or more than 1,000 manifests refer to the image.
     public func attachments() async throws(SigstoreError) -> ImageAttachments {
         try await attachments(at: Kind.allCases)
     }
@@ -109,7 +109,7 @@ extension SignatureStore {
     }
 
     /// What was read, or why it is something that cannot be read.
-    /// - Throws: ``SigstoreError`` if it could not be looked at.
+    /// - Throws: `SigstoreError` if it could not be looked at.
     private static func read<Value>(
         _ place: String, _ body: () async throws(SigstoreError) -> Value
     ) async throws(SigstoreError) -> Result<Value, SigstoreError> {
@@ -161,7 +161,7 @@ extension SignatureStore {
     /// What is to be removed.
     public enum Removal: String, Sendable, CaseIterable {
         case signature, attestation, sbom
-        /// Everything that refers to the image, whoever made it.
+        /// Everything that refers to the image, by whichever tool it was made.
         case referrer
         /// Signatures, attestations and SBOMs.
         case all
@@ -183,7 +183,7 @@ extension SignatureStore {
     /// - Parameters:
     ///   - removal: What is removed.
     ///   - takingTags: Whether manifests are removed even if other tags go with them.
-    /// - Throws: ``SigstoreError`` if something could not be looked at; nothing is removed then.
+    /// - Throws: `SigstoreError` if something could not be looked at; nothing is removed then.
     public func remove(_ removal: Removal, takingTags: Bool = false) async throws(SigstoreError) -> Removed {
         let kinds: [Kind] =
             switch removal {
@@ -198,7 +198,7 @@ extension SignatureStore {
         var names: [String] = []
         var notListed: SigstoreError?
         if !kinds.isEmpty {
-            do throws(SigstoreError) { names = try await store.tags() } catch {
+            do throws(SigstoreError) { names = try await store.tags() ?? [] } catch {
                 notListed = error.concerning("what other writers left beside \(image.name) is not known")
             }
         }
@@ -231,7 +231,8 @@ extension SignatureStore {
         for content in foreign { await removeTagAlone(content, &removed) }
         if !(pending.isEmpty && referrers.isEmpty) {
             let tags = await tags(
-                of: Set(pending.compactMap { $0.manifest?.digest } + referrers), known: pending.map(\.tag))
+                of: Set(pending.compactMap { $0.manifest?.digest } + referrers), known: pending.map(\.tag),
+                wereListed: !names.isEmpty)
             await remove(pending, tags, takingTags: takingTags, &removed)
             await removeReferrers(Set(referrers), tags, takingTags: takingTags, &removed)
         }
@@ -314,8 +315,10 @@ extension SignatureStore {
     private static let tagLimit = 1000
 
     /// The tags that point at these manifests.
-    /// - Parameter known: Tags that are there: a list without one of them is not believed.
-    private func tags(of digests: Set<Digest>, known: [String]) async -> KnownTags {
+    /// - Parameters:
+    ///   - known: Tags that are there: a list without one of them is not believed.
+    ///   - wereListed: Whether the store has listed tags in this run. If it has no list now, that was the last of them.
+    private func tags(of digests: Set<Digest>, known: [String], wereListed: Bool = false) async -> KnownTags {
         let store = image.signatureStore
         var known = known
         if case .registry(let reference) = image.location, case .tag(let tag) = reference.selector,
@@ -324,7 +327,9 @@ extension SignatureStore {
             known.append(tag)
         }
         return await Self.result { [known] () throws(SigstoreError) in
-            let names = try await store.tags()
+            guard let names = try await store.tags() ?? (wereListed ? [] : nil) else {
+                throw SigstoreError(.unsupported, "\(store.name) does not list its tags")
+            }
             guard names.count <= Self.tagLimit else {
                 throw SigstoreError(
                     .unsupported,
@@ -358,7 +363,7 @@ extension SignatureStore {
     }
 
     /// The tags that would go with a manifest and have nothing to do with what is removed.
-    /// - Throws: ``SigstoreError``: why the manifest is left.
+    /// - Throws: `SigstoreError`: why the manifest is left.
     private func otherTags(
         _ digest: Digest, _ tags: KnownTags, removing: [String], takingTags: Bool
     ) throws(SigstoreError) -> [String] {

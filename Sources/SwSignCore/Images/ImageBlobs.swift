@@ -7,8 +7,8 @@ import Synchronization
 
 /// What is kept in memory of one image's signatures while they are looked for: each blob once, and not too much in all.
 struct ImageBlobs: Sendable {
-    /// The most bytes that are kept for one image. A hundred signatures take less than one of them; this is for SBOMs and
-    /// the like in attestations, and for whoever puts a hundred large layers beside an image.
+    /// The most bytes that are kept for one image. A hundred signatures take less than one of them; this is for SBOMs
+    /// and the like in attestations, and for an attacker who puts a hundred large layers beside an image.
     static let byteLimit: Int64 = 256 << 20
 
     /// The bytes.
@@ -48,7 +48,7 @@ final class ByteBudget: Sendable {
         self.name = name
     }
 
-    /// Why something was refused; `nil` where nothing was.
+    /// Why something was refused; `nil` if nothing was.
     var refusal: SigstoreError? { state.withLock { $0.refusal } }
 
     /// Counts what is about to be kept.
@@ -92,7 +92,7 @@ final class KeptOnce<Value: Sendable>: Sendable {
     }
 
     /// What stands in a blob.
-    /// - Throws: ``SigstoreError`` with `too-large` where it, or all together, is larger than what is accepted, or because
+    /// - Throws: `SigstoreError` with `too-large` if it, or all together, is larger than what is accepted, or because
     ///   it cannot be fetched or read.
     func value(_ layer: Descriptor) async throws(SigstoreError) -> Value {
         // What is too large by itself is refused before anything is fetched.

@@ -10,12 +10,12 @@ public struct ImageDestination: Sendable {
     let store: any ImageStore
     let signatureStore: any ImageStore
 
-    /// Opens a place; a layout is made where there is none.
+    /// Opens a place; a layout is made if there is none.
     /// - Parameters:
     ///   - name: A reference as cosign takes it, or `oci-layout:PATH[:TAG]`.
     ///   - registries: Opens repositories.
-    ///   - signatureRepository: The repository for signatures (`COSIGN_REPOSITORY`), if it is not the image's own.
-    /// - Throws: ``SigstoreError`` where the name is malformed, or the layout cannot be made.
+    ///   - signatureRepository: The repository for signatures, if it is not the image's own.
+    /// - Throws: `SigstoreError` if the name is malformed, or the layout cannot be made.
     public init(_ name: String, _ registries: Registries, signatureRepository: String? = nil) throws(SigstoreError) {
         self.name = name
         location = try ImageLocation(parsing: name)
@@ -39,7 +39,7 @@ public struct ImageDestination: Sendable {
         }
     }
 
-    /// Throws where something else stands at the name.
+    /// Throws if something else stands at the name.
     func expectFree(for image: Image, replacing: Bool) async throws(SigstoreError) {
         guard let selector else { return }
         if case .digest(let digest) = selector {
@@ -68,7 +68,7 @@ public struct ImageDestination: Sendable {
 /// Copies an image with what is attached to it, between registries and layouts.
 ///
 /// Blobs are copied side by side and never held in memory; every digest is computed again. The tag comes last: an
-/// interrupted copy leaves it as it was, and whoever finds the image under its tag finds its signatures as well. What is
+/// interrupted copy leaves it as it was, and an image that is found under its tag has its signatures already. What is
 /// attached at the destination already stays.
 public struct ImageCopy: Sendable {
     /// What is copied.
@@ -102,8 +102,8 @@ public struct ImageCopy: Sendable {
     ///   - destination: Where to.
     ///   - tagPrefixes: What stands before tags of the older scheme here and there.
     ///   - replacing: Whether a tag that points at another image, or an SBOM at another SBOM, is pointed at this one.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/alreadyThere``, or because something cannot be read or
-    ///   written; the tag is as it was then.
+    /// - Throws: `SigstoreError` with `already-there`, or because something cannot be read or written; the tag is as it
+    ///   was then.
     public func run(
         to destination: ImageDestination, tagPrefixes: (source: String, target: String) = ("", ""),
         replacing: Bool = false
@@ -217,10 +217,10 @@ public struct ImageCopy: Sendable {
     /// Saves the image with what is attached to it into a folder, as `cosign save` does: an OCI image layout whose
     /// entries say what they are. Bundles, SBOMs and what is attached to an index's images are saved as well.
     /// - Parameters:
-    ///   - folder: The folder; it is made where there is none. An image that was saved there before is replaced.
+    ///   - folder: The folder; it is made if there is none. An image that was saved there before is replaced.
     ///   - tagPrefix: What stands before tags of the older scheme.
-    /// - Throws: ``SigstoreError`` where the folder holds something else, or something cannot be read or written; what
-    ///   the folder listed before is listed as before then.
+    /// - Throws: `SigstoreError` if the folder holds something else, or something cannot be read or written; what the
+    ///   folder listed before is listed as before then.
     public func save(to folder: String, tagPrefix: String = "") async throws(SigstoreError) {
         let layout = try Self.layout(forSavingIn: folder)
         let images = try await image.withPlatforms().map(\.image)

@@ -22,7 +22,7 @@ public struct ImageSigner: Sendable {
     /// - Parameters:
     ///   - signer: Makes the signatures.
     ///   - scheme: Which scheme is written.
-    ///   - now: The time in annotations and predicates (`SOURCE_DATE_EPOCH`), in seconds since 1970.
+    ///   - now: The time in annotations and predicates, in seconds since 1970.
     public init(signer: BlobSigner, scheme: Scheme, now: Int64 = SystemClock.now()) {
         self.signer = signer
         self.scheme = scheme
@@ -31,7 +31,7 @@ public struct ImageSigner: Sendable {
 
     /// A signature that was made and not stored yet.
     public struct Signed: Sendable {
-        /// The signed payload: what `--output-payload` writes.
+        /// The payload: the bytes that were signed.
         public let payload: [UInt8]
         /// The bundle.
         public let bundle: SigstoreBundle
@@ -44,7 +44,7 @@ public struct ImageSigner: Sendable {
     ///   - image: The image; its digest is what is signed.
     ///   - annotations: What the signer says of it.
     ///   - identity: What the payload of the older scheme names as the image's repository, if not its own.
-    ///   - payload: A payload that was made elsewhere (`--payload`), for the older scheme.
+    ///   - payload: A payload that was made elsewhere, for the older scheme.
     public func sign(_ image: Image, annotations: JSONObject, identity: String? = nil, payload: [UInt8]? = nil)
         async throws(SigstoreError) -> Signed
     {
@@ -70,7 +70,7 @@ public struct ImageSigner: Sendable {
     public func store(_ signed: Signed, in store: SignatureStore) async throws(SigstoreError) {
         try await signer.session.deliver(signed.bundle) { bundle throws(SigstoreError) in
             guard let signature = signed.signature else {
-                try await store.add(bundle, created: CalendarTime.iso8601(now))
+                try await store.add(bundle, created: Instant(seconds: now).description)
                 return
             }
             try await store.add(
@@ -85,6 +85,7 @@ public struct ImageSigner: Sendable {
     /// - Parameters:
     ///   - store: Where the image's attestations are.
     ///   - statement: The statement, as JSON.
+    ///   - upload: Whether the attestation is put beside the image, and not only made.
     ///   - replacing: Whether attestations whose predicate has the same type are removed.
     /// - Returns: The envelope, as cosign prints it, in its bundle.
     public func attest(_ statement: [UInt8], in store: SignatureStore, upload: Bool, replacing: Bool)
@@ -100,7 +101,7 @@ public struct ImageSigner: Sendable {
                 let before = replacing ? try await store.find(.attestation) : StoredSignatures()
                 // All of that type are to be replaced: that cannot be done if not all could be looked at.
                 if let error = before.unread.first { throw error }
-                let added = try await store.add(bundle, created: CalendarTime.iso8601(now))
+                let added = try await store.add(bundle, created: Instant(seconds: now).description)
                 var replaced: Set<Digest> = []
                 for old in before.readable where old.manifest != added && old.predicateType?.matches(type) ?? false {
                     if case .bundle = old.form, let manifest = old.manifest { replaced.insert(manifest) }

@@ -25,19 +25,19 @@ public struct ImageVerifier: Sendable {
     }
 
     private let verifier: Verifier
-    private let policy: @Sendable (VerificationPolicy.Claim) -> VerificationPolicy
+    private let policy: VerificationPolicy
     private let annotations: [(name: String, value: String)]
     private let checksClaims: Bool
     private let report: @Sendable (StoredSignature, VerificationCheck) -> Void
 
     /// - Parameters:
     ///   - verifier: The verifier, with whom it believes.
-    ///   - policy: What must hold, for a claim.
+    ///   - policy: Who must have signed, and what must hold.
     ///   - annotations: What the signer must have said, compared byte for byte.
     ///   - checksClaims: Whether the digest that was signed must be the image's.
     ///   - report: Called for each check of a signature as soon as it has held.
     public init(
-        verifier: Verifier, policy: @escaping @Sendable (VerificationPolicy.Claim) -> VerificationPolicy,
+        verifier: Verifier, policy: VerificationPolicy,
         annotations: [(name: String, value: String)] = [], checksClaims: Bool = true,
         report: @escaping @Sendable (StoredSignature, VerificationCheck) -> Void = { _, _ in }
     ) {
@@ -54,10 +54,9 @@ public struct ImageVerifier: Sendable {
     ///   - found: What was found with it (``SignatureStore/find(_:)``).
     ///   - sought: What is looked for.
     /// - Returns: Everything that holds; at least one.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noSignature`` where there is nothing,
-    ///   ``SigstoreError/Code/noMatchingSignature`` where nothing holds, ``SigstoreError/Code/noCertificate`` where an
-    ///   identity is demanded and keys signed. If nothing holds and not everything could be looked at, the error says why
-    ///   that is, with the code of the first reason.
+    /// - Throws: `SigstoreError` with `no-signature` if there is nothing, `no-matching-signature` if nothing holds,
+    ///   `no-certificate` if an identity is demanded and keys signed. If nothing holds and not everything could be
+    ///   looked at, the error says why that is, with the code of the first reason.
     public func verify(_ image: Image, _ found: StoredSignatures, _ sought: Sought) throws(SigstoreError)
         -> [VerifiedImageSignature]
     {
@@ -65,7 +64,7 @@ public struct ImageVerifier: Sendable {
         var failures: [SigstoreError] = []
         var unreadable = found.unreadable
         var others: [PredicateType?] = []
-        for signature in found.readable {
+        for var signature in found.readable {
             let type: PredicateType?
             do throws(SigstoreError) { type = try signature.readPredicateType() } catch {
                 // It may be what is sought: that cannot be known.
@@ -114,7 +113,7 @@ public struct ImageVerifier: Sendable {
     private func verify(_ signature: StoredSignature, of image: Image, _ sought: Sought) throws(SigstoreError)
         -> VerifiedImageSignature
     {
-        let claim: VerificationPolicy.Claim
+        let claim: BundleClaim
         switch (sought, signature.form) {
         case (_, .simpleSigning(let payload)): claim = .message(ArtifactBytes(payload))
         case (.signature, _):
@@ -124,7 +123,7 @@ public struct ImageVerifier: Sendable {
         }
         let verified: VerifiedBundle
         do throws(RejectedBundle) {
-            verified = try verifier.verify(signature.bundle, policy(claim)) { report(signature, $0) }
+            verified = try verifier.verify(signature.bundle, claim, policy) { report(signature, $0) }
         } catch { throw error.explained }
         return VerifiedImageSignature(
             signature: signature, verified: verified, payload: try checkClaims(signature, verified, image))
@@ -137,14 +136,15 @@ public struct ImageVerifier: Sendable {
     {
         switch signature.form {
         case .simpleSigning(let bytes):
-            let payload = try SimpleSigningPayload(parsing: bytes)
+            let json = try JSONValue(parsing: bytes)
+            let payload = try SimpleSigningPayload(JSONCursor(json))
             if checksClaims, payload.digest != image.digest {
                 throw SigstoreError(
                     .wrongSubject,
                     "the signature is for another image: expected \(image.digest), it names \(payload.digest)")
             }
             _ = try checkAnnotations([payload.annotations])
-            return try JSONValue(parsing: bytes)
+            return json
         case .bundle, .envelope:
             let subjects = verified.statement?.subjects ?? []
             let about = subjects.filter { subject in
@@ -204,7 +204,7 @@ public struct ImageVerifier: Sendable {
         return error
     }
 
-    /// Why nothing holds: unsigned, signed by somebody else, or signed in a way that cannot be checked.
+    /// Why nothing holds: unsigned, signed by another signer, or signed in a way that cannot be checked.
     private func failure(
         _ image: Image, _ sought: Sought, _ failures: [SigstoreError], _ unreadable: [SigstoreError],
         _ others: [PredicateType?]

@@ -9,14 +9,14 @@ public struct LegacySignature: Sendable {
 
     public init(_ bundle: SigstoreBundle) { self.bundle = bundle }
 
-    /// The signer's certificate in PEM; none where a key signed.
+    /// The signer's certificate in PEM; none if a key signed.
     public func certificate() throws(SigstoreError) -> String? {
         guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { return nil }
         return try Certificate(der: leaf).pem
     }
 
     /// The entry in Rekor v1 as `rekorBundle` and the annotation `dev.sigstore.cosign/bundle` hold it.
-    /// - Throws: ``SigstoreError`` where the entry has no promise: cosign 2's forms cannot say where a Rekor v2 entry is.
+    /// - Throws: `SigstoreError` if the entry has no promise: cosign 2's forms cannot say where a Rekor v2 entry is.
     public func rekorBundle() throws(SigstoreError) -> JSONValue? {
         guard let entry = bundle.logEntries.first else { return nil }
         guard let promise = entry.promise else {
@@ -33,7 +33,7 @@ public struct LegacySignature: Sendable {
         ])
     }
 
-    /// The timestamp as `--rfc3161-timestamp` and the annotation of that name hold it; none where there is none.
+    /// The timestamp as cosign keeps it in a file and in an image's annotations; `nil` if there is none.
     public func timestamp() -> JSONValue? {
         bundle.timestamps.first.map { .object(["SignedRFC3161Timestamp": .bytes($0)]) }
     }

@@ -18,7 +18,7 @@ public struct StoredSignature: Sendable {
     }
 
     /// The signature.
-    public let bundle: SigstoreBundle
+    public private(set) var bundle: SigstoreBundle
     /// What it was made of.
     public let form: Form
     /// Where it was found, such as `sha256-….sig, layer 0`.
@@ -38,14 +38,13 @@ public struct StoredSignature: Sendable {
         self.manifest = manifest
     }
 
-    /// The type of its predicate; none for a signature of the older scheme, or where the statement cannot be read.
-    public var predicateType: PredicateType? { try? readPredicateType() }
+    /// The type of its predicate; none for a signature of the older scheme, or if the statement cannot be read.
+    public var predicateType: PredicateType? { try? bundle.statement()?.predicateType }
 
-    /// The type of its predicate; none for a signature over bytes.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unreadableSignature`` where the statement cannot be read.
-    func readPredicateType() throws(SigstoreError) -> PredicateType? {
-        guard case .dsse(let envelope) = bundle.content else { return nil }
-        do throws(SigstoreError) { return try Statement(parsing: envelope.payload).predicateType } catch {
+    /// The type of its predicate; none for a signature over bytes. The statement is kept for the verifier.
+    /// - Throws: `SigstoreError` with `unreadable-signature` if the statement cannot be read.
+    mutating func readPredicateType() throws(SigstoreError) -> PredicateType? {
+        do throws(SigstoreError) { return try bundle.readStatement()?.predicateType } catch {
             throw SigstoreError(
                 .unreadableSignature, "its statement cannot be read: \(error.message)", cause: error
             ).concerning(place)
@@ -109,16 +108,15 @@ public struct SignatureStore: Sendable {
 
     /// The image.
     public let image: Image
-    /// The most bytes that one signature may have (`COSIGN_MAX_ATTACHMENT_SIZE`).
+    /// The most bytes that one signature may have.
     public var attachmentLimit: Int64 = 128 << 20
     let tagPrefix: String
-    /// Whether manifests of the older scheme are written with Docker's media types, for registries that know no others
-    /// (`COSIGN_DOCKER_MEDIA_TYPES`).
+    /// Whether manifests of the older scheme are written with Docker's media types, for registries that know no others.
     public var usesDockerMediaTypes = false
 
     /// - Parameters:
     ///   - image: The image whose signatures are kept.
-    ///   - tagPrefix: What stands before tags of the older scheme (`--attachment-tag-prefix`).
+    ///   - tagPrefix: What stands before tags of the older scheme.
     public init(_ image: Image, tagPrefix: String = "") {
         self.image = image
         self.tagPrefix = tagPrefix
@@ -135,7 +133,7 @@ public struct SignatureStore: Sendable {
     /// - Parameter kind: `signature` or `attestation`: which tag of the older scheme is read. Bundles of both come back.
     /// - Returns: What is there. What could not be looked at, because the store could not be asked or sent something else
     ///   than was asked for, is in ``StoredSignatures/unread``: nothing is ever "not there" for that.
-    /// - Throws: ``SigstoreError`` if more than ``limit`` are there, or they are too large together.
+    /// - Throws: `SigstoreError` if more than ``limit`` are there, or they are too large together.
     public func find(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
         let blobs = ImageBlobs(image, attachmentLimit: attachmentLimit)
         async let newer = bundles(kind, blobs)
@@ -296,8 +294,10 @@ public struct SignatureStore: Sendable {
     // MARK: Writing
 
     /// Adds a bundle to the image in the newer scheme.
-    /// - Parameter created: The time in the manifest's annotation, RFC 3339.
-    /// - Throws: ``SigstoreError`` where it could not be stored, or it cannot be made sure that it is listed.
+    /// - Parameters:
+    ///   - bundle: The bundle.
+    ///   - created: The time in the manifest's annotation, RFC 3339.
+    /// - Throws: `SigstoreError` if it could not be stored, or it cannot be made sure that it is listed.
     /// - Returns: The digest of the manifest that holds it.
     @discardableResult
     public func add(_ bundle: SigstoreBundle, created: String) async throws(SigstoreError) -> Digest {
@@ -329,7 +329,7 @@ public struct SignatureStore: Sendable {
     ///   - kind: Which tag.
     ///   - content: The layer: what was signed, or the envelope of an attestation.
     ///   - annotations: The layer's annotations.
-    ///   - replacing: Leaves out layers that are there, by their annotations (`--replace`).
+    ///   - replacing: Says of the annotations of a layer that is there whether the layer is left out.
     public func add(
         _ kind: Kind, _ content: [UInt8], annotations: Annotations,
         replacing: @escaping @Sendable (Annotations) -> Bool = { _ in false }
@@ -348,7 +348,7 @@ public struct SignatureStore: Sendable {
     /// Adds the layers of a manifest to those of the tag of the older scheme.
     /// - Parameters:
     ///   - kind: Which tag.
-    ///   - own: The manifest, whose blobs are stored. It stands at the tag as it is where nothing stood there.
+    ///   - own: The manifest, whose blobs are stored. It stands at the tag as it is if nothing stood there.
     ///   - replacing: Leaves out layers that are there, by their annotations.
     func merge(
         _ kind: Kind, _ own: Manifest, replacing: @escaping @Sendable (Annotations) -> Bool = { _ in false }
@@ -455,8 +455,8 @@ extension SigstoreError.Code {
 }
 
 extension SigstoreError {
-    /// Whether something was read and is no signature, in contrast to a store that could not be asked. Whoever may write
-    /// beside an image could otherwise hide its signatures behind one that is broken.
+    /// Whether something was read and is no signature, in contrast to a store that could not be asked. An attacker who
+    /// may write beside an image could otherwise hide its signatures behind one that is broken.
     var isAboutContent: Bool {
         [
             .malformedManifest, .tooLarge, .unreadableSignature, .malformedJSON, .unexpectedJSON, .malformedBase64,

@@ -28,9 +28,12 @@ public struct SimpleSigningPayload: Sendable {
     }
 
     /// Reads a payload.
-    /// - Throws: ``SigstoreError`` where it is not JSON, a member of `critical` is missing, or its type is another.
-    public init(parsing json: [UInt8]) throws(SigstoreError) {
-        let payload = JSONCursor(try JSONValue(parsing: json))
+    /// - Throws: `SigstoreError` if it is not JSON, a member of `critical` is missing, or its type is another.
+    public init(parsing json: [UInt8]) throws(SigstoreError) { try self.init(JSONCursor(try JSONValue(parsing: json))) }
+
+    /// Reads a payload that was parsed already.
+    /// - Throws: `SigstoreError` if a member of `critical` is missing, or its type is another.
+    public init(_ payload: JSONCursor) throws(SigstoreError) {
         let critical = try payload.member("critical")
         let type = try critical.member("type")
         guard try type.string().utf8.elementsEqual(Self.type.utf8) else {

@@ -28,8 +28,8 @@ extension SigstoreInstance {
     ///   - provider: Gets the identity token. By default one is looked for where CI services keep theirs.
     ///   - audience: Whom the token is meant for.
     ///   - unfinished: Where signatures that did not reach their place are kept; `nil` keeps none.
-    /// - Throws: ``SigstoreError`` if there is no token to be had, a part of the instance cannot be had, or a service cannot
-    ///   be used.
+    /// - Throws: `SigstoreError` if there is no token to be had, a part of the instance cannot be had, or a service
+    ///   cannot be used.
     public func session(
         identity provider: (any IdentityTokenProvider)? = nil, audience: String = "sigstore",
         unfinished: UnfinishedSignatures? = nil
@@ -46,7 +46,7 @@ extension SigstoreInstance {
     ///   - signer: The key.
     ///   - algorithm: The algorithm, if the key allows more than one.
     ///   - unfinished: Where signatures that did not reach their place are kept; `nil` keeps none.
-    /// - Throws: ``SigstoreError`` if a part of the instance cannot be had, or a service cannot be used.
+    /// - Throws: `SigstoreError` if a part of the instance cannot be had, or a service cannot be used.
     public func session(
         signer: any Signer, algorithm: SigningAlgorithm? = nil, unfinished: UnfinishedSignatures? = nil
     ) async throws(SigstoreError) -> SigningSession {
@@ -72,7 +72,7 @@ extension SigstoreInstance {
     }
 
     /// The identity of the CI job or workload that this runs in.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noIdentityToken`` if there is none.
+    /// - Throws: `SigstoreError` with `no-identity-token` if there is none.
     public func ambientIdentity() throws(SigstoreError) -> any IdentityTokenProvider {
         let ambient = AmbientIdentity(environment: environment, http: http)
         guard let found = try ambient.provider(named: nil) else { throw ambient.noToken() }
@@ -86,7 +86,7 @@ extension SigstoreInstance {
     ///   - config: The instance's signing config.
     ///   - recording: Whether signatures are recorded in transparency logs.
     ///   - versions: The versions of Rekor that will do, the best first.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService`` or ``SigstoreError/Code/malformedURL``.
+    /// - Throws: `SigstoreError` with `no-usable-service` or `malformed-url`.
     public func signingServices(
         in config: SigningConfig, recording: Bool = true, versions: [RekorClient.Version] = [.v2, .v1]
     ) throws(SigstoreError) -> SigningSession.Services {
@@ -110,7 +110,7 @@ extension SigstoreInstance {
     }
 
     /// Who certifies identities: the Fulcio that was named, else that of a signing config.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService`` or ``SigstoreError/Code/malformedURL``.
+    /// - Throws: `SigstoreError` with `no-usable-service` or `malformed-url`.
     public func certificateAuthority(in config: SigningConfig) throws(SigstoreError) -> FulcioClient {
         if let named = services.certificateAuthority { return FulcioClient(url: named, http: http) }
         return FulcioClient(url: try HTTPURL(parsing: try config.certificateAuthority(at: now).url), http: http)
@@ -118,7 +118,7 @@ extension SigstoreInstance {
 
     /// Where a person signs in: the issuer that was named, that of a signing config, or Sigstore's public one.
     /// - Returns: Its URL.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/noUsableService``.
+    /// - Throws: `SigstoreError` with `no-usable-service`.
     public func issuer(in config: SigningConfig) throws(SigstoreError) -> String {
         if let named = services.issuer { return named }
         return try (config.issuers.isEmpty ? SigningConfig.rekorV1Public : config).issuer(at: now).url
@@ -127,7 +127,7 @@ extension SigstoreInstance {
     /// A log to read: the one that was named, else the one that signing would use.
     /// - Parameter version: The version of Rekor that it must be; `nil` if any will do.
     /// - Returns: `nil` if the config names none.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedURL``, and as ``signingConfig()`` does.
+    /// - Throws: `SigstoreError` with `malformed-url`, and as ``signingConfig()`` does.
     public func readableLog(version: RekorClient.Version? = nil) async throws(SigstoreError) -> RekorClient? {
         let named = services.transparencyLog
         if let named, let version { return RekorClient(url: named, version: version, http: http) }

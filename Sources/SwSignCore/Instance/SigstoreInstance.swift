@@ -15,7 +15,7 @@ public struct SigstoreInstance: Sendable {
     /// Whose TUF repository it is.
     public enum Repository: Sendable {
         /// The one that this machine was set up for: `TUF_MIRROR` and `TUF_ROOT_JSON`, else what was chosen by
-        /// ``TUFMirror/initialize(keepingRoot:environment:fetcher:notice:)``, else Sigstore's public instance.
+        /// `TUFMirror.initialize(keepingRoot:environment:fetcher:notice:)`, else Sigstore's public instance.
         case configured
         /// The staging of Sigstore's public instance, which is for rehearsals only.
         case staging
@@ -47,7 +47,7 @@ public struct SigstoreInstance: Sendable {
         /// Replaces nothing.
         public init() {}
 
-        /// Whether nobody else's root is needed. Its timestamp authorities are then those that were built in.
+        /// Whether no other root is needed. Its timestamp authorities are then those that were built in.
         var isComplete: Bool {
             certificateAuthorities != nil && transparencyLogs != nil && certificateTransparencyLogs != nil
         }
@@ -114,8 +114,8 @@ public struct SigstoreInstance: Sendable {
 
     /// Whom to believe.
     /// - Parameter offline: Whether the network may not be used: then the cache, or what was built in, must do.
-    /// - Throws: ``SigstoreError`` that names the file or the repository. A trusted root that cannot be had is never an empty
-    ///   one.
+    /// - Throws: `SigstoreError` that names the file or the repository. A trusted root that cannot be had is never an
+    ///   empty one.
     public func trustedRoot(offline: Bool = false) async throws(SigstoreError) -> TrustedRoot {
         var root: TrustedRoot
         switch trustedRootSource {
@@ -139,11 +139,11 @@ public struct SigstoreInstance: Sendable {
     /// - Parameter offline: Whether the network may not be used to bring the trusted root up to date.
     /// - Throws: As ``trustedRoot(offline:)`` does.
     public func verifier(offline: Bool = false) async throws(SigstoreError) -> Verifier {
-        Verifier(trustedRoot: try await trustedRoot(offline: offline))
+        Verifier(trustedRoot: try await trustedRoot(offline: offline), now: clock)
     }
 
     /// Which services to sign with, as the instance says.
-    /// - Throws: ``SigstoreError`` that names the file or the repository.
+    /// - Throws: `SigstoreError` that names the file or the repository.
     public func signingConfig() async throws(SigstoreError) -> SigningConfig {
         switch signingConfigSource {
         case .value(let given): return given
@@ -158,9 +158,9 @@ public struct SigstoreInstance: Sendable {
 
     /// A target of the instance's TUF repository, verified.
     /// - Parameters:
-    ///   - name: The target's name, such as ``TUFMirror/trustedRootTarget``.
+    ///   - name: The target's name, such as `TUFMirror.trustedRootTarget`.
     ///   - offline: Whether the network may not be used.
-    /// - Throws: ``SigstoreError`` that says why it cannot be brought up to date.
+    /// - Throws: `SigstoreError` that says why it cannot be brought up to date.
     public func target(_ name: String, offline: Bool) async throws(SigstoreError) -> [UInt8] {
         try Cryptography.prepare()
         // Its cache is read and written all along.

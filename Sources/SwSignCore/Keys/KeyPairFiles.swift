@@ -13,8 +13,8 @@ public protocol KeyPairStore: Sendable {
     ///   - password: Encrypts the private key; may be empty.
     ///   - keepingExisting: Whether what is in the way may be renamed; otherwise this throws.
     /// - Returns: Where everything is now.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` if something is in the way and may not be renamed,
-    ///   or the place's own failure. Nothing has changed then.
+    /// - Throws: `SigstoreError` with `file-exists` if something is in the way and may not be renamed, or the place's
+    ///   own failure. Nothing has changed then.
     func store(_ key: PrivateKey, password: SecretBytes, keepingExisting: Bool) async throws(SigstoreError)
         -> StoredKeyPair
 }
@@ -55,7 +55,7 @@ public struct KeyPairFiles: KeyPairStore {
 
     /// Writes a key pair. Files that stand there already are kept under another name first, and put back if the writing
     /// fails.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists`` or ``SigstoreError/Code/fileUnwritable``.
+    /// - Throws: `SigstoreError` with `file-exists` or `file-unwritable`.
     public func store(_ key: PrivateKey, password: SecretBytes, keepingExisting: Bool) async throws(SigstoreError)
         -> StoredKeyPair
     {
@@ -72,40 +72,30 @@ public struct KeyPairFiles: KeyPairStore {
         return StoredKeyPair(privateKey: privateKey.path, publicKey: publicKey.path, kept: kept)
     }
 
-    /// Writes both files whole under other names, gives the old ones a second name, and only then lets the new ones take
-    /// their places.
-    private func put(_ files: [(place: OutputFile, content: [UInt8])], keepingExisting: Bool) throws(SigstoreError)
+    /// Writes both files whole, without names, gives the old ones a second name, and only then lets the new ones take their
+    /// places.
+    private func put(_ contents: [(place: OutputFile, content: [UInt8])], keepingExisting: Bool) throws(SigstoreError)
         -> [String]
     {
-        var (new, kept, placed): ([String], [(path: String, backup: String)], [String]) = ([], [], [])
-        defer { for path in new { LocalFile.remove(path) } }
+        var (kept, placed): ([(path: String, backup: String)], [String]) = ([], [])
         do throws(SigstoreError) {
             let existing = standing
             if let first = existing.first, !keepingExisting { throw SigstoreError.exists(first) }
-            for (place, content) in files {
-                let name = "\(place.path).new-\(ProcessEnvironment.processNumber)"
-                do throws(SigstoreError) {
-                    try OutputFile(name, mode: place.mode).write(content, replacing: false)
-                } catch {
-                    var error = error
-                    error.message.replace(name, with: place.path)
-                    throw error
-                }
-                new.append(name)
+            var files: [(place: String, file: TemporaryFile)] = []
+            for (place, content) in contents {
+                let file = try TemporaryFile(beside: place.path, mode: place.mode, exactly: true)
+                try file.write(content)
+                try file.sync()
+                files.append((place: place.path, file: file))
             }
-            let stamp = CalendarTime.iso8601(SystemClock.now()).filter { $0 != "-" && $0 != ":" }
+            let stamp = Instant(seconds: SystemClock.now()).description.filter { $0 != "-" && $0 != ":" }
             for path in existing {
                 let backup = "\(path).bak-\(stamp)"
                 try LocalFile.link(path, as: backup)
                 kept.append((path: path, backup: backup))
             }
-            for (place, name) in zip(files.map(\.place.path), new) {
-                // Renaming replaces what stands there, linking never does.
-                if existing.contains(place) {
-                    try LocalFile.rename(name, to: place)
-                } else {
-                    try LocalFile.link(name, as: place)
-                }
+            for (place, file) in files {
+                try file.commit(as: place, existing: existing.contains(place) ? .replaced : .refused)
                 placed.append(place)
             }
         } catch {

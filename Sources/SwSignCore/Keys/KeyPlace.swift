@@ -11,13 +11,13 @@ public protocol KeyPlace: Sendable {
     /// Whether reading the key takes standard input; by default not.
     func takesStandardInput(_ reference: String) -> Bool
     /// The public key.
-    /// - Throws: ``SigstoreError`` that names the reference, with ``SigstoreError/Code/fileNotFound`` if there is no such key.
+    /// - Throws: `SigstoreError` that names the reference, with `file-not-found` if there is no such key.
     func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey
-    /// What signs with the key; a ``PrivateKey`` if the key itself can leave the place.
+    /// What signs with the key; a `PrivateKey` if the key itself can leave the place.
     /// - Parameters:
     ///   - reference: Which key.
     ///   - password: Asked for only if the key is encrypted.
-    /// - Throws: ``SigstoreError`` that names the reference.
+    /// - Throws: `SigstoreError` that names the reference.
     func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer
     /// Overwrites the private key where it was read from, if that is this process's own memory. By default nothing.
     func forget(_ reference: String)

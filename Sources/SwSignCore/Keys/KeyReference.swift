@@ -1,7 +1,7 @@
 public import SigstoreCrypto
 public import StrictJSON
 
-/// Where a key is: what stands after `--key`.
+/// Where a key is, as a short text such as `cosign.key` or `env://NAME`.
 ///
 /// A reference is read by the first of its ``KeyPlace``s that knows its form, so that key services, tokens and secrets in a
 /// cluster are added without a change here.
@@ -17,8 +17,8 @@ public struct KeyReference: Sendable {
     /// - Parameters:
     ///   - text: The reference.
     ///   - places: Where keys may be, the first that knows the reference's form counts.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/notBuiltYet`` for key services, tokens and URLs that no place is
-    ///   there for, each by its name, and ``SigstoreError/Code/unknownKeyReference`` for any other scheme.
+    /// - Throws: `SigstoreError` with `not-built-yet` for key services, tokens and URLs that no place is there for,
+    ///   each by its name, and `unknown-key-reference` for any other scheme.
     public init(_ text: String, in places: [any KeyPlace] = KeyReference.places) throws(SigstoreError) {
         self.text = text
         guard let place = places.first(where: { $0.knows(text) }) else { throw Self.unknown(text) }
@@ -36,22 +36,21 @@ public struct KeyReference: Sendable {
     public var takesStandardInput: Bool { place.takesStandardInput(text) }
 
     /// The public key.
-    /// - Throws: ``SigstoreError`` that names the reference.
+    /// - Throws: `SigstoreError` that names the reference.
     public func publicKey() async throws(SigstoreError) -> PublicKey {
         try await place.publicKey(text)
     }
 
     /// What signs with the key.
     /// - Parameter password: Asked for only if the key is encrypted.
-    /// - Throws: ``SigstoreError`` that names the reference.
+    /// - Throws: `SigstoreError` that names the reference.
     public func signer(password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer {
         try await place.signer(text, password: password)
     }
 
     /// The private key itself, to be kept elsewhere.
     /// - Parameter password: Asked for only if the key is encrypted.
-    /// - Throws: ``SigstoreError`` that names the reference; with ``SigstoreError/Code/unsupportedKey`` if the key does not
-    ///   leave its place.
+    /// - Throws: `SigstoreError` that names the reference; with `unsupported-key` if the key does not leave its place.
     public func privateKey(password: @escaping PasswordSource) async throws(SigstoreError) -> PrivateKey {
         guard let key = try await signer(password: password) as? PrivateKey else {
             throw SigstoreError(.unsupportedKey, "\(text): the private key does not leave its place")

@@ -12,11 +12,11 @@ public enum Attester {
     /// Makes a statement about one subject.
     /// - Parameters:
     ///   - subject: The file or image.
-    ///   - typeName: What stands after `--type`: one of cosign's short names or a URI.
+    ///   - typeName: The predicate's type: one of cosign's short names or a URI.
     ///   - predicate: The predicate's file. JSON for every type but `custom` and `spdx`, whose predicates hold it as text.
     ///   - now: The time that `custom` predicates carry, in seconds since 1970.
     /// - Returns: The statement as JSON, to be signed as it is.
-    /// - Throws: ``SigstoreError`` where the type is unknown or the predicate is not JSON, or not UTF-8.
+    /// - Throws: `SigstoreError` if the type is unknown or the predicate is not JSON, or not UTF-8.
     public static func statement(
         about subject: ResourceDescriptor, type typeName: String, predicate: [UInt8],
         now: Int64 = SystemClock.now()
@@ -31,7 +31,7 @@ public enum Attester {
                 typeName == "spdx"
                 ? .string(text)
                 : .object([
-                    "Data": .string(text), "Timestamp": .string(CalendarTime.iso8601(now)),
+                    "Data": .string(text), "Timestamp": .string(Instant(seconds: now).description),
                 ])
         } else {
             do throws(SigstoreError) { value = try JSONValue(parsing: predicate, depth: 256) } catch {
@@ -50,8 +50,8 @@ public enum Attester {
     /// Checks a statement that a person wrote.
     /// - Parameters:
     ///   - statement: The statement's file.
-    ///   - digest: The digest of the file that it is signed for; none where no file was named.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/subjectMismatch`` where no subject has the digest.
+    ///   - digest: The digest of the file that it is signed for; none if no file was named.
+    /// - Throws: `SigstoreError` with `wrong-subject` if no subject has the digest.
     public static func check(statement: [UInt8], isAbout digest: Digest?) throws(SigstoreError) {
         let parsed = try Statement(parsing: statement)
         if let digest, !parsed.hasSubject(algorithm: digest.algorithm.rawValue, hex: digest.hex) {

@@ -19,7 +19,7 @@ public struct BlobSigner: Sendable {
     public struct SignedBlob: Sendable {
         /// The bundle.
         public let bundle: SigstoreBundle
-        /// The detached signature, where it was asked for: DER for ECDSA, the bare bytes otherwise.
+        /// The detached signature, if it was asked for: DER for ECDSA, the bare bytes otherwise.
         public let detached: [UInt8]?
     }
 
@@ -30,11 +30,11 @@ public struct BlobSigner: Sendable {
     /// - Parameter session: Who signs, and who is told of it.
     public init(_ session: SigningSession) { self.session = session }
 
-    /// Makes a signer with a key that tells nobody of its signatures.
+    /// Makes a signer with a key, which tells no service of its signatures.
     /// - Parameters:
     ///   - signer: The private key.
-    ///   - algorithm: The algorithm for bundles where the key allows more than one (`ed25519-ph` for Ed25519 keys).
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unsupportedKey`` where the algorithm is not for this key.
+    ///   - algorithm: The algorithm for bundles if the key allows more than one (`ed25519-ph` for Ed25519 keys).
+    /// - Throws: `SigstoreError` with `unsupported-key` if the algorithm is not for this key.
     public init(signer: any Signer, algorithm: SigningAlgorithm? = nil) throws(SigstoreError) {
         self.init(try SigningSession(signatory: .key(signer, algorithm: algorithm)))
     }
@@ -43,29 +43,27 @@ public struct BlobSigner: Sendable {
     /// - Parameters:
     ///   - artifact: The file, read once.
     ///   - forms: What is wanted. With services the signature is timestamped and recorded in either form.
-    /// - Throws: ``SigstoreError`` where the file cannot be read, or pure Ed25519 would need more than 128 MiB of it,
-    ///   and what ``SigningSession/sign(_:scheme:)`` throws.
+    /// - Throws: `SigstoreError` if the file cannot be read, or pure Ed25519 would need more than 128 MiB of it, and
+    ///   what ``SigningSession`` throws when it signs.
     public func sign(_ artifact: some ArtifactSource, forms: Set<Form>) async throws(SigstoreError) -> SignedBlob {
         let detachedScheme = session.detachedScheme(for: session.messageScheme)
-        // One signature serves both forms where both are made in the same way, and the one that is asked for is the
+        // One signature serves both forms if both are made in the same way, and the one that is asked for is the
         // one that is recorded.
         let scheme = forms.contains(.bundle) ? session.messageScheme : detachedScheme
         var schemes: Set<SignatureScheme> = [scheme]
         if forms.contains(.detached) { schemes.insert(detachedScheme) }
         let message = try await session.read(artifact, schemes: schemes)
-        let bundle = try await session.sign(message, scheme: scheme)
         var detached: [UInt8]?
-        if forms.contains(.detached) {
-            if scheme == detachedScheme {
-                detached = try bundle.signature()
-            } else if let signer = session.key {
-                let signature = try await signer.sign(message, scheme: detachedScheme)
-                guard try signer.publicKey.verifies(signature, of: message, scheme: detachedScheme) else {
-                    throw .signedWrongly
-                }
-                detached = signature
+        // A second signature comes first: if it cannot be made, nothing is recorded.
+        if forms.contains(.detached), scheme != detachedScheme, let signer = session.key {
+            let signature = try await signer.sign(message, scheme: detachedScheme)
+            guard try signer.publicKey.verifies(signature, of: message, scheme: detachedScheme) else {
+                throw .signedWrongly
             }
+            detached = signature
         }
+        let bundle = try await session.sign(message, scheme: scheme)
+        if forms.contains(.detached), scheme == detachedScheme { detached = try bundle.signature() }
         return SignedBlob(bundle: bundle, detached: detached)
     }
 
@@ -90,7 +88,7 @@ extension BlobSigner {
     ///   - path: Where the bundle goes; by default beside the file, as `FILE.sigstore.json`.
     ///   - replacing: Whether a file that stands there is replaced.
     /// - Returns: The bundle, which our own verifier has accepted.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/fileExists``, or what signing throws.
+    /// - Throws: `SigstoreError` with `file-exists`, or what signing throws.
     @discardableResult
     public func sign(_ file: InputFile, writingBundleTo path: String? = nil, replacing: Bool = false)
         async throws(SigstoreError) -> SigstoreBundle

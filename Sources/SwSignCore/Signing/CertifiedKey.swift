@@ -52,8 +52,8 @@ actor CertifiedKeySource {
         return token
     }
 
-    /// A key with a certificate that can be used now. A task that asks while one is being obtained waits for that one. A
-    /// failure is final, so that nobody is asked to sign in once for each file.
+    /// A key with a certificate that can be used now. A task that asks while one is being obtained waits for that one.
+    /// A failure is final, so that no person is asked to sign in once for each file.
     func certifiedKey() async throws(SigstoreError) -> CertifiedKey {
         if let current {
             switch await current.value {
@@ -106,14 +106,15 @@ actor CertifiedKeySource {
             content: .messageSignature(
                 SigstoreBundle.MessageSignature(digest: challenge.digest(.sha256), signature: issued.proofOfPossession))
         )
-        // Where this machine's clock is a little off, what counts is Fulcio's.
-        let now = clock()
+        // If this machine's clock is a little off, what counts is Fulcio's.
+        let time = min(max(clock(), certified.certificate.notBefore), certified.certificate.notAfter)
         var policy = VerificationPolicy(
-            signedBy: .identities(certified.identities), claim: .message(ReadArtifact(message: challenge)),
-            transparencyLog: .insecurelyIgnored,
-            currentTime: min(max(now, certified.certificate.notBefore), certified.certificate.notAfter))
+            signedBy: .identities(certified.identities), transparencyLog: .insecurelyIgnored)
         policy.detachedCertificateTimestamps = certified.detachedTimestamps
-        do throws(RejectedBundle) { _ = try Verifier(trustedRoot: trustedRoot).verify(proof, policy) } catch {
+        let verifier = Verifier(trustedRoot: trustedRoot) { time }
+        do throws(RejectedBundle) {
+            _ = try verifier.verify(proof, .message(ReadArtifact(message: challenge)), policy)
+        } catch {
             throw SigstoreError(
                 error.error.code,
                 "the certificate that Fulcio at \(fulcio.url.origin.authority) issued does not hold: \(error.error.message)",

@@ -55,16 +55,15 @@ public final class SigningSession: Sendable {
     private let clock: @Sendable () -> Int64
     private let certifiedKeys: CertifiedKeySource?
 
-    /// Makes a session. Nothing is asked of anybody yet.
+    /// Makes a session. No person and no service is asked yet.
     /// - Parameters:
     ///   - signatory: Who signs.
-    ///   - services: Who is told of it; by default nobody.
+    ///   - services: The services that are told of it; by default none.
     ///   - trustedRoot: What the finished bundles are verified against; needed for an identity and for logs.
     ///   - unfinished: Where signatures that did not reach their place are kept; `nil` keeps none.
     ///   - clock: The time now, in seconds since 1970.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/unsupportedKey`` where the algorithm is not for the key,
-    ///   ``SigstoreError/Code/noTrustedRoot``, or ``SigstoreError/Code/noTime`` where nothing would prove when a
-    ///   certificate was used.
+    /// - Throws: `SigstoreError` with `unsupported-key` if the algorithm is not for the key, `no-trusted-root`, or
+    ///   `no-time` if nothing would prove when a certificate was used.
     public init(
         signatory: Signatory, services: Services = Services(), trustedRoot: TrustedRoot? = nil,
         unfinished: UnfinishedSignatures? = nil, clock: @escaping @Sendable () -> Int64 = { SystemClock.now() }
@@ -114,7 +113,7 @@ public final class SigningSession: Sendable {
     /// Whether signatures are recorded in a transparency log.
     public var isLogged: Bool { !services.transparencyLogs.isEmpty }
 
-    /// The key that signs, where it is a key that was given.
+    /// The key that signs, if it is a key that was given.
     public var key: (any Signer)? {
         if case .key(let signer, _) = signatory { return signer }
         return nil
@@ -139,8 +138,8 @@ public final class SigningSession: Sendable {
 
     /// What signing will make public, for a person to read before it happens.
     /// - Parameter attestations: Whether attestations are signed, which logs of Rekor v1 get whole.
-    /// - Returns: Sentences; none where nothing becomes public.
-    /// - Throws: ``SigstoreError`` where there is no identity token, or it is no good.
+    /// - Returns: Sentences; none if nothing becomes public.
+    /// - Throws: `SigstoreError` if there is no identity token, or it is no good.
     public func publication(ofAttestations attestations: Bool) async throws(SigstoreError) -> [String] {
         var lines: [String] = []
         if let certifiedKeys {
@@ -168,7 +167,7 @@ public final class SigningSession: Sendable {
     ///   - artifact: The file, read once.
     ///   - scheme: How; by default ``messageScheme``.
     /// - Returns: A bundle that our own verifier has accepted.
-    /// - Throws: ``SigstoreError`` naming the service or the step that failed, and what was recorded before.
+    /// - Throws: `SigstoreError` naming the service or the step that failed, and what was recorded before.
     public func sign(_ artifact: some ArtifactSource, scheme: SignatureScheme? = nil) async throws(SigstoreError)
         -> SigstoreBundle
     {
@@ -191,7 +190,7 @@ public final class SigningSession: Sendable {
     /// The digests that a message is read for besides those that its scheme needs.
     private var digests: Set<HashAlgorithm> { unfinished == nil ? [] : [.sha256] }
 
-    /// Signs a message that was read for the scheme and for ``digests``.
+    /// Signs a message that was read for the scheme and for `digests`.
     func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> SigstoreBundle {
         try await sign(.message(message), named: message.digest(.sha256), scheme)
     }
@@ -203,7 +202,7 @@ public final class SigningSession: Sendable {
     ///   - envelopeIsTimestamped: Whether timestamps are over the envelope, as cosign's older scheme has it, and not over
     ///     the signature.
     /// - Returns: A bundle that our own verifier has accepted.
-    /// - Throws: ``SigstoreError`` naming the service or the step that failed, and what was recorded before.
+    /// - Throws: `SigstoreError` naming the service or the step that failed, and what was recorded before.
     public func attest(_ statement: [UInt8], scheme: SignatureScheme? = nil, envelopeIsTimestamped: Bool = false)
         async throws(SigstoreError) -> SigstoreBundle
     {
@@ -212,10 +211,10 @@ public final class SigningSession: Sendable {
             named: try Self.name(of: statement), scheme ?? attestationScheme)
     }
 
-    /// Gives a finished bundle to whoever writes or pushes it. Where that fails, the bundle is kept, so that the next
-    /// run delivers it instead of signing again.
+    /// Gives a finished bundle to the function that writes or pushes it. If that fails, the bundle is kept, so that the
+    /// next run delivers it instead of signing again.
     /// - Parameters:
-    ///   - bundle: What ``sign(_:scheme:)`` or ``attest(_:scheme:)`` returned.
+    ///   - bundle: A bundle that this session has made.
     ///   - delivery: Writes or pushes it.
     /// - Throws: What the delivery threw, with what was recorded already.
     public func deliver(_ bundle: SigstoreBundle, _ delivery: (SigstoreBundle) async throws(SigstoreError) -> Void)
@@ -285,7 +284,7 @@ public final class SigningSession: Sendable {
                 entry.transparencyLogs.append(url)
             }
             isComplete = true
-            // 5. The finished bundle, as whoever reads it will see it.
+            // 5. The finished bundle, as a verifier will read it.
             let finished = try verified(entry.bundle, subject, certified, logs: services.transparencyLogs.count)
             if let name {
                 // What another file with the same content has left is not this one's.
@@ -319,8 +318,8 @@ public final class SigningSession: Sendable {
         guard !certificate.isValid(at: time) else { return }
         throw SigstoreError(
             time < certificate.notBefore ? .certificateNotYetValid : .certificateExpired,
-            "the timestamp authority \(authority.url) says that it is \(CalendarTime.iso8601(time)), and the certificate is valid "
-                + "from \(CalendarTime.iso8601(certificate.notBefore)) to \(CalendarTime.iso8601(certificate.notAfter)); "
+            "the timestamp authority \(authority.url) says that it is \(Instant(seconds: time)), and the certificate is valid "
+                + "from \(Instant(seconds: certificate.notBefore)) to \(Instant(seconds: certificate.notAfter)); "
                 + "nothing was recorded in a log",
             advice: "check the clock of the timestamp authority, or use another one")
     }
@@ -393,7 +392,7 @@ public final class SigningSession: Sendable {
     {
         var readBack = try SigstoreBundle(parsing: bundle.serialized())
         if bundle.isEnvelopeTimestamped { readBack = readBack.withEnvelopeTimestamped() }
-        let claim: VerificationPolicy.Claim =
+        let claim: BundleClaim =
             switch subject {
             case .message(let message): .message(ReadArtifact(message: message))
             case .payload: .attestation(subject: nil, predicateType: nil)
@@ -407,19 +406,18 @@ public final class SigningSession: Sendable {
             throw Self.noTrustedRoot
         }
         var policy = VerificationPolicy(
-            signedBy: signedBy, claim: claim,
-            transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs), currentTime: clock()
-        )
+            signedBy: signedBy, transparencyLog: logs == 0 ? .insecurelyIgnored : .required(threshold: logs))
         if !bundle.timestamps.isEmpty, trustedRoot?.timestampAuthorities.isEmpty == false {
             policy.signedTimestamps = .required(threshold: bundle.timestamps.count)
         }
+        var time = clock()
         if let certified {
             policy.detachedCertificateTimestamps = certified.detachedTimestamps
             // Without a timestamp yet, what counts is that the certificate holds at all.
-            policy.currentTime = min(
-                max(policy.currentTime, certified.certificate.notBefore), certified.certificate.notAfter)
+            time = min(max(time, certified.certificate.notBefore), certified.certificate.notAfter)
         }
-        do throws(RejectedBundle) { _ = try Verifier(trustedRoot: trustedRoot).verify(readBack, policy) } catch {
+        let verifier = Verifier(trustedRoot: trustedRoot) { [time] in time }
+        do throws(RejectedBundle) { _ = try verifier.verify(readBack, claim, policy) } catch {
             let error = error.error
             guard trustedRoot != nil else { throw SigstoreError.signedWrongly }
             throw SigstoreError(
@@ -434,7 +432,7 @@ public final class SigningSession: Sendable {
 // MARK: - What was left unfinished
 
 extension SigningSession {
-    /// Under which name a signature over something is kept; `nil` where none is kept.
+    /// Under which name a signature over something is kept; `nil` if none is kept.
     private func unfinishedName(_ digest: Digest?, _ envelopeIsTimestamped: Bool) async throws(SigstoreError)
         -> String?
     {
@@ -467,7 +465,7 @@ extension SigningSession {
         return try Digest.sha256(JSONValue.object(document).serialized())
     }
 
-    /// The signature that an earlier run left, where it still holds.
+    /// The signature that an earlier run left, if it still holds.
     private func resumed(_ name: String?, _ subject: Subject) async throws(SigstoreError)
         -> (UnfinishedSignatures.Entry, CertifiedKey?)?
     {
@@ -492,8 +490,8 @@ extension SigningSession {
         }
     }
 
-    /// Whether a log may have recorded an entry although it reported a failure, or answered what is no good: always but
-    /// where it refused.
+    /// Whether a log may have recorded an entry although it reported a failure, or answered what is no good: always,
+    /// unless it refused.
     private static func leavesOpen(_ error: SigstoreError) -> Bool {
         switch error.code {
         case .entryRefused, .redirectRefused, .tlsFailed, .malformedRequest, .httpUnavailable: false

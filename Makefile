@@ -72,6 +72,7 @@ install: release ## puts the program into PREFIX/bin (PREFIX=/usr/local)
 
 test: test-deps ## builds and runs all tests, those of the command line with the release program; says what was left out
 	swift build --build-tests
+	Tests/Documentation/check
 	@$(MAKE) release
 	Tests/Release/check .build/swsign .build/swsign.unstripped
 	@$(MAKE) local-sigstore

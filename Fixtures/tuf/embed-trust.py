@@ -15,7 +15,7 @@ out = [
     "// Written by Fixtures/tuf/embed-trust.py from the files of the public Sigstore instances. Do not edit.",
     "// swift-format-ignore-file",
     "",
-    "/// What the program knows of Sigstore's public instances before it has asked any of them.",
+    "/// What is known of Sigstore's public instances before any of them is asked.",
     "package enum EmbeddedTrust {",
 ]
 for instance in ["production", "staging"]:

@@ -35,7 +35,9 @@ struct AdviceTests {
         "BUILDKITE_AGENT_ACCESS_TOKEN": ["AmbientIdentity.swift", "ChildProcess.swift"],
         "SPIFFE_ENDPOINT_SOCKET": ["AmbientIdentity.swift", "AmbientProvider.swift", "WorkloadAPI.swift"],
         "WAYLAND_DISPLAY": ["Browser.swift"],
-        "TUF_ROOT": ["TUFMirror.swift"], "TUF_MIRROR": ["TUFMirror.swift"], "TUF_ROOT_JSON": ["TUFMirror.swift"],
+        "TUF_ROOT": ["TUFMirror.swift", "SigstoreInstance.swift"],
+        "TUF_MIRROR": ["TUFMirror.swift", "SigstoreInstance.swift"],
+        "TUF_ROOT_JSON": ["TUFMirror.swift", "SigstoreInstance.swift"],
         "DOCKER_CONFIG": ["CredentialStore.swift"], "REGISTRY_AUTH_FILE": ["CredentialStore.swift"],
         "XDG_RUNTIME_DIR": ["CredentialStore.swift"],
         "HTTP_PROXY": ["Transfer.swift"], "HTTPS_PROXY": ["Transfer.swift"], "NO_PROXY": ["Transfer.swift"],
@@ -45,7 +47,7 @@ struct AdviceTests {
         "ACTIONS_ID_TOKEN_REQUEST_": ["ChildProcess.swift"], "DOCKER_AUTH_CONFIG": ["ChildProcess.swift"],
         "GOOGLE_OAUTH_ACCESS_TOKEN": ["AmbientProvider.swift", "ChildProcess.swift"],
         // Stored names, the user agent, and the client that registries see.
-        "swsign-": ["LocalFile.swift"], "swsign.unfinished.v1": ["UnfinishedSignatures.swift"],
+        "swsign.unfinished.v1": ["UnfinishedSignatures.swift"],
         "swsign": ["CurlClient.swift", "RegistrySession.swift"],
         // Words of formats and of registries, and another program's argument.
         "RSA_PSS": ["FulcioClient.swift"], "SERVICE_SELECTOR_UNDEFINED": ["SigningConfig.swift"],
@@ -55,45 +57,57 @@ struct AdviceTests {
 
     @Test("The libraries know no command line")
     func libraries() throws {
-        let pattern = /--[a-z][a-z0-9-]*|swsign[a-z0-9.-]*|verify-(blob|attestation)|[A-Z][A-Z0-9]*_[A-Z0-9_]*/
+        let spoken = /--[a-z][a-z0-9-]*|swsign[a-z0-9.-]*|verify-(?:blob|attestation)|[A-Z][A-Z0-9]*_[A-Z0-9_]*/
+        // Documentation may name constants of the system and of its libraries.
+        let documented =
+            /--[a-z][a-z0-9-]*|swsign[a-z0-9.-]*|[a-z]+-(?:blob|attestation)|(?:COSIGN|SIGSTORE|TUF|SOURCE)_[A-Z0-9_]*/
         // Names of algorithms in trusted roots, bundles and log entries.
         let algorithm = /(PKIX|SHA2|PKCS1)_.*/
         var unseen = Set(Self.allowed.flatMap { word, files in files.map { "\(word) in \($0)" } })
-        var literals = 0
+        var (literals, comments) = (0, 0)
         for (name, text) in try Self.librarySources() {
-            for literal in SwiftLiterals(text).found {
-                literals += 1
-                for match in literal.text.matches(of: pattern) where match.0.wholeMatch(of: algorithm) == nil {
-                    let word = String(match.0)
-                    unseen.remove("\(word) in \(name)")
-                    #expect(
-                        Self.allowed[word]?.contains(name) == true,
-                        "\(name), line \(literal.line), names \(word): say it by a remedy, in Console/Advice.swift")
+            let source = SwiftTexts(text)
+            literals += source.literals.count
+            comments += source.documentation.count
+            for (texts, pattern) in [(source.literals, spoken), (source.documentation, documented)] {
+                for (line, text) in texts {
+                    for word in text.matches(of: pattern).map({ String($0.output) })
+                    where word.wholeMatch(of: algorithm) == nil {
+                        unseen.remove("\(word) in \(name)")
+                        #expect(
+                            Self.allowed[word]?.contains(name) == true,
+                            "\(name), line \(line), names \(word): what to type is said in Console/Advice.swift")
+                    }
                 }
             }
         }
         #expect(literals > 3000)
+        #expect(comments > 3000)
         #expect(unseen.isEmpty, "allowed, and not there any more: \(unseen.sorted())")
     }
 
-    @Test("The reader of string literals finds what stands in them")
+    @Test("The reader of Swift source finds what stands in string literals and in documentation")
     func reader() {
         let source = ##"""
             // "a comment", and /* "another" */
+            /// Documentation, "quoted".
             let one = "say \"it\" with \(flag ? "--in" : other("deep \(er)")) it" /* "no" */
             let two = """
                 first "quoted" \(name)
                 second
                 """, three = #"raw " \(kept) \#("--inner")"#, four = ""
             """##
-        let found = SwiftLiterals(source).found
+        let texts = SwiftTexts(source)
+        #expect(texts.documentation.map(\.text) == [#"/// Documentation, "quoted"."#])
+        #expect(texts.documentation.first?.line == 2)
+        let found = texts.literals
         #expect(found.map(\.text).contains { $0.contains("first \"quoted\"") && $0.contains("second") })
         #expect(
             Set(found.map(\.text).filter { !$0.contains("\n") }) == [
                 #"say \"it\" with  it"#, "--in", "deep ", #"raw " \(kept) "#, "--inner", "",
             ])
-        #expect(found.first { $0.text == "--in" }?.line == 2)
-        #expect(found.first { $0.text == "--inner" }?.line == 6)
+        #expect(found.first { $0.text == "--in" }?.line == 3)
+        #expect(found.first { $0.text == "--inner" }?.line == 7)
     }
 
     @Test("The console has words for each remedy of the libraries")
@@ -447,10 +461,11 @@ struct AdviceTests {
     }
 }
 
-/// The string literals of Swift source, each with the line that it begins on. What is interpolated is left out, but
-/// literals in it are literals too.
-private struct SwiftLiterals {
-    private(set) var found: [(line: Int, text: String)] = []
+/// The string literals of Swift source and the lines of its documentation, each with the line that it begins on. What is
+/// interpolated is left out, but literals in it are literals too.
+private struct SwiftTexts {
+    private(set) var literals: [(line: Int, text: String)] = []
+    private(set) var documentation: [(line: Int, text: String)] = []
     private let source: [UInt8]
     private var at = 0
     private var line = 1
@@ -473,7 +488,11 @@ private struct SwiftLiterals {
         while at < source.count {
             switch source[at] {
             case UInt8(ascii: "/") where stands("//".utf8):
-                while at < source.count, source[at] != 0x0a { step() }
+                let end = source[at...].firstIndex(of: 0x0a) ?? source.count
+                if stands("///".utf8) {
+                    documentation.append((line, String(decoding: source[at..<end], as: UTF8.self)))
+                }
+                at = end
             case UInt8(ascii: "/") where stands("/*".utf8):
                 while at < source.count, !stands("*/".utf8) { step() }
                 step(2)
@@ -517,6 +536,6 @@ private struct SwiftLiterals {
             }
         }
         step(end.count)
-        found.append((begin, String(decoding: text, as: UTF8.self)))
+        literals.append((begin, String(decoding: text, as: UTF8.self)))
     }
 }

@@ -728,6 +728,8 @@ struct BlobTests {
         #expect(try good.member("signatureScheme").string() == "ECDSA with sha256")
         #expect(try good.member("checks").elements().map { try $0.member("name").string() }.contains("signature"))
         #expect(try good.optional("error") == nil)
+        // A key claims nothing.
+        #expect(try good.optional("claims") == nil && good.optional("deprecatedClaims") == nil)
         let bad = try object("b")
         #expect(try !bad.member("verified").bool())
         #expect(try bad.member("failedStep").string() == "artifact")

@@ -382,6 +382,7 @@ struct EscapingTests {
         let file = await place.swsign(["download", "attestation", "--output-file", "result", image.name])
         #expect(file.succeeded && file.stdout.isEmpty)
         #expect(try place.directory.text("result").contains(##""keyid":"\n::error::a##[error]b"##))
+        expectClean(await place.swsign(["download", "attestation", "--output-file", "/dev/stdout", image.name]))
     }
 
     @Test("download shows no control characters on a terminal, and keeps all bytes for a pipe or a file")
@@ -397,9 +398,10 @@ struct EscapingTests {
         #expect(shown.succeeded && shown.stdout.isEmpty)
         expectClean(shown)
         #expect(shown.messages.contains("WARNING: control characters are shown as escapes; redirect"))
+        let escaped =
+            "a\tb\n\\u{1b}[2K\\u{1b}]0;x\\u{7}Verified OK\\u{d}\\u{202e}\n\\u{9b}2K\\u{8}\u{fffd}\n"
         #expect(
-            shown.screen.replacingOccurrences(of: "\r\n", with: "\n")
-                == "a\tb\n\\u{1b}[2K\\u{1b}]0;x\\u{7}Verified OK\\u{d}\\u{202e}\n\\u{9b}2K\\u{8}\u{fffd}\n",
+            shown.screen.replacingOccurrences(of: "\r\n", with: "\n") == escaped,
             "\(shown.screen.debugDescription)")
         let piped = await place.swsign(arguments)
         #expect(piped.stdout == hostile && !piped.messages.contains("redirect"))
@@ -407,6 +409,12 @@ struct EscapingTests {
         let kept = await program.run(["download", "sbom", "--output-file", "sbom", image.name], terminal: [])
         #expect(kept.succeeded && kept.terminal.isEmpty)
         #expect(try place.directory.read("sbom") == hostile)
+        // A file's name can lead to a terminal as well.
+        for name in ["/dev/tty", "/dev/stdout"] {
+            let shown = await program.run(["download", "sbom", "--output-file", name, image.name], terminal: [])
+            #expect(shown.succeeded, "\(name): \(shown.messages)")
+            #expect(shown.screen.replacingOccurrences(of: "\r\n", with: "\n") == escaped, "\(name)")
+        }
 
         // What is harmless is shown as it is.
         let other = try await place.push("another image")

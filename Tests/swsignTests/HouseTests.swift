@@ -21,7 +21,8 @@ struct HouseTests {
     @Test(
         "Each library of the system has one importer",
         arguments: [
-            ("Glibc", "LocalSystem"), ("COpenSSL", "SigstoreCrypto"), ("CSodium", "SigstoreCrypto"),
+            ("Glibc", "LocalSystem"), ("Musl", "LocalSystem"), ("Darwin", "LocalSystem"),
+            ("COpenSSL", "SigstoreCrypto"), ("CSodium", "SigstoreCrypto"),
             ("CCurl", "HTTPTransport"), ("CProcess", "LocalSystem"), ("CRE2", "SigstoreVerification"),
         ])
     func importers(library: String, module: String) throws {
@@ -35,5 +36,23 @@ struct HouseTests {
         for path in try importers(of: "Foundation") {
             #expect(["LocalSigstore/", "local-sigstore/"].contains { path.hasPrefix($0) }, "\(path)")
         }
+    }
+
+    @Test("No library holds state of the process: what is shared is an instance that the caller holds")
+    func processState() throws {
+        let sources = Self.root.appendingPathComponent("Sources")
+        let programs = ["swsign/", "local-sigstore/", "LocalSigstore/"]
+        // A stored variable, one behind a lock, or one that no compiler watches. (Answers that are remembered and would be
+        // found again as they are, such as `BoundedCache`, are no state.)
+        let state = /static (let|var) \w+[^{]*\b(Mutex|Atomic)\b|static var \w+[^{]*=|nonisolated\(unsafe\).*static/
+        var seen = 0
+        for path in try FileManager.default.subpathsOfDirectory(atPath: sources.path) where path.hasSuffix(".swift") {
+            let text = try String(contentsOf: sources.appendingPathComponent(path), encoding: .utf8)
+            for line in text.split(separator: "\n") where line.firstMatch(of: state) != nil {
+                seen += 1
+                #expect(programs.contains { path.hasPrefix($0) }, "\(path): \(line)")
+            }
+        }
+        #expect(seen > 3)
     }
 }

@@ -187,6 +187,10 @@ struct ImageCleanTests {
             try await place.store.putManifest(manifest, tag: tag)
         }
         try await place.store.putManifest(rest, tag: image.tag("att"))
+        // Something else that refers to the image.
+        let note = try ImageFixture.manifest(
+            [(Array("a note".utf8), "text/plain", [:])], subject: image.descriptor, artifactType: "application/x-note")
+        try await place.put([Array("{}".utf8), Array("a note".utf8)], note, tag: image.tag("att.0a1b"))
         try await place.store.putManifest(list, tag: "sha256-\(image.digest.hex)")
         for flags in [["--yes"], ["--force"], ["--force", "--type", "referrer"]] {
             await place.swsign(["clean"] + flags + [image.name]).expectSuccess("\(flags)")
@@ -194,7 +198,10 @@ struct ImageCleanTests {
                 #expect(try await place.store.resolve(.tag(tag))?.digest == digest, "\(tag), \(flags)")
             }
             #expect(try await place.store.resolve(.digest(unnamed.digest)) != nil, "\(flags)")
+            let isKept = try await place.store.resolve(.digest(note.digest)) != nil
+            #expect(isKept || flags.contains("referrer"), "\(flags)")
         }
+        #expect(try await place.store.resolve(try ManifestSelector(tag: image.tag("att.0a1b"))) == nil)
         #expect(try await place.store.resolve(try ManifestSelector(tag: image.tag("sig"))) == nil)
         // In a layout nothing is kept that index.json does not name.
         guard deletion == .layout else { return }
@@ -270,12 +277,20 @@ struct ImageCleanTests {
         let image = try await place.push(tag: "v1")
         let registry = try place.registry
         let manifest = try #require(registry.manifest("v1", in: ImageFixture.path))
-        let name = "\(place.repository):v1"
-        for (what, fault) in [
-            ("401", Fault(.status(401, retryAfter: nil), path: "/tags/list")),
-            ("403", Fault(.status(403, retryAfter: nil), path: "/tags/list")),
-            // It does not even name the image's own tag.
-            ("404", Fault(.status(404, retryAfter: nil), path: "/tags/list")), ("more than the 1000", nil),
+        let tagged = "\(place.repository):v1"
+        for (what, name, fault) in [
+            ("401", tagged, Fault(.status(401, retryAfter: nil), path: "/tags/list")),
+            ("403", tagged, Fault(.status(403, retryAfter: nil), path: "/tags/list")),
+            // It does not even name the image's own tag; without one it is not believed either that there is none.
+            ("404", tagged, Fault(.status(404, retryAfter: nil), path: "/tags/list")),
+            ("404", image.name, Fault(.status(404, retryAfter: nil), path: "/tags/list")),
+            (
+                "an empty list", tagged,
+                Fault(
+                    .answer(200, contentType: "application/json", body: Array(#"{"name":"a","tags":[]}"#.utf8)),
+                    path: "/tags/list")
+            ),
+            ("more than the 1000", tagged, nil),
         ] {
             await place.sign(image.name).expectSuccess()
             let digest = try #require(
@@ -300,6 +315,11 @@ struct ImageCleanTests {
             registry.faults.removeAll()
             #expect(try await place.store.resolve(.digest(digest)) == nil, "\(what)")
         }
+        // A tag of the older scheme goes alone, and what other writers left beside it is not known.
+        await place.sign(image.name, scheme: .older).expectSuccess()
+        registry.faults.add(Fault(.status(403, retryAfter: nil), path: "/tags/list"))
+        await place.swsign(["clean", "--yes", image.name]).expectRefusal(1, "denied", "what other writers left")
+        #expect(try await place.store.resolve(try ManifestSelector(tag: image.tag("sig"))) == nil)
     }
 
     @Test("An attestation that is replaced is left if another tag points at it")

@@ -314,6 +314,25 @@ struct ImageFaultTests {
         #expect(outcome.messages.contains("could not all be looked at"), "\(outcome.messages)")
     }
 
+    @Test("A layer that cannot be read hides no signature in the layers beside it")
+    func oneBadLayer() async throws {
+        let place = try await ImageFixture()
+        let image = try await place.push()
+        await place.sign(image.name, scheme: .older).expectSuccess()
+        var manifest = try #require(try await place.store.manifest(try ManifestSelector(tag: image.tag("sig")))?.image)
+        manifest.layers.insert(
+            Descriptor(
+                mediaType: ImageFixture.payloadType, digest: try Digest.sha256(Array("gone".utf8)), size: 4,
+                annotations: ["dev.cosignproject.cosign/signature": "c2ln"]), at: 0)
+        let encoded = try manifest.encoded()
+        try place.registry.placeManifest(
+            encoded.bytes, mediaType: encoded.mediaType, tag: image.tag("sig"), in: ImageFixture.path)
+        let outcome = await place.verify(image.name)
+        #expect(try outcome.payloads().count == 1, "\(outcome.messages)")
+        #expect(outcome.messages.contains("WARNING: passed over: "), "\(outcome.messages)")
+        await place.verify(image.name, key: "other").expectRefusal(1, "not-found", "none holds")
+    }
+
     @Test(
         "A registry that refuses the question for referrers: what stands at the fallback tag counts",
         arguments: [401, 403, 501])

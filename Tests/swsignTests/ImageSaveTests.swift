@@ -1,3 +1,5 @@
+import Foundation
+import Glibc
 import LocalSigstore
 import OCIRegistry
 import SigstoreCrypto
@@ -85,6 +87,37 @@ struct ImageSaveTests {
         }
     }
 
+    @Test(
+        "A save that is stopped leaves whole blobs alone in the folder, and the next one goes on",
+        .enabled(if: TemporaryDirectory.holdsUnnamedFiles, "left out: the file system has no files without a name"),
+        arguments: [SIGKILL, SIGTERM])
+    func stopped(signal: Int32) async throws {
+        let directory = TemporaryDirectory()
+        try await directory.makeImages()
+        try await RegistryKind.referrersAPI.run { address, registry in
+            let registry = try #require(registry)
+            try await directory.must("copy", "oci-layout:img:one", "\(address)/team/one:v1")
+            // One blob comes, and of the other one a byte now and then.
+            registry.faults.add(Fault(.drip(seconds: 0.5), method: "GET", path: "/blobs/", skip: 1))
+            let program = Program(directory: directory.path)
+            let arguments = ["save", "--dir", "saved", "\(address)/team/one:v1"]
+            let outcome = await program.run(arguments, input: .stopped(by: signal) { registry.faults.met > 0 })
+            #expect(outcome.ending == .signal(signal), "\(outcome.messages)")
+            var blobs = 0
+            for (name, content) in try directory.snapshot() where name.hasPrefix("saved/") && !content.isEmpty {
+                if name.hasPrefix("saved/blobs/") { blobs += 1 }
+                #expect(
+                    try ["saved/index.json", "saved/oci-layout"].contains(name)
+                        || name == "saved/blobs/sha256/\(Digest.sha256(content).hex)")
+            }
+            #expect(!directory.names(below: "saved").contains { $0.contains("tmp") })
+            #expect(blobs < 3)
+            registry.faults.removeAll()
+            try await directory.must("save", "--dir", "saved", "\(address)/team/one:v1")
+            try await directory.must("tree", "oci-layout:saved")
+        }
+    }
+
     /// cosign 2 loads and verifies the older scheme, cosign 3 verifies both. (cosign 3's own `load` of bundles fails with
     /// every registry here: it sends their manifests before their blobs.)
     @Test("cosign reads what swsign saved, and swsign what cosign saved", .needsShared, arguments: Cosign.allCases)
@@ -132,6 +165,21 @@ struct ImageSaveTests {
             #expect(verified.succeeded, "\(verified.messages)")
             #expect(try await directory.signatures("theirs", "--local-image") == schemes.count)
         }
+    }
+}
+
+extension TemporaryDirectory {
+    /// Whether a file can be without a name here until it is whole.
+    fileprivate static let holdsUnnamedFiles: Bool = {
+        // Linux's `O_TMPFILE`, a macro that Swift does not import.
+        let file = unsafe open(NSTemporaryDirectory(), 0o20000000 | O_DIRECTORY | O_WRONLY, 0o600)
+        defer { if file >= 0 { close(file) } }
+        return file >= 0
+    }()
+
+    /// The names of all files below a folder in here.
+    fileprivate func names(below folder: String) -> [String] {
+        (try? FileManager.default.subpathsOfDirectory(atPath: self[folder])) ?? []
     }
 }
 

@@ -83,6 +83,39 @@ struct KeylessSigningTests {
         #expect(place.recorded == 2)
     }
 
+    @Test("What the certificate says of a job is printed for programs, the deprecated claims apart")
+    func claims() async throws {
+        let job = LocalIdentity.gitHubWorkflow()
+        try place.directory.write("file", "signed by a job")
+        try place.directory.write("predicate", "{}")
+        for command in [["sign-blob"], ["attest-blob", "--type", "custom", "--predicate", "predicate"]] {
+            let signed = await place.run(
+                command + ["--yes", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token(job))
+                    + ["file"])
+            #expect(signed.succeeded, "\(signed.messages)")
+            let verified = await place.run(
+                [command == ["sign-blob"] ? "verify-blob" : "verify-blob-attestation", "--output", "json"]
+                    + ["--bundle", "bundle.json"] + place.trust + place.expecting(job) + ["file"])
+            let printed = try #require(try verified.objects().first, "\(verified.messages)")
+            let claims = try printed.member("claims")
+            #expect(try claims.member("issuer").string() == place.services.issuer.issuer(of: job))
+            #expect(try claims.member("runnerEnvironment").string() == "github-hosted")
+            #expect(try claims.member("buildTrigger").string() == "push")
+            #expect(try claims.names().count == 16)
+            let deprecated = try printed.member("deprecatedClaims")
+            #expect(try deprecated.member("githubWorkflowTrigger").string() == "push")
+            #expect(try deprecated.names().count == 6)
+        }
+        // A person's certificate says less, and a key nothing.
+        let person = await place.run(
+            ["sign-blob", "--yes", "--bundle", "person.json"] + place.services(.v1) + (try place.token())
+                + ["file"])
+        #expect(person.succeeded, "\(person.messages)")
+        let verified = await place.verify("file", "person.json", flags: ["--output", "json"])
+        #expect(try verified.objects().first?.member("claims").names() == ["issuer", "tokenSubject"])
+        #expect(try verified.objects().first?.member("deprecatedClaims").names() == ["deprecatedIssuer"])
+    }
+
     @Test(
         "Without a token and without anybody to sign in, signing fails at once and says what to set",
         arguments: [

@@ -1,33 +1,63 @@
 import FaultServer
 import Foundation
+import LocalSigstore
 import SigstoreCrypto
 import StrictJSON
 import Synchronization
+import TestServices
 import Testing
 
 /// What is in the program's memory, and who may look, while it waits for a registry that does not answer.
 struct MemoryTests {
     let directory = TemporaryDirectory()
 
+    /// Looks at a process, whose request waits for an answer, until what is to be seen is seen: what was sent may still
+    /// be in a buffer that is given back now.
+    /// - Parameters:
+    ///   - pidFile: The file that holds the process's number.
+    ///   - look: Looks at the process with that number.
+    /// - Returns: Whether it was looked at.
+    private static func watch(
+        _ pidFile: String, _ connection: FaultServer.Connection, _ look: (Int32) -> Bool
+    ) -> Bool {
+        let text = (try? String(contentsOfFile: pidFile, encoding: .utf8)) ?? ""
+        guard let process = Int32(text.trimmingCharacters(in: .whitespacesAndNewlines)) else { return false }
+        for _ in 0..<20 {
+            if look(process) { break }
+            connection.pause(milliseconds: 20)
+        }
+        return true
+    }
+
     /// Runs a command whose registry wants a password, and looks at the process while its request with it is waiting for
     /// an answer.
     /// - Parameters:
+    ///   - token: What the registry gives for the password, and then wants to see; `nil` if it wants the password itself.
     ///   - before: Shell commands that come first.
-    ///   - look: Looks at the process with that number, until it has seen what it wants to see.
+    ///   - look: Looks at the process with that number, until it has seen what it wants to see; while a token is awaited,
+    ///     and while the registry is.
     private func run(
-        key: String, registryPassword: String, environment: [String: String] = [:], input: Program.Input = .nothing,
-        before: String = ":", _ look: @escaping @Sendable (Int32) -> Bool
+        key: String, registryPassword: String, token: String? = nil, environment: [String: String] = [:],
+        input: Program.Input = .nothing, before: String = ":",
+        _ look: @escaping @Sendable (_ process: Int32, _ isForToken: Bool) -> Bool
     ) async throws {
         let pidFile = directory["pid"]
+        // Of several requests at once, the first is looked at; the others wait, or the process could be gone meanwhile.
+        let looks = Mutex<[Bool: Bool]>([:])
         let hasLooked = Mutex(false)
         let server = FaultServer { request, connection in
             guard request.header("authorization") != nil else {
-                return connection.respond(401, ["WWW-Authenticate: Basic realm=\"x\""])
+                let realm = #"realm="http://\#(request.header("host") ?? "")/token""#
+                return connection.respond(401, ["WWW-Authenticate: \(token == nil ? "Basic" : "Bearer") \(realm)"])
             }
-            let text = (try? String(contentsOfFile: pidFile, encoding: .utf8)) ?? ""
-            guard let process = Int32(text.trimmingCharacters(in: .whitespacesAndNewlines)) else { return }
-            // What was sent may still be in a buffer that is given back now.
-            for _ in 0..<20 where !look(process) { connection.pause(milliseconds: 20) }
+            let isForToken = request.path == "/token"
+            let isRunning = looks.withLock { looks in
+                let known = looks[isForToken] ?? Self.watch(pidFile, connection) { look($0, isForToken) }
+                looks[isForToken] = known
+                return known
+            }
+            guard isRunning else { return }
+            if isForToken { return connection.respond(200, [], #"{"token":"\#(token ?? "")"}"#) }
             hasLooked.withLock { $0 = true }
             connection.respond(403)
         }
@@ -40,7 +70,7 @@ struct MemoryTests {
         let image = "\(server.authority)/team/app@sha256:\(String(repeating: "0", count: 64))"
         let outcome = await program.run(["sign", "--key", key, "--tlog-upload=false", image], input: input)
         #expect(outcome.ending == .exit(1), "\(outcome.messages)")
-        #expect(hasLooked.withLock { $0 }, "the registry was not asked with the password: \(outcome.messages)")
+        #expect(hasLooked.withLock { $0 }, "the registry was not asked with credentials: \(outcome.messages)")
     }
 
     @Test("No core file is written, and no other process of the same user may read the memory")
@@ -53,7 +83,7 @@ struct MemoryTests {
         try await run(
             key: "key.pem", registryPassword: "a password for the registry",
             before: "ulimit -c unlimited 2>/dev/null; \(geteuid() == 0 ? asAnother : ":")"
-        ) { process in
+        ) { process, _ in
             var status = stat()
             guard unsafe stat("/proc/\(process)/mem", &status) == 0 else { return true }
             let lines = { (name: String, prefix: String) in
@@ -100,20 +130,32 @@ struct MemoryTests {
         var counts = texts.map { _ in 0 }
         let memory = unsafe open("/proc/\(process)/mem", O_RDONLY | O_CLOEXEC)
         defer { close(memory) }
-        let maps = (try? String(contentsOfFile: "/proc/\(process)/maps", encoding: .utf8)) ?? ""
-        for line in maps.split(separator: "\n") {
+        // The system gives this list in pieces of a page; Foundation takes the first for the whole at times.
+        var list: [UInt8] = []
+        let maps = unsafe open("/proc/\(process)/maps", O_RDONLY | O_CLOEXEC)
+        defer { close(maps) }
+        var piece = [UInt8](repeating: 0, count: 4096)
+        while case let count = unsafe read(maps, &piece, piece.count), count > 0 { list += piece.prefix(count) }
+        for line in String(decoding: list, as: UTF8.self).split(separator: "\n") {
             let fields = line.split(separator: " ", maxSplits: 2)
             let ends = fields[0].split(separator: "-").compactMap { Int($0, radix: 16) }
             guard ends.count == 2, fields[1].hasPrefix("rw") else { continue }
             var bytes = [UInt8](repeating: 0, count: ends[1] - ends[0])
-            let read = unsafe pread(memory, &bytes, bytes.count, ends[0])
-            guard read > 0 else { continue }
+            // What the process gives back meanwhile is a hole, after which there may be more.
+            var place = 0
+            while place < bytes.count {
+                let count = unsafe bytes.withUnsafeMutableBytes { buffer in
+                    unsafe pread(
+                        memory, buffer.baseAddress.map { unsafe $0 + place }, buffer.count - place, ends[0] + place)
+                }
+                place += max(count, 4096)
+            }
             for (index, text) in texts.enumerated() {
                 unsafe bytes.withUnsafeBytes { buffer in
                     guard let start = buffer.baseAddress, let first = text.first else { return }
                     var place = 0
-                    while place + text.count <= read,
-                        let found = unsafe memchr(start + place, Int32(first), read - place - text.count + 1)
+                    while place + text.count <= bytes.count,
+                        let found = unsafe memchr(start + place, Int32(first), bytes.count - place - text.count + 1)
                     {
                         if unsafe memcmp(found, text, text.count) == 0 { counts[index] += 1 }
                         place = unsafe UnsafeRawPointer(found) - start + 1
@@ -153,23 +195,22 @@ struct MemoryTests {
         let secret = Self.secret(of: der, algorithm)
         let line = pem.split(separator: "\n").dropLast().last.map { Array($0.utf8) } ?? []
         let auth = Base64.encode(Array("me:\(registryPassword)".utf8))
-        // OpenSSL keeps large numbers with their lowest byte first. Authorization is in the request, and in libcurl.
+        // OpenSSL keeps large numbers with their lowest byte first.
         let texts: [(what: String, bytes: [UInt8], limit: Int)] = [
             ("the password", Array(password.utf8), source == .pkcs8 ? 1 : 0),
             ("the PEM text", line, 0),
             ("the key as files have it", secret, 0),
             ("the key", secret.reversed(), 0),
-            ("the registry's password", Array(registryPassword.utf8), 1),
-            ("Authorization", Array("Basic \(auth)".utf8), 2),
-            ("the password in base64", Array(auth.utf8), 2),
+            ("the registry's password", Array(registryPassword.utf8), 0),
+            ("the registry's password in base64", Array(auth.utf8), 1),
         ]
         let seen = Mutex<[Int]>([])
         try await run(
             key: reference, registryPassword: registryPassword, environment: environment, input: input
-        ) { process in
+        ) { process, _ in
             let counts = Self.count(texts.map(\.bytes), in: process)
             seen.withLock { $0 = counts }
-            return zip(counts, texts).allSatisfy { $0 <= $1.limit }
+            return zip(counts, texts).allSatisfy { $0 <= $1.limit } && counts[5] == 1
         }
         let counts = seen.withLock { $0 }
         try #require(counts.count == texts.count)
@@ -177,6 +218,56 @@ struct MemoryTests {
             #expect(count <= text.limit, "\(text.what) is in memory \(count) times")
         }
         // What is looked for can be found.
-        #expect(counts[6] > 0)
+        #expect(counts[5] == 1)
+    }
+
+    @Test(
+        "While a registry or its token server is awaited, a password and a token are in memory once, as they are shown",
+        .enabled(if: geteuid() == 0, "left out: only root may look into the memory of such a program"))
+    func credentials() async throws {
+        try directory.makeKey()
+        let (password, token) = ("long Registry Password", "a.token-of-the-registry.0123456789")
+        let auth = Base64.encode(Array("me:\(password)".utf8))
+        let texts = [password, auth, "Authorization: Basic \(auth)", token, "Authorization: Bearer \(token)"]
+        let seen = Mutex<[Bool: [Int]]>([:])
+        try await run(key: "key.pem", registryPassword: password, token: token) { process, isForToken in
+            let counts = Self.count(texts.map { Array($0.utf8) }, in: process)
+            seen.withLock { $0[isForToken] = counts }
+            return counts == [0, 1, 1] + (isForToken ? [0, 0] : [1, 1])
+        }
+        // The password is kept for further tokens.
+        #expect(seen.withLock { $0 } == [true: [0, 1, 1, 0, 0], false: [0, 1, 1, 1, 1]])
+    }
+
+    @Test(
+        "While Fulcio is awaited, the identity token is in memory once", .localSigstore,
+        .enabled(if: geteuid() == 0, "left out: only root may look into the memory of such a program"),
+        arguments: [false, true])
+    func identityToken(isInVariable: Bool) async throws {
+        let place = try SigningFixture()
+        let token = try place.services.issuer.token(for: SigningFixture.alice)
+        let texts = ([token] + token.split(separator: ".").dropFirst().map(String.init)).map { Array($0.utf8) }
+        let seen = Mutex<[Int]>([])
+        let pidFile = place.directory["pid"]
+        let fulcio = FaultServer { request, connection in
+            _ = Self.watch(pidFile, connection) { process in
+                let counts = Self.count(texts, in: process)
+                seen.withLock { $0 = counts }
+                return counts == [1, 1, 1]
+            }
+            connection.respond(403)
+        }
+        defer { fulcio.stop() }
+        try place.directory.write("file", "to be signed")
+        try place.directory.write("token", token)
+        var program = Program(
+            directory: place.directory.path, environment: isInVariable ? ["SIGSTORE_ID_TOKEN": token] : [:])
+        program.limits = "echo $$ > pid"
+        let outcome = await program.run(
+            ["sign-blob", "--yes", "--fulcio-url", fulcio.url, "--rekor-url", place.services.rekorV1.url]
+                + place.trust + (isInVariable ? [] : ["--identity-token", "token"])
+                + ["--bundle", "bundle.json", "file"])
+        #expect(outcome.code == "identity-token-refused", "\(outcome.messages)")
+        #expect(seen.withLock { $0 } == [1, 1, 1])
     }
 }

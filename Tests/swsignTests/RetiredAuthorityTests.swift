@@ -41,7 +41,7 @@ struct RetiredAuthorityTests {
         try Self.bringChain([old, root], to: image, place)
 
         func window(_ start: Int64, _ end: Int64?) -> JSONValue {
-            func moment(_ seconds: Int64) -> JSONValue { .string(CalendarTime.iso8601(seconds)) }
+            func moment(_ seconds: Int64) -> JSONValue { .string(Instant(seconds: seconds).description) }
             return .object(end.map { ["start": moment(start), "end": moment($0)] } ?? ["start": moment(start)])
         }
         func authority(_ chain: [X509], _ validFor: JSONValue) -> JSONValue {

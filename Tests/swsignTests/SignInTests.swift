@@ -235,7 +235,7 @@ struct SignInTests {
             refused = await place.directory.swsign(
                 "sign-blob", "--yes", "--fulcio-auth-flow", "normal", "--oidc-redirect-url", both,
                 "--signing-config", place.services.files.signingConfig(.v2), "--trusted-root",
-                place.services.files.trustedRoot, "--bundle", "refused", "file")
+                place.services.files.trustedRoot, "--timeout", "100s", "--bundle", "refused", "file")
             try await place.signIn(url)
         }
         #expect(waiting.succeeded, "\(waiting.messages)")

@@ -143,7 +143,7 @@ public struct ImageVerifier: Sendable {
                     .wrongSubject,
                     "the signature is for another image: expected \(image.digest), it names \(payload.digest)")
             }
-            _ = try checkAnnotations([payload.annotations])
+            _ = try AnnotationMatch(annotations).check([payload.annotations])
             return json
         case .bundle, .envelope:
             let subjects = verified.statement?.subjects ?? []
@@ -154,7 +154,7 @@ public struct ImageVerifier: Sendable {
                             && $0.hex.utf8.elementsEqual(image.digest.hex.utf8)
                     }
             }
-            let said = try checkAnnotations(about.map { $0.annotations ?? [:] })
+            let said = try AnnotationMatch(annotations).check(about.map { $0.annotations ?? [:] })
             return .object([
                 "critical": .object([
                     "identity": .object(["docker-reference": .string(image.name)]),
@@ -163,33 +163,6 @@ public struct ImageVerifier: Sendable {
                 ]), "optional": .object(said),
             ])
         }
-    }
-
-    /// All annotations that are demanded must stand with one subject: what is said of another is not said of this one.
-    /// - Parameter candidates: What the signer says of each subject that is the image.
-    /// - Returns: What is said of the first subject with all of them.
-    private func checkAnnotations(_ candidates: [JSONObject]) throws(SigstoreError) -> JSONObject {
-        func holds(_ expected: (name: String, value: String), in said: JSONObject) -> Bool {
-            guard case .string(let text)? = said[expected.name] else { return false }
-            return text.utf8.elementsEqual(expected.value.utf8)
-        }
-        if let said = candidates.first(where: { said in annotations.allSatisfy { holds($0, in: said) } }) {
-            return said
-        }
-        let lacking = annotations.first { expected in !candidates.contains { holds(expected, in: $0) } }
-        if let lacking {
-            let value = candidates.lazy.compactMap { $0[lacking.name] }.first
-            let found = value.map { String(decoding: $0.serialized(), as: UTF8.self) } ?? "none"
-            throw SigstoreError(
-                .wrongAnnotation, "the annotation \(lacking.name): expected \"\(lacking.value)\", found \(found)")
-        }
-        guard annotations.isEmpty else {
-            throw SigstoreError(
-                .wrongAnnotation,
-                "the annotations \(annotations.map(\.name).joined(separator: ", ")): expected all of them with one subject, "
-                    + "found them with different ones only")
-        }
-        return [:]
     }
 
     /// Nothing that was read holds, and not everything could be read: whether the image is signed is not known.

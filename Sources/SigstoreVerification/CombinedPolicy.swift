@@ -17,6 +17,9 @@ public indirect enum CombinedPolicy: Sendable {
     /// How many policies may be put together in one list.
     static let countLimit = 100
 
+    fileprivate static let nothingDemanded = SigstoreError(
+        .invalidPolicy, "a combined policy puts no policies together: expected at least one")
+
     /// Refuses a policy with an empty list anywhere, before anything is verified: it is not what was meant.
     func expectSound(depth: Int = 1) throws(SigstoreError) {
         let parts: [CombinedPolicy]
@@ -24,9 +27,7 @@ public indirect enum CombinedPolicy: Sendable {
         case .policy: return
         case .allOf(let list), .anyOf(let list): parts = list
         }
-        guard !parts.isEmpty else {
-            throw SigstoreError(.invalidPolicy, "a combined policy puts no policies together: expected at least one")
-        }
+        guard !parts.isEmpty else { throw Self.nothingDemanded }
         guard parts.count <= Self.countLimit, depth <= Self.depthLimit else {
             throw SigstoreError(
                 .invalidPolicy,
@@ -63,27 +64,30 @@ extension Verifier {
         _ bundle: SigstoreBundle, _ claim: BundleClaim, _ policy: CombinedPolicy,
         _ report: ((VerificationCheck) -> Void)?
     ) throws(RejectedBundle) -> VerifiedBundle {
-        var held: VerifiedBundle?
-        var nearest: RejectedBundle?
         switch policy {
         case .policy(let policy): return try verify(bundle, claim, policy, report: report)
         case .allOf(let parts):
+            var held: VerifiedBundle?
             for part in parts {
                 let verified = try evaluate(bundle, claim, part, report)
                 held = held?.adding(verified) ?? verified
             }
-            if let held { return held }
-        case .anyOf(let parts):
-            for part in parts {
-                do throws(RejectedBundle) { return try evaluate(bundle, claim, part, report) } catch {
-                    if nearest.map({ $0.checks.count < error.checks.count }) ?? true { nearest = error }
-                }
+            guard let held else {
+                throw RejectedBundle(error: CombinedPolicy.nothingDemanded, step: .form, checks: [])
             }
-            if parts.count == 1, let nearest { throw nearest }
+            return held
+        case .anyOf(let parts):
+            do throws(RejectedBundle) {
+                return try firstHeld(of: parts) { part throws(RejectedBundle) in
+                    try evaluate(bundle, claim, part, report)
+                }
+            } catch {
+                guard parts.count != 1 else { throw error }
+                var none = error.error
+                none.message = "none of the policies holds; of the nearest: \(none.message)"
+                throw RejectedBundle(error: none, step: error.step, checks: error.checks)
+            }
         }
-        var error = nearest?.error ?? SigstoreError(.invalidPolicy, "a combined policy puts no policies together")
-        error.message = "none of the policies holds; of the nearest: \(error.message)"
-        throw RejectedBundle(error: error, step: nearest?.step ?? .form, checks: nearest?.checks ?? [])
     }
 
     /// Verifies that several have signed, each for a policy of its own: of the policies, at least so many hold.

@@ -40,6 +40,38 @@ public struct Verifier: Sendable {
             throw RejectedBundle(error: error, step: verification.step, checks: verification.checks)
         }
     }
+
+    /// Verifies several bundles of the same artifact, of which one must hold.
+    /// - Parameters:
+    ///   - bundles: The bundles, of which nothing is believed yet.
+    ///   - claim: What is claimed of each.
+    ///   - policy: Who must have signed, and what must hold.
+    ///   - report: Called for each check as soon as it has held, of each bundle that is tried.
+    /// - Returns: The first bundle that holds, with what is now known about it.
+    /// - Throws: ``RejectedBundle`` of the bundle that came furthest; with `no-bundle` if there are none.
+    public func verify(
+        oneOf bundles: [SigstoreBundle], _ claim: BundleClaim, _ policy: VerificationPolicy,
+        report: ((VerificationCheck) -> Void)? = nil
+    ) throws(RejectedBundle) -> VerifiedBundle {
+        try firstHeld(of: bundles) { bundle throws(RejectedBundle) in
+            try verify(bundle, claim, policy, report: report)
+        }
+    }
+
+    /// Tries one after the other until one holds.
+    /// - Throws: ``RejectedBundle`` of the first that came furthest; with `no-bundle` if there are none.
+    func firstHeld<Candidate>(
+        of candidates: [Candidate], _ verify: (Candidate) throws(RejectedBundle) -> VerifiedBundle
+    ) throws(RejectedBundle) -> VerifiedBundle {
+        var nearest: RejectedBundle?
+        for candidate in candidates {
+            do throws(RejectedBundle) { return try verify(candidate) } catch {
+                if nearest.map({ $0.checks.count < error.checks.count }) ?? true { nearest = error }
+            }
+        }
+        throw nearest
+            ?? RejectedBundle(error: SigstoreError(.noBundle, "there is no bundle to verify"), step: .form, checks: [])
+    }
 }
 
 /// One verification as it goes along. Each step is a function, made in the order of ``VerificationStep``; whatever a
@@ -143,6 +175,8 @@ struct Verification {
 }
 
 extension SigstoreError.Code {
+    /// One of several bundles must hold, and there are none.
+    public static let noBundle = Self("no-bundle")
     /// Something must be verified against a trusted root, and none was given.
     public static let noTrustedRoot = Self("no-trusted-root")
     /// A log entry is demanded, and the bundle has none that counts.

@@ -354,7 +354,7 @@ struct AdviceTests {
                 Failure(
                     "\(sign) --signing-config v2.json file", and: ["--identity-token", token("sigstore")],
                     "signing with an identity and Rekor v2 needs a timestamp authority, and there is none [no-time]",
-                    "a certificate holds for minutes, so somebody must say when it was used: name a timestamp authority "
+                    "a certificate holds for minutes, so a timestamp must say when it was used: name a timestamp authority "
                         + "in the signing config, or with --timestamp-server-url"),
                 Failure(
                     "\(sign) --signing-config log.json file", and: ["--identity-token", token("sigstore")],

@@ -213,27 +213,30 @@ public struct TUFMirror: Sendable {
         guard let folder = Self.cacheFolder(environment) else {
             throw SigstoreError(.tufCache, "there is no place to keep TUF metadata in", advice: "set TUF_ROOT or HOME")
         }
-        let client = client(environment: environment, freshness: .now, fetcher: fetcher, notice: notice)
-        if keepingRoot { try await keepRoot(in: TUFCache(mirror: url, in: folder), client) }
-        let update = try await client.refresh()
-        var daily = client.configuration
-        daily.freshness = .daily
-        for name in [Self.trustedRootTarget, Self.signingConfigTarget] {
-            do throws(SigstoreError) {
-                _ = try await TUFClient(daily, fetcher: fetcher).target(name)
-            } catch {
-                // A repository need not have a signing config.
-                guard error.code == .tufNoTarget else { throw error }
-                notice(error)
+        // The cache is read and written all along.
+        return try await onBlockingExecutor { () throws(SigstoreError) in
+            let client = client(environment: environment, freshness: .now, fetcher: fetcher, notice: notice)
+            if keepingRoot { try await keepRoot(in: TUFCache(mirror: url, in: folder), client) }
+            let update = try await client.refresh()
+            var daily = client.configuration
+            daily.freshness = .daily
+            for name in [Self.trustedRootTarget, Self.signingConfigTarget] {
+                do throws(SigstoreError) {
+                    _ = try await TUFClient(daily, fetcher: fetcher).target(name)
+                } catch {
+                    // A repository need not have a signing config.
+                    guard error.code == .tufNoTarget else { throw error }
+                    notice(error)
+                }
             }
+            let choice = JSONValue.object(["mirror": .string(url)]).serialized()
+            // No other process may write the same file: this one is shared by all mirrors.
+            let all = TUFCache(folder: folder)
+            let lock = try await all.lock()
+            defer { withExtendedLifetime(lock) {} }
+            try all.write(choice, to: Self.remembered)
+            return update
         }
-        let choice = JSONValue.object(["mirror": .string(url)]).serialized()
-        // No other process may write the same file: this one is shared by all mirrors.
-        let all = TUFCache(folder: folder)
-        let lock = try await all.lock()
-        defer { withExtendedLifetime(lock) {} }
-        try all.write(choice, to: Self.remembered)
-        return update
     }
 
     /// Keeps the root that the user gave for this mirror.

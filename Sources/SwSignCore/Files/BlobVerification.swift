@@ -19,15 +19,9 @@ extension Verifier {
                 if let bundle { [try SignatureFile.bundle(bundle)] } else {
                     try SignatureFile.bundles(beside: file, attestation: false)
                 }
-            var failure: RejectedBundle?
-            for bundle in bundles {
-                do throws(RejectedBundle) { return try verify(bundle, .message(file), policy) } catch {
-                    // The first signature's reason is told, unless a later one came further.
-                    if failure.map({ $0.checks.count < error.checks.count }) ?? true { failure = error }
-                }
+            do throws(RejectedBundle) { return try verify(oneOf: bundles, .message(file), policy) } catch {
+                throw error.explained.concerning(file.name)
             }
-            throw failure?.explained.concerning(file.name)
-                ?? SigstoreError(.noSignature, "there is no signature for \(file.name)")
         }
     }
 }

@@ -84,7 +84,7 @@ extension SigstoreError {
             "check the URL of the timestamp authority (--timestamp-server-url, --signing-config)"
         case .giveFittingKey: "leave --signing-algorithm out, or give the key that belongs to it"
         case .nameTimestampAuthority:
-            "a certificate holds for minutes, so somebody must say when it was used: name a timestamp "
+            "a certificate holds for minutes, so a timestamp must say when it was used: name a timestamp "
                 + "authority in the signing config, or with --timestamp-server-url"
         case .giveTrustedRootOfServices: "give one with --trusted-root"
         case .useEd25519phOrNoLog: "use --signing-algorithm ed25519-ph, or no log"

@@ -25,37 +25,32 @@ struct BlobBatch {
     func forEach(_ files: [InputFile], _ body: @escaping @Sendable (InputFile) async throws(SigstoreError) -> String)
         throws(SigstoreError)
     {
-        context.progress.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
-        let files = files.map { $0.counting(context.progress.advance) }
+        let files = begun(files)
         if let only = files.first, files.count == 1 {
             _ = try waiting { () throws(SigstoreError) in try await body(only) }
             return
         }
-        let queue = Queue(files)
-        let work: @concurrent @Sendable () async -> Void = {
+        try run(files, workers) { queue in
             while let (index, file) = queue.next() {
                 do throws(SigstoreError) { queue.end(index, .success(try await body(file))) } catch {
                     queue.end(index, .failure(error))
                 }
             }
         }
-        try run(work, files.count)
-        try report(files, queue.outcomes)
     }
 
     /// The same for work that reads files and computes, and waits for no service: each worker has a thread of its own.
     func forEachOnThreads(_ files: [InputFile], _ body: @escaping @Sendable (InputFile) throws(SigstoreError) -> String)
         throws(SigstoreError)
     {
-        context.progress.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
-        let files = files.map { $0.counting(context.progress.advance) }
+        let files = begun(files)
         // One file needs no other thread.
         if let only = files.first, files.count == 1 {
             _ = try body(only)
             return
         }
-        let queue = Queue(files)
-        let work: @concurrent @Sendable () async -> Void = {
+        // More than there are processors would only wait for each other.
+        try run(files, min(workers, ProcessInfo.processInfo.activeProcessorCount)) { queue in
             try? await onBlockingThread { () throws(SigstoreError) in
                 while let (index, file) = queue.next() {
                     do throws(SigstoreError) { queue.end(index, .success(try body(file))) } catch {
@@ -64,19 +59,26 @@ struct BlobBatch {
                 }
             }
         }
-        // More than there are processors would only wait for each other.
-        try run(work, min(files.count, ProcessInfo.processInfo.activeProcessorCount))
-        try report(files, queue.outcomes)
     }
 
-    /// Has all workers work, and waits for them.
-    private func run(_ work: @escaping @concurrent @Sendable () async -> Void, _ count: Int) throws(SigstoreError) {
-        let workers = min(max(1, workers), count)
+    /// The files, each of which moves the progress bar as it is read.
+    private func begun(_ files: [InputFile]) -> [InputFile] {
+        context.progress.begin(files.reduce(0) { $0.addingReportingOverflow($1.size).partialValue }, of: .bytes)
+        return files.map { $0.counting(context.progress.advance) }
+    }
+
+    /// Has so many workers empty the queue, waits for them, and prints what came of each file.
+    private func run(
+        _ files: [InputFile], _ workers: Int, _ work: @escaping @concurrent @Sendable (Queue) async -> Void
+    ) throws(SigstoreError) {
+        let queue = Queue(files)
+        let count = min(max(1, workers), files.count)
         try waiting { () throws(SigstoreError) in
             await withTaskGroup(of: Void.self) { group in
-                for _ in 0..<workers { group.addTask(operation: work) }
+                for _ in 0..<count { group.addTask { await work(queue) } }
             }
         }
+        try report(files, queue.outcomes)
     }
 
     /// The files that are still to be worked on, and what came of the others.

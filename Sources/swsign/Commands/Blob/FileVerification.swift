@@ -55,21 +55,17 @@ struct FileVerification {
             do throws(SigstoreError) {
                 try file.expectFile()
                 let claim = try claim(file)
-                for bundle in try bundles(file) {
-                    let verified: VerifiedBundle
-                    do throws(RejectedBundle) {
-                        verified = try verifier.verify(bundle, claim, policy) { check in
-                            context.output.detail("  \(file.name): \(check.step.rawValue): \(check.detail)")
-                        }
-                    } catch {
-                        // The first signature's reason is shown, unless a later one came further.
-                        if failedStep.map({ $0.checks.count < error.checks.count }) ?? true { failedStep = error }
-                        continue
+                let bundles = try bundles(file)
+                let verified: VerifiedBundle
+                do throws(RejectedBundle) {
+                    verified = try verifier.verify(oneOf: bundles, claim, policy) { check in
+                        context.output.detail("  \(file.name): \(check.step.rawValue): \(check.detail)")
                     }
-                    return try report(file, verified, isOneOfMany: files.count > 1)
+                } catch {
+                    failedStep = error
+                    throw advised(error.explained)
                 }
-                throw failedStep.map { advised($0.explained) }
-                    ?? SigstoreError(.noLogEntry, "there is no signature for \(file.name)")
+                return try report(file, verified, isOneOfMany: files.count > 1)
             } catch {
                 if format == .json, error.code != .outputFailed {
                     try context.output.json(Self.json(file, failedStep.map { advised($0.error) } ?? error, failedStep))

@@ -20,7 +20,7 @@ struct Initialize: SwSignCommand {
     var root: String?
     @Option(
         name: .customLong("root-checksum"),
-        help: "The SHA-256 of the root file (or sha512:<hex>); needed where it comes over a network.")
+        help: "The SHA-256 of the root file (or sha512:<hex>); needed if it comes over a network.")
     var rootChecksum: String?
     @Flag(help: "Use the public instance's staging, which is for rehearsals only.")
     var staging = false

@@ -54,6 +54,8 @@ final class Transfer: @unchecked Sendable {
     private var sent: Int64 = 0
     /// Why a callback ended the transfer.
     private var refusal: SigstoreError?
+    /// The proxy that it goes through; set when the handle is made.
+    private var proxy: Proxy?
     /// The body of an error answer was cut off at its limit, on purpose.
     private var isCutOff = false
 
@@ -121,7 +123,10 @@ final class Transfer: @unchecked Sendable {
             let version = Int(CURL_HTTP_VERSION_2TLS)
             if unsafe ccurl_set_long(easy, CURLOPT_HTTP_VERSION, version) == CURLE_OK { try set(CURLOPT_PIPEWAIT, 1) }
         }
-        try setProxy(set)
+        proxy = try Proxy.of(origin)
+        try set(CURLOPT_PROXY, proxy?.url ?? "")
+        // libcurl's own reading of the variable does not count.
+        try set(CURLOPT_NOPROXY, "")
         unsafe try setTLS(easy, set, check)
 
         switch plan.method {
@@ -177,19 +182,6 @@ final class Transfer: @unchecked Sendable {
             }, "a callback")
         try check(unsafe ccurl_set_pointer(easy, CURLOPT_WRITEDATA, this), "a pointer")
         return unsafe easy
-    }
-
-    /// libcurl reads the usual variables itself, but for these two: nothing on this machine is asked for through a
-    /// proxy, and `HTTP_PROXY` counts, as in Go, unless this is a CGI, where a caller could set it.
-    private func setProxy(_ set: (CURLoption, String) throws(SigstoreError) -> Void) throws(SigstoreError) {
-        let origin = plan.url.origin
-        if origin.isLoopback {
-            try set(CURLOPT_PROXY, "")
-        } else if origin.scheme == .http, !ProcessEnvironment.isSet("http_proxy"),
-            !ProcessEnvironment.isSet("REQUEST_METHOD"), let proxy = ProcessEnvironment.value("HTTP_PROXY")
-        {
-            try set(CURLOPT_PROXY, proxy)
-        }
     }
 
     private func setTLS(
@@ -363,9 +355,17 @@ final class Transfer: @unchecked Sendable {
                 // An empty body is a body too.
                 do throws(SigstoreError) { try beginBody() } catch { return .failure(error, isTransient: false) }
             }
+            // Over plain HTTP the proxy itself answers so.
+            if status == 407, let proxy {
+                return .failure(
+                    SigstoreError(
+                        .unreachable, "\(proxy.name) demands a user name and a password (HTTP 407)",
+                        advice: .sentence(proxy.advice)), isTransient: false)
+            }
             return .response(HTTPResponse(status: status, headers: headers, body: body, url: plan.url))
         }
         let host = plan.url.origin.authority
+        let through = proxy.map { " through \($0.name)" } ?? ""
         let buffer = unsafe String(cString: errorBuffer)
         let words = buffer.isEmpty ? unsafe String(cString: ccurl_easy_strerror(code)) : buffer
         // Proxies' and servers' words can stand in libcurl's, so they are bounded as well.
@@ -375,26 +375,23 @@ final class Transfer: @unchecked Sendable {
             let seconds = Double(plan.timeout.milliseconds) / 1000
             return .failure(
                 SigstoreError(
-                    .timedOut, "\(host) did not finish \(plan.method) \(plan.url.redacted) within \(seconds) s",
+                    .timedOut,
+                    "\(host) did not finish \(plan.method) \(plan.url.redacted) within \(seconds) s\(through)",
                     advice: .remedy(.allowMoreTime)), isTransient: false)
         case CURLE_SSL_CONNECT_ERROR, CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CERTPROBLEM, CURLE_SSL_CIPHER,
             CURLE_SSL_CACERT_BADFILE, CURLE_SSL_ISSUER_ERROR, CURLE_SSL_ENGINE_NOTFOUND, CURLE_SSL_INVALIDCERTSTATUS,
             CURLE_SSL_PINNEDPUBKEYNOTMATCH, CURLE_SSL_CLIENTCERT:
             return .failure(
                 SigstoreError(
-                    .tlsFailed, "no trustworthy TLS connection to \(host): \(reason)",
+                    .tlsFailed, "no trustworthy TLS connection to \(host)\(through): \(reason)",
                     advice: "check the host's name and port, and name the authority that issued its certificate"),
                 isTransient: false)
-        case CURLE_COULDNT_RESOLVE_PROXY, CURLE_PROXY:
-            return .failure(
-                SigstoreError(
-                    .unreachable, "\(host) cannot be reached through the proxy: \(reason)",
-                    advice: "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"), isTransient: true)
         default:
             return .failure(
                 SigstoreError(
-                    .unreachable, "\(host) cannot be reached: \(reason)",
-                    advice: "check the host's name and port, and the network"), isTransient: true)
+                    .unreachable, "\(host) cannot be reached\(through): \(reason)",
+                    advice: .sentence(proxy?.advice ?? "check the host's name and port, and the network")),
+                isTransient: true)
         }
     }
 }

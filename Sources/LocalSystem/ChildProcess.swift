@@ -69,17 +69,15 @@ package enum ChildProcess {
 
     /// Runs a program to its end, one that is asked for a credential. To be called on a thread of its own, which may
     /// block, and on which SIGPIPE is blocked from then on: a program that ends before it has read everything must not
-    /// end us.
+    /// end us. Its standard error is ours: it may say what is wrong, or what a person is to do.
     /// - Parameters:
     ///   - arguments: The program, which is looked for in `PATH` if it is named without a slash, and its arguments.
     ///   - environment: Its environment; `nil` is that of this process. It gets neither with our secrets in it.
     ///   - input: What it finds on its standard input.
-    ///   - showsErrors: Whether its standard error is ours.
     ///   - timeout: How long it may take; then it is killed, with everything that it has started.
     /// - Throws: ``Failure``.
     package static func run(
-        _ arguments: [String], environment: [String: String]? = nil, input: [UInt8] = [], showsErrors: Bool,
-        timeout: Duration
+        _ arguments: [String], environment: [String: String]? = nil, input: [UInt8] = [], timeout: Duration
     ) throws(Failure) -> Answer {
         let end = ContinuousClock.now + timeout
         // What it reads from, what we write to; what we read from, what it writes to.
@@ -88,7 +86,7 @@ package enum ChildProcess {
         guard unsafe cprocess_pipe(&toProgram) == 0, unsafe cprocess_pipe(&fromProgram) == 0,
             fcntl(toProgram[1], F_SETFL, O_NONBLOCK) == 0,
             let process = spawn(
-                arguments, environment, [toProgram[0], fromProgram[1], showsErrors ? STDERR_FILENO : nil], flag: .group)
+                arguments, environment, [toProgram[0], fromProgram[1], STDERR_FILENO], flag: .group)
         else { throw .notStarted }
         cprocess_began(process)
         defer { cprocess_ended(process) }
@@ -122,7 +120,7 @@ package enum ChildProcess {
         return Answer(status: signal == 0 ? status >> 8 & 0xff : 128 + signal, output: output)
     }
 
-    /// Kills the programs that ``run(_:environment:input:showsErrors:timeout:)`` waits for. May be called by a signal
+    /// Kills the programs that ``run(_:environment:input:timeout:)`` waits for. May be called by a signal
     /// handler.
     package static func killAll() { cprocess_kill_all() }
 

@@ -32,9 +32,6 @@ public enum ProcessEnvironment {
     /// Whether a process runs that has this number.
     package static func isRunning(_ process: Int32) -> Bool { kill(process, 0) == 0 || errno != ESRCH }
 
-    /// Whether a variable is set, even to nothing.
-    package static func isSet(_ name: String) -> Bool { unsafe getenv(name) != nil }
-
     /// The value of a variable, byte for byte.
     /// - Parameter body: Is given the bytes, which are valid until it returns.
     /// - Returns: `nil` if the variable is not set.

@@ -26,9 +26,9 @@ public enum Credential: Sendable, Equatable {
 
 /// Finds and keeps credentials where Docker and Podman do.
 ///
-/// They are looked for in `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`, then in `$REGISTRY_AUTH_FILE`, then
-/// in `$XDG_RUNTIME_DIR/containers/auth.json`; in each file first by the programs it names (`credHelpers`,
-/// `credsStore`), then in what it holds itself (`auths`).
+/// They are looked for in `$DOCKER_AUTH_CONFIG`, which holds what a file would, then in `$DOCKER_CONFIG/config.json` or
+/// `~/.docker/config.json`, then in `$REGISTRY_AUTH_FILE`, then in `$XDG_RUNTIME_DIR/containers/auth.json`; in each first by
+/// the programs it names (`credHelpers`, `credsStore`), then in what it holds itself (`auths`).
 public struct CredentialStore: Sendable {
     private let environment: @Sendable (String) -> String?
     private let helperTimeout: Duration
@@ -45,11 +45,25 @@ public struct CredentialStore: Sendable {
         self.helperTimeout = helperTimeout
     }
 
+    /// The variable whose value is a configuration.
+    private static let configurationVariable = "DOCKER_AUTH_CONFIG"
+
     /// Docker's configuration, which holds the credentials that are kept.
-    private var dockerFile: String? {
-        environment("DOCKER_CONFIG").map { "\($0)/config.json" }
-            ?? environment("HOME").map { "\($0)/.docker/config.json" }
+    private func dockerFile() throws(SigstoreError) -> String? {
+        guard let folder = environment("DOCKER_CONFIG") else {
+            return environment("HOME").map { "\($0)/.docker/config.json" }
+        }
+        if let there = FileStatus(folder), there.kind != .folder {
+            throw SigstoreError(
+                .credentialsUnreadable,
+                "DOCKER_CONFIG names \(folder), which is a file: expected the folder that holds config.json",
+                advice: "put that file into a folder under the name config.json, and set DOCKER_CONFIG to the folder")
+        }
+        return "\(folder)/config.json"
     }
+
+    /// Whether the environment holds credentials, which count before those that are kept.
+    public var isInEnvironment: Bool { environment(Self.configurationVariable) != nil }
 
     /// The name that Docker's configuration and helpers know a registry by.
     private static func key(_ registry: Registry) -> String {
@@ -64,8 +78,14 @@ public struct CredentialStore: Sendable {
     /// - Throws: `SigstoreError` with `credentials-unreadable` if a file is malformed or a helper fails: not to know a
     ///   credential is something else than to have none.
     public func credential(for repository: Repository) async throws(SigstoreError) -> Credential {
+        if let text = environment(Self.configurationVariable),
+            let config = try Self.parse(Array(text.utf8), Self.configurationVariable),
+            let credential = try await find(repository, config, Self.configurationVariable)
+        {
+            return credential
+        }
         let files = [
-            dockerFile, environment("REGISTRY_AUTH_FILE"),
+            try dockerFile(), environment("REGISTRY_AUTH_FILE"),
             environment("XDG_RUNTIME_DIR").map { "\($0)/containers/auth.json" },
         ]
         for case let file? in files {
@@ -77,6 +97,10 @@ public struct CredentialStore: Sendable {
 
     private static func read(_ path: String) throws(SigstoreError) -> JSONObject? {
         guard let bytes = try LocalFile.read(path, limit: 4 << 20) else { return nil }
+        return try parse(bytes, path)
+    }
+
+    private static func parse(_ bytes: [UInt8], _ path: String) throws(SigstoreError) -> JSONObject? {
         // An empty file is what some tools leave behind; it says nothing.
         if bytes.allSatisfy({ $0 == 0x20 || $0 == 0x0a || $0 == 0x0d || $0 == 0x09 }) { return nil }
         let value: JSONValue
@@ -147,7 +171,9 @@ public struct CredentialStore: Sendable {
         if let token = try entry.optional("registrytoken")?.string(), !token.isEmpty { return .registryToken(token) }
         if let token = try entry.optional("identitytoken")?.string(), !token.isEmpty { return .identityToken(token) }
         if let auth = try entry.optional("auth"), try !auth.string().isEmpty {
-            var pair = try auth.bytes()
+            // Templates break it into lines, and Docker reads that.
+            let text = try auth.string().utf8.filter { $0 != 0x0a && $0 != 0x0d }
+            guard var pair = Base64.decode(text) else { throw auth.fault("is not base64") }
             defer { SecretBytes.cleanse(&pair) }
             guard let colon = pair.firstIndex(of: 0x3a) else { throw auth.fault("has no colon in it") }
             // Docker ends old entries with zero bytes.
@@ -213,7 +239,7 @@ public struct CredentialStore: Sendable {
         let timeout = helperTimeout
         return try await onBlockingThread { () throws(SigstoreError) in
             do throws(ChildProcess.Failure) {
-                return try ChildProcess.run([helper, action], input: input, showsErrors: false, timeout: timeout)
+                return try ChildProcess.run([helper, action], input: input, timeout: timeout)
             } catch {
                 let what =
                     switch error {
@@ -283,7 +309,7 @@ public struct CredentialStore: Sendable {
     }
 
     private func writable() throws(SigstoreError) -> (path: String, config: JSONObject) {
-        guard let path = dockerFile else {
+        guard let path = try dockerFile() else {
             throw SigstoreError(
                 .credentialsUnreadable, "there is no place to keep credentials: neither HOME nor DOCKER_CONFIG is set")
         }

@@ -18,7 +18,7 @@ import Testing
         defer { close(handedOn) }
         #expect(handedOn >= 200 && fcntl(handedOn, F_GETFD) == 0)
         let script = "for file in /proc/$$/fd/*; do echo ${file##*/}; done"
-        let answer = try ChildProcess.run(["sh", "-c", script], showsErrors: true, timeout: .seconds(300))
+        let answer = try ChildProcess.run(["sh", "-c", script], timeout: .seconds(300))
         let numbers = String(decoding: answer.output, as: UTF8.self).split(separator: "\n")
         #expect(answer.status == 0 && numbers.starts(with: ["0", "1", "2"]))
         #expect(!numbers.contains("\(handedOn)"))
@@ -44,7 +44,7 @@ import Testing
         func names(_ environment: [String: String]?) throws -> Set<String> {
             let script = "tr '\\n\\0' ' \\n' < /proc/$$/environ | sed 's/=.*//'"
             let answer = try ChildProcess.run(
-                ["/bin/sh", "-c", script], environment: environment, showsErrors: true, timeout: .seconds(20))
+                ["/bin/sh", "-c", script], environment: environment, timeout: .seconds(20))
             return Set(String(decoding: answer.output, as: UTF8.self).split(separator: "\n").map(String.init))
         }
         let path = ["PATH": "/usr/bin:/bin"]
@@ -59,7 +59,7 @@ import Testing
         #expect(inherited.isDisjoint(with: secrets.keys), "\(inherited.intersection(secrets.keys))")
         #expect(inherited.isSuperset(of: others.keys) && inherited.contains("PATH"), "\(inherited)")
         let bytes = try ChildProcess.run(
-            ["sh", "-c", "printf %s \"$NOT_TEXT\""], showsErrors: true, timeout: .seconds(20))
+            ["sh", "-c", "printf %s \"$NOT_TEXT\""], timeout: .seconds(20))
         #expect(bytes.output == [0xff])
     }
 
@@ -85,31 +85,31 @@ import Testing
     @Test("Bytes in, bytes out, and how it ended")
     func answers() throws {
         let echoed = try ChildProcess.run(
-            ["cat"], input: Array("words".utf8), showsErrors: false, timeout: .seconds(300))
+            ["cat"], input: Array("words".utf8), timeout: .seconds(300))
         #expect(echoed.status == 0 && echoed.output == Array("words".utf8))
         for (script, status) in [("exit 3", 3), ("kill -9 $$", 137)] as [(String, CInt)] {
             // It ends before it has read what it is given.
             let answer = try ChildProcess.run(
                 ["/bin/sh", "-c", script], environment: [:], input: [UInt8](repeating: 1, count: 1 << 16),
-                showsErrors: false, timeout: .seconds(300))
+                timeout: .seconds(300))
             #expect(answer.status == status)
         }
         #expect(throws: ChildProcess.Failure.notStarted) {
-            try ChildProcess.run(["no-such-program"], showsErrors: false, timeout: .seconds(300))
+            try ChildProcess.run(["no-such-program"], timeout: .seconds(300))
         }
         #expect(throws: ChildProcess.Failure.saidTooMuch) {
-            try ChildProcess.run(["yes"], showsErrors: false, timeout: .seconds(300))
+            try ChildProcess.run(["yes"], timeout: .seconds(300))
         }
     }
 
     @Test("More than a pipe holds goes in, while an answer comes out")
     func largeInput() throws {
         let input = [UInt8](repeating: 0x61, count: 60_000)
-        let echoed = try ChildProcess.run(["cat"], input: input, showsErrors: false, timeout: .seconds(300))
+        let echoed = try ChildProcess.run(["cat"], input: input, timeout: .seconds(300))
         #expect(echoed.output == input)
         #expect(throws: ChildProcess.Failure.tookTooLong) {
             let input = [UInt8](repeating: 1, count: 1 << 20)
-            _ = try ChildProcess.run(["sleep", "600"], input: input, showsErrors: false, timeout: .milliseconds(300))
+            _ = try ChildProcess.run(["sleep", "600"], input: input, timeout: .milliseconds(300))
         }
     }
 
@@ -118,13 +118,13 @@ import Testing
         let begin = ContinuousClock.now
         #expect(throws: ChildProcess.Failure.tookTooLong) {
             try ChildProcess.run(
-                ["sh", "-c", "exec >&-; sleep 600"], showsErrors: false, timeout: .milliseconds(300))
+                ["sh", "-c", "exec >&-; sleep 600"], timeout: .milliseconds(300))
         }
         #expect(ContinuousClock.now - begin < .seconds(100))
         let before = signal(SIGPIPE, SIG_IGN)
         defer { signal(SIGPIPE, before) }
         let answer = try ChildProcess.run(
-            ["sh", "-c", "sed -n 's/^SigIgn:\t//p' /proc/$$/status"], showsErrors: false, timeout: .seconds(300))
+            ["sh", "-c", "sed -n 's/^SigIgn:\t//p' /proc/$$/status"], timeout: .seconds(300))
         let ignored = UInt64(String(decoding: answer.output.dropLast(), as: UTF8.self), radix: 16)
         #expect(ignored.map { $0 >> UInt64(SIGPIPE - 1) & 1 } == 0)
     }
@@ -141,7 +141,7 @@ import Testing
             }
         }
         let answer = try await onBlockingThread { () throws(SigstoreError) in
-            try? ChildProcess.run(["sh", "-c", "sleep 600"], showsErrors: false, timeout: .seconds(500))
+            try? ChildProcess.run(["sh", "-c", "sleep 600"], timeout: .seconds(500))
         }
         isOver.withLock { $0 = true }
         #expect(await killer.value)
@@ -159,7 +159,7 @@ import Testing
             let begin = ContinuousClock.now
             #expect(throws: ChildProcess.Failure.tookTooLong) {
                 try ChildProcess.run(
-                    ["sh", "-c", "sleep 600 & echo $! > '\(file)'; wait"], showsErrors: false,
+                    ["sh", "-c", "sleep 600 & echo $! > '\(file)'; wait"],
                     timeout: timeout)
             }
             #expect(ContinuousClock.now - begin < .seconds(100))

@@ -40,11 +40,13 @@ struct AdviceTests {
         "TUF_ROOT_JSON": ["TUFMirror.swift", "SigstoreInstance.swift"],
         "DOCKER_CONFIG": ["CredentialStore.swift"], "REGISTRY_AUTH_FILE": ["CredentialStore.swift"],
         "XDG_RUNTIME_DIR": ["CredentialStore.swift"],
-        "HTTP_PROXY": ["Transfer.swift"], "HTTPS_PROXY": ["Transfer.swift"], "NO_PROXY": ["Transfer.swift"],
-        "REQUEST_METHOD": ["Transfer.swift"], "SSL_CERT_FILE": ["Transfer.swift"], "SSL_CERT_DIR": ["Transfer.swift"],
+        "HTTP_PROXY": ["Proxy.swift"], "HTTPS_PROXY": ["Proxy.swift"], "ALL_PROXY": ["Proxy.swift"],
+        "NO_PROXY": ["Proxy.swift"], "REQUEST_METHOD": ["Proxy.swift"], "SSL_CERT_FILE": ["Transfer.swift"],
+        "SSL_CERT_DIR": ["Transfer.swift"],
         // Secrets that other programs do not inherit.
         "COSIGN_": ["ChildProcess.swift"], "COSIGN_REGISTRY_": ["ChildProcess.swift"],
-        "ACTIONS_ID_TOKEN_REQUEST_": ["ChildProcess.swift"], "DOCKER_AUTH_CONFIG": ["ChildProcess.swift"],
+        "ACTIONS_ID_TOKEN_REQUEST_": ["ChildProcess.swift"],
+        "DOCKER_AUTH_CONFIG": ["ChildProcess.swift", "CredentialStore.swift"],
         "GOOGLE_OAUTH_ACCESS_TOKEN": ["AmbientProvider.swift", "ChildProcess.swift"],
         // Stored names, the user agent, and the client that registries see.
         "swsign.unfinished.v1": ["UnfinishedSignatures.swift"],

@@ -1,3 +1,4 @@
+import FaultServer
 import Foundation
 import LocalSigstore
 import OCIRegistry
@@ -37,6 +38,43 @@ struct ImageFaultTests {
             codes: ["malformed-manifest", "not-an-index", "digest-mismatch"]),
         Case(name: "wrong content type", action: .contentType("text/plain"), codes: ["not-an-index"], hitsBlobs: false),
     ]
+
+    @Test("A proxy that fails is named with the variable that names it; its password is not shown")
+    func proxyFails() async throws {
+        let directory = TemporaryDirectory()
+        try directory.makeKey()
+        let refusing = FaultServer { request, connection in
+            connection.respond(request.method == "CONNECT" ? 502 : 407, [], "")
+        }
+        let address = String(refusing.url.dropFirst("http://".count))
+        let verify = ["verify", "--key", "key.pub", "--insecure-ignore-tlog", "registry.example.invalid/app:1"]
+        let cases = [
+            (
+                arguments: verify, environment: ["HTTPS_PROXY": "http://ann:s3cret@\(address)"],
+                words: "\(address) (HTTPS_PROXY)"
+            ),
+            (
+                arguments: verify, environment: ["https_proxy": "127.0.0.1:1"],
+                words: "127.0.0.1:1 (https_proxy)"
+            ),
+            (
+                arguments: [
+                    "initialize", "--mirror", "http://tuf.example.invalid", "--root",
+                    "http://tuf.example.invalid/root.json", "--root-checksum", String(repeating: "a", count: 64),
+                ],
+                environment: ["HTTP_PROXY": "ann:s3cret@\(address)"],
+                words: "\(address) (HTTP_PROXY) demands a user name and a password"
+            ),
+        ]
+        for (arguments, environment, words) in cases {
+            let none = Dictionary(
+                ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"].map { ($0, "") }, uniquingKeysWith: { $1 })
+            let outcome = await Program(directory: directory.path, environment: none.merging(environment) { $1 })
+                .run(arguments)
+            #expect(outcome.ending == .exit(1) && outcome.messages.contains(words), "\(outcome.messages)")
+            #expect(!outcome.messages.contains("s3cret"))
+        }
+    }
 
     @Test("What could not be looked at is not unsigned", arguments: cases, Scheme.allCases)
     func lookingFails(fault: Case, scheme: Scheme) async throws {

@@ -74,6 +74,94 @@ struct ImageLoginTests {
         }
     }
 
+    @Test("At a terminal, the user name is asked for too; the environment's credentials count before what is kept")
+    func names() async throws {
+        let directory = TemporaryDirectory()
+        var configuration = LocalRegistry.Configuration()
+        configuration.authentication = Self.authentications[0]
+        try await directory.makeImages()
+        try await RegistryKind.referrersAPI.run(configuration) { address, _ in
+            let typed = await directory.swsign(
+                "login", address, input: .terminal,
+                terminal: [Program.Turn("Username: ", "ann\n"), Program.Turn("Password: ", "s3cret word\n")])
+            #expect(
+                typed.succeeded && typed.screen.contains("ann") && !typed.screen.contains("s3cret"), "\(typed.messages)"
+            )
+            let copy = ["copy", "oci-layout:img:one", "\(address)/team/app:v1"]
+            func entry(_ password: String) -> String {
+                // As a template does it, with a line break at the end.
+                let pair = Base64.encode(Array("ann:\(password)".utf8))
+                return #"{"auths":{"\#(address)":{"auth":"\#(pair)\n"}}}"#
+            }
+            let other = await Program(
+                directory: directory.path, environment: ["DOCKER_AUTH_CONFIG": entry("wrong")]
+            ).run(copy)
+            #expect(other.ending == .exit(1) && other.code == "unauthorized", "\(other.messages)")
+            try directory.write(".docker/config.json", "{}")
+            let fromEnvironment = await Program(
+                directory: directory.path, environment: ["DOCKER_AUTH_CONFIG": entry("s3cret word")]
+            ).run(copy)
+            #expect(fromEnvironment.succeeded, "\(fromEnvironment.messages)")
+            try directory.write("broken-lines.json", entry("s3cret word"))
+            let file = await Program(
+                directory: directory.path, environment: ["REGISTRY_AUTH_FILE": directory["broken-lines.json"]]
+            ).run(copy)
+            #expect(file.succeeded, "\(file.messages)")
+            // What cannot be read is not "no credentials".
+            for (value, words) in [
+                ("{", "not valid JSON"), (#"{"auths":{"\#(address)":{"auth":"!"}}}"#, "is not base64"),
+            ] {
+                let outcome = await Program(
+                    directory: directory.path, environment: ["DOCKER_AUTH_CONFIG": value]
+                ).run(copy)
+                #expect(outcome.code == "credentials-unreadable", "\(outcome.messages)")
+                #expect(outcome.messages.contains("DOCKER_AUTH_CONFIG") && outcome.messages.contains(words))
+            }
+            let login = await directory.swsign(
+                "login", address, "-u", "ann", "--password-stdin", environment: ["DOCKER_AUTH_CONFIG": entry("wrong")],
+                input: .text("s3cret word"))
+            #expect(login.succeeded && login.messages.contains("DOCKER_AUTH_CONFIG is set"), "\(login.messages)")
+        }
+    }
+
+    @Test("DOCKER_CONFIG that names the file instead of its folder is said to", arguments: ["login", "triangulate"])
+    func fileForFolder(command: String) async throws {
+        let directory = TemporaryDirectory()
+        try directory.write("config.json", "{}")
+        var configuration = LocalRegistry.Configuration()
+        configuration.authentication = Self.authentications[0]
+        try await RegistryKind.referrersAPI.run(configuration) { address, _ in
+            let arguments =
+                command == "login"
+                ? ["login", address, "-u", "ann", "-p", "s3cret word"]
+                : ["triangulate", "--type", "digest", "\(address)/team/app:1"]
+            let outcome = await Program(
+                directory: directory.path, environment: ["DOCKER_CONFIG": directory["config.json"]]
+            ).run(arguments)
+            #expect(outcome.ending == .exit(1) && outcome.code == "credentials-unreadable", "\(outcome.messages)")
+            #expect(outcome.messages.contains("DOCKER_CONFIG names \(directory["config.json"]), which is a file"))
+        }
+    }
+
+    @Test("What a credential helper says on standard error is shown")
+    func helperWords() async throws {
+        let directory = TemporaryDirectory()
+        try directory.makeDirectory(".docker")
+        try directory.makeDirectory("bin")
+        try directory.write(".docker/config.json", #"{"credsStore":"test"}"#)
+        try directory.write(
+            "bin/docker-credential-test", "#!/bin/sh\necho 'unlock your keyring' >&2\nexit 1\n", mode: 0o755)
+        var configuration = LocalRegistry.Configuration()
+        configuration.authentication = Self.authentications[0]
+        try await RegistryKind.referrersAPI.run(configuration) { address, _ in
+            let outcome = await Program(
+                directory: directory.path, environment: ["PATH": "\(directory["bin"]):/usr/bin:/bin"]
+            ).run(["triangulate", "--type", "digest", "\(address)/team/app:1"])
+            #expect(outcome.ending == .exit(1) && outcome.code == "credentials-unreadable", "\(outcome.messages)")
+            #expect(outcome.messages.contains("unlock your keyring"))
+        }
+    }
+
     @Test("A credential helper that is configured keeps the password, and the file does not; it gets no secret of ours")
     func helper() async throws {
         let directory = TemporaryDirectory()
@@ -94,7 +182,7 @@ struct ImageLoginTests {
         let environment = [
             "PATH": "\(directory["bin"]):/usr/bin:/bin", "AWS_PROFILE": "mine", "COSIGN_PASSWORD": "t0psecret",
             "SIGSTORE_ID_TOKEN": "t0psecret", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t0psecret",
-            "COSIGN_IDENTITY_TOKEN": "t0psecret", "DOCKER_AUTH_CONFIG": "t0psecret",
+            "COSIGN_IDENTITY_TOKEN": "t0psecret", "DOCKER_AUTH_CONFIG": #"{"auths":{"t0psecret.example":{}}}"#,
             "SIGNING_KEY": "-----BEGIN PRIVATE KEY-----\nt0psecret\n-----END PRIVATE KEY-----\n",
         ]
         var configuration = LocalRegistry.Configuration()

@@ -108,7 +108,7 @@ struct AmbientProvider: IdentityTokenProvider {
     ) throws(SigstoreError) -> [UInt8] {
         let what: String
         do throws(ChildProcess.Failure) {
-            let answer = try ChildProcess.run(arguments, environment: environment, showsErrors: true, timeout: timeout)
+            let answer = try ChildProcess.run(arguments, environment: environment, timeout: timeout)
             if answer.status == 0 { return answer.output }
             what = "failed with status \(answer.status)"
         } catch {

@@ -63,6 +63,14 @@ final class Terminal: Sendable {
         }
     }
 
+    /// Asks for one line on the terminal.
+    /// - Returns: `nil` if there is no terminal, or what was typed is not text.
+    func line(_ prompt: String) throws(SigstoreError) -> String? {
+        guard isInteractive, let terminal = TerminalDevice() else { return nil }
+        let answer = try terminal.readLine(prompt: prompt, echo: true, progress)
+        return unsafe answer.withBytes { unsafe String(validating: $0, as: UTF8.self) }
+    }
+
     /// Asks for something secret on the terminal, without showing it.
     /// - Returns: `nil` if there is no terminal.
     func secret(_ prompt: String) throws(SigstoreError) -> SecretBytes? {

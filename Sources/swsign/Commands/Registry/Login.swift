@@ -22,17 +22,26 @@ struct Login: SwSignCommand {
 
     func run(_ context: Context) throws(SigstoreError) {
         let server = try server.map { (name) throws(SigstoreError) in try Registry(parsing: name) } ?? .dockerHub
-        guard let user = username, !user.isEmpty else {
-            throw SigstoreError(.usage, "no user name was given", advice: "give --username")
-        }
+        let user = try user(context)
         let secret = try secret(context)
         let registries = try registry.registries(context)
+        let store = CredentialStore(environment: context.environment.value)
         let place = try waiting { () throws(SigstoreError) in
             try await registries.check(.password(user: user, password: secret), for: server)
-            return try await CredentialStore(environment: context.environment.value).save(
-                user: user, password: secret, for: server)
+            return try await store.save(user: user, password: secret, for: server)
         }
         context.output.note("logged in via \(place)")
+        if store.isInEnvironment {
+            context.output.warn("DOCKER_AUTH_CONFIG is set: what it holds for a registry counts before what is kept")
+        }
+    }
+
+    private func user(_ context: Context) throws(SigstoreError) -> String {
+        let typed = username == nil && !passwordStdin ? try context.terminal.line("Username: ") : username
+        guard let typed, !typed.isEmpty else {
+            throw SigstoreError(.usage, "no user name was given", advice: "give --username")
+        }
+        return typed
     }
 
     private func secret(_ context: Context) throws(SigstoreError) -> SecretBytes {

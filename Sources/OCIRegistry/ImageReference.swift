@@ -134,6 +134,12 @@ public struct ImageReference: Sendable, Hashable, CustomStringConvertible {
     /// - Throws: `SigstoreError` with `malformed-reference`.
     public init(parsing text: String) throws(SigstoreError) {
         var name = text.utf8.starts(with: "oci://".utf8) ? String(text.dropFirst(6)) : text
+        if let scheme = name.firstRange(of: "://") {
+            throw SigstoreError(
+                .malformedReference,
+                "\"\(text.prefix(256))\" is a URL: expected the name of an image, which begins with its registry",
+                advice: "leave out \(name[..<scheme.upperBound].prefix(64)): write HOST/PATH:TAG or HOST/PATH@DIGEST")
+        }
         var digest: Digest?
         if let at = name.utf8.firstIndex(of: 0x40) {
             digest = try Self.digest(String(name[name.utf8.index(after: at)...]))

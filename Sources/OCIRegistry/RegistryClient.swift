@@ -136,7 +136,15 @@ public struct RegistryClient: ImageStore {
             try await Self.pause(.milliseconds(Int64.random(in: 20...60) << attempt))
             response = try await send(request, .push)
         }
-        guard (200...299).contains(response.status) else { throw Self.failure(response, "PUT") }
+        guard (200...299).contains(response.status) else {
+            var error = Self.failure(response, "PUT")
+            if let tag, Self.isImmutable(response) {
+                error.advice = .remedy(.storeInAnotherRepository, of: "\(repository):\(tag)")
+            } else if [400, 415, 422].contains(response.status) {
+                error.advice = .remedy(.writeAnotherKindOfManifest, of: manifest.mediaType)
+            }
+            throw error
+        }
         if let text = response.header("docker-content-digest"), let digest = try? ImageReference.digest(text),
             digest.algorithm == manifest.digest.algorithm, digest != manifest.digest
         {
@@ -144,6 +152,13 @@ public struct RegistryClient: ImageStore {
         }
         guard let subject = manifest.subject, let honoured = response.header("oci-subject") else { return false }
         return honoured.utf8.elementsEqual(subject.digest.description.utf8)
+    }
+
+    /// Whether the registry says that a tag which is there may not be pointed elsewhere. There is no code for that.
+    private static func isImmutable(_ response: HTTPResponse) -> Bool {
+        guard [400, 403, 405, 409, 412].contains(response.status) else { return false }
+        let words = words(response).lowercased()
+        return ["immutable", "already exist", "alreadyexist", "cannot be overwritten"].contains { words.contains($0) }
     }
 
     public func delete(_ selector: ManifestSelector) async throws(SigstoreError) -> Bool {
@@ -199,4 +214,11 @@ public struct RegistryClient: ImageStore {
             "the list of referrers of \(subject) in \(name) still names what was removed: others keep changing it",
             advice: "run the command again when less is going on")
     }
+}
+
+extension SigstoreError.Remedy {
+    /// A tag may not be pointed elsewhere: signatures need a repository of their own.
+    public static let storeInAnotherRepository = Self("store-in-another-repository")
+    /// The registry refuses manifests of this kind; the subject is their media type.
+    public static let writeAnotherKindOfManifest = Self("write-another-kind-of-manifest")
 }

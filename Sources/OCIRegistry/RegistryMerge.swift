@@ -26,6 +26,8 @@ extension RegistryClient {
                 // manifest wrong that two writers send at once.
                 refusals += error.httpStatus == 400 ? 1 : 0
                 guard Self.isTransient(error) || (1...8).contains(refusals) && error.httpStatus == 400 else {
+                    // What was made known is not in the list and will not be.
+                    if state.wholeReads == 0 { _ = try? await delete(.tag(announcement)) }
                     throw error
                 }
                 failure = error

@@ -79,7 +79,12 @@ struct FlagTests {
             #expect(try Self.normalized(words + ["--\(flag.name)"], [flag.variable: "false"]) == on)
             #expect(Self.refusal(words, [flag.variable: "maybe"])?.message.contains(flag.variable) == true)
             // A switch does not take the next argument.
-            #expect(try Self.normalized(words + ["--\(flag.name)", "false"]) == on + ["--", "false"])
+            #expect(try Self.normalized(words + ["--\(flag.name)", "file"]) == on + ["--", "file"])
+            for word in ["true", "false"] {
+                let refusal = Self.refusal(words + ["--\(flag.name)", word])
+                #expect(refusal?.code == .usage && refusal?.advice == "write --\(flag.name)=\(word)")
+                #expect(try Self.normalized(words + ["--\(flag.name)", "--", word]) == on + ["--", word])
+            }
             if let short = flag.short {
                 #expect(try Self.normalized(words + ["-\(short)"]) == on)
                 #expect(try Self.normalized(words + ["-\(short)=false"]) == off)

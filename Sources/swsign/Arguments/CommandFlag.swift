@@ -135,6 +135,11 @@ enum FlagTable {
     /// The flags of a command besides the global ones, `nil` if there is no such command.
     static func flags(of command: String) -> [CommandFlag]? { table.first { $0.key == command }?.value() }
 
+    /// The commands that have a flag by this name.
+    static func commands(with flag: String) -> [String] {
+        table.filter { $0.value().contains { $0.name == flag || $0.aliases.contains(flag) } }.map(\.key)
+    }
+
     /// Made command by command, and not hashed: one run needs one.
     private static let table: KeyValuePairs<String, @Sendable () -> [CommandFlag]> = [
         "generate-key-pair": {

@@ -154,9 +154,12 @@ struct NormalizedArguments: Sendable {
             return try take(flag, "--\(name)", "false", &rest, &given)
         }
         guard let flag = command.flag(name) else {
+            let others = command.name.isEmpty ? [] : FlagTable.commands(with: name)
             throw SigstoreError(
                 .usage, "unknown flag --\(name)",
-                advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+                advice: (1...6).contains(others.count)
+                    ? "\(command.name) does not have it, but \(others.joined(separator: ", "))"
+                    : "see swsign \((command.words + ["--help"]).joined(separator: " "))")
         }
         try take(flag, "--\(name)", parts.count > 1 ? parts[1] : nil, &rest, &given)
     }
@@ -188,7 +191,13 @@ struct NormalizedArguments: Sendable {
         _ given: inout Given
     ) throws(SigstoreError) {
         switch flag.kind {
-        case .off, .on: given[flag.name] = [try checked(value ?? "true", flag, spelling)]
+        case .off, .on:
+            if value == nil, let next = rest.first, ["true", "false"].contains(next) {
+                throw SigstoreError(
+                    .usage, "\(spelling) takes no value behind a space, and \"\(next)\" would be a name",
+                    advice: "write \(spelling)=\(next)")
+            }
+            given[flag.name] = [try checked(value ?? "true", flag, spelling)]
         case .value, .list, .each:
             guard let value = value ?? rest.popFirst() else {
                 throw SigstoreError(.usage, "the flag \(spelling) needs a value")

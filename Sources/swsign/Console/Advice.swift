@@ -93,6 +93,13 @@ extension SigstoreError {
         case .giveLogEntry: "give Rekor's answer for the entry, or the bundle that cosign sign-blob --bundle wrote"
         case .attachAsSignature: "use swsign attach signature --bundle"
         case .giveSBOMFormat: "spdx is json or text, cyclonedx json or xml, syft json; see --type and --input-format"
+        case .storeInAnotherRepository:
+            "the tag \(subject) is immutable: name another repository for signatures with COSIGN_REPOSITORY"
+        case .writeAnotherKindOfManifest:
+            subject == MediaType.dockerManifest
+                ? "the registry takes none of the forms that signatures have: name another one with COSIGN_REPOSITORY"
+                : "try the older form, with --new-bundle-format=false; if that was refused, with "
+                    + "COSIGN_DOCKER_MEDIA_TYPES=1 beside it"
         case .removeSignatures: "remove those that nobody needs, with cosign clean or swsign clean"
         case .removeSignaturesOrAllowMore:
             "remove those that nobody needs with swsign clean, or allow more with COSIGN_MAX_ATTACHMENT_SIZE"

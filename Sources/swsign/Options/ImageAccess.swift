@@ -1,3 +1,4 @@
+import LocalSystem
 import OCIRegistry
 import StrictJSON
 import SwSignCore
@@ -14,6 +15,13 @@ struct ImageAccess: Sendable {
     ///   - platform: If the name is an index's, the image for this platform is meant.
     ///   - isFolder: Whether the name is the path of a layout that holds one image.
     func image(_ name: String, platform: String? = nil, isFolder: Bool = false) async throws(SigstoreError) -> Image {
+        if !isFolder, FileStatus(name)?.kind == .file {
+            throw SigstoreError(
+                .usage, "\(name) is a file here, and an image is expected",
+                advice: .sentence(
+                    "files are for sign-blob, attest-blob and verify-blob; an image of this name is meant by "
+                        + "docker.io/library/NAME"))
+        }
         let image = try await Image(
             finding: name, registries, signatureRepository: context.environment.value("COSIGN_REPOSITORY"),
             isFolder: isFolder)
@@ -37,6 +45,31 @@ struct ImageAccess: Sendable {
             )
         }
         return image
+    }
+
+    /// Says who does not see a signature of the newer scheme.
+    /// - Parameter what: What is made, such as "signature".
+    func noteScheme(_ what: String, isLegacyForm: Bool, isQuiet: Bool) {
+        guard !isLegacyForm, !isQuiet else { return }
+        context.output.note(
+            "cosign 2, and admission controllers of its age, do not see this \(what); "
+                + "--new-bundle-format=false makes one that they see")
+    }
+
+    /// The error with the advice to name a platform, if nothing is with an index itself and something is with an image in
+    /// it.
+    func pointingWithin(_ image: Image, _ kind: SignatureStore.Kind, _ error: SigstoreError) async -> SigstoreError {
+        guard error.code == .noSignature, let all = try? await image.withPlatforms() else { return error }
+        for (image, platform) in all.dropFirst().prefix(8) {
+            guard let platform, platform.os != "unknown",
+                let found = try? await attachments(of: image).find(kind), !found.readable.isEmpty
+            else { continue }
+            var error = error
+            let what = kind == .signature ? "a signature" : "an attestation"
+            error.advice = "\(what) stands at its image for \(platform): give --platform \(platform)"
+            return error
+        }
+        return error
     }
 
     /// Where an image is to be put, with its signatures where `COSIGN_REPOSITORY` says.

@@ -102,14 +102,6 @@ struct VerificationOptions: ParsableArguments {
     func verifier(_ trust: TrustOptions, _ context: Context) throws(SigstoreError) -> Verifier {
         trustVariables(trust, context)
         if needsNoRoot(trust, context) { return Verifier(trustedRoot: nil, now: context.now) }
-        if key != nil, !offline {
-            // Keys are often verified where there is no network: what is at hand will do.
-            do throws(SigstoreError) {
-                return Verifier(trustedRoot: try trust.trust(offline: true, context), now: context.now)
-            } catch {
-                guard error.code == .tufOffline else { throw error }
-            }
-        }
         let root = try TUFAccess.advising("try again later, or go on with what was verified before by --offline") {
             () throws(SigstoreError) in try trust.trust(offline: offline, context)
         }

@@ -43,6 +43,9 @@ struct Attest: SwSignCommand {
         let signer = ImageSigner(
             signer: BlobSigner(session), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
         let images = try registry.images(context, tagPrefix: tagPrefix)
+        if upload {
+            images.noteScheme("attestation", isLegacyForm: !signing.newBundleFormat, isQuiet: global.quiet)
+        }
         try ImageBatch(verb: "attested", context: context).forEach(self.images) { name throws(SigstoreError) in
             let image = try await images.image(name, toBe: "attested")
             var made: [(image: Image, attestation: (bundle: SigstoreBundle, envelope: DSSEEnvelope))] = []

@@ -48,6 +48,7 @@ struct Sign: SwSignCommand {
         let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try context.signingTime())
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
         let images = try registry.images(context, tagPrefix: tagPrefix)
+        if upload { images.noteScheme("signature", isLegacyForm: scheme == .layer, isQuiet: global.quiet) }
         // Of several values for one name the last counts, as in cosign.
         var stated = JSONObject([])
         for pair in try AnnotationFlag.pairs(annotations) { stated[pair.name] = .string(pair.value) }

@@ -55,7 +55,9 @@ struct Verify: ImageVerificationCommand {
                     if let given { StoredSignatures([given]) } else {
                         try await access.attachments(of: image).find(.signature)
                     }
-                verified.add(image, try verifier.verify(image, found, .signature), found)
+                do throws(SigstoreError) {
+                    verified.add(image, try verifier.verify(image, found, .signature), found)
+                } catch { throw await access.pointingWithin(image, .signature, error) }
             }
             return verified
         } print: { name, verified throws(SigstoreError) in

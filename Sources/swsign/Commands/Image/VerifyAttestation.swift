@@ -33,7 +33,9 @@ struct VerifyAttestation: ImageVerificationCommand {
             var verified = VerifiedImages()
             for image in try await flags.images(name, access) {
                 let found = try await access.attachments(of: image).find(.attestation)
-                verified.add(image, try verifier.verify(image, found, .attestation(type)), found)
+                do throws(SigstoreError) {
+                    verified.add(image, try verifier.verify(image, found, .attestation(type)), found)
+                } catch { throw await access.pointingWithin(image, .attestation, error) }
             }
             return verified
         } print: { name, verified throws(SigstoreError) in

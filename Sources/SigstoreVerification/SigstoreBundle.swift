@@ -240,6 +240,12 @@ extension SigstoreBundle {
     public init(_ top: JSONCursor) throws(SigstoreError) {
         // The media type comes first: of another kind of file nothing else is worth saying.
         guard let mediaType = try top.optional("mediaType")?.string() else {
+            // PEP 740, "Attestation objects".
+            if try top.optional("verification_material") != nil, try top.optional("envelope") != nil {
+                throw SigstoreError(
+                    .notABundle, "not a Sigstore bundle, but an attestation of PyPI (PEP 740)",
+                    advice: "verify it with pypi-attestations, or give a Sigstore bundle")
+            }
             throw SigstoreError(
                 .notABundle, "not a Sigstore bundle: there is no \"mediaType\"",
                 advice: .remedy(.giveBundle))

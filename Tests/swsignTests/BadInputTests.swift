@@ -191,6 +191,8 @@ struct BadInputTests {
             try directory.write("b.json", text)
             try await expectRejection("not-a-bundle", "b.json", "mediaType")
         }
+        try directory.write("b.json", #"{"version":1,"verification_material":{},"envelope":{}}"#)
+        try await expectRejection("not-a-bundle", "b.json", "PyPI (PEP 740)")
         for text in ["[]", "null", "1", "\"x\"", #"{"mediaType":1}"#] {
             try directory.write("b.json", text)
             try await expectRejection("unexpected-json", "b.json")

@@ -46,6 +46,9 @@ struct Tree: AttachmentCommand {
     }
 
     private func layers(_ manifest: Manifest, _ context: Context) throws(SigstoreError) {
-        for layer in manifest.image?.layers ?? [] { try context.output.result("   └── 🍒 \(layer.digest)") }
+        let layers = manifest.image?.layers ?? []
+        for (index, layer) in layers.enumerated() {
+            try context.output.result("   \(index == layers.count - 1 ? "└──" : "├──") 🍒 \(layer.digest)")
+        }
     }
 }

@@ -12,6 +12,10 @@ public enum MediaType {
     public static let dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
     /// A list of manifests as Docker writes it.
     public static let dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+    /// An image's config (OCI image specification).
+    public static let imageConfig = "application/vnd.oci.image.config.v1+json"
+    /// An image's config as Docker writes it.
+    public static let dockerConfig = "application/vnd.docker.container.image.v1+json"
     /// The two bytes `{}`, for a manifest that needs a config and has none.
     public static let empty = "application/vnd.oci.empty.v1+json"
 
@@ -86,7 +90,9 @@ public struct Platform: Sendable, CustomStringConvertible {
         self.osVersion = osVersion
     }
 
-    init(_ json: JSONCursor) throws(SigstoreError) {
+    /// Reads the platform that a descriptor or an image's config names (OCI image specification); what is absent is empty.
+    /// - Throws: `SigstoreError` naming the member that is no string.
+    public init(_ json: JSONCursor) throws(SigstoreError) {
         os = try json.optional("os")?.string() ?? ""
         architecture = try json.optional("architecture")?.string() ?? ""
         variant = try json.optional("variant")?.string() ?? ""

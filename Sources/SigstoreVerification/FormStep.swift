@@ -45,6 +45,8 @@ extension Verification {
                     advice: "give the public key of whoever signed")
             }
         case (.identities, .certificates): break
+        // A certificate for that very key changes nothing: its owner signed. What else the certificate says is not believed.
+        case (.key(let key), .certificates(let chain)) where try Self.isLeaf(of: chain, for: key): break
         case (.key, .certificates):
             throw SigstoreError(
                 .certificateNotKey, "a key was given, but the signature was made with a certificate",
@@ -55,6 +57,11 @@ extension Verification {
                 "an identity was given, but the signature was made with a key, without a certificate",
                 advice: .remedy(.givePublicKey))
         }
+    }
+
+    private static func isLeaf(of chain: [[UInt8]], for key: PublicKey) throws(SigstoreError) -> Bool {
+        guard let leaf = chain.first else { return false }
+        return try Certificate(der: leaf).publicKey.spki == key.spki
     }
 }
 

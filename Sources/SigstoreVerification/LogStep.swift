@@ -97,7 +97,7 @@ extension Verification {
                     advice: "the entry was taken from another bundle, or the signature was changed")
             }
         }
-        switch (logged.verifier, certificate) {
+        switch (logged.verifier, statedCertificate) {
         case (.certificate(let found), let certificate?):
             guard found == certificate.der else {
                 throw SigstoreError(

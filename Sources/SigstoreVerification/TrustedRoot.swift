@@ -206,6 +206,38 @@ extension TrustedRoot {
         }
     }
 
+    /// How many trusted roots one file may hold.
+    private static let lineLimit = 32
+
+    /// Reads a file of trusted roots: one, or several, one a line (JSON Lines), as `gh attestation trusted-root` prints them.
+    ///
+    /// Several are believed together, as if one root listed all that they list: an authority of one may vouch beside a log
+    /// of another, and what one of them has ended still counts if another has not. Where one of them lists intermediate
+    /// certificates below an anchor, only listed ones count for all.
+    /// - Parameter content: The whole file, in UTF-8.
+    /// - Throws: As ``init(parsing:)`` does, naming the line.
+    public init(file content: [UInt8]) throws(SigstoreError) {
+        guard let lines = JSONValue.lines(of: content, limit: Self.lineLimit) else {
+            try self.init(parsing: content)
+            return
+        }
+        guard lines.count <= Self.lineLimit else {
+            throw SigstoreError(
+                .malformedTrustedRoot, "the file holds more than \(Self.lineLimit) trusted roots, one a line")
+        }
+        self.init()
+        for line in lines {
+            let root: TrustedRoot
+            do throws(SigstoreError) { root = try TrustedRoot(parsing: line.text) } catch {
+                throw error.concerning("line \(line.number) of \(lines.count) trusted roots")
+            }
+            certificateAuthorities += root.certificateAuthorities
+            certificateTransparencyLogs += root.certificateTransparencyLogs
+            transparencyLogs += root.transparencyLogs
+            timestampAuthorities += root.timestampAuthorities
+        }
+    }
+
     private static func logs(_ top: JSONCursor, _ name: String) throws(SigstoreError) -> [Log] {
         var logs: [Log] = []
         for entry in try top.optional(name)?.elements() ?? [] {

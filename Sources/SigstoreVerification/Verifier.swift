@@ -96,6 +96,9 @@ struct Verification {
     /// The signer's certificate, and the one name in it; set by step 3, never if a key was given.
     var certificate: Certificate?
     var signerName = ""
+    /// The certificate that the bundle holds, also if a key was demanded: then it is for that key, and of what it says
+    /// nothing is believed. Set by step 1.
+    var statedCertificate: Certificate?
 
     init(
         bundle: SigstoreBundle, claim: BundleClaim, policy: VerificationPolicy, trustedRoot: TrustedRoot?,
@@ -117,6 +120,7 @@ struct Verification {
         if case .certificates(let encoded) = bundle.keyMaterial {
             for der in encoded { chain.append(try Certificate(der: der)) }
         }
+        statedCertificate = chain.first
 
         // 2. The times at which the signature existed (client specification, section 4.2).
         step = .time

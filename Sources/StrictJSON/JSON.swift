@@ -56,6 +56,31 @@ extension JSONValue {
         var reader = JSONReader(bytes: bytes, valuesLeft: values)
         self = try reader.document(depth: depth)
     }
+
+    /// Tells a file of several JSON objects, one a line (JSON Lines), from one that holds a single value.
+    /// - Parameters:
+    ///   - bytes: The whole file.
+    ///   - limit: How many objects are expected at most. One more is taken, so that the caller sees that there are too many.
+    /// - Returns: The lines that are not blank, each with its number counted from 1; `nil` if the first of them is no object
+    ///   by itself, or nothing follows it. The lines after it are not looked at.
+    public static func lines(of bytes: [UInt8], limit: Int) -> [(number: Int, text: [UInt8])]? {
+        func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0d }
+        var lines: [(number: Int, text: [UInt8])] = []
+        var rest = bytes[...]
+        var number = 0
+        while !rest.isEmpty, lines.count <= limit {
+            let line = rest.prefix { $0 != 0x0a }
+            rest = rest.dropFirst(line.count + 1)
+            number += 1
+            guard let first = line.first(where: { !isBlank($0) }) else { continue }
+            if lines.isEmpty, first != 0x7b || line.last(where: { !isBlank($0) }) != 0x7d { return nil }
+            lines.append((number: number, text: Array(line)))
+        }
+        guard lines.count > 1, let first = lines.first,
+            (try? JSONValue(parsing: first.text, values: 1 << 16)) != nil
+        else { return nil }
+        return lines
+    }
 }
 
 private struct JSONReader {

@@ -173,7 +173,7 @@ struct ImageSignTests {
             await place.verify(image.name, key: "other", flags: files).expectRefusal(12, "no-matching-signature")
             let other = try await place.push("another")
             await place.verify(other.name, flags: files).expectRefusal(12, "no-matching-signature", "another image")
-            await place.verify(image.name, flags: ["--payload", "payload"]).expectRefusal(1, "usage", "belong together")
+            await place.verify(image.name, flags: ["--payload", "payload"]).expectRefusal(1, "usage", "--signature")
         case .newer:
             let written = try place.directory.read("bundle.json")
             #expect(try place.directory.mode("bundle.json") == 0o600)

@@ -49,8 +49,7 @@ public enum SignatureFile {
             // What came with the file could be a pipe that nobody writes to.
             file.isFound = true
             try file.expectFile()
-            guard suffix == linesSuffix else { return [try bundle(file, attestation: attestation)] }
-            return try bundles(lines: file)
+            return try bundles(file, attestation: attestation)
         }
         // A person who named a file that is not there should be told that.
         try LocalFile.expectThere(artifact.path)
@@ -60,23 +59,15 @@ public enum SignatureFile {
             advice: .remedy(.giveBundleOrSignature))
     }
 
-    private static func bundles(lines file: InputFile) throws(SigstoreError) -> [SigstoreBundle] {
-        let lines = try file.contents(limit: SigstoreBundle.sizeLimit).split(separator: 0x0a).filter { !$0.isEmpty }
-        guard (1...lineLimit).contains(lines.count) else {
-            throw SigstoreError(
-                .tooManyEntries, "\(file.name) holds \(lines.count) bundles, expected 1 to \(lineLimit)")
-        }
-        var bundles: [SigstoreBundle] = []
-        for line in lines {
-            do throws(SigstoreError) { bundles.append(try SigstoreBundle(parsing: Array(line))) } catch {
-                throw error.concerning(file.name)
-            }
-        }
-        return bundles
+    /// Reads a file of bundles: one, of any form, or several, one a line.
+    /// - Returns: The bundles, at least one, of which nothing is believed yet.
+    /// - Throws: `SigstoreError` that names the file, and the line; with `too-many-entries` if there are more than 100 lines.
+    public static func bundles(_ file: InputFile, attestation: Bool = false) throws(SigstoreError) -> [SigstoreBundle] {
+        try Parts(signature: nil, bundle: file, certificate: nil, timestamp: nil).signatures(attestation: attestation)
     }
 
-    /// Reads a bundle file: a Sigstore bundle, or the form that cosign 2 wrote.
-    /// - Throws: `SigstoreError` that names the file.
+    /// Reads a file of one bundle: a Sigstore bundle, or the form that cosign 2 wrote.
+    /// - Throws: `SigstoreError` that names the file, also if it holds several bundles.
     public static func bundle(_ file: InputFile, attestation: Bool = false) throws(SigstoreError) -> SigstoreBundle {
         try Parts(signature: nil, bundle: file, certificate: nil, timestamp: nil).joined(attestation: attestation)
     }
@@ -133,25 +124,59 @@ public enum SignatureFile {
         /// Whether nothing was given.
         public var isEmpty: Bool { signature == nil && bundle == nil && certificate == nil && timestamp == nil }
 
-        /// Joins the parts.
-        /// - Throws: `SigstoreError` that names the file which cannot be read, and if two parts contradict.
+        /// Joins the parts into one signature.
+        /// - Throws: `SigstoreError` that names the file which cannot be read, and if two parts contradict, or a file holds
+        ///   several bundles.
         public func joined(attestation: Bool) throws(SigstoreError) -> SigstoreBundle {
-            var older: LegacyBlobBundle?
+            let found = try signatures(attestation: attestation)
+            guard let only = found.first, found.count == 1 else {
+                throw SigstoreError(
+                    .tooManyEntries,
+                    "\(bundle?.name ?? names.signature) holds \(found.count) bundles, one a line, and one is needed here",
+                    advice: "write the line that is meant into a file of its own")
+            }
+            return only
+        }
+
+        /// Joins the parts. A file of several bundles, one a line, makes as many signatures.
+        /// - Returns: The signatures, at least one, each as a bundle.
+        /// - Throws: `SigstoreError` that names the file which cannot be read, and if two parts contradict.
+        public func signatures(attestation: Bool) throws(SigstoreError) -> [SigstoreBundle] {
             if let bundle {
                 let content = try bundle.contents(limit: SigstoreBundle.sizeLimit)
-                do throws(SigstoreError) {
-                    switch try Form(content) {
-                    case .bundle(let whole):
-                        try expectBundleAlone()
-                        return whole
-                    case .older(let found): older = found
-                    case .envelope(let envelope):
-                        try expectBundleAlone()
-                        return try SigstoreBundle(envelope: JSONCursor(envelope), written: content)
-                    }
-                } catch { throw error.concerning(bundle.name) }
+                let forms = try SignatureFile.forms(content, bundle.name)
+                if forms.count == 1, case .older(let older)? = forms.first?.form {
+                    return [try joined(older, signature: nil, attestation: attestation)]
+                }
+                try expectBundleAlone(bundle.name)
+                return try SignatureFile.bundles(forms, bundle.name, attestation: attestation)
             }
-            let signature = try signatureBytes(older, attestation: attestation)
+            guard let signature else { return [try joined(nil, signature: nil, attestation: attestation)] }
+            let content = try SignatureFile.contents(signature, names)
+            // A bundle in the place of a signature is a bundle; only an attestation's envelope has parts beside it.
+            guard SignatureFile.looksLikeObject(content) else {
+                return [try joined(nil, signature: content, attestation: attestation)]
+            }
+            let name = names.name(signature)
+            let forms = try SignatureFile.forms(content, name)
+            if forms.count == 1, let form = forms.first?.form {
+                switch form {
+                case .envelope where attestation:
+                    return [try joined(nil, signature: content, attestation: attestation)]
+                case .older(let older): return [try joined(older, signature: nil, attestation: attestation)]
+                default: break
+                }
+            }
+            guard certificate == nil, timestamp == nil else { throw isComplete(name) }
+            return try SignatureFile.bundles(forms, name, attestation: attestation)
+        }
+
+        /// Joins a signature, or cosign 2's bundle of one, with the parts beside it.
+        /// - Parameter given: The content of the signature's file, if it was read already.
+        private func joined(_ older: LegacyBlobBundle?, signature given: [UInt8]?, attestation: Bool)
+            throws(SigstoreError) -> SigstoreBundle
+        {
+            let signature = try signatureBytes(older, given, attestation: attestation)
             var keyMaterial = older?.keyMaterial ?? .publicKey(hint: "")
             if let certificate {
                 let content = try certificate.contents(limit: 1 << 20)
@@ -176,43 +201,95 @@ public enum SignatureFile {
             }
         }
 
-        private func expectBundleAlone() throws(SigstoreError) {
-            guard signature == nil, certificate == nil, timestamp == nil else {
-                throw SigstoreError(
-                    .usage,
-                    "the bundle is complete, and \(names.signature), \(names.certificate) or \(names.timestamp) would change it",
-                    advice: "give the bundle alone")
-            }
+        private func expectBundleAlone(_ name: String) throws(SigstoreError) {
+            guard signature == nil, certificate == nil, timestamp == nil else { throw isComplete(name) }
         }
 
-        private func signatureBytes(_ older: LegacyBlobBundle?, attestation: Bool) throws(SigstoreError) -> [UInt8] {
-            guard let signature else {
+        private func isComplete(_ name: String) -> SigstoreError {
+            SigstoreError(
+                .usage,
+                "the bundle is complete, and \(names.signature), \(names.certificate) or \(names.timestamp) would change it",
+                advice: "give the bundle alone"
+            ).concerning(name)
+        }
+
+        /// - Parameter given: The content of the signature's file, if it was read already and is no bundle.
+        private func signatureBytes(_ older: LegacyBlobBundle?, _ given: [UInt8]?, attestation: Bool)
+            throws(SigstoreError) -> [UInt8]
+        {
+            let content: [UInt8]
+            if let given {
+                content = given
+            } else if bundle != nil, let signature {
+                content = try SignatureFile.contents(signature, names)
+            } else {
                 guard let older else {
                     throw SigstoreError(.usage, "no signature was given", advice: .remedy(.giveBundleOrSignature))
                 }
                 return older.signature
             }
-            let content = try SignatureFile.contents(signature, names)
+            let name = signature.map(names.name) ?? names.signature
             let bytes: [UInt8]
             if attestation {
                 bytes = content.first == 0x7b ? content : Base64.decode(content) ?? content
             } else {
-                bytes = try SignatureFile.signature(content, names.name(signature))
+                bytes = try SignatureFile.signature(content, name)
             }
             if let older, older.signature != bytes {
                 throw SigstoreError(
-                    .malformedSignature,
-                    "\(names.name(signature)) is another signature than the one in the bundle")
+                    .malformedSignature, "\(name) is another signature than the one in the bundle")
             }
             return bytes
         }
+    }
+
+    /// The signatures in the bundles of one file.
+    private static func bundles(_ forms: [(form: Form, place: String)], _ name: String, attestation: Bool)
+        throws(SigstoreError) -> [SigstoreBundle]
+    {
+        var bundles: [SigstoreBundle] = []
+        for (form, place) in forms {
+            do throws(SigstoreError) {
+                switch form {
+                case .bundle(let whole): bundles.append(whole)
+                case .older(let older):
+                    bundles.append(
+                        try SigstoreBundle(
+                            signature: older.signature, isAttestation: attestation,
+                            keyMaterial: older.keyMaterial ?? .publicKey(hint: ""), logEntry: older.logEntry))
+                case .envelope(let envelope, let written):
+                    bundles.append(try SigstoreBundle(envelope: JSONCursor(envelope), written: written))
+                }
+            } catch { throw error.concerning(place) }
+        }
+        return bundles
+    }
+
+    /// What a file of bundles holds: one, or several, one a line. Each is parsed once.
+    private static func forms(_ content: [UInt8], _ name: String) throws(SigstoreError) -> [(form: Form, place: String)]
+    {
+        guard let lines = JSONValue.lines(of: content, limit: lineLimit) else {
+            do throws(SigstoreError) { return [(try Form(content), name)] } catch { throw error.concerning(name) }
+        }
+        guard lines.count <= lineLimit else {
+            throw SigstoreError(.tooManyEntries, "\(name) holds more than \(lineLimit) bundles, one a line")
+        }
+        var forms: [(form: Form, place: String)] = []
+        for line in lines {
+            let place = "\(name), line \(line.number)"
+            do throws(SigstoreError) { forms.append((try Form(line.text), place)) } catch {
+                throw error.concerning(place)
+            }
+        }
+        return forms
     }
 
     /// What a bundle file can hold. It is parsed once, whatever it turns out to be.
     private enum Form {
         case bundle(SigstoreBundle)
         case older(LegacyBlobBundle)
-        case envelope(JSONValue)
+        /// An envelope alone, and the bytes that it was parsed from.
+        case envelope(JSONValue, [UInt8])
 
         init(_ content: [UInt8]) throws(SigstoreError) {
             let json = try JSONValue(parsing: content, values: SigstoreBundle.valueLimit)
@@ -222,12 +299,18 @@ public enum SignatureFile {
                     return
                 }
                 if object["payloadType"] != nil {
-                    self = .envelope(json)
+                    self = .envelope(json, content)
                     return
                 }
             }
             self = .bundle(try SigstoreBundle(JSONCursor(json)))
         }
+    }
+
+    /// Whether a file seems to hold JSON objects. A signature's bare bytes may begin like one.
+    private static func looksLikeObject(_ content: [UInt8]) -> Bool {
+        content.first(where: { $0 > 0x20 }) == 0x7b && content.last(where: { $0 > 0x20 }) == 0x7d
+            && content.allSatisfy { $0 >= 0x20 || $0 == 0x0a || $0 == 0x0d || $0 == 0x09 }
     }
 
     /// The content of the file, if it is text without the line breaks that editors add; or the reference itself.

@@ -102,11 +102,13 @@ public struct Image: Sendable {
         }
     }
 
-    /// The image for one platform.
+    /// The image for one platform: those of an index, or this image itself if its config says that it is for that platform.
     /// - Parameter platform: Such as `linux/arm64` or `linux/arm64/v8`.
     /// - Throws: `SigstoreError` with `image-not-found` if there is none.
     public func picking(_ platform: String) async throws(SigstoreError) -> [Image] {
-        let all = try await withPlatforms()
+        var all = try await withPlatforms()
+        let isSingle = all.count == 1
+        if isSingle { all[0].platform = try await ownPlatform() }
         let picked = all.filter { entry in
             guard let found = entry.platform else { return false }
             return "\(found)".utf8.elementsEqual(platform.utf8)
@@ -116,9 +118,24 @@ public struct Image: Sendable {
             let known = all.compactMap(\.platform).map(\.description).joined(separator: ", ")
             throw SigstoreError(
                 .imageNotFound, "\(name) has no image for the platform \(platform)",
-                advice: known.isEmpty ? "it is a single image" : "it has: \(known)")
+                advice: isSingle
+                    ? "it is a single image, \(known.isEmpty ? "which does not say for which platform" : "for \(known)")"
+                    : "it has: \(known)")
         }
         return picked.map(\.image)
+    }
+
+    /// The platform that a single image's config names; `nil` if it names none, or this is no image with a config.
+    private func ownPlatform() async throws(SigstoreError) -> Platform? {
+        guard let content = try await store.manifest(.digest(digest))?.image else { return nil }
+        let types = [MediaType.imageConfig, MediaType.dockerConfig]
+        guard types.contains(where: { $0.utf8.elementsEqual(content.config.mediaType.utf8) }) else { return nil }
+        do throws(SigstoreError) {
+            let config = try JSONValue(
+                parsing: try await store.blob(content.config, limit: 16 << 20), values: 1 << 18)
+            let platform = try Platform(JSONCursor(config))
+            return platform.os.isEmpty && platform.architecture.isEmpty ? nil : platform
+        } catch { throw error.concerning("the config of \(name)") }
     }
 
     /// This image and, if it is an index, every image within it. What the image is follows from its bytes: the media

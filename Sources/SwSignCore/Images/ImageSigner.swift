@@ -77,8 +77,12 @@ public struct ImageSigner: Sendable {
                 .signature, signed.payload,
                 annotations: Annotations(
                     [(name: SignatureStore.signatureAnnotation, value: Base64.encode(signature))]
-                        + LegacySignature(bundle).annotations()))
+                        + legacy(bundle).annotations()))
         }
+    }
+
+    private func legacy(_ bundle: SigstoreBundle) -> LegacySignature {
+        LegacySignature(bundle, chain: Array(signer.session.certificates.dropFirst()))
     }
 
     /// Makes an attestation about an image and puts it beside it.
@@ -117,7 +121,7 @@ public struct ImageSigner: Sendable {
                         [
                             (name: SignatureStore.signatureAnnotation, value: ""),
                             (name: "predicateType", value: type.uri),
-                        ] + LegacySignature(bundle).annotations())
+                        ] + legacy(bundle).annotations())
                 ) { replacing && ($0["predicateType"]?.utf8.elementsEqual(type.uri.utf8) ?? false) }
             }
         }

@@ -1,13 +1,17 @@
 internal import OCIRegistry
-internal import SigstoreCrypto
+public import SigstoreCrypto
 public import SigstoreVerification
 public import StrictJSON
 
 /// A bundle in the parts that cosign 2 keeps apart: for its blob bundles, its files, and the annotations of its layers.
 public struct LegacySignature: Sendable {
     private let bundle: SigstoreBundle
+    private let chain: [Certificate]
 
-    public init(_ bundle: SigstoreBundle) { self.bundle = bundle }
+    /// - Parameters:
+    ///   - bundle: The bundle.
+    ///   - chain: The certificates above the signer's, which an image's layer of the older scheme has a place for.
+    public init(_ bundle: SigstoreBundle, chain: [Certificate] = []) { (self.bundle, self.chain) = (bundle, chain) }
 
     /// The signer's certificate in PEM; none if a key signed.
     public func certificate() throws(SigstoreError) -> String? {
@@ -52,6 +56,7 @@ public struct LegacySignature: Sendable {
         func text(_ json: JSONValue) -> String { String(decoding: json.serialized(), as: UTF8.self) }
         var annotations: [(name: String, value: String)] = []
         if let certificate = try certificate() { annotations.append(("dev.sigstore.cosign/certificate", certificate)) }
+        if !chain.isEmpty { annotations.append(("dev.sigstore.cosign/chain", chain.map(\.pem).joined())) }
         if let entry = try rekorBundle() { annotations.append(("dev.sigstore.cosign/bundle", text(entry))) }
         if let timestamp = timestamp() { annotations.append(("dev.sigstore.cosign/rfc3161timestamp", text(timestamp))) }
         return annotations

@@ -31,6 +31,11 @@ public struct StoredSignature: Sendable {
         self.init(bundle: bundle, form: .simpleSigning(payload), place: "the signature file", manifest: nil)
     }
 
+    /// Makes one of a file: a bundle of the newer scheme.
+    public init(bundle: SigstoreBundle) {
+        self.init(bundle: bundle, form: .bundle, place: "the signature file", manifest: nil)
+    }
+
     init(bundle: SigstoreBundle, form: Form, place: String, manifest: Digest?) {
         self.bundle = bundle
         self.form = form
@@ -113,6 +118,9 @@ public struct SignatureStore: Sendable {
     let tagPrefix: String
     /// Whether manifests of the older scheme are written with Docker's media types, for registries that know no others.
     public var usesDockerMediaTypes = false
+
+    /// The time that manifests of the older scheme are said to be made at, RFC 3339; by default none is said.
+    public var creationTime: String?
 
     /// - Parameters:
     ///   - image: The image whose signatures are kept.
@@ -407,7 +415,7 @@ public struct SignatureStore: Sendable {
         let never = "0001-01-01T00:00:00Z"
         let config = try Blob(
             JSONValue.object([
-                "architecture": .string(""), "created": .string(never),
+                "architecture": .string(""), "created": .string(creationTime ?? never),
                 "history": .array(layers.map { _ in .object(["created": .string(never)]) }), "os": .string(""),
                 "rootfs": .object([
                     "type": .string("layers"), "diff_ids": .array(layers.map { .string($0.digest.description) }),
@@ -416,7 +424,7 @@ public struct SignatureStore: Sendable {
         let manifest = try ImageManifest(
             config: Descriptor(
                 mediaType: usesDockerMediaTypes
-                    ? "application/vnd.docker.container.image.v1+json" : "application/vnd.oci.image.config.v1+json",
+                    ? MediaType.dockerConfig : MediaType.imageConfig,
                 digest: config.digest, size: config.size),
             layers: layers
         ).encoded(mediaType: usesDockerMediaTypes ? MediaType.dockerManifest : MediaType.imageManifest)

@@ -60,15 +60,16 @@ extension SigstoreInstance {
     ///   - signatory: Who signs.
     ///   - services: Who is told of signatures.
     ///   - unfinished: Where signatures that did not reach their place are kept; `nil` keeps none.
+    ///   - certificates: A certificate for the key that signs, and those above it up to the root.
     public func session(
         _ signatory: SigningSession.Signatory, _ services: SigningSession.Services,
-        unfinished: UnfinishedSignatures? = nil
+        unfinished: UnfinishedSignatures? = nil, certificates: [Certificate] = []
     ) async throws(SigstoreError) -> SigningSession {
         var needsTrust = !services.transparencyLogs.isEmpty || !services.timestampAuthorities.isEmpty
         if case .identity = signatory { needsTrust = true }
         return try SigningSession(
             signatory: signatory, services: services, trustedRoot: needsTrust ? try await trustedRoot() : nil,
-            unfinished: unfinished, clock: clock)
+            unfinished: unfinished, certificates: certificates, clock: clock)
     }
 
     /// The identity of the CI job or workload that this runs in.

@@ -122,7 +122,7 @@ public struct SigstoreInstance: Sendable {
         case .value(let given): root = given
         case .file(let path):
             root = try await read(path, limit: 1 << 24) { content throws(SigstoreError) in
-                try TrustedRoot(parsing: content)
+                try TrustedRoot(file: content)
             }
         case .repository where trust.isComplete: root = try TrustedRoot.embedded(isStaging ? .staging : .production)
         case .repository:

@@ -54,6 +54,8 @@ public final class SigningSession: Sendable {
     private let unfinished: UnfinishedSignatures?
     private let clock: @Sendable () -> Int64
     private let certifiedKeys: CertifiedKeySource?
+    /// The certificate of the key that was given, and those above it; empty if the key has none.
+    let certificates: [Certificate]
 
     /// Makes a session. No person and no service is asked yet.
     /// - Parameters:
@@ -61,14 +63,19 @@ public final class SigningSession: Sendable {
     ///   - services: The services that are told of it; by default none.
     ///   - trustedRoot: What the finished bundles are verified against; needed for an identity and for logs.
     ///   - unfinished: Where signatures that did not reach their place are kept; `nil` keeps none.
+    ///   - certificates: A certificate for the key that signs, and those above it up to the root. The first goes into
+    ///     bundles in place of the key's hint.
     ///   - clock: The time now, in seconds since 1970.
     /// - Throws: `SigstoreError` with `unsupported-key` if the algorithm is not for the key, `no-trusted-root`, or
-    ///   `no-time` if nothing would prove when a certificate was used.
+    ///   `no-time` if nothing would prove when a certificate was used; with `wrong-key` if the certificate is for another
+    ///   key, and why it is not one that the others vouch for.
     public init(
         signatory: Signatory, services: Services = Services(), trustedRoot: TrustedRoot? = nil,
-        unfinished: UnfinishedSignatures? = nil, clock: @escaping @Sendable () -> Int64 = { SystemClock.now() }
+        unfinished: UnfinishedSignatures? = nil, certificates: [Certificate] = [],
+        clock: @escaping @Sendable () -> Int64 = { SystemClock.now() }
     ) throws(SigstoreError) {
         self.clock = clock
+        self.certificates = certificates
         self.signatory = signatory
         self.services = services
         self.trustedRoot = trustedRoot
@@ -79,6 +86,7 @@ public final class SigningSession: Sendable {
         switch signatory {
         case .key(let signer, let algorithm):
             certifiedKeys = nil
+            try Self.expect(certificates, certify: signer.publicKey, at: clock())
             let kind = signer.publicKey.kind
             guard let algorithm else { return }
             guard kind.allows(algorithm), signer.schemes.contains(algorithm.scheme) else {
@@ -108,6 +116,29 @@ public final class SigningSession: Sendable {
         SigstoreError(
             .noTrustedRoot, "there is no trusted root to verify what the services answer; nothing was signed",
             advice: .remedy(.giveTrustedRootOfServices))
+    }
+
+    /// Refuses a certificate that is for another key, or that those above it do not vouch for.
+    private static func expect(_ certificates: [Certificate], certify key: PublicKey, at now: Int64)
+        throws(SigstoreError)
+    {
+        guard let leaf = certificates.first else { return }
+        guard leaf.publicKey.spki == key.spki else {
+            throw SigstoreError(
+                .wrongKey,
+                "the certificate of \(leaf.displayName) is for another key than the one that signs: expected \(try key.hint()), found \(try leaf.publicKey.hint())",
+                advice: "give the certificate that was issued for this key, or the key that belongs to it")
+        }
+        guard leaf.isValid(at: now) else {
+            throw SigstoreError(
+                now < leaf.notBefore ? .certificateNotYetValid : .certificateExpired,
+                "the certificate of \(leaf.displayName) is valid from \(Instant(seconds: leaf.notBefore)) to \(Instant(seconds: leaf.notAfter)), not now",
+                advice: "have a certificate issued that is valid now")
+        }
+        guard let root = certificates.dropFirst().last else { return }
+        _ = try CertificatePath.build(
+            leaf: leaf, intermediates: Array(certificates.dropFirst().dropLast()), anchors: [root], at: now,
+            purpose: .codeSigning)
     }
 
     /// Whether signatures are recorded in a transparency log.
@@ -149,7 +180,10 @@ public final class SigningSession: Sendable {
                     + "recorded in certificate transparency logs")
         }
         for log in services.transparencyLogs {
-            let verifier = certifiedKeys == nil ? "the public key" : "that certificate"
+            let verifier =
+                if certifiedKeys != nil { "that certificate" } else {
+                    certificates.isEmpty ? "the public key" : "the key's certificate"
+                }
             lines.append(
                 attestations && log.version == .v1
                     ? "each attestation, whole, with its signature and \(verifier), in the transparency log \(log.url)"
@@ -327,8 +361,11 @@ public final class SigningSession: Sendable {
     private func signingKey() async throws(SigstoreError) -> SigningKey {
         switch signatory {
         case .key(let signer, _):
-            return SigningKey(
-                signer: signer, material: .publicKey(hint: try signer.publicKey.hint()), certified: nil)
+            let material: SigstoreBundle.KeyMaterial =
+                if let leaf = certificates.first { .certificates([leaf.der]) } else {
+                    .publicKey(hint: try signer.publicKey.hint())
+                }
+            return SigningKey(signer: signer, material: material, certified: nil)
         case .identity:
             guard let certified = try await certifiedKeys?.certifiedKey() else { throw Self.noTrustedRoot }
             return SigningKey(
@@ -383,7 +420,7 @@ public final class SigningSession: Sendable {
         guard let key = certified?.certificate.publicKey ?? key?.publicKey else { throw Self.noTrustedRoot }
         return ProposedLogEntry(
             content: content, signature: try bundle.signature(), scheme: scheme, key: key,
-            certificate: certified?.certificate)
+            certificate: certified?.certificate ?? certificates.first)
     }
 
     /// The bundle, written, read back and verified.
@@ -443,6 +480,7 @@ extension SigningSession {
             signer = "\(token.identity)\n\(token.certificateIssuer)"
         } else {
             signer = try key?.publicKey.hint() ?? ""
+            if let leaf = certificates.first { signer += "\n\(leaf.fingerprint)" }
         }
         // Its timestamps are of no use to a bundle of the newer form.
         if envelopeIsTimestamped { signer += "\nenvelope" }
@@ -472,6 +510,7 @@ extension SigningSession {
         guard let name, let unfinished, let entry = try await unfinished.load(name) else { return nil }
         switch entry.bundle.keyMaterial {
         case .publicKey: return (entry, nil)
+        case .certificates where key != nil: return (entry, nil)
         case .certificates(let chain):
             guard let certifiedKeys, let der = chain.first else { return nil }
             let certificate = try Certificate(der: der)

@@ -58,15 +58,10 @@ enum FlagTable {
             CommandFlag("oidc-provider"), CommandFlag("oidc-disable-ambient-providers", .off),
             CommandFlag("oidc-issuer"),
             CommandFlag("oidc-client-id"), CommandFlag("oidc-client-secret-file"), CommandFlag("oidc-redirect-url"),
-            CommandFlag("fulcio-auth-flow"),
+            CommandFlag("fulcio-auth-flow"), CommandFlag("certificate", aliases: ["cert"]),
+            CommandFlag("certificate-chain", aliases: ["cert-chain"]),
         ]
-        + awaiting(
-            "certificates of other authorities than Fulcio, and certificates for keys",
-            [
-                CommandFlag("certificate", aliases: ["cert"]),
-                CommandFlag("certificate-chain", aliases: ["cert-chain"]),
-                CommandFlag("issue-certificate", .off),
-            ])
+        + awaiting("certificates of Fulcio's for keys", [CommandFlag("issue-certificate", .off)])
         + awaiting("signing without checking what Fulcio published", [CommandFlag("insecure-skip-verify", .off)])
     private static let signing =
         [
@@ -120,7 +115,7 @@ enum FlagTable {
         signing + registry + [
             CommandFlag("recursive", .off, short: "r"), CommandFlag("upload", .on),
             CommandFlag("attachment-tag-prefix"),
-            CommandFlag("record-creation-timestamp", .off, awaits: "the time in the older scheme's manifests"),
+            CommandFlag("record-creation-timestamp", .off),
         ]
 
     private static let log = [

@@ -70,6 +70,27 @@ final class Output: Sendable {
         kept.withLock { $0?.bytes.append(contentsOf: added) }
     }
 
+    /// What a flag has written to a place.
+    enum Written { case json, line, bytes }
+
+    /// Writes what a flag names a place for: a file, which is then said, or standard output for `-`.
+    /// - Parameters:
+    ///   - content: The whole content.
+    ///   - kind: What it is, as standard output is to show it.
+    ///   - path: The place.
+    ///   - name: What it is called, such as "bundle".
+    func write(_ content: [UInt8], _ kind: Written, to path: String, _ name: String) throws(SigstoreError) {
+        guard path == "-" else {
+            try OutputFile(path).write(content)
+            return note("Wrote \(name) to file \(path)")
+        }
+        switch kind {
+        case .json: try json(content)
+        case .line: try result(String(decoding: content, as: UTF8.self))
+        case .bytes: try bytes(content)
+        }
+    }
+
     /// A line for the person, on standard error.
     func note(_ line: String) { try? write(Array((Self.escaped(line) + "\n").utf8), to: .errors) }
 

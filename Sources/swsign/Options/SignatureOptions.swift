@@ -6,9 +6,12 @@ import SwSignCore
 
 /// The flags that say where the signature of a file is.
 struct SignatureOptions: ParsableArguments {
-    @Option(help: "The bundle; without it, FILE.sigstore.json, FILE.sigstore or FILE.sigstore.jsonl beside the file.")
+    @Option(
+        help:
+            "The bundle, or several, one a line, of which one must hold; without it, FILE.sigstore.json, FILE.sigstore or FILE.sigstore.jsonl beside the file."
+    )
     var bundle: String?
-    @Option(help: "The signature: a file, or the base64 itself.")
+    @Option(help: "The signature: a file (a bundle too), or the base64 itself.")
     var signature: String?
     @Option(help: "The signer's certificate, where it is not in the bundle: PEM, or base64 of PEM.")
     var certificate: String?
@@ -39,7 +42,7 @@ struct SignatureOptions: ParsableArguments {
             signature: signature, bundle: bundle.map(InputFile.init), certificate: certificate.map(InputFile.init),
             timestamp: timestamp.map(InputFile.init), names: .flags)
         if parts.isEmpty { return try SignatureFile.bundles(beside: file, attestation: attestation) }
-        return [try parts.joined(attestation: attestation)]
+        return try parts.signatures(attestation: attestation)
     }
 }
 

@@ -35,10 +35,20 @@ struct SigningOptions: ParsableArguments {
     /// - Parameters:
     ///   - others: Outputs of flags that are not among these.
     ///   - inputs: The files that are read; the key is one more.
-    func expectOwnPlaces(_ others: [String?] = [], inputs: [String?]) throws(SigstoreError) {
-        let outputs = ([bundle, outputSignature, outputCertificate, timestampOutput] + others).compactMap { $0 }.map {
-            OutputFile($0)
+    ///   - files: Those of them that are signed.
+    func expectOwnPlaces(_ others: [String?] = [], inputs: [String?], files: [String?] = []) throws(SigstoreError) {
+        let places = ([bundle, outputSignature, outputCertificate, timestampOutput] + others).compactMap { $0 }
+        let printed = places.filter { $0 == "-" }
+        guard printed.count <= 1 else {
+            throw SigstoreError(
+                .usage, "two things would be written to standard output (-)", advice: "name a file for one of the two")
         }
+        guard printed.isEmpty || !files.contains("-") else {
+            throw SigstoreError(
+                .usage, "- is given both for the file that is signed and for what is written",
+                advice: "name a file for one of the two")
+        }
+        let outputs = places.filter { $0 != "-" }.map { OutputFile($0) }
         for (index, output) in outputs.enumerated() {
             if let input = (inputs + [key]).compactMap({ $0 }).first(where: { $0 != "-" && output.isSame(as: $0) }) {
                 throw SigstoreError(
@@ -58,16 +68,15 @@ struct SigningOptions: ParsableArguments {
             guard let certificate = try parts.certificate() else {
                 throw SigstoreError(.usage, "--output-certificate: a key signed, so there is no certificate")
             }
-            try OutputFile(path).write(Array(Base64.encode(Array(certificate.utf8)).utf8))
-            context.output.note("Wrote certificate to file \(path)")
+            try context.output.write(
+                Array(Base64.encode(Array(certificate.utf8)).utf8), .line, to: path, "certificate")
         }
         if let path = timestampOutput {
             guard let timestamp = parts.timestamp() else {
                 throw SigstoreError(
                     .usage, "--rfc3161-timestamp: no timestamp authority was asked, so there is no timestamp")
             }
-            try OutputFile(path).write(timestamp.serialized())
-            context.output.note("Wrote timestamp to file \(path)")
+            try context.output.write(timestamp.serialized(), .json, to: path, "timestamp")
         }
     }
 }
@@ -128,6 +137,13 @@ struct ServiceOptions: ParsableArguments {
     @Option(name: .customLong("fulcio-auth-flow"), help: "normal (browser), device, or token.")
     var authFlow: AuthFlow?
 
+    @Option(help: "A certificate for the key that signs, which goes into the signature: PEM, or base64 of PEM.")
+    var certificate: String?
+    @Option(
+        name: .customLong("certificate-chain"),
+        help: "The certificates above that one, its issuer's first and the root last, in PEM.")
+    var certificateChain: String?
+
     enum AuthFlow: String, ExpressibleByArgument, CaseIterable { case normal, device, token }
 
     /// Makes the session that signs everything in this run, and has the person confirm what becomes public.
@@ -156,6 +172,7 @@ struct ServiceOptions: ParsableArguments {
                 .unsupportedKey, "without a key, signatures are made with ecdsa-sha2-256-nistp256",
                 advice: "leave --signing-algorithm out, or give a key")
         }
+        let certificates = try self.certificates(hasKey: key != nil)
         let instance = try self.instance(needsServices: key == nil || tlogUpload, context)
         let (options, unfinished) = (self, Self.unfinished(context))
         let session = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
@@ -170,7 +187,8 @@ struct ServiceOptions: ParsableArguments {
                     signatory = .identity(
                         try instance.certificateAuthority(in: config), provider, audience: options.oidcClientID)
                 }
-                return try await instance.session(signatory, services, unfinished: unfinished)
+                return try await instance.session(
+                    signatory, services, unfinished: unfinished, certificates: certificates)
             }
         }
         if isBare, session.isLogged {
@@ -184,6 +202,41 @@ struct ServiceOptions: ParsableArguments {
         }
         try Self.confirm(session, attestations: attestations, yes: signing.yes, context)
         return session
+    }
+
+    /// The files that are read for these flags.
+    var inputs: [String] { [certificate, certificateChain].compactMap { $0 } }
+
+    /// The certificate of the key that signs, and those above it; none if none was given.
+    private func certificates(hasKey: Bool) throws(SigstoreError) -> [Certificate] {
+        guard let certificate else {
+            guard certificateChain == nil else {
+                throw SigstoreError(
+                    .usage, "--certificate-chain needs --certificate",
+                    advice: "give the signer's own certificate with --certificate")
+            }
+            return []
+        }
+        guard hasKey else {
+            throw SigstoreError(
+                .usage, "--certificate is the certificate of a key, and no key was given",
+                advice: "give its key with --key, or leave --certificate out: Fulcio issues one for an identity")
+        }
+        let file = InputFile(certificate)
+        let content = try file.contents(limit: 1 << 20)
+        var found: [Certificate] = []
+        do throws(SigstoreError) {
+            guard case .certificates(let encoded) = try LegacyBlobBundle.keyMaterial(content) else {
+                throw SigstoreError(.malformedCertificate, "this is a public key where a certificate is needed")
+            }
+            for der in encoded { found.append(try Certificate(der: der)) }
+        } catch { throw error.concerning(file.name) }
+        guard let certificateChain else { return found }
+        let chain = InputFile(certificateChain)
+        let above = try chain.contents(limit: 1 << 20)
+        do throws(SigstoreError) { return try found + Certificate.chain(pem: above) } catch {
+            throw error.concerning(chain.name)
+        }
     }
 
     /// Where signatures that were recorded and did not reach their place are kept.

@@ -9,7 +9,11 @@ import Synchronization
 
 /// The flags and variables that say which authorities and logs are believed.
 struct TrustOptions: ParsableArguments {
-    @Option(name: .customLong("trusted-root"), help: "A trusted root file; without it, the public Sigstore instance's.")
+    @Option(
+        name: .customLong("trusted-root"),
+        help:
+            "A trusted root file, or several roots, one a line, all of which are believed; without it, the public Sigstore instance's."
+    )
     var trustedRoot: String?
     @Flag(help: "Believe the public instance's staging, which is for rehearsals only.")
     var staging = false

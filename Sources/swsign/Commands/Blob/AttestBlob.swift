@@ -29,9 +29,9 @@ struct AttestBlob: SwSignCommand {
         guard file != nil || content.statement != nil else {
             throw SigstoreError(.usage, "the file that is attested is not named")
         }
-        let inputs = [file, content.predicate, content.statement]
+        let inputs = [file, content.predicate, content.statement] + services.inputs
         try BlobBatch.expectOneStandardInput(inputs.compactMap { $0 })
-        try signing.expectOwnPlaces([outputAttestation], inputs: inputs)
+        try signing.expectOwnPlaces([outputAttestation], inputs: inputs, files: [file])
         if let file, place.outputDirectory != nil {
             try place.expectPlace(for: InputFile(file), replacing: signing.yes)
         }
@@ -45,8 +45,7 @@ struct AttestBlob: SwSignCommand {
             try await BlobSigner(session).attest(statement, form: form)
         }
         if let path = outputAttestation {
-            try OutputFile(path).write(statement)
-            context.output.note("Wrote statement to file \(path)")
+            try context.output.write(statement, .json, to: path, "statement")
         }
         try waiting { () throws(SigstoreError) in
             try await session.deliver(signed) { bundle throws(SigstoreError) in
@@ -59,8 +58,7 @@ struct AttestBlob: SwSignCommand {
                         signing.newBundleFormat
                         ? bundle.serialized() : try LegacySignature(bundle).blobBundle(signature: detached)
                     if let path = signing.bundle {
-                        try OutputFile(path).write(written)
-                        context.output.note("Wrote bundle to file \(path)")
+                        try context.output.write(written, .json, to: path, "bundle")
                     } else {
                         guard let file else {
                             throw SigstoreError(.usage, "--output-directory needs the file to be named")
@@ -69,8 +67,7 @@ struct AttestBlob: SwSignCommand {
                     }
                 }
                 if let path = signing.outputSignature {
-                    try OutputFile(path).write(detached)
-                    context.output.note("Wrote attestation to file \(path)")
+                    try context.output.write(detached, .json, to: path, "attestation")
                 } else if !hasBundle {
                     try context.output.bytes(detached + [0x0a])
                 }

@@ -54,8 +54,9 @@ struct FileVerification {
             var failedStep: RejectedBundle?
             do throws(SigstoreError) {
                 try file.expectFile()
-                let claim = try claim(file)
+                var claim = try claim(file)
                 let bundles = try bundles(file)
+                claim = claim.readOnce(for: bundles.count)
                 let verified: VerifiedBundle
                 do throws(RejectedBundle) {
                     verified = try verifier.verify(oneOf: bundles, claim, policy) { check in

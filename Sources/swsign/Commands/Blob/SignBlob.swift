@@ -28,13 +28,15 @@ struct SignBlob: SwSignCommand {
         var signing = signing
         if let output, signing.outputSignature == nil { signing.outputSignature = output }
         try place.expectSound(with: signing, files: files.count)
-        try signing.expectOwnPlaces(inputs: files)
+        try signing.expectOwnPlaces(inputs: files + services.inputs, files: files)
         let algorithm = try signingAlgorithm.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
         let inputs = files.map(InputFile.init)
-        try BlobBatch.expectOneStandardInput(files)
+        try BlobBatch.expectOneStandardInput(files + services.inputs)
         try place.expectDistinctBundles(inputs)
         let beside = files.count > 1 || place.outputDirectory != nil
-        let printing = !beside && signing.outputSignature == nil && (signing.bundle == nil || !signing.newBundleFormat)
+        let printing =
+            !beside && signing.outputSignature == nil
+            && (signing.bundle == nil || !signing.newBundleFormat && signing.bundle != "-")
         var forms: Set<BlobSigner.Form> = []
         if beside || signing.bundle != nil { forms.insert(signing.newBundleFormat ? .bundle : .detached) }
         if printing || signing.outputSignature != nil { forms.insert(.detached) }
@@ -44,7 +46,8 @@ struct SignBlob: SwSignCommand {
                 advice: "write a bundle with --bundle FILE, which says so")
         }
         let session = try services.session(
-            signing, algorithm: algorithm, attestations: false, standardInputIsTaken: files.contains("-"),
+            signing, algorithm: algorithm, attestations: false,
+            standardInputIsTaken: (files + services.inputs).contains("-"),
             isLegacyForm: !signing.newBundleFormat && (beside || signing.bundle != nil),
             isBare: !beside && signing.bundle == nil, context)
         let signer = BlobSigner(session)
@@ -60,12 +63,12 @@ struct SignBlob: SwSignCommand {
                 if beside {
                     try place.write(content, for: file, replacing: signing.yes, context)
                 } else if let path = signing.bundle {
-                    try OutputFile(path).write(content)
-                    context.output.note("Wrote bundle to file \(path)")
+                    try context.output.write(content, .json, to: path, "bundle")
                 }
                 if let path = signing.outputSignature {
-                    try OutputFile(path).write(b64 ? Array(Base64.encode(delivered).utf8) : delivered)
-                    context.output.note("Wrote signature to file \(path)")
+                    try context.output.write(
+                        b64 ? Array(Base64.encode(delivered).utf8) : delivered, b64 ? .line : .bytes, to: path,
+                        "signature")
                 }
                 try signing.writeParts(of: bundle, context)
             }

@@ -21,7 +21,11 @@ struct VerifyBlobAttestation: FileVerificationCommand {
     var checkClaims = true
     @Option(help: "The digest that the statement must be about, in hexadecimal, in place of a file.")
     var digest: String?
-    @Option(name: .customLong("digestAlg"), help: "The algorithm of --digest: sha256, sha384 or sha512.")
+    @Option(
+        name: .customLong("digestAlg"),
+        help:
+            "The algorithm of --digest, or of the digest by which the statement must name the file: sha256, sha384 or sha512."
+    )
     var digestAlg: String?
     @OptionGroup(title: "Signature") var signature: SignatureOptions
     @OptionGroup(title: "Verification") var verification: VerificationOptions
@@ -34,7 +38,8 @@ struct VerifyBlobAttestation: FileVerificationCommand {
     func run(_ context: Context) throws(SigstoreError) {
         try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
         let predicateType = try PredicateType(named: type)
-        let stated = try statedDigest()
+        let algorithm = try digestAlg.map { name throws(SigstoreError) in try Self.algorithm(named: name) }
+        let stated = try digest.map { digest throws(SigstoreError) in try Digest(hex: digest, algorithm ?? .sha256) }
         guard !files.isEmpty || stated != nil || !checkClaims else {
             throw SigstoreError(
                 .usage, "nothing says what the attestation must be about",
@@ -42,6 +47,11 @@ struct VerifyBlobAttestation: FileVerificationCommand {
         }
         guard files.isEmpty || stated == nil else {
             throw SigstoreError(.usage, "a file and --digest cannot be given together")
+        }
+        guard digestAlg == nil || checkClaims && !(files.isEmpty && stated == nil) else {
+            throw SigstoreError(
+                .usage, "--digestAlg is the algorithm of a digest, and none is compared",
+                advice: "name the file, or give --digest")
         }
         guard !files.isEmpty || signature.bundle != nil || signature.signature != nil else {
             throw SigstoreError(.usage, "no attestation was given", advice: "give --bundle or --signature")
@@ -58,23 +68,47 @@ struct VerifyBlobAttestation: FileVerificationCommand {
         try verifying(policy, context).run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: true)
         } claim: { file throws(SigstoreError) in
-            let subject: BundleClaim.Subject? =
-                if !checkClaims { nil } else if let stated { .digest(stated) } else { .artifact(try file.artifact()) }
+            let subject: BundleClaim.Subject?
+            if !checkClaims {
+                subject = nil
+            } else if let stated {
+                subject = .digest(stated)
+            } else {
+                let artifact = try file.artifact()
+                subject = .artifact(algorithm.map { ArtifactNamedBy(algorithm: $0, artifact: artifact) } ?? artifact)
+            }
             return .attestation(subject: subject, predicateType: predicateType)
         }
     }
 
-    private func statedDigest() throws(SigstoreError) -> Digest? {
-        guard let digest else {
-            guard digestAlg == nil else { throw SigstoreError(.usage, "--digestAlg needs --digest") }
-            return nil
-        }
-        let name = digestAlg ?? "sha256"
+    private static func algorithm(named name: String) throws(SigstoreError) -> HashAlgorithm {
         guard let algorithm = HashAlgorithm(rawValue: name) else {
             throw SigstoreError(
                 .unknownAlgorithm, "the digest algorithm \"\(name)\" is not known",
                 advice: "use sha256, sha384 or sha512")
         }
-        return try Digest(hex: digest, algorithm)
+        return algorithm
+    }
+}
+
+/// An artifact that a statement must name by a digest of one algorithm. Whatever else it names of it must be right too.
+private struct ArtifactNamedBy: ArtifactSource {
+    let algorithm: HashAlgorithm
+    let artifact: any ArtifactSource
+
+    func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
+        guard digests.contains(algorithm) else {
+            throw SigstoreError(
+                .wrongSubject,
+                "the attestation names its subjects by no \(algorithm.rawValue) digest, only by \(digests.map(\.rawValue).sorted().joined(separator: ", "))",
+                advice: "leave --digestAlg out, or give one of these")
+        }
+        let message = try artifact.read(digests: digests, schemes: schemes)
+        guard message.digest(algorithm) != nil else {
+            throw SigstoreError(
+                .otherDigestNeeded, "a digest was given in place of the file, and it is not \(algorithm.rawValue)",
+                advice: "give the file, or leave --digestAlg out")
+        }
+        return message
     }
 }

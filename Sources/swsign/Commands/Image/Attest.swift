@@ -24,6 +24,10 @@ struct Attest: SwSignCommand {
     var tagPrefix = ""
     @Flag(inversion: .prefixedNo, help: "Put the attestation beside the image; otherwise print its envelope.")
     var upload = true
+    @Flag(
+        name: .customLong("record-creation-timestamp"),
+        help: "Say in the older scheme's manifest when it was made. The newer scheme always says it.")
+    var recordCreationTimestamp = false
     @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
@@ -35,8 +39,9 @@ struct Attest: SwSignCommand {
         }
         try expectSound()
         let input = content.input
+        try BlobBatch.expectOneStandardInput([input.path] + services.inputs)
         let session = try services.session(
-            signing, attestations: true, standardInputIsTaken: input.isStandardInput,
+            signing, attestations: true, standardInputIsTaken: ([input.path] + services.inputs).contains("-"),
             isLegacyForm: !signing.newBundleFormat, context)
         let text = try input.contents(limit: Attester.predicateLimit)
         let now = try context.signingTime()
@@ -63,8 +68,9 @@ struct Attest: SwSignCommand {
                             about: subject, type: content.type, predicate: text, now: now)
                     }
                 } catch { throw error.concerning(input.name) }
-                let attestation = try await signer.attest(
-                    statement, in: try images.attachments(of: each), upload: upload, replacing: replace)
+                var store = try images.attachments(of: each)
+                if recordCreationTimestamp { store.creationTime = Instant(seconds: now).description }
+                let attestation = try await signer.attest(statement, in: store, upload: upload, replacing: replace)
                 made.append((image: each, attestation: attestation))
             }
             return made
@@ -82,7 +88,7 @@ struct Attest: SwSignCommand {
     }
 
     private func expectSound() throws(SigstoreError) {
-        try signing.expectOwnPlaces(inputs: [content.predicate, content.statement])
+        try signing.expectOwnPlaces(inputs: [content.predicate, content.statement] + services.inputs)
         try registry.connection.expectWritable(newBundleFormat: signing.newBundleFormat)
         let outputs = [signing.bundle, signing.outputSignature, signing.outputCertificate, signing.timestampOutput]
         if outputs.contains(where: { $0 != nil }), images.count > 1 || recursive {
@@ -99,12 +105,11 @@ struct Attest: SwSignCommand {
     /// Writes what the person wants in files besides.
     private func write(_ bundle: SigstoreBundle, _ envelope: DSSEEnvelope, _ context: Context) throws(SigstoreError) {
         if let path = signing.bundle {
-            try OutputFile(path).write(bundle.serialized())
-            context.output.note("Wrote bundle to file \(path)")
+            try context.output.write(bundle.serialized(), .json, to: path, "bundle")
         }
         if let path = signing.outputSignature {
-            try OutputFile(path).write(envelope.json(includingEmptyKeyID: true).serialized())
-            context.output.note("Wrote attestation to file \(path)")
+            try context.output.write(
+                envelope.json(includingEmptyKeyID: true).serialized(), .json, to: path, "attestation")
         }
         try signing.writeParts(of: bundle, context)
     }

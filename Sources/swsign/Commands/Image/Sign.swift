@@ -34,18 +34,25 @@ struct Sign: SwSignCommand {
     var attachment: String?
     @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
     var tagPrefix = ""
+    @Flag(
+        name: .customLong("record-creation-timestamp"),
+        help: "Say in the older scheme's manifest when it was made. The newer scheme always says it.")
+    var recordCreationTimestamp = false
     @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run(_ context: Context) throws(SigstoreError) {
         try expectSound()
-        try signing.expectOwnPlaces([outputPayload], inputs: [payload])
+        try BlobBatch.expectOneStandardInput([payload].compactMap { $0 } + services.inputs)
+        try signing.expectOwnPlaces([outputPayload], inputs: [payload] + services.inputs)
         let session = try services.session(
-            signing, attestations: false, standardInputIsTaken: payload == "-", isLegacyForm: !signing.newBundleFormat,
+            signing, attestations: false, standardInputIsTaken: ([payload] + services.inputs).contains("-"),
+            isLegacyForm: !signing.newBundleFormat,
             context)
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
-        let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: try context.signingTime())
+        let now = try context.signingTime()
+        let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: now)
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
         let images = try registry.images(context, tagPrefix: tagPrefix)
         if upload { images.noteScheme("signature", isLegacyForm: scheme == .layer, isQuiet: global.quiet) }
@@ -58,7 +65,11 @@ struct Sign: SwSignCommand {
             var made: [(image: Image, signed: ImageSigner.Signed)] = []
             for each in recursive && attachment == nil ? try await image.withPlatforms().map(\.image) : [image] {
                 let signed = try await signer.sign(each, annotations: stated, identity: identity, payload: content)
-                if upload { try await signer.store(signed, in: try images.attachments(of: each)) }
+                if upload {
+                    var store = try images.attachments(of: each)
+                    if recordCreationTimestamp { store.creationTime = Instant(seconds: now).description }
+                    try await signer.store(signed, in: store)
+                }
                 made.append((image: each, signed: signed))
             }
             return made
@@ -97,15 +108,14 @@ struct Sign: SwSignCommand {
 
     /// Writes what the person wants in files; prints the signature if it goes nowhere else.
     private func write(_ signed: ImageSigner.Signed, _ context: Context) throws(SigstoreError) {
-        if let path = outputPayload { try OutputFile(path).write(signed.payload) }
+        if let path = outputPayload { try context.output.write(signed.payload, .bytes, to: path, "payload") }
         if let path = signing.bundle {
-            try OutputFile(path).write(signed.bundle.serialized())
-            context.output.note("Wrote bundle to file \(path)")
+            try context.output.write(signed.bundle.serialized(), .json, to: path, "bundle")
         }
         let signature: [UInt8] = if let detached = signed.signature { detached } else { try signed.bundle.signature() }
         try signing.writeParts(of: signed.bundle, context)
         if let path = signing.outputSignature {
-            try OutputFile(path).write(Array(Base64.encode(signature).utf8))
+            try context.output.write(Array(Base64.encode(signature).utf8), .line, to: path, "signature")
         } else if !upload, signing.bundle == nil {
             try context.output.result(Base64.encode(signature))
         }

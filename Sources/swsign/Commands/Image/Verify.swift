@@ -18,9 +18,12 @@ struct Verify: ImageVerificationCommand {
     var annotations: [String] = []
     @Option(help: "Verify what is attached to the image, such as sbom, in place of the image.")
     var attachment: String?
-    @Option(help: "A file with the payload that was signed, for --signature.")
+    @Option(
+        help:
+            "A file with the payload that was signed, for --signature; without it, the one that cosign makes for the image."
+    )
     var payload: String?
-    @Option(help: "The signature: a file, or the base64 itself; with --payload.")
+    @Option(help: "The signature: a file (a bundle too), or the base64 itself.")
     var signature: String?
     @Option(
         name: .customLong("signature-digest-algorithm"),
@@ -39,10 +42,11 @@ struct Verify: ImageVerificationCommand {
         guard attachment == nil || attachment == "sbom" else {
             throw SigstoreError(.usage, "--attachment knows sbom, not \(attachment ?? "")")
         }
-        guard (payload == nil) == (signature == nil) else {
-            throw SigstoreError(.usage, "--payload and --signature belong together")
+        guard payload == nil || signature != nil else {
+            throw SigstoreError(.usage, "--payload belongs to --signature", advice: "give both")
         }
-        let given = try givenSignature()
+        try BlobBatch.expectOneStandardInput([payload, signature].compactMap { $0 })
+        let given = try givenSignatures()
         let verifier = try verifier(
             annotations: try AnnotationFlag.pairs(annotations),
             standardInputIsTaken: [payload, signature].contains("-"), context)
@@ -51,13 +55,18 @@ struct Verify: ImageVerificationCommand {
             var verified = VerifiedImages()
             for var image in try await flags.images(name, access) {
                 if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: access.tagPrefix) }
-                let found =
-                    if let given { StoredSignatures([given]) } else {
-                        try await access.attachments(of: image).find(.signature)
-                    }
+                let found: StoredSignatures
+                if let given {
+                    found = StoredSignatures(given.map { $0.stored(for: image) })
+                } else {
+                    found = try await access.attachments(of: image).find(.signature)
+                }
                 do throws(SigstoreError) {
                     verified.add(image, try verifier.verify(image, found, .signature), found)
-                } catch { throw await access.pointingWithin(image, .signature, error) }
+                } catch {
+                    guard let given else { throw await access.pointingWithin(image, .signature, error) }
+                    throw given.contains { $0.payload == nil } ? Self.withoutPayload(error) : error
+                }
             }
             return verified
         } print: { name, verified throws(SigstoreError) in
@@ -77,11 +86,36 @@ struct Verify: ImageVerificationCommand {
         }
     }
 
-    private func givenSignature() throws(SigstoreError) -> StoredSignature? {
-        guard let payload, let signature else { return nil }
-        return StoredSignature(
-            bundle: try SignatureFile.Parts(
-                signature: signature, bundle: nil, certificate: nil, timestamp: nil, names: .flags
-            ).joined(attestation: false), payload: try InputFile(payload).contents(limit: 1 << 20))
+    /// Why a signature alone may not hold though it is the image's.
+    private static func withoutPayload(_ error: SigstoreError) -> SigstoreError {
+        guard (error.cause as? SigstoreError)?.code == .invalidSignature else { return error }
+        var error = error
+        error.advice = .sentence(
+            "if the signature has annotations or names another repository, give what was signed with --payload")
+        return error
+    }
+
+    /// The signatures that `--signature` gives, of which one must hold.
+    private func givenSignatures() throws(SigstoreError) -> [GivenSignature]? {
+        guard let signature else { return nil }
+        let bundles = try SignatureFile.Parts(
+            signature: signature, bundle: nil, certificate: nil, timestamp: nil, names: .flags
+        ).signatures(attestation: false)
+        let payload = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
+        return bundles.map { GivenSignature(bundle: $0, payload: payload) }
+    }
+}
+
+/// A signature that came in a file.
+private struct GivenSignature {
+    let bundle: SigstoreBundle
+    /// What it is over, if that came in a file too.
+    let payload: [UInt8]?
+
+    /// The signature as one of an image's. Without a payload it is over the one that cosign makes for the image.
+    func stored(for image: Image) -> StoredSignature {
+        if case .dsse = bundle.content, payload == nil { return StoredSignature(bundle: bundle) }
+        let made = SimpleSigningPayload(dockerReference: image.repositoryName, digest: image.digest)
+        return StoredSignature(bundle: bundle, payload: payload ?? made.json().serialized())
     }
 }

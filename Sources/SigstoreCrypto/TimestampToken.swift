@@ -284,6 +284,19 @@ public struct TimestampToken: Sendable {
         return path
     }
 
+    /// Whether anything about this timestamp points to one of these certificates: the issuer of its signer's certificate
+    /// is the subject or the issuer of one of them, or a certificate that it carries has the key of one of them. That
+    /// proves nothing: it only says that ``verify(over:authority:intermediates:)`` can tell.
+    public func mayBe(by authority: [Certificate]) -> Bool {
+        authority.contains { known in
+            known.subject == signed.issuer || known.issuer == signed.issuer
+                || certificates.contains { $0.publicKey.spki == known.publicKey.spki }
+        }
+    }
+
+    /// The name of who issued the signer's certificate, for people. It is text from outside.
+    public var issuerName: String { Certificate.text(ofName: signed.issuer) }
+
     private func isSigner(_ certificate: Certificate) throws(SigstoreError) -> Bool {
         guard signed.names(certificate) else { return false }
         for identifier in certificateIDs where try !identifier.matches(certificate) { return false }

@@ -4,7 +4,8 @@ public import StrictJSON
 extension Verification {
     /// 2. The times at which the signature existed (client specification, section 4.2).
     ///
-    /// Signed timestamps that are there must hold, and so must promises; nothing else gives a time.
+    /// Signed timestamps by known authorities must hold if they are there, and so must promises; nothing else gives a
+    /// time.
     mutating func establishTimes() throws(SigstoreError) {
         try verifyTimestamps()
         if case .required = policy.transparencyLog { try verifyPromises() }
@@ -12,7 +13,7 @@ extension Verification {
         // A certificate holds for minutes: without a time it says nothing.
         switch policy.transparencyLog {
         case .required:
-            if let untimelyTimestamp { throw untimelyTimestamp }
+            if let uncountedTimestamp { throw uncountedTimestamp }
             throw SigstoreError(
                 .noTime,
                 "nothing proves when the signature was made: no signed timestamp, and no time that a log promised",
@@ -27,6 +28,12 @@ extension Verification {
         let authorities = trustedRoot?.timestampAuthorities ?? []
         for (index, timestamp) in bundle.timestamps.enumerated() where bundle.timestamps[..<index].contains(timestamp) {
             throw SigstoreError(.tooManyEntries, "a timestamp stands twice in the bundle")
+        }
+        if authorities.isEmpty, trustedRoot != nil, !bundle.timestamps.isEmpty {
+            warnings.append(
+                SigstoreError(
+                    .timestampAuthority, "timestamps are not counted: the trusted root knows no timestamp authority",
+                    advice: "give a trusted root that knows the timestamp authority that was used"))
         }
         var counted: Set<[UInt8]> = []
         // If no authority is known, nothing can be said about timestamps: they are as good as absent.
@@ -55,16 +62,28 @@ extension Verification {
                 held("timestamp", "\(valid.name) saw the signature at \(Instant(seconds: token.time))")
             } else if let untimely {
                 // It is genuine, but the trusted root does not vouch for the authority at that time: no time comes of it.
-                untimelyTimestamp = SigstoreError(
+                uncountedTimestamp = SigstoreError(
                     .timestampAuthorityNotValid,
                     "the timestamp authority \(untimely.name) counts from \(untimely.validFor.description), "
                         + "not at \(Instant(seconds: token.time))")
             } else {
-                throw failure ?? SigstoreError(.noTimestamp, "no authority of the trusted root made the timestamp")
+                let failure =
+                    failure ?? SigstoreError(.noTimestamp, "no authority of the trusted root made the timestamp")
+                guard !authorities.contains(where: { token.mayBe(by: $0.intermediates + $0.anchors) }) else {
+                    throw failure
+                }
+                // Of one that the trusted root does not know nothing can be said: it is as good as absent.
+                uncountedTimestamp = failure
+                warnings.append(
+                    SigstoreError(
+                        .timestampAuthority,
+                        "a timestamp is not counted: the trusted root does not know its authority, whose certificate is by "
+                            + token.issuerName,
+                        advice: "check that the trusted root knows the timestamp authority that was used"))
             }
         }
         if case .required(let threshold) = policy.signedTimestamps, counted.count < max(1, threshold) {
-            if let untimelyTimestamp { throw untimelyTimestamp }
+            if let uncountedTimestamp { throw uncountedTimestamp }
             throw SigstoreError(
                 .noTimestamp,
                 "expected verified timestamps of \(max(1, threshold)) authorities, found \(counted.count)"

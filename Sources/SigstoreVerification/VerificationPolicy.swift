@@ -21,7 +21,8 @@ public struct VerificationPolicy: Sendable {
 
     /// What is demanded of signed timestamps.
     public enum TimestampRule: Sendable {
-        /// Timestamps that are there must hold; none need be there.
+        /// Timestamps that are there must hold, unless the trusted root does not know who made them: those are not
+        /// counted, with a warning. None need be there.
         case whenPresent
         /// Verified timestamps of that many different authorities. Several by one authority count once.
         case required(threshold: Int)

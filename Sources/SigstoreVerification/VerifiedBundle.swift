@@ -111,10 +111,13 @@ public struct VerifiedBundle: Sendable {
     public internal(set) var times: [VerifiedTime]
     /// Every check that was made, in order; nothing that was skipped.
     public internal(set) var checks: [VerificationCheck]
+    /// What a person should know though the policy holds, such as a timestamp that is not counted. It may hold text from
+    /// outside.
+    public internal(set) var warnings: [SigstoreError]
 
     init(
         bundle: SigstoreBundle, statement: Statement?, signer: VerifiedSigner, claims: CertificateClaims?,
-        scheme: SignatureScheme, times: [VerifiedTime], checks: [VerificationCheck]
+        scheme: SignatureScheme, times: [VerifiedTime], checks: [VerificationCheck], warnings: [SigstoreError]
     ) {
         self.bundle = bundle
         self.statement = statement
@@ -123,6 +126,7 @@ public struct VerifiedBundle: Sendable {
         self.scheme = scheme
         self.times = times
         self.checks = checks
+        self.warnings = warnings
     }
 }
 
@@ -134,6 +138,8 @@ public struct RejectedBundle: Error, Sendable, CustomStringConvertible, CustomDe
     public let step: VerificationStep
     /// The checks that were made before and held.
     public let checks: [VerificationCheck]
+    /// What a person should know besides, such as a timestamp that is not counted.
+    public let warnings: [SigstoreError]
 
     /// What failed, in one sentence that names the step first.
     public var explained: SigstoreError {
@@ -147,9 +153,12 @@ public struct RejectedBundle: Error, Sendable, CustomStringConvertible, CustomDe
     /// The same sentence, for an error that no code catches.
     public var debugDescription: String { explained.debugDescription }
 
-    init(error: SigstoreError, step: VerificationStep, checks: [VerificationCheck]) {
+    init(
+        error: SigstoreError, step: VerificationStep, checks: [VerificationCheck], warnings: [SigstoreError] = []
+    ) {
         self.error = error
         self.step = step
         self.checks = checks
+        self.warnings = warnings
     }
 }

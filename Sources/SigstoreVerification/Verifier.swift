@@ -37,7 +37,8 @@ public struct Verifier: Sendable {
         } catch {
             var error = error
             error.advice = error.advice ?? verification.step.advice
-            throw RejectedBundle(error: error, step: verification.step, checks: verification.checks)
+            throw RejectedBundle(
+                error: error, step: verification.step, checks: verification.checks, warnings: verification.warnings)
         }
     }
 
@@ -87,12 +88,14 @@ struct Verification {
 
     var step = VerificationStep.form
     var checks: [VerificationCheck] = []
+    /// What a person should know whatever comes of it.
+    var warnings: [SigstoreError] = []
     /// The bytes of the one signature; set by step 1.
     var signature: [UInt8] = []
     /// The times at which the signature existed; set by step 2.
     var times: [VerifiedTime] = []
-    /// Why a timestamp that is genuine gave no time; set by step 2.
-    var untimelyTimestamp: SigstoreError?
+    /// Why a timestamp that is genuine, or cannot be judged, gave no time; set by step 2.
+    var uncountedTimestamp: SigstoreError?
     /// The signer's certificate, and the one name in it; set by step 3, never if a key was given.
     var certificate: Certificate?
     var signerName = ""
@@ -119,6 +122,8 @@ struct Verification {
         var chain: [Certificate] = []
         if case .certificates(let encoded) = bundle.keyMaterial {
             for der in encoded { chain.append(try Certificate(der: der)) }
+            // Older bundles end with the root of their authority. It is never looked at: a root is the verifier's to know.
+            if bundle.version != .v03, chain.count > 1, chain.last?.isSelfIssued == true { chain.removeLast() }
         }
         statedCertificate = chain.first
 
@@ -167,7 +172,7 @@ struct Verification {
 
         return VerifiedBundle(
             bundle: bundle, statement: statement, signer: signer, claims: claims, scheme: scheme, times: times,
-            checks: checks)
+            checks: checks, warnings: warnings)
     }
 
     /// Records a check that was made and held.

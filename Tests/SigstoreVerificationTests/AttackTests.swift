@@ -373,7 +373,7 @@ struct AttackTests {
         let root = try TestAuthority.certificate(TestAuthority.rootPEM)
         bundle.keyMaterial = .certificates([leaf.der, intermediate.der])
         #expect(refusal(bundle, try signer.root(), policy) == nil)
-        bundle.keyMaterial = .certificates([leaf.der, intermediate.der, root.der])
+        bundle.keyMaterial = .certificates([leaf.der, root.der, intermediate.der])
         #expect(refusal(bundle, try signer.root(), policy) == .rootInBundle)
         // A root that nobody trusts is of no use either.
         var distrusting = try signer.root()

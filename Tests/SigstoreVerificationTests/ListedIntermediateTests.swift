@@ -165,6 +165,41 @@ struct ListedIntermediateTests {
         #expect(try Self.refusals(by: old, bringing: [oldByOther], [open, ended, listed]) == [.authorityNotValid])
     }
 
+    @Test("One root at the end of an older bundle is dropped, and anchors nothing; any other is refused")
+    func rootAtTheEnd() throws {
+        let (root, other) = (try Self.authority("root"), try Self.authority("other"))
+        let between = try Self.authority("between", by: root)
+        let open = try Self.listed([], root)
+        for brought in [[between, root], [between, other]] {
+            #expect(try Self.refusals(by: between, bringing: brought, [open]) == [nil])
+            // It is dropped before anything else, so the root that is trusted decides.
+            #expect(
+                try Self.refusals(by: between, bringing: brought, [try Self.listed([], other)]) == [.certificatePath])
+            #expect(try Self.refusals(by: between, bringing: brought, []) == [.noTrustedRoot])
+        }
+        #expect(try Self.refusals(by: root, bringing: [root], [open]) == [nil])
+        #expect(try Self.refusals(by: root, bringing: [root], [try Self.listed([], other)]) == [.certificatePath])
+        // Once, and in last place only.
+        for brought in [
+            [between, root, root], [between, root, other], [root, between], [other, between], [root, between, root],
+        ] {
+            #expect(try Self.refusals(by: between, bringing: brought, [open]) == [.rootInBundle])
+        }
+        // A signer's certificate that issued itself is the signer's, and not a root that is brought.
+        var signer = try TestSigner(certificate: TestAuthority.leafPEM)
+        var bundle = try signer.sign(Self.file)
+        bundle.version = .v02
+        bundle.keyMaterial = .certificates([root.certificate.der])
+        var policy = Demand(signedBy: .identities([AttackTests.identity]), claim: .message(ArtifactBytes(Self.file)))
+        policy.certificateTransparency = .insecurelyIgnored
+        #expect(refusal(bundle, try signer.root(), policy) != nil)
+        // Version 0.3 has no chains.
+        bundle.version = .v03
+        let leaf = try TestAuthority.certificate(TestAuthority.leafPEM)
+        bundle.keyMaterial = .certificates([leaf.der, try TestAuthority.certificate(TestAuthority.rootPEM).der])
+        #expect(refusal(bundle, try signer.root(), policy) == .malformedBundle)
+    }
+
     // MARK: - Timestamps
 
     /// A timestamp over these bytes, made now, that carries these certificates.
@@ -224,5 +259,28 @@ struct ListedIntermediateTests {
             try refusals(Self.listed([old], root, validFor: longAgo), Self.listed([new], root))
                 == .timestampAuthorityNotValid)
         #expect(try refusals(Self.listed([old], root), Self.listed([new], root)) == nil)
+
+        // None is demanded. Of one by an authority that the root does not know, nothing depends here, so it is not counted.
+        policy.signedTimestamps = .whenPresent
+        func warnings(_ authorities: TrustedRoot.Authority...) throws -> [SigstoreError.Code] {
+            var trusted = try signer.root()
+            trusted.timestampAuthorities = authorities
+            return try policy.verify(bundle, trusted).warnings.map(\.code)
+        }
+        let stranger = try Self.authority("stranger")
+        #expect(try warnings(Self.listed([], root)) == [])
+        #expect(try warnings(Self.listed([], stranger)) == [.timestampAuthority])
+        #expect(try warnings(Self.listed([new], root)) == [.timestampAuthority])
+        // It is known by the name of an authority, or by the key of a certificate that it carries: then it must hold.
+        let namesake = try Self.authority("old", by: stranger)
+        let issued = try Self.authority("another", by: try Self.authority("old"))
+        let renamed = try Self.authority("renamed", key: old.key, by: stranger)
+        for known in [
+            try Self.listed([namesake], stranger), try Self.listed([issued], stranger), try Self.listed([], namesake),
+            try Self.listed([renamed], stranger), try Self.listed([], renamed),
+        ] {
+            #expect(try refusals(known) != nil)
+            #expect(try refusals(Self.listed([], stranger), known) != nil)
+        }
     }
 }

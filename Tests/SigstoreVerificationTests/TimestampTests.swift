@@ -75,6 +75,45 @@ struct TimestampTests {
         #expect(refusal(bundle, try await Self.root(), try Self.policy("c3-keyless-v2-email")) == .malformedTimestamp)
     }
 
+    @Test("A timestamp by an unknown authority is not counted, with a warning, if what remains suffices")
+    func unknownAuthority() async throws {
+        var root = try await Self.root()
+        root.timestampAuthorities = try TrustedRoot.embedded(.production).timestampAuthorities
+        for name in ["c3-key-v1tsa-c3", "c3-key-v2-c3", "c3-keyless-v1tsa-email"] {
+            let (bundle, policy) = (try Self.sample(name), try Self.policy(name))
+            let verified = try policy.verify(bundle, root)
+            #expect(verified.warnings.map(\.code) == [.timestampAuthority], "\(name)")
+            #expect(!verified.checks.contains { $0.name == "timestamp" })
+            for time in verified.times {
+                if case .timestampAuthority = time.source { Issue.record("\(name) has a time that nobody vouches for") }
+            }
+            #expect(try policy.verify(bundle, try await Self.root()).warnings.isEmpty)
+            // One that holds is demanded.
+            var demanding = policy
+            demanding.signedTimestamps = .required(threshold: 1)
+            #expect(refusal(bundle, root, demanding) == .timestampAuthority)
+            // Bytes that are no timestamp are no unknown authority's.
+            var malformed = bundle
+            malformed.timestamps = [Array(bundle.timestamps[0].dropLast())]
+            #expect(refusal(malformed, root, policy) == .malformedTimestamp)
+            // A root without any authority knows none.
+            var without = root
+            without.timestampAuthorities = []
+            #expect(try policy.verify(bundle, without).warnings.map(\.code) == [.timestampAuthority])
+        }
+        // Nothing else says when a certificate was used, be it that the log gives no time or that there is none.
+        let without = try #require(throws: RejectedBundle.self) {
+            try Self.policy("c3-keyless-v2-email").verify(try Self.sample("c3-keyless-v2-email"), root)
+        }
+        #expect(without.error.code == .timestampAuthority && without.step == .time)
+        #expect(without.warnings.map(\.code) == [.timestampAuthority])
+        // An authority of the same name is known, and did not make it.
+        let wrong = try await MaterialCache.shared.trustedRoot("samples/trust/trusted_root.wrong-tsa.json")
+        for name in ["c3-key-v1tsa-c3", "c3-key-v2-c3", "c3-keyless-v1tsa-email"] {
+            #expect(refusal(try Self.sample(name), wrong, try Self.policy(name)) == .timestampAuthority)
+        }
+    }
+
     @Test("Without a log, a certificate holds at its timestamp, or else by the verifier's clock")
     func clock() async throws {
         let bundle = try Self.sample("c3-keyless-none")

@@ -1,4 +1,4 @@
-internal import SigstoreCrypto
+public import SigstoreCrypto
 public import StrictJSON
 internal import Synchronization
 
@@ -38,7 +38,72 @@ public indirect enum CombinedPolicy: Sendable {
     }
 }
 
+/// Who must have signed something: any one of several, or so many of them.
+public struct DemandedSigners: Sendable {
+    /// A policy for each signer: the owner of a key, or of an identity.
+    public let policies: [CombinedPolicy]
+    /// How many of them must have signed, each by a signature of its own; `nil` if one signature that holds is enough.
+    public let threshold: Int?
+    /// That any one of them has signed.
+    public let anyOne: CombinedPolicy
+
+    /// Demands that one policy holds for one signature.
+    public init(_ policy: VerificationPolicy) {
+        (policies, threshold, anyOne) = ([.policy(policy)], nil, .policy(policy))
+    }
+
+    /// Demands signatures of one or more of several signers.
+    /// - Parameters:
+    ///   - policies: A policy for each signer, at most 100.
+    ///   - threshold: How many of them must hold, from 1 to as many as there are; `nil` if one signature that holds is
+    ///     enough.
+    /// - Throws: `SigstoreError` with `invalid-policy` if that cannot be met, or asks for nothing.
+    public init(_ policies: [CombinedPolicy], threshold: Int? = nil) throws(SigstoreError) {
+        try CombinedPolicy.expectSound(policies, atLeast: threshold ?? 1)
+        (self.policies, self.threshold) = (policies, threshold)
+        anyOne = policies.count == 1 ? policies[0] : .anyOf(policies)
+    }
+}
+
+extension CombinedPolicy {
+    /// Refuses a number of policies that cannot be met or asks for nothing, and policies that are not sound.
+    fileprivate static func expectSound(_ policies: [CombinedPolicy], atLeast count: Int) throws(SigstoreError) {
+        guard count >= 1, count <= policies.count, policies.count <= countLimit else {
+            throw SigstoreError(
+                .invalidPolicy,
+                "at least \(count) of \(policies.count) policies are demanded: expected 1 to \(policies.count), of at most "
+                    + "\(countLimit)")
+        }
+        for policy in policies { try policy.expectSound() }
+    }
+}
+
 extension Verifier {
+    /// Verifies the signatures of one artifact, which is read as seldom as their forms allow.
+    /// - Parameters:
+    ///   - bundles: The bundles, of which nothing is believed yet; at most 100 if they are counted.
+    ///   - claim: What is claimed of each.
+    ///   - signers: Who must have signed.
+    ///   - report: Called for each check as soon as it has held, of each bundle and policy that is tried.
+    /// - Returns: The first bundle that holds; if signers are counted, one of each that was, in their order.
+    /// - Throws: ``RejectedBundle`` of the bundle that came furthest, or with `too-few-signers`.
+    public func verify(
+        _ bundles: [SigstoreBundle], _ claim: BundleClaim, _ signers: DemandedSigners,
+        report: ((VerificationCheck) -> Void)? = nil
+    ) throws(RejectedBundle) -> [VerifiedBundle] {
+        let claim = claim.readOnce()
+        guard let threshold = signers.threshold else {
+            let verified = try firstHeld(of: bundles) { bundle throws(RejectedBundle) in
+                try evaluate(bundle, claim, signers.anyOne, report)
+            }
+            return [verified]
+        }
+        do throws(SigstoreError) {
+            return try verify(
+                bundles.map { (bundle: $0, claim: claim) }, atLeast: threshold, of: signers.policies, report: report)
+        } catch { throw RejectedBundle(error: error, step: .identity, checks: []) }
+    }
+
     /// Verifies a bundle by several policies.
     ///
     /// The artifact is read once, unless the policies need it in different forms, as those of keys of several kinds do.
@@ -57,7 +122,7 @@ extension Verifier {
         do throws(SigstoreError) { try policy.expectSound() } catch {
             throw RejectedBundle(error: error, step: .form, checks: [])
         }
-        return try evaluate(bundle, claim.readOnce, policy, report)
+        return try evaluate(bundle, claim.readOnce(), policy, report)
     }
 
     private func evaluate(
@@ -85,7 +150,7 @@ extension Verifier {
                 guard parts.count != 1 else { throw error }
                 var none = error.error
                 none.message = "none of the policies holds; of the nearest: \(none.message)"
-                throw RejectedBundle(error: none, step: error.step, checks: error.checks)
+                throw RejectedBundle(error: none, step: error.step, checks: error.checks, warnings: error.warnings)
             }
         }
     }
@@ -100,65 +165,91 @@ extension Verifier {
     ///     artifact is the caller's to see to.
     ///   - count: How many policies must hold: at least 1, at most as many as there are.
     ///   - policies: The policies, at most 100.
+    ///   - report: Called for each check as soon as it has held, of each bundle and policy that is tried.
     /// - Returns: One bundle of each signer that was counted, in the order of the policies; `count` of them or more.
     /// - Throws: `SigstoreError` with `invalid-policy` if the count cannot be met or asks for
     ///   nothing, with `too-many-entries` for too many bundles, and with
     ///   `too-few-signers`.
     public func verify(
-        _ signatures: [(bundle: SigstoreBundle, claim: BundleClaim)], atLeast count: Int, of policies: [CombinedPolicy]
+        _ signatures: [(bundle: SigstoreBundle, claim: BundleClaim)], atLeast count: Int, of policies: [CombinedPolicy],
+        report: ((VerificationCheck) -> Void)? = nil
     ) throws(SigstoreError) -> [VerifiedBundle] {
-        guard count >= 1, count <= policies.count, policies.count <= CombinedPolicy.countLimit else {
-            throw SigstoreError(
-                .invalidPolicy,
-                "at least \(count) of \(policies.count) policies are demanded: expected 1 to \(policies.count), of at most "
-                    + "\(CombinedPolicy.countLimit)")
-        }
-        for policy in policies { try policy.expectSound() }
+        try CombinedPolicy.expectSound(policies, atLeast: count)
         guard signatures.count <= CombinedPolicy.countLimit else {
             throw SigstoreError(
                 .tooManyEntries,
                 "\(signatures.count) signatures, more than the \(CombinedPolicy.countLimit) that are counted")
         }
-        var signers = SignerCount(policies: policies.count)
+        var signers = SignerCount<VerifiedBundle>(policies: policies.count)
         var failure: SigstoreError?
         for (bundle, claim) in signatures {
-            let claim = claim.readOnce
-            for (index, policy) in policies.enumerated() {
-                do throws(RejectedBundle) {
-                    signers.add(try evaluate(bundle, claim, policy, nil), policy: index)
-                } catch { failure = failure ?? error.explained }
-            }
+            let claim = claim.readOnce()
+            do throws(RejectedBundle) {
+                try signers.add(policies) { policy throws(RejectedBundle) in
+                    let verified = try evaluate(bundle, claim, policy, report)
+                    return (verified, verified.signer)
+                } nearness: {
+                    $0.checks.count
+                }
+            } catch { failure = failure ?? error.explained }
         }
-        let counted = signers.counted()
-        guard counted.count >= count else {
-            throw SigstoreError(
-                .tooFewSigners,
-                "expected signatures by at least \(count) signers, each for a policy of its own, found \(counted.count)"
-                    + (failure.map { "; of the signatures that do not count: \($0.message)" } ?? ""),
-                advice: failure?.advice, cause: failure)
-        }
-        return counted
+        return try signers.atLeast(count, otherwise: failure)
     }
 }
 
-/// Which signer is right for which policies.
-private struct SignerCount {
+/// Counts who has signed: a signer counts once, whatever number of signatures it made, and so does a policy, however many
+/// signers it would take.
+public struct SignerCount<Held> {
     private let policies: Int
-    /// Each signer, with the bundle for each policy that holds for it.
-    private var signers: [(identifier: [UInt8], held: [Int: VerifiedBundle])] = []
+    /// Each signer, with what holds of it for each policy. The maker of one signature is one signer, also if a key and a
+    /// certificate for that key both show who it is.
+    private var signers: [(identifiers: Set<[UInt8]>, held: [Int: Held])] = []
 
-    init(policies: Int) { self.policies = policies }
+    /// Begins with nobody.
+    /// - Parameter policies: How many policies there are.
+    public init(policies: Int) { self.policies = policies }
 
-    mutating func add(_ verified: VerifiedBundle, policy: Int) {
-        let identifier = verified.signer.identifier
-        let index = signers.firstIndex { $0.identifier == identifier } ?? signers.endIndex
-        if index == signers.endIndex { signers.append((identifier: identifier, held: [:])) }
-        if signers[index].held[policy] == nil { signers[index].held[policy] = verified }
+    /// Whether nothing has held for any policy.
+    public var isEmpty: Bool { signers.isEmpty }
+
+    /// Tries one signature with each policy.
+    /// - Parameters:
+    ///   - policies: The policies.
+    ///   - verify: Verifies the signature, and says who signed.
+    ///   - nearness: How far the signature came, such as the number of checks that held.
+    /// - Throws: What the policy throws for which the signature came furthest, if none holds.
+    public mutating func add<Policy, Failure>(
+        _ policies: [Policy], _ verify: (Policy) throws(Failure) -> (held: Held, signer: VerifiedSigner),
+        nearness: (Failure) -> Int
+    ) throws(Failure) {
+        var failure: Failure?
+        var signer: (identifiers: Set<[UInt8]>, held: [Int: Held]) = ([], [:])
+        for (index, policy) in policies.enumerated() {
+            do throws(Failure) {
+                let (held, found) = try verify(policy)
+                signer.identifiers.insert(found.identifier)
+                signer.held[index] = held
+            } catch {
+                if failure.map({ nearness($0) < nearness(error) }) ?? true { failure = error }
+            }
+        }
+        guard !signer.held.isEmpty else {
+            if let failure { throw failure }
+            return
+        }
+        let known = signers.filter { !$0.identifiers.isDisjoint(with: signer.identifiers) }
+        signers.removeAll { !$0.identifiers.isDisjoint(with: signer.identifiers) }
+        for other in known.reversed() {
+            signer.identifiers.formUnion(other.identifiers)
+            // What was found first stays.
+            signer.held.merge(other.held) { _, first in first }
+        }
+        signers.append(signer)
     }
 
     /// The most policies that hold side by side, each by a signer of its own: a matching as large as there is one, found
     /// by augmenting paths (Kuhn). Who comes first must not decide.
-    func counted() -> [VerifiedBundle] {
+    private func counted() -> [Held] {
         var signer = [Int?](repeating: nil, count: policies)
         func find(_ candidate: Int, _ seen: inout Set<Int>) -> Bool {
             for policy in signers[candidate].held.keys.sorted() where seen.insert(policy).inserted {
@@ -174,32 +265,59 @@ private struct SignerCount {
         }
         return signer.enumerated().compactMap { policy, candidate in candidate.flatMap { signers[$0].held[policy] } }
     }
+
+    /// The signers that count, in the order of the policies.
+    /// - Parameters:
+    ///   - count: How many there must be.
+    ///   - failure: Why a signature does not count, for the error.
+    /// - Throws: `SigstoreError` with `too-few-signers`.
+    public func atLeast(_ count: Int, otherwise failure: SigstoreError?) throws(SigstoreError) -> [Held] {
+        let counted = counted()
+        guard counted.count >= count else {
+            throw SigstoreError(
+                .tooFewSigners,
+                "expected signatures by at least \(count) of the signers that are demanded, found \(counted.count)"
+                    + (failure.map { "; of the signatures that do not count: \($0.message)" } ?? ""),
+                advice: failure?.advice, cause: failure)
+        }
+        return counted
+    }
 }
 
 extension BundleClaim {
-    /// The same claim about an artifact that is not read again for the same purpose.
-    fileprivate var readOnce: BundleClaim {
-        switch self {
-        case .message(let artifact): .message(OnceReadArtifact(artifact))
+    /// The same claim about an artifact that is not read again for what is known of it already.
+    /// - Parameters:
+    ///   - digests: Digests that the first reading gives besides those that are needed then.
+    ///   - schemes: Schemes that the first reading is for besides those that are needed then.
+    public func readOnce(digests: Set<HashAlgorithm> = [], schemes: Set<SignatureScheme> = []) -> BundleClaim {
+        func once(_ artifact: any ArtifactSource) -> any ArtifactSource {
+            artifact as? OnceReadArtifact ?? OnceReadArtifact(artifact, digests, schemes)
+        }
+        return switch self {
+        case .message(let artifact): .message(once(artifact))
         case .attestation(.artifact(let artifact)?, let type):
-            .attestation(subject: .artifact(OnceReadArtifact(artifact)), predicateType: type)
+            .attestation(subject: .artifact(once(artifact)), predicateType: type)
         case .attestation: self
         }
     }
 }
 
-/// An artifact that several policies look at.
+/// An artifact that several policies or bundles look at.
 private final class OnceReadArtifact: ArtifactSource {
     private let source: any ArtifactSource
+    private let more: (digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>)
     private let last = Mutex<(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>, message: HashedMessage)?>(nil)
 
-    init(_ source: any ArtifactSource) { self.source = source }
+    init(_ source: any ArtifactSource, _ digests: Set<HashAlgorithm>, _ schemes: Set<SignatureScheme>) {
+        (self.source, more) = (source, (digests, schemes))
+    }
 
     func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
         let known = last.withLock { last in
-            last.flatMap { digests == $0.digests && schemes == $0.schemes ? $0.message : nil }
+            last.flatMap { digests.isSubset(of: $0.digests) && schemes.isSubset(of: $0.schemes) ? $0.message : nil }
         }
         if let known { return known }
+        let (digests, schemes) = (digests.union(more.digests), schemes.union(more.schemes))
         let message = try source.read(digests: digests, schemes: schemes)
         last.withLock { $0 = (digests, schemes, message) }
         return message
@@ -213,6 +331,11 @@ extension VerifiedBundle {
         let more = other.checks.filter { check in !checks.contains { $0.isSame(as: check) } }
         both.checks = VerificationStep.allCases.flatMap { step in (checks + more).filter { $0.step == step } }
         for time in other.times where !times.contains(where: { $0.isSame(as: time) }) { both.times.append(time) }
+        // What warnings are about is the bundle, which is the same.
+        for warning in other.warnings
+        where !warnings.contains(where: { $0.message.utf8.elementsEqual(warning.message.utf8) }) {
+            both.warnings.append(warning)
+        }
         return both
     }
 }

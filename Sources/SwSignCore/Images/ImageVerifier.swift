@@ -25,7 +25,7 @@ public struct ImageVerifier: Sendable {
     }
 
     private let verifier: Verifier
-    private let policy: VerificationPolicy
+    private let signers: DemandedSigners
     private let annotations: [(name: String, value: String)]
     private let checksClaims: Bool
     private let report: @Sendable (StoredSignature, VerificationCheck) -> Void
@@ -41,8 +41,24 @@ public struct ImageVerifier: Sendable {
         annotations: [(name: String, value: String)] = [], checksClaims: Bool = true,
         report: @escaping @Sendable (StoredSignature, VerificationCheck) -> Void = { _, _ in }
     ) {
+        self.init(
+            verifier: verifier, signers: DemandedSigners(policy), annotations: annotations, checksClaims: checksClaims,
+            report: report)
+    }
+
+    /// - Parameters:
+    ///   - verifier: The verifier, with whom it believes.
+    ///   - signers: Who must have signed: any one of these, or so many of them.
+    ///   - annotations: What each signer must have said, compared byte for byte.
+    ///   - checksClaims: Whether the digest that was signed must be the image's.
+    ///   - report: Called for each check of a signature as soon as it has held.
+    public init(
+        verifier: Verifier, signers: DemandedSigners,
+        annotations: [(name: String, value: String)] = [], checksClaims: Bool = true,
+        report: @escaping @Sendable (StoredSignature, VerificationCheck) -> Void = { _, _ in }
+    ) {
         self.verifier = verifier
-        self.policy = policy
+        self.signers = signers
         self.annotations = annotations
         self.checksClaims = checksClaims
         self.report = report
@@ -53,14 +69,16 @@ public struct ImageVerifier: Sendable {
     ///   - image: The image.
     ///   - found: What was found with it (``SignatureStore/find(_:)``).
     ///   - sought: What is looked for.
-    /// - Returns: Everything that holds; at least one.
+    /// - Returns: Everything that holds; at least one. If signers are counted, one signature of each that was.
     /// - Throws: `SigstoreError` with `no-signature` if there is nothing, `no-matching-signature` if nothing holds,
-    ///   `no-certificate` if an identity is demanded and keys signed. If nothing holds and not everything could be
-    ///   looked at, the error says why that is, with the code of the first reason.
+    ///   `no-certificate` if an identity is demanded and keys signed, `too-few-signers` if signers are counted. If not
+    ///   enough holds and not everything could be looked at, the error says why that is, with the code of the first
+    ///   reason.
     public func verify(_ image: Image, _ found: StoredSignatures, _ sought: Sought) throws(SigstoreError)
         -> [VerifiedImageSignature]
     {
         var held: [VerifiedImageSignature] = []
+        var counted = SignerCount<VerifiedImageSignature>(policies: signers.policies.count)
         var failures: [SigstoreError] = []
         var unreadable = found.unreadable
         var others: [PredicateType?] = []
@@ -77,11 +95,28 @@ public struct ImageVerifier: Sendable {
                 others.append(type)
                 continue
             }
-            do throws(SigstoreError) { held.append(try verify(signature, of: image, sought)) } catch {
-                failures.append(error.concerning(signature.place))
-            }
+            do throws(Failure) {
+                guard signers.threshold != nil else {
+                    held.append(try verify(signature, of: image, sought, signers.anyOne))
+                    continue
+                }
+                try counted.add(signers.policies) { policy throws(Failure) in
+                    let found = try verify(signature, of: image, sought, policy)
+                    return (found, found.verified.signer)
+                } nearness: {
+                    $0.checks
+                }
+            } catch { failures.append(error.error.concerning(signature.place)) }
         }
         guard held.isEmpty else { return held }
+        if let threshold = signers.threshold, !counted.isEmpty {
+            do throws(SigstoreError) { return try counted.atLeast(threshold, otherwise: failures.first) } catch {
+                guard found.unread.isEmpty else {
+                    throw couldNotLook(image, sought, found.unread[0], count: found.unread.count, [error])
+                }
+                throw error.concerning("\(image.name) (\(image.digest))")
+            }
+        }
         if let first = found.unread.first {
             throw couldNotLook(image, sought, first, count: found.unread.count, failures)
         }
@@ -110,9 +145,15 @@ public struct ImageVerifier: Sendable {
         }
     }
 
-    private func verify(_ signature: StoredSignature, of image: Image, _ sought: Sought) throws(SigstoreError)
-        -> VerifiedImageSignature
-    {
+    /// Why a signature does not hold, and how many checks held before that.
+    private struct Failure: Error {
+        let error: SigstoreError
+        let checks: Int
+    }
+
+    private func verify(
+        _ signature: StoredSignature, of image: Image, _ sought: Sought, _ policy: CombinedPolicy
+    ) throws(Failure) -> VerifiedImageSignature {
         let claim: BundleClaim
         switch (sought, signature.form) {
         case (_, .simpleSigning(let payload)): claim = .message(ArtifactBytes(payload))
@@ -124,9 +165,11 @@ public struct ImageVerifier: Sendable {
         let verified: VerifiedBundle
         do throws(RejectedBundle) {
             verified = try verifier.verify(signature.bundle, claim, policy) { report(signature, $0) }
-        } catch { throw error.explained }
-        return VerifiedImageSignature(
-            signature: signature, verified: verified, payload: try checkClaims(signature, verified, image))
+        } catch { throw Failure(error: error.explained, checks: error.checks.count) }
+        do throws(SigstoreError) {
+            return VerifiedImageSignature(
+                signature: signature, verified: verified, payload: try checkClaims(signature, verified, image))
+        } catch { throw Failure(error: error, checks: verified.checks.count) }
     }
 
     /// What was signed names this image, and says what the signer must have said.

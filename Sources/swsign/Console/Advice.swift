@@ -90,7 +90,6 @@ extension SigstoreError {
         case .useEd25519phOrNoLog: "use --signing-algorithm ed25519-ph, or no log"
         case .giveJSONPredicate: "a predicate of type \(subject) must be JSON; use --type custom for other text"
         case .giveBundleOrSignature: "give --bundle or --signature"
-        case .nameFileOrOneBundle: "name the file, or give one of the bundles alone"
         case .giveLogEntry: "give Rekor's answer for the entry, or the bundle that cosign sign-blob --bundle wrote"
         case .attachAsSignature: "use swsign attach signature --bundle"
         case .giveSBOMFormat: "spdx is json or text, cyclonedx json or xml, syft json; see --type and --input-format"

@@ -19,17 +19,18 @@ extension FileVerificationCommand {
     }
 
     /// What must hold, warning of each check that is weaker than usual.
-    func policy(_ context: Context) throws(SigstoreError) -> VerificationPolicy {
-        try verification.policy(
+    func signers(_ context: Context) throws(SigstoreError) -> DemandedSigners {
+        try verification.signers(
             identity, standardInputIsTaken: (files + signature.standardInputs).contains("-"), context)
     }
 
     /// What verifies the files and prints what came of each.
-    /// - Parameter policy: What must hold.
-    func verifying(_ policy: VerificationPolicy, _ context: Context) throws(SigstoreError) -> FileVerification {
+    /// - Parameter signers: Who must have signed.
+    func verifying(_ signers: DemandedSigners, _ context: Context) throws(SigstoreError) -> FileVerification {
         FileVerification(
-            format: output, workers: signature.maxWorkers, verifier: try verification.verifier(trust, context),
-            policy: policy, trustVariables: verification.trustVariables(trust, context),
+            format: output, workers: signature.maxWorkers,
+            verifier: try verification.verifier(identity, trust, context),
+            signers: signers, trustVariables: verification.trustVariables(identity, trust, context),
             isDetached: signature.signature != nil && signature.bundle == nil, context: context)
     }
 }

@@ -45,14 +45,14 @@ extension ImageVerificationCommand {
     func verifier(
         annotations: [(name: String, value: String)] = [], standardInputIsTaken: Bool = false, _ context: Context
     ) throws(SigstoreError) -> ImageVerifier {
-        let policy = try verification.policy(identity, standardInputIsTaken: standardInputIsTaken, context)
+        let signers = try verification.signers(identity, standardInputIsTaken: standardInputIsTaken, context)
         if !options.checkClaims {
             context.output.warn(
                 "what was signed is not compared with the image: it may be a signature for another one (--check-claims=false)"
             )
         }
         return ImageVerifier(
-            verifier: try verification.verifier(trust, context), policy: policy, annotations: annotations,
+            verifier: try verification.verifier(identity, trust, context), signers: signers, annotations: annotations,
             checksClaims: options.checkClaims, report: VerificationHeader(context.output).report)
     }
 

@@ -163,7 +163,7 @@ final class TrustVariables: Sendable {
         "key", "certificate-identity", "certificate-identity-regexp", "certificate-oidc-issuer",
         "certificate-oidc-issuer-regexp", "certificate-github-workflow-name", "certificate-github-workflow-ref",
         "certificate-github-workflow-repository", "certificate-github-workflow-sha",
-        "certificate-github-workflow-trigger",
+        "certificate-github-workflow-trigger", "certificate-claim", "signer", "signers", "threshold",
         // Those of `initialize` and `trusted-root create`.
         "mirror", "root", "fulcio", "ctfe", "rekor", "tsa", "ctfe-key", "rekor-key",
     ]

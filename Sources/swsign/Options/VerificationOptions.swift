@@ -7,8 +7,15 @@ import SwSignCore
 
 /// The flags that all verifying commands have, for files and for images.
 struct VerificationOptions: ParsableArguments {
-    @Option(help: "The public key: a file, env://NAME, or - for standard input.")
-    var key: String?
+    @Option(
+        name: .customLong("key"),
+        help: "The public key: a file, env://NAME, or - for standard input. May be repeated: any of these.")
+    var keys: [String] = []
+    @Option(
+        help:
+            "How many of the keys and signers that are given must have signed: each counts once, whatever the number of signatures."
+    )
+    var threshold: Int?
     @Flag(
         name: .customLong("insecure-ignore-tlog"),
         help: "Do not demand an entry in a transparency log. Weakens the check.")
@@ -42,9 +49,9 @@ struct VerificationOptions: ParsableArguments {
     /// - Parameters:
     ///   - identity: Who must have signed, if it was not the owner of a key.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
-    /// - Returns: The policy of the whole run.
-    func policy(_ identity: IdentityOptions, standardInputIsTaken: Bool, _ context: Context) throws(SigstoreError)
-        -> VerificationPolicy
+    /// - Returns: Who must have signed, for the whole run.
+    func signers(_ identity: IdentityOptions, standardInputIsTaken: Bool, _ context: Context) throws(SigstoreError)
+        -> DemandedSigners
     {
         let signedBy = try signedBy(identity, standardInputIsTaken: standardInputIsTaken)
         var logs = VerificationPolicy.TransparencyLogRule.required(threshold: 1)
@@ -57,51 +64,96 @@ struct VerificationOptions: ParsableArguments {
         if insecureIgnoreSCT {
             context.output.warn("nothing shows that the certificate was issued in public (--insecure-ignore-sct)")
         }
-        var policy = VerificationPolicy(
-            signedBy: signedBy, transparencyLog: logs,
-            signedTimestamps: useSignedTimestamps ? .required(threshold: 1) : .whenPresent,
-            certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required)
+        var detached: [SignedCertificateTimestamp] = []
         if let sct {
             let content = try InputFile(sct).contents(limit: 1 << 16)
-            do throws(SigstoreError) {
-                policy.detachedCertificateTimestamps = [try SignedCertificateTimestamp(detached: content)]
-            } catch { throw error.concerning(sct) }
+            do throws(SigstoreError) { detached = [try SignedCertificateTimestamp(detached: content)] } catch {
+                throw error.concerning(sct)
+            }
         }
-        return policy
+        let policies = signedBy.map { signedBy in
+            var policy = VerificationPolicy(
+                signedBy: signedBy, transparencyLog: logs,
+                signedTimestamps: useSignedTimestamps ? .required(threshold: 1) : .whenPresent,
+                certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required)
+            policy.detachedCertificateTimestamps = detached
+            return CombinedPolicy.policy(policy)
+        }
+        return try DemandedSigners(policies, threshold: threshold)
     }
 
+    /// The keys and identities that are given, each once. If any of them will do, all identities are one.
     private func signedBy(_ identity: IdentityOptions, standardInputIsTaken: Bool) throws(SigstoreError)
-        -> VerificationPolicy.SignedBy
+        -> [VerificationPolicy.SignedBy]
     {
-        guard let key else { return .identities(try identity.certificateIdentities()) }
-        guard !identity.isStated else {
+        if identity.signerFiles.isEmpty { try expectThreshold(of: keys.count + identity.count) }
+        guard keys.isEmpty || !identity.isStated else {
             throw SigstoreError(
                 .usage, "a key and a certificate's identity cannot both be demanded",
-                advice: "give --key, or --certificate-identity with --certificate-oidc-issuer")
+                advice:
+                    "give --key, or --certificate-identity with --certificate-oidc-issuer; --signer may be given with --key"
+            )
         }
-        let reference = try KeyReference(key)
-        if reference.takesStandardInput && standardInputIsTaken {
+        var references: [KeyReference] = []
+        for key in keys { references.append(try KeyReference(key)) }
+        let onStandardInput = references.filter(\.takesStandardInput).count + identity.signerFiles.count { $0 == "-" }
+        if onStandardInput > (standardInputIsTaken ? 0 : 1) {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
-        return .key(try reference.readPublicKey())
+        let signers = keys.isEmpty || identity.namesSigners ? try identity.signers() : []
+        var found: [PublicKey] = []
+        for reference in references {
+            let key = try reference.readPublicKey()
+            if !found.contains(where: { $0.spki == key.spki }) { found.append(key) }
+        }
+        try expectThreshold(of: found.count + signers.count)
+        let identities = signers.isEmpty || threshold != nil ? signers : [signers.flatMap(\.self)]
+        return found.map { .key($0) } + identities.map { .identities($0) }
     }
 
+    /// Refuses a threshold that nothing can meet, or everything would.
+    private func expectThreshold(of count: Int) throws(SigstoreError) {
+        guard count <= Self.signerLimit else {
+            throw SigstoreError(
+                .usage, "\(count) keys and signers are given, more than the \(Self.signerLimit) that are looked for")
+        }
+        guard let threshold else { return }
+        guard threshold >= 1 else {
+            throw SigstoreError(.usage, "--threshold is \(threshold), expected at least 1")
+        }
+        guard count == 0 || threshold <= count else {
+            throw SigstoreError(
+                .usage,
+                "--threshold demands \(threshold) signers, and \(count) different "
+                    + "\(count == 1 ? "key or signer is" : "keys and signers are") given",
+                advice: "give every key with --key and every other signer with --signer, or demand fewer")
+        }
+    }
+
+    /// How many keys and signers may be given.
+    private static let signerLimit = 100
+
     /// A key without a log needs no authority, unless the person named one.
-    private func needsNoRoot(_ trust: TrustOptions, _ context: Context) -> Bool {
-        key != nil && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps
+    private func needsNoRoot(_ identity: IdentityOptions, _ trust: TrustOptions, _ context: Context) -> Bool {
+        isByKeys(identity) && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps
             && !trust.isStated(context)
     }
 
+    /// Whether only owners of keys may have signed.
+    private func isByKeys(_ identity: IdentityOptions) -> Bool { !keys.isEmpty && !identity.namesSigners }
+
     /// The variables of the environment that say whom to believe.
     @discardableResult
-    func trustVariables(_ trust: TrustOptions, _ context: Context) -> [String] {
-        context.trustVariables.named(needsNoRoot(trust, context) ? [] : trust.sources(context).variables)
+    func trustVariables(_ identity: IdentityOptions, _ trust: TrustOptions, _ context: Context) -> [String] {
+        context.trustVariables.named(needsNoRoot(identity, trust, context) ? [] : trust.sources(context).variables)
     }
 
     /// The verifier to use. It is said which variables of the environment have a part in whom it believes.
-    func verifier(_ trust: TrustOptions, _ context: Context) throws(SigstoreError) -> Verifier {
-        trustVariables(trust, context)
-        if needsNoRoot(trust, context) { return Verifier(trustedRoot: nil, now: context.now) }
+    func verifier(_ identity: IdentityOptions, _ trust: TrustOptions, _ context: Context) throws(SigstoreError)
+        -> Verifier
+    {
+        trustVariables(identity, trust, context)
+        if needsNoRoot(identity, trust, context) { return Verifier(trustedRoot: nil, now: context.now) }
         let root = try TUFAccess.advising("try again later, or go on with what was verified before by --offline") {
             () throws(SigstoreError) in try trust.trust(offline: offline, context)
         }

@@ -10,7 +10,7 @@ struct FileVerification {
     let format: OutputFormat
     let workers: Int
     let verifier: Verifier
-    let policy: VerificationPolicy
+    let signers: DemandedSigners
     /// The variables of the environment that say whom to believe.
     let trustVariables: [String]
     /// Whether the signature stands alone (`--signature`) and so can bring no log entry.
@@ -56,16 +56,18 @@ struct FileVerification {
                 try file.expectFile()
                 var claim = try claim(file)
                 let bundles = try bundles(file)
-                claim = claim.readOnce(for: bundles.count)
-                let verified: VerifiedBundle
+                claim = claim.readOnce(for: bundles, signers)
+                let verified: [VerifiedBundle]
                 do throws(RejectedBundle) {
-                    verified = try verifier.verify(oneOf: bundles, claim, policy) { check in
+                    verified = try verifier.verify(bundles, claim, signers) { check in
                         context.output.detail("  \(file.name): \(check.step.rawValue): \(check.detail)")
                     }
                 } catch {
                     failedStep = error
+                    warn(file, error.warnings)
                     throw advised(error.explained)
                 }
+                for signature in verified { warn(file, signature.warnings) }
                 return try report(file, verified, isOneOfMany: files.count > 1)
             } catch {
                 if format == .json, error.code != .outputFailed {
@@ -87,29 +89,42 @@ struct FileVerification {
         return advised
     }
 
+    private func warn(_ file: InputFile, _ warnings: [SigstoreError]) {
+        for warning in warnings { context.output.warn("\(file.name): \(warning.message)") }
+    }
+
+    /// - Parameter verified: The signature that holds; if signers are counted, one of each that was.
     /// - Returns: What came of the file, in a few words.
-    private func report(_ file: InputFile, _ verified: VerifiedBundle, isOneOfMany: Bool) throws(SigstoreError)
+    private func report(_ file: InputFile, _ verified: [VerifiedBundle], isOneOfMany: Bool) throws(SigstoreError)
         -> String
     {
         if format == .json { try context.output.json(json(file, verified)) }
-        let lines = VerifiedDescription(verified)
+        let descriptions = verified.map { VerifiedDescription($0) }
         if !isOneOfMany {
             context.output.note("Verified OK")
-            context.output.note("  \(lines.signer)")
-            for time in lines.times { context.output.note("  \(time)") }
-            context.output.note("  checked: \(lines.checks)")
+            for lines in descriptions {
+                context.output.note("  \(lines.signer)")
+                for time in lines.times { context.output.note("  \(time)") }
+                context.output.note("  checked: \(lines.checks)")
+            }
         }
-        return "Verified OK, \(lines.signer)"
+        return "Verified OK, \(descriptions.map(\.signer).joined(separator: ", and "))"
     }
 
     /// The layout of the objects that `--output json` prints.
     private static let version = JSONValue.integer(1)
 
-    private func json(_ file: InputFile, _ verified: VerifiedBundle) -> JSONValue {
+    private func json(_ file: InputFile, _ verified: [VerifiedBundle]) -> JSONValue {
         var object: JSONObject = ["version": Self.version, "file": .string(file.name), "verified": .bool(true)]
-        for member in VerifiedDescription(verified).members + [TrustVariables.member(trustVariables)] {
-            object[member.name] = member.value
+        let signatures = verified.map { JSONObject(VerifiedDescription($0).members) }
+        // One signature is described by the object itself; those of signers that were counted, each by its own.
+        if signers.threshold == nil {
+            for member in signatures.flatMap(\.members) { object[member.name] = member.value }
+        } else {
+            object["signatures"] = .array(signatures.map { .object($0) })
         }
+        let trust = TrustVariables.member(trustVariables)
+        object[trust.name] = trust.value
         return .object(object)
     }
 
@@ -119,6 +134,9 @@ struct FileVerification {
             "checks": VerifiedDescription.json(rejected?.checks ?? []),
         ]
         if let rejected { object["failedStep"] = .string(rejected.step.rawValue) }
+        if let warnings = rejected?.warnings, !warnings.isEmpty {
+            object["warnings"] = VerifiedDescription.json(warnings)
+        }
         if case .object(let members) = Output.report(error.advised), let words = members["error"] {
             object["error"] = words
         }
@@ -134,11 +152,12 @@ struct VerifiedDescription {
     let times: [String]
     /// The checks that were made.
     let checks: String
+    /// Who signed, as JSON.
+    let who: JSONValue
     /// The same as JSON members.
     let members: [(name: String, value: JSONValue)]
 
     init(_ verified: VerifiedBundle) {
-        let who: JSONValue
         switch verified.signer {
         case .key(let fingerprint):
             signer = "signed with the key \(fingerprint)"
@@ -172,7 +191,12 @@ struct VerifiedDescription {
             members.append(
                 (name, .object(JSONObject(values.map { (name: $0.name.text, value: .string($0.value)) }))))
         }
+        if !verified.warnings.isEmpty { members.append(("warnings", Self.json(verified.warnings))) }
         self.members = members
+    }
+
+    static func json(_ warnings: [SigstoreError]) -> JSONValue {
+        .array(warnings.map { .object(["code": .string($0.code.rawValue), "message": .string($0.message)]) })
     }
 
     static func json(_ checks: [VerificationCheck]) -> JSONValue {

@@ -27,9 +27,9 @@ struct VerifyBlob: FileVerificationCommand {
         try BlobBatch.expectOneStandardInput(files + signature.standardInputs)
         let inputs = try inputs(context)
         try signature.expectSound(files: inputs.count)
-        let policy = try policy(context)
+        let signers = try signers(context)
         let signature = self.signature
-        try verifying(policy, context).run(inputs) { file throws(SigstoreError) in
+        try verifying(signers, context).run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: false)
         } claim: { file throws(SigstoreError) in
             .message(try file.artifact())

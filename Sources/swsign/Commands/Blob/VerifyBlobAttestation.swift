@@ -59,13 +59,13 @@ struct VerifyBlobAttestation: FileVerificationCommand {
         var inputs = try inputs(context)
         if inputs.isEmpty { inputs = [InputFile(stated?.description ?? signature.bundle ?? signature.signature ?? "")] }
         try signature.expectSound(files: inputs.count)
-        let policy = try policy(context)
+        let signers = try signers(context)
         if !checkClaims {
             context.output.warn(
                 "what the attestation is about is not checked: it may be about anything (--check-claims=false)")
         }
         let (checkClaims, signature) = (self.checkClaims, self.signature)
-        try verifying(policy, context).run(inputs) { file throws(SigstoreError) in
+        try verifying(signers, context).run(inputs) { file throws(SigstoreError) in
             try signature.bundles(for: file, attestation: true)
         } claim: { file throws(SigstoreError) in
             let subject: BundleClaim.Subject?

@@ -51,6 +51,19 @@ struct VerificationHeader {
             let words = VerifiedDescription(signature.verified)
             output.note("\(signature.signature.place): \(words.signer)")
             for time in words.times { output.note("  \(time)") }
+            for warning in signature.verified.warnings {
+                output.warn("\(signature.signature.place): \(warning.message)")
+            }
         }
+    }
+}
+
+extension JSONValue {
+    /// The same object with who signed, for signers that are counted: `verify` and `verify-attestation` print what cosign
+    /// prints, which does not say it.
+    func naming(_ verified: VerifiedBundle) -> JSONValue {
+        guard case .object(var object) = self else { return self }
+        object["signer"] = VerifiedDescription(verified).who
+        return .object(object)
     }
 }

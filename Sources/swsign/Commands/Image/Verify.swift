@@ -75,7 +75,8 @@ struct Verify: ImageVerificationCommand {
             VerificationHeader(context.output).print(
                 name, held, checksClaims: flags.checkClaims, comparesAnnotations: !annotations.isEmpty)
             if output == .json {
-                try context.output.json(.array(held.map(\.payload)))
+                let isCounted = verification.threshold != nil
+                try context.output.json(.array(held.map { isCounted ? $0.payload.naming($0.verified) : $0.payload }))
             } else {
                 for (image, signatures) in verified.images {
                     for signature in signatures {

@@ -45,7 +45,8 @@ struct VerifyAttestation: ImageVerificationCommand {
             for signature in held {
                 guard case .dsse(let envelope) = signature.signature.bundle.content else { continue }
                 if output == .json {
-                    try context.output.json(envelope.json())
+                    let json = envelope.json()
+                    try context.output.json(verification.threshold == nil ? json : json.naming(signature.verified))
                 } else {
                     try context.output.result("\(type.uri) \(VerifiedDescription(signature.verified).signer)")
                 }

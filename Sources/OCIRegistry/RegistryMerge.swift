@@ -26,8 +26,8 @@ extension RegistryClient {
                 // manifest wrong that two writers send at once.
                 refusals += error.httpStatus == 400 ? 1 : 0
                 guard Self.isTransient(error) || (1...8).contains(refusals) && error.httpStatus == 400 else {
-                    // What was made known is not in the list and will not be.
-                    if state.wholeReads == 0 { _ = try? await delete(.tag(announcement)) }
+                    // What was made known is not at the tag, and will not be.
+                    if !state.mayHaveWritten { try? await withdraw(change.id, change) }
                     throw error
                 }
                 failure = error
@@ -47,6 +47,8 @@ extension RegistryClient {
         var announced: [String: Manifest]
         /// Everything that ever stood at the tag: what another tool overwrites is put back.
         var seen: [Manifest] = []
+        /// Whether our own entry may stand at the tag.
+        var mayHaveWritten = false
         /// How often in a row everything was there.
         var wholeReads = 0
         /// The entries that this change takes away and that another writer made known.
@@ -94,7 +96,13 @@ extension RegistryClient {
         let others = state.seen.filter { $0.digest != current?.digest }
         let merged = try change.merged((current.map { [$0] } ?? []) + others + missing)
         for blob in try change.blobs(merged) { try await putBlob(blob) }
-        try await putManifest(merged, tag: change.tag)
+        let hasTried = state.mayHaveWritten
+        state.mayHaveWritten = true
+        do throws(SigstoreError) { try await putManifest(merged, tag: change.tag) } catch {
+            // A registry that refuses a manifest has not stored it.
+            if let status = error.httpStatus, (400...499).contains(status) { state.mayHaveWritten = hasTried }
+            throw error
+        }
         return false
     }
 

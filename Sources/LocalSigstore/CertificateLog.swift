@@ -55,12 +55,15 @@ final class CertificateLog: Sendable {
     /// - Parameters:
     ///   - chain: The certificate, then its issuers.
     ///   - precertificate: Whether it carries the poison extension.
+    ///   - time: In seconds since 1970, if not now.
     ///   - signer: Signs in the log's place: a timestamp that does not verify.
-    func add(_ chain: [X509], precertificate: Bool, signer: PrivateKey? = nil) throws(SigstoreError) -> Timestamp {
+    func add(_ chain: [X509], precertificate: Bool, at time: Int64? = nil, signer: PrivateKey? = nil)
+        throws(SigstoreError) -> Timestamp
+    {
         guard let certificate = chain.first, let issuer = chain.dropFirst().first ?? roots.first else {
             throw SigstoreError(.malformedDER, "the chain is empty")
         }
-        let now = UInt64(Date().timeIntervalSince1970 * 1_000)
+        let now = time.map { UInt64(clamping: $0) &* 1_000 } ?? UInt64(Date().timeIntervalSince1970 * 1_000)
         let type = TLS.integer(precertificate ? 1 : 0, bytes: 2)
         let signedEntry =
             precertificate

@@ -68,7 +68,8 @@ public struct Fault: Sendable, Equatable {
         case wrongEntry
         /// Timestamp authority: the token is over another digest.
         case wrongImprint
-        /// Timestamp authority, Rekor v1: the time is this many seconds away from now.
+        /// Timestamp authority, Rekor v1, Fulcio: the time is this many seconds away from now. Fulcio's certificate is then
+        /// one that was issued and logged at that time.
         case wrongTime(seconds: Int64)
     }
 

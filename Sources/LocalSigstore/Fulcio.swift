@@ -132,7 +132,8 @@ struct Fulcio: Sendable {
     }
 
     private func issue(to principal: Principal, key: PublicKey, faults: [Fault.Action]) throws -> [X509] {
-        let now = Int64(Date().timeIntervalSince1970)
+        var now = Int64(Date().timeIntervalSince1970)
+        for case .wrongTime(let seconds) in faults { now += seconds }
         var principal = principal
         if faults.contains(.wrongCertificate) { principal.name = "someone-else@local.test" }
         // As Go's x509, which makes no other names.
@@ -163,7 +164,7 @@ struct Fulcio: Sendable {
         }
         let precertificate = try authority.issue(request)
         let timestamp = try log.add(
-            [precertificate] + chain, precertificate: true,
+            [precertificate] + chain, precertificate: true, at: now,
             signer: faults.contains(.wrongSCT) ? PrivateKey.generate(.ecdsaP256) : nil)
         request.extensions = extensions + (faults.contains(.missingSCT) ? [] : [.timestamps([timestamp.encoded])])
         return [try authority.issue(request)] + chain
@@ -250,7 +251,7 @@ enum GoJSON {
         guard first == 0x7b || first == 0x5b || first == 0x22 else {
             return "invalid character '\(Character(UnicodeScalar(first)))' looking for beginning of value"
         }
-        return "unexpected end of JSON input"
+        return "unexpected EOF"
     }
 }
 

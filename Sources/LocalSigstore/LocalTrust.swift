@@ -149,12 +149,14 @@ final class LocalTrust: Sendable {
 
     /// Rekor's answer: from the log in use, or from one before it that holds the entry which is asked for.
     func answerRekorV1(_ request: LoopbackRequest) throws -> LoopbackResponse {
-        let answer = try current.rekorV1.answer(request)
-        guard answer.status == 404, request.method == "GET", request.path.hasPrefix("/api/v1/log/entries/") else {
-            return answer
-        }
-        for former in keys.dropLast().reversed() {
-            let found = try former.rekorV1.answer(request)
+        let shards = keys.dropLast().map(\.rekorV1)
+        let answer = try current.rekorV1.answer(request, inactive: shards)
+        // An entry of another tree is Rekor's own fault to it.
+        guard [404, 500].contains(answer.status), request.method == "GET",
+            request.path.hasPrefix("/api/v1/log/entries/")
+        else { return answer }
+        for former in shards.reversed() {
+            let found = try former.answer(request)
             if found.status == 200 { return found }
         }
         return answer

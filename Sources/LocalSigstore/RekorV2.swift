@@ -4,8 +4,6 @@ import StrictJSON
 
 /// A transparency log with Rekor's API v2 (rekor-tiles): `hashedrekord` 0.0.2 only, no times, an Ed25519 key, and reads
 /// as tiles (C2SP tlog-tiles), which are served under `/api/v2/` and at the root.
-///
-/// Ed25519ph signatures are logged without being verified, as in ``RekorV1``.
 final class RekorV2: Sendable {
     let log: TransparencyLog
 
@@ -61,23 +59,25 @@ final class RekorV2: Sendable {
     func answer(_ request: LoopbackRequest) throws -> LoopbackResponse {
         switch (request.method, request.path) {
         case ("POST", "/api/v2/log/entries"): return try create(request)
+        case (_, "/api/v2/log/entries"): return Self.error(501, code: 12, "Method Not Allowed")
         case ("GET", "/healthz"): return .json(200, .object(["status": .string("SERVING")]))
         case ("GET", let path):
             let path = path.hasPrefix("/api/v2/") ? String(path.dropFirst("/api/v2".count)) : path
             if path == "/checkpoint" { return .text(200, try log.checkpoint(faults: request.faults)) }
             if path.hasPrefix("/tile/") { return tile(Array(path.split(separator: "/").dropFirst())) }
             return Self.error(404, code: 5, "Not Found")
-        case (_, "/api/v2/log/entries"): return Self.error(501, code: 12, "Method Not Allowed")
         default: return Self.error(404, code: 5, "Not Found")
         }
     }
 
     private func create(_ request: LoopbackRequest) throws -> LoopbackResponse {
-        guard let parsed = try? JSONValue(parsing: request.body), case .object(let object) = parsed else {
+        let parsed: JSONValue
+        // No body is taken for an empty request.
+        do { parsed = request.body.isEmpty ? .object([:]) : try JSONValue(parsing: request.body) } catch {
             return Self.error(400, code: 3, GoJSON.complaint(about: request.body))
         }
-        for member in object.members where !["hashedRekordRequestV002", "dsseRequestV002"].contains(member.name) {
-            return Self.error(400, code: 3, "proto: (line 1:2): unknown field \"\(member.name)\"")
+        if let complaint = ProtoJSON(request.body).complaint(about: parsed) {
+            return Self.error(400, code: 3, complaint)
         }
         guard let entry = try? JSONCursor(parsed).optional("hashedRekordRequestV002") else {
             return Self.error(400, code: 3, "invalid type, must be hashedrekord")
@@ -89,11 +89,12 @@ final class RekorV2: Sendable {
             let rawBytes = try? verifier.member(material).member("rawBytes").bytes(),
             let key = try? material == "publicKey" ? EntryVerifier(key: rawBytes) : EntryVerifier(certificate: rawBytes)
         else { return Self.invalid }
-        if details == "PKIX_ED25519" { return Self.error(500, code: 13, "internal server error") }
+        if details == "PKIX_ED25519", key.key.kind == .ed25519 {
+            return Self.error(500, code: 13, "internal server error")
+        }
         guard let scheme = Self.scheme(details, key.key), let algorithm = scheme.hash,
             let digest = try? Digest(algorithm, bytes: digestBytes),
-            try scheme == .ed25519ph
-                || key.key.verifies(signature, of: HashedMessage(digest: digest), scheme: scheme)
+            try key.key.verifies(signature, of: HashedMessage(digest: digest), scheme: scheme)
         else { return Self.invalid }
         let (added, isNew) = try log.add(
             Self.body(digest, signature: signature, keyDetails: details, material: material, rawBytes: rawBytes))
@@ -172,5 +173,75 @@ final class RekorV2: Sendable {
             for node in nodes[first..<first + width] { body += node }
         }
         return LoopbackResponse(200, contentType: "application/octet-stream", body: body)
+    }
+}
+
+/// What Go's reader of protobuf's JSON says of a request that is not of the form of Rekor v2's.
+private struct ProtoJSON {
+    private let body: [UInt8]
+
+    init(_ body: [UInt8]) { self.body = body }
+
+    /// The members of each message, by its place in the request.
+    private static let members: [String: [String]] = [
+        "": ["hashedRekordRequestV002", "dsseRequestV002"], "dsseRequestV002": ["envelope", "verifiers"],
+        "hashedRekordRequestV002": ["digest", "signature"], "signature": ["content", "verifier"],
+        "verifier": ["publicKey", "x509Certificate", "keyDetails"], "publicKey": ["rawBytes"],
+        "x509Certificate": ["rawBytes"],
+    ]
+    /// Of these a message holds one.
+    private static let choices: [String: (members: Set<String>, name: String)] = [
+        "": (["hashedRekordRequestV002", "dsseRequestV002"], "CreateEntryRequest.spec"),
+        "verifier": (["publicKey", "x509Certificate"], "Verifier.verifier"),
+    ]
+
+    /// Line and column of a member's name, or of its value.
+    private func position(of name: String, value: Bool = false) -> String {
+        let name = Array("\"\(name)\"".utf8)
+        guard var place = body.firstRange(of: name)?.lowerBound else { return "(line 1:1)" }
+        if value {
+            place += name.count
+            while body.indices.contains(place), [0x20, 0x3a, 0x0a, 0x09, 0x0d].contains(body[place]) { place += 1 }
+        }
+        let before = body[..<place]
+        let column = before.reversed().prefix { $0 != 0x0a }.count + 1
+        return "(line \(before.count { $0 == 0x0a } + 1):\(column))"
+    }
+
+    /// What is wrong with a message; `nil` if nothing is.
+    func complaint(about message: JSONValue, in place: String = "") -> String? {
+        guard case .object(let object) = message else {
+            let token = String(decoding: message.serialized(), as: UTF8.self)
+            let start = place.isEmpty ? "(line 1:1)" : position(of: place, value: true)
+            return "proto: syntax error \(start): unexpected token \(token.hasPrefix("[") ? "[" : token)"
+        }
+        var chosen = false
+        for (name, value) in object.members.map({ ($0.name, $0.value) }) {
+            guard let known = Self.members[place], known.contains(name) else {
+                return Self.members[place] == nil ? nil : "proto: \(position(of: name)): unknown field \"\(name)\""
+            }
+            if let choice = Self.choices[place], choice.members.contains(name) {
+                if chosen {
+                    return "proto: \(position(of: name)): error parsing \"\(name)\", oneof dev.sigstore.rekor.v2."
+                        + "\(choice.name) is already set"
+                }
+                chosen = true
+            }
+            if case .null = value { continue }
+            switch name {
+            case "digest", "content", "rawBytes":
+                if case .string(let text) = value, Base64.decode(text) != nil { continue }
+                return "proto: \(position(of: name, value: true)): invalid value for bytes field \(name): "
+                    + String(decoding: value.serialized(), as: UTF8.self)
+            case "keyDetails":
+                guard case .string(let text) = value, !text.hasPrefix("PKIX_"), !text.hasPrefix("PKCS1_"),
+                    text != "PUBLIC_KEY_DETAILS_UNSPECIFIED", !text.hasPrefix("LMS_"), !text.hasPrefix("LMOTS_")
+                else { continue }
+                return "proto: \(position(of: name, value: true)): invalid value for enum field \(name): \"\(text)\""
+            case "envelope", "verifiers": continue
+            default: if let complaint = complaint(about: value, in: name) { return complaint }
+            }
+        }
+        return nil
     }
 }

@@ -13,6 +13,7 @@ struct TimestampAuthority: Sendable {
         DER.oid("2.16.840.1.101.3.4.2.1"): .sha256, DER.oid("2.16.840.1.101.3.4.2.2"): .sha384,
         DER.oid("2.16.840.1.101.3.4.2.3"): .sha512,
     ]
+    private static let policy = "1.3.6.1.4.1.57264.2"
     private static let sha1 = DER.oid("1.3.14.3.2.26")
 
     /// What is asked to be stamped.
@@ -88,7 +89,12 @@ struct TimestampAuthority: Sendable {
             switch field.tag {
             case 0x02: query.nonce = field.whole
             case 0x01: query.wantsCertificate = field.content != [0]
-            case 0x06, 0xa0: continue
+            case 0x06:
+                guard field.whole == DER.oid(policy) else {
+                    throw Refusal(
+                        message: "unaccepted policy: requested TSA policy is not supported by the TSA")
+                }
+            case 0xa0: continue
             default: throw .malformed
             }
         }
@@ -98,9 +104,9 @@ struct TimestampAuthority: Sendable {
     /// The form of a request in JSON that Sigstore's authority takes as well.
     private static func parse(json: [UInt8]) throws(Refusal) -> Query {
         guard let parsed = try? JSONValue(parsing: json),
-            let digest = try? JSONCursor(parsed).member("artifactHash").bytes(),
             let name = try? JSONCursor(parsed).member("hashAlgorithm").string()
         else { throw .malformed }
+        let digest = (try? JSONCursor(parsed).optional("artifactHash")?.bytes()) ?? []
         if name == "sha1" { throw .weak }
         guard let (oid, hash) = hashes.first(where: { $0.value.rawValue == name }) else { throw .malformed }
         guard digest.count == hash.byteCount else { throw .length }
@@ -124,7 +130,7 @@ struct TimestampAuthority: Sendable {
 
         let info = DER.sequence(
             [
-                DER.integer(1), DER.oid("1.3.6.1.4.1.57264.2"),
+                DER.integer(1), DER.oid(Self.policy),
                 DER.sequence([query.algorithmDER, DER.octetString(digest)]),
                 DER.integer(CertificateIssuer.newSerial()), DER.generalizedTime(time), DER.sequence([DER.integer(1)]),
             ] + (query.nonce.map { [$0] } ?? []) + [DER.explicit(0, DER.explicit(4, certificate.subject))])

@@ -124,29 +124,48 @@ final class TransparencyLog: Sendable {
 struct EntryVerifier: Sendable {
     let key: PublicKey
     let certificate: X509?
+    /// The certificates above it, which Rekor v1 takes too.
+    private let chain: [X509]
 
-    /// Reads a certificate or a public key in PEM.
+    /// Reads a certificate, with its chain or without, or a public key in PEM.
     init(pem: [UInt8]) throws(SigstoreError) {
-        if let block = try PEM.blocks(in: pem).first, block.label == "CERTIFICATE" {
-            let certificate = try X509(der: block.bytes)
-            self.certificate = certificate
-            key = try PublicKey(der: certificate.spki)
-        } else {
-            certificate = nil
+        let blocks = try PEM.blocks(in: pem)
+        guard let block = blocks.first, block.label == "CERTIFICATE" else {
+            (certificate, chain) = (nil, [])
             key = try PublicKey(file: pem)
+            return
         }
+        let certificate = try X509(der: block.bytes)
+        self.certificate = certificate
+        var chain: [X509] = []
+        for block in blocks.dropFirst() { chain.append(try X509(der: block.bytes)) }
+        self.chain = chain
+        key = try PublicKey(der: certificate.spki)
     }
 
     init(certificate der: [UInt8]) throws(SigstoreError) {
         let certificate = try X509(der: der)
-        self.certificate = certificate
+        (self.certificate, chain) = (certificate, [])
         key = try PublicKey(der: certificate.spki)
     }
 
     init(key der: [UInt8]) throws(SigstoreError) {
-        certificate = nil
+        (certificate, chain) = (nil, [])
         key = try PublicKey(der: der)
     }
 
-    var pem: String { certificate?.pem ?? key.pem }
+    /// Whether each certificate of the chain issued the one before it.
+    var isIssuedByChain: Bool {
+        guard let certificate else { return true }
+        return zip([certificate] + chain, chain).allSatisfy { issued, issuer in
+            guard issued.issuer == issuer.subject, let key = try? PublicKey(der: issuer.spki),
+                let signature = try? DERElement(parsing: issued.der).children().at(2, 0x03).bits
+            else { return false }
+            return key.schemes.contains {
+                (try? key.verifies(signature, ofBytes: issued.toBeSigned, scheme: $0)) == true
+            }
+        }
+    }
+
+    var pem: String { certificate.map { ([$0] + chain).map(\.pem).joined() } ?? key.pem }
 }

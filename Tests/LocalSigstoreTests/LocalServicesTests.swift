@@ -57,14 +57,18 @@ extension LocalServices {
 }
 
 /// A hashedrekord entry as clients propose it.
-private func hashedRekord(_ message: String, key: PrivateKey, verifier: String? = nil) throws -> JSONValue {
-    let digest = try Digest.sha256(Array(message.utf8))
+private func hashedRekord(
+    _ message: String, key: PrivateKey, scheme: SignatureScheme = .ecdsa(.sha256), verifier: String? = nil
+) throws -> JSONValue {
+    let digest = try Digest.hash(Array(message.utf8), scheme.hash ?? .sha256)
     return .object([
         "apiVersion": .string("0.0.1"), "kind": .string("hashedrekord"),
         "spec": .object([
-            "data": .object(["hash": .object(["algorithm": .string("sha256"), "value": .string(digest.hex)])]),
+            "data": .object([
+                "hash": .object(["algorithm": .string(digest.algorithm.rawValue), "value": .string(digest.hex)])
+            ]),
             "signature": .object([
-                "content": .bytes(try key.sign(HashedMessage(digest: digest), scheme: .ecdsa(.sha256))),
+                "content": .bytes(try key.sign(HashedMessage(digest: digest), scheme: scheme)),
                 "publicKey": .object(["content": .bytes(Array((verifier ?? key.publicKey.pem).utf8))]),
             ]),
         ]),
@@ -374,26 +378,31 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
         #expect(try isConsistent(steps, from: 2, rootHash, to: 3, newRoot))
     }
 
+    private static let payloadType = "application/vnd.in-toto+json"
+    /// What an envelope's signature is over if its payload is `{}`.
+    private static let signed = Array("DSSEv1 \(payloadType.utf8.count) \(payloadType) 2 {}".utf8)
+
+    /// A dsse entry as clients propose it.
+    private func dsse(_ signatures: [[UInt8]], _ keys: [PrivateKey]) -> JSONValue {
+        let envelope: JSONValue = .object([
+            "payloadType": .string(Self.payloadType), "payload": .bytes(Array("{}".utf8)),
+            "signatures": .array(signatures.map { .object(["sig": .bytes($0)]) }),
+        ])
+        return .object([
+            "apiVersion": .string("0.0.1"), "kind": .string("dsse"),
+            "spec": .object([
+                "proposedContent": .object([
+                    "envelope": .string(String(decoding: envelope.serialized(), as: UTF8.self)),
+                    "verifiers": .array(keys.map { .bytes(Array($0.publicKey.pem.utf8)) }),
+                ])
+            ]),
+        ])
+    }
+
     @Test func logsEnvelopes() async throws {
         let key = try PrivateKey.generate(.ecdsaP256)
-        let payload = Array("{}".utf8)
-        let type = "application/vnd.in-toto+json"
-        let signed = Array("DSSEv1 \(type.utf8.count) \(type) 2 {}".utf8)
-        func proposal(_ signature: [UInt8]) -> JSONValue {
-            let envelope: JSONValue = .object([
-                "payloadType": .string(type), "payload": .bytes(payload),
-                "signatures": .array([.object(["sig": .bytes(signature)])]),
-            ])
-            return .object([
-                "apiVersion": .string("0.0.1"), "kind": .string("dsse"),
-                "spec": .object([
-                    "proposedContent": .object([
-                        "envelope": .string(String(decoding: envelope.serialized(), as: UTF8.self)),
-                        "verifiers": .array([.bytes(Array(key.publicKey.pem.utf8))]),
-                    ])
-                ]),
-            ])
-        }
+        let (signed, payload) = (Self.signed, Array("{}".utf8))
+        func proposal(_ signature: [UInt8]) -> JSONValue { dsse([signature], [key]) }
         let client = services.rekorV1.client
         let good = try await client.post(
             "/api/v1/log/entries", json: proposal(key.sign(signed, scheme: .ecdsa(.sha256))))
@@ -410,6 +419,130 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
         )
     }
 
+    @Test(
+        "Rekor v1 checks envelopes over SHA-256 whatever the curve, RSA by PKCS#1, and Ed25519 in its pure form",
+        arguments: [
+            (SigningAlgorithm.ecdsaP256, SignatureScheme.ecdsa(.sha256), true), (.ecdsaP384, .ecdsa(.sha256), true),
+            (.ecdsaP384, .ecdsa(.sha384), false), (.ecdsaP521, .ecdsa(.sha256), true),
+            (.ecdsaP521, .ecdsa(.sha512), false), (.rsa2048, .rsaPKCS1(.sha256), true),
+            (.rsa2048, .rsaPKCS1(.sha512), false), (.rsa2048, .rsaPSS(.sha256), false), (.ed25519, .ed25519, true),
+            (.ed25519, .ed25519ph, false),
+        ])
+    func checksEnvelopes(_ algorithm: SigningAlgorithm, _ scheme: SignatureScheme, _ isTaken: Bool) async throws {
+        let key = try PrivateKey.generate(algorithm)
+        let answer = try await services.rekorV1.client.post(
+            "/api/v1/log/entries", json: dsse([key.sign(Self.signed, scheme: scheme)], [key]))
+        #expect(answer.status == (isTaken ? 201 : 400), "\(answer.text)")
+        guard !isTaken else { return }
+        #expect(
+            answer.text
+                == #"{"code":400,"message":"error processing entry: could not verify envelope: accepted signatures do not match threshold, Found: 0, Expected 1"}"#
+        )
+    }
+
+    @Test func demandsAKeyForEachSignature() async throws {
+        let (key, other) = (try PrivateKey.generate(.ecdsaP256), try PrivateKey.generate(.ecdsaP384))
+        let signature = try key.sign(Self.signed, scheme: .ecdsa(.sha256))
+        let second = try other.sign(Self.signed, scheme: .ecdsa(.sha256))
+        let client = services.rekorV1.client
+        for (signatures, keys, words) in [
+            (
+                [signature], [other],
+                "could not verify envelope: accepted signatures do not match threshold, Found: 0, Expected 1"
+            ),
+            ([signature, second], [key], "all signatures must have a key that verifies it"),
+            ([], [key], "DSSE envelope must contain 1 or more signatures"),
+        ] {
+            let answer = try await client.post("/api/v1/log/entries", json: dsse(signatures, keys))
+            #expect(answer.status == 400, "\(answer.text)")
+            #expect(answer.text == #"{"code":400,"message":"error processing entry: \#(words)"}"#)
+        }
+        let both = try await client.post("/api/v1/log/entries", json: dsse([signature, second], [key, other]))
+        #expect(both.status == 201, "\(both.text)")
+    }
+
+    @Test(
+        "Rekor v1 takes one digest of each kind of key for files",
+        arguments: [
+            (SigningAlgorithm.ecdsaP384, SignatureScheme.ecdsa(.sha384), true), (.ecdsaP384, .ecdsa(.sha256), false),
+            (.ecdsaP521, .ecdsa(.sha512), true), (.ecdsaP521, .ecdsa(.sha256), false),
+            (.rsa2048, .rsaPKCS1(.sha256), true), (.rsa2048, .rsaPKCS1(.sha512), false),
+        ])
+    func checksDigests(_ algorithm: SigningAlgorithm, _ scheme: SignatureScheme, _ isTaken: Bool) async throws {
+        let key = try PrivateKey.generate(algorithm)
+        let answer = try await services.rekorV1.client.post(
+            "/api/v1/log/entries", json: hashedRekord("a file", key: key, scheme: scheme))
+        #expect(answer.status == (isTaken ? 201 : 400), "\(answer.text)")
+        guard !isTaken else { return }
+        #expect(
+            answer.text == #"{"code":400,"message":"error processing entry: entry algorithms are not allowed"}"#)
+    }
+
+    @Test("Both Rekors check Ed25519ph, which signs a digest")
+    func checksEd25519ph() async throws {
+        let key = try PrivateKey.generate(.ed25519)
+        let message = Array("a file".utf8)
+        let digest = try Digest.hash(message, .sha512)
+        for (scheme, isTaken) in [(SignatureScheme.ed25519ph, true), (.ed25519, false)] {
+            let signature = try key.sign(message, scheme: scheme)
+            let v1 = try await services.rekorV1.client.post(
+                "/api/v1/log/entries",
+                json: .object([
+                    "apiVersion": .string("0.0.1"), "kind": .string("hashedrekord"),
+                    "spec": .object([
+                        "data": .object([
+                            "hash": .object(["algorithm": .string("sha512"), "value": .string(digest.hex)])
+                        ]),
+                        "signature": .object([
+                            "content": .bytes(signature),
+                            "publicKey": .object(["content": .bytes(Array(key.publicKey.pem.utf8))]),
+                        ]),
+                    ]),
+                ]))
+            #expect(v1.status == (isTaken ? 201 : 400), "\(v1.text)")
+            let v2 = try await services.rekorV2.client.post(
+                "/api/v2/log/entries",
+                json: .object([
+                    "hashedRekordRequestV002": .object([
+                        "digest": .bytes(digest.bytes),
+                        "signature": .object([
+                            "content": .bytes(signature),
+                            "verifier": .object([
+                                "publicKey": .object(["rawBytes": .bytes(key.publicKey.spki)]),
+                                "keyDetails": .string("PKIX_ED25519_PH"),
+                            ]),
+                        ]),
+                    ])
+                ]))
+            #expect(v2.status == (isTaken ? 201 : 400), "\(v2.text)")
+        }
+    }
+
+    @Test("What comes after the certificate's time is recorded with a time that is too late, as Rekor does")
+    func recordsTooLate() async throws {
+        services.fulcio.faults.add(Fault(.wrongTime(seconds: -660)))
+        let certified = try await services.certify()
+        let end = try #require(certified.chain.first).notAfter
+        #expect(end < Int64(Date().timeIntervalSince1970))
+        let timestamp = try #require(try SignedCertificateTimestamp.embedded(in: certified.chain[0]).first)
+        #expect(Int64(timestamp.timestamp) < end * 1_000)
+        try timestamp.verify(
+            certificate: certified.chain[0], issuer: certified.chain[1], logKey: services.trustedKey("ctlogs"))
+        let created = try await services.rekorV1.client.post(
+            "/api/v1/log/entries", json: hashedRekord("late", key: certified.key, verifier: certified.chain[0].pem))
+        #expect(created.status == 201)
+        let entries = try created.json()
+        let entry = try entries.member(try #require(entries.names().first))
+        #expect(try entry.member("integratedTime").integer() > end)
+        // Of a chain it looks at who issued whom, and not at the times.
+        for (chain, status) in [(certified.chain, 201), ([certified.chain[0], certified.chain[2]], 400)] {
+            let answer = try await services.rekorV1.client.post(
+                "/api/v1/log/entries",
+                json: hashedRekord("chain", key: certified.key, verifier: chain.map(\.pem).joined()))
+            #expect(answer.status == status, "\(answer.text)")
+        }
+    }
+
     /// The requests and answers that were recorded from Rekor 1.5.
     @Test(arguments: [
         ("application/json", "{oops", 500, "invalid character 'o' looking for beginning of object key string"),
@@ -422,6 +555,35 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
             "error processing entry: hashedrekord implementation for version '9.9.9' not found: unable to locate entry for version 9.9.9"
         ),
         ("text/plain", "{}", 415, #"unsupported media type \"text/plain\", only [application/json] are allowed"#),
+        ("application/json", #"{"apiVersion":"0.0.1","#, 500, "unexpected EOF"),
+        (
+            "application/json", "[]", 500,
+            #"json: cannot unmarshal array into Go value of type struct { Kind string \"json:\\\"kind\\\"\" }"#
+        ),
+        (
+            "application/json", #"{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{}}"#, 400,
+            #"error processing entry: validation failure list:\ndata in body is required"#
+        ),
+        (
+            "application/json",
+            #"{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{"data":{"hash":{"algorithm":"md5","value":"00"}}}}"#,
+            400,
+            #"error processing entry: validation failure list:\ndata.data.hash.data.hash.algorithm in body should be one of [sha256 sha384 sha512]"#
+        ),
+        (
+            "application/json",
+            #"{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{"data":{"hash":{"algorithm":"sha256","value":"00"}},"signature":{"content":"AA==","publicKey":{"content":"AA=="}}}}"#,
+            400, "error processing entry: invalid public key: failure decoding PEM"
+        ),
+        (
+            "application/json", #"{"apiVersion":"0.0.1","kind":"dsse","spec":{}}"#, 400,
+            "error processing entry: either proposedContent or envelopeHash, payloadHash, and signatures must be present"
+        ),
+        (
+            "application/json",
+            #"{"apiVersion":"0.0.1","kind":"dsse","spec":{"proposedContent":{"envelope":"{}","verifiers":[]}}}"#, 400,
+            #"error processing entry: validation failure list:\nproposedContent.proposedContent.verifiers in body should have at least 1 items"#
+        ),
         (
             "application/json",
             #"{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{"data":{"hash":{"algorithm":"sha256","value":"00"}},"signature":{"content":"@@","publicKey":{"content":"@@"}}}}"#,
@@ -449,7 +611,57 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
         #expect(answer.headers["content-type"] == "application/json")
     }
 
+    /// What go-openapi says of a request whose form is wrong: a number of its own, and status 422.
+    @Test(arguments: [
+        ("GET", "/api/v1/log/entries", "", 602, "logIndex in query is required"),
+        ("GET", "/api/v1/log/entries?logIndex=x", "", 601, #"logIndex in query must be of type int64: \"x\""#),
+        (
+            "GET", "/api/v1/log/entries?logIndex=-1", "", 609,
+            "logIndex in query should be greater than or equal to 0"
+        ),
+        (
+            "GET", "/api/v1/log/entries/xyz", "", 605,
+            "entryUUID in path should match '^([0-9a-fA-F]{64}|[0-9a-fA-F]{80})$'"
+        ),
+        ("GET", "/api/v1/log/proof", "", 602, "lastSize in query is required"),
+        ("POST", "/api/v1/log/entries", "", 602, "proposedEntry in body is required"),
+        ("POST", "/api/v1/log/entries", "{}", 602, "kind in body is required"),
+        ("POST", "/api/v1/log/entries", #"{"kind":"dsse"}"#, 602, "apiVersion in body is required"),
+        ("POST", "/api/v1/log/entries", #"{"kind":"dsse","apiVersion":"0.0.1"}"#, 602, "spec in body is required"),
+        (
+            "POST", "/api/v1/log/entries/retrieve", #"{"entryUUIDs":["x"]}"#, 605,
+            "entryUUIDs.0 in body should match '^([0-9a-fA-F]{64}|[0-9a-fA-F]{80})$'"
+        ),
+        (
+            "POST", "/api/v1/log/entries/retrieve", #"{"logIndexes":[1,1,1,1,1,1,1,1,1,1,1]}"#, 611,
+            "logIndexes in body should have at most 10 items"
+        ),
+        (
+            "POST", "/api/v1/index/retrieve", #"{"hash":"x"}"#, 605,
+            "hash in body should match '^(sha512:)?[0-9a-fA-F]{128}$|^(sha256:)?[0-9a-fA-F]{64}$|^(sha1:)?[0-9a-fA-F]{40}$'"
+        ),
+        (
+            "POST", "/api/v1/index/retrieve", #"{"email":"x"}"#, 601, #"email in body must be of type email: \"x\""#
+        ),
+        (
+            "POST", "/api/v1/index/retrieve", #"{"publicKey":{"content":"AA=="}}"#, 602,
+            "publicKey.publicKey.format in body is required"
+        ),
+    ])
+    func refusesFormsAsRekor1Does(_ method: String, _ target: String, _ body: String, _ code: Int, _ message: String)
+        async throws
+    {
+        let answer = try await services.rekorV1.client.send(
+            method, target, headers: body.isEmpty && method == "GET" ? [:] : ["Content-Type": "application/json"],
+            body: Array(body.utf8))
+        #expect(answer.status == 422 && answer.text == #"{"code":\#(code),"message":"\#(message)"}"#, "\(answer.text)")
+    }
+
     @Test func saysThatAnEntryIsNotThere() async throws {
+        let foreign = try await services.rekorV1.client.get("/api/v1/log/entries/\(String(repeating: "0", count: 80))")
+        #expect(foreign.status == 500)
+        #expect(foreign.text == #"{"code":500,"message":"unexpected error communicating with transparency log"}"#)
+
         for target in ["/\(String(repeating: "0", count: 64))", "?logIndex=999999"] {
             let answer = try await services.rekorV1.client.get("/api/v1/log/entries\(target)")
             #expect(answer.status == 404 && answer.body.isEmpty)
@@ -564,14 +776,45 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
                 #"{"dsseRequestV002":{}}"#, 400,
                 #"{"code":3,"message":"invalid type, must be hashedrekord","details":[]}"#
             ),
+            ("", 400, #"{"code":3,"message":"invalid type, must be hashedrekord","details":[]}"#),
+            ("[]", 400, #"{"code":3,"message":"proto: syntax error (line 1:1): unexpected token [","details":[]}"#),
+            (
+                #"{"hashedRekordRequestV002":{"more":1}}"#, 400,
+                #"{"code":3,"message":"proto: (line 1:29): unknown field \"more\"","details":[]}"#
+            ),
+            (
+                "{\"hashedRekordRequestV002\":\n{\"digest\":5}}", 400,
+                #"{"code":3,"message":"proto: (line 2:11): invalid value for bytes field digest: 5","details":[]}"#
+            ),
+            (
+                #"{"hashedRekordRequestV002":{"signature":{"verifier":{"keyDetails":"NONE"}}}}"#, 400,
+                #"{"code":3,"message":"proto: (line 1:67): invalid value for enum field keyDetails: \"NONE\"","details":[]}"#
+            ),
+            (
+                #"{"hashedRekordRequestV002":{},"dsseRequestV002":{}}"#, 400,
+                #"{"code":3,"message":"proto: (line 1:31): error parsing \"dsseRequestV002\", oneof dev.sigstore.rekor.v2.CreateEntryRequest.spec is already set","details":[]}"#
+            ),
         ] {
             let answer = try await client.send("POST", "/api/v2/log/entries", body: Array(body.utf8))
             #expect(answer.status == status && answer.text == message)
         }
-        let pure = try hashedRekordV2("pure", key: key, details: "PKIX_ED25519")
+        let owner = try PrivateKey.generate(.ed25519)
+        let pure: JSONValue = .object([
+            "hashedRekordRequestV002": .object([
+                "digest": .bytes(try Digest.hash([1], .sha512).bytes),
+                "signature": .object([
+                    "content": .bytes(try owner.sign([1], scheme: .ed25519)),
+                    "verifier": .object([
+                        "publicKey": .object(["rawBytes": .bytes(owner.publicKey.spki)]),
+                        "keyDetails": .string("PKIX_ED25519"),
+                    ]),
+                ]),
+            ])
+        ])
         let ed25519 = try await client.post("/api/v2/log/entries", json: pure)
         #expect(
             ed25519.status == 500 && ed25519.text == #"{"code":13,"message":"internal server error","details":[]}"#)
+        #expect(try await client.get("/api/v2/log/entries").status == 501)
         let older = try await client.post("/api/v1/log/entries", json: proposal)
         #expect(older.status == 404 && older.text == #"{"code":5,"message":"Not Found","details":[]}"#)
     }
@@ -639,6 +882,17 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
             (
                 type, query([UInt8](repeating: 0, count: 20), algorithm: "1.3.14.3.2.26"), 400, reply,
                 #"{"code":400,"message":"Weak hash algorithm in timestamp request"}"#
+            ),
+            (
+                type,
+                DER.sequence([
+                    DER.integer(1),
+                    DER.sequence([
+                        DER.sequence([DER.oid("2.16.840.1.101.3.4.2.1"), [0x05, 0]]),
+                        DER.octetString([UInt8](repeating: 0, count: 32)),
+                    ]), DER.oid("1.2.3.4"),
+                ]), 400, reply,
+                #"{"code":400,"message":"unaccepted policy: requested TSA policy is not supported by the TSA"}"#
             ),
             (
                 type, query([UInt8](repeating: 0, count: 20)), 400, reply,
@@ -826,8 +1080,10 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
         }
         #expect(try added.member("logID").string() == logs[2])
         #expect(try await entry(first.rekorV1.client.get(location)).member("logID").string() == logs[0])
+        let shards = try await first.rekorV1.client.get("/api/v1/log").json().member("inactiveShards").elements()
+        #expect(shards.count == 1)
         #expect(
-            try await first.rekorV1.client.get("/api/v1/log/entries/\(String(repeating: "0", count: 80))").status == 404
+            try await first.rekorV1.client.get("/api/v1/log/entries/\(String(repeating: "0", count: 64))").status == 404
         )
         let newRoot = try #require(try await first.certify().chain.last)
         #expect(newRoot.der != oldRoot.der)

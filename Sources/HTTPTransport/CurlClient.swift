@@ -33,6 +33,8 @@ public final class CurlClient: HTTPClient {
         public var maxWorkers = 10
         /// When everything must be done; `nil` for no limit.
         public var deadline: ContinuousClock.Instant?
+        /// Whether one attempt may take all the time until the deadline, also if its request's own limit is shorter.
+        public var attemptsTakeAllTime = false
         /// When and how often requests are repeated.
         public var retryPolicy = RetryPolicy()
         /// How many redirects are followed for one request.
@@ -162,22 +164,33 @@ public final class CurlClient: HTTPClient {
         let loop = try openLoop()
         let policy = configuration.retryPolicy
         var attempt = 1
+        var wasSent = false
+        // What one of several attempts has sent was sent.
+        func ended(_ error: SigstoreError) -> SigstoreError {
+            var error = error
+            if wasSent, error.wasNotSent { error.cause = nil }
+            if !wasSent { error.cause = error.cause ?? RequestNotSent() }
+            return error
+        }
         while true {
             var plan = first
             let start = ContinuousClock.now
             if let deadline = configuration.deadline {
-                guard start < deadline else { throw .deadlineIsOver(plan.url) }
-                plan.timeout = min(plan.timeout, deadline - start)
+                guard start < deadline else { throw ended(.deadlineIsOver(plan.url)) }
+                let left = deadline - start
+                plan.timeout = configuration.attemptsTakeAllTime ? left : min(plan.timeout, left)
             }
-            guard !Task.isCancelled else { throw SigstoreError(.cancelled, "the request was cancelled") }
+            guard !Task.isCancelled else { throw ended(SigstoreError(.cancelled, "the request was cancelled")) }
             let outcome = await loop.run(plan, into: sink)
             log(plan, outcome, start.duration(to: .now), attempt)
             let isLast = attempt >= policy.maxAttempts
             var delay = policy.delay(after: attempt)
             switch outcome {
             case .failure(let error, let isTransient):
-                guard isTransient, isIdempotent, !isLast, hasTime(for: delay) else { throw error }
+                wasSent = wasSent || !error.wasNotSent
+                guard isTransient, isIdempotent, !isLast, hasTime(for: delay) else { throw ended(error) }
             case .response(let response):
+                wasSent = true
                 // 429 says that nothing was done, so that what is not idempotent may be repeated, too.
                 guard RetryPolicy.transientStatuses.contains(response.status),
                     isIdempotent || response.status == 429, !isLast
@@ -193,7 +206,7 @@ public final class CurlClient: HTTPClient {
             do {
                 try await Task.sleep(for: delay)
             } catch {
-                throw SigstoreError(.cancelled, "the request was cancelled")
+                throw ended(SigstoreError(.cancelled, "the request was cancelled"))
             }
             attempt += 1
         }

@@ -159,9 +159,14 @@ public struct HTTPStatusError: Error, Sendable {
     public init(response: HTTPResponse) { self.response = response }
 }
 
+/// The cause beneath an error if no byte of the request's body reached anybody, such as when there was no connection.
+public struct RequestNotSent: Error, Sendable {}
+
 extension SigstoreError {
     /// The status that a server answered with, if that is what went wrong.
     public var httpStatus: Int? { (cause as? HTTPStatusError)?.response.status }
+    /// Whether nothing of a request's body was sent, so that the server cannot have done what was asked.
+    public var wasNotSent: Bool { cause is RequestNotSent }
 }
 
 extension SigstoreError.Code {

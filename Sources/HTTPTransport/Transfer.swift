@@ -52,6 +52,8 @@ final class Transfer: @unchecked Sendable {
     private var received: Int64 = 0
     private var hasBegun = false
     private var sent: Int64 = 0
+    /// Whether libcurl has taken anything of the body, to send it.
+    private var hasSent = false
     /// Why a callback ended the transfer.
     private var refusal: SigstoreError?
     /// The proxy that it goes through; set when the handle is made.
@@ -81,7 +83,12 @@ final class Transfer: @unchecked Sendable {
     func complete(_ outcome: TransferOutcome) {
         let completion = self.completion
         self.completion = nil
-        completion?(outcome)
+        guard case .failure(var error, let isTransient) = outcome, !hasSent, headers.isEmpty else {
+            completion?(outcome)
+            return
+        }
+        error.cause = error.cause ?? RequestNotSent()
+        completion?(.failure(error, isTransient: isTransient))
     }
 
     // MARK: Setting up
@@ -252,6 +259,7 @@ final class Transfer: @unchecked Sendable {
         guard let buffer = unsafe buffer else { return Int(CURL_READFUNC_ABORT) }
         let count = Int(clamping: min(Int64(space), bodySize - sent))
         guard count > 0 else { return 0 }
+        hasSent = true
         switch plan.body {
         case .none: return 0
         case .bytes(let bytes):

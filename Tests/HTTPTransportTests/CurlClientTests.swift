@@ -177,6 +177,36 @@ private final class Collector: BodySink {
         #expect(error?.message.contains("127.0.0.1:1") == true)
     }
 
+    @Test func knowsWhetherAnythingWasSent() async throws {
+        let refusing = try HTTPURL(parsing: "http://127.0.0.1:1/")
+        let server = FaultServer { _, connection in connection.reset() }
+        func failing(_ url: HTTPURL, _ change: (inout CurlClient.Configuration) -> Void = { _ in }) async -> Bool? {
+            await failure { () throws(SigstoreError) in
+                _ = try await client(change).send(HTTPRequest("POST", url, body: .bytes([1]), isIdempotent: true))
+            }?.wasNotSent
+        }
+        #expect(await failing(refusing) { $0.retryPolicy.maxAttempts = 2 } == true)
+        #expect(await failing(refusing) { $0.deadline = .now } == true)
+        #expect(await failing(try HTTPURL(parsing: "\(server.url)/")) { $0.retryPolicy.maxAttempts = 2 } == false)
+    }
+
+    @Test func anAttemptMayTakeAllTime() async throws {
+        let server = FaultServer { _, connection in
+            connection.pause(milliseconds: 300)
+            connection.respond(200, [], "late")
+        }
+        let request = HTTPRequest("GET", try HTTPURL(parsing: "\(server.url)/"), timeout: .milliseconds(100))
+        let early = await failure { () throws(SigstoreError) in
+            _ = try await client { $0.deadline = .now + .seconds(300) }.send(request)
+        }
+        #expect(early?.code == .timedOut)
+        let response = try await client {
+            $0.deadline = .now + .seconds(300)
+            $0.attemptsTakeAllTime = true
+        }.send(request)
+        #expect(response.body == Array("late".utf8))
+    }
+
     @Test func endsABodyWithoutEnd() async throws {
         let server = FaultServer { _, connection in
             connection.send("HTTP/1.1 200 OK\r\n\r\n")

@@ -62,6 +62,25 @@ struct ContextTests {
         #expect(written.output == "")
     }
 
+    @Test("--timeout is the time of each attempt too, if it is longer than the service's own")
+    func allTime() throws {
+        let network = Unplugged()
+        for (flags, takesAllTime) in [(["--timeout", "10m"], true), ([], false)] {
+            let seen = Mutex<[CurlClient.Configuration]>([])
+            var context = Context(
+                environment: .values([:]),
+                client: { configuration in
+                    seen.withLock { $0.append(configuration) }
+                    return network
+                }, streams: written.streams)
+            try GlobalOptions.parse(flags).apply(to: &context)
+            _ = try context.http()
+            _ = try RegistryConnectionFlags.parse([]).registries(context)
+            #expect(seen.withLock { $0.count == 2 })
+            #expect(seen.withLock { $0.allSatisfy { ($0.deadline != nil && $0.attemptsTakeAllTime) == takesAllTime } })
+        }
+    }
+
     @Test("The time is the clock's that is handed in, unless SOURCE_DATE_EPOCH says it")
     func time() throws {
         func time(_ variables: [String: String]) throws(SigstoreError) -> Int64 {

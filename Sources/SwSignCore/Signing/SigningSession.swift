@@ -530,9 +530,10 @@ extension SigningSession {
     }
 
     /// Whether a log may have recorded an entry although it reported a failure, or answered what is no good: always,
-    /// unless it refused.
+    /// unless it refused, or was sent nothing.
     private static func leavesOpen(_ error: SigstoreError) -> Bool {
-        switch error.code {
+        guard !error.wasNotSent else { return false }
+        return switch error.code {
         case .entryRefused, .redirectRefused, .tlsFailed, .malformedRequest, .httpUnavailable: false
         case .httpStatus: error.httpStatus.map { $0 >= 500 || RetryPolicy.transientStatuses.contains($0) } ?? true
         default: true

@@ -47,6 +47,7 @@ struct Context: Sendable {
     func http(_ tls: TLSOptions = TLSOptions(), attempts: Int = 5) throws(SigstoreError) -> any HTTPClient {
         var configuration = CurlClient.Configuration()
         configuration.deadline = deadline
+        configuration.attemptsTakeAllTime = true
         configuration.retryPolicy.maxAttempts = attempts
         configuration.log = { [output] in output.detail($0) }
         configuration.tls = tls

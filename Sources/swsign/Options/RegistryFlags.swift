@@ -57,6 +57,7 @@ struct RegistryConnectionFlags: ParsableArguments {
         var configuration = CurlClient.Configuration()
         configuration.maxWorkers = maxWorkers
         configuration.deadline = context.deadline ?? .now + .seconds(180)
+        configuration.attemptsTakeAllTime = context.deadline != nil
         configuration.log = { context.output.detail($0) }
         configuration.tls.authorityFile = authorityFile
         configuration.tls.clientCertificateFile = clientCertificate

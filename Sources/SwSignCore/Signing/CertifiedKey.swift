@@ -12,9 +12,14 @@ struct CertifiedKey: Sendable {
     let identities: [CertificateIdentity]
     /// A signed certificate timestamp that does not stand in the certificate.
     let detachedTimestamps: [SignedCertificateTimestamp]
+    /// When it came, by this machine's clock; when it was issued, if it came to an earlier run.
+    let obtained: Int64
 
     /// How long before its end a certificate is not begun to be used, in seconds: the timestamp must still fall in it.
     private static let margin: Int64 = 30
+
+    /// Whether the certificate's time is over, also if this machine's clock and Fulcio's differ.
+    func hasEnded(at now: Int64) -> Bool { now - obtained >= certificate.notAfter - certificate.notBefore }
 
     func isUsable(at now: Int64) -> Bool { certificate.notBefore <= now && now < certificate.notAfter - Self.margin }
 }
@@ -83,7 +88,7 @@ actor CertifiedKeySource {
         }
         let certified = CertifiedKey(
             key: key, certificate: issued.leaf, identities: try token.certificateIdentities(),
-            detachedTimestamps: detached)
+            detachedTimestamps: detached, obtained: clock())
         try check(certified, issued, token)
         return certified
     }

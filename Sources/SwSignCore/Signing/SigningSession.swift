@@ -271,9 +271,10 @@ public final class SigningSession: Sendable {
         if let failure { throw failure }
     }
 
-    private func sign(_ subject: Subject, named digest: Digest?, _ scheme: SignatureScheme) async throws(SigstoreError)
-        -> SigstoreBundle
-    {
+    /// - Parameter isAnew: Whether a certificate has ended before this signature already.
+    private func sign(
+        _ subject: Subject, named digest: Digest?, _ scheme: SignatureScheme, isAnew: Bool = false
+    ) async throws(SigstoreError) -> SigstoreBundle {
         var envelopeIsTimestamped = false
         if case .payload(_, _, let flag) = subject { envelopeIsTimestamped = flag }
         let name = try await unfinishedName(digest, envelopeIsTimestamped)
@@ -290,10 +291,14 @@ public final class SigningSession: Sendable {
             // 2. The signature.
             entry = UnfinishedSignatures.Entry(bundle: try await signed(subject, key, scheme))
         }
+        if let certified, comesTooLate(entry, certified) {
+            try await giveUp(isResumed ? name : nil, certified, isAnew)
+            return try await sign(subject, named: digest, scheme, isAnew: true)
+        }
         if envelopeIsTimestamped { entry.bundle = entry.bundle.withEnvelopeTimestamped() }
         var mayBeLogged = false
         var isComplete = false
-        do throws(SigstoreError) {
+        signing: do throws(SigstoreError) {
             // 3. Timestamps. What does not hold with them is not recorded.
             let timestamped = try entry.bundle.timestampedBytes()
             for authority in services.timestampAuthorities {
@@ -309,6 +314,7 @@ public final class SigningSession: Sendable {
             for log in services.transparencyLogs {
                 let url = log.url.description
                 guard !entry.transparencyLogs.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
+                if let certified, comesTooLate(entry, certified) { break signing }
                 let proposal = try proposal(entry.bundle, subject, certified, scheme)
                 if let name { begun = await unfinished?.begin(entry, name, at: begun) }
                 mayBeLogged = true
@@ -341,6 +347,36 @@ public final class SigningSession: Sendable {
             if let begun { await unfinished?.end(begun) }
             throw error
         }
+        if let begun { await unfinished?.end(begun) }
+        if let certified { try await giveUp(isResumed ? name : nil, certified, isAnew) }
+        return try await sign(subject, named: digest, scheme, isAnew: true)
+    }
+
+    /// Whether a certificate has ended before a service that would have to say when it was used was asked. Rekor v1 would
+    /// record the signature all the same, with a time that no verifier accepts. Rekor v2 says no time: there a timestamp
+    /// that was made in time is enough.
+    private func comesTooLate(_ entry: UnfinishedSignatures.Entry, _ certified: CertifiedKey) -> Bool {
+        guard certified.hasEnded(at: clock()) else { return false }
+        func isMissing(_ url: HTTPURL, _ found: [String]) -> Bool {
+            !found.contains { $0.utf8.elementsEqual(url.description.utf8) }
+        }
+        return services.timestampAuthorities.contains { isMissing($0.url, entry.timestampAuthorities) }
+            || services.transparencyLogs.contains { $0.version == .v1 && isMissing($0.url, entry.transparencyLogs) }
+    }
+
+    /// Forgets a signature that comes too late, and says so.
+    /// - Parameter name: Under which name an earlier run has kept it.
+    private func giveUp(_ name: String?, _ certified: CertifiedKey, _ isAnew: Bool) async throws(SigstoreError) {
+        let end = Instant(seconds: certified.certificate.notAfter)
+        guard !isAnew else {
+            throw SigstoreError(
+                .certificateExpired, "the certificate ended at \(end), before a transparency log was asked",
+                advice: "try again, with services that answer sooner")
+        }
+        if let name { await unfinished?.remove(name) }
+        unfinished?.say(
+            "The certificate of a signature that was begun ended at \(end), too late for a log to record it: it is signed anew."
+        )
     }
 
     /// A timestamp that is outside the certificate's time proves nothing; it is the authority's fault, and said to be.
@@ -514,17 +550,12 @@ extension SigningSession {
         case .certificates(let chain):
             guard let certifiedKeys, let der = chain.first else { return nil }
             let certificate = try Certificate(der: der)
-            let now = clock()
-            // Nothing could prove any more when the certificate was used.
-            if entry.bundle.timestamps.isEmpty, entry.bundle.logEntries.isEmpty, now >= certificate.notAfter {
-                await unfinished.remove(name)
-                return nil
-            }
             // The key is gone; only what it signed is left.
             let token = try await certifiedKeys.token()
             let certified = CertifiedKey(
                 key: try PrivateKey.generate(.ecdsaP256), certificate: certificate,
-                identities: try token.certificateIdentities(), detachedTimestamps: [])
+                identities: try token.certificateIdentities(), detachedTimestamps: [],
+                obtained: certificate.notBefore)
             return (entry, certified)
         }
     }

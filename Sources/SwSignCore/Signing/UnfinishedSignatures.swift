@@ -18,16 +18,32 @@ public final class UnfinishedSignatures: Sendable {
         var names: [[UInt8]: String] = [:]
         /// How much was begun.
         var count = 0
+        /// Whether it was said that something is signed anew.
+        var hasSaid = false
     }
 
     private let state = Mutex(State())
     /// What tells this instance from others of this process.
     private let number = UInt32.random(in: .min ... .max)
 
+    private let notice: @Sendable (String) -> Void
+
     /// Names the directory.
-    /// - Parameter directory: Its path.
-    public init(directory: String) {
+    /// - Parameters:
+    ///   - directory: Its path.
+    ///   - notice: Takes a sentence for a person if signatures that were begun are signed anew.
+    public init(directory: String, notice: @escaping @Sendable (String) -> Void = { _ in }) {
         self.directory = directory
+        self.notice = notice
+    }
+
+    /// Says that signatures are signed anew, once.
+    func say(_ sentence: String) {
+        let isFirst = state.withLock { state in
+            defer { state.hasSaid = true }
+            return !state.hasSaid
+        }
+        if isFirst { notice(sentence) }
     }
 
     /// A signature and how far it got.

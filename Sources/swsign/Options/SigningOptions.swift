@@ -242,7 +242,9 @@ struct ServiceOptions: ParsableArguments {
     /// Where signatures that were recorded and did not reach their place are kept.
     private static func unfinished(_ context: Context) -> UnfinishedSignatures? {
         guard let home = context.environment.value("HOME") else { return nil }
-        return UnfinishedSignatures(directory: "\(home)/.sigstore/swsign/unfinished")
+        return UnfinishedSignatures(directory: "\(home)/.sigstore/swsign/unfinished") { [output = context.output] in
+            output.note($0)
+        }
     }
 
     /// The instance to sign with, with the services that were named in place of its own.

@@ -146,6 +146,25 @@ struct SigningSessionTests {
         _ = try shop.verify(bundle, by: identity, .message(artifact), logs: 2)
     }
 
+    @Test("What a log would refuse is not made, and no log is asked")
+    func refusedBefore() async throws {
+        let shop = try Workshop()
+        for (kind, algorithm, logs) in [
+            (SigningAlgorithm.ed25519, SigningAlgorithm.ed25519ph, [RekorClient.Version.v1]),
+            // What v1 checks over SHA-256, v2 takes over the curve's own hash only.
+            (.ecdsaP384, nil, [.v1, .v2]),
+        ] as [(SigningAlgorithm, SigningAlgorithm?, [RekorClient.Version])] {
+            let session = try SigningSession(
+                signatory: .key(try PrivateKey.generate(kind), algorithm: algorithm),
+                services: SigningSession.Services(transparencyLogs: try logs.map { try shop.rekor($0) }),
+                trustedRoot: shop.trustedRoot)
+            let error = await failure { _ = try await session.attest(statement("refused")) }
+            #expect(error?.code == .entryRefused, "\(String(describing: error))")
+            #expect(error?.message.hasPrefix("transparency log 127.0.0.1:") == true)
+        }
+        #expect(shop.http.requests.isEmpty)
+    }
+
     @Test("A key without services signs by itself")
     func keyAlone() async throws {
         let key = try PrivateKey.generate(.ed25519)

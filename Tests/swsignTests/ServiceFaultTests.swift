@@ -1,6 +1,8 @@
 import Foundation
+import InToto
 import LocalSigstore
 import SigstoreCrypto
+import SigstoreVerification
 import Spawning
 import StrictJSON
 import TestServices
@@ -340,6 +342,109 @@ struct ServiceFaultTests {
             await place.run(sign + ["--bundle", "bundle.json", "file"]).expectSuccess()
             #expect(place.recorded == entries && place.unfinished.isEmpty)
         }
+    }
+
+    @Test("What was never sent is not said to be recorded, and is not kept")
+    func notSent() async throws {
+        try place.directory.write("file", "what is signed")
+        let outcome = await place.run(
+            ["sign-blob", "--yes", "--bundle", "bundle.json", "--rekor-url", "http://127.0.0.1:1"] + place.services(.v2)
+                + (try place.token()) + ["file"])
+        #expect(outcome.code == "unreachable", "\(outcome.messages)")
+        #expect(outcome.messages.contains("transparency log 127.0.0.1:1"), "\(outcome.messages)")
+        #expect(!outcome.messages.contains("recorded the signature") && place.unfinished.isEmpty, "\(outcome.messages)")
+    }
+
+    // MARK: - Certificates that end
+
+    /// Signs a file with a certificate that has ended by now, and does not reach the log with it.
+    private func signTooLate(_ arguments: [String], _ log: LoopbackServer) async throws {
+        // Everybody's clock is eleven minutes behind.
+        for server in [place.services.fulcio, place.services.timestampAuthority] {
+            server.faults.add(Fault(.wrongTime(seconds: -660), method: "POST"))
+        }
+        log.faults.add(Fault(.status(503, retryAfter: 0), method: "POST"))
+        let failed = await place.run(arguments)
+        #expect(failed.ending == .exit(1) && failed.code == "http-status", "\(failed.messages)")
+        #expect(place.unfinished.count == 1 && place.recorded == 0 && place.certificates == 1)
+        for server in [place.services.fulcio, place.services.timestampAuthority, log] { server.faults.removeAll() }
+    }
+
+    @Test(
+        "What is left unfinished for longer than its certificate lives is signed anew for Rekor v1, timestamp or not",
+        arguments: [true, false], ["sign-blob", "attest-blob"])
+    func certificateEnded(isTimestamped: Bool, command: String) async throws {
+        try place.directory.write("file", "what is signed")
+        try place.directory.write("predicate", "a text")
+        let services =
+            isTimestamped
+            ? place.services(.v1)
+            : place.trust + ["--fulcio-url", place.services.fulcio.url, "--rekor-url", place.services.rekorV1.url]
+        let what = command == "attest-blob" ? ["--predicate", "predicate"] : []
+        let arguments =
+            [command, "--yes", "--bundle", "bundle.json"] + what + services + (try place.token()) + ["file"]
+        try await signTooLate(arguments, place.services.rekorV1)
+        let again = await place.run(arguments)
+        again.expectSuccess()
+        #expect(again.messages.contains("it is signed anew"), "\(again.messages)")
+        #expect(place.recorded == 1 && place.certificates == 2 && place.unfinished.isEmpty)
+        let verified = await place.run(
+            [command == "sign-blob" ? "verify-blob" : "verify-blob-attestation", "--bundle", "bundle.json"]
+                + place.trust
+                + place.expecting(SigningFixture.alice) + ["file"])
+        verified.expectSuccess()
+        // Nothing is left of it.
+        let next = await place.run(arguments)
+        next.expectSuccess()
+        #expect(!next.messages.contains("anew") && place.recorded == 2)
+    }
+
+    @Test("For Rekor v2, a timestamp from within the certificate's time lets the old signature go on")
+    func certificateEndedWithTimestamp() async throws {
+        try place.directory.write("file", "what is signed")
+        let arguments =
+            ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v2) + (try place.token()) + ["file"]
+        try await signTooLate(arguments, place.services.rekorV2)
+        let again = await place.run(arguments)
+        again.expectSuccess()
+        #expect(!again.messages.contains("anew"), "\(again.messages)")
+        #expect(place.recorded == 1 && place.certificates == 1 && place.unfinished.isEmpty)
+        let verified = await place.verify("file")
+        verified.expectSuccess()
+    }
+
+    // MARK: - What a log does not take
+
+    @Test(
+        "Attestations with P-384 and P-521 keys are signed over SHA-256 for Rekor v1, and over the curve's own for v2",
+        arguments: [SigningAlgorithm.ecdsaP384, .ecdsaP521], [LocalServices.SigningConfigKind.v1, .v2])
+    func largerCurves(_ algorithm: SigningAlgorithm, _ kind: LocalServices.SigningConfigKind) async throws {
+        let key = try place.directory.makeKey("key", algorithm)
+        let image = try place.push()
+        try place.directory.write("file", "what is signed")
+        try place.directory.write("predicate", #"{"buildType":"test"}"#)
+        let signing = ["--yes", "--key", "key.pem"] + place.services(kind)
+        let type = ["--type", "slsaprovenance"]
+        let predicate = type + ["--predicate", "predicate"]
+        for command in [
+            ["attest-blob"] + signing + predicate + ["--bundle", "attest-blob.json", "file"],
+            ["sign"] + signing + ["--bundle", "sign.json", image],
+            ["attest"] + signing + predicate + ["--bundle", "attest.json", image],
+        ] { await place.run(command).expectSuccess() }
+        #expect(place.recorded == 3)
+        for name in ["attest-blob", "sign", "attest"] {
+            let bundle = try SigstoreBundle(parsing: place.directory.read("\(name).json"))
+            guard case .dsse(let envelope) = bundle.content else { throw SigstoreError(.malformedBundle, name) }
+            let scheme = kind == .v1 ? SignatureScheme.ecdsa(.sha256) : algorithm.scheme
+            #expect(
+                try key.publicKey.verifies(
+                    bundle.signature(), ofBytes: envelope.preAuthenticationEncoding, scheme: scheme))
+        }
+        let verifying = ["--key", "key.pub"] + place.trust
+        for command in [
+            ["verify-blob-attestation"] + verifying + type + ["--bundle", "attest-blob.json", "file"],
+            ["verify"] + verifying + [image], ["verify-attestation"] + verifying + type + [image],
+        ] { await place.run(command).expectSuccess() }
     }
 
     @Test("The older form has no place for Rekor v2: another log is taken, or nothing is signed")

@@ -96,6 +96,29 @@ public struct RekorClient: Sendable {
         }
     }
 
+    /// Refuses a signature that the log would not record, before it is made.
+    /// - Parameters:
+    ///   - scheme: How it is made.
+    ///   - kind: The kind of key that makes it.
+    ///   - inEnvelope: Whether it is over an envelope, which Rekor v1 takes whole, and not over a file.
+    /// - Throws: `SigstoreError` with `log-entry-refused`, which names the log.
+    public func expectRecordable(_ scheme: SignatureScheme, by kind: PublicKey.Kind, inEnvelope: Bool)
+        throws(SigstoreError)
+    {
+        do throws(SigstoreError) {
+            switch version {
+            case .v1:
+                guard inEnvelope, ![.ecdsa(.sha256), .rsaPKCS1(.sha256), .ed25519].contains(scheme) else { return }
+                throw SigstoreError(
+                    .entryRefused,
+                    "Rekor v1 records attestations that are signed over SHA-256 or with pure Ed25519, and this key signs "
+                        + "with \(scheme)",
+                    advice: "use a log of Rekor v2, another key or another algorithm")
+            case .v2: _ = try Self.keyDetails(kind, scheme)
+            }
+        } catch { throw error.concerning("transparency log \(url.origin.authority)") }
+    }
+
     private func post(_ path: String, _ body: JSONValue) async throws(SigstoreError) -> HTTPResponse {
         // A repeated request never makes a second entry: the log answers 409, which is dealt with.
         try await http.send(

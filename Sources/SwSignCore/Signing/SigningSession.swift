@@ -158,9 +158,14 @@ public final class SigningSession: Sendable {
         return signer.schemes.first ?? signer.publicKey.defaultScheme
     }
 
-    /// How attestations are signed. Rekor v1 takes an envelope whole and verifies Ed25519 over it in its pure form.
+    /// How attestations are signed. Rekor v1 takes an envelope whole, and verifies ECDSA over it with SHA-256, whatever the
+    /// curve, and Ed25519 in its pure form.
     public var attestationScheme: SignatureScheme {
-        guard case .key(let signer, nil) = signatory, signer.publicKey.kind == .ed25519 else { return messageScheme }
+        let scheme = messageScheme
+        if case .ecdsa = scheme, services.transparencyLogs.contains(where: { $0.version == .v1 }) {
+            return detachedScheme(for: scheme)
+        }
+        guard case .key(let signer, nil) = signatory, signer.publicKey.kind == .ed25519 else { return scheme }
         let needsPrehash = services.transparencyLogs.contains { $0.version == .v2 }
         return needsPrehash && signer.schemes.contains(.ed25519ph) ? .ed25519ph : .ed25519
     }
@@ -285,6 +290,7 @@ public final class SigningSession: Sendable {
         if let (found, key) = try await resumed(name, subject) {
             (entry, certified, isResumed) = (found, key, true)
         } else {
+            try expectRecordable(subject, scheme)
             // 1. The key; with an identity, its certificate, which was verified when it came.
             let key = try await signingKey()
             certified = key.certified
@@ -444,11 +450,7 @@ public final class SigningSession: Sendable {
         switch (bundle.content, subject) {
         case (.dsse(let envelope), _): content = .envelope(envelope)
         case (.messageSignature, .message(let message)):
-            guard let digest = scheme.hash.flatMap({ message.digest($0) }) else {
-                throw SigstoreError(
-                    .entryRefused, "transparency logs do not record pure Ed25519 signatures of files",
-                    advice: .remedy(.useEd25519phOrNoLog))
-            }
+            guard let digest = scheme.hash.flatMap({ message.digest($0) }) else { throw Self.pureEd25519 }
             content = .message(digest)
         case (.messageSignature, .payload):
             throw SigstoreError(.attestationNotSignature, "what was signed is an attestation, not a file")
@@ -457,6 +459,21 @@ public final class SigningSession: Sendable {
         return ProposedLogEntry(
             content: content, signature: try bundle.signature(), scheme: scheme, key: key,
             certificate: certified?.certificate ?? certificates.first)
+    }
+
+    /// Refuses a signature that a log would not record, before it is made.
+    private func expectRecordable(_ subject: Subject, _ scheme: SignatureScheme) throws(SigstoreError) {
+        var isEnvelope = true
+        if case .message = subject { isEnvelope = false }
+        if isLogged, !isEnvelope, scheme == .ed25519 { throw Self.pureEd25519 }
+        let kind = key?.publicKey.kind ?? .ecP256
+        for log in services.transparencyLogs { try log.expectRecordable(scheme, by: kind, inEnvelope: isEnvelope) }
+    }
+
+    private static var pureEd25519: SigstoreError {
+        SigstoreError(
+            .entryRefused, "transparency logs do not record pure Ed25519 signatures of files",
+            advice: .remedy(.useEd25519phOrNoLog))
     }
 
     /// The bundle, written, read back and verified.

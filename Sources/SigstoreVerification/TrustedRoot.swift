@@ -6,7 +6,7 @@ public import StrictJSON
 public struct TrustedRoot: Sendable {
     /// A log: of signatures (Rekor), or of certificates.
     public struct Log: Sendable {
-        /// Where the log is. Its host name is the origin of Rekor v2's checkpoints; nothing is ever fetched from it.
+        /// Where the log is. Its host name is the origin of Rekor v2's checkpoints; verifying fetches nothing from it.
         public var baseURL: String
         /// The log's key.
         public var publicKey: PublicKey
@@ -46,7 +46,7 @@ public struct TrustedRoot: Sendable {
 
         /// Whether the log may be one of that version of Rekor. Its id says so: Rekor v1's is the digest of the key, and
         /// Rekor v2's is not, except with ECDSA keys. There both have the same id, and the checkpoint's origin decides.
-        func mayBe(rekorV2: Bool) throws(SigstoreError) -> Bool {
+        public func mayBe(rekorV2: Bool) throws(SigstoreError) -> Bool {
             switch publicKey.kind {
             case .ecP256, .ecP384, .ecP521: return true
             case .ed25519, .rsa: return try (Digest.sha256(publicKey.spki).bytes == logID) != rekorV2

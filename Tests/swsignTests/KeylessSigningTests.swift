@@ -192,6 +192,7 @@ struct KeylessSigningTests {
                 arguments + (try place.token(identity, options)) + ["--oidc-client-id", options.audience, "file"])
             #expect(refused.ending == .exit(1))
             #expect(refused.code == "identity-token-refused", "\(refused.messages)")
+            #expect(refused.messages.contains("that Fulcio itself can reach the issuer"), "\(refused.messages)")
             #expect(refused.messages.contains(place.services.issuer.url), "\(refused.messages)")
             #expect(refused.messages.contains("Fulcio at \(place.services.fulcio.address)"), "\(refused.messages)")
         }
@@ -505,14 +506,17 @@ struct TransparencyLogTests {
             #expect(try same.member("logIndex").integer() == Int64(number))
             let absent = await tlog(place, "get", kind, ["--uuid", String(uuid.reversed())])
             #expect(absent.code == "no-such-log-entry", "\(absent.messages)")
+            let foreign = await tlog(place, "get", kind, ["--uuid", "00000000000000ff\(uuid)"])
+            #expect(foreign.code == "no-such-log-entry", "\(foreign.messages)")
+            #expect(foreign.messages.contains("in another log: its UUID names the tree 255"), "\(foreign.messages)")
         }
         for (arguments, code) in [
-            (["--log-index", "1000"], nil), (["--log-index", "-1"], "usage"), ([], "usage"),
+            (["--log-index", "1000"], "no-such-log-entry"), (["--log-index", "-1"], "usage"), ([], "usage"),
             (["--uuid", "x"], kind == .v1 ? "malformed-uuid" : "not-in-rekor-v2"),
         ] {
             let refused = await tlog(place, "get", kind, arguments)
             #expect(refused.ending == .exit(1) && refused.stdout.isEmpty, "\(refused.messages)")
-            if let code { #expect(refused.code == code, "\(refused.messages)") }
+            #expect(refused.code == code, "\(refused.messages)")
         }
 
         let verified = await tlog(place, "verify", kind, ["--bundle", "file.json", "--artifact", "file"])
@@ -523,6 +527,37 @@ struct TransparencyLogTests {
 
         let info = try #require(try await tlog(place, "info", kind, []).objects().first)
         #expect(try info.member("treeSize").integer() == Int64(number).map { $0 + 3 })
+    }
+
+    @Test(
+        "With a trusted root, its addresses are used and no mirror is asked",
+        arguments: [LocalServices.SigningConfigKind.v1, .v2])
+    func addresses(_ kind: LocalServices.SigningConfigKind) async throws {
+        try await fill(place, kind)
+        let mirror = ["TUF_MIRROR": place.services.tufMirror.url]
+        let number = String(try index(place, "file"))
+        for arguments in [["verify", "--bundle", "file.json"], ["get", "--log-index", number], ["info"]] {
+            // Which of a root's logs is meant, only a bundle says; else it is the one of the newest version.
+            guard arguments.contains("--bundle") || kind == .v2 else { continue }
+            let outcome = await place.run(["tlog"] + arguments + place.trust, environment: mirror)
+            outcome.expectSuccess()
+            let log = kind == .v1 ? place.services.rekorV1 : place.services.rekorV2
+            #expect(outcome.output.contains(log.url), "\(outcome.output)")
+        }
+        #expect(place.services.tufMirror.requests.isEmpty)
+    }
+
+    @Test("An entry that is looked up in another log than its own is said to be")
+    func anotherLog() async throws {
+        try await fill(place, .v1)
+        let (own, other) = (place.services.rekorV1, place.services.rekorV2)
+        let asked = own.requests.count
+        let refused = await place.run(
+            ["tlog", "verify", "--bundle", "file.json", "--rekor-url", other.url] + place.trust)
+        #expect(refused.code == "log-entry-mismatch" && refused.stdout.isEmpty, "\(refused.messages)")
+        #expect(refused.messages.contains("is in another log"), "\(refused.messages)")
+        #expect(refused.messages.contains("the entry's log is \(own.url)"), "\(refused.messages)")
+        #expect(other.requests.isEmpty && own.requests.count == asked)
     }
 
     @Test("search by file, digest, email and key, which only Rekor v1 has")
@@ -584,6 +619,7 @@ struct TransparencyLogTests {
         try place.directory.write("stranger.json", try other.directory.read("file.json"))
         let wrong = await tlog(place, "verify", .v1, ["--bundle", "stranger.json"])
         #expect(wrong.code == "log-entry-mismatch" && wrong.stdout.isEmpty, "\(wrong.messages)")
+        #expect(wrong.messages.contains("is in another log"), "\(wrong.messages)")
         for command in [["info"], ["get", "--log-index", "1"]] {
             let refused = await place.run(
                 ["tlog"] + command + place.trust + ["--rekor-url", other.services.rekorV1.url])

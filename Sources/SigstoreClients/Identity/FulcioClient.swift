@@ -88,8 +88,9 @@ public struct FulcioClient: Sendable {
                 "the identity token is refused, although it looks sound: it was issued by \(token.issuer) for "
                     + "\(token.audiences.joined(separator: ", ")) to \(token.identity)",
                 advice: .sentence(
-                    "check that this instance accepts the issuer \(token.issuer) and that audience, and that the token "
-                        + "is from the same instance"), cause: cause)
+                    "check that this instance accepts the issuer \(token.issuer) and that audience, that the token is from "
+                        + "the same instance, and that Fulcio itself can reach the issuer, whose keys it fetches there"),
+                cause: cause)
         case 400:
             return SigstoreError(
                 .certificateRefused, "no certificate was issued: \(words.isEmpty ? response.words : words)",

@@ -72,6 +72,7 @@ extension RekorClient {
                     .malformedUUID, "\"\(uuid)\" is not the UUID of a log entry",
                     advice: "give its 64 or 80 hexadecimal digits")
             }
+            if bytes.count == 40 { try await expectTree(bytes.prefix(8)) }
             let found = try Self.entryV1(
                 try await read("/api/v1/log/entries/\(Hexadecimal.encode(bytes))", [:], missing: "entry \(uuid)"))
             let verified = try Self.verified(found, root, now)
@@ -83,6 +84,26 @@ extension RekorClient {
             }
             return verified
         }
+    }
+
+    /// Refuses a UUID that names a tree which is none of this log's. Rekor's own answer to that is a failure of its own.
+    private func expectTree(_ number: some Collection<UInt8>) async throws(SigstoreError) {
+        let body = try await read("/api/v1/log", [:], missing: "API of Rekor v1")
+        let trees = try Self.answer("about a log") { () throws(SigstoreError) in
+            let log = JSONCursor(try JSONValue(parsing: body, depth: 16))
+            var trees = [try log.member("treeID").string()]
+            for shard in try log.optional("inactiveShards")?.elements() ?? [] {
+                trees.append(try shard.member("treeID").string())
+            }
+            return trees
+        }
+        let tree = String(number.reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+        guard !trees.contains(where: { $0.utf8.elementsEqual(tree.utf8) }) else { return }
+        throw SigstoreError(
+            .noSuchLogEntry,
+            "the entry is in another log: its UUID names the tree \(tree), and the trees of this log are "
+                + trees.prefix(8).joined(separator: ", "),
+            advice: "give the URL of the log that the entry is in")
     }
 
     /// The UUIDs of the entries that the index of a log of Rekor v1 has under a term. What they are has to be read.

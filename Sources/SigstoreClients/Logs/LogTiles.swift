@@ -13,7 +13,8 @@ struct LogTiles {
     let timeout: Duration
 
     /// The entry at an index, with a proof that leads to a checkpoint which a trusted log signed.
-    /// - Throws: `SigstoreError` if no trusted log signed the checkpoint, or tiles are missing or do not fit.
+    /// - Throws: `SigstoreError` with `no-such-log-entry` if the log is not that long, or if no trusted log signed the
+    ///   checkpoint, or tiles are missing or do not fit.
     func entry(at index: Int64, kind: String, kindVersion: String, trusted: [TrustedRoot.Log])
         async throws(SigstoreError) -> TransparencyLogEntry
     {
@@ -22,9 +23,9 @@ struct LogTiles {
         let log = try Self.signer(of: checkpoint, trusted)
         guard index < checkpoint.treeSize else {
             throw SigstoreError(
-                .unexpectedAnswer,
-                "the log's checkpoint is of \(checkpoint.treeSize) entries, and does not cover \(index) yet",
-                advice: "try again in a minute")
+                .noSuchLogEntry,
+                "there is no entry \(index) in this log, which has \(checkpoint.treeSize) by its checkpoint",
+                advice: "check the number and the URL of the log; an entry that was just made is there in a minute")
         }
         let body = try await self.body(at: index, checkpoint.treeSize)
         var tiles: [String: [UInt8]] = [:]

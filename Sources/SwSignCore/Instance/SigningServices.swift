@@ -147,6 +147,31 @@ extension SigstoreInstance {
         return named.map { RekorClient(url: $0, version: .v1, http: http) }
     }
 
+    /// A log of a trusted root to read, at the address that stands there. Nobody is asked for it.
+    /// - Parameters:
+    ///   - root: The trusted root.
+    ///   - logID: The id of the log, such as an entry names it; `nil` for the one that signing would use: one that counts now
+    ///     before others, and then one of Rekor v2 before one of v1.
+    ///   - version: The version of Rekor that it must be; `nil` if any will do.
+    /// - Returns: `nil` if the root has no such log, or not its address.
+    /// - Throws: `SigstoreError` with `malformed-url`.
+    public func readableLog(of root: TrustedRoot, logID: [UInt8]? = nil, version: RekorClient.Version? = nil)
+        throws(SigstoreError) -> RekorClient?
+    {
+        let logs = root.transparencyLogs.filter { log in !log.baseURL.isEmpty && logID.map { $0 == log.logID } ?? true }
+        for log in logs.filter({ $0.validFor.contains(now) }) + logs {
+            for wanted in version.map({ [$0] }) ?? [.v2, .v1] {
+                // The key of a log of Rekor v2 that counts for either version is ECDSA, which no public one has.
+                let isWanted =
+                    version == nil
+                    ? try log.mayBe(rekorV2: false) == (wanted == .v1) : try log.mayBe(rekorV2: wanted == .v2)
+                guard isWanted else { continue }
+                return RekorClient(url: try HTTPURL(parsing: log.baseURL), version: wanted, http: http)
+            }
+        }
+        return nil
+    }
+
     private var now: Instant { Instant(seconds: clock()) }
 
     private func log(_ service: SigningConfig.Service) throws(SigstoreError) -> RekorClient? {

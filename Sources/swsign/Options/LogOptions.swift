@@ -71,8 +71,12 @@ struct LogOptions: ParsableArguments {
     }
 
     /// Makes the client of the log that is meant.
-    /// - Parameter wanted: The version of the API that the log must speak; `nil` if any will do.
-    func reader(version wanted: RekorClient.Version? = nil, _ context: Context) throws(SigstoreError) -> Reader {
+    /// - Parameters:
+    ///   - wanted: The version of the API that the log must speak; `nil` if any will do.
+    ///   - logID: The id of the log, if an entry names it: its address stands in the trusted root.
+    func reader(version wanted: RekorClient.Version? = nil, logID: [UInt8]? = nil, _ context: Context)
+        throws(SigstoreError) -> Reader
+    {
         if let rekorVersion, RekorClient.Version(rawValue: rekorVersion) == nil {
             throw SigstoreError(.usage, "--rekor-version is \(rekorVersion), expected 1 or 2")
         }
@@ -85,6 +89,12 @@ struct LogOptions: ParsableArguments {
         return try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
             try waiting { [instance] () throws(SigstoreError) in
                 let root = try await instance.trustedRoot()
+                // What was given says where the log is; only if nothing was, the instance's signing config is got.
+                if rekorURL == nil, signingConfig == nil, logID != nil || trustedRoot != nil,
+                    let client = try instance.readableLog(of: root, logID: logID, version: version)
+                {
+                    return Reader(client: client, root: root, trustVariables: names)
+                }
                 guard let client = try await instance.readableLog(version: version) else {
                     throw SigstoreError(
                         .noUsableService,

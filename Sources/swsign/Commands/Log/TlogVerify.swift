@@ -1,4 +1,5 @@
 import ArgumentParser
+import HTTPTransport
 import LocalSystem
 import SigstoreClients
 import SigstoreCrypto
@@ -40,14 +41,15 @@ struct TlogVerify: SwSignCommand {
             throw SigstoreError(.noLogEntry, "\(bundle) has no entry in a transparency log")
         }
         for entry in entries {
-            let reader = try log.reader(version: try LogEntryBody(parsing: entry.body).isRekorV2 ? .v2 : .v1, context)
+            let reader = try log.reader(
+                version: try LogEntryBody(parsing: entry.body).isRekorV2 ? .v2 : .v1, logID: entry.logID, context)
+            try reader.expectOwnLog(of: entry)
             let found = try waiting { () throws(SigstoreError) in
                 try await reader.client.entry(
                     at: entry.logIndex, root: reader.root, now: context.now())
             }
-            guard found.entry.body == entry.body, found.log.logID == entry.logID,
-                found.entry.integratedTime == entry.integratedTime
-            else {
+            guard found.log.logID == entry.logID else { throw reader.otherLog(entry, than: found.log.logID) }
+            guard found.entry.body == entry.body, found.entry.integratedTime == entry.integratedTime else {
                 throw SigstoreError(
                     .logEntryMismatch,
                     "entry \(entry.logIndex) of the log \(reader.client.url) is another one than the bundle's",
@@ -71,5 +73,28 @@ struct TlogVerify: SwSignCommand {
         }
         try log.show(entry, reader, context.output)
         context.output.note("The entry is in the log, as the log has signed.")
+    }
+}
+
+extension LogOptions.Reader {
+    /// Refuses to look an entry up in a log that is known to be another one than its own.
+    fileprivate func expectOwnLog(of entry: TransparencyLogEntry) throws(SigstoreError) {
+        let address = client.url.description
+        let here = root.transparencyLogs.filter { log in
+            (try? HTTPURL(parsing: log.baseURL))?.description.utf8.elementsEqual(address.utf8) ?? false
+        }
+        guard let other = here.first, !here.contains(where: { $0.logID == entry.logID }) else { return }
+        throw otherLog(entry, than: other.logID)
+    }
+
+    fileprivate func otherLog(_ entry: TransparencyLogEntry, than logID: [UInt8]) -> SigstoreError {
+        let own = root.transparencyLogs.first { $0.logID == entry.logID && !$0.baseURL.isEmpty }
+        return SigstoreError(
+            .logEntryMismatch,
+            "the bundle's entry \(entry.logIndex) is in another log: expected the log \(Hexadecimal.encode(entry.logID)), and "
+                + "\(client.url) is the log \(Hexadecimal.encode(logID))",
+            advice: own.map { log in
+                "leave out --rekor-url and --signing-config: by the trusted root, the entry's log is \(log.name)"
+            } ?? "name the entry's own log with --rekor-url, and a trusted root that knows it with --trusted-root")
     }
 }

@@ -47,7 +47,7 @@ struct AttestationTests {
         #expect(made.stdout.isEmpty)
         #expect(try directory.mode("b.json") == 0o600)
         let statement = try statement("b.json")
-        #expect(try statement.member("_type").string() == "https://in-toto.io/Statement/v0.1")
+        #expect(try statement.member("_type").string() == "https://in-toto.io/Statement/v1")
         #expect(try statement.member("predicateType").string() == PredicateType(named: type).uri)
         let subjects = try statement.member("subject").elements()
         #expect(subjects.count == 1)

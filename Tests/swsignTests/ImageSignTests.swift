@@ -98,7 +98,7 @@ struct ImageSignTests {
         let image = try await place.push()
         try await place.attest(image.name, type: "vuln", scheme: scheme).expectSuccess()
         let statement = try #require(try await place.verifyAttestation(image.name, type: "vuln").statements().first)
-        #expect(statement.layout == .v01)
+        #expect(statement.layout == (scheme == .older ? .v01 : .v1))
         #expect(statement.subjects.first?.name == place.repository)
         guard scheme == .older else { return }
         let manifest = try await place.store.manifest(try ManifestSelector(tag: image.tag("att")))

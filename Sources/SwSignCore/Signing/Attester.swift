@@ -14,12 +14,13 @@ public enum Attester {
     ///   - subject: The file or image.
     ///   - typeName: The predicate's type: one of cosign's short names or a URI.
     ///   - predicate: The predicate's file. JSON for every type but `custom` and `spdx`, whose predicates hold it as text.
+    ///   - layout: The version of the statement. cosign's older form has v0.1; v1 is what sigstore-python reads.
     ///   - now: The time that `custom` predicates carry, in seconds since 1970.
     /// - Returns: The statement as JSON, to be signed as it is.
     /// - Throws: `SigstoreError` if the type is unknown or the predicate is not JSON, or not UTF-8.
     public static func statement(
         about subject: ResourceDescriptor, type typeName: String, predicate: [UInt8],
-        now: Int64 = SystemClock.now()
+        layout: Statement.Layout = .v1, now: Int64 = SystemClock.now()
     ) throws(SigstoreError) -> [UInt8] {
         let type = try PredicateType(named: typeName)
         let value: JSONValue
@@ -44,7 +45,7 @@ public enum Attester {
                 throw SigstoreError(.malformedPredicate, "the predicate is not a JSON object")
             }
         }
-        return Statement(layout: .v01, subjects: [subject], predicateType: type, predicate: value).json().serialized()
+        return Statement(layout: layout, subjects: [subject], predicateType: type, predicate: value).json().serialized()
     }
 
     /// Checks a statement that a person wrote.

@@ -35,12 +35,12 @@ struct AttestBlob: SwSignCommand {
         if let file, place.outputDirectory != nil {
             try place.expectPlace(for: InputFile(file), replacing: signing.yes)
         }
-        let statement = try attestedStatement(context)
         let hasBundle = signing.bundle != nil || place.outputDirectory != nil
+        let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
+        let statement = try attestedStatement(form == .bundle ? .v1 : .v01, context)
         let session = try services.session(
             signing, attestations: true, standardInputIsTaken: inputs.contains("-"),
             isLegacyForm: !signing.newBundleFormat && hasBundle, isBare: !hasBundle, context)
-        let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
         let signed = try waiting { () throws(SigstoreError) in
             try await BlobSigner(session).attest(statement, form: form)
         }
@@ -77,7 +77,7 @@ struct AttestBlob: SwSignCommand {
     }
 
     /// The statement to sign, made from the predicate or given whole.
-    private func attestedStatement(_ context: Context) throws(SigstoreError) -> [UInt8] {
+    private func attestedStatement(_ layout: Statement.Layout, _ context: Context) throws(SigstoreError) -> [UInt8] {
         var digest: Digest?
         if let hash {
             digest = try Digest(hex: hash, .sha256)
@@ -99,7 +99,7 @@ struct AttestBlob: SwSignCommand {
         let subject = ResourceDescriptor(
             name: InputFile(file).baseName, digests: [(algorithm: "sha256", hex: digest.hex)])
         do throws(SigstoreError) {
-            return try Attester.statement(about: subject, type: content.type, predicate: text)
+            return try Attester.statement(about: subject, type: content.type, predicate: text, layout: layout)
         } catch { throw error.code == .malformedPredicate ? error.concerning(input.name) : error }
     }
 }

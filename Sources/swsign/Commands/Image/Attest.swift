@@ -65,7 +65,8 @@ struct Attest: SwSignCommand {
                             name: each.repositoryName,
                             digests: [(algorithm: each.digest.algorithm.rawValue, hex: each.digest.hex)])
                         statement = try Attester.statement(
-                            about: subject, type: content.type, predicate: text, now: now)
+                            about: subject, type: content.type, predicate: text,
+                            layout: signing.newBundleFormat ? .v1 : .v01, now: now)
                     }
                 } catch { throw error.concerning(input.name) }
                 var store = try images.attachments(of: each)

@@ -480,4 +480,29 @@ struct ServiceFaultTests {
         #expect(place.recorded == 1 && place.certificates == 1)
         #expect(place.unfinished.isEmpty)
     }
+
+    @Test(
+        "An entry that may be too large for the log: its size is named, and what to do",
+        arguments: [
+            Fault.Action.answer(413, contentType: "text/html", body: Array("<html>".utf8)),
+            .answer(
+                400, contentType: "application/json", body: Array(#"{"message":"http: request body too large"}"#.utf8)),
+            .status(502, retryAfter: nil), .reset,
+        ])
+    func largeEntry(action: Fault.Action) async throws {
+        try place.directory.makeKey()
+        try place.directory.write("file", "content")
+        for (size, isNamed) in [(1_000_000, true), (1000, false)] {
+            try place.directory.write("predicate.json", "{\"x\":\"\(String(repeating: "a", count: size))\"}")
+            place.services.rekorV1.faults.add(Fault(action, method: "POST"))
+            let outcome = await place.run(
+                ["attest-blob", "--yes", "--key", "key.pem", "--predicate", "predicate.json", "--bundle", "out.json"]
+                    + place.services(.v1) + ["file"])
+            place.services.rekorV1.faults.removeAll()
+            #expect(outcome.ending == .exit(1), "\(outcome.messages)")
+            #expect(outcome.messages.contains("the entry that was sent has ") == isNamed, "\(outcome.messages)")
+            #expect(outcome.messages.contains("attest something smaller") == isNamed, "\(outcome.messages)")
+            #expect(!place.directory.exists("out.json"))
+        }
+    }
 }

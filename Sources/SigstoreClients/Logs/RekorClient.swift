@@ -120,15 +120,34 @@ public struct RekorClient: Sendable {
     }
 
     private func post(_ path: String, _ body: JSONValue) async throws(SigstoreError) -> HTTPResponse {
-        // A repeated request never makes a second entry: the log answers 409, which is dealt with.
-        try await http.send(
-            HTTPRequest(
-                "POST", try url.appending(path),
-                headers: [
-                    (name: "Content-Type", value: "application/json"), (name: "Accept", value: "application/json"),
-                ], body: .bytes(body.serialized()), timeout: timeout,
-                handledStatuses: [400, 404, 405, 409, 413, 415, 422, 501], isIdempotent: true))
+        let bytes = body.serialized()
+        var failure: SigstoreError
+        do throws(SigstoreError) {
+            // A repeated request never makes a second entry: the log answers 409, which is dealt with.
+            let response = try await http.send(
+                HTTPRequest(
+                    "POST", try url.appending(path),
+                    headers: [
+                        (name: "Content-Type", value: "application/json"), (name: "Accept", value: "application/json"),
+                    ], body: .bytes(bytes), timeout: timeout,
+                    handledStatuses: [400, 404, 405, 409, 413, 415, 422, 501], isIdempotent: true))
+            let isTooLarge = response.status == 413 || response.status == 400 && response.words.contains("too large")
+            guard isTooLarge else { return response }
+            failure = refusal(response)
+        } catch { failure = error }
+        // What stands before a log often drops what is large without saying why.
+        if bytes.count > Self.largeEntry,
+            failure.code == .unreachable || failure.code == .entryRefused || (failure.httpStatus ?? 0) >= 500
+        {
+            failure.message += "; the entry that was sent has \(bytes.count) bytes, which may be more than the log takes"
+            failure.advice = .remedy(.makeSmallerEntry)
+        }
+        throw failure
     }
+
+    /// From this size on, in bytes, an entry's size is worth naming if the log fails. nginx takes 1 MiB unless it is told
+    /// otherwise.
+    private static let largeEntry = 512 << 10
 
     private func refusal(_ response: HTTPResponse) -> SigstoreError {
         let isMissing = [404, 405, 501].contains(response.status)
@@ -391,6 +410,8 @@ extension SigstoreError.Code {
 }
 
 extension SigstoreError.Remedy {
+    /// The log may not take an entry of that size.
+    public static let makeSmallerEntry = Self("attest-something-smaller-or-use-no-log")
     /// What answers is no log, or none that can be used.
     public static let checkLog = Self("check-the-url-of-the-log")
     /// The log has the entry already, and does not say where.

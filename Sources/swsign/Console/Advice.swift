@@ -87,6 +87,7 @@ extension SigstoreError {
             "a certificate holds for minutes, so a timestamp must say when it was used: name a timestamp "
                 + "authority in the signing config, or with --timestamp-server-url"
         case .giveTrustedRootOfServices: "give one with --trusted-root"
+        case .makeSmallerEntry: "attest something smaller, or make it without a log (--tlog-upload=false)"
         case .useEd25519phOrNoLog: "use --signing-algorithm ed25519-ph, or no log"
         case .giveJSONPredicate: "a predicate of type \(subject) must be JSON; use --type custom for other text"
         case .giveBundleOrSignature: "give --bundle or --signature"

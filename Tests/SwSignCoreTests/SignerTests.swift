@@ -137,7 +137,9 @@ final class SignerTests: Sendable {
 
     @Test("One that takes digests only", arguments: Thing.allCases)
     func digestsOnly(_ thing: Thing) async throws {
-        let key = try RemoteKey(.ecdsaP384) { key, message, scheme throws(SigstoreError) in
+        // Signatures of the older scheme are over SHA-256, which Rekor v1 takes of P-256 keys only.
+        let key = try RemoteKey(thing == .olderImage ? .ecdsaP256 : .ecdsaP384) {
+            key, message, scheme throws(SigstoreError) in
             guard message.bytes == nil, let digest = scheme.hash.flatMap({ message.digest($0) }) else {
                 throw SigstoreError(.messageNotRead, "the key service takes a digest and nothing else")
             }

@@ -440,6 +440,13 @@ struct ServiceFaultTests {
                 try key.publicKey.verifies(
                     bundle.signature(), ofBytes: envelope.preAuthenticationEncoding, scheme: scheme))
         }
+        if kind == .v1 {
+            let older = await place.run(
+                ["sign-blob", "--new-bundle-format=false", "--bundle", "older.json"] + signing + ["file"])
+            #expect(older.code == "log-entry-refused", "\(older.messages)")
+            #expect(older.messages.contains("make a bundle, or use a P-256 key"), "\(older.messages)")
+            #expect(place.recorded == 3 && !place.directory.exists("older.json"))
+        }
         let verifying = ["--key", "key.pub"] + place.trust
         for command in [
             ["verify-blob-attestation"] + verifying + type + ["--bundle", "attest-blob.json", "file"],

@@ -242,7 +242,14 @@ extension RekorClient {
         switch response.status {
         case 200, 201: return try Self.entryV1(response.body)
         case 409: return try await existingV1(response)
-        default: throw refusal(response)
+        default:
+            var refused = refusal(response)
+            if kind == "hashedrekord", entry.scheme == .ecdsa(.sha256), entry.key.kind != .ecP256 {
+                refused.advice = .sentence(
+                    "nothing was recorded; Rekor v1 takes files by such keys over the curve's own hash only, which bare "
+                        + "signatures and the older form do not use: make a bundle, or use a P-256 key")
+            }
+            throw refused
         }
     }
 

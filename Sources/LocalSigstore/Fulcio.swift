@@ -80,10 +80,31 @@ struct Fulcio: Sendable {
     /// Checks a request and answers it.
     /// - Parameter legacy: Whether its members are those of API v1.
     private func certify(_ request: LoopbackRequest, legacy: Bool) throws -> [X509] {
-        guard let parsed = try? JSONValue(parsing: request.body), case .object = parsed else {
+        let parsed: JSONValue
+        // No body is taken for an empty request.
+        do { parsed = request.body.isEmpty ? .object([:]) : try JSONValue(parsing: request.body) } catch {
             throw Refusal(message: GoJSON.complaint(about: request.body))
         }
+        let words = ProtoJSON(request.body)
+        guard case .object = parsed else { throw Refusal(message: words.unexpected(parsed)) }
         let body = JSONCursor(parsed)
+        let choices = ["publicKeyRequest", "certificateSigningRequest"]
+        let chosen = try body.names().filter { name in
+            try choices.contains { $0 == name } && body.optional(name) != nil
+        }
+        if chosen.count > 1, let last = chosen.last {
+            throw Refusal(
+                message: "proto: \(words.position(of: last)): error parsing \"\(last)\", oneof "
+                    + "dev.sigstore.fulcio.v2.CreateSigningCertificateRequest.key is already set")
+        }
+        if let proof = try? body.optional("publicKeyRequest")?.optional("proofOfPossession")?.string(),
+            Base64.decode(proof) == nil
+        {
+            throw Refusal(
+                message:
+                    "proto: \(words.position(of: "proofOfPossession", value: true)): invalid value for bytes field "
+                    + "proofOfPossession: \"\(proof)\"")
+        }
         var token: String?
         if let header = request.header("Authorization"), header.lowercased().hasPrefix("bearer ") {
             token = String(header.dropFirst(7))
@@ -106,7 +127,16 @@ struct Fulcio: Sendable {
                 let signed = try? outer.at(0, 0x30), let key = try? PublicKey(der: signed.children().at(2, 0x30).whole),
                 let signature = try? outer.at(2, 0x03).bits
             else { throw Refusal.request }
-            guard Self.verifies(signature, signed.whole, key) else { throw Refusal.proof }
+            let scheme = Self.schemes.first { scheme in
+                key.schemes.contains(scheme)
+                    && (try? key.verifies(signature, ofBytes: signed.whole, scheme: scheme)) == true
+            }
+            guard let scheme else { throw Refusal.proof }
+            guard scheme == key.defaultScheme || scheme.hash == nil else {
+                let kind = if case .rsa = key.kind { "rsa" } else { "ecdsa" }
+                let hash = scheme.hash.map { "SHA-\($0.byteCount * 8)" } ?? ""
+                throw Refusal(message: "signing algorithm not permitted: *\(kind).PublicKey, \(hash)")
+            }
             return key
         }
         let outer = legacy ? body : try? body.optional("publicKeyRequest")
@@ -120,16 +150,11 @@ struct Fulcio: Sendable {
         return key
     }
 
-    /// A request's signature may be made with any hash that its key allows.
-    private static func verifies(_ signature: [UInt8], _ message: [UInt8], _ key: PublicKey) -> Bool {
-        let schemes: [SignatureScheme] = [
-            key.defaultScheme, .ecdsa(.sha256), .ecdsa(.sha384), .ecdsa(.sha512), .rsaPKCS1(.sha384),
-            .rsaPKCS1(.sha512),
-        ]
-        return schemes.contains { scheme in
-            key.schemes.contains(scheme) && (try? key.verifies(signature, ofBytes: message, scheme: scheme)) == true
-        }
-    }
+    /// How a request may be signed; of these only the one that is usual for its key is permitted.
+    private static let schemes: [SignatureScheme] = [
+        .ed25519, .ecdsa(.sha256), .ecdsa(.sha384), .ecdsa(.sha512), .rsaPKCS1(.sha256), .rsaPKCS1(.sha384),
+        .rsaPKCS1(.sha512),
+    ]
 
     private func issue(to principal: Principal, key: PublicKey, faults: [Fault.Action]) throws -> [X509] {
         var now = Int64(Date().timeIntervalSince1970)

@@ -176,8 +176,9 @@ final class RekorV2: Sendable {
     }
 }
 
-/// What Go's reader of protobuf's JSON says of a request that is not of the form of Rekor v2's.
-private struct ProtoJSON {
+/// What Go's reader of protobuf's JSON says of a request that is not of the form that a service wants: Rekor v2's, whose
+/// messages are known here, or Fulcio's.
+struct ProtoJSON {
     private let body: [UInt8]
 
     init(_ body: [UInt8]) { self.body = body }
@@ -196,7 +197,7 @@ private struct ProtoJSON {
     ]
 
     /// Line and column of a member's name, or of its value.
-    private func position(of name: String, value: Bool = false) -> String {
+    func position(of name: String, value: Bool = false) -> String {
         let name = Array("\"\(name)\"".utf8)
         guard var place = body.firstRange(of: name)?.lowerBound else { return "(line 1:1)" }
         if value {
@@ -208,13 +209,16 @@ private struct ProtoJSON {
         return "(line \(before.count { $0 == 0x0a } + 1):\(column))"
     }
 
+    /// What is said of a value that should be a message.
+    func unexpected(_ value: JSONValue, in place: String = "") -> String {
+        let token = String(decoding: value.serialized(), as: UTF8.self)
+        let start = place.isEmpty ? "(line 1:1)" : position(of: place, value: true)
+        return "proto: syntax error \(start): unexpected token \(token.hasPrefix("[") ? "[" : token)"
+    }
+
     /// What is wrong with a message; `nil` if nothing is.
     func complaint(about message: JSONValue, in place: String = "") -> String? {
-        guard case .object(let object) = message else {
-            let token = String(decoding: message.serialized(), as: UTF8.self)
-            let start = place.isEmpty ? "(line 1:1)" : position(of: place, value: true)
-            return "proto: syntax error \(start): unexpected token \(token.hasPrefix("[") ? "[" : token)"
-        }
+        guard case .object(let object) = message else { return unexpected(message, in: place) }
         var chosen = false
         for (name, value) in object.members.map({ ($0.name, $0.value) }) {
             guard let known = Self.members[place], known.contains(name) else {

@@ -249,6 +249,16 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
             ("{}", "The public key supplied in the request could not be parsed"),
             ("{nonsense", "invalid character 'n' looking for beginning of object key string"),
             (#"{"certificateSigningRequest":"AAAA"}"#, "The certificate signing request could not be parsed"),
+            ("[]", "proto: syntax error (line 1:1): unexpected token ["),
+            (
+                #"{"publicKeyRequest":{"proofOfPossession":"@@"}}"#,
+                #"proto: (line 1:42): invalid value for bytes field proofOfPossession: "@@""#
+            ),
+            (
+                #"{"publicKeyRequest":{},"certificateSigningRequest":"AAAA"}"#,
+                #"proto: (line 1:25): error parsing "certificateSigningRequest", oneof "#
+                    + "dev.sigstore.fulcio.v2.CreateSigningCertificateRequest.key is already set"
+            ),
         ] {
             let answer = try await services.fulcio.client.send(
                 "POST", "/api/v2/signingCert", headers: bearer, body: Array(body.utf8))

@@ -159,14 +159,16 @@ extension SigstoreInstance {
         throws(SigstoreError) -> RekorClient?
     {
         let logs = root.transparencyLogs.filter { log in !log.baseURL.isEmpty && logID.map { $0 == log.logID } ?? true }
-        for log in logs.filter({ $0.validFor.contains(now) }) + logs {
+        for some in [logs.filter { $0.validFor.contains(now) }, logs] {
             for wanted in version.map({ [$0] }) ?? [.v2, .v1] {
-                // The key of a log of Rekor v2 that counts for either version is ECDSA, which no public one has.
-                let isWanted =
-                    version == nil
-                    ? try log.mayBe(rekorV2: false) == (wanted == .v1) : try log.mayBe(rekorV2: wanted == .v2)
-                guard isWanted else { continue }
-                return RekorClient(url: try HTTPURL(parsing: log.baseURL), version: wanted, http: http)
+                for log in some {
+                    // An ECDSA key may be a log's of either version; no public log of Rekor v2 has one.
+                    let isWanted =
+                        version == nil
+                        ? try log.mayBe(rekorV2: false) == (wanted == .v1) : try log.mayBe(rekorV2: wanted == .v2)
+                    guard isWanted else { continue }
+                    return RekorClient(url: try HTTPURL(parsing: log.baseURL), version: wanted, http: http)
+                }
             }
         }
         return nil

@@ -178,6 +178,30 @@ struct CombinedPolicyTests {
         #expect(Self.refusal([ann, ben, cid], atLeast: 3, of: [annOrBen, annOrBen, ann.policy]) == .tooFewSigners)
     }
 
+    @Test("A key and a certificate for that key are one signer, by one signature or by two")
+    func keyWithCertificate() throws {
+        var signer = try TestSigner(certificate: TestAuthority.leafPEM)
+        let root = try signer.root()
+        let certified = try signer.sign(Self.file)
+        var bare = certified
+        bare.keyMaterial = .publicKey(hint: "")
+        bare.logEntries = []
+        var byName = VerificationPolicy(signedBy: .identities([AttackTests.identity]))
+        byName.certificateTransparency = .insecurelyIgnored
+        let byKey = VerificationPolicy(
+            signedBy: .key(try TestAuthority.leafKey().publicKey), transparencyLog: .insecurelyIgnored)
+        let verifier = Verifier(trustedRoot: root) { TestAuthority.signedInTime }
+        func count(_ bundles: [SigstoreBundle], _ policies: [VerificationPolicy]) throws -> Int {
+            try verifier.verify(
+                bundles.map { (bundle: $0, claim: .message(ArtifactBytes(Self.file))) }, atLeast: 1,
+                of: policies.map { .policy($0) }
+            ).count
+        }
+        for bundles in [[certified], [certified, bare], [bare, certified]] {
+            for policies in [[byName, byKey], [byKey, byName]] { #expect(try count(bundles, policies) == 1) }
+        }
+    }
+
     @Test("Owners of identities are told apart by name and issuer, byte for byte")
     func identities() throws {
         let ann = try CertificateClaimsTests.Signed([CertificateClaimsTests.encoded(8, TestAuthority.issuer)])

@@ -194,10 +194,14 @@ struct ReleaseTests {
             let outcome = await Program(directory: directory.path).run(arguments + ["\(Self.samples)/blobs/small.txt"])
             return outcome.succeeded ? nil : outcome.code
         }
-        #expect(await identity(["nobody@alpha.example", right], [], ["https://x.example", issuer], []) == nil)
+        #expect(await identity(["nobody@alpha.example", right], [], [issuer], []) == nil)
+        #expect(await identity([right], [], ["https://x.example", issuer], []) == nil)
+        // Every identity with every issuer is not what was meant.
+        #expect(await identity(["nobody@alpha.example", right], [], ["https://x.example", issuer], []) == "usage")
+        #expect(await identity([], ["^nobody$", "^release@"], [], ["^https:", ":8888$"]) == "usage")
         #expect(await identity(["nobody@alpha.example", "nobody"], [], [issuer], []) == "wrong-identity")
         #expect(await identity([right], [], ["https://x.example", "https://y.example"], []) == "wrong-issuer")
-        #expect(await identity([], ["^nobody$", "^release@"], [], ["^https:", ":8888$"]) == nil)
+        #expect(await identity([], ["^nobody$", "^release@"], [issuer], ["^https:", ":8888$"]) == nil)
         #expect(await identity([right], ["^release@"], [issuer], ["8888"]) == nil)
         #expect(await identity([right], ["^nobody"], [issuer], []) == "wrong-identity")
         #expect(await identity(["nobody"], ["^release@"], [issuer], []) == "wrong-identity")

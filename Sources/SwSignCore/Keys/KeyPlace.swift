@@ -29,25 +29,58 @@ extension KeyPlace {
     public func forget(_ reference: String) {}
 }
 
-/// What files and variables have in common: the key's bytes are at hand.
+/// What files and variables have in common: the key's bytes are at hand. Those that were bent on their way are read if it is
+/// plain how they were.
 protocol KeyContents: KeyPlace {
     func contents(_ reference: String) throws(SigstoreError) -> [UInt8]
 }
 
 extension KeyContents {
     func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey {
-        try await onBlockingThread { () throws(SigstoreError) in
-            let bytes = try self.contents(reference)
-            do throws(SigstoreError) { return try PublicKey(file: bytes) } catch { throw error.concerning(reference) }
-        }
+        try await publicKey(reference) { _ in }
     }
 
     func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer {
+        try await signer(reference, password: password) { _ in }
+    }
+
+    /// - Parameter notice: Takes what had happened to a key that was read all the same, as a sentence.
+    func publicKey(_ reference: String, _ notice: @escaping @Sendable (String) -> Void)
+        async throws(SigstoreError) -> PublicKey
+    {
+        try await read(reference, notice) { bytes throws(SigstoreError) in try PublicKey(file: bytes) }
+    }
+
+    /// - Parameter notice: Takes what had happened to a key that was read all the same, as a sentence.
+    func signer(
+        _ reference: String, password: @escaping PasswordSource, _ notice: @escaping @Sendable (String) -> Void
+    ) async throws(SigstoreError) -> any Signer {
+        try await read(reference, notice) { bytes throws(SigstoreError) in
+            try PrivateKey.read(file: bytes, password: password)
+        }
+    }
+
+    private func read<Key: Sendable>(
+        _ reference: String, _ notice: @escaping @Sendable (String) -> Void,
+        _ parse: @escaping @Sendable ([UInt8]) throws(SigstoreError) -> Key
+    ) async throws(SigstoreError) -> Key {
         try await onBlockingThread { () throws(SigstoreError) in
             var bytes = try self.contents(reference)
             defer { SecretBytes.cleanse(&bytes) }
-            do throws(SigstoreError) { return try PrivateKey.read(file: bytes, password: password) } catch {
-                throw error.concerning(reference)
+            do throws(SigstoreError) { return try parse(bytes) } catch {
+                guard error.code == .malformedPEM || error.code == .malformedKey, !takesStandardInput(reference),
+                    let bent = BentKey(bytes)
+                else { throw error.concerning(reference) }
+                guard var text = bent.text else {
+                    throw SigstoreError(
+                        error.code, "\(reference): the key cannot be read, and it seems that \(bent.words)",
+                        advice: .remedy(.giveKeyAsWritten), cause: error)
+                }
+                defer { SecretBytes.cleanse(&text) }
+                let key: Key
+                do throws(SigstoreError) { key = try parse(text) } catch { throw error.concerning(reference) }
+                notice("the key \(reference) was changed on its way, and was read as it had been: \(bent.words)")
+                return key
             }
         }
     }
@@ -112,4 +145,9 @@ struct UnsupportedKeyPlace: KeyPlace {
             .notBuiltYet, "\(place.what) (\(place.prefix)…) cannot be used for keys yet",
             advice: "use a key file, or env://NAME with the key in an environment variable")
     }
+}
+
+extension SigstoreError.Remedy {
+    /// More happened to the key on its way than is undone.
+    public static let giveKeyAsWritten = Self("give-the-key-as-it-was-written")
 }

@@ -9,6 +9,7 @@ public struct KeyReference: Sendable {
     /// The reference as the person wrote it.
     public let text: String
     private let place: any KeyPlace
+    private let notice: @Sendable (String) -> Void
 
     /// The places that are known without further modules: files, standard input, and variables of the environment.
     public static let places: [any KeyPlace] = [VariableKeyPlace(), UnsupportedKeyPlace(), FileKeyPlace()]
@@ -17,10 +18,15 @@ public struct KeyReference: Sendable {
     /// - Parameters:
     ///   - text: The reference.
     ///   - places: Where keys may be, the first that knows the reference's form counts.
+    ///   - notice: Takes what had happened on its way to a key that was read all the same, as a sentence.
     /// - Throws: `SigstoreError` with `not-built-yet` for key services, tokens and URLs that no place is there for,
     ///   each by its name, and `unknown-key-reference` for any other scheme.
-    public init(_ text: String, in places: [any KeyPlace] = KeyReference.places) throws(SigstoreError) {
+    public init(
+        _ text: String, in places: [any KeyPlace] = KeyReference.places,
+        notice: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(SigstoreError) {
         self.text = text
+        self.notice = notice
         guard let place = places.first(where: { $0.knows(text) }) else { throw Self.unknown(text) }
         self.place = place
         try place.check(text)
@@ -38,14 +44,18 @@ public struct KeyReference: Sendable {
     /// The public key.
     /// - Throws: `SigstoreError` that names the reference.
     public func publicKey() async throws(SigstoreError) -> PublicKey {
-        try await place.publicKey(text)
+        if let contents = place as? any KeyContents { return try await contents.publicKey(text, notice) }
+        return try await place.publicKey(text)
     }
 
     /// What signs with the key.
     /// - Parameter password: Asked for only if the key is encrypted.
     /// - Throws: `SigstoreError` that names the reference.
     public func signer(password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer {
-        try await place.signer(text, password: password)
+        if let contents = place as? any KeyContents {
+            return try await contents.signer(text, password: password, notice)
+        }
+        return try await place.signer(text, password: password)
     }
 
     /// The private key itself, to be kept elsewhere.

@@ -91,6 +91,8 @@ extension SigstoreError {
         case .useEd25519phOrNoLog: "use --signing-algorithm ed25519-ph, or no log"
         case .giveJSONPredicate: "a predicate of type \(subject) must be JSON; use --type custom for other text"
         case .giveBundleOrSignature: "give --bundle or --signature"
+        case .giveKeyAsWritten:
+            "give the key as it was written, with its line breaks, or that in base64 once (base64 -w0 FILE)"
         case .giveLogEntry: "give Rekor's answer for the entry, or the bundle that cosign sign-blob --bundle wrote"
         case .attachAsSignature: "use swsign attach signature --bundle"
         case .giveSBOMFormat: "spdx is json or text, cyclonedx json or xml, syft json; see --type and --input-format"

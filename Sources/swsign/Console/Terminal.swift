@@ -96,6 +96,7 @@ final class Terminal: Sendable {
             bytes.append(byte)
         }
         let whole = SecretBytes(bytes)
+        if whole.count == 0 { isPasswordAbsent.withLock { $0 = true } }
         while let last = bytes.last, last == 0x0a || last == 0x0d { bytes.removeLast() }
         if bytes.count < whole.count { withLineBreak.withLock { $0 = whole } }
         return (SecretBytes(bytes), whole.count > 0)
@@ -106,6 +107,9 @@ final class Terminal: Sendable {
     /// - Returns: It, once: then it is forgotten.
     func takePasswordWithLineBreak() -> SecretBytes? { withLineBreak.withLock { $0.take() } }
     private let withLineBreak = Mutex<SecretBytes?>(nil)
+
+    /// Whether a password was wanted, and nothing gave one: an empty one was tried.
+    fileprivate let isPasswordAbsent = Mutex(false)
 }
 
 extension TerminalDevice {
@@ -203,12 +207,34 @@ extension KeyReference {
             forget()
             return (key, asked.withLock { $0 })
         } catch {
-            guard error.code == .wrongPassword, let whole = terminal.takePasswordWithLineBreak() else { throw error }
+            guard error.code == .wrongPassword else { throw error }
+            if terminal.isPasswordAbsent.withLock({ $0 }) {
+                throw SigstoreError(
+                    .noPassword,
+                    "\(text): the private key needs a password, and none was given: COSIGN_PASSWORD is not set, there is no terminal, and standard input is empty",
+                    advice: "set COSIGN_PASSWORD")
+            }
+            guard let whole = terminal.takePasswordWithLineBreak() else {
+                throw asked.withLock({ $0 }).map { Self.named(error, $0) } ?? error
+            }
             let key = try waiting { () throws(SigstoreError) in try await opening { () throws(SigstoreError) in whole }
             }
             forget()
             return (key, whole)
         }
+    }
+
+    /// A password is never changed before it is tried. Of a wrong one that ends in a line break that is said.
+    private static func named(_ error: SigstoreError, _ password: SecretBytes) -> SigstoreError {
+        let endsInLineBreak = unsafe password.withBytes { bytes in
+            unsafe bytes.last == 0x0a || bytes.last == 0x0d
+        }
+        guard endsInLineBreak else { return error }
+        var error = error
+        error.message += "; the password that was given ends in a line break"
+        error.advice =
+            "if the line break does not belong to it, set COSIGN_PASSWORD without it: printf %s writes none, echo does"
+        return error
     }
 }
 

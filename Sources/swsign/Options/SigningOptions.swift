@@ -334,7 +334,7 @@ struct ServiceOptions: ParsableArguments {
     private static func signer(_ key: String, standardInputIsTaken: Bool, _ context: Context) throws(SigstoreError)
         -> any Signer
     {
-        let reference = try KeyReference(key)
+        let reference = try KeyReference(key, notice: context.output.warn)
         if reference.takesStandardInput && standardInputIsTaken {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }

@@ -53,7 +53,7 @@ struct VerificationOptions: ParsableArguments {
     func signers(_ identity: IdentityOptions, standardInputIsTaken: Bool, _ context: Context) throws(SigstoreError)
         -> DemandedSigners
     {
-        let signedBy = try signedBy(identity, standardInputIsTaken: standardInputIsTaken)
+        let signedBy = try signedBy(identity, standardInputIsTaken: standardInputIsTaken, context)
         var logs = VerificationPolicy.TransparencyLogRule.required(threshold: 1)
         if insecureIgnoreTlog || privateInfrastructure {
             let flag = insecureIgnoreTlog ? "--insecure-ignore-tlog" : "--private-infrastructure"
@@ -83,7 +83,8 @@ struct VerificationOptions: ParsableArguments {
     }
 
     /// The keys and identities that are given, each once. If any of them will do, all identities are one.
-    private func signedBy(_ identity: IdentityOptions, standardInputIsTaken: Bool) throws(SigstoreError)
+    private func signedBy(_ identity: IdentityOptions, standardInputIsTaken: Bool, _ context: Context)
+        throws(SigstoreError)
         -> [VerificationPolicy.SignedBy]
     {
         if identity.signerFiles.isEmpty { try expectThreshold(of: keys.count + identity.count) }
@@ -95,7 +96,7 @@ struct VerificationOptions: ParsableArguments {
             )
         }
         var references: [KeyReference] = []
-        for key in keys { references.append(try KeyReference(key)) }
+        for key in keys { references.append(try KeyReference(key, notice: context.output.warn)) }
         let onStandardInput = references.filter(\.takesStandardInput).count + identity.signerFiles.count { $0 == "-" }
         if onStandardInput > (standardInputIsTaken ? 0 : 1) {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")

@@ -47,13 +47,16 @@ struct BundleCreate: SwSignCommand {
                 .noLogEntry, "the parts hold no entry in a transparency log",
                 advice: "add --ignore-tlog, or --bundle with the entry")
         }
-        if let key { joined.keyMaterial = .publicKey(hint: try KeyReference(key).readPublicKey().hint()) }
+        if let key {
+            let reference = try KeyReference(key, notice: context.output.warn)
+            joined.keyMaterial = .publicKey(hint: try reference.readPublicKey().hint())
+        }
         if case .messageSignature(var message) = joined.content {
             guard let artifact else {
                 throw SigstoreError(
                     .usage, "--artifact is missing: a bundle names the digest of the file that was signed")
             }
-            let signer = try signer(joined)
+            let signer = try signer(joined, context)
             let read = try InputFile(artifact).read(digests: [.sha256], schemes: Set(signer?.schemes ?? []))
             message.digest = read.digest(.sha256)
             joined.content = .messageSignature(message)
@@ -86,8 +89,8 @@ struct BundleCreate: SwSignCommand {
 
 extension BundleCreate {
     /// The key that must have signed, if one is known.
-    private func signer(_ bundle: SigstoreBundle) throws(SigstoreError) -> PublicKey? {
-        if let key { return try KeyReference(key).readPublicKey() }
+    private func signer(_ bundle: SigstoreBundle, _ context: Context) throws(SigstoreError) -> PublicKey? {
+        if let key { return try KeyReference(key, notice: context.output.warn).readPublicKey() }
         guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { return nil }
         return try Certificate(der: leaf).publicKey
     }

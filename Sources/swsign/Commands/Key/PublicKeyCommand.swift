@@ -15,7 +15,7 @@ struct PublicKeyCommand: SwSignCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run(_ context: Context) throws(SigstoreError) {
-        let reference = try KeyReference(key)
+        let reference = try KeyReference(key, notice: context.output.warn)
         let file = outfile.map { OutputFile($0, mode: 0o644) }
         if let file { context.output.places.reserve(file) }
         let publicKey = try reference.openPrivateKey(context.terminal).key.publicKey

@@ -256,7 +256,7 @@ private func isConsistent(_ path: [[UInt8]], from first: Int, _ firstRoot: [UInt
             ),
             (
                 #"{"publicKeyRequest":{},"certificateSigningRequest":"AAAA"}"#,
-                #"proto: (line 1:25): error parsing "certificateSigningRequest", oneof "#
+                #"proto: (line 1:24): error parsing "certificateSigningRequest", oneof "#
                     + "dev.sigstore.fulcio.v2.CreateSigningCertificateRequest.key is already set"
             ),
         ] {

@@ -253,6 +253,39 @@ struct KeylessTests {
         }
     }
 
+    @Test("All verify attestations by keys of larger curves in Rekor v1", arguments: ["384-nistp384", "512-nistp521"])
+    func largerCurves(algorithm: String) async throws {
+        let bench = try Bench(.email("unused@local.test"), in: place)
+        let program = try await Tool.swsign.program
+        let image = try push("signed over SHA-256 by \(algorithm)", to: bench.services.registry)
+        try place.write("attested over SHA-256\n", to: "file")
+        try place.write(#"{"builder":{"id":"tests"},"buildType":"tested"}"#, to: "predicate")
+        try await place.must(
+            program,
+            ["generate-key-pair", "--signing-algorithm", "ecdsa-sha2-\(algorithm)", "--output-key-prefix", "key"])
+        let trust = ["--trusted-root", bench.services.files.trustedRoot]
+        let signing =
+            ["--yes", "--key", "key.key", "--signing-config", bench.services.files.signingConfig(.v1)] + trust
+        let type = ["--type", "slsaprovenance"]
+        let predicate = type + ["--predicate", "predicate"]
+        try await place.must(program, ["attest-blob"] + signing + predicate + ["--bundle", "attestation", "file"])
+        try await place.must(program, ["sign"] + signing + [image])
+        try await place.must(program, ["attest"] + signing + predicate + [image])
+        for tool in Tool.allCases {
+            let verifying = ["--key", "key.pub"] + trust + (tool == .cosign2 ? ["--new-bundle-format"] : [])
+            var commands = [
+                ["verify-blob-attestation", "--bundle", "attestation"] + type + verifying + ["file"],
+                ["verify-attestation"] + type + verifying + [image],
+            ]
+            // cosign 2.5 looks for bundles of attestations only.
+            if tool != .cosign2 { commands.append(["verify"] + verifying + [image]) }
+            for command in commands {
+                let outcome = try await place.run(tool.program, command)
+                #expect(outcome.status == 0, "\(tool) \(command[0]): \(outcome.messages)")
+            }
+        }
+    }
+
     /// Puts an image into the registry.
     /// - Returns: Its reference.
     private func push(_ text: String, to registry: LocalRegistry) throws -> String {

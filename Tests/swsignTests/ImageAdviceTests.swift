@@ -43,7 +43,7 @@ struct ImageAdviceTests {
     func otherCommands() async throws {
         let directory = TemporaryDirectory()
         try await directory.expectRefusal(
-            "usage", "--policy", "verify does not have it, but verify-attestation",
+            "usage", "--policy", "it is a flag of verify-attestation",
             of: ["verify", "--policy", "p.rego", "a.example/b/c:1"])
         try await directory.expectRefusal(
             "usage", "see swsign sign --help", of: ["sign", "--no-such-flag", "a.example/b/c:1"])

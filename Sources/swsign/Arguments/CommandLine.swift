@@ -158,7 +158,7 @@ struct NormalizedArguments: Sendable {
             throw SigstoreError(
                 .usage, "unknown flag --\(name)",
                 advice: (1...6).contains(others.count)
-                    ? "\(command.name) does not have it, but \(others.joined(separator: ", "))"
+                    ? "it is a flag of \(others.joined(separator: ", "))"
                     : "see swsign \((command.words + ["--help"]).joined(separator: " "))")
         }
         try take(flag, "--\(name)", parts.count > 1 ? parts[1] : nil, &rest, &given)

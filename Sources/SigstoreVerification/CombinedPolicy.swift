@@ -47,6 +47,9 @@ public struct DemandedSigners: Sendable {
     /// That any one of them has signed.
     public let anyOne: CombinedPolicy
 
+    /// The keys whose owners may have signed.
+    public var keys: [PublicKey] { policies.flatMap(\.keys) }
+
     /// Demands that one policy holds for one signature.
     public init(_ policy: VerificationPolicy) {
         (policies, threshold, anyOne) = ([.policy(policy)], nil, .policy(policy))
@@ -66,6 +69,15 @@ public struct DemandedSigners: Sendable {
 }
 
 extension CombinedPolicy {
+    fileprivate var keys: [PublicKey] {
+        switch self {
+        case .policy(let policy):
+            guard case .key(let key) = policy.signedBy else { return [] }
+            return [key]
+        case .allOf(let parts), .anyOf(let parts): return parts.flatMap(\.keys)
+        }
+    }
+
     /// Refuses a number of policies that cannot be met or asks for nothing, and policies that are not sound.
     fileprivate static func expectSound(_ policies: [CombinedPolicy], atLeast count: Int) throws(SigstoreError) {
         guard count >= 1, count <= policies.count, policies.count <= countLimit else {

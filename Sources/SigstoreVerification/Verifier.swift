@@ -4,7 +4,8 @@ public import StrictJSON
 /// The one verifier: it brings a bundle, what is claimed of it, a policy and a trusted root together, and never touches
 /// the network.
 public struct Verifier: Sendable {
-    private let trustedRoot: TrustedRoot?
+    /// The authorities and logs that are believed; `nil` believes none.
+    public let trustedRoot: TrustedRoot?
     private let now: @Sendable () -> Int64
 
     /// Makes a verifier.

@@ -262,9 +262,16 @@ struct AdviceTests {
                 Failure(
                     "verify-blob --key key.pub --trusted-root root.json --signature sig file",
                     "step 5 of 8, transparency-log: the signature has no entry in a transparency log, and one is "
+                        + "demanded: no log of the trusted root can be asked for its entry: only one of Rekor v1 can, at "
+                        + "the address that stands there [no-log-entry]",
+                    "sign with --bundle, which keeps the entry, and verify with that; --insecure-ignore-tlog is for a "
+                        + "signature that was made without a log"),
+                Failure(
+                    "verify-blob --key key.pub --trusted-root root.json --offline --signature sig file",
+                    "step 5 of 8, transparency-log: the signature has no entry in a transparency log, and one is "
                         + "demanded [no-log-entry]",
-                    "a signature that is in a log is verified with its --bundle, and none is looked up in a log; "
-                        + "--insecure-ignore-tlog is for one that was made without a log"),
+                    "none is looked up with --offline: give the --bundle that keeps it; --insecure-ignore-tlog is for a "
+                        + "signature that was made without a log"),
                 Failure(
                     "\(byKey) --bundle attestation.json file",
                     "step 1 of 8, form: the bundle holds an attestation, not a signature over a file "

@@ -698,7 +698,7 @@ struct BlobTests {
             "no-log-entry", "transparency log", "--insecure-ignore-tlog", of: verify + ["--bundle", "b.json", "file"])
         let base64 = await sign("file").line
         try await directory.expectRefusal(
-            "no-log-entry", "transparency log", "with its --bundle, and none is looked up in a log",
+            "no-log-entry", "transparency log", "sign with --bundle, which keeps the entry",
             of: verify + ["--signature", base64, "file"])
         for flag in ["--insecure-ignore-tlog", "--private-infrastructure"] {
             let outcome = await directory.swsign("verify-blob", "--key", "key.pub", flag, "--bundle", "b.json", "file")

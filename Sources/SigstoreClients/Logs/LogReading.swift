@@ -161,7 +161,7 @@ extension RekorClient {
         }
     }
 
-    private func naming<Value>(_ work: () async throws(SigstoreError) -> Value) async throws(SigstoreError) -> Value {
+    func naming<Value>(_ work: () async throws(SigstoreError) -> Value) async throws(SigstoreError) -> Value {
         do throws(SigstoreError) { return try await work() } catch {
             throw error.concerning(
                 "transparency log \(url.origin.authority)",
@@ -169,7 +169,7 @@ extension RekorClient {
         }
     }
 
-    private func read(_ path: String, _ parameters: [String: String], missing: String) async throws(SigstoreError)
+    func read(_ path: String, _ parameters: [String: String], missing: String) async throws(SigstoreError)
         -> [UInt8]
     {
         var place = try url.appending(path)
@@ -187,7 +187,7 @@ extension RekorClient {
         return response.body
     }
 
-    private static func answer<Value>(_ what: String, _ read: () throws(SigstoreError) -> Value) throws(SigstoreError)
+    static func answer<Value>(_ what: String, _ read: () throws(SigstoreError) -> Value) throws(SigstoreError)
         -> Value
     {
         do throws(SigstoreError) { return try read() } catch {
@@ -197,7 +197,7 @@ extension RekorClient {
         }
     }
 
-    private static func onlyV1(_ what: String) -> SigstoreError {
+    static func onlyV1(_ what: String) -> SigstoreError {
         SigstoreError(
             .notInRekorV2, "logs of Rekor v2 do not have \(what)",
             advice: .remedy(.giveLogIndex))

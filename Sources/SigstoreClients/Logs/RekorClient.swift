@@ -119,7 +119,7 @@ public struct RekorClient: Sendable {
         } catch { throw error.concerning("transparency log \(url.origin.authority)") }
     }
 
-    private func post(_ path: String, _ body: JSONValue) async throws(SigstoreError) -> HTTPResponse {
+    func post(_ path: String, _ body: JSONValue) async throws(SigstoreError) -> HTTPResponse {
         let bytes = body.serialized()
         var failure: SigstoreError
         do throws(SigstoreError) {
@@ -211,9 +211,11 @@ public struct RekorClient: Sendable {
 // MARK: - Rekor v1
 
 extension RekorClient {
-    private static let entriesV1 = "/api/v1/log/entries"
+    static let entriesV1 = "/api/v1/log/entries"
 
-    private func recordV1(_ entry: ProposedLogEntry) async throws(SigstoreError) -> TransparencyLogEntry {
+    /// An entry as it is proposed to Rekor v1.
+    /// - Parameter written: An attestation's envelope in the bytes that the log is to see; by default as cosign writes it.
+    static func proposalV1(_ entry: ProposedLogEntry, written: [UInt8]? = nil) -> JSONValue {
         let verifier = JSONValue.bytes(Array((entry.certificate?.pem ?? entry.key.pem).utf8))
         let kind: String
         let spec: JSONValue
@@ -230,15 +232,18 @@ extension RekorClient {
             ])
         case .envelope(let envelope):
             kind = "dsse"
-            let text = envelope.json(includingEmptyKeyID: true).serialized()
+            let text = written ?? envelope.json(includingEmptyKeyID: true).serialized()
             spec = .object([
                 "proposedContent": .object([
                     "envelope": .string(String(decoding: text, as: UTF8.self)), "verifiers": .array([verifier]),
                 ])
             ])
         }
-        let response = try await post(
-            Self.entriesV1, .object(["apiVersion": .string("0.0.1"), "kind": .string(kind), "spec": spec]))
+        return .object(["apiVersion": .string("0.0.1"), "kind": .string(kind), "spec": spec])
+    }
+
+    private func recordV1(_ entry: ProposedLogEntry) async throws(SigstoreError) -> TransparencyLogEntry {
+        let response = try await post(Self.entriesV1, Self.proposalV1(entry))
         switch response.status {
         case 200, 201: return try Self.entryV1(response.body)
         case 409: return try await existingV1(response)
@@ -276,8 +281,13 @@ extension RekorClient {
 
     /// Reads `{"<uuid>": {…}}`, whose numbers and hashes are written in other ways than in a bundle.
     static func entryV1(_ body: [UInt8]) throws(SigstoreError) -> TransparencyLogEntry {
-        do throws(SigstoreError) {
-            let answer = JSONCursor(try JSONValue(parsing: body, depth: 16))
+        try entryV1(
+            answer("a log entry") { () throws(SigstoreError) in JSONCursor(try JSONValue(parsing: body, depth: 16)) })
+    }
+
+    /// Reads the same from JSON that was parsed already.
+    static func entryV1(_ answer: JSONCursor) throws(SigstoreError) -> TransparencyLogEntry {
+        try Self.answer("a log entry") { () throws(SigstoreError) in
             let names = try answer.names()
             guard names.count == 1, let name = names.first else {
                 throw answer.fault("holds \(names.count) entries, not one")
@@ -294,10 +304,6 @@ extension RekorClient {
                 integratedTime: try count(json.member("integratedTime")),
                 promise: try verification.optional("signedEntryTimestamp")?.bytes(),
                 proof: try proofV1(verification.member("inclusionProof")), body: canonical)
-        } catch {
-            throw SigstoreError(
-                .unexpectedAnswer, "the answer is not a log entry: \(error.message)",
-                advice: "check the URL of the log and the version of its API", cause: error)
         }
     }
 

@@ -35,10 +35,7 @@ extension BundleClaim {
     ///   - bundles: The bundles.
     ///   - signers: Who must have signed.
     public func readOnce(for bundles: [SigstoreBundle], _ signers: DemandedSigners) -> BundleClaim {
-        var keys = signers.policies.compactMap { policy -> PublicKey? in
-            guard case .policy(let one) = policy, case .key(let key) = one.signedBy else { return nil }
-            return key
-        }
+        var keys = signers.keys
         for bundle in bundles {
             guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { continue }
             if let certificate = try? Certificate(der: leaf) { keys.append(certificate.publicKey) }

@@ -123,6 +123,56 @@ public struct ImageVerifier: Sendable {
         throw failure(image, sought, failures, unreadable, others)
     }
 
+    /// Verifies an image. If it does not hold, the log entries of signatures of the older scheme that came without one are
+    /// looked up, and it is verified again.
+    /// - Parameters:
+    ///   - image: The image.
+    ///   - found: What was found with it.
+    ///   - sought: What is looked for.
+    ///   - lookup: What looks up log entries; `nil` if nothing may.
+    /// - Returns: As ``verify(_:_:_:)``.
+    /// - Throws: As ``verify(_:_:_:)``. A log that could not be asked is something that could not be looked at.
+    public func verify(_ image: Image, _ found: StoredSignatures, _ sought: Sought, _ lookup: LogLookup?)
+        async throws(SigstoreError) -> [VerifiedImageSignature]
+    {
+        do throws(SigstoreError) { return try verify(image, found, sought) } catch {
+            guard let lookup, let completed = await completed(image, found, sought, lookup) else { throw error }
+            return try verify(image, completed, sought)
+        }
+    }
+
+    /// What was found, with the log entries that were looked up; `nil` if there was nothing to look up.
+    private func completed(_ image: Image, _ found: StoredSignatures, _ sought: Sought, _ lookup: LogLookup) async
+        -> StoredSignatures?
+    {
+        var completed = found
+        completed.readable = []
+        var isAsked = false
+        for signature in found.readable {
+            let type = signature.predicateType
+            guard signature.bundle.logEntries.isEmpty, !signature.isOfNewerScheme,
+                isSought(signature.form, type, sought)
+            else {
+                completed.readable.append(signature)
+                continue
+            }
+            isAsked = true
+            do throws(LogLookup.Failure) {
+                for bundle in try await lookup.bundles(signature.bundle, claim(signature, of: image, sought)) {
+                    var whole = signature
+                    whole.bundle = bundle
+                    completed.readable.append(whole)
+                }
+            } catch {
+                switch error {
+                case .couldNotLook(let reason): completed.unread.append(reason.concerning(signature.place))
+                case .refused, .notFound: completed.readable.append(signature)
+                }
+            }
+        }
+        return isAsked ? completed : nil
+    }
+
     /// Finds what is with an image, and verifies it.
     /// - Parameters:
     ///   - image: The image.
@@ -154,22 +204,26 @@ public struct ImageVerifier: Sendable {
     private func verify(
         _ signature: StoredSignature, of image: Image, _ sought: Sought, _ policy: CombinedPolicy
     ) throws(Failure) -> VerifiedImageSignature {
-        let claim: BundleClaim
-        switch (sought, signature.form) {
-        case (_, .simpleSigning(let payload)): claim = .message(ArtifactBytes(payload))
-        case (.signature, _):
-            claim = .attestation(subject: checksClaims ? .digest(image.digest) : nil, predicateType: .cosignSign)
-        case (.attestation(let type), _):
-            claim = .attestation(subject: checksClaims ? .digest(image.digest) : nil, predicateType: type)
-        }
         let verified: VerifiedBundle
         do throws(RejectedBundle) {
-            verified = try verifier.verify(signature.bundle, claim, policy) { report(signature, $0) }
+            verified = try verifier.verify(signature.bundle, claim(signature, of: image, sought), policy) {
+                report(signature, $0)
+            }
         } catch { throw Failure(error: error.explained, checks: error.checks.count) }
         do throws(SigstoreError) {
             return VerifiedImageSignature(
                 signature: signature, verified: verified, payload: try checkClaims(signature, verified, image))
         } catch { throw Failure(error: error, checks: verified.checks.count) }
+    }
+
+    /// What is claimed of one signature.
+    private func claim(_ signature: StoredSignature, of image: Image, _ sought: Sought) -> BundleClaim {
+        let subject: BundleClaim.Subject? = checksClaims ? .digest(image.digest) : nil
+        return switch (sought, signature.form) {
+        case (_, .simpleSigning(let payload)): .message(ArtifactBytes(payload))
+        case (.signature, _): .attestation(subject: subject, predicateType: .cosignSign)
+        case (.attestation(let type), _): .attestation(subject: subject, predicateType: type)
+        }
     }
 
     /// What was signed names this image, and says what the signer must have said.

@@ -18,9 +18,11 @@ public struct StoredSignature: Sendable {
     }
 
     /// The signature.
-    public private(set) var bundle: SigstoreBundle
+    public internal(set) var bundle: SigstoreBundle
     /// What it was made of.
     public let form: Form
+    /// Whether it is a bundle, which brings all that it has.
+    var isOfNewerScheme: Bool { if case .bundle = form { true } else { false } }
     /// Where it was found, such as `sha256-….sig, layer 0`.
     public let place: String
     /// The manifest that holds it; none for one that came in files.

@@ -86,6 +86,9 @@ extension SigstoreError {
         case .nameTimestampAuthority:
             "a certificate holds for minutes, so a timestamp must say when it was used: name a timestamp "
                 + "authority in the signing config, or with --timestamp-server-url"
+        case .signWithBundle:
+            "sign with --bundle, which keeps the entry, and verify with that; --insecure-ignore-tlog is for a signature that was "
+                + "made without a log"
         case .giveTrustedRootOfServices: "give one with --trusted-root"
         case .makeSmallerEntry: "attest something smaller, or make it without a log (--tlog-upload=false)"
         case .useEd25519phOrNoLog: "use --signing-algorithm ed25519-ph, or no log"

@@ -27,10 +27,11 @@ extension FileVerificationCommand {
     /// What verifies the files and prints what came of each.
     /// - Parameter signers: Who must have signed.
     func verifying(_ signers: DemandedSigners, _ context: Context) throws(SigstoreError) -> FileVerification {
-        FileVerification(
-            format: output, workers: signature.maxWorkers,
-            verifier: try verification.verifier(identity, trust, context),
-            signers: signers, trustVariables: verification.trustVariables(identity, trust, context),
-            isDetached: signature.signature != nil && signature.bundle == nil, context: context)
+        let verifier = try verification.verifier(identity, trust, context)
+        return FileVerification(
+            format: output, workers: signature.maxWorkers, verifier: verifier, signers: signers,
+            trustVariables: verification.trustVariables(identity, trust, context),
+            isDetached: signature.signature != nil && signature.bundle == nil,
+            lookup: verification.lookup(verifier, signers, context), context: context)
     }
 }

@@ -42,18 +42,23 @@ extension ImageVerificationCommand {
     /// - Parameters:
     ///   - annotations: What the signer must have said.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
+    /// - Returns: The verifier, and what looks up log entries that did not come with a signature.
     func verifier(
         annotations: [(name: String, value: String)] = [], standardInputIsTaken: Bool = false, _ context: Context
-    ) throws(SigstoreError) -> ImageVerifier {
+    ) throws(SigstoreError) -> (verifier: ImageVerifier, lookup: LogLookup?) {
         let signers = try verification.signers(identity, standardInputIsTaken: standardInputIsTaken, context)
         if !options.checkClaims {
             context.output.warn(
                 "what was signed is not compared with the image: it may be a signature for another one (--check-claims=false)"
             )
         }
-        return ImageVerifier(
-            verifier: try verification.verifier(identity, trust, context), signers: signers, annotations: annotations,
-            checksClaims: options.checkClaims, report: VerificationHeader(context.output).report)
+        let verifier = try verification.verifier(identity, trust, context)
+        return (
+            ImageVerifier(
+                verifier: verifier, signers: signers, annotations: annotations, checksClaims: options.checkClaims,
+                report: VerificationHeader(context.output).report),
+            verification.lookup(verifier, signers, context)
+        )
     }
 
     /// The images, reached as the flags say.

@@ -193,12 +193,12 @@ struct ServiceOptions: ParsableArguments {
         }
         if isBare, session.isLogged {
             // cosign 2 does the same, so it is not refused.
-            let (lost, them) =
-                key == nil && signing.outputCertificate == nil
-                ? ("the log entry and the certificate", "them") : ("the log entry", "it")
             context.output.warn(
-                "\(lost) will be kept nowhere, and the signature alone cannot be verified by \(them): give --bundle FILE to keep \(them)"
-            )
+                key == nil && signing.outputCertificate == nil
+                    ? "the log entry and the certificate will be kept nowhere, and the signature alone cannot be verified by them: "
+                        + "give --bundle FILE to keep them"
+                    : "the log entry will be kept nowhere, and verifying has to ask the log for it, which only Rekor v1 answers: "
+                        + "give --bundle FILE to keep it")
         }
         try Self.confirm(session, attestations: attestations, yes: signing.yes, context)
         return session

@@ -36,7 +36,9 @@ struct VerificationOptions: ParsableArguments {
     var offline = false
     @Option(
         name: .customLong("rekor-url"),
-        help: "Accepted as in cosign. A signature must bring its log entry with it; none is looked up.")
+        help:
+            "The log in which the entry of a signature that comes without one is looked up, in place of those of the trusted root."
+    )
     var rekorURL: String?
     @Flag(
         name: .customLong("new-bundle-format"), inversion: .prefixedNo,
@@ -147,6 +149,17 @@ struct VerificationOptions: ParsableArguments {
     @discardableResult
     func trustVariables(_ identity: IdentityOptions, _ trust: TrustOptions, _ context: Context) -> [String] {
         context.trustVariables.named(needsNoRoot(identity, trust, context) ? [] : trust.sources(context).variables)
+    }
+
+    /// What looks up the log entries of signatures that come without one; `nil` if none may or need be.
+    func lookup(_ verifier: Verifier, _ signers: DemandedSigners, _ context: Context) -> LogLookup? {
+        guard !offline, !insecureIgnoreTlog, !privateInfrastructure else { return nil }
+        return LogLookup(verifier: verifier, signers: signers, url: rekorURL) { () throws(SigstoreError) in
+            try context.http()
+        } announce: { host in
+            context.output.note(
+                "Looking up a log entry: \(host) learns the digest of what was signed, the signature and who made it.")
+        }
     }
 
     /// The verifier to use. It is said which variables of the environment have a part in whom it believes.

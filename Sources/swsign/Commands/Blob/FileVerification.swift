@@ -14,7 +14,9 @@ struct FileVerification {
     /// The variables of the environment that say whom to believe.
     let trustVariables: [String]
     /// Whether the signature stands alone (`--signature`) and so can bring no log entry.
-    var isDetached = false
+    let isDetached: Bool
+    /// What looks up the log entry of a signature that stands alone; `nil` if that may not or need not be.
+    let lookup: LogLookup?
     let context: Context
 
     /// The files that the person named; a directory stands for everything in it but the signatures beside its files. A
@@ -52,26 +54,34 @@ struct FileVerification {
     ) throws(SigstoreError) {
         let verify: @Sendable (InputFile) throws(SigstoreError) -> String = { (file) throws(SigstoreError) in
             var failedStep: RejectedBundle?
+            var missing: SigstoreError?
             do throws(SigstoreError) {
                 try file.expectFile()
                 var claim = try claim(file)
-                let bundles = try bundles(file)
+                var bundles = try bundles(file)
                 claim = claim.readOnce(for: bundles, signers)
+                var refused: RejectedBundle?
+                if isDetached, let lookup {
+                    claim = claim.readOnce()
+                    (bundles, refused, missing) = try lookedUp(bundles, claim, lookup)
+                }
                 let verified: [VerifiedBundle]
                 do throws(RejectedBundle) {
+                    if let refused { throw refused }
                     verified = try verifier.verify(bundles, claim, signers) { check in
                         context.output.detail("  \(file.name): \(check.step.rawValue): \(check.detail)")
                     }
                 } catch {
                     failedStep = error
                     warn(file, error.warnings)
-                    throw advised(error.explained)
+                    throw advised(error.explained, missing)
                 }
                 for signature in verified { warn(file, signature.warnings) }
                 return try report(file, verified, isOneOfMany: files.count > 1)
             } catch {
                 if format == .json, error.code != .outputFailed {
-                    try context.output.json(Self.json(file, failedStep.map { advised($0.error) } ?? error, failedStep))
+                    try context.output.json(
+                        Self.json(file, failedStep.map { advised($0.error, missing) } ?? error, failedStep))
                 }
                 throw error
             }
@@ -79,13 +89,46 @@ struct FileVerification {
         try BlobBatch(verb: "verified", workers: workers, context: context).forEachOnThreads(files, verify)
     }
 
-    /// Of a signature alone it is said where its log entry would have to come from, since none is looked up.
-    private func advised(_ error: SigstoreError) -> SigstoreError {
+    /// Looks up the log entries of signatures that stand alone.
+    /// - Returns: The signatures with what was found; why none of them holds by itself; and why one has no entry.
+    private func lookedUp(_ bundles: [SigstoreBundle], _ claim: BundleClaim, _ lookup: LogLookup)
+        throws(SigstoreError) -> (bundles: [SigstoreBundle], refused: RejectedBundle?, missing: SigstoreError?)
+    {
+        var (found, refused, missing): ([SigstoreBundle], RejectedBundle?, SigstoreError?) = ([], nil, nil)
+        for bundle in bundles {
+            guard bundle.logEntries.isEmpty else {
+                found.append(bundle)
+                continue
+            }
+            let outcome: Result<[SigstoreBundle], LogLookup.Failure> = try waiting { () throws(SigstoreError) in
+                do throws(LogLookup.Failure) { return .success(try await lookup.bundles(bundle, claim)) } catch {
+                    return .failure(error)
+                }
+            }
+            switch outcome {
+            case .success(let complete): found += complete
+            case .failure(.couldNotLook(let error)): throw error
+            case .failure(.refused(let error)): refused = refused ?? error
+            case .failure(.notFound(let error)):
+                missing = missing ?? error
+                found.append(bundle)
+            }
+        }
+        return (found, found.isEmpty ? refused : nil, missing)
+    }
+
+    /// Of a signature alone it is said where its log entry was looked for, or why it was not.
+    private func advised(_ error: SigstoreError, _ missing: SigstoreError?) -> SigstoreError {
         guard isDetached, error.code == .noLogEntry || error.code == .noTime else { return error }
         var advised = error
-        advised.advice = .sentence(
-            "a signature that is in a log is verified with its --bundle, and none is looked up in a log; "
-                + "--insecure-ignore-tlog is for one that was made without a log")
+        if let missing {
+            advised.message += ": \(missing.message)"
+            advised.advice = missing.advice
+        } else {
+            advised.advice = .sentence(
+                "none is looked up with --offline: give the --bundle that keeps it; --insecure-ignore-tlog is for a signature "
+                    + "that was made without a log")
+        }
         return advised
     }
 

@@ -47,7 +47,7 @@ struct Verify: ImageVerificationCommand {
         }
         try BlobBatch.expectOneStandardInput([payload, signature].compactMap { $0 })
         let given = try givenSignatures()
-        let verifier = try verifier(
+        let (verifier, lookup) = try verifier(
             annotations: try AnnotationFlag.pairs(annotations),
             standardInputIsTaken: [payload, signature].contains("-"), context)
         let (access, flags) = (try access(context), options)
@@ -62,7 +62,7 @@ struct Verify: ImageVerificationCommand {
                     found = try await access.attachments(of: image).find(.signature)
                 }
                 do throws(SigstoreError) {
-                    verified.add(image, try verifier.verify(image, found, .signature), found)
+                    verified.add(image, try await verifier.verify(image, found, .signature, lookup), found)
                 } catch {
                     guard let given else { throw await access.pointingWithin(image, .signature, error) }
                     throw given.contains { $0.payload == nil } ? Self.withoutPayload(error) : error

@@ -27,14 +27,14 @@ struct VerifyAttestation: ImageVerificationCommand {
 
     func run(_ context: Context) throws(SigstoreError) {
         let type = try PredicateType(named: type)
-        let verifier = try verifier(context)
+        let (verifier, lookup) = try verifier(context)
         let (access, flags) = (try access(context), options)
         try ImageBatch(verb: "verified", context: context).forEach(images) { name throws(SigstoreError) in
             var verified = VerifiedImages()
             for image in try await flags.images(name, access) {
                 let found = try await access.attachments(of: image).find(.attestation)
                 do throws(SigstoreError) {
-                    verified.add(image, try verifier.verify(image, found, .attestation(type)), found)
+                    verified.add(image, try await verifier.verify(image, found, .attestation(type), lookup), found)
                 } catch { throw await access.pointingWithin(image, .attestation, error) }
             }
             return verified

@@ -1,0 +1,209 @@
+public import HTTPTransport
+internal import InToto
+internal import SigstoreClients
+internal import SigstoreCrypto
+public import SigstoreVerification
+public import StrictJSON
+internal import Synchronization
+
+/// Looks up the log entries of signatures that came without one, in logs of Rekor v1 that the trusted root knows.
+///
+/// A log is asked for exactly one entry, made of the signature, the key or certificate, and the digest: never for whatever it
+/// has about a digest. What it answers becomes part of the bundle, and the verifier, which never asks anybody, looks at it as
+/// at one that came with the signature.
+public final class LogLookup: Sendable {
+    /// Why there is no entry to look at.
+    public enum Failure: Error, Sendable {
+        /// The signature does not hold by itself. No log was asked.
+        case refused(RejectedBundle)
+        /// No log has the entry, or none can have it.
+        case notFound(SigstoreError)
+        /// A log that may have it could not be asked: whether it is there is not known.
+        case couldNotLook(SigstoreError)
+    }
+
+    private let verifier: Verifier
+    private let signers: DemandedSigners
+    private let url: String?
+    private let http: @Sendable () throws(SigstoreError) -> any HTTPClient
+    private let announce: @Sendable (String) -> Void
+    /// The hosts that were announced.
+    private let announced = Mutex<Set<String>>([])
+    /// The logs that are asked, once they are known.
+    private let known = Mutex<[RekorClient]?>(nil)
+
+    /// - Parameters:
+    ///   - verifier: Who verifies what is found, and whose trusted root names the logs.
+    ///   - signers: Who must have signed.
+    ///   - url: The one log to ask, in place of those of the trusted root at the addresses that stand there. Its key must be
+    ///     that of a log which the trusted root knows.
+    ///   - http: Makes what carries requests, when the first one is needed.
+    ///   - announce: Called before a host is asked for the first time: it learns the digest of what was signed.
+    public init(
+        verifier: Verifier, signers: DemandedSigners, url: String? = nil,
+        http: @escaping @Sendable () throws(SigstoreError) -> any HTTPClient,
+        announce: @escaping @Sendable (_ host: String) -> Void
+    ) {
+        (self.verifier, self.signers, self.url, self.http) = (verifier, signers, url, http)
+        self.announce = announce
+    }
+
+    /// Looks up the entry of a signature.
+    /// - Parameters:
+    ///   - bundle: The signature, without an entry.
+    ///   - claim: What is claimed of it; what is read of it here is not read again for the verifier if the claim is
+    ///     read once (`BundleClaim.readOnce(digests:schemes:)`).
+    /// - Returns: The bundle with each entry that was found, of which one must hold; at least one.
+    public func bundles(_ bundle: SigstoreBundle, _ claim: BundleClaim) async throws(Failure) -> [SigstoreBundle] {
+        let entry = try proposal(bundle, claim)
+        let logs: [RekorClient]
+        do throws(SigstoreError) { logs = try await self.logs() } catch { throw .couldNotLook(error) }
+        guard !logs.isEmpty else { throw .notFound(Self.nobodyToAsk) }
+        var found: [SigstoreBundle] = []
+        var failure: SigstoreError?
+        for log in logs {
+            let host = log.url.origin.authority
+            if announced.withLock({ $0.insert(host).inserted }) { announce(host) }
+            do throws(SigstoreError) {
+                let written = bundle.isEnvelopeTimestamped ? try bundle.timestampedBytes() : nil
+                for entry in try await log.retrieve(entry, written: written) {
+                    var complete = bundle
+                    complete.logEntries = [entry]
+                    found.append(complete)
+                }
+            } catch { failure = failure ?? error }
+        }
+        // A log that was not reached may have one that holds.
+        if let failure, !found.contains(where: { (try? verifier.verify($0, claim, signers.anyOne)) != nil }) {
+            throw .couldNotLook(failure.concerning("the signature's log entry could not be looked up"))
+        }
+        guard !found.isEmpty else {
+            throw .notFound(
+                SigstoreError(
+                    .noLogEntry,
+                    "there is no entry of this signature in \(logs.map(\.url.origin.authority).joined(separator: ", "))",
+                    advice: .remedy(.signWithBundle)))
+        }
+        return found
+    }
+
+    private static let nobodyToAsk = SigstoreError(
+        .noLogEntry,
+        "no log of the trusted root can be asked for its entry: only one of Rekor v1 can, at the address that stands there",
+        advice: .remedy(.signWithBundle))
+    private static let unlogged = SigstoreError(
+        .noLogEntry, "signatures of its kind (pure Ed25519, RSA-PSS) are in no log of Rekor v1",
+        advice: .remedy(.signWithBundle))
+
+    // MARK: - Which logs are asked
+
+    private func logs() async throws(SigstoreError) -> [RekorClient] {
+        if let known = known.withLock({ $0 }) { return known }
+        let logs = try await findLogs()
+        known.withLock { $0 = logs }
+        return logs
+    }
+
+    private func findLogs() async throws(SigstoreError) -> [RekorClient] {
+        var ofRoot: [TrustedRoot.Log] = []
+        for log in verifier.trustedRoot?.transparencyLogs ?? [] where try log.mayBe(rekorV2: false) {
+            ofRoot.append(log)
+        }
+        var addresses: [HTTPURL] = []
+        for log in ofRoot where !log.baseURL.isEmpty {
+            let address = try HTTPURL(parsing: log.baseURL)
+            if !addresses.contains(address) { addresses.append(address) }
+        }
+        guard let url else {
+            guard !addresses.isEmpty else { return [] }
+            let http = try http()
+            return addresses.map { RekorClient(url: $0, version: .v1, http: http) }
+        }
+        let named = RekorClient(url: try HTTPURL(parsing: url), version: .v1, http: try http())
+        if !addresses.contains(named.url) {
+            let key = try await named.statedKey()
+            guard ofRoot.contains(where: { $0.publicKey.spki == key.spki }) else {
+                throw SigstoreError(
+                    .unknownLog,
+                    "the log at \(named.url) has another key than every log of the trusted root: \(try key.hint())",
+                    advice: .remedy(.giveTrustedRootOfServices))
+            }
+        }
+        return [named]
+    }
+
+    // MARK: - What is asked for
+
+    /// The entry that the signature would have, if the signature holds.
+    private func proposal(_ bundle: SigstoreBundle, _ claim: BundleClaim) throws(Failure) -> ProposedLogEntry {
+        do throws(SigstoreError) {
+            let signature = try bundle.signature()
+            var certificate: Certificate?
+            var keys = signers.keys
+            if case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first {
+                certificate = try Certificate(der: leaf)
+                keys = certificate.map { [$0.publicKey] } ?? []
+            }
+            for key in keys {
+                switch (bundle.content, claim) {
+                case (.messageSignature, .message(let source)):
+                    // A log sees a digest only, so it has no signatures by pure Ed25519; nor has it any by PSS.
+                    let message = try source.read(digests: [], schemes: Set(key.schemes))
+                    for scheme in key.schemes {
+                        guard scheme.isLoggedOverDigest, let hash = scheme.hash, let digest = message.digest(hash),
+                            (try? key.verifies(signature, of: message, scheme: scheme)) == true
+                        else { continue }
+                        return ProposedLogEntry(
+                            content: .message(digest), signature: signature, scheme: scheme, key: key,
+                            certificate: certificate)
+                    }
+                case (.dsse(let envelope), .attestation):
+                    let encoding = envelope.preAuthenticationEncoding
+                    for scheme in key.schemes
+                    where try key.verifies(signature, ofBytes: encoding, scheme: scheme) {
+                        return ProposedLogEntry(
+                            content: .envelope(envelope), signature: signature, scheme: scheme, key: key,
+                            certificate: certificate)
+                    }
+                case (.messageSignature, .attestation), (.dsse, .message): break
+                }
+            }
+        } catch { throw .couldNotLook(error) }
+        throw .refused(try refusal(bundle, claim))
+    }
+
+    /// Why a signature does not hold, or has no place in a log.
+    private func refusal(_ bundle: SigstoreBundle, _ claim: BundleClaim) throws(Failure) -> RejectedBundle {
+        var bare = bundle
+        var keys = signers.keys
+        if case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first,
+            let certificate = try? Certificate(der: leaf)
+        {
+            bare.keyMaterial = .publicKey(hint: "")
+            keys = [certificate.publicKey]
+        }
+        do throws(RejectedBundle) {
+            for key in keys {
+                let policy = VerificationPolicy(signedBy: .key(key), transparencyLog: .insecurelyIgnored)
+                _ = try verifier.verify(bare, claim, policy)
+            }
+            _ = try verifier.verify(bundle, claim, signers.anyOne)
+        } catch { return error }
+        throw .notFound(Self.unlogged)
+    }
+}
+
+extension SignatureScheme {
+    /// Whether Rekor v1 has signatures of this kind over files, of which it sees the digest only.
+    fileprivate var isLoggedOverDigest: Bool {
+        switch self {
+        case .ecdsa, .rsaPKCS1, .ed25519ph: true
+        case .ed25519, .rsaPSS: false
+        }
+    }
+}
+
+extension SigstoreError.Remedy {
+    /// A signature came without its log entry, which only a bundle keeps.
+    public static let signWithBundle = Self("keep-the-log-entry-in-a-bundle-when-signing")
+}

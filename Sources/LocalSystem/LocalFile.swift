@@ -116,6 +116,13 @@ package enum LocalFile {
         if let number = fault(reaching: path), number != EACCES { throw .opening(path, number) }
     }
 
+    /// Refuses what cannot be read, without reading it: something that is not there, a folder, or what is for others only.
+    /// - Throws: `SigstoreError` with `file-not-found`, `is-directory` or `file-unreadable`.
+    package static func expectReadable(_ path: String) throws(SigstoreError) {
+        if let number = fault(reaching: path, R_OK) { throw .opening(path, number) }
+        if FileStatus(path)?.kind == .folder { throw .reading(path, EISDIR) }
+    }
+
     /// Removes a file.
     /// - Returns: Whether there is none now.
     @discardableResult

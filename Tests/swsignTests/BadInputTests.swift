@@ -86,12 +86,12 @@ struct BadInputTests {
         try await directory.expectRefusal("file-not-found", "there is no file", of: sign + [""])
     }
 
-    @Test("A directory is not signed")
+    @Test("A directory without files is not signed, and is no file")
     func aDirectory() async throws {
         try directory.makeDirectory("d")
         try await directory.expectRefusal(
-            "is-directory", "d is a directory",
-            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "out.json", "d"])
+            "file-not-found", "no file to sign in d",
+            of: ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "d"])
         try await directory.expectRefusal(
             "is-directory", "d is a directory",
             of: ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "--bundle", "d", "file"])
@@ -146,7 +146,7 @@ struct BadInputTests {
         for (arguments, code) in [
             (sign + ["key.pem", "--bundle", "none/b.json", "file"], "file-unwritable"),
             (sign + ["env://NOPE", "file"], "file-not-found"), (sign + ["small.pem", "file"], "unsupported-key"),
-            (sign + ["key.pem", "d"], "is-directory"), (sign, "usage"), (["tlog", "get"], "usage"),
+            (sign + ["key.pem", "--bundle", "d", "file"], "is-directory"), (sign, "usage"), (["tlog", "get"], "usage"),
             (verify + ["--bundle", "empty", "file"], "malformed-json"),
             (verify + ["--signature", "empty", "file"], "malformed-signature"),
         ] as [([String], String)] {

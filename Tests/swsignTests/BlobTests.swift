@@ -1,5 +1,6 @@
 import Foundation
 import SigstoreCrypto
+import SigstoreVerification
 import StrictJSON
 import Testing
 
@@ -294,7 +295,8 @@ struct BlobTests {
         arguments: [("n\n", Int32(1), "declined"), ("\u{3}", 130, "interrupted")])
     func declined(answer: String, status: Int32, code: String) async throws {
         try prepare()
-        try directory.write("root.json", #"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#)
+        let log = try TrustedRoot.Log(publicKey: try PrivateKey.generate(.ecdsaP256).publicKey)
+        try directory.write("root.json", TrustedRoot(transparencyLogs: [log]).serialized())
         try directory.write("predicate", "{}")
         try directory.write(
             "log.json",

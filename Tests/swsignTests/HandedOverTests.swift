@@ -86,6 +86,11 @@ struct HandedOverTests {
             Self.verify + ["--bundle", "-", "-"],
             Self.attest + ["--type", "slsaprovenance1", "--predicate", "predicate", "--bundle", "-", "-"],
         ] { try await directory.expectRefusal("usage", "-", of: refused, input: .text("content")) }
+        // The same of other commands' outputs.
+        let printed = await run(["public-key", "--key", "key.pem", "--outfile", "-"])
+        #expect(printed.output == (try directory.text("key.pub")))
+        let made = await run(["signing-config", "create", "--out", "-"])
+        #expect(try made.objects().count == 1)
         #expect(!directory.exists("-"))
     }
 

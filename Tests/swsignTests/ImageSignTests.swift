@@ -153,10 +153,10 @@ struct ImageSignTests {
         let image = try await place.push()
         let registry = try place.registry
         registry.server.forgetRequests()
-        let bundle = scheme == .newer ? ["--bundle", "bundle.json"] : []
+        let outputs =
+            scheme == .newer ? ["--bundle", "bundle.json"] : ["--output-signature", "signature"]
         let signed = await place.sign(
-            image.name, scheme: scheme,
-            flags: ["--upload=false", "--output-signature", "signature", "--output-payload", "payload"] + bundle)
+            image.name, scheme: scheme, flags: ["--upload=false", "--output-payload", "payload"] + outputs)
         signed.expectSuccess()
         #expect(signed.stdout.isEmpty)
         #expect(registry.server.requests.allSatisfy { ["GET", "HEAD"].contains($0.method) })

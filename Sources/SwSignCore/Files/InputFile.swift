@@ -36,6 +36,14 @@ public struct InputFile: ArtifactSource {
             advice: "name it by itself, if it is to be read")
     }
 
+    /// Refuses what cannot be read, without reading it. Standard input may always be read.
+    /// - Throws: `SigstoreError` with `file-not-found`, `file-unreadable` or `is-directory`.
+    public func expectReadable() throws(SigstoreError) {
+        guard !isStandardInput else { return }
+        try expectFile()
+        try LocalFile.expectReadable(path)
+    }
+
     /// How many bytes there are to read; 0 if that is not known, as with a pipe.
     public var size: Int64 {
         guard !isStandardInput, let status = FileStatus(path), status.kind == .file else { return 0 }

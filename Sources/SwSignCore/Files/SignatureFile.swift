@@ -36,6 +36,16 @@ public enum SignatureFile {
         return (signed, unread)
     }
 
+    /// Whether a file has the name of a bundle that belongs to one of these files.
+    /// - Parameter paths: The paths of the files.
+    public static func isBundle(_ file: InputFile, of paths: Set<[UInt8]>) -> Bool {
+        let path = Array(file.path.utf8)
+        return suffixes.contains { suffix in
+            path.suffix(suffix.utf8.count).elementsEqual(suffix.utf8)
+                && paths.contains(Array(path.dropLast(suffix.utf8.count)))
+        }
+    }
+
     /// The bundles that stand beside a file: `FILE.sigstore.json`, else `FILE.sigstore`, else `FILE.sigstore.jsonl`.
     /// - Throws: `SigstoreError` with `file-not-found` if none is there.
     public static func bundles(beside artifact: InputFile, attestation: Bool) throws(SigstoreError) -> [SigstoreBundle]

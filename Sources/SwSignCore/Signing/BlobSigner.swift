@@ -47,9 +47,7 @@ public struct BlobSigner: Sendable {
     ///   what ``SigningSession`` throws when it signs.
     public func sign(_ artifact: some ArtifactSource, forms: Set<Form>) async throws(SigstoreError) -> SignedBlob {
         let detachedScheme = session.detachedScheme(for: session.messageScheme)
-        // One signature serves both forms if both are made in the same way, and the one that is asked for is the
-        // one that is recorded.
-        let scheme = forms.contains(.bundle) ? session.messageScheme : detachedScheme
+        let scheme = messageScheme(forms)
         var schemes: Set<SignatureScheme> = [scheme]
         if forms.contains(.detached) { schemes.insert(detachedScheme) }
         let message = try await session.read(artifact, schemes: schemes)
@@ -73,10 +71,32 @@ public struct BlobSigner: Sendable {
     ///   - form: Whether the envelope goes into a bundle or stands by itself, which decides on the hash function and on
     ///     what is timestamped.
     public func attest(_ statement: [UInt8], form: Form = .bundle) async throws(SigstoreError) -> SigstoreBundle {
-        let scheme = session.attestationScheme
-        guard form == .detached else { return try await session.attest(statement, scheme: scheme) }
-        return try await session.attest(
-            statement, scheme: session.detachedScheme(for: scheme), envelopeIsTimestamped: true)
+        try await session.attest(
+            statement, scheme: attestationScheme(form), envelopeIsTimestamped: form == .detached)
+    }
+
+    /// One signature serves both forms if both are made in the same way, and the one that is asked for is the one that is
+    /// recorded.
+    private func messageScheme(_ forms: Set<Form>) -> SignatureScheme {
+        forms.contains(.bundle) ? session.messageScheme : session.detachedScheme(for: session.messageScheme)
+    }
+
+    private func attestationScheme(_ form: Form) -> SignatureScheme {
+        form == .bundle ? session.attestationScheme : session.detachedScheme(for: session.attestationScheme)
+    }
+
+    /// Refuses to sign files in a way that the logs would not record, before any service is asked.
+    /// - Parameter forms: What is wanted of their signatures.
+    /// - Throws: `SigstoreError` with `entry-refused`.
+    public func expectRecordable(filesAs forms: Set<Form>) throws(SigstoreError) {
+        try session.expectRecordable(messageScheme(forms), inEnvelope: false)
+    }
+
+    /// Refuses to sign statements in a way that the logs would not record, before any service is asked.
+    /// - Parameter form: What is wanted of their signatures.
+    /// - Throws: `SigstoreError` with `entry-refused`.
+    public func expectRecordable(statementsAs form: Form) throws(SigstoreError) {
+        try session.expectRecordable(attestationScheme(form), inEnvelope: true)
     }
 }
 

@@ -55,7 +55,7 @@ public final class SigningSession: Sendable {
     private let clock: @Sendable () -> Int64
     private let certifiedKeys: CertifiedKeySource?
     /// The certificate of the key that was given, and those above it; empty if the key has none.
-    let certificates: [Certificate]
+    public let certificates: [Certificate]
 
     /// Makes a session. No person and no service is asked yet.
     /// - Parameters:
@@ -83,6 +83,8 @@ public final class SigningSession: Sendable {
         if trustedRoot == nil, !services.transparencyLogs.isEmpty || !services.timestampAuthorities.isEmpty {
             throw Self.noTrustedRoot
         }
+        try Self.expectOnce(services.timestampAuthorities.map(\.url), "timestamp authority")
+        try Self.expectOnce(services.transparencyLogs.map(\.url), "transparency log")
         switch signatory {
         case .key(let signer, let algorithm):
             certifiedKeys = nil
@@ -107,6 +109,15 @@ public final class SigningSession: Sendable {
                         : "signing with an identity and Rekor v2 needs a timestamp authority, and there is none",
                     advice: .remedy(.nameTimestampAuthority))
             }
+            guard
+                !trustedRoot.timestampAuthorities.isEmpty
+                    || services.transparencyLogs.contains(where: { $0.version == .v1 })
+            else {
+                throw SigstoreError(
+                    .noTime,
+                    "signing with an identity needs a timestamp here, and the trusted root knows no timestamp authority; nothing was signed",
+                    advice: .remedy(.giveTrustedRootOfServices))
+            }
             certifiedKeys = CertifiedKeySource(
                 fulcio: fulcio, provider: provider, audience: audience, trustedRoot: trustedRoot, clock: clock)
         }
@@ -116,6 +127,20 @@ public final class SigningSession: Sendable {
         SigstoreError(
             .noTrustedRoot, "there is no trusted root to verify what the services answer; nothing was signed",
             advice: .remedy(.giveTrustedRootOfServices))
+    }
+
+    /// Refuses a service that is named twice: what it answers would be the same, and a bundle may hold it once only.
+    private static func expectOnce(_ urls: [HTTPURL], _ what: String) throws(SigstoreError) {
+        var names: Set<[UInt8]> = []
+        for url in urls {
+            var name = Array(url.description.utf8)
+            while name.last == 0x2f { name.removeLast() }
+            guard names.insert(name).inserted else {
+                throw SigstoreError(
+                    .usage, "the \(what) \(url) is named twice; nothing was signed",
+                    advice: .remedy(.nameServiceOnce))
+            }
+        }
     }
 
     /// Refuses a certificate that is for another key, or that those above it do not vouch for.
@@ -143,6 +168,9 @@ public final class SigningSession: Sendable {
 
     /// Whether signatures are recorded in a transparency log.
     public var isLogged: Bool { !services.transparencyLogs.isEmpty }
+
+    /// Whether signatures are timestamped.
+    public var isTimestamped: Bool { !services.timestampAuthorities.isEmpty }
 
     /// The key that signs, if it is a key that was given.
     public var key: (any Signer)? {
@@ -175,7 +203,8 @@ public final class SigningSession: Sendable {
     /// What signing will make public, for a person to read before it happens.
     /// - Parameter attestations: Whether attestations are signed, which logs of Rekor v1 get whole.
     /// - Returns: Sentences; none if nothing becomes public.
-    /// - Throws: `SigstoreError` if there is no identity token, or it is no good.
+    /// - Throws: `SigstoreError` if there is no identity token, or it is no good; with `no-trusted-root` if the answer of a
+    ///   log could not be verified.
     public func publication(ofAttestations attestations: Bool) async throws(SigstoreError) -> [String] {
         var lines: [String] = []
         if let certifiedKeys {
@@ -183,6 +212,15 @@ public final class SigningSession: Sendable {
             lines.append(
                 "the identity \(token.identity), vouched for by \(token.certificateIssuer), in a certificate that is "
                     + "recorded in certificate transparency logs")
+        }
+        let now = Instant(seconds: clock())
+        if let log = services.transparencyLogs.first,
+            trustedRoot?.transparencyLogs.contains(where: { $0.validFor.contains(now) }) != true
+        {
+            throw SigstoreError(
+                .noTrustedRoot,
+                "the trusted root knows no transparency log that counts now, so what \(log.url) answers could not be verified; nothing was signed",
+                advice: .remedy(.giveTrustedRootOfServices))
         }
         for log in services.transparencyLogs {
             let verifier =
@@ -197,6 +235,43 @@ public final class SigningSession: Sendable {
         }
         if !lines.isEmpty { lines.append("this is public for good, and cannot be taken back") }
         return lines
+    }
+
+    /// Whether a bundle is what this session would make of a file: by the same signer, with what its services give, and it
+    /// holds.
+    /// - Parameters:
+    ///   - bundle: A bundle, of which nothing is believed yet.
+    ///   - artifact: The file, which is read once.
+    /// - Throws: `SigstoreError` if there is no identity token, or the file cannot be read.
+    public func hasMade(_ bundle: SigstoreBundle, of artifact: some ArtifactSource) async throws(SigstoreError) -> Bool
+    {
+        let signedBy: VerificationPolicy.SignedBy
+        if let certifiedKeys {
+            signedBy = .identities(try await certifiedKeys.token().certificateIdentities())
+        } else if let key {
+            signedBy = .key(key.publicKey)
+        } else {
+            return false
+        }
+        switch bundle.keyMaterial {
+        case .publicKey: guard certificates.isEmpty else { return false }
+        case .certificates(let chain): guard key == nil || chain.first == certificates.first?.der else { return false }
+        }
+        var policy = VerificationPolicy(
+            signedBy: signedBy,
+            transparencyLog: isLogged ? .required(threshold: services.transparencyLogs.count) : .insecurelyIgnored)
+        if isTimestamped, trustedRoot?.timestampAuthorities.isEmpty == false {
+            policy.signedTimestamps = .required(threshold: services.timestampAuthorities.count)
+        }
+        let verifier = Verifier(trustedRoot: trustedRoot, now: clock)
+        return try await onBlockingThread { [policy] () throws(SigstoreError) in
+            do throws(RejectedBundle) {
+                _ = try verifier.verify(bundle, .message(artifact), policy)
+                return true
+            } catch {
+                return false
+            }
+        }
     }
 
     // MARK: - Signing
@@ -463,8 +538,18 @@ public final class SigningSession: Sendable {
 
     /// Refuses a signature that a log would not record, before it is made.
     private func expectRecordable(_ subject: Subject, _ scheme: SignatureScheme) throws(SigstoreError) {
-        var isEnvelope = true
-        if case .message = subject { isEnvelope = false }
+        if case .message = subject {
+            try expectRecordable(scheme, inEnvelope: false)
+        } else {
+            try expectRecordable(scheme, inEnvelope: true)
+        }
+    }
+
+    /// Refuses signatures that a log would not record, before any is made.
+    /// - Parameters:
+    ///   - scheme: How they are made.
+    ///   - isEnvelope: Whether envelopes are signed, and not files.
+    func expectRecordable(_ scheme: SignatureScheme, inEnvelope isEnvelope: Bool) throws(SigstoreError) {
         if isLogged, !isEnvelope, scheme == .ed25519 { throw Self.pureEd25519 }
         let kind = key?.publicKey.kind ?? .ecP256
         for log in services.transparencyLogs { try log.expectRecordable(scheme, by: kind, inEnvelope: isEnvelope) }
@@ -622,6 +707,8 @@ extension SigningSession {
 }
 
 extension SigstoreError.Remedy {
+    /// A service is named twice.
+    public static let nameServiceOnce = Self("name-each-service-once")
     /// The key cannot sign with the algorithm that was named.
     public static let giveFittingKey = Self("leave-the-algorithm-out-or-give-its-key")
     /// A certificate holds for minutes, so a log or a timestamp authority must say when it was used.

@@ -94,6 +94,7 @@ extension SigstoreError {
         case .useEd25519phOrNoLog: "use --signing-algorithm ed25519-ph, or no log"
         case .giveJSONPredicate: "a predicate of type \(subject) must be JSON; use --type custom for other text"
         case .giveBundleOrSignature: "give --bundle or --signature"
+        case .nameServiceOnce: "name each service once, in --signing-config or by its flag"
         case .giveKeyAsWritten:
             "give the key as it was written, with its line breaks, or that in base64 once (base64 -w0 FILE)"
         case .giveLogEntry: "give Rekor's answer for the entry, or the bundle that cosign sign-blob --bundle wrote"

@@ -29,7 +29,7 @@ final class Output: Sendable {
     /// Sets what `--verbose`, `--output-file` and `--errors json` ask for.
     func configure(verbose: Bool, file: String?, jsonErrors: Bool) throws(SigstoreError) {
         settings.withLock { $0 = (verbose, jsonErrors) }
-        guard let file, !file.isEmpty else { return }
+        guard let file, !file.isEmpty, file != "-" else { return }
         let place = OutputFile(file, mode: 0o644)
         try place.expectWritable()
         places.reserve(place)

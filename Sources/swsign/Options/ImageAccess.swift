@@ -92,3 +92,29 @@ struct ImageAccess: Sendable {
         return store
     }
 }
+
+/// The images that are signed or attested, found before anything is.
+struct ImageTargets: Sendable {
+    let access: ImageAccess
+    /// Whether every image of an index is meant too.
+    let isRecursive: Bool
+    /// Whether something is put beside the images.
+    let upload: Bool
+    let kind: SignatureStore.Kind
+    let isLegacyForm: Bool
+    /// What manifests of the older scheme say of the time.
+    let creationTime: String?
+
+    /// Each image that is meant, and where its signatures are.
+    /// - Throws: `SigstoreError` if one cannot be found, or what is put beside it would have no name.
+    func find(_ image: Image) async throws(SigstoreError) -> [(image: Image, store: SignatureStore)] {
+        var found: [(image: Image, store: SignatureStore)] = []
+        for each in isRecursive ? try await image.withPlatforms().map(\.image) : [image] {
+            var store = try access.attachments(of: each)
+            store.creationTime = creationTime
+            if upload, isLegacyForm { _ = try ManifestSelector(tag: store.tag(kind)) }
+            found.append((image: each, store: store))
+        }
+        return found
+    }
+}

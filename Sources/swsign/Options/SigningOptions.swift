@@ -61,21 +61,28 @@ struct SigningOptions: ParsableArguments {
         }
     }
 
+    /// Refuses what cannot be written because there will be no such thing, before anything is signed. A certificate that a key
+    /// does not have is only warned of, as cosign has it.
+    func expectParts(of session: SigningSession, _ context: Context) throws(SigstoreError) {
+        if timestampOutput != nil, !session.isTimestamped {
+            throw SigstoreError(
+                .usage,
+                "--rfc3161-timestamp: no timestamp authority is asked, so there would be no timestamp; nothing was signed",
+                advice: "name one with --timestamp-server-url or --signing-config, or leave the flag out")
+        }
+        if let outputCertificate, session.key != nil, session.certificates.isEmpty {
+            context.output.warn("a key signs, so there is no certificate to write to \(outputCertificate)")
+        }
+    }
+
     /// Writes the parts that cosign 2 keeps in files of their own, if they are wanted and there.
     func writeParts(of bundle: SigstoreBundle, _ context: Context) throws(SigstoreError) {
         let parts = LegacySignature(bundle)
-        if let path = outputCertificate {
-            guard let certificate = try parts.certificate() else {
-                throw SigstoreError(.usage, "--output-certificate: a key signed, so there is no certificate")
-            }
+        if let path = outputCertificate, let certificate = try parts.certificate() {
             try context.output.write(
                 Array(Base64.encode(Array(certificate.utf8)).utf8), .line, to: path, "certificate")
         }
-        if let path = timestampOutput {
-            guard let timestamp = parts.timestamp() else {
-                throw SigstoreError(
-                    .usage, "--rfc3161-timestamp: no timestamp authority was asked, so there is no timestamp")
-            }
+        if let path = timestampOutput, let timestamp = parts.timestamp() {
             try context.output.write(timestamp.serialized(), .json, to: path, "timestamp")
         }
     }
@@ -146,17 +153,16 @@ struct ServiceOptions: ParsableArguments {
 
     enum AuthFlow: String, ExpressibleByArgument, CaseIterable { case normal, device, token }
 
-    /// Makes the session that signs everything in this run, and has the person confirm what becomes public.
+    /// Makes the session that signs everything in this run. Nothing becomes public by that; whatever can fail without a
+    /// service being told anything fails here, or earlier.
     /// - Parameters:
     ///   - signing: The other flags.
     ///   - algorithm: The algorithm, if the key allows more than one.
-    ///   - attestations: Whether attestations are signed.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
     ///   - isLegacyForm: Whether log entries are written in the form of cosign 2, which has no place for those of Rekor v2.
-    ///   - isBare: Whether the signature is written alone, without a bundle for its log entry.
     func session(
-        _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, attestations: Bool, standardInputIsTaken: Bool,
-        isLegacyForm: Bool, isBare: Bool = false, _ context: Context
+        _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, standardInputIsTaken: Bool, isLegacyForm: Bool,
+        _ context: Context
     ) throws(SigstoreError) -> SigningSession {
         if let rekorEntryType, rekorEntryType != "dsse" {
             throw SigstoreError(
@@ -191,16 +197,7 @@ struct ServiceOptions: ParsableArguments {
                     signatory, services, unfinished: unfinished, certificates: certificates)
             }
         }
-        if isBare, session.isLogged {
-            // cosign 2 does the same, so it is not refused.
-            context.output.warn(
-                key == nil && signing.outputCertificate == nil
-                    ? "the log entry and the certificate will be kept nowhere, and the signature alone cannot be verified by them: "
-                        + "give --bundle FILE to keep them"
-                    : "the log entry will be kept nowhere, and verifying has to ask the log for it, which only Rekor v1 answers: "
-                        + "give --bundle FILE to keep it")
-        }
-        try Self.confirm(session, attestations: attestations, yes: signing.yes, context)
+        try signing.expectParts(of: session, context)
         return session
     }
 
@@ -341,17 +338,33 @@ struct ServiceOptions: ParsableArguments {
         return try reference.openSigner(context.terminal, standardInputIsTaken: standardInputIsTaken)
     }
 
-    /// Shows what will be public for good. On a terminal a person has to agree, unless `--yes` was given.
-    private static func confirm(_ session: SigningSession, attestations: Bool, yes: Bool, _ context: Context)
-        throws(SigstoreError)
-    {
+    /// Shows what will be public for good, when everything else that can fail has been tried. On a terminal a person has to
+    /// agree, unless `--yes` was given.
+    /// - Parameters:
+    ///   - session: Who signs, and who is told of it.
+    ///   - signing: The other flags.
+    ///   - attestations: Whether attestations are signed.
+    ///   - isBare: Whether the signature is written alone, without a bundle for its log entry.
+    func confirm(
+        _ session: SigningSession, _ signing: SigningOptions, attestations: Bool, isBare: Bool = false,
+        _ context: Context
+    ) throws(SigstoreError) {
+        if isBare, session.isLogged {
+            // cosign 2 does the same, so it is not refused.
+            context.output.warn(
+                session.key == nil && signing.outputCertificate == nil
+                    ? "the log entry and the certificate will be kept nowhere, and the signature alone cannot be verified by them: "
+                        + "give --bundle FILE to keep them"
+                    : "the log entry will be kept nowhere, and verifying has to ask the log for it, which only Rekor v1 answers: "
+                        + "give --bundle FILE to keep it")
+        }
         let lines = try waiting { () throws(SigstoreError) in
             try await session.publication(ofAttestations: attestations)
         }
         guard !lines.isEmpty else { return }
         context.output.note("What becomes public:")
         for line in lines { context.output.note("  \(line)") }
-        guard !yes, context.terminal.isInteractive else { return }
+        guard !signing.yes, context.terminal.isInteractive else { return }
         guard try context.terminal.confirms("Go on?") else {
             throw SigstoreError(
                 .declined, "nobody agreed; nothing was signed, and nothing became public",
@@ -369,9 +382,9 @@ struct BundlePlaceOptions: ParsableArguments {
     /// - Parameters:
     ///   - signing: The other flags.
     ///   - files: How many files are signed.
-    func expectSound(with signing: SigningOptions, files: Int) throws(SigstoreError) {
-        if files > 1, [signing.bundle, signing.outputSignature, signing.timestampOutput].contains(where: { $0 != nil })
-        {
+    ///   - areMany: Whether each file has its bundle beside it, if only one is in a directory too.
+    func expectSound(with signing: SigningOptions, files: Int, areMany: Bool) throws(SigstoreError) {
+        if areMany, [signing.bundle, signing.outputSignature, signing.timestampOutput].contains(where: { $0 != nil }) {
             throw SigstoreError(
                 .usage,
                 "\(files) files are to be signed, and --bundle, --output-signature or --rfc3161-timestamp names only one",
@@ -384,7 +397,6 @@ struct BundlePlaceOptions: ParsableArguments {
 
     /// Refuses two files whose bundles would get one name.
     func expectDistinctBundles(_ files: [InputFile]) throws(SigstoreError) {
-        guard outputDirectory != nil || files.count > 1 else { return }
         var paths: Set<[UInt8]> = []
         for file in files where !file.isStandardInput {
             let path = try bundleFile(for: file).path
@@ -399,7 +411,7 @@ struct BundlePlaceOptions: ParsableArguments {
     }
 
     /// Where the bundle of a file goes that was given no name: beside the file, or into the directory.
-    private func bundleFile(for file: InputFile) throws(SigstoreError) -> OutputFile {
+    func bundleFile(for file: InputFile) throws(SigstoreError) -> OutputFile {
         guard !file.isStandardInput else {
             throw SigstoreError(
                 .usage, "there is no name for the bundle of standard input", advice: "give --bundle FILE")
@@ -409,10 +421,17 @@ struct BundlePlaceOptions: ParsableArguments {
     }
 
     /// Refuses to sign a file whose bundle could not be written then, before any service is told of the signature.
-    func expectPlace(for file: InputFile, replacing: Bool) throws(SigstoreError) {
+    func expectPlace(for file: InputFile) throws(SigstoreError) { try bundleFile(for: file).expectWritable() }
+
+    /// The bundle of a file that stands at its place already, if there is one.
+    func standingBundle(of file: InputFile) throws(SigstoreError) -> InputFile? {
         let output = try bundleFile(for: file)
-        guard replacing || !output.exists else { throw standsThere(.exists(output.path)) }
-        try output.expectWritable()
+        return output.exists ? InputFile(output.path) : nil
+    }
+
+    /// Why a file whose bundle stands there already is not signed again.
+    func refusal(toReplace bundle: InputFile) -> SigstoreError {
+        standsThere(.exists(bundle.path))
     }
 
     private func standsThere(_ error: SigstoreError) -> SigstoreError {

@@ -24,7 +24,7 @@ struct AttestBlob: SwSignCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run(_ context: Context) throws(SigstoreError) {
-        try place.expectSound(with: signing, files: 1)
+        try place.expectSound(with: signing, files: 1, areMany: false)
         try content.expectOne()
         guard file != nil || content.statement != nil else {
             throw SigstoreError(.usage, "the file that is attested is not named")
@@ -32,15 +32,23 @@ struct AttestBlob: SwSignCommand {
         let inputs = [file, content.predicate, content.statement] + services.inputs
         try BlobBatch.expectOneStandardInput(inputs.compactMap { $0 })
         try signing.expectOwnPlaces([outputAttestation], inputs: inputs, files: [file])
-        if let file, place.outputDirectory != nil {
-            try place.expectPlace(for: InputFile(file), replacing: signing.yes)
+        if place.outputDirectory != nil {
+            guard let file else {
+                throw SigstoreError(.usage, "--output-directory needs the file to be named")
+            }
+            try place.expectPlace(for: InputFile(file))
+            if !signing.yes, let standing = try place.standingBundle(of: InputFile(file)) {
+                throw place.refusal(toReplace: standing)
+            }
         }
         let hasBundle = signing.bundle != nil || place.outputDirectory != nil
         let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
         let statement = try attestedStatement(form == .bundle ? .v1 : .v01, context)
         let session = try services.session(
-            signing, attestations: true, standardInputIsTaken: inputs.contains("-"),
-            isLegacyForm: !signing.newBundleFormat && hasBundle, isBare: !hasBundle, context)
+            signing, standardInputIsTaken: inputs.contains("-"), isLegacyForm: !signing.newBundleFormat && hasBundle,
+            context)
+        try BlobSigner(session).expectRecordable(statementsAs: form)
+        try services.confirm(session, signing, attestations: true, isBare: !hasBundle, context)
         let signed = try waiting { () throws(SigstoreError) in
             try await BlobSigner(session).attest(statement, form: form)
         }

@@ -20,17 +20,27 @@ struct BlobBatch {
 
     /// Works on all of the files, side by side. What came of each is printed in the order in which the files were named:
     /// a table on a terminal, a line for each elsewhere.
-    /// - Parameter body: Does the work for one file, and says in a few words what came of it.
+    /// - Parameters:
+    ///   - settled: What is known already of each file, which is not worked on then; `nil` for the others.
+    ///   - body: Does the work for one file, and says in a few words what came of it.
     /// - Throws: The error itself for a single file; with several, after all of them, an error that has been reported.
-    func forEach(_ files: [InputFile], _ body: @escaping @Sendable (InputFile) async throws(SigstoreError) -> String)
-        throws(SigstoreError)
-    {
-        let files = begun(files)
+    func forEach(
+        _ files: [InputFile], settled: [Result<String, SigstoreError>?] = [],
+        _ body: @escaping @Sendable (InputFile) async throws(SigstoreError) -> String
+    ) throws(SigstoreError) {
+        let settled = settled.isEmpty ? Array(repeating: nil, count: files.count) : settled
         if let only = files.first, files.count == 1 {
-            _ = try waiting { () throws(SigstoreError) in try await body(only) }
+            if let known = settled.first ?? nil {
+                context.output.note("\(only.name): \(try known.get())")
+            } else {
+                let only = begun([only])[0]
+                _ = try waiting { () throws(SigstoreError) in try await body(only) }
+            }
             return
         }
-        try run(files, workers) { queue in
+        let counted = Set(begun(zip(files, settled).filter { $1 == nil }.map(\.0)).map(\.path))
+        let files = files.map { counted.contains($0.path) ? $0.counting(context.progress.advance) : $0 }
+        try run(files, workers, settled) { queue in
             while let (index, file) = queue.next() {
                 do throws(SigstoreError) { queue.end(index, .success(try await body(file))) } catch {
                     queue.end(index, .failure(error))
@@ -50,7 +60,8 @@ struct BlobBatch {
             return
         }
         // More than there are processors would only wait for each other.
-        try run(files, min(workers, ProcessInfo.processInfo.activeProcessorCount)) { queue in
+        let settled = [Result<String, SigstoreError>?](repeating: nil, count: files.count)
+        try run(files, min(workers, ProcessInfo.processInfo.activeProcessorCount), settled) { queue in
             try? await onBlockingThread { () throws(SigstoreError) in
                 while let (index, file) = queue.next() {
                     do throws(SigstoreError) { queue.end(index, .success(try body(file))) } catch {
@@ -69,9 +80,10 @@ struct BlobBatch {
 
     /// Has so many workers empty the queue, waits for them, and prints what came of each file.
     private func run(
-        _ files: [InputFile], _ workers: Int, _ work: @escaping @concurrent @Sendable (Queue) async -> Void
+        _ files: [InputFile], _ workers: Int, _ settled: [Result<String, SigstoreError>?],
+        _ work: @escaping @concurrent @Sendable (Queue) async -> Void
     ) throws(SigstoreError) {
-        let queue = Queue(files)
+        let queue = Queue(files, settled)
         let count = min(max(1, workers), files.count)
         try waiting { () throws(SigstoreError) in
             await withTaskGroup(of: Void.self) { group in
@@ -86,13 +98,15 @@ struct BlobBatch {
         private let files: [InputFile]
         private let state: Mutex<(next: Int, outcomes: [Result<String, SigstoreError>?])>
 
-        init(_ files: [InputFile]) {
+        /// - Parameter settled: What is known already of each file; `nil` for those that are to be worked on.
+        init(_ files: [InputFile], _ settled: [Result<String, SigstoreError>?]) {
             self.files = files
-            state = Mutex((next: 0, outcomes: Array(repeating: nil, count: files.count)))
+            state = Mutex((next: 0, outcomes: settled))
         }
 
         func next() -> (index: Int, file: InputFile)? {
             let index = state.withLock { state in
+                while state.next < files.count, state.outcomes[state.next] != nil { state.next += 1 }
                 defer { state.next += 1 }
                 return state.next
             }
@@ -112,21 +126,19 @@ struct BlobBatch {
         let names = files.map { Output.escaped($0.name) }
         let isTerminal = context.output.streams.isTerminal(.errors)
         if isTerminal { table(names, outcomes) }
-        var failed: [String] = []
+        var failures = FailureReport()
         for (name, (file, outcome)) in zip(names, zip(files, outcomes)) {
             switch outcome {
             case .success(let words)?: if !isTerminal { context.output.note("\(name): \(words)") }
-            case .failure(let error)?:
-                failed.append(name)
-                context.output.error(error.concerning(file.name).advised)
-            case nil: failed.append(name)
+            case .failure(let error)?: failures.add(file.name, error)
+            case nil: failures.add(file.name, nil)
             }
         }
-        context.output.note("\(files.count - failed.count) of \(files.count) files \(verb)")
-        guard failed.isEmpty else {
-            for name in failed { context.output.note("  not \(verb): \(name)") }
-            throw SigstoreError(.alreadyReported, "\(failed.count) of \(files.count) files were not \(verb)")
-        }
+        failures.print(of: "files", context.output)
+        context.output.note("\(files.count - failures.count) of \(files.count) files \(verb)")
+        guard failures.count > 0 else { return }
+        failures.printNames("not \(verb)", context.output)
+        throw SigstoreError(.alreadyReported, "\(failures.count) of \(files.count) files were not \(verb)")
     }
 
     /// A row for each file; what went wrong is said below the table.
@@ -143,5 +155,76 @@ struct BlobBatch {
             case nil: row(name, "FAILED")
             }
         }
+    }
+}
+
+/// What failed of several files or images. What failed of one cause is one message, with a count and the first names.
+struct FailureReport {
+    private var names: [String] = []
+    private var causes: [(names: [String], error: SigstoreError)] = []
+    /// Where each cause is, by what it says.
+    private var places: [[UInt8]: Int] = [:]
+
+    /// How many failed.
+    var count: Int { names.count }
+
+    /// Adds something that failed.
+    /// - Parameter error: Why; `nil` if its work did not end.
+    mutating func add(_ name: String, _ error: SigstoreError?) {
+        names.append(name)
+        guard let error else { return }
+        let key = Array(Self.key(error.advised, name).utf8)
+        if let index = places[key] {
+            causes[index].names.append(name)
+        } else {
+            places[key] = causes.count
+            causes.append((names: [name], error: error))
+        }
+    }
+
+    /// What an error says whatever it is about: without the name, and without digests and the like.
+    private static func key(_ error: SigstoreError, _ name: String) -> String {
+        var key = "\(error.code) "
+        var digits = ""
+        func end(_ digits: String) -> String { digits.utf8.count < 16 ? digits : "#" }
+        var words = "\(error.message) \(error.advice.map { "\($0)" } ?? "")".replacing(name, with: "#")
+        // A layout's messages name its path.
+        let layout = "oci-layout:"
+        if name.utf8.starts(with: layout.utf8) { words.replace(name.dropFirst(layout.utf8.count), with: "#") }
+        for scalar in words.unicodeScalars {
+            if scalar.properties.numericType != nil || ("a"..."f").contains(scalar) {
+                digits.unicodeScalars.append(scalar)
+            } else {
+                key += end(digits)
+                digits = ""
+                key.unicodeScalars.append(scalar)
+            }
+        }
+        return key + end(digits)
+    }
+
+    /// Prints a message for each cause.
+    /// - Parameters:
+    ///   - what: What failed, such as "files".
+    ///   - isNamedOnce: Whether a message that has the name of what failed already is left as it is.
+    func print(of what: String, isNamedOnce: Bool = false, _ output: Output) {
+        for cause in causes {
+            let first = cause.names[0]
+            var error = cause.error
+            if cause.names.count == 1 {
+                if !isNamedOnce || !error.message.contains(first) { error = error.concerning(first) }
+            } else {
+                let more = cause.names.count > 3 ? ", …" : ""
+                error = error.concerning(
+                    "\(cause.names.count) \(what) (\(cause.names.prefix(3).joined(separator: ", "))\(more))")
+            }
+            output.error(error.advised)
+        }
+    }
+
+    /// Prints the names of what failed, the first of them if there are many.
+    func printNames(_ words: String, _ output: Output) {
+        for name in names.prefix(10) { output.note("  \(words): \(name)") }
+        if names.count > 10 { output.note("  \(words): \(names.count - 10) more") }
     }
 }

@@ -27,13 +27,13 @@ struct SignBlob: SwSignCommand {
     func run(_ context: Context) throws(SigstoreError) {
         var signing = signing
         if let output, signing.outputSignature == nil { signing.outputSignature = output }
-        try place.expectSound(with: signing, files: files.count)
-        try signing.expectOwnPlaces(inputs: files + services.inputs, files: files)
-        let algorithm = try signingAlgorithm.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
-        let inputs = files.map(InputFile.init)
         try BlobBatch.expectOneStandardInput(files + services.inputs)
-        try place.expectDistinctBundles(inputs)
-        let beside = files.count > 1 || place.outputDirectory != nil
+        let algorithm = try signingAlgorithm.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
+        let (inputs, areMany) = try inputs(signing, context)
+        try place.expectSound(with: signing, files: inputs.count, areMany: areMany)
+        try signing.expectOwnPlaces(inputs: inputs.map(\.path) + services.inputs, files: files)
+        let beside = areMany || place.outputDirectory != nil
+        if beside { try place.expectDistinctBundles(inputs) }
         let printing =
             !beside && signing.outputSignature == nil
             && (signing.bundle == nil || !signing.newBundleFormat && signing.bundle != "-")
@@ -45,16 +45,26 @@ struct SignBlob: SwSignCommand {
                 .usage, "a bare signature does not say that it is Ed25519ph, and everybody would check it as Ed25519",
                 advice: "write a bundle with --bundle FILE, which says so")
         }
-        let session = try services.session(
-            signing, algorithm: algorithm, attestations: false,
-            standardInputIsTaken: (files + services.inputs).contains("-"),
-            isLegacyForm: !signing.newBundleFormat && (beside || signing.bundle != nil),
-            isBare: !beside && signing.bundle == nil, context)
-        let signer = BlobSigner(session)
-        try BlobBatch(verb: "signed", context: context).forEach(inputs) {
-            [signing, place, b64, forms] file throws(SigstoreError) in
-            if beside { try place.expectPlace(for: file, replacing: signing.yes) }
-            let signed = try await signer.sign(file, forms: forms)
+        let batch = BlobBatch(verb: "signed", context: context)
+        var settled = try settled(inputs, beside: beside)
+        let session =
+            try settled.contains { $0 == nil }
+            ? services.session(
+                signing, algorithm: algorithm,
+                standardInputIsTaken: (files + services.inputs).contains("-"),
+                isLegacyForm: !signing.newBundleFormat && (beside || signing.bundle != nil), context) : nil
+        if let session {
+            try BlobSigner(session).expectRecordable(filesAs: forms)
+            if beside { try settle(inputs, &settled, session) }
+            if settled.contains(where: { $0 == nil }) {
+                try services.confirm(
+                    session, signing, attestations: false, isBare: !beside && signing.bundle == nil, context)
+            }
+        }
+        try batch.forEach(inputs, settled: settled) { [signing, place, b64, forms] file throws(SigstoreError) in
+            // Without a session nothing is left to be signed.
+            guard let session else { return "" }
+            let signed = try await BlobSigner(session).sign(file, forms: forms)
             let delivered = signed.detached ?? []
             try await session.deliver(signed.bundle) { bundle throws(SigstoreError) in
                 let content =
@@ -80,6 +90,95 @@ struct SignBlob: SwSignCommand {
                 }
             }
             return "signed"
+        }
+    }
+
+    // MARK: - What is signed
+
+    /// The files to sign. A directory stands for everything in it but the signatures beside its files, as when verifying. Of
+    /// many files, those are left out that this command writes itself: the same command again does not sign them.
+    /// - Returns: The files, and whether each has its bundle beside it.
+    private func inputs(_ signing: SigningOptions, _ context: Context) throws(SigstoreError) -> (
+        files: [InputFile], areMany: Bool
+    ) {
+        var (found, left): ([InputFile], [InputFile]) = ([], [])
+        var areMany = files.count > 1
+        for name in files {
+            guard let inside = try InputFile(name).filesInDirectory() else {
+                found.append(InputFile(name))
+                continue
+            }
+            areMany = true
+            let signed = SignatureFile.sorted(inside).signed
+            let paths = Set(signed.map { Array($0.path.utf8) })
+            left += inside.filter { !paths.contains(Array($0.path.utf8)) }
+            found += signed
+        }
+        guard areMany else { return (found, false) }
+        let paths = Set(found.map { Array($0.path.utf8) })
+        var written: Set<FileStatus.Identity> = []
+        for path in found.compactMap({ try? place.bundleFile(for: $0).path })
+            + [signing.outputCertificate].compactMap({ $0 })
+        {
+            if let status = FileStatus(path), status.kind == .file { written.insert(status.identity) }
+        }
+        let signed = found.filter { file in
+            !SignatureFile.isBundle(file, of: paths)
+                && !(FileStatus(file.path).map { written.contains($0.identity) } ?? false)
+        }
+        let kept = Set(signed.map { Array($0.path.utf8) })
+        left += found.filter { !kept.contains(Array($0.path.utf8)) }
+        if !left.isEmpty {
+            context.output.warn(
+                "not signed, since they have the names of signatures, certificates or bundles of other files: "
+                    + left.prefix(3).map(\.path).joined(separator: ", ")
+                    + (left.count > 3 ? " and \(left.count - 3) more" : ""))
+        }
+        guard !signed.isEmpty else {
+            throw SigstoreError(.fileNotFound, "there is no file to sign in \(files.joined(separator: ", "))")
+        }
+        return (signed, true)
+    }
+
+    /// What is known of the files before anything is signed: those that cannot be read, or whose bundle has no place.
+    /// - Throws: The error itself for a single file.
+    private func settled(_ inputs: [InputFile], beside: Bool) throws(SigstoreError) -> [Result<String, SigstoreError>?]
+    {
+        var settled: [Result<String, SigstoreError>?] = []
+        for file in inputs {
+            do throws(SigstoreError) {
+                try file.expectReadable()
+                if beside { try place.expectPlace(for: file) }
+                settled.append(nil)
+            } catch {
+                guard inputs.count > 1 else { throw error }
+                settled.append(.failure(error))
+            }
+        }
+        return settled
+    }
+
+    /// A file whose bundle stands there already and is what this command would make is signed. Another bundle is only
+    /// replaced if that was asked for.
+    private func settle(
+        _ inputs: [InputFile], _ settled: inout [Result<String, SigstoreError>?], _ session: SigningSession
+    ) throws(SigstoreError) {
+        for (index, file) in inputs.enumerated() where settled[index] == nil {
+            guard let standing = try place.standingBundle(of: file) else { continue }
+            let isNewer = signing.newBundleFormat
+            let isDone = try waiting { () throws(SigstoreError) in
+                guard let bundle = try? SignatureFile.bundle(standing), (bundle.version == .v03) == isNewer else {
+                    return false
+                }
+                return try await session.hasMade(bundle, of: file)
+            }
+            if isDone {
+                settled[index] = .success("is signed already, by \(standing.path)")
+            } else if !signing.yes {
+                let error = place.refusal(toReplace: standing)
+                guard inputs.count > 1 else { throw error }
+                settled[index] = .failure(error)
+            }
         }
     }
 }

@@ -81,7 +81,7 @@ struct BundleCreate: SwSignCommand {
         if joined.logEntries.isEmpty, !joined.hasChain { joined.version = .v03 }
         let content = joined.serialized()
         _ = try SigstoreBundle(parsing: content)
-        guard let out else { return try context.output.json(content) }
+        guard let out, out != "-" else { return try context.output.json(content) }
         try OutputFile(out).write(content)
         context.output.note("Wrote bundle to file \(out)")
     }

@@ -40,39 +40,43 @@ struct Attest: SwSignCommand {
         try expectSound()
         let input = content.input
         try BlobBatch.expectOneStandardInput([input.path] + services.inputs)
-        let session = try services.session(
-            signing, attestations: true, standardInputIsTaken: ([input.path] + services.inputs).contains("-"),
-            isLegacyForm: !signing.newBundleFormat, context)
         let text = try input.contents(limit: Attester.predicateLimit)
         let now = try context.signingTime()
-        let signer = ImageSigner(
-            signer: BlobSigner(session), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
         let images = try registry.images(context, tagPrefix: tagPrefix)
-        if upload {
-            images.noteScheme("attestation", isLegacyForm: !signing.newBundleFormat, isQuiet: global.quiet)
-        }
+        let session = try services.session(
+            signing, standardInputIsTaken: ([input.path] + services.inputs).contains("-"),
+            isLegacyForm: !signing.newBundleFormat, context)
+        let targets = ImageTargets(
+            access: images, isRecursive: recursive, upload: upload, kind: .attestation,
+            isLegacyForm: !signing.newBundleFormat,
+            creationTime: recordCreationTimestamp ? Instant(seconds: now).description : nil)
+        let (upload, replace) = (upload, replace)
         try ImageBatch(verb: "attested", context: context).forEach(self.images) { name throws(SigstoreError) in
-            let image = try await images.image(name, toBe: "attested")
+            let found = try await targets.find(try await images.image(name, toBe: "attested"))
+            // What is wrong with a predicate is wrong for all of them; a statement is about one image.
+            if let first = found.first { _ = try self.statement(about: first.image, text, now) }
+            // All of that type are to be replaced: that cannot be done if not all could be looked at.
+            if upload, replace, signing.newBundleFormat {
+                for (_, store) in found {
+                    if let error = try await store.find(.attestation).unread.first { throw error }
+                }
+            }
+            return found
+        } begin: { () throws(SigstoreError) in
+            let form: BlobSigner.Form = signing.newBundleFormat ? .bundle : .detached
+            try BlobSigner(session).expectRecordable(statementsAs: form)
+            try services.confirm(session, signing, attestations: true, context)
+            if upload {
+                images.noteScheme("attestation", isLegacyForm: !signing.newBundleFormat, isQuiet: global.quiet)
+            }
+            return ImageSigner(
+                signer: BlobSigner(session), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
+        } _: { signer, found throws(SigstoreError) in
             var made: [(image: Image, attestation: (bundle: SigstoreBundle, envelope: DSSEEnvelope))] = []
-            for each in recursive ? try await image.withPlatforms().map(\.image) : [image] {
-                let statement: [UInt8]
-                do throws(SigstoreError) {
-                    if content.statement != nil {
-                        try Attester.check(statement: text, isAbout: each.digest)
-                        statement = text
-                    } else {
-                        let subject = ResourceDescriptor(
-                            name: each.repositoryName,
-                            digests: [(algorithm: each.digest.algorithm.rawValue, hex: each.digest.hex)])
-                        statement = try Attester.statement(
-                            about: subject, type: content.type, predicate: text,
-                            layout: signing.newBundleFormat ? .v1 : .v01, now: now)
-                    }
-                } catch { throw error.concerning(input.name) }
-                var store = try images.attachments(of: each)
-                if recordCreationTimestamp { store.creationTime = Instant(seconds: now).description }
+            for (image, store) in found {
+                let statement = try self.statement(about: image, text, now)
                 let attestation = try await signer.attest(statement, in: store, upload: upload, replacing: replace)
-                made.append((image: each, attestation: attestation))
+                made.append((image: image, attestation: attestation))
             }
             return made
         } print: { name, made throws(SigstoreError) in
@@ -86,6 +90,22 @@ struct Attest: SwSignCommand {
                 }
             }
         }
+    }
+
+    /// The statement to sign: the one that was given, if it is about the image, or one made of the predicate.
+    private func statement(about image: Image, _ text: [UInt8], _ now: Int64) throws(SigstoreError) -> [UInt8] {
+        do throws(SigstoreError) {
+            if content.statement != nil {
+                try Attester.check(statement: text, isAbout: image.digest)
+                return text
+            }
+            let subject = ResourceDescriptor(
+                name: image.repositoryName,
+                digests: [(algorithm: image.digest.algorithm.rawValue, hex: image.digest.hex)])
+            return try Attester.statement(
+                about: subject, type: content.type, predicate: text, layout: signing.newBundleFormat ? .v1 : .v01,
+                now: now)
+        } catch { throw error.concerning(content.input.name) }
     }
 
     private func expectSound() throws(SigstoreError) {

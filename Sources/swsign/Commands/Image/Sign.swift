@@ -46,31 +46,40 @@ struct Sign: SwSignCommand {
         try expectSound()
         try BlobBatch.expectOneStandardInput([payload].compactMap { $0 } + services.inputs)
         try signing.expectOwnPlaces([outputPayload], inputs: [payload] + services.inputs)
-        let session = try services.session(
-            signing, attestations: false, standardInputIsTaken: ([payload] + services.inputs).contains("-"),
-            isLegacyForm: !signing.newBundleFormat,
-            context)
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
         let now = try context.signingTime()
-        let signer = ImageSigner(signer: BlobSigner(session), scheme: scheme, now: now)
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
         let images = try registry.images(context, tagPrefix: tagPrefix)
-        if upload { images.noteScheme("signature", isLegacyForm: scheme == .layer, isQuiet: global.quiet) }
         // Of several values for one name the last counts, as in cosign.
         var stated = JSONObject([])
         for pair in try AnnotationFlag.pairs(annotations) { stated[pair.name] = .string(pair.value) }
-        try ImageBatch(verb: "signed", context: context).forEach(self.images) { [stated] name throws(SigstoreError) in
+        let session = try services.session(
+            signing, standardInputIsTaken: ([payload] + services.inputs).contains("-"),
+            isLegacyForm: !signing.newBundleFormat, context)
+        let targets = ImageTargets(
+            access: images, isRecursive: recursive && attachment == nil, upload: upload, kind: .signature,
+            isLegacyForm: scheme == .layer,
+            creationTime: recordCreationTimestamp ? Instant(seconds: now).description : nil)
+        try ImageBatch(verb: "signed", context: context).forEach(self.images) { name throws(SigstoreError) in
             var image = try await images.image(name, toBe: "signed")
             if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: images.tagPrefix) }
+            return try await targets.find(image)
+        } begin: { () throws(SigstoreError) in
+            let signer = BlobSigner(session)
+            if scheme == .layer {
+                try signer.expectRecordable(filesAs: [.detached])
+            } else {
+                try signer.expectRecordable(statementsAs: .bundle)
+            }
+            try services.confirm(session, signing, attestations: false, context)
+            if upload { images.noteScheme("signature", isLegacyForm: scheme == .layer, isQuiet: global.quiet) }
+            return ImageSigner(signer: signer, scheme: scheme, now: now)
+        } _: { [stated] signer, found throws(SigstoreError) in
             var made: [(image: Image, signed: ImageSigner.Signed)] = []
-            for each in recursive && attachment == nil ? try await image.withPlatforms().map(\.image) : [image] {
-                let signed = try await signer.sign(each, annotations: stated, identity: identity, payload: content)
-                if upload {
-                    var store = try images.attachments(of: each)
-                    if recordCreationTimestamp { store.creationTime = Instant(seconds: now).description }
-                    try await signer.store(signed, in: store)
-                }
-                made.append((image: each, signed: signed))
+            for (image, store) in found {
+                let signed = try await signer.sign(image, annotations: stated, identity: identity, payload: content)
+                if upload { try await signer.store(signed, in: store) }
+                made.append((image: image, signed: signed))
             }
             return made
         } print: { name, made throws(SigstoreError) in
@@ -92,12 +101,21 @@ struct Sign: SwSignCommand {
             throw SigstoreError(
                 .usage, "--payload is for signatures of the older scheme", advice: "add --new-bundle-format=false")
         }
-        let outputs = [signing.bundle, signing.outputSignature, outputPayload, payload].compactMap { $0 }
+        let outputs = [
+            signing.bundle, signing.outputSignature, signing.outputCertificate, signing.timestampOutput, outputPayload,
+            payload,
+        ].compactMap { $0 }
         if !outputs.isEmpty, images.count > 1 || recursive {
             throw SigstoreError(
                 .usage,
-                "several images are to be signed, and --bundle, --payload, --output-signature or --output-payload names one file"
+                "several images are to be signed, and --bundle, --payload, --output-signature, --output-payload or another flag names one file"
             )
+        }
+        // What is signed of an envelope is not its payload alone: the two files would not verify together.
+        if signing.newBundleFormat, signing.outputSignature != nil, outputPayload != nil {
+            throw SigstoreError(
+                .usage, "--output-signature and --output-payload are a pair in the older scheme only",
+                advice: "write --bundle FILE, which holds both, or add --new-bundle-format=false")
         }
         if signing.bundle != nil, !signing.newBundleFormat {
             throw SigstoreError(

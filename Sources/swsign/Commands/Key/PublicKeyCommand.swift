@@ -16,7 +16,7 @@ struct PublicKeyCommand: SwSignCommand {
 
     func run(_ context: Context) throws(SigstoreError) {
         let reference = try KeyReference(key, notice: context.output.warn)
-        let file = outfile.map { OutputFile($0, mode: 0o644) }
+        let file = outfile.flatMap { $0 == "-" ? nil : OutputFile($0, mode: 0o644) }
         if let file { context.output.places.reserve(file) }
         let publicKey = try reference.openPrivateKey(context.terminal).key.publicKey
         guard let file else { return try context.output.text(publicKey.pem) }

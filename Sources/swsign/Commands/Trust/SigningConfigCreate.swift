@@ -62,7 +62,7 @@ struct SigningConfigCreate: SwSignCommand {
         if let rekorConfig { try draft.select(rekorConfig, kind: .transparencyLog) }
         if let tsaConfig { try draft.select(tsaConfig, kind: .timestampAuthority) }
         let content = try draft.serialized()
-        guard let out else { return try context.output.json(content) }
+        guard let out, out != "-" else { return try context.output.json(content) }
         try OutputFile(out, mode: 0o644).write(content)
         context.output.note("Wrote signing config to file \(out)")
     }

@@ -79,7 +79,7 @@ struct TrustedRootCreate: SwSignCommand {
         // What is written can be read again, or nothing is written.
         _ = try TrustedRoot(parsing: content)
         context.trustVariables.named(withDefaultServices ? TUFAccess(staging: false, context).variables : [])
-        guard let out else { return try context.output.json(content) }
+        guard let out, out != "-" else { return try context.output.json(content) }
         try OutputFile(out, mode: 0o644).write(content)
         context.output.note("Wrote trusted root to file \(out)")
     }

@@ -139,7 +139,8 @@ public struct RekorClient: Sendable {
         if bytes.count > Self.largeEntry,
             failure.code == .unreachable || failure.code == .entryRefused || (failure.httpStatus ?? 0) >= 500
         {
-            failure.message += "; the entry that was sent has \(bytes.count) bytes, which may be more than the log takes"
+            failure.message +=
+                "; the entry that was sent has \(bytes.count) bytes, which may be more than the log takes"
             failure.advice = .remedy(.makeSmallerEntry)
         }
         throw failure
@@ -249,7 +250,7 @@ extension RekorClient {
         case 409: return try await existingV1(response)
         default:
             var refused = refusal(response)
-            if kind == "hashedrekord", entry.scheme == .ecdsa(.sha256), entry.key.kind != .ecP256 {
+            if case .message = entry.content, entry.scheme == .ecdsa(.sha256), entry.key.kind != .ecP256 {
                 refused.advice = .sentence(
                     "nothing was recorded; Rekor v1 takes files by such keys over the curve's own hash only, which bare "
                         + "signatures and the older form do not use: make a bundle, or use a P-256 key")

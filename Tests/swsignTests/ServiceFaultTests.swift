@@ -357,16 +357,19 @@ struct ServiceFaultTests {
 
     // MARK: - Certificates that end
 
-    /// Signs a file with a certificate that has ended by now, and does not reach the log with it.
-    private func signTooLate(_ arguments: [String], _ log: LoopbackServer) async throws {
+    /// Signs a file with a certificate that has ended by now, and does not reach the log with it, or misses its answer.
+    private func signTooLate(
+        _ arguments: [String], _ log: LoopbackServer, _ fault: Fault.Action = .status(503, retryAfter: 0),
+        recorded: Int = 0
+    ) async throws {
         // Everybody's clock is eleven minutes behind.
         for server in [place.services.fulcio, place.services.timestampAuthority] {
             server.faults.add(Fault(.wrongTime(seconds: -660), method: "POST"))
         }
-        log.faults.add(Fault(.status(503, retryAfter: 0), method: "POST"))
+        log.faults.add(Fault(fault, method: "POST"))
         let failed = await place.run(arguments)
-        #expect(failed.ending == .exit(1) && failed.code == "http-status", "\(failed.messages)")
-        #expect(place.unfinished.count == 1 && place.recorded == 0 && place.certificates == 1)
+        #expect(failed.ending == .exit(1), "\(failed.messages)")
+        #expect(place.unfinished.count == 1 && place.recorded == recorded && place.certificates == 1)
         for server in [place.services.fulcio, place.services.timestampAuthority, log] { server.faults.removeAll() }
     }
 
@@ -397,6 +400,23 @@ struct ServiceFaultTests {
         let next = await place.run(arguments)
         next.expectSuccess()
         #expect(!next.messages.contains("anew") && place.recorded == 2)
+    }
+
+    @Test("What the log recorded in time, and did not say, is finished later and not recorded again")
+    func certificateEndedAfterTheLog() async throws {
+        try place.directory.write("file", "what is signed")
+        let arguments =
+            ["sign-blob", "--yes", "--bundle", "bundle.json"] + place.services(.v1) + (try place.token()) + ["file"]
+        let log = place.services.rekorV1
+        try await signTooLate(arguments, log, .corruptBody, recorded: 1)
+        // The log recorded it eleven minutes ago.
+        log.faults.add(Fault(.wrongTime(seconds: -660)))
+        let again = await place.run(arguments)
+        again.expectSuccess()
+        #expect(!again.messages.contains("anew"), "\(again.messages)")
+        #expect(place.recorded == 1 && place.certificates == 1 && place.unfinished.isEmpty)
+        let verified = await place.verify("file")
+        verified.expectSuccess()
     }
 
     @Test("For Rekor v2, a timestamp from within the certificate's time lets the old signature go on")

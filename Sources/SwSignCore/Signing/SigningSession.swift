@@ -372,9 +372,13 @@ public final class SigningSession: Sendable {
             // 2. The signature.
             entry = UnfinishedSignatures.Entry(bundle: try await signed(subject, key, scheme))
         }
+        var isInTime = true
         if let certified, comesTooLate(entry, certified) {
-            try await giveUp(isResumed ? name : nil, certified, isAnew)
-            return try await sign(subject, named: digest, scheme, isAnew: true)
+            guard try await isRecordedInTime(entry, subject, certified, scheme) else {
+                try await giveUp(isResumed ? name : nil, certified, isAnew)
+                return try await sign(subject, named: digest, scheme, isAnew: true)
+            }
+            isInTime = false
         }
         if envelopeIsTimestamped { entry.bundle = entry.bundle.withEnvelopeTimestamped() }
         var mayBeLogged = false
@@ -395,7 +399,7 @@ public final class SigningSession: Sendable {
             for log in services.transparencyLogs {
                 let url = log.url.description
                 guard !entry.transparencyLogs.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
-                if let certified, comesTooLate(entry, certified) { break signing }
+                if isInTime, let certified, comesTooLate(entry, certified) { break signing }
                 let proposal = try proposal(entry.bundle, subject, certified, scheme)
                 if let name { begun = await unfinished?.begin(entry, name, at: begun) }
                 mayBeLogged = true
@@ -433,7 +437,7 @@ public final class SigningSession: Sendable {
         return try await sign(subject, named: digest, scheme, isAnew: true)
     }
 
-    /// Whether a certificate has ended before a service that would have to say when it was used was asked. Rekor v1 would
+    /// Whether a certificate has ended before a service that would have to say when it was used has answered. Rekor v1 would
     /// record the signature all the same, with a time that no verifier accepts. Rekor v2 says no time: there a timestamp
     /// that was made in time is enough.
     private func comesTooLate(_ entry: UnfinishedSignatures.Entry, _ certified: CertifiedKey) -> Bool {
@@ -443,6 +447,22 @@ public final class SigningSession: Sendable {
         }
         return services.timestampAuthorities.contains { isMissing($0.url, entry.timestampAuthorities) }
             || services.transparencyLogs.contains { $0.version == .v1 && isMissing($0.url, entry.transparencyLogs) }
+    }
+
+    /// Whether all that a signature lacks are entries of Rekor v1 which the logs have already: an earlier run sent it in time,
+    /// and did not see the answer. To ask records nothing.
+    private func isRecordedInTime(
+        _ entry: UnfinishedSignatures.Entry, _ subject: Subject, _ certified: CertifiedKey, _ scheme: SignatureScheme
+    ) async throws(SigstoreError) -> Bool {
+        guard entry.timestampAuthorities.count >= services.timestampAuthorities.count else { return false }
+        let proposal = try proposal(entry.bundle, subject, certified, scheme)
+        for log in services.transparencyLogs where log.version == .v1 {
+            let url = log.url.description
+            guard !entry.transparencyLogs.contains(where: { $0.utf8.elementsEqual(url.utf8) }) else { continue }
+            let found = try await log.retrieve(proposal)
+            guard found.contains(where: { certified.certificate.isValid(at: $0.integratedTime) }) else { return false }
+        }
+        return true
     }
 
     /// Forgets a signature that comes too late, and says so.

@@ -132,6 +132,13 @@ struct EarlyFailureTests {
             // Services.
             Case("usage", sign + place.services(.v2) + token + ["--new-bundle-format=false", "--bundle", "b", "file"]),
             Case("not-built-yet", sign + all + ["--rekor-entry-type", "hashedrekord", "--bundle", "b", "file"]),
+            Case(
+                "file-not-found",
+                sign + one + [
+                    "--timestamp-server-url", place.services.timestampURL, "--timestamp-client-cacert", "absent",
+                    "--bundle",
+                    "b", "file",
+                ]),
             Case("malformed-url", sign + one + ["--rekor-url", "nowhere", "--bundle", "b", "file"]),
             Case(
                 "usage",

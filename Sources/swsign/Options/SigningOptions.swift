@@ -257,6 +257,9 @@ struct ServiceOptions: ParsableArguments {
         instance.services.issuer = oidcIssuer
         if let rekorURL { instance.services.transparencyLog = try HTTPURL(parsing: rekorURL) }
         if let timestampURL {
+            for file in [timestampAuthorityFile, timestampClientCertificate, timestampClientKey].compactMap({ $0 }) {
+                try InputFile(file).expectReadable()
+            }
             var tls = TLSOptions()
             tls.authorityFile = timestampAuthorityFile
             tls.clientCertificateFile = timestampClientCertificate

@@ -88,6 +88,27 @@ struct SigningOptions: ParsableArguments {
     }
 }
 
+/// Where the log entry of a signature is kept, which decides on the log.
+enum LogEntryPlace {
+    /// In a bundle.
+    case bundle
+    /// In the form that cosign 2 wrote, which has no place for entries of Rekor v2.
+    case legacyForm
+    /// Nowhere. Who verifies the signature has to ask a log for it, and only Rekor v1 answers.
+    case nowhere
+
+    /// The versions of Rekor that will do, the best first.
+    /// - Parameter key: The key that signs; `nil` without one.
+    func versions(_ key: (any Signer)?) -> [RekorClient.Version] {
+        switch (self, key?.publicKey.kind) {
+        case (.legacyForm, _): [.v1]
+        // A signature alone is over SHA-256, which Rekor v1 does not take of these.
+        case (.nowhere, .ecP384?), (.nowhere, .ecP521?), (.bundle, _): [.v2, .v1]
+        case (.nowhere, _): [.v1, .v2]
+        }
+    }
+}
+
 /// The flags that say who is told of a signature: a certificate authority, timestamp authorities, logs.
 struct ServiceOptions: ParsableArguments {
     @Flag(
@@ -159,10 +180,10 @@ struct ServiceOptions: ParsableArguments {
     ///   - signing: The other flags.
     ///   - algorithm: The algorithm, if the key allows more than one.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
-    ///   - isLegacyForm: Whether log entries are written in the form of cosign 2, which has no place for those of Rekor v2.
+    ///   - entryPlace: Where log entries are kept.
     func session(
-        _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, standardInputIsTaken: Bool, isLegacyForm: Bool,
-        _ context: Context
+        _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, standardInputIsTaken: Bool,
+        entryPlace: LogEntryPlace, _ context: Context
     ) throws(SigstoreError) -> SigningSession {
         if let rekorEntryType, rekorEntryType != "dsse" {
             throw SigstoreError(
@@ -184,7 +205,7 @@ struct ServiceOptions: ParsableArguments {
         let session = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
             try waiting { () throws(SigstoreError) in
                 let config = try await instance.signingConfig()
-                let services = try options.services(of: instance, config, isLegacyForm: isLegacyForm)
+                let services = try options.services(of: instance, config, entryPlace, key)
                 let signatory: SigningSession.Signatory
                 if let key {
                     signatory = .key(key, algorithm: algorithm)
@@ -271,15 +292,15 @@ struct ServiceOptions: ParsableArguments {
         return instance
     }
 
-    /// Who is told of signatures. The form of cosign 2 has no place for entries of Rekor v2.
-    private func services(of instance: SigstoreInstance, _ config: SigningConfig, isLegacyForm: Bool)
-        throws(SigstoreError) -> SigningSession.Services
-    {
+    /// Who is told of signatures.
+    private func services(
+        of instance: SigstoreInstance, _ config: SigningConfig, _ entryPlace: LogEntryPlace, _ key: (any Signer)?
+    ) throws(SigstoreError) -> SigningSession.Services {
         do throws(SigstoreError) {
             return try instance.signingServices(
-                in: config, recording: tlogUpload, versions: isLegacyForm ? [.v1] : [.v2, .v1])
+                in: config, recording: tlogUpload, versions: entryPlace.versions(key))
         } catch {
-            guard isLegacyForm, (try? instance.signingServices(in: config)) != nil else { throw error }
+            guard entryPlace == .legacyForm, (try? instance.signingServices(in: config)) != nil else { throw error }
             throw SigstoreError(
                 .usage,
                 "the form that cosign 2 wrote has no place for an entry of Rekor v2, and the signing config names no other log; nothing was signed",

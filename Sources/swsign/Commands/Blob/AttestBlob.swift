@@ -45,8 +45,8 @@ struct AttestBlob: SwSignCommand {
         let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
         let statement = try attestedStatement(form == .bundle ? .v1 : .v01, context)
         let session = try services.session(
-            signing, standardInputIsTaken: inputs.contains("-"), isLegacyForm: !signing.newBundleFormat && hasBundle,
-            context)
+            signing, standardInputIsTaken: inputs.contains("-"),
+            entryPlace: !signing.newBundleFormat && hasBundle ? .legacyForm : .bundle, context)
         try BlobSigner(session).expectRecordable(statementsAs: form)
         try services.confirm(session, signing, attestations: true, isBare: !hasBundle, context)
         let signed = try waiting { () throws(SigstoreError) in

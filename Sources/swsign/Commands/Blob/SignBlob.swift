@@ -37,8 +37,9 @@ struct SignBlob: SwSignCommand {
         let printing =
             !beside && signing.outputSignature == nil
             && (signing.bundle == nil || !signing.newBundleFormat && signing.bundle != "-")
+        let hasBundle = beside || signing.bundle != nil
         var forms: Set<BlobSigner.Form> = []
-        if beside || signing.bundle != nil { forms.insert(signing.newBundleFormat ? .bundle : .detached) }
+        if hasBundle { forms.insert(signing.newBundleFormat ? .bundle : .detached) }
         if printing || signing.outputSignature != nil { forms.insert(.detached) }
         if algorithm == .ed25519ph, forms.contains(.detached) {
             throw SigstoreError(
@@ -52,13 +53,13 @@ struct SignBlob: SwSignCommand {
             ? services.session(
                 signing, algorithm: algorithm,
                 standardInputIsTaken: (files + services.inputs).contains("-"),
-                isLegacyForm: !signing.newBundleFormat && (beside || signing.bundle != nil), context) : nil
+                entryPlace: !hasBundle ? .nowhere : signing.newBundleFormat ? .bundle : .legacyForm, context) : nil
         if let session {
             try BlobSigner(session).expectRecordable(filesAs: forms)
             if beside { try settle(inputs, &settled, session) }
             if settled.contains(where: { $0 == nil }) {
                 try services.confirm(
-                    session, signing, attestations: false, isBare: !beside && signing.bundle == nil, context)
+                    session, signing, attestations: false, isBare: !hasBundle, context)
             }
         }
         try batch.forEach(inputs, settled: settled) { [signing, place, b64, forms] file throws(SigstoreError) in

@@ -45,7 +45,7 @@ struct Attest: SwSignCommand {
         let images = try registry.images(context, tagPrefix: tagPrefix)
         let session = try services.session(
             signing, standardInputIsTaken: ([input.path] + services.inputs).contains("-"),
-            isLegacyForm: !signing.newBundleFormat, context)
+            entryPlace: signing.newBundleFormat ? .bundle : .legacyForm, context)
         let targets = ImageTargets(
             access: images, isRecursive: recursive, upload: upload, kind: .attestation,
             isLegacyForm: !signing.newBundleFormat,

@@ -55,7 +55,7 @@ struct Sign: SwSignCommand {
         for pair in try AnnotationFlag.pairs(annotations) { stated[pair.name] = .string(pair.value) }
         let session = try services.session(
             signing, standardInputIsTaken: ([payload] + services.inputs).contains("-"),
-            isLegacyForm: !signing.newBundleFormat, context)
+            entryPlace: signing.newBundleFormat ? .bundle : .legacyForm, context)
         let targets = ImageTargets(
             access: images, isRecursive: recursive && attachment == nil, upload: upload, kind: .signature,
             isLegacyForm: scheme == .layer,

@@ -211,6 +211,7 @@ struct LogLookupTests {
         }
         let unknown = await verify(stranger + flags)
         #expect(unknown.code == "unknown-log", "\(unknown.messages)")
+        #expect(unknown.messages.contains("could not be looked up"))
         #expect(!unknown.messages.contains("Looking up"))
         #expect(questions.count == 4 && questions.last == "/api/v1/log/publicKey")
     }

@@ -115,8 +115,10 @@ struct SeveralSignersTests {
         }
         #expect(named == [try ann.hint(), try ben.hint()])
         #expect(try object.optional("signer") == nil)
-        let one = await Self.verify(keys + ["--threshold", "1", "file"], in: directory)
-        #expect(one.succeeded, "\(one.messages)")
+        for flags in [["--threshold", "1"], ["--threshold", "2", "--bundle", "file.sigstore.jsonl"]] {
+            let counted = await Self.verify(keys + flags + ["file"], in: directory)
+            #expect(counted.succeeded, "\(counted.messages)")
+        }
 
         // Two signatures by one key, and one key in two spellings.
         let again = await directory.swsign(

@@ -169,15 +169,14 @@ extension RekorClient {
         }
     }
 
-    func read(_ path: String, _ parameters: [String: String], missing: String) async throws(SigstoreError)
-        -> [UInt8]
-    {
+    func read(
+        _ path: String, _ parameters: [String: String], missing: String, accepting type: String = "application/json"
+    ) async throws(SigstoreError) -> [UInt8] {
         var place = try url.appending(path)
         for (name, value) in parameters { place = place.adding(name, value) }
         let response = try await http.send(
             HTTPRequest(
-                "GET", place, headers: [(name: "Accept", value: "application/json")], timeout: timeout,
-                handledStatuses: [404]))
+                "GET", place, headers: [(name: "Accept", value: type)], timeout: timeout, handledStatuses: [404]))
         guard response.status != 404 else {
             throw SigstoreError(
                 .noSuchLogEntry, "there is no \(missing) in this log",

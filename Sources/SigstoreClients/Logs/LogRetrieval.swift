@@ -38,7 +38,8 @@ extension RekorClient {
     /// - Throws: `SigstoreError` that names the log.
     public func statedKey() async throws(SigstoreError) -> PublicKey {
         try await naming { () throws(SigstoreError) in
-            let body = try await read("/api/v1/log/publicKey", [:], missing: "API of Rekor v1")
+            let body = try await read(
+                "/api/v1/log/publicKey", [:], missing: "API of Rekor v1", accepting: "application/x-pem-file")
             return try Self.answer("a public key") { () throws(SigstoreError) in try PublicKey(file: body) }
         }
     }

@@ -57,7 +57,7 @@ public final class LogLookup: Sendable {
     public func bundles(_ bundle: SigstoreBundle, _ claim: BundleClaim) async throws(Failure) -> [SigstoreBundle] {
         let entry = try proposal(bundle, claim)
         let logs: [RekorClient]
-        do throws(SigstoreError) { logs = try await self.logs() } catch { throw .couldNotLook(error) }
+        do throws(SigstoreError) { logs = try await self.logs() } catch { throw Self.couldNotLook(error) }
         guard !logs.isEmpty else { throw .notFound(Self.nobodyToAsk) }
         var found: [SigstoreBundle] = []
         var failure: SigstoreError?
@@ -75,7 +75,7 @@ public final class LogLookup: Sendable {
         }
         // A log that was not reached may have one that holds.
         if let failure, !found.contains(where: { (try? verifier.verify($0, claim, signers.anyOne)) != nil }) {
-            throw .couldNotLook(failure.concerning("the signature's log entry could not be looked up"))
+            throw Self.couldNotLook(failure)
         }
         guard !found.isEmpty else {
             throw .notFound(
@@ -85,6 +85,10 @@ public final class LogLookup: Sendable {
                     advice: .remedy(.signWithBundle)))
         }
         return found
+    }
+
+    private static func couldNotLook(_ error: SigstoreError) -> Failure {
+        .couldNotLook(error.concerning("the signature's log entry could not be looked up"))
     }
 
     private static let nobodyToAsk = SigstoreError(

@@ -14,7 +14,7 @@ internal import Synchronization
 public final class LogLookup: Sendable {
     /// Why there is no entry to look at.
     public enum Failure: Error, Sendable {
-        /// The signature does not hold by itself. No log was asked.
+        /// The signature does not hold by itself, or is by nobody who is demanded. No log was asked.
         case refused(RejectedBundle)
         /// No log has the entry, or none can have it.
         case notFound(SigstoreError)
@@ -138,62 +138,70 @@ public final class LogLookup: Sendable {
 
     // MARK: - What is asked for
 
-    /// The entry that the signature would have, if the signature holds.
+    /// The entry that the signature would have, if it holds but for that, and is by a signer who is demanded.
     private func proposal(_ bundle: SigstoreBundle, _ claim: BundleClaim) throws(Failure) -> ProposedLogEntry {
-        do throws(SigstoreError) {
-            let signature = try bundle.signature()
-            var certificate: Certificate?
-            var keys = signers.keys
-            if case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first {
-                certificate = try Certificate(der: leaf)
-                keys = certificate.map { [$0.publicKey] } ?? []
-            }
-            for key in keys {
-                switch (bundle.content, claim) {
-                case (.messageSignature, .message(let source)):
-                    // A log sees a digest only, so it has no signatures by pure Ed25519; nor has it any by PSS.
-                    let message = try source.read(digests: [], schemes: Set(key.schemes))
-                    for scheme in key.schemes {
-                        guard scheme.isLoggedOverDigest, let hash = scheme.hash, let digest = message.digest(hash),
-                            (try? key.verifies(signature, of: message, scheme: scheme)) == true
-                        else { continue }
-                        return ProposedLogEntry(
-                            content: .message(digest), signature: signature, scheme: scheme, key: key,
-                            certificate: certificate)
-                    }
-                case (.dsse(let envelope), .attestation):
-                    let encoding = envelope.preAuthenticationEncoding
-                    for scheme in key.schemes
-                    where try key.verifies(signature, ofBytes: encoding, scheme: scheme) {
-                        return ProposedLogEntry(
-                            content: .envelope(envelope), signature: signature, scheme: scheme, key: key,
-                            certificate: certificate)
-                    }
-                case (.messageSignature, .attestation), (.dsse, .message): break
-                }
-            }
-        } catch { throw .couldNotLook(error) }
-        throw .refused(try refusal(bundle, claim))
+        let entry: ProposedLogEntry?
+        do throws(SigstoreError) { entry = try candidate(bundle, claim) } catch { throw .couldNotLook(error) }
+        // A key that is demanded has signed. With a certificate, its signer must be demanded too.
+        let isProven = entry.map { $0.certificate == nil || $0.key.kind == .ed25519 } ?? false
+        if !isProven {
+            // A certificate says itself when it held. What the log says of the time is looked at when the entry is there.
+            let time = entry?.certificate?.notBefore
+            let unlogged = time.map { time in Verifier(trustedRoot: verifier.trustedRoot) { time } } ?? verifier
+            do throws(RejectedBundle) {
+                _ = try unlogged.verify(bundle, claim, signers.anyOne.withoutLog)
+            } catch { throw .refused(error) }
+        }
+        guard let entry else { throw .notFound(Self.unlogged) }
+        return entry
     }
 
-    /// Why a signature does not hold, or has no place in a log.
-    private func refusal(_ bundle: SigstoreBundle, _ claim: BundleClaim) throws(Failure) -> RejectedBundle {
-        var bare = bundle
+    private func candidate(_ bundle: SigstoreBundle, _ claim: BundleClaim) throws(SigstoreError) -> ProposedLogEntry? {
+        let signature = try bundle.signature()
+        var certificate: Certificate?
         var keys = signers.keys
-        if case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first,
-            let certificate = try? Certificate(der: leaf)
-        {
-            bare.keyMaterial = .publicKey(hint: "")
-            keys = [certificate.publicKey]
+        if case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first {
+            let found = try Certificate(der: leaf)
+            (certificate, keys) = (found, [found.publicKey])
         }
-        do throws(RejectedBundle) {
-            for key in keys {
-                let policy = VerificationPolicy(signedBy: .key(key), transparencyLog: .insecurelyIgnored)
-                _ = try verifier.verify(bare, claim, policy)
+        for key in keys {
+            switch (bundle.content, claim) {
+            case (.messageSignature, .message(let source)):
+                // A log sees a digest only, so it has no signatures by pure Ed25519; nor has it any by PSS.
+                let message = try source.read(digests: [], schemes: Set(key.schemes))
+                for scheme in key.schemes {
+                    guard scheme.isLoggedOverDigest, let hash = scheme.hash, let digest = message.digest(hash),
+                        (try? key.verifies(signature, of: message, scheme: scheme)) == true
+                    else { continue }
+                    return ProposedLogEntry(
+                        content: .message(digest), signature: signature, scheme: scheme, key: key,
+                        certificate: certificate)
+                }
+            case (.dsse(let envelope), .attestation):
+                let encoding = envelope.preAuthenticationEncoding
+                for scheme in key.schemes where try key.verifies(signature, ofBytes: encoding, scheme: scheme) {
+                    return ProposedLogEntry(
+                        content: .envelope(envelope), signature: signature, scheme: scheme, key: key,
+                        certificate: certificate)
+                }
+            case (.messageSignature, .attestation), (.dsse, .message): break
             }
-            _ = try verifier.verify(bundle, claim, signers.anyOne)
-        } catch { return error }
-        throw .notFound(Self.unlogged)
+        }
+        return nil
+    }
+}
+
+extension CombinedPolicy {
+    /// The same policy, as far as it can be judged before the log entry is there.
+    fileprivate var withoutLog: CombinedPolicy {
+        switch self {
+        case .policy(var policy):
+            policy.transparencyLog = .insecurelyIgnored
+            policy.certificateTransparency = .insecurelyIgnored
+            return .policy(policy)
+        case .allOf(let parts): return .allOf(parts.map(\.withoutLog))
+        case .anyOf(let parts): return .anyOf(parts.map(\.withoutLog))
+        }
     }
 }
 

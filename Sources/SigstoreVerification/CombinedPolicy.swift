@@ -3,7 +3,7 @@ public import StrictJSON
 internal import Synchronization
 
 /// Policies put together. All of it is demanded of one and the same bundle, which has one signer; for signatures of
-/// several signers there is ``Verifier/verify(_:atLeast:of:)``.
+/// several signers there is ``Verifier/verify(_:atLeast:of:report:)``.
 public indirect enum CombinedPolicy: Sendable {
     /// This policy holds.
     case policy(VerificationPolicy)

@@ -37,7 +37,9 @@ public enum SignatureFile {
     }
 
     /// Whether a file has the name of a bundle that belongs to one of these files.
-    /// - Parameter paths: The paths of the files.
+    /// - Parameters:
+    ///   - file: The file that may be a bundle.
+    ///   - paths: The paths of the files that it may belong to, as bytes.
     public static func isBundle(_ file: InputFile, of paths: Set<[UInt8]>) -> Bool {
         let path = Array(file.path.utf8)
         return suffixes.contains { suffix in

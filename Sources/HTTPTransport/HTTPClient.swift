@@ -159,7 +159,7 @@ public struct HTTPStatusError: Error, Sendable {
     public init(response: HTTPResponse) { self.response = response }
 }
 
-/// The cause beneath an error if no byte of the request's body reached anybody, such as when there was no connection.
+/// The cause beneath an error if no byte of the request's body reached the server, such as when there was no connection.
 public struct RequestNotSent: Error, Sendable {}
 
 extension SigstoreError {

@@ -364,7 +364,7 @@ final class Transfer: @unchecked Sendable {
                 do throws(SigstoreError) { try beginBody() } catch { return .failure(error, isTransient: false) }
             }
             // Over plain HTTP the proxy itself answers so.
-            if status == 407, let proxy {
+            if status == 407, plan.url.origin.scheme == .http, let proxy {
                 return .failure(
                     SigstoreError(
                         .unreachable, "\(proxy.name) demands a user name and a password (HTTP 407)",

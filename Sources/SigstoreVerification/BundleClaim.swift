@@ -14,8 +14,9 @@ public enum BundleClaim: Sendable {
 
     /// What an attestation must be about.
     public enum Subject: Sendable {
-        /// This file; it is read for the digests that the statement names.
-        case artifact(any ArtifactSource)
+        /// This file; it is read for the digests that the statement names. If an algorithm is given, a digest by it must be
+        /// among those of the very subject.
+        case artifact(any ArtifactSource, namedBy: HashAlgorithm? = nil)
         /// Something with this digest.
         case digest(Digest)
     }

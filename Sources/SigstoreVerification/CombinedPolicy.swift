@@ -307,8 +307,8 @@ extension BundleClaim {
         }
         return switch self {
         case .message(let artifact): .message(once(artifact))
-        case .attestation(.artifact(let artifact)?, let type):
-            .attestation(subject: .artifact(once(artifact)), predicateType: type)
+        case .attestation(.artifact(let artifact, let algorithm)?, let type):
+            .attestation(subject: .artifact(once(artifact), namedBy: algorithm), predicateType: type)
         case .attestation: self
         }
     }
@@ -372,7 +372,7 @@ extension VerifiedTime {
 }
 
 extension SigstoreError.Code {
-    /// A combined policy that nothing could meet, or everything would.
+    /// A combined policy that nothing could meet, or that would hold for anything.
     public static let invalidPolicy = Self("invalid-policy")
     /// Fewer signers than a policy demands.
     public static let tooFewSigners = Self("too-few-signers")

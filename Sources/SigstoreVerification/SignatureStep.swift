@@ -145,22 +145,37 @@ extension Verification {
         switch subject {
         case nil: break
         case .digest(let digest):
-            try require(statement, about: [digest])
-        case .artifact(let source):
+            try require(statement, about: [digest], by: nil)
+        case .artifact(let source, let algorithm):
             let named = Set(
                 statement.subjects.flatMap { $0.digests.compactMap { HashAlgorithm(rawValue: $0.algorithm) } })
             guard !named.isEmpty else {
                 throw SigstoreError(
                     .wrongSubject, "the attestation names its subjects by no digest of sha256, sha384 or sha512")
             }
+            if let algorithm, !named.contains(algorithm) {
+                throw SigstoreError(
+                    .wrongSubject,
+                    "the attestation names its subjects by no \(algorithm.rawValue) digest, only by "
+                        + named.map(\.rawValue).sorted().joined(separator: ", "),
+                    advice: "demand one of these")
+            }
             let artifact = try source.read(digests: named, schemes: [])
-            try require(statement, about: named.compactMap { artifact.digest($0) })
+            if let algorithm, artifact.digest(algorithm) == nil {
+                throw SigstoreError(
+                    .otherDigestNeeded, "a digest was given in place of the file, and it is not \(algorithm.rawValue)",
+                    advice: "give the file")
+            }
+            try require(statement, about: named.compactMap { artifact.digest($0) }, by: algorithm)
         }
         return statement
     }
 
     /// One subject must have the artifact's digest; of each algorithm that is known of both, it must be the same.
-    private mutating func require(_ statement: Statement, about digests: [Digest]) throws(SigstoreError) {
+    /// - Parameter algorithm: The algorithm by which the subject must be named; `nil` if any will do.
+    private mutating func require(_ statement: Statement, about digests: [Digest], by algorithm: HashAlgorithm?)
+        throws(SigstoreError)
+    {
         for subject in statement.subjects {
             var matches = 0
             var differs = false
@@ -169,7 +184,10 @@ extension Verification {
                     if named.hex.utf8.elementsEqual(digest.hex.utf8) { matches += 1 } else { differs = true }
                 }
             }
-            if matches > 0, !differs {
+            let isNamed = algorithm.map { algorithm in
+                subject.digests.contains { $0.algorithm.utf8.elementsEqual(algorithm.rawValue.utf8) }
+            }
+            if matches > 0, !differs, isNamed ?? true {
                 held("subject", "the attestation is about \(digests[0])")
                 return
             }

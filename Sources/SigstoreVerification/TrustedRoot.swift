@@ -212,7 +212,7 @@ extension TrustedRoot {
     /// Reads a file of trusted roots: one, or several, one a line (JSON Lines), as `gh attestation trusted-root` prints them.
     ///
     /// Several are believed together, as if one root listed all that they list: an authority of one may vouch beside a log
-    /// of another, and what one of them has ended still counts if another has not. Where one of them lists intermediate
+    /// of another, and what one of them has ended still counts if another has not. If one of them lists intermediate
     /// certificates below an anchor, only listed ones count for all.
     /// - Parameter content: The whole file, in UTF-8.
     /// - Throws: As ``init(parsing:)`` does, naming the line.

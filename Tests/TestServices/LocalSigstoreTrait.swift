@@ -30,8 +30,8 @@ public struct LocalSigstoreTrait: SuiteTrait, TestTrait, TestScoping {
         let nearest = test.traits.compactMap { $0 as? Self }.last
         if let nearest, nearest.options != options { return try await function() }
         // A suite's services serve many tests; each of the others waits for its turn.
-        if !test.isSuite { await Turns.shared.take() }
-        defer { if !test.isSuite { Turns.shared.giveBack() } }
+        if !test.isSuite { await Turns.sigstores.take() }
+        defer { if !test.isSuite { Turns.sigstores.giveBack() } }
         let folder = FileManager.default.temporaryDirectory.appending(path: "sigstore-\(UUID().uuidString)").path
         defer { try? FileManager.default.removeItem(atPath: folder) }
         var services: [LocalServices] = []
@@ -88,10 +88,16 @@ extension LocalServices {
     }
 }
 
-/// Lets only some tests have services at a time: they share the threads that answer.
-private final class Turns: Sendable {
-    static let shared = Turns()
-    private let state = Mutex((free: 6, waiting: [CheckedContinuation<Void, Never>]()))
+/// Lets only some tests have services at a time. Each server waits for connections on a thread of its own, of which a process
+/// has some 250; without one, a server never answers.
+final class Turns: Sendable {
+    /// Those of tests that have a whole Sigstore, of some eight servers, for themselves.
+    static let sigstores = Turns(6)
+    /// Those of registries. A test may have two of them, so there are more turns than such tests.
+    static let registries = Turns(32)
+    private let state: Mutex<(free: Int, waiting: [CheckedContinuation<Void, Never>])>
+
+    private init(_ count: Int) { state = Mutex((free: count, waiting: [])) }
 
     func take() async {
         await withCheckedContinuation { continuation in

@@ -44,7 +44,12 @@ public final class RegistryFixture: Sendable {
         var configuration = configuration
         if kind == .fallbackTag { configuration.referrersAPI = false }
         switch kind {
-        case .referrersAPI, .fallbackTag: (local, docker) = (try await LocalRegistry.start(configuration), nil)
+        case .referrersAPI, .fallbackTag:
+            await Turns.registries.take()
+            do { (local, docker) = (try await LocalRegistry.start(configuration), nil) } catch {
+                Turns.registries.giveBack()
+                throw error
+            }
         case .dockerRegistry: (local, docker) = (nil, try await DockerRegistry())
         case .layout: (local, docker) = (nil, nil)
         }
@@ -53,5 +58,11 @@ public final class RegistryFixture: Sendable {
     /// Host and port; none for a layout.
     public var address: String? { local?.address ?? docker?.address }
 
-    deinit { if let local { Task { await local.stop() } } }
+    deinit {
+        guard let local else { return }
+        Task {
+            await local.stop()
+            Turns.registries.giveBack()
+        }
+    }
 }

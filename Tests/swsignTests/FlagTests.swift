@@ -80,7 +80,7 @@ struct FlagTests {
             #expect(Self.refusal(words, [flag.variable: "maybe"])?.message.contains(flag.variable) == true)
             // A switch does not take the next argument.
             #expect(try Self.normalized(words + ["--\(flag.name)", "file"]) == on + ["--", "file"])
-            for word in ["true", "false"] {
+            for word in ["true", "false", "False", "TRUE"] {
                 let refusal = Self.refusal(words + ["--\(flag.name)", word])
                 #expect(refusal?.code == .usage && refusal?.advice == "write --\(flag.name)=\(word)")
                 #expect(try Self.normalized(words + ["--\(flag.name)", "--", word]) == on + ["--", word])

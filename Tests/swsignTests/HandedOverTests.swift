@@ -50,6 +50,23 @@ struct HandedOverTests {
             try await directory.expectRefusal(
                 "wrong-subject", of: Self.verifyAttestation + ["--bundle", bundle] + sha512 + ["file"])
         }
+        // Also if the file is read for several keys or bundles, and so by all digests.
+        try directory.makeKey("other")
+        try directory.write(
+            "both.jsonl", try directory.text("short.json") + "\n" + (try directory.text("torn.json")) + "\n")
+        for flags in [["--key", "other.pub", "--bundle", "short.json"], ["--bundle", "both.jsonl"]] {
+            try await directory.expectRefusal("wrong-subject", of: Self.verifyAttestation + flags + sha512 + ["file"])
+        }
+        // The very subject must be named so, not another one.
+        try directory.write(
+            "statement",
+            #"{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","#
+                + #""subject":[{"name":"file","digest":{"sha256":"\#(short)"}},"#
+                + #"{"name":"x","digest":{"sha512":"\#(try Digest.hash([1], .sha512).hex)"}}],"predicate":{}}"#)
+        await run(Self.attest + ["--statement", "statement", "--bundle", "two.json"]).expectSuccess()
+        await run(Self.verifyAttestation + ["--bundle", "two.json", "file"]).expectSuccess()
+        try await directory.expectRefusal(
+            "wrong-subject", of: Self.verifyAttestation + ["--bundle", "two.json"] + sha512 + ["file"])
         try await directory.expectRefusal(
             "unknown-algorithm", "md5",
             of: Self.verifyAttestation + ["--bundle", "long.json", "--digestAlg", "md5", "file"])

@@ -181,6 +181,31 @@ struct LogLookupTests {
         #expect(await verify().succeeded)
     }
 
+    @Test("A signature that cannot be looked up hides no other one that holds")
+    func oneOfSeveral() async throws {
+        try await signed()
+        try await succeed(
+            ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--bundle", "bare.json", "file"])
+        let (bare, whole) = (try place.directory.text("bare.json"), try place.directory.text("bundle.json"))
+        try place.directory.write("lines.jsonl", "\(bare)\n\(whole)\n")
+        func verify(_ signature: String, _ file: String, input: Program.Input = .nothing) async -> Program.Outcome {
+            await place.run(
+                ["verify-blob", "--key", "key.pub", "--signature", signature] + place.trust + [file], input: input)
+        }
+        log.faults.add(Fault(.status(403, retryAfter: nil), path: Self.retrieve))
+        let outcome = await verify("lines.jsonl", "file")
+        #expect(outcome.succeeded && questions == [Self.retrieve], "\(outcome.messages)")
+        try place.directory.write("lines.jsonl", "\(bare)\n\(bare)\n")
+        #expect(await verify("lines.jsonl", "file").code == "http-status")
+        log.faults.removeAll()
+        // What was signed is read once, from standard input too.
+        var bundle = try SigstoreBundle(parsing: Array(whole.utf8))
+        bundle.logEntries = []
+        try place.directory.write("bare.json", bundle.serialized())
+        let piped = await verify("bare.json", "-", input: .text("the release"))
+        #expect(piped.succeeded, "\(piped.messages)")
+    }
+
     @Test(
         "An answer is verified as one that came with the signature",
         arguments: [
@@ -227,6 +252,7 @@ struct LogLookupTests {
         let outcome = await place.run(
             ["verify-blob-attestation", "--key", "key.pub", "--signature", "file.att"] + place.trust + ["file"])
         #expect(outcome.succeeded, "\(outcome.messages)")
+        #expect(outcome.messages.contains("\(log.address) learns the whole attestation"), "\(outcome.messages)")
         #expect(questions == [Self.retrieve])
     }
 
@@ -263,7 +289,8 @@ struct LogLookupTests {
             bare.bytes, mediaType: bare.mediaType, tag: "sha256-\(hex).\(kind.rawValue)", in: ImageFixture.path)
         let outcome = await place.run(verifying + [name])
         #expect(outcome.succeeded, "\(outcome.messages)")
-        #expect(outcome.messages.contains("\(log.address) learns the digest"))
+        let learned = isSignature ? "the digest" : "the whole attestation"
+        #expect(outcome.messages.contains("\(log.address) learns \(learned)"), "\(outcome.messages)")
         #expect(questions == [Self.retrieve])
         let offline = await place.run(verifying + ["--offline", name])
         #expect(offline.ending == .exit(12) && questions.count == 1, "\(offline.messages)")

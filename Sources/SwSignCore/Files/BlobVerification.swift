@@ -34,22 +34,27 @@ extension BundleClaim {
     /// - Parameters:
     ///   - bundles: The bundles.
     ///   - signers: Who must have signed.
-    public func readOnce(for bundles: [SigstoreBundle], _ signers: DemandedSigners) -> BundleClaim {
+    ///   - isLookedUp: Whether the file is read for a log entry before it is verified.
+    public func readOnce(for bundles: [SigstoreBundle], _ signers: DemandedSigners, isLookedUp: Bool = false)
+        -> BundleClaim
+    {
         var keys = signers.keys
         for bundle in bundles {
             guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { continue }
             if let certificate = try? Certificate(der: leaf) { keys.append(certificate.publicKey) }
         }
-        guard bundles.count > 1 || keys.count > 1 else { return self }
+        // A digest in place of a file is what it is.
+        let isForSeveral = bundles.count > 1 || keys.count > 1
+        guard isForSeveral || isLookedUp, let file else { return self }
         return readOnce(
-            digests: Set(HashAlgorithm.allCases), schemes: isStandardInput ? Set(keys.flatMap(\.schemes)) : [])
+            digests: isForSeveral || file.isStandardInput ? Set(HashAlgorithm.allCases) : [],
+            schemes: file.isStandardInput ? Set(keys.flatMap(\.schemes)) : [])
     }
 
-    private var isStandardInput: Bool {
+    private var file: InputFile? {
         switch self {
-        case .message(let file as InputFile): file.isStandardInput
-        case .attestation(.artifact(let file as InputFile), _): file.isStandardInput
-        default: false
+        case .message(let file as InputFile), .attestation(.artifact(let file as InputFile, _)?, _): file
+        default: nil
         }
     }
 }

@@ -9,7 +9,7 @@ internal import Synchronization
 /// Looks up the log entries of signatures that came without one, in logs of Rekor v1 that the trusted root knows.
 ///
 /// A log is asked for exactly one entry, made of the signature, the key or certificate, and the digest: never for whatever it
-/// has about a digest. What it answers becomes part of the bundle, and the verifier, which never asks anybody, looks at it as
+/// has about a digest. What it answers becomes part of the bundle, and the verifier, which asks no service, looks at it as
 /// at one that came with the signature.
 public final class LogLookup: Sendable {
     /// Why there is no entry to look at.
@@ -26,8 +26,8 @@ public final class LogLookup: Sendable {
     private let signers: DemandedSigners
     private let url: String?
     private let http: @Sendable () throws(SigstoreError) -> any HTTPClient
-    private let announce: @Sendable (String) -> Void
-    /// The hosts that were announced.
+    private let announce: @Sendable (String, Bool) -> Void
+    /// The hosts that were announced, with what they learn.
     private let announced = Mutex<Set<String>>([])
     /// The logs that are asked, once they are known.
     private let known = Mutex<[RekorClient]?>(nil)
@@ -38,11 +38,12 @@ public final class LogLookup: Sendable {
     ///   - url: The one log to ask, in place of those of the trusted root at the addresses that stand there. Its key must be
     ///     that of a log which the trusted root knows.
     ///   - http: Makes what carries requests, when the first one is needed.
-    ///   - announce: Called before a host is asked for the first time: it learns the digest of what was signed.
+    ///   - announce: Called before a host is asked for the first time: it learns the digest of what was signed, and of an
+    ///     attestation the whole.
     public init(
         verifier: Verifier, signers: DemandedSigners, url: String? = nil,
         http: @escaping @Sendable () throws(SigstoreError) -> any HTTPClient,
-        announce: @escaping @Sendable (_ host: String) -> Void
+        announce: @escaping @Sendable (_ host: String, _ learnsWhole: Bool) -> Void
     ) {
         (self.verifier, self.signers, self.url, self.http) = (verifier, signers, url, http)
         self.announce = announce
@@ -63,7 +64,8 @@ public final class LogLookup: Sendable {
         var failure: SigstoreError?
         for log in logs {
             let host = log.url.origin.authority
-            if announced.withLock({ $0.insert(host).inserted }) { announce(host) }
+            let isWhole = if case .envelope = entry.content { true } else { false }
+            if announced.withLock({ $0.insert("\(host) \(isWhole)").inserted }) { announce(host, isWhole) }
             do throws(SigstoreError) {
                 let written = bundle.isEnvelopeTimestamped ? try bundle.timestampedBytes() : nil
                 for entry in try await log.retrieve(entry, written: written) {
@@ -141,8 +143,15 @@ public final class LogLookup: Sendable {
     /// The entry that the signature would have, if it holds but for that, and is by a signer who is demanded.
     private func proposal(_ bundle: SigstoreBundle, _ claim: BundleClaim) throws(Failure) -> ProposedLogEntry {
         let entry: ProposedLogEntry?
-        do throws(SigstoreError) { entry = try candidate(bundle, claim) } catch { throw .couldNotLook(error) }
-        // A key that is demanded has signed. With a certificate, its signer must be demanded too.
+        do throws(SigstoreError) { entry = try candidate(bundle, claim) } catch {
+            // Of what cannot be read, such as a broken certificate, the verifier says why it does not hold.
+            do throws(RejectedBundle) {
+                _ = try verifier.verify(bundle, claim, signers.anyOne.withoutLog)
+            } catch let rejected { throw .refused(rejected) }
+            throw .couldNotLook(error)
+        }
+        // A key that is demanded has signed. With a certificate, its signer must be demanded too; but which of its two
+        // forms an Ed25519 signature has, only the entry says, so that one is judged when the entry is there.
         let isProven = entry.map { $0.certificate == nil || $0.key.kind == .ed25519 } ?? false
         if !isProven {
             // A certificate says itself when it held. What the log says of the time is looked at when the entry is there.

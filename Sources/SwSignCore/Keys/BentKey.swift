@@ -7,8 +7,7 @@ internal import StrictJSON
 /// At most one such thing is undone, and one layer of base64 beside it, and only if the result is one PEM block and nothing
 /// else. Anything more would be guessing at a key.
 struct BentKey {
-    /// The key as it was; `nil` if that is not known.
-    private(set) var text: [UInt8]?
+    private var text: [UInt8]?
     /// What happened to it, or seems to have happened, in words.
     let words: String
 
@@ -31,6 +30,9 @@ struct BentKey {
         guard !signs.isEmpty else { return nil }
         (text, words) = (nil, signs.joined(separator: ", and "))
     }
+
+    /// The key as it was; `nil` if that is not known. It is given once, so that its only copy can be overwritten.
+    mutating func take() -> [UInt8]? { text.take() }
 
     // MARK: - What can have happened
 

@@ -69,9 +69,9 @@ extension KeyContents {
             defer { SecretBytes.cleanse(&bytes) }
             do throws(SigstoreError) { return try parse(bytes) } catch {
                 guard error.code == .malformedPEM || error.code == .malformedKey, !takesStandardInput(reference),
-                    let bent = BentKey(bytes)
+                    var bent = BentKey(bytes)
                 else { throw error.concerning(reference) }
-                guard var text = bent.text else {
+                guard var text = bent.take() else {
                     throw SigstoreError(
                         error.code, "\(reference): the key cannot be read, and it seems that \(bent.words)",
                         advice: .remedy(.giveKeyAsWritten), cause: error)

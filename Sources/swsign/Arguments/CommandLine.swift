@@ -192,7 +192,9 @@ struct NormalizedArguments: Sendable {
     ) throws(SigstoreError) {
         switch flag.kind {
         case .off, .on:
-            if value == nil, let next = rest.first, ["true", "false"].contains(next) {
+            if value == nil, let next = rest.first,
+                ["true", "TRUE", "True", "false", "FALSE", "False"].contains(next)
+            {
                 throw SigstoreError(
                     .usage, "\(spelling) takes no value behind a space, and \"\(next)\" would be a name",
                     advice: "write \(spelling)=\(next)")

@@ -32,6 +32,6 @@ extension FileVerificationCommand {
             format: output, workers: signature.maxWorkers, verifier: verifier, signers: signers,
             trustVariables: verification.trustVariables(identity, trust, context),
             isDetached: signature.signature != nil && signature.bundle == nil,
-            lookup: verification.lookup(verifier, signers, context), context: context)
+            lookup: verification.lookup(verifier, signers, context), isOffline: verification.offline, context: context)
     }
 }

@@ -15,16 +15,17 @@ struct ImageAccess: Sendable {
     ///   - platform: If the name is an index's, the image for this platform is meant.
     ///   - isFolder: Whether the name is the path of a layout that holds one image.
     func image(_ name: String, platform: String? = nil, isFolder: Bool = false) async throws(SigstoreError) -> Image {
-        if !isFolder, FileStatus(name)?.kind == .file {
-            throw SigstoreError(
-                .usage, "\(name) is a file here, and an image is expected",
-                advice: .sentence(
-                    "files are for sign-blob, attest-blob and verify-blob; an image of this name is meant by "
-                        + "docker.io/library/NAME"))
+        let image: Image
+        do throws(SigstoreError) {
+            image = try await Image(
+                finding: name, registries, signatureRepository: context.environment.value("COSIGN_REPOSITORY"),
+                isFolder: isFolder)
+        } catch {
+            guard !isFolder, FileStatus(name)?.kind == .file else { throw error }
+            var error = error
+            error.advice = "\(name) is a file here: files are verified with verify-blob and verify-blob-attestation"
+            throw error
         }
-        let image = try await Image(
-            finding: name, registries, signatureRepository: context.environment.value("COSIGN_REPOSITORY"),
-            isFolder: isFolder)
         guard let platform else { return image }
         let picked = try await image.picking(platform)
         guard let only = picked.first, picked.count == 1 else {
@@ -38,6 +39,13 @@ struct ImageAccess: Sendable {
     /// The image of that name, which is about to be signed. A tag may point elsewhere later: of that it is warned.
     /// - Parameter done: What is done to it, such as "signed".
     func image(_ name: String, toBe done: String) async throws(SigstoreError) -> Image {
+        if FileStatus(name)?.kind == .file {
+            throw SigstoreError(
+                .usage, "\(name) is a file here, and an image is expected",
+                advice: .sentence(
+                    "files are for sign-blob and attest-blob; an image of this name is meant by docker.io/library/NAME")
+            )
+        }
         let image = try await image(name)
         if image.isNamedByTag {
             context.output.warn(

@@ -90,10 +90,15 @@ struct LogOptions: ParsableArguments {
             try waiting { [instance] () throws(SigstoreError) in
                 let root = try await instance.trustedRoot()
                 // What was given says where the log is; only if nothing was, the instance's signing config is got.
-                if rekorURL == nil, signingConfig == nil, logID != nil || trustedRoot != nil,
-                    let client = try instance.readableLog(of: root, logID: logID, version: version)
-                {
-                    return Reader(client: client, root: root, trustVariables: names)
+                if rekorURL == nil, signingConfig == nil, logID != nil || trustedRoot != nil {
+                    if let client = try instance.readableLog(of: root, logID: logID, version: version) {
+                        return Reader(client: client, root: root, trustVariables: names)
+                    }
+                    guard trustedRoot == nil else {
+                        throw SigstoreError(
+                            .noUsableService, "the trusted root does not say where the log is that is meant",
+                            advice: "name the log with --rekor-url")
+                    }
                 }
                 guard let client = try await instance.readableLog(version: version) else {
                     throw SigstoreError(

@@ -156,9 +156,9 @@ struct VerificationOptions: ParsableArguments {
         guard !offline, !insecureIgnoreTlog, !privateInfrastructure else { return nil }
         return LogLookup(verifier: verifier, signers: signers, url: rekorURL) { () throws(SigstoreError) in
             try context.http()
-        } announce: { host in
-            context.output.note(
-                "Looking up a log entry: \(host) learns the digest of what was signed, the signature and who made it.")
+        } announce: { host, learnsWhole in
+            let what = learnsWhole ? "the whole attestation" : "the digest of what was signed"
+            context.output.note("Looking up a log entry: \(host) learns \(what), the signature and who made it.")
         }
     }
 

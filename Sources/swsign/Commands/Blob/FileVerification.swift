@@ -17,6 +17,8 @@ struct FileVerification {
     let isDetached: Bool
     /// What looks up the log entry of a signature that stands alone; `nil` if that may not or need not be.
     let lookup: LogLookup?
+    /// Whether nobody may be asked.
+    let isOffline: Bool
     let context: Context
 
     /// The files that the person named; a directory stands for everything in it but the signatures beside its files. A
@@ -59,19 +61,19 @@ struct FileVerification {
                 try file.expectFile()
                 var claim = try claim(file)
                 var bundles = try bundles(file)
-                claim = claim.readOnce(for: bundles, signers)
-                var refused: RejectedBundle?
-                if isDetached, let lookup {
-                    claim = claim.readOnce()
-                    (bundles, refused, missing) = try lookedUp(bundles, claim, lookup)
-                }
+                let lookup = isDetached && bundles.contains { $0.logEntries.isEmpty } ? self.lookup : nil
+                claim = claim.readOnce(for: bundles, signers, isLookedUp: lookup != nil)
+                var (refused, unknown): (RejectedBundle?, SigstoreError?) = (nil, nil)
+                if let lookup { (bundles, refused, missing, unknown) = try lookedUp(bundles, claim, lookup) }
                 let verified: [VerifiedBundle]
                 do throws(RejectedBundle) {
-                    if let refused { throw refused }
+                    if bundles.isEmpty, let refused { throw refused }
                     verified = try verifier.verify(bundles, claim, signers) { check in
                         context.output.detail("  \(file.name): \(check.step.rawValue): \(check.detail)")
                     }
                 } catch {
+                    // Another signature holds perhaps: that is not known.
+                    if let unknown { throw unknown }
                     failedStep = error
                     warn(file, error.warnings)
                     throw advised(error.explained, missing)
@@ -90,11 +92,13 @@ struct FileVerification {
     }
 
     /// Looks up the log entries of signatures that stand alone.
-    /// - Returns: The signatures with what was found; why none of them holds by itself; and why one has no entry.
-    private func lookedUp(_ bundles: [SigstoreBundle], _ claim: BundleClaim, _ lookup: LogLookup)
-        throws(SigstoreError) -> (bundles: [SigstoreBundle], refused: RejectedBundle?, missing: SigstoreError?)
+    /// - Returns: The signatures with what was found; why one does not hold by itself, why one has no entry, and why it is not
+    ///   known whether one has.
+    private func lookedUp(_ bundles: [SigstoreBundle], _ claim: BundleClaim, _ lookup: LogLookup) throws(SigstoreError)
+        -> (bundles: [SigstoreBundle], refused: RejectedBundle?, missing: SigstoreError?, unknown: SigstoreError?)
     {
-        var (found, refused, missing): ([SigstoreBundle], RejectedBundle?, SigstoreError?) = ([], nil, nil)
+        var (found, refused): ([SigstoreBundle], RejectedBundle?) = ([], nil)
+        var (missing, unknown): (SigstoreError?, SigstoreError?) = (nil, nil)
         for bundle in bundles {
             guard bundle.logEntries.isEmpty else {
                 found.append(bundle)
@@ -107,20 +111,21 @@ struct FileVerification {
             }
             switch outcome {
             case .success(let complete): found += complete
-            case .failure(.couldNotLook(let error)): throw error
+            case .failure(.couldNotLook(let error)): unknown = unknown ?? error
             case .failure(.refused(let error)): refused = refused ?? error
             case .failure(.notFound(let error)):
                 missing = missing ?? error
                 found.append(bundle)
             }
         }
-        return (found, found.isEmpty ? refused : nil, missing)
+        return (found, refused, missing, unknown)
     }
 
     /// Of a signature alone it is said where its log entry was looked for, or why it was not.
     private func advised(_ error: SigstoreError, _ missing: SigstoreError?) -> SigstoreError {
         guard isDetached, error.code == .noLogEntry || error.code == .noTime else { return error }
         var advised = error
+        guard missing != nil || isOffline else { return error }
         if let missing {
             advised.message += ": \(missing.message)"
             advised.advice = missing.advice

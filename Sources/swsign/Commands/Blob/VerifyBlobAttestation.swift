@@ -74,8 +74,7 @@ struct VerifyBlobAttestation: FileVerificationCommand {
             } else if let stated {
                 subject = .digest(stated)
             } else {
-                let artifact = try file.artifact()
-                subject = .artifact(algorithm.map { ArtifactNamedBy(algorithm: $0, artifact: artifact) } ?? artifact)
+                subject = .artifact(try file.artifact(), namedBy: algorithm)
             }
             return .attestation(subject: subject, predicateType: predicateType)
         }
@@ -88,27 +87,5 @@ struct VerifyBlobAttestation: FileVerificationCommand {
                 advice: "use sha256, sha384 or sha512")
         }
         return algorithm
-    }
-}
-
-/// An artifact that a statement must name by a digest of one algorithm. Whatever else it names of it must be right too.
-private struct ArtifactNamedBy: ArtifactSource {
-    let algorithm: HashAlgorithm
-    let artifact: any ArtifactSource
-
-    func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
-        guard digests.contains(algorithm) else {
-            throw SigstoreError(
-                .wrongSubject,
-                "the attestation names its subjects by no \(algorithm.rawValue) digest, only by \(digests.map(\.rawValue).sorted().joined(separator: ", "))",
-                advice: "leave --digestAlg out, or give one of these")
-        }
-        let message = try artifact.read(digests: digests, schemes: schemes)
-        guard message.digest(algorithm) != nil else {
-            throw SigstoreError(
-                .otherDigestNeeded, "a digest was given in place of the file, and it is not \(algorithm.rawValue)",
-                advice: "give the file, or leave --digestAlg out")
-        }
-        return message
     }
 }

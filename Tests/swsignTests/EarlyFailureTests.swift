@@ -1,6 +1,7 @@
 import Foundation
 import LocalSigstore
 import SigstoreCrypto
+import SigstoreVerification
 import StrictJSON
 import TestServices
 import Testing
@@ -109,6 +110,8 @@ struct EarlyFailureTests {
             Case("usage", sign + all + ["--bundle", "b", "--output-signature", "b", "file"]),
             Case("usage", sign + all + ["--bundle", "file", "file"]),
             Case("usage", sign + all + ["--bundle", "b", "file", "occupied"]),
+            // The signature is printed too.
+            Case("usage", sign + all + ["--output-certificate", "-", "file"]),
             // Keys, passwords, algorithms, certificates, tokens.
             Case("file-not-found", sign + place.services(.both) + ["--key", "absent", "--bundle", "b", "file"]),
             Case(
@@ -188,6 +191,7 @@ struct EarlyFailureTests {
             Case("file-unwritable", sound + ["--bundle", "absent/b", "file"]),
             Case("file-unwritable", sound + ["--bundle", "b", "--output-attestation", "absent/a", "file"]),
             Case("file-unwritable", sound + ["--output-directory", "absent", "file"]),
+            Case("usage", sound + ["--output-attestation", "-", "file"]),
             Case("file-unwritable", sound + ["--bundle", "b", "--rfc3161-timestamp-bundle", "absent/t", "file"]),
         ])
     }
@@ -230,6 +234,8 @@ struct EarlyFailureTests {
                 Case(
                     "usage",
                     all + ["--upload=false", "--output-signature", "s", "--output-payload", "p", image]),
+                Case("usage", all + ["--upload=false", "--output-payload", "p", image]),
+                Case("usage", older + ["--upload=false", "--output-payload", "-", image]),
                 Case("file-unwritable", all + ["--output-payload", "absent/p", image]),
             ]
         } else {
@@ -237,10 +243,36 @@ struct EarlyFailureTests {
                 Case("file-not-found", all + ["--predicate", "absent", image]),
                 Case("malformed-predicate", all + ["--type", "link", "--predicate", "broken", image]),
                 Case("wrong-subject", all + ["--statement", "statement", image]),
+                Case("usage", sign + ["--upload=false", "--bundle", "-", image]),
             ]
         }
         try await expectNothingTold(cases)
         #expect(!place.hasPushed)
+    }
+
+    @Test(
+        "An image's signature whose log entry neither a bundle nor the image keeps is warned of",
+        arguments: ["sign", "attest"])
+    func entryKeptNowhere(_ command: String) async throws {
+        try await prepare()
+        let image = try place.push()
+        let what = command == "attest" ? ["--type", "slsaprovenance1", "--predicate", "predicate"] : []
+        let sign = [command, "--yes", "--upload=false"] + place.services(.v1) + what
+        let cases: [([String], advice: String?)] = [
+            (["--key", "key.pem"], "give --bundle FILE to keep it\n"),
+            (["--key", "key.pem", "--new-bundle-format=false"], "leave --upload=false out to keep it\n"),
+            (["--key", "key.pem", "--bundle", "b"], nil), (try place.token(), "give --bundle FILE to keep them\n"),
+        ]
+        for (flags, advice) in cases {
+            let outcome = await place.run(sign + flags + [image])
+            outcome.expectSuccess()
+            let isWarned = outcome.messages.contains("will be kept nowhere")
+            #expect(isWarned == (advice != nil), "\(flags): \(outcome.messages)")
+            if let advice { #expect(outcome.messages.contains(advice), "\(flags): \(outcome.messages)") }
+        }
+        let uploaded = await place.run([command, "--yes", "--key", "key.pem"] + place.services(.v1) + what + [image])
+        uploaded.expectSuccess()
+        #expect(!uploaded.messages.contains("kept nowhere"), "\(uploaded.messages)")
     }
 
     @Test(
@@ -370,6 +402,120 @@ struct SignAgainTests {
         await place.run(["sign-blob", "--output-directory", "."] + place.services(.both) + bob + ["a"])
             .expectRefusal(1, "file-exists")
         #expect(place.recorded == 3)
+    }
+
+    @Test("What is wanted beside a bundle that stands there is written from it")
+    func partsOfStandingBundle() async throws {
+        try directory.makeKey()
+        try directory.makeKey("long", .ecdsaP384)
+        try directory.write("file", "content")
+        try directory.makeDirectory("out")
+        let sign = Self.sign + ["--output-directory", "out"]
+        // The bundle does not stand there before all else is written.
+        await run(sign + ["--output-signature", "/dev/full", "file"]).expectRefusal(1, "file-unwritable")
+        #expect(!directory.exists("out/file.sigstore.json"))
+        await run(sign + ["file"]).expectSuccess()
+        let bundle = try directory.read("out/file.sigstore.json")
+        for flag in ["--output-signature", "--output"] {
+            let again = await run(sign + [flag, "file.sig", "file"])
+            again.expectSuccess()
+            #expect(again.messages.contains("is signed already"), "\(again.messages)")
+            await run(Self.verify + ["--signature", "file.sig", "file"]).expectSuccess()
+            try FileManager.default.removeItem(atPath: directory["file.sig"])
+        }
+        #expect(try directory.read("out/file.sigstore.json") == bundle)
+        // A signature alone is over SHA-256, and this bundle's is not.
+        let long = ["sign-blob", "--key", "long.pem", "--tlog-upload=false", "--output-directory", "out", "--yes"]
+        await run(long + ["file"]).expectSuccess()
+        try await directory.expectRefusal(
+            "file-exists", of: long.dropLast() + ["--output-signature", "file.sig", "file"])
+        await run(long + ["--output-signature", "file.sig", "file"]).expectSuccess()
+        #expect(directory.exists("file.sig"))
+    }
+
+    @Test(
+        "What was recorded and not written whole is finished by the same command, and once only", .localSigstore(.own))
+    func partsWithLog() async throws {
+        let place = try SigningFixture()
+        try place.directory.write("file", "content")
+        try place.directory.write("predicate", "{}")
+        try place.directory.makeDirectory("out")
+        let services = ["--output-directory", "out"] + place.services(.v1) + (try place.token()) + ["file"]
+        let parts = ["--output-signature", "--output-certificate", "--rfc3161-timestamp"]
+        for (entries, command) in [["sign-blob"], ["attest-blob", "--predicate", "predicate"]].enumerated() {
+            for flag in parts {
+                await place.run(command + [flag, "/dev/full"] + services).expectRefusal(
+                    1, "file-unwritable", "already recorded")
+                #expect(place.recorded == entries + 1 && place.unfinished.count == 1)
+                #expect(!place.directory.exists("out/file.sigstore.json"))
+            }
+            let whole = command + parts.flatMap { [$0, "out/\($0.dropFirst(2))"] } + services
+            await place.run(whole).expectSuccess()
+            #expect(place.recorded == entries + 1 && place.unfinished.isEmpty)
+            let before = try place.directory.snapshot()
+            for part in parts {
+                try FileManager.default.removeItem(atPath: place.directory["out/\(part.dropFirst(2))"])
+            }
+            if command == ["sign-blob"] {
+                await place.run(whole).expectSuccess()
+                #expect(try place.directory.snapshot() == before)
+                #expect(place.recorded == entries + 1)
+            }
+            try FileManager.default.removeItem(atPath: place.directory["out/file.sigstore.json"])
+        }
+    }
+
+    @Test("A bundle made in another way, or with other services, is not taken for done", .localSigstore(.own))
+    func madeOtherwise() async throws {
+        let place = try SigningFixture()
+        try place.directory.makeKey()
+        try place.directory.makeKey("ed", .ed25519)
+        for name in ["pure", "recorded", "timed"] { try place.directory.write(name, "content of \(name)") }
+        func sign(_ key: String, _ flags: [String], _ file: String) async -> Program.Outcome {
+            await place.run(["sign-blob", "--key", "\(key).pem", "--output-directory", "."] + flags + [file])
+        }
+        // Pure Ed25519 is not Ed25519ph.
+        await sign("ed", ["--tlog-upload=false"], "pure").expectSuccess()
+        await sign("ed", ["--tlog-upload=false", "--signing-algorithm", "ed25519-ph"], "pure").expectRefusal(
+            1, "file-exists")
+        // An entry of another version of Rekor, or of another log than that at the URL.
+        await sign("key", place.services(.v1), "recorded").expectSuccess()
+        await sign("key", place.services(.v2), "recorded").expectRefusal(1, "file-exists")
+        let url = place.services.rekorV1.url
+        var root = try TrustedRoot(parsing: Array(try Data(contentsOf: URL(fileURLWithPath: place.trust[1]))))
+        let config = ["--signing-config", place.services.files.signingConfig(.v1)]
+        for index in root.transparencyLogs.indices { root.transparencyLogs[index].baseURL = "" }
+        try place.directory.write("unnamed.json", root.serialized())
+        var another = try TrustedRoot.Log(publicKey: try PrivateKey.generate(.ecdsaP256).publicKey)
+        another.baseURL = url
+        root.transparencyLogs.append(another)
+        try place.directory.write("another.json", root.serialized())
+        await sign("key", config + ["--trusted-root", "another.json"], "recorded").expectRefusal(1, "file-exists")
+        for trust in [place.trust, ["--trusted-root", "unnamed.json"]] {
+            let done = await sign("key", config + trust, "recorded")
+            done.expectSuccess()
+            #expect(done.messages.contains("is signed already"), "\(done.messages)")
+        }
+        // A timestamp is wanted, also of an authority that the trusted root does not know.
+        root = try TrustedRoot(parsing: Array(try Data(contentsOf: URL(fileURLWithPath: place.trust[1]))))
+        root.timestampAuthorities = []
+        try place.directory.write("timeless.json", root.serialized())
+        let timeless = ["--trusted-root", "timeless.json", "--rekor-url", url]
+        await sign("key", timeless, "timed").expectSuccess()
+        await sign("key", timeless + ["--timestamp-server-url", place.services.timestampURL], "timed").expectRefusal(
+            1, "file-exists")
+        #expect(place.recorded == 2)
+    }
+
+    @Test("A pipe in the place of a bundle is neither read nor written to", arguments: [[], ["--yes"]])
+    func pipeAsBundle(_ flags: [String]) async throws {
+        try directory.makeKey()
+        try write(["a", "b"])
+        #expect(unsafe mkfifo(directory["dist/a.sigstore.json"], 0o600) == 0)
+        let signed = await run(Self.sign + flags + ["dist"])
+        #expect(signed.ending == .exit(1) && signed.code == "file-exists", "\(signed.messages)")
+        #expect(signed.messages.contains("1 of 2 files signed"), "\(signed.messages)")
+        await run(Self.verify + ["dist/b"]).expectSuccess()
     }
 
     @Test("A hundred failures of one cause are one message with a count and the first names")

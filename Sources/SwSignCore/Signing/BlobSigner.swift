@@ -65,6 +65,23 @@ public struct BlobSigner: Sendable {
         return SignedBlob(bundle: bundle, detached: detached)
     }
 
+    /// Whether a bundle is what this would make of a file: by the same signer, in the same way, with what the services give,
+    /// and it holds. If a detached signature is wanted too, it must be the bundle's own.
+    /// - Parameters:
+    ///   - bundle: A bundle, of which nothing is believed yet.
+    ///   - artifact: The file, which is read once.
+    ///   - forms: What is wanted.
+    /// - Throws: `SigstoreError` if there is no identity token, or the file cannot be read.
+    public func hasMade(_ bundle: SigstoreBundle, of artifact: some ArtifactSource, forms: Set<Form>)
+        async throws(SigstoreError) -> Bool
+    {
+        let scheme = messageScheme(forms)
+        guard !forms.contains(.detached) || scheme == session.detachedScheme(for: session.messageScheme) else {
+            return false
+        }
+        return try await session.hasMade(bundle, of: artifact, scheme: scheme)
+    }
+
     /// Signs a statement as a DSSE envelope, and checks the bundle before giving it back.
     /// - Parameters:
     ///   - statement: JSON in UTF-8, signed as it is.

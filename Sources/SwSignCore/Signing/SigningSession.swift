@@ -133,14 +133,19 @@ public final class SigningSession: Sendable {
     private static func expectOnce(_ urls: [HTTPURL], _ what: String) throws(SigstoreError) {
         var names: Set<[UInt8]> = []
         for url in urls {
-            var name = Array(url.description.utf8)
-            while name.last == 0x2f { name.removeLast() }
-            guard names.insert(name).inserted else {
+            guard names.insert(Self.name(url)).inserted else {
                 throw SigstoreError(
                     .usage, "the \(what) \(url) is named twice; nothing was signed",
                     advice: .remedy(.nameServiceOnce))
             }
         }
+    }
+
+    /// Bytes that are the same for one service, with a slash at the end and without.
+    private static func name(_ url: HTTPURL) -> [UInt8] {
+        var name = Array(url.description.utf8)
+        while name.last == 0x2f { name.removeLast() }
+        return name
     }
 
     /// Refuses a certificate that is for another key, or that those above it do not vouch for.
@@ -237,14 +242,19 @@ public final class SigningSession: Sendable {
         return lines
     }
 
-    /// Whether a bundle is what this session would make of a file: by the same signer, with what its services give, and it
-    /// holds.
+    /// Whether a bundle is what this session would make of a file: by the same signer, in the same way, with what its services
+    /// give, and it holds.
     /// - Parameters:
     ///   - bundle: A bundle, of which nothing is believed yet.
     ///   - artifact: The file, which is read once.
+    ///   - scheme: How the file would be signed; by default ``messageScheme``.
     /// - Throws: `SigstoreError` if there is no identity token, or the file cannot be read.
-    public func hasMade(_ bundle: SigstoreBundle, of artifact: some ArtifactSource) async throws(SigstoreError) -> Bool
+    public func hasMade(_ bundle: SigstoreBundle, of artifact: some ArtifactSource, scheme: SignatureScheme? = nil)
+        async throws(SigstoreError) -> Bool
     {
+        let scheme = scheme ?? messageScheme
+        // Timestamps by authorities that the trusted root does not know cannot be verified, but must be there.
+        guard bundle.timestamps.count >= services.timestampAuthorities.count, hasEntries(bundle) else { return false }
         let signedBy: VerificationPolicy.SignedBy
         if let certifiedKeys {
             signedBy = .identities(try await certifiedKeys.token().certificateIdentities())
@@ -266,10 +276,25 @@ public final class SigningSession: Sendable {
         let verifier = Verifier(trustedRoot: trustedRoot, now: clock)
         return try await onBlockingThread { [policy] () throws(SigstoreError) in
             do throws(RejectedBundle) {
-                _ = try verifier.verify(bundle, .message(artifact), policy)
-                return true
+                return try verifier.verify(bundle, .message(artifact), policy).scheme == scheme
             } catch {
                 return false
+            }
+        }
+    }
+
+    /// Whether a bundle has an entry of each log. If the trusted root does not say which of its logs is at a log's URL, an
+    /// entry of the same version of Rekor will do.
+    private func hasEntries(_ bundle: SigstoreBundle) -> Bool {
+        services.transparencyLogs.allSatisfy { log in
+            let known = (trustedRoot?.transparencyLogs ?? []).filter { known in
+                (try? HTTPURL(parsing: known.baseURL)).map(Self.name) == Self.name(log.url)
+            }
+            return bundle.logEntries.contains { entry in
+                guard let body = try? LogEntryBody(parsing: entry.body), body.isRekorV2 == (log.version == .v2) else {
+                    return false
+                }
+                return known.isEmpty || known.contains { $0.logID == entry.logID }
             }
         }
     }

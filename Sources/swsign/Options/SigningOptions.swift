@@ -36,10 +36,13 @@ struct SigningOptions: ParsableArguments {
     ///   - others: Outputs of flags that are not among these.
     ///   - inputs: The files that are read; the key is one more.
     ///   - files: Those of them that are signed.
-    func expectOwnPlaces(_ others: [String?] = [], inputs: [String?], files: [String?] = []) throws(SigstoreError) {
+    ///   - printing: Whether something is printed that no flag has a place for.
+    func expectOwnPlaces(
+        _ others: [String?] = [], inputs: [String?], files: [String?] = [], printing: Bool
+    ) throws(SigstoreError) {
         let places = ([bundle, outputSignature, outputCertificate, timestampOutput] + others).compactMap { $0 }
         let printed = places.filter { $0 == "-" }
-        guard printed.count <= 1 else {
+        guard printed.count + (printing ? 1 : 0) <= 1 else {
             throw SigstoreError(
                 .usage, "two things would be written to standard output (-)", advice: "name a file for one of the two")
         }
@@ -73,6 +76,13 @@ struct SigningOptions: ParsableArguments {
         if let outputCertificate, session.key != nil, session.certificates.isEmpty {
             context.output.warn("a key signs, so there is no certificate to write to \(outputCertificate)")
         }
+    }
+
+    /// What keeps the log entry of an image's signature, if nothing does now; `nil` if it is kept.
+    /// - Parameter upload: Whether the signature is put beside the image.
+    func unkept(upload: Bool) -> String? {
+        guard !upload, bundle == nil else { return nil }
+        return newBundleFormat ? "give --bundle FILE" : "leave --upload=false out"
     }
 
     /// Writes the parts that cosign 2 keeps in files of their own, if they are wanted and there.
@@ -368,19 +378,18 @@ struct ServiceOptions: ParsableArguments {
     ///   - session: Who signs, and who is told of it.
     ///   - signing: The other flags.
     ///   - attestations: Whether attestations are signed.
-    ///   - isBare: Whether the signature is written alone, without a bundle for its log entry.
+    ///   - unkept: What to do to keep the log entry, if neither a bundle nor an image does; `nil` if it is kept.
     func confirm(
-        _ session: SigningSession, _ signing: SigningOptions, attestations: Bool, isBare: Bool = false,
-        _ context: Context
+        _ session: SigningSession, _ signing: SigningOptions, attestations: Bool, unkept: String?, _ context: Context
     ) throws(SigstoreError) {
-        if isBare, session.isLogged {
+        if let unkept, session.isLogged {
             // cosign 2 does the same, so it is not refused.
             context.output.warn(
                 session.key == nil && signing.outputCertificate == nil
                     ? "the log entry and the certificate will be kept nowhere, and the signature alone cannot be verified by them: "
-                        + "give --bundle FILE to keep them"
+                        + "\(unkept) to keep them"
                     : "the log entry will be kept nowhere, and verifying has to ask the log for it, which only Rekor v1 answers: "
-                        + "give --bundle FILE to keep it")
+                        + "\(unkept) to keep it")
         }
         let lines = try waiting { () throws(SigstoreError) in
             try await session.publication(ofAttestations: attestations)
@@ -444,8 +453,16 @@ struct BundlePlaceOptions: ParsableArguments {
         return OutputFile("\(outputDirectory)/\(file.baseName)\(SignatureFile.bundleSuffix)")
     }
 
-    /// Refuses to sign a file whose bundle could not be written then, before any service is told of the signature.
-    func expectPlace(for file: InputFile) throws(SigstoreError) { try bundleFile(for: file).expectWritable() }
+    /// Refuses to sign a file whose bundle could not be written then, before any service is told of the signature. Who named
+    /// no place does not mean a pipe or a device that stands there: it is neither read nor written to.
+    func expectPlace(for file: InputFile) throws(SigstoreError) {
+        let output = try bundleFile(for: file)
+        try output.expectWritable()
+        guard let status = FileStatus(output.path), status.kind != .file else { return }
+        throw SigstoreError(
+            .fileExists, "\(output.path) stands there, and is neither a file nor a directory",
+            advice: "remove it, or give --output-directory for another place")
+    }
 
     /// The bundle of a file that stands at its place already, if there is one.
     func standingBundle(of file: InputFile) throws(SigstoreError) -> InputFile? {

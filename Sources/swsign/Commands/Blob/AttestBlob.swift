@@ -31,7 +31,10 @@ struct AttestBlob: SwSignCommand {
         }
         let inputs = [file, content.predicate, content.statement] + services.inputs
         try BlobBatch.expectOneStandardInput(inputs.compactMap { $0 })
-        try signing.expectOwnPlaces([outputAttestation], inputs: inputs, files: [file])
+        let hasBundle = signing.bundle != nil || place.outputDirectory != nil
+        try signing.expectOwnPlaces(
+            [outputAttestation], inputs: inputs, files: [file],
+            printing: !hasBundle && signing.outputSignature == nil)
         if place.outputDirectory != nil {
             guard let file else {
                 throw SigstoreError(.usage, "--output-directory needs the file to be named")
@@ -41,19 +44,16 @@ struct AttestBlob: SwSignCommand {
                 throw place.refusal(toReplace: standing)
             }
         }
-        let hasBundle = signing.bundle != nil || place.outputDirectory != nil
         let form: BlobSigner.Form = hasBundle && signing.newBundleFormat ? .bundle : .detached
         let statement = try attestedStatement(form == .bundle ? .v1 : .v01, context)
         let session = try services.session(
             signing, standardInputIsTaken: inputs.contains("-"),
             entryPlace: !signing.newBundleFormat && hasBundle ? .legacyForm : .bundle, context)
         try BlobSigner(session).expectRecordable(statementsAs: form)
-        try services.confirm(session, signing, attestations: true, isBare: !hasBundle, context)
+        try services.confirm(
+            session, signing, attestations: true, unkept: hasBundle ? nil : "give --bundle FILE", context)
         let signed = try waiting { () throws(SigstoreError) in
             try await BlobSigner(session).attest(statement, form: form)
-        }
-        if let path = outputAttestation {
-            try context.output.write(statement, .json, to: path, "statement")
         }
         try waiting { () throws(SigstoreError) in
             try await session.deliver(signed) { bundle throws(SigstoreError) in
@@ -61,6 +61,16 @@ struct AttestBlob: SwSignCommand {
                     throw SigstoreError(.cryptographyFailed, "no envelope was made")
                 }
                 let detached = envelope.json(includingEmptyKeyID: true).serialized()
+                if let path = outputAttestation {
+                    try context.output.write(statement, .json, to: path, "statement")
+                }
+                if let path = signing.outputSignature {
+                    try context.output.write(detached, .json, to: path, "attestation")
+                } else if !hasBundle {
+                    try context.output.bytes(detached + [0x0a])
+                }
+                try signing.writeParts(of: bundle, context)
+                // The bundle comes last: once it stands in its directory, the same command does not replace it.
                 if hasBundle {
                     let written =
                         signing.newBundleFormat
@@ -74,12 +84,6 @@ struct AttestBlob: SwSignCommand {
                         try place.write(written, for: InputFile(file), replacing: signing.yes, context)
                     }
                 }
-                if let path = signing.outputSignature {
-                    try context.output.write(detached, .json, to: path, "attestation")
-                } else if !hasBundle {
-                    try context.output.bytes(detached + [0x0a])
-                }
-                try signing.writeParts(of: bundle, context)
             }
         }
     }

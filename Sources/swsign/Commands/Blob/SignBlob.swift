@@ -31,12 +31,13 @@ struct SignBlob: SwSignCommand {
         let algorithm = try signingAlgorithm.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
         let (inputs, areMany) = try inputs(signing, context)
         try place.expectSound(with: signing, files: inputs.count, areMany: areMany)
-        try signing.expectOwnPlaces(inputs: inputs.map(\.path) + services.inputs, files: files)
         let beside = areMany || place.outputDirectory != nil
-        if beside { try place.expectDistinctBundles(inputs) }
         let printing =
             !beside && signing.outputSignature == nil
             && (signing.bundle == nil || !signing.newBundleFormat && signing.bundle != "-")
+        try signing.expectOwnPlaces(
+            inputs: inputs.map(\.path) + services.inputs, files: files, printing: printing)
+        if beside { try place.expectDistinctBundles(inputs) }
         let hasBundle = beside || signing.bundle != nil
         var forms: Set<BlobSigner.Form> = []
         if hasBundle { forms.insert(signing.newBundleFormat ? .bundle : .detached) }
@@ -56,13 +57,13 @@ struct SignBlob: SwSignCommand {
                 entryPlace: !hasBundle ? .nowhere : signing.newBundleFormat ? .bundle : .legacyForm, context) : nil
         if let session {
             try BlobSigner(session).expectRecordable(filesAs: forms)
-            if beside { try settle(inputs, &settled, session) }
+            if beside { try settle(inputs, &settled, session, signing, forms, context) }
             if settled.contains(where: { $0 == nil }) {
                 try services.confirm(
-                    session, signing, attestations: false, isBare: !hasBundle, context)
+                    session, signing, attestations: false, unkept: hasBundle ? nil : "give --bundle FILE", context)
             }
         }
-        try batch.forEach(inputs, settled: settled) { [signing, place, b64, forms] file throws(SigstoreError) in
+        try batch.forEach(inputs, settled: settled) { [self, signing, forms] file throws(SigstoreError) in
             // Without a session nothing is left to be signed.
             guard let session else { return "" }
             let signed = try await BlobSigner(session).sign(file, forms: forms)
@@ -71,17 +72,13 @@ struct SignBlob: SwSignCommand {
                 let content =
                     signing.newBundleFormat
                     ? bundle.serialized() : try LegacySignature(bundle).blobBundle(signature: delivered)
+                // The bundle comes last: a file whose bundle stands there counts as signed.
+                try writeParts(of: bundle, detached: delivered, signing, context)
                 if beside {
                     try place.write(content, for: file, replacing: signing.yes, context)
                 } else if let path = signing.bundle {
                     try context.output.write(content, .json, to: path, "bundle")
                 }
-                if let path = signing.outputSignature {
-                    try context.output.write(
-                        b64 ? Array(Base64.encode(delivered).utf8) : delivered, b64 ? .line : .bytes, to: path,
-                        "signature")
-                }
-                try signing.writeParts(of: bundle, context)
             }
             if printing {
                 if b64 {
@@ -92,6 +89,17 @@ struct SignBlob: SwSignCommand {
             }
             return "signed"
         }
+    }
+
+    /// Writes what is wanted in files beside the bundle.
+    private func writeParts(
+        of bundle: SigstoreBundle, detached: [UInt8], _ signing: SigningOptions, _ context: Context
+    ) throws(SigstoreError) {
+        if let path = signing.outputSignature {
+            try context.output.write(
+                b64 ? Array(Base64.encode(detached).utf8) : detached, b64 ? .line : .bytes, to: path, "signature")
+        }
+        try signing.writeParts(of: bundle, context)
     }
 
     // MARK: - What is signed
@@ -159,24 +167,29 @@ struct SignBlob: SwSignCommand {
         return settled
     }
 
-    /// A file whose bundle stands there already and is what this command would make is signed. Another bundle is only
-    /// replaced if that was asked for.
+    /// A file whose bundle stands there already and is what this command would make is signed; what else is wanted is written
+    /// from that bundle. Another bundle is only replaced if that was asked for.
     private func settle(
-        _ inputs: [InputFile], _ settled: inout [Result<String, SigstoreError>?], _ session: SigningSession
+        _ inputs: [InputFile], _ settled: inout [Result<String, SigstoreError>?], _ session: SigningSession,
+        _ signing: SigningOptions, _ forms: Set<BlobSigner.Form>, _ context: Context
     ) throws(SigstoreError) {
         for (index, file) in inputs.enumerated() where settled[index] == nil {
             guard let standing = try place.standingBundle(of: file) else { continue }
             let isNewer = signing.newBundleFormat
-            let isDone = try waiting { () throws(SigstoreError) in
+            let made = try waiting { () throws(SigstoreError) -> SigstoreBundle? in
                 guard let bundle = try? SignatureFile.bundle(standing), (bundle.version == .v03) == isNewer else {
-                    return false
+                    return nil
                 }
-                return try await session.hasMade(bundle, of: file)
+                return try await BlobSigner(session).hasMade(bundle, of: file, forms: forms) ? bundle : nil
             }
-            if isDone {
-                settled[index] = .success("is signed already, by \(standing.path)")
-            } else if !signing.yes {
-                let error = place.refusal(toReplace: standing)
+            do throws(SigstoreError) {
+                if let made {
+                    try writeParts(of: made, detached: try made.signature(), signing, context)
+                    settled[index] = .success("is signed already, by \(standing.path)")
+                } else if !signing.yes {
+                    throw place.refusal(toReplace: standing)
+                }
+            } catch {
                 guard inputs.count > 1 else { throw error }
                 settled[index] = .failure(error)
             }

@@ -65,7 +65,8 @@ struct Attest: SwSignCommand {
         } begin: { () throws(SigstoreError) in
             let form: BlobSigner.Form = signing.newBundleFormat ? .bundle : .detached
             try BlobSigner(session).expectRecordable(statementsAs: form)
-            try services.confirm(session, signing, attestations: true, context)
+            try services.confirm(
+                session, signing, attestations: true, unkept: signing.unkept(upload: upload), context)
             if upload {
                 images.noteScheme("attestation", isLegacyForm: !signing.newBundleFormat, isQuiet: global.quiet)
             }
@@ -109,7 +110,8 @@ struct Attest: SwSignCommand {
     }
 
     private func expectSound() throws(SigstoreError) {
-        try signing.expectOwnPlaces(inputs: [content.predicate, content.statement] + services.inputs)
+        try signing.expectOwnPlaces(
+            inputs: [content.predicate, content.statement] + services.inputs, printing: !upload)
         try registry.connection.expectWritable(newBundleFormat: signing.newBundleFormat)
         let outputs = [signing.bundle, signing.outputSignature, signing.outputCertificate, signing.timestampOutput]
         if outputs.contains(where: { $0 != nil }), images.count > 1 || recursive {

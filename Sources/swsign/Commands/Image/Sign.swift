@@ -45,7 +45,7 @@ struct Sign: SwSignCommand {
     func run(_ context: Context) throws(SigstoreError) {
         try expectSound()
         try BlobBatch.expectOneStandardInput([payload].compactMap { $0 } + services.inputs)
-        try signing.expectOwnPlaces([outputPayload], inputs: [payload] + services.inputs)
+        try signing.expectOwnPlaces([outputPayload], inputs: [payload] + services.inputs, printing: isPrinting)
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
         let now = try context.signingTime()
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
@@ -71,7 +71,8 @@ struct Sign: SwSignCommand {
             } else {
                 try signer.expectRecordable(statementsAs: .bundle)
             }
-            try services.confirm(session, signing, attestations: false, context)
+            try services.confirm(
+                session, signing, attestations: false, unkept: signing.unkept(upload: upload), context)
             if upload { images.noteScheme("signature", isLegacyForm: scheme == .layer, isQuiet: global.quiet) }
             return ImageSigner(signer: signer, scheme: scheme, now: now)
         } _: { [stated] signer, found throws(SigstoreError) in
@@ -93,6 +94,9 @@ struct Sign: SwSignCommand {
         }
     }
 
+    /// Whether the signature is printed: it goes nowhere else.
+    private var isPrinting: Bool { !upload && signing.bundle == nil && signing.outputSignature == nil }
+
     private func expectSound() throws(SigstoreError) {
         guard attachment == nil || attachment == "sbom" else {
             throw SigstoreError(.usage, "--attachment knows sbom, not \(attachment ?? "")")
@@ -112,9 +116,9 @@ struct Sign: SwSignCommand {
             )
         }
         // What is signed of an envelope is not its payload alone: the two files would not verify together.
-        if signing.newBundleFormat, signing.outputSignature != nil, outputPayload != nil {
+        if signing.newBundleFormat, signing.outputSignature != nil || isPrinting, outputPayload != nil {
             throw SigstoreError(
-                .usage, "--output-signature and --output-payload are a pair in the older scheme only",
+                .usage, "the signature and what --output-payload writes are a pair in the older scheme only",
                 advice: "write --bundle FILE, which holds both, or add --new-bundle-format=false")
         }
         if signing.bundle != nil, !signing.newBundleFormat {
@@ -134,7 +138,7 @@ struct Sign: SwSignCommand {
         try signing.writeParts(of: signed.bundle, context)
         if let path = signing.outputSignature {
             try context.output.write(Array(Base64.encode(signature).utf8), .line, to: path, "signature")
-        } else if !upload, signing.bundle == nil {
+        } else if isPrinting {
             try context.output.result(Base64.encode(signature))
         }
     }

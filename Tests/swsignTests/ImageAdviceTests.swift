@@ -79,11 +79,11 @@ struct ImageAdviceTests {
         let place = try await ImageFixture(.fallbackTag)
         let image = try await place.push()
         let body = #"{"errors":[{"code":"\#(code)","message":"\#(words)"}]}"#
-        // Whatever has a tag; the manifest itself is stored.
+        // The list is refused, behind what makes the signature known to other writers.
         try place.registry.faults.add(
             Fault(
                 .answer(status, contentType: "application/json", body: Array(body.utf8)), method: "PUT",
-                path: "/manifests/sha256-"))
+                path: "/manifests/sha256-", skip: 1))
         let outcome = await place.sign(image.name, scheme: scheme)
         outcome.expectRefusal(1, "http-status", cure, words)
         let tags = try await place.store.tags() ?? []

@@ -114,7 +114,7 @@ struct VerificationOptions: ParsableArguments {
         return found.map { .key($0) } + identities.map { .identities($0) }
     }
 
-    /// Refuses a threshold that nothing can meet, or everything would.
+    /// Refuses a threshold that nothing can meet, or that asks for nothing.
     private func expectThreshold(of count: Int) throws(SigstoreError) {
         guard count <= Self.signerLimit else {
             throw SigstoreError(

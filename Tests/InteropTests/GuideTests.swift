@@ -107,18 +107,7 @@ struct GuideTests {
         let registries = Registries(CurlClient(), options)
         func push(_ path: String, _ tag: String?, isIndex: Bool = false) async throws -> String {
             let store = registries.client(for: try Repository(parsing: "\(address)/\(path)"))
-            let config = try Blob(Array(#"{"architecture":"amd64","os":"linux"}"#.utf8))
-            let layer = try Blob(Array("the image \(path)".utf8))
-            for blob in [config, layer] { try await store.putBlob(blob) }
-            let image = try ImageManifest(
-                config: Descriptor(
-                    mediaType: "application/vnd.oci.image.config.v1+json", digest: config.digest, size: config.size),
-                layers: [
-                    Descriptor(
-                        mediaType: "application/vnd.oci.image.layer.v1.tar", digest: layer.digest, size: layer.size)
-                ]
-            ).encoded()
-            try await store.putManifest(image, tag: isIndex ? nil : tag)
+            let image = try await store.pushImage("the image \(path)", tag: isIndex ? nil : tag)
             guard isIndex else { return image.digest.description }
             var entry = image.descriptor
             entry.platform = Platform(os: "linux", architecture: "amd64")

@@ -39,22 +39,8 @@ struct ImagePairTests {
 
         func name(_ manifest: Manifest) -> String { "\(address)/team/app@\(manifest.digest)" }
 
-        /// Pushes an image; the config says what it runs on, as cosign wants to know.
         func push(_ text: String, tag: String? = nil) async throws -> Manifest {
-            let (config, layer) = (
-                try Blob(Array(#"{"architecture":"amd64","os":"linux"}"#.utf8)), try Blob(Array(text.utf8))
-            )
-            for blob in [config, layer] { try await store.putBlob(blob) }
-            let manifest = try ImageManifest(
-                config: Descriptor(
-                    mediaType: "application/vnd.oci.image.config.v1+json", digest: config.digest, size: config.size),
-                layers: [
-                    Descriptor(
-                        mediaType: "application/vnd.oci.image.layer.v1.tar", digest: layer.digest, size: layer.size)
-                ]
-            ).encoded()
-            try await store.putManifest(manifest, tag: tag)
-            return manifest
+            try await store.pushImage(text, tag: tag)
         }
 
         /// Pushes an index of two images.
@@ -245,5 +231,24 @@ struct ImagePairTests {
                 action, .older, by: .swsign, "saved", key: "stranger", flags: ["--local-image"])
             #expect(wrong.status == 12, "\(wrong.messages)")
         }
+    }
+}
+
+extension ImageStore {
+    /// Pushes an image; the config says what it runs on, as cosign wants to know.
+    func pushImage(_ text: String, tag: String? = nil) async throws -> Manifest {
+        let (config, layer) = (
+            try Blob(Array(#"{"architecture":"amd64","os":"linux"}"#.utf8)), try Blob(Array(text.utf8))
+        )
+        for blob in [config, layer] { try await putBlob(blob) }
+        let manifest = try ImageManifest(
+            config: Descriptor(mediaType: MediaType.imageConfig, digest: config.digest, size: config.size),
+            layers: [
+                Descriptor(
+                    mediaType: "application/vnd.oci.image.layer.v1.tar", digest: layer.digest, size: layer.size)
+            ]
+        ).encoded()
+        try await putManifest(manifest, tag: tag)
+        return manifest
     }
 }

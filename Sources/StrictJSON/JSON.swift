@@ -65,6 +65,10 @@ extension JSONValue {
     ///   by itself, or nothing follows it. The lines after it are not looked at.
     public static func lines(of bytes: [UInt8], limit: Int) -> [(number: Int, text: [UInt8])]? {
         func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0d }
+        // Most often there is one line, or the first one is no whole object.
+        guard let lineBreak = bytes.firstIndex(of: 0x0a),
+            bytes[lineBreak...].contains(where: { $0 != 0x0a && !isBlank($0) })
+        else { return nil }
         var lines: [(number: Int, text: [UInt8])] = []
         var rest = bytes[...]
         var number = 0

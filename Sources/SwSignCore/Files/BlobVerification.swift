@@ -39,6 +39,8 @@ extension BundleClaim {
         -> BundleClaim
     {
         var keys = signers.keys
+        // Most often there is one signature by one signer.
+        guard bundles.count > 1 || !keys.isEmpty || isLookedUp else { return self }
         for bundle in bundles {
             guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { continue }
             if let certificate = try? Certificate(der: leaf) { keys.append(certificate.publicKey) }

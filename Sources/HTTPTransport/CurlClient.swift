@@ -79,7 +79,7 @@ public final class CurlClient: HTTPClient {
         var plan = TransferPlan(
             method: request.method, url: request.url, headers: request.headers, authorization: request.authorization,
             body: request.body, bodyLimit: request.bodyLimit, timeout: request.timeout,
-            deadline: configuration.deadline, tls: configuration.tls)
+            deadline: configuration.deadline, latestStart: request.latestStart, tls: configuration.tls)
         if !plan.headers.contains(where: { $0.name.lowercased() == "user-agent" }) {
             plan.headers.append((name: "User-Agent", value: configuration.userAgent))
         }
@@ -183,7 +183,7 @@ public final class CurlClient: HTTPClient {
             guard !Task.isCancelled else { throw ended(SigstoreError(.cancelled, "the request was cancelled")) }
             let outcome = await loop.run(plan, into: sink)
             log(plan, outcome, start.duration(to: .now), attempt)
-            let isLast = attempt >= policy.maxAttempts
+            let isLast = attempt >= policy.maxAttempts || plan.latestStart != nil
             var delay = policy.delay(after: attempt)
             switch outcome {
             case .failure(let error, let isTransient):

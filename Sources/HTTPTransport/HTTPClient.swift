@@ -62,6 +62,9 @@ public struct HTTPRequest: Sendable {
     public var handledStatuses: Set<Int>
     /// Whether sending it twice does no harm. GET, HEAD, PUT and DELETE are so by definition (RFC 9110, section 9.2.2).
     public var isIdempotent: Bool
+    /// Until when it makes sense to send it: later it is not begun any more, and it is never sent a second time. For
+    /// requests that rest on what was read a moment ago. They go before others that wait for their turn.
+    public var latestStart: ContinuousClock.Instant?
 
     /// Makes a request.
     /// - Parameters:
@@ -174,6 +177,8 @@ extension SigstoreError.Code {
     public static let unreachable = Self("unreachable")
     /// The server, or all that was asked for together, took longer than allowed.
     public static let timedOut = Self("timed-out")
+    /// A request was not sent any more, because what it rests on was read too long ago.
+    public static let outOfDate = Self("out-of-date")
     /// No trustworthy TLS connection to the server.
     public static let tlsFailed = Self("tls-failed")
     /// What came is larger than what is accepted.

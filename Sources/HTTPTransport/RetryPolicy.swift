@@ -44,7 +44,7 @@ public struct RetryPolicy: Sendable {
     ///   - header: The value of `Retry-After`: seconds, or a date as in `Sun, 06 Nov 1994 08:49:37 GMT`.
     ///   - now: Unix seconds.
     /// - Returns: `nil` if the value is neither.
-    static func retryAfter(_ header: String, now: Int64) -> Duration? {
+    package static func retryAfter(_ header: String, now: Int64) -> Duration? {
         let text = Array(header.utf8)
         if !text.isEmpty, text.count <= 9, text.allSatisfy({ (0x30...0x39).contains($0) }) {
             return Int64(header).map { .seconds($0) }

@@ -20,6 +20,8 @@ struct TransferPlan: Sendable {
     var timeout: Duration
     /// After this moment it is not begun any more.
     var deadline: ContinuousClock.Instant?
+    /// After this moment it is not begun any more, and its body is sent once at most.
+    var latestStart: ContinuousClock.Instant?
     var tls: TLSOptions
 }
 
@@ -280,6 +282,8 @@ final class Transfer: @unchecked Sendable {
     }
 
     private func seek(_ offset: Int64, _ origin: CInt) -> CInt {
+        // libcurl itself sends a request again if a connection that it kept turns out to be closed.
+        guard plan.latestStart == nil || !hasSent else { return CInt(CURL_SEEKFUNC_FAIL) }
         guard origin == SEEK_SET, (0...bodySize).contains(offset) else { return CInt(CURL_SEEKFUNC_FAIL) }
         sent = offset
         return CInt(CURL_SEEKFUNC_OK)

@@ -112,7 +112,8 @@ final class TransferLoop: Sendable {
                 }
                 return (state.submitted, state.cancelled, state.isStopping)
             }
-            waiting += new
+            waiting.insert(contentsOf: new.filter { $0.plan.latestStart != nil }, at: 0)
+            waiting += new.filter { $0.plan.latestStart == nil }
             for id in gone {
                 if let index = waiting.firstIndex(where: { $0.id == id }) {
                     waiting.remove(at: index).complete(cancelled)
@@ -158,8 +159,16 @@ final class TransferLoop: Sendable {
     private func expire(_ waiting: inout [Transfer]) {
         let now = ContinuousClock.now
         waiting.removeAll { transfer in
-            guard let deadline = transfer.plan.deadline, deadline <= now else { return false }
-            transfer.complete(.failure(.deadlineIsOver(transfer.plan.url), isTransient: false))
+            let plan = transfer.plan
+            if let deadline = plan.deadline, deadline <= now {
+                transfer.complete(.failure(.deadlineIsOver(plan.url), isTransient: false))
+                return true
+            }
+            guard let latest = plan.latestStart, latest <= now else { return false }
+            transfer.complete(
+                .failure(
+                    SigstoreError(.outOfDate, "\(plan.method) \(plan.url.redacted) came too late to be sent"),
+                    isTransient: false))
             return true
         }
     }

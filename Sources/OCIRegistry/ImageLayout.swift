@@ -326,7 +326,7 @@ public struct ImageLayout: ImageStore {
         }
     }
 
-    public func putReferrer(_ manifest: Manifest) async throws(SigstoreError) {
+    public func putReferrer(_ manifest: Manifest, announcedAs name: String) async throws(SigstoreError) {
         guard manifest.subject != nil else { throw .noSubject(manifest) }
         try await putBlob(try Blob(manifest.bytes))
         try await update { (index) throws(SigstoreError) in (try adding(manifest, tag: nil, to: index), ()) }

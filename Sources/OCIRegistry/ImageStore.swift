@@ -59,8 +59,11 @@ public protocol ImageStore: Sendable {
     func putManifest(_ manifest: Manifest, tag: String?) async throws(SigstoreError)
 
     /// Stores a manifest that has a subject, so that ``referrers(of:artifactType:)`` lists it.
+    /// - Parameters:
+    ///   - manifest: What to store.
+    ///   - name: The name for announcing it to other writers; see ``TagMerge/announcedAs``.
     /// - Throws: Also if the manifest is stored, but it cannot be made sure that it is listed.
-    func putReferrer(_ manifest: Manifest) async throws(SigstoreError)
+    func putReferrer(_ manifest: Manifest, announcedAs name: String) async throws(SigstoreError)
 
     /// What refers to a manifest.
     /// - Parameters:
@@ -97,6 +100,11 @@ public protocol ImageStore: Sendable {
 }
 
 extension ImageStore {
+    /// Stores a manifest that has a subject, announced by its own digest; see ``putReferrer(_:announcedAs:)``.
+    public func putReferrer(_ manifest: Manifest) async throws(SigstoreError) {
+        try await putReferrer(manifest, announcedAs: String(manifest.digest.hex.prefix(32)))
+    }
+
     /// A blob in memory, its digest and size checked.
     /// - Parameters:
     ///   - descriptor: What to fetch.
@@ -106,6 +114,41 @@ extension ImageStore {
         try await fetchBlob(descriptor, limit: limit, into: sink)
         return sink.bytes.withLock { $0 }
     }
+
+    /// Points a tag at a manifest that holds nothing and that no other tag points at, so that it can be removed and
+    /// nothing else goes.
+    package func putEmptyManifest(at tag: String) async throws(SigstoreError) -> Manifest {
+        let content = try Blob(Array("{}".utf8))
+        try await putBlob(content)
+        let empty = Descriptor(mediaType: MediaType.empty, digest: content.digest, size: content.size)
+        let manifest = try ImageManifest(
+            artifactType: MediaType.empty, config: empty, layers: [empty],
+            annotations: ["org.opencontainers.image.ref.name": tag]
+        ).encoded()
+        try await putManifest(manifest, tag: tag)
+        return manifest
+    }
+}
+
+/// Runs requests side by side and gives the results in order. The client bounds how many run at once.
+package func concurrently<Input: Sendable, Output: Sendable>(
+    _ inputs: [Input], _ body: @escaping @Sendable (Input) async throws(SigstoreError) -> Output
+) async throws(SigstoreError) -> [Output] {
+    let results = await withTaskGroup(of: (Int, Result<Output, SigstoreError>).self) { group in
+        for (index, input) in inputs.enumerated() {
+            group.addTask {
+                do throws(SigstoreError) { return (index, .success(try await body(input))) } catch {
+                    return (index, .failure(error))
+                }
+            }
+        }
+        var results = [Result<Output, SigstoreError>?](repeating: nil, count: inputs.count)
+        for await (index, result) in group { results[index] = result }
+        return results
+    }
+    var outputs: [Output] = []
+    for result in results { if let result { outputs.append(try result.get()) } }
+    return outputs
 }
 
 /// Bytes to be stored under their digest.
@@ -118,6 +161,8 @@ public struct Blob: Sendable {
     public let body: HTTPRequest.Body
     /// A repository of the same registry that has the blob: it need not be sent then.
     public var source: Repository?
+    /// Whether no store can have it yet, so that none is asked: it was made a moment ago, and no two are the same.
+    public var isNew = false
 
     /// Bytes in memory.
     /// - Throws: If hashing fails.

@@ -73,13 +73,16 @@ extension RegistryClient {
     }
 
     public func putBlob(_ blob: Blob) async throws(SigstoreError) {
+        let session = await sessions.session(repository.registry)
+        if await session.hasStored(blob.digest, in: repository) { return }
         var attempt = 1
         while true {
             do throws(SigstoreError) {
-                return try await putOnce(blob)
+                try await putOnce(blob, isNew: blob.isNew && attempt == 1)
+                return await session.noteStored(blob.digest, in: repository)
             } catch {
                 // An upload that broke off cannot be resumed at will: it is begun anew.
-                guard Self.isTransient(error), attempt < 4 else { throw error }
+                guard Self.isTransient(error), attempt < RetryPolicy().maxAttempts else { throw error }
                 try await Self.pause(RetryPolicy().delay(after: attempt))
                 attempt += 1
             }
@@ -87,7 +90,9 @@ extension RegistryClient {
     }
 
     static func isTransient(_ error: SigstoreError) -> Bool {
-        error.code == .unreachable || error.httpStatus.map { RetryPolicy.transientStatuses.contains($0) } ?? false
+        if error.code == .unreachable { return true }
+        guard let response = (error.cause as? HTTPStatusError)?.response else { return false }
+        return RetryPolicy.transientStatuses.contains(response.status) || isPassing(response)
     }
 
     static func pause(_ duration: Duration) async throws(SigstoreError) {
@@ -96,12 +101,15 @@ extension RegistryClient {
         }
     }
 
-    func putOnce(_ blob: Blob) async throws(SigstoreError) {
-        let head = try await send(HTTPRequest("HEAD", try await url("blobs/\(blob.digest)")))
-        if head.status == 200 { return }
-        guard head.status == 404 || head.status == 405 else {
-            // HEAD has no words to say why.
-            throw Self.failure(head, "HEAD")
+    /// - Parameter isNew: Whether the registry cannot have it.
+    func putOnce(_ blob: Blob, isNew: Bool) async throws(SigstoreError) {
+        if !isNew {
+            let head = try await send(HTTPRequest("HEAD", try await url("blobs/\(blob.digest)")))
+            if head.status == 200 { return }
+            guard head.status == 404 || head.status == 405 else {
+                // HEAD has no words to say why.
+                throw Self.failure(head, "HEAD")
+            }
         }
         var start = try await url("blobs/uploads/")
         var scopes: [String] = []

@@ -122,18 +122,20 @@ public struct RegistryClient: ImageStore {
         _ = try await put(manifest, tag)
     }
 
+    /// - Parameter latestStart: Until when it may be sent, once: what is written rests on what stood at the tag before.
     /// - Returns: Whether the registry says that it now lists the manifest as a referrer of its subject.
-    func put(_ manifest: Manifest, _ tag: String?) async throws(SigstoreError) -> Bool {
+    func put(
+        _ manifest: Manifest, _ tag: String?, latestStart: ContinuousClock.Instant? = nil
+    ) async throws(SigstoreError) -> Bool {
         let selector: ManifestSelector =
             if let tag { try ManifestSelector(tag: tag) } else { .digest(manifest.digest) }
-        let request = HTTPRequest(
+        var request = HTTPRequest(
             "PUT", try await url("manifests/\(selector)"), headers: [("Content-Type", manifest.mediaType)],
             body: .bytes(manifest.bytes), timeout: .seconds(120))
+        request.latestStart = latestStart
         var response = try await send(request, .push)
-        // docker-registry says so, too, if another writer is just storing one of the blobs that the manifest names.
-        for attempt in 1...3
-        where response.status == 400 && Self.words(response).utf8.starts(with: "DIGEST_INVALID".utf8) {
-            try await Self.pause(.milliseconds(Int64.random(in: 20...60) << attempt))
+        for attempt in 1..<RetryPolicy().maxAttempts where latestStart == nil && Self.isPassing(response) {
+            try await Self.pause(RetryPolicy().delay(after: attempt))
             response = try await send(request, .push)
         }
         guard (200...299).contains(response.status) else {
@@ -152,6 +154,12 @@ public struct RegistryClient: ImageStore {
         }
         guard let subject = manifest.subject, let honoured = response.header("oci-subject") else { return false }
         return honoured.utf8.elementsEqual(subject.digest.description.utf8)
+    }
+
+    /// Whether the registry calls wrong what another writer is just storing. docker-registry does so of blobs, and of
+    /// manifests that name them.
+    static func isPassing(_ response: HTTPResponse) -> Bool {
+        response.status == 400 && words(response).utf8.starts(with: "DIGEST_INVALID".utf8)
     }
 
     /// Whether the registry says that a tag which is there may not be pointed elsewhere. There is no code for that.
@@ -195,18 +203,22 @@ public struct RegistryClient: ImageStore {
         let tag = FallbackTag.name(of: subject)
         // Other writers look at the list again after they have written, and so do we.
         for _ in 1...16 {
-            guard let current = try await manifest(.tag(tag)), current.digest != subject, let index = current.index,
+            let current = try await manifest(.tag(tag))
+            let latest = ContinuousClock.now + options.longestWrite / 5
+            guard let current, current.digest != subject, let index = current.index,
                 index.manifests.contains(where: { referrers.contains($0.digest) })
             else { return }
             let rest = try FallbackTag.index(current, without: referrers)
-            if rest.index?.manifests.isEmpty ?? true {
-                do throws(SigstoreError) { _ = try await delete(.tag(tag)) } catch {
-                    guard error.code == .unsupported else { throw error }
-                    try await putManifest(rest, tag: tag)
+            do throws(SigstoreError) {
+                if rest.index?.manifests.isEmpty ?? true {
+                    do throws(SigstoreError) { _ = try await delete(.tag(tag)) } catch {
+                        guard error.code == .unsupported else { throw error }
+                        _ = try await put(rest, tag, latestStart: latest)
+                    }
+                } else {
+                    _ = try await put(rest, tag, latestStart: latest)
                 }
-            } else {
-                try await putManifest(rest, tag: tag)
-            }
+            } catch { guard error.code == .outOfDate || Self.isTransient(error) else { throw error } }
             try await Self.pause(.milliseconds(Int64.random(in: 5...30)))
         }
         throw SigstoreError(

@@ -1,134 +1,331 @@
 internal import HTTPTransport
+internal import LocalSystem
 internal import SigstoreCrypto
 public import StrictJSON
 
 // Writing to a tag together with others; see ``TagMerge``.
 extension RegistryClient {
     public func merge(_ change: TagMerge) async throws(SigstoreError) {
-        let announcement = change.announcement(change.id)
-        try await putManifest(change.own, tag: announcement)
-        var state = MergeState(announced: [change.id: change.own])
-        let limit = ContinuousClock.now + options.mergeTimeout
-        var attempt: Int64 = 0
-        var refusals = 0
-        var failure: SigstoreError?
-        while ContinuousClock.now < limit {
-            attempt += 1
-            do throws(SigstoreError) {
-                if try await step(change, &state) {
-                    for id in state.removed { try await withdraw(id, change) }
-                    if state.isAlone { try await withdraw(change.id, change) }
-                    return
-                }
-                failure = nil
-            } catch {
-                // A registry that keeps tags in files fails to read one while another writer writes it, and calls a
-                // manifest wrong that two writers send at once.
-                refusals += error.httpStatus == 400 ? 1 : 0
-                guard Self.isTransient(error) || (1...8).contains(refusals) && error.httpStatus == 400 else {
-                    // What was made known is not at the tag, and will not be.
-                    if !state.mayHaveWritten { try? await withdraw(change.id, change) }
-                    throw error
-                }
-                failure = error
-            }
-            try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * min(attempt, 20)))))
-        }
-        throw SigstoreError(
-            .contended,
-            "it cannot be made sure that \(change.own.digest) is in \(name):\(change.tag): others keep changing it",
-            advice: "it is stored as \(name):\(announcement); run the command again when less is going on",
-            cause: failure)
+        var state = MergeState()
+        do throws(SigstoreError) {
+            if options.announcesWriters { try await announce(change, &state) }
+            let list = try await written(change, &state)
+            await finish(change, list, state)
+        } catch { try await giveUp(change, state, error) }
     }
 
-    /// What one writer has seen so far.
+    /// What one writer has seen and done so far.
     struct MergeState {
-        /// The entries that were made known.
-        var announced: [String: Manifest]
-        /// Everything that ever stood at the tag: what another tool overwrites is put back.
+        /// What stood at the tag, and what this writer wrote there: what is overwritten is put back.
         var seen: [Manifest] = []
+        /// What this writer wrote last, and when the registry had answered.
+        var written: (manifest: Manifest, at: ContinuousClock.Instant)?
         /// Whether our own entry may stand at the tag.
         var mayHaveWritten = false
-        /// How often in a row everything was there.
-        var wholeReads = 0
-        /// The entries that this change takes away and that another writer made known.
+        /// Whether a look has shown something else than what was written.
+        var isContended = false
+        /// Whether a write took longer than others wait for it.
+        var wasSlow = false
+        /// The name at which this writer announces itself.
+        var announcement: String?
+        /// What other writers have announced, by name.
+        var announced: [String: Manifest] = [:]
+        /// The announcements that were done with when this writer first looked; `nil` before that.
+        var done: [String: Digest]?
+        /// The blobs that were stored for what is written.
+        var stored: Set<Digest> = []
+        /// The entries that this change takes away.
         var removed: Set<String> = []
-        /// Whether no other writer had made an entry known when we last looked.
-        var isAlone = false
+        /// How often the credentials were refused in the middle.
+        var refusals = 0
+
+        /// Whether other writers are looked for.
+        var looksForOthers: Bool { announcement != nil || isContended || wasSlow }
+
+        /// Keeps what stands at the tag, or was written there.
+        mutating func keep(_ manifest: Manifest, _ change: TagMerge) throws(SigstoreError) {
+            let entries = try change.entries(manifest)
+            var kept: [Manifest] = []
+            for old in seen where !(try change.entries(old).isSubset(of: entries)) { kept.append(old) }
+            seen = kept + [manifest]
+            guard seen.count <= 100 else { throw .contended(change, "each look shows something else") }
+        }
+    }
+
+    /// Writes, and looks until everything is there and has stayed.
+    /// - Returns: What stands at the tag.
+    private func written(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) -> Manifest {
+        let limit = ContinuousClock.now + options.mergeTimeout
+        var (attempt, failures): (Int64, Int) = (0, 0)
+        while true {
+            attempt += 1
+            do throws(SigstoreError) {
+                if let list = try await step(change, &state) { return list }
+                failures = 0
+            } catch {
+                failures += 1
+                guard failures < RetryPolicy().maxAttempts, let pause = Self.pause(after: error, failures, &state)
+                else { throw error }
+                try await Self.pause(pause)
+            }
+            guard ContinuousClock.now < limit else { throw .contended(change, "others keep changing it") }
+            if state.looksForOthers {
+                try await Self.pause(.milliseconds(Int64.random(in: 5...(20 + 10 * min(attempt, 20)))))
+            }
+        }
+    }
+
+    /// How long to wait before the tag is read again after a failure; `nil` if it will not pass.
+    private static func pause(after error: SigstoreError, _ failures: Int, _ state: inout MergeState) -> Duration? {
+        // What was not sent in time rests on an old look.
+        if error.code == .outOfDate { return .zero }
+        let response = (error.cause as? HTTPStatusError)?.response
+        if response?.status == 401 {
+            state.refusals += 1
+            return state.refusals == 1 ? .zero : nil
+        }
+        // A registry that keeps tags in files fails to read one while another writer writes it, and calls a manifest
+        // wrong that two writers send at once.
+        guard isTransient(error) || response?.status == 400 else { return nil }
+        let delay = RetryPolicy().delay(after: failures)
+        guard let header = response?.header("retry-after"),
+            let asked = RetryPolicy.retryAfter(header, now: SystemClock.now())
+        else { return delay }
+        return asked <= RetryPolicy().maxRetryAfter ? max(asked, delay) : nil
     }
 
     /// Looks once, and writes if something is missing, or is there that is taken away.
-    /// - Returns: Whether everything is as it should be and stayed so.
-    func step(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) -> Bool {
+    /// - Returns: What stands at the tag, if everything is there and has stayed; `nil` to look again.
+    private func step(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) -> Manifest? {
         // The order matters: first who is there, then what stands at the tag (see TagMerge).
-        let ids = try await announcements(change)
+        if state.looksForOthers { try await readAnnouncements(change, &state) }
+        let asked = ContinuousClock.now
         let current = try await manifest(.tag(change.tag))
+        let answered = ContinuousClock.now
+        if let current { try state.keep(current, change) }
+        if let written = state.written, current?.digest != written.manifest.digest, !state.isContended {
+            state.isContended = true
+            if state.announcement == nil { try await announceIfPossible(change, &state) }
+            return nil
+        }
         let present = try current.map { (manifest) throws(SigstoreError) in try change.entries(manifest) } ?? []
-        if let current, !state.seen.contains(where: { $0.digest == current.digest }) { state.seen.append(current) }
-        for id in ids where state.announced[id] == nil && !present.contains(id) {
-            // It may be gone: the writer that made it known has seen it at the tag, and then so will we.
-            state.announced[id] = try await manifest(.tag(change.announcement(id)))
-        }
-        let announced = state.announced.filter { $0.key == change.id || ids.contains($0.key) }.sorted {
-            $0.key < $1.key
-        }
-        .map(\.value)
         var removed: Set<String> = []
         var wanted = try change.ownEntries()
-        for manifest in state.seen + announced {
+        for manifest in state.seen + state.announced.values {
             removed.formUnion(try change.removed(manifest))
             wanted.formUnion(try change.entries(manifest))
         }
         removed.subtract(try change.ownEntries())
         wanted.subtract(removed)
-        state.removed = removed.intersection(ids)
-        state.isAlone = ids.subtracting([change.id]).isSubset(of: removed)
-        if wanted.isSubset(of: present), present.isDisjoint(with: removed) {
-            // Another look after a pause is for tools that do not announce themselves.
-            state.wholeReads += 1
-            return state.wholeReads >= 2
+        state.removed.formUnion(removed)
+        if let current, wanted.isSubset(of: present), present.isDisjoint(with: removed) {
+            // Who has written nothing need not look whether it stays: who has written it does.
+            guard let written = state.written else { return current }
+            // Whoever read before that write has written by then.
+            let end = written.at + options.longestWrite * 1.25
+            if asked >= end { return current }
+            options.report(.waiting)
+            try await Self.pause(max(.zero, ContinuousClock.now.duration(to: end)))
+            return nil
         }
-        state.wholeReads = 0
         var missing: [Manifest] = []
-        for manifest in announced where !(try change.entries(manifest).subtracting(removed).isSubset(of: present)) {
-            missing.append(manifest)
-        }
+        for (_, manifest) in state.announced.sorted(by: { $0.key < $1.key })
+        where !(try change.entries(manifest).subtracting(removed).isSubset(of: present)) { missing.append(manifest) }
         let others = state.seen.filter { $0.digest != current?.digest }
-        let merged = try change.merged((current.map { [$0] } ?? []) + others + missing)
-        for blob in try change.blobs(merged) { try await putBlob(blob) }
+        let merged = try change.merged((current.map { [$0] } ?? []) + others + [change.own] + missing)
+        for blob in try change.blobs(merged) where !state.stored.contains(blob.digest) {
+            try await putBlob(blob)
+            state.stored.insert(blob.digest)
+        }
+        try await write(merged, change, &state, asked: asked, answered: answered)
+        return nil
+    }
+
+    /// Points the tag at a list, if what stands there was read a moment ago.
+    private func write(
+        _ list: Manifest, _ change: TagMerge, _ state: inout MergeState, asked: ContinuousClock.Instant,
+        answered: ContinuousClock.Instant
+    ) async throws(SigstoreError) {
+        let latest = answered + options.longestWrite / 5
+        guard ContinuousClock.now < latest else { return }
         let hasTried = state.mayHaveWritten
         state.mayHaveWritten = true
-        do throws(SigstoreError) { try await putManifest(merged, tag: change.tag) } catch {
+        do throws(SigstoreError) { _ = try await put(list, change.tag, latestStart: latest) } catch {
             // A registry that refuses a manifest has not stored it.
-            if let status = error.httpStatus, (400...499).contains(status) { state.mayHaveWritten = hasTried }
+            if error.code == .outOfDate || (400...499).contains(error.httpStatus ?? 0) {
+                state.mayHaveWritten = hasTried
+            }
             throw error
         }
+        let end = ContinuousClock.now
+        state.written = (list, end)
+        try state.keep(list, change)
+        guard asked.duration(to: end) > options.longestWrite else { return }
+        if !state.wasSlow { options.report(.slow(tag: "\(name):\(change.tag)", asked.duration(to: end))) }
+        state.wasSlow = true
+    }
+
+    // MARK: Announcements
+
+    /// Where announcements are if nobody may list the tags: each writer takes one of these names.
+    private static let places = (0..<64).map { number in
+        let hex = String(number, radix: 16)
+        return hex.utf8.count == 1 ? "0\(hex)" : hex
+    }
+    /// More announcements for one tag are not looked at.
+    private static let announcementLimit = 1000
+
+    /// Makes this writer's entry known.
+    private func announce(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) {
+        let listed = try await listedAnnouncements(change)
+        let start = (Int(change.announcedAs.prefix(2), radix: 16) ?? 0) % Self.places.count
+        let names = listed == nil ? Self.places[start...] + Self.places[..<start] : [change.announcedAs, change.id]
+        for name in names {
+            if listed?.contains(name) ?? true, let there = try await manifest(.tag(change.announcement(name))),
+                there.digest != change.own.digest, !change.isList(there)
+            {
+                // Another writer's, unless it is done with.
+                let list = try await manifest(.tag(change.tag))
+                let present = try list.map { (list) throws(SigstoreError) in try change.entries(list) } ?? []
+                guard try change.entries(there).isSubset(of: present) else { continue }
+            }
+            try await putManifest(change.own, tag: change.announcement(name))
+            state.announcement = name
+            return
+        }
+        throw .contended(change, "no place is left to announce another writer")
+    }
+
+    /// Makes this writer's entry known, unless the registry refuses it and it was not demanded. The looks find what was
+    /// lost also without.
+    private func announceIfPossible(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) {
+        state.announcement = nil
+        do throws(SigstoreError) { try await announce(change, &state) } catch {
+            guard (400...499).contains(error.httpStatus ?? 0), !options.announcesWriters else { throw error }
+        }
+    }
+
+    /// The names of the announcements for a tag; `nil` if the registry does not list its tags.
+    private func listedAnnouncements(_ change: TagMerge) async throws(SigstoreError) -> Set<String>? {
+        let names: [String]?
+        do throws(SigstoreError) { names = try await tags() } catch {
+            guard (400...499).contains(error.httpStatus ?? 0), error.httpStatus != 429 else { throw error }
+            return nil
+        }
+        guard let names else { return nil }
+        let found = Set(names.compactMap { TagMerge.announcement($0, for: change.tag) })
+        guard found.count <= Self.announcementLimit else {
+            throw SigstoreError(
+                .tooLarge,
+                "\(name) has \(found.count) tags beside \(change.tag), more than the \(Self.announcementLimit) that are looked at",
+                advice: "remove the tags that begin with \(change.tag) and a dot")
+        }
+        return found
+    }
+
+    /// Looks who has announced what.
+    private func readAnnouncements(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) {
+        let names = try await listedAnnouncements(change) ?? Set(Self.places)
+        let isFirst = state.done == nil
+        let known = state.done ?? [:]
+        // After a slow write all may have changed meanwhile.
+        let asked = names.filter { name in
+            isFirst || state.wasSlow || known[name] == nil && state.announced[name] == nil && name != state.announcement
+        }
+        let found = try await concurrently(asked.sorted()) { name throws(SigstoreError) in
+            try await manifest(.tag(change.announcement(name)))
+        }
+        var done = known
+        for (name, manifest) in zip(asked.sorted(), found) {
+            guard let manifest, manifest.digest != change.own.digest, known[name] != manifest.digest else { continue }
+            // What was done with before this writer came is in the list, or was taken out of it.
+            if isFirst, change.isList(manifest) {
+                done[name] = manifest.digest
+            } else {
+                state.announced[name] = manifest
+            }
+        }
+        state.done = done
+        // Another writer may have announced the same statement by the same signer at the same moment.
+        if let own = state.announcement, state.announced[own] != nil { try await announceIfPossible(change, &state) }
+    }
+
+    /// Takes the announcement back: the list has everything.
+    private func finish(_ change: TagMerge, _ list: Manifest, _ state: MergeState) async {
+        if state.removed.isEmpty, state.announcement == nil { return }
+        var finished = state.announcement.map { [$0] } ?? []
+        var hasOthers = false
+        let announced = state.looksForOthers ? state.announced : await announcedNow(change)
+        for (name, manifest) in announced where name != state.announcement {
+            if (try? change.entries(manifest).isSubset(of: state.removed)) ?? false {
+                finished.append(name)
+            } else if !hasOthers, !change.isList(manifest) {
+                // Who is still at work needs to find ours.
+                let now = try? await self.manifest(.tag(change.announcement(name)))
+                hasOthers = now?.digest == manifest.digest
+            }
+        }
+        var canRemove = !hasOthers
+        for name in finished { canRemove = await withdraw(name, change, list, mayRemove: canRemove) }
+        guard canRemove else { return }
+        for name in (state.done ?? [:]).keys { _ = await withdraw(name, change, list, mayRemove: true) }
+    }
+
+    /// What is announced, for a change that takes entries away: an announcement would bring them back.
+    private func announcedNow(_ change: TagMerge) async -> [String: Manifest] {
+        var state = MergeState()
+        guard (try? await readAnnouncements(change, &state)) != nil else { return [:] }
+        return state.announced
+    }
+
+    /// Removes an announcement, or if that cannot be, points it at the list.
+    /// - Returns: Whether it is removed.
+    private func withdraw(_ name: String, _ change: TagMerge, _ list: Manifest?, mayRemove: Bool) async -> Bool {
+        let tag = change.announcement(name)
+        if mayRemove, (try? await removeAlone(tag)) ?? false { return true }
+        // It does no harm there: what it names is in the list.
+        if let list { try? await putManifest(list, tag: tag) }
         return false
     }
 
-    /// Who makes an entry for this tag known at the moment.
-    func announcements(_ change: TagMerge) async throws(SigstoreError) -> Set<String> {
-        let length = change.announcement("").utf8.count
-        return Set(
-            (try await tags() ?? []).filter { TagMerge.isAnnouncement($0, for: change.tag) }
-                .map { String($0.utf8.dropFirst(length)) ?? "" })
+    /// Removes a tag, and nothing else. Some registries remove a manifest with its tag: so the tag is pointed at an empty
+    /// manifest of our own first.
+    private func removeAlone(_ tag: String) async throws(SigstoreError) -> Bool {
+        let selector = try ManifestSelector(tag: tag)
+        let empty = try await putEmptyManifest(at: tag)
+        do throws(SigstoreError) { _ = try await delete(selector) } catch {
+            guard error.code == .unsupported else { throw error }
+            _ = try await delete(.digest(empty.digest))
+        }
+        return try await manifest(selector) == nil
     }
 
-    /// Takes an announcement back: our own, if no other writer is at work, or that of an entry which this change takes
-    /// away.
-    func withdraw(_ id: String, _ change: TagMerge) async throws(SigstoreError) {
-        let announcement = change.announcement(id)
+    /// Ends a write that failed, unless the entry is there after all.
+    private func giveUp(
+        _ change: TagMerge, _ state: MergeState, _ failure: SigstoreError
+    ) async throws(SigstoreError) {
+        let list: Manifest?
         do throws(SigstoreError) {
-            guard try await delete(.tag(announcement)) else { return }
+            list = try await manifest(.tag(change.tag))
+            if let list, try change.ownEntries().isSubset(of: try change.entries(list)) {
+                options.report(.unsettled(tag: "\(name):\(change.tag)", failure))
+                return await finish(change, list, state)
+            }
         } catch {
-            // Many registries or credentials do not allow deleting. That our own tag stays does no harm; that of an
-            // entry which is gone would bring it back, and so is given another meaning.
-            guard [.unsupported, .denied, .unauthorized, .httpStatus].contains(error.code) else { throw error }
-            if id != change.id { try await putManifest(change.own, tag: announcement) }
-            return
+            guard state.mayHaveWritten else { throw failure }
+            var failure = failure
+            failure.message += "; whether it is at \(name):\(change.tag) all the same could not be looked at"
+            throw failure
         }
-        // Some registries remove a manifest with its last tag, even one that an index lists.
-        guard id == change.id, try await resolve(.digest(change.own.digest)) == nil else { return }
-        try await putManifest(change.own, tag: announcement)
+        if let own = state.announcement { _ = await withdraw(own, change, list, mayRemove: true) }
+        throw failure
+    }
+}
+
+extension SigstoreError {
+    fileprivate static func contended(_ change: TagMerge, _ why: String) -> SigstoreError {
+        SigstoreError(
+            .contended, "it cannot be made sure that \(change.own.digest) is in the list at \(change.tag): \(why)",
+            advice: "run the command again when less is going on")
     }
 }

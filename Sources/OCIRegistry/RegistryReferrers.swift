@@ -106,13 +106,19 @@ extension RegistryClient {
         }
     }
 
-    public func putReferrer(_ manifest: Manifest) async throws(SigstoreError) {
+    public func putReferrer(_ manifest: Manifest, announcedAs name: String) async throws(SigstoreError) {
         guard let subject = manifest.subject?.digest else { throw .noSubject(manifest) }
-        if try await put(manifest, nil) { return }
+        do throws(SigstoreError) { if try await put(manifest, nil) { return } } catch {
+            // A registry may have stored what it then failed to answer.
+            guard Self.isTransient(error), case .list(let list, _)? = try? await listed(subject, nil),
+                list.contains(where: { $0.digest == manifest.digest })
+            else { throw error }
+            return
+        }
         // Some registries have the list and do not say so when something is stored.
         for attempt in 1...4 {
             guard case .list(let listed, _) = try await listed(subject, nil) else {
-                return try await merge(.referrer(manifest, of: subject))
+                return try await merge(.referrer(manifest, of: subject, announcedAs: name))
             }
             if listed.contains(where: { $0.digest == manifest.digest }) { return }
             try await Self.pause(RetryPolicy().delay(after: attempt))

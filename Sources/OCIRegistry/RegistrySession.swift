@@ -19,6 +19,14 @@ public struct RegistryOptions: Sendable {
     public var maxPages = 500
     /// How long a writer keeps trying to see its entry at a tag that others write to as well.
     public var mergeTimeout = Duration.seconds(60)
+    /// Whether a writer to such a tag announces itself from the start (see ``TagMerge``), and not only once it sees
+    /// another one.
+    public var announcesWriters = false
+    /// The longest time that a writer may take from reading such a tag to the answer that it is written. Writers look
+    /// again after a little more than that.
+    public var longestWrite = Duration.seconds(1)
+    /// Is told what a person may want to know of writing to such a tag.
+    public var report: @Sendable (TagMerge.Notice) -> Void = { _ in }
 
     /// Credentials as Docker and Podman keep them, HTTPS except on this machine.
     public init() {}
@@ -117,6 +125,7 @@ actor RegistrySession {
     private var credentials: [Credential] = []
     private var tokens: [TokenKey: Token] = [:]
     private var tokenTasks: [TokenKey: Task<Token, any Error>] = [:]
+    private var stored: [Repository: Set<Digest>] = [:]
 
     init(_ registry: Registry, _ http: any HTTPClient, _ options: RegistryOptions) {
         self.registry = registry
@@ -130,6 +139,21 @@ actor RegistrySession {
         } catch {
             throw error as? SigstoreError ?? SigstoreError(.cancelled, "the request was cancelled", cause: error)
         }
+    }
+
+    // MARK: What was stored
+
+    /// More blobs are not kept in mind.
+    private static let storedLimit = 10_000
+
+    /// Whether this run has stored a blob, or seen that it is there.
+    func hasStored(_ digest: Digest, in repository: Repository) -> Bool {
+        stored[repository]?.contains(digest) ?? false
+    }
+
+    /// Keeps in mind that a blob is there.
+    func noteStored(_ digest: Digest, in repository: Repository) {
+        if stored[repository]?.count ?? 0 < Self.storedLimit { stored[repository, default: []].insert(digest) }
     }
 
     // MARK: Where the registry is
@@ -227,6 +251,8 @@ actor RegistrySession {
             isFirst = false
             // A registry that forgot one token may have forgotten them all.
             tokens = tokens.filter { $0.key.repository != repository || $0.value.issued > sent }
+            // What is never sent twice is the caller's to ask for again.
+            if request.latestStart != nil { return response }
         }
     }
 

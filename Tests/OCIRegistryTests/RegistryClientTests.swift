@@ -167,7 +167,7 @@ private let zero: Digest = {
         let client = try Sample.client(server.authority)
         let error = await Sample.failure { try await client.putManifest(manifest, tag: "a") }
         #expect(error?.httpStatus == (failures == 2 ? nil : 400))
-        #expect(count.withLock { $0 } == (failures == 2 ? 3 : 4))
+        #expect(count.withLock { $0 } == (failures == 2 ? 3 : 5))
     }
 
     @Test(arguments: [401, 403, 429, 500, 503])
@@ -535,6 +535,7 @@ private let zero: Digest = {
                 let tags = stored.withLock { $0.keys }.map { $0.split(separator: "/").last.map { "\"\($0)\"" } ?? "" }
                     .filter { !$0.contains(":") }
                 connection.respond(200, [Self.json], #"{"tags":[\#(tags.joined(separator: ","))]}"#)
+            case "HEAD" where request.path.contains("/blobs/"): connection.respond(200)
             default:
                 guard let manifest = stored.withLock({ $0[request.path] }) else { return connection.respond(404) }
                 connection.respond(

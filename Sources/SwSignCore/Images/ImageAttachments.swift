@@ -446,7 +446,7 @@ extension SignatureStore {
                 guard try await layout.untag(content.tag) else { return }
             } else {
                 guard let manifest = content.manifest else { throw SigstoreError(.unsupported, "it cannot be read") }
-                let empty = try await putEmptyManifest(at: content.tag)
+                let empty = try await store.putEmptyManifest(at: content.tag)
                 do throws(SigstoreError) {
                     do throws(SigstoreError) {
                         _ = try await store.delete(try ManifestSelector(tag: content.tag))
@@ -467,20 +467,6 @@ extension SignatureStore {
                     "\(store.name):\(content.tag) is left: what stands there is not attached to this image: \(error.message)",
                     advice: "look at what stands there, and remove the tag in the registry", cause: error))
         }
-    }
-
-    /// Points a tag at a manifest that holds nothing and that no other tag points at.
-    private func putEmptyManifest(at tag: String) async throws(SigstoreError) -> Manifest {
-        let store = image.signatureStore
-        let content = try Blob(Array("{}".utf8))
-        try await store.putBlob(content)
-        let empty = Descriptor(mediaType: MediaType.empty, digest: content.digest, size: content.size)
-        let manifest = try ImageManifest(
-            artifactType: MediaType.empty, config: empty, layers: [empty],
-            annotations: ["org.opencontainers.image.ref.name": tag]
-        ).encoded()
-        try await store.putManifest(manifest, tag: tag)
-        return manifest
     }
 }
 

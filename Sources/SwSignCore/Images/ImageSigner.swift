@@ -77,7 +77,7 @@ public struct ImageSigner: Sendable {
                 .signature, signed.payload,
                 annotations: Annotations(
                     [(name: SignatureStore.signatureAnnotation, value: Base64.encode(signature))]
-                        + legacy(bundle).annotations()))
+                        + legacy(bundle).annotations()), by: bundle.keyMaterial)
         }
     }
 
@@ -96,7 +96,9 @@ public struct ImageSigner: Sendable {
         async throws(SigstoreError) -> (bundle: SigstoreBundle, envelope: DSSEEnvelope)
     {
         let type = try Statement(parsing: statement).predicateType
+        async let prepared: Void = upload && scheme == .bundle ? store.prepare() : ()
         let bundle = try await signer.attest(statement, form: scheme == .layer ? .detached : .bundle)
+        await prepared
         guard case .dsse(let envelope) = bundle.content else { throw .signedWrongly }
         guard upload else { return (bundle, envelope) }
         try await signer.session.deliver(bundle) { bundle throws(SigstoreError) in
@@ -121,7 +123,7 @@ public struct ImageSigner: Sendable {
                         [
                             (name: SignatureStore.signatureAnnotation, value: ""),
                             (name: "predicateType", value: type.uri),
-                        ] + legacy(bundle).annotations())
+                        ] + legacy(bundle).annotations()), by: bundle.keyMaterial
                 ) { replacing && ($0["predicateType"]?.utf8.elementsEqual(type.uri.utf8) ?? false) }
             }
         }

@@ -303,6 +303,13 @@ public struct SignatureStore: Sendable {
 
     // MARK: Writing
 
+    /// Does what storing a bundle needs and does not depend on what is in it, while that is still being made. What fails
+    /// is tried again, and said, by ``add(_:created:)``.
+    public func prepare() async {
+        guard let config = try? Blob(Array("{}".utf8)) else { return }
+        try? await image.signatureStore.putBlob(config)
+    }
+
     /// Adds a bundle to the image in the newer scheme.
     /// - Parameters:
     ///   - bundle: The bundle.
@@ -311,9 +318,11 @@ public struct SignatureStore: Sendable {
     /// - Returns: The digest of the manifest that holds it.
     @discardableResult
     public func add(_ bundle: SigstoreBundle, created: String) async throws(SigstoreError) -> Digest {
-        let (config, layer) = (try Blob(Array("{}".utf8)), try Blob(bundle.serialized()))
-        try await image.signatureStore.putBlob(config)
-        try await image.signatureStore.putBlob(layer)
+        let store = image.signatureStore
+        let config = try Blob(Array("{}".utf8))
+        var layer = try Blob(bundle.serialized())
+        layer.isNew = true
+        _ = try await concurrently([config, layer]) { blob throws(SigstoreError) in try await store.putBlob(blob) }
         var annotations: Annotations = ["org.opencontainers.image.created": created]
         switch bundle.content {
         case .messageSignature: annotations["dev.sigstore.bundle.content"] = "message-signature"
@@ -330,8 +339,27 @@ public struct SignatureStore: Sendable {
             layers: [Descriptor(mediaType: Self.bundleMediaType, digest: layer.digest, size: layer.size)],
             subject: subject, annotations: annotations
         ).encoded()
-        try await image.signatureStore.putReferrer(manifest)
+        var payload = layer.digest
+        if case .dsse(let envelope) = bundle.content { payload = try Digest.sha256(envelope.payload) }
+        try await store.putReferrer(
+            manifest, announcedAs: try Self.announcement(bundle.keyMaterial, payload))
         return manifest.digest
+    }
+
+    /// The name at which a signature is announced to other writers: the same for the same signer and payload.
+    private static func announcement(
+        _ signer: SigstoreBundle.KeyMaterial, _ payload: Digest
+    ) throws(SigstoreError) -> String {
+        var name: String
+        switch signer {
+        case .publicKey(let hint): name = hint
+        case .certificates(let chain):
+            // Each certificate of an identity is another one.
+            let certificate = try Certificate(der: chain.first ?? [])
+            name = "\(certificate.displayName) \(try CertificateClaims(certificate).issuer() ?? "")"
+        }
+        name += " \(payload)"
+        return String(try Digest.sha256(Array(name.utf8)).hex.prefix(32))
     }
 
     /// Adds a layer to the tag of the older scheme, beside those that are there.
@@ -339,29 +367,37 @@ public struct SignatureStore: Sendable {
     ///   - kind: Which tag.
     ///   - content: The layer: what was signed, or the envelope of an attestation.
     ///   - annotations: The layer's annotations.
+    ///   - signer: Who signed, as a bundle says it; `nil` if that is not known.
     ///   - replacing: Says of the annotations of a layer that is there whether the layer is left out.
     public func add(
-        _ kind: Kind, _ content: [UInt8], annotations: Annotations,
+        _ kind: Kind, _ content: [UInt8], annotations: Annotations, by signer: SigstoreBundle.KeyMaterial? = nil,
         replacing: @escaping @Sendable (Annotations) -> Bool = { _ in false }
     ) async throws(SigstoreError) {
         let store = image.signatureStore
         let blob = try Blob(content)
-        try await store.putBlob(blob)
         let layer = Descriptor(
             mediaType: kind == .attestation ? Self.envelopeMediaType : SimpleSigningPayload.mediaType,
             digest: blob.digest, size: blob.size, annotations: annotations)
         let own = try manifest([layer])
-        try await store.putBlob(own.config)
-        try await merge(kind, own.manifest, replacing: replacing)
+        _ = try await concurrently([own.config, blob]) { blob throws(SigstoreError) in try await store.putBlob(blob) }
+        var payload = blob.digest
+        // An envelope has its signature in it.
+        if kind == .attestation, let envelope = try? DSSEEnvelope(JSONCursor(JSONValue(parsing: content))) {
+            payload = try Digest.sha256(envelope.payload)
+        }
+        let name = try signer.map { (signer) throws(SigstoreError) in try Self.announcement(signer, payload) }
+        try await merge(kind, own.manifest, announcedAs: name, replacing: replacing)
     }
 
     /// Adds the layers of a manifest to those of the tag of the older scheme.
     /// - Parameters:
     ///   - kind: Which tag.
     ///   - own: The manifest, whose blobs are stored. It stands at the tag as it is if nothing stood there.
+    ///   - name: The name for announcing it; `nil` for that of its content.
     ///   - replacing: Leaves out layers that are there, by their annotations.
     func merge(
-        _ kind: Kind, _ own: Manifest, replacing: @escaping @Sendable (Annotations) -> Bool = { _ in false }
+        _ kind: Kind, _ own: Manifest, announcedAs name: String? = nil,
+        replacing: @escaping @Sendable (Annotations) -> Bool = { _ in false }
     ) async throws(SigstoreError) {
         let store = image.signatureStore
         let added = try Self.identifiers(own)
@@ -371,8 +407,10 @@ public struct SignatureStore: Sendable {
         }
         // What is made known to other writers must be something that is not there yet.
         guard let id = added.subtracting(present).sorted().first else { return }
-        var change = TagMerge(tag: tag(kind), own: own, id: id) { (manifest) throws(SigstoreError) in
+        var change = TagMerge(tag: tag(kind), own: own, id: id, announcedAs: name) { (manifest) throws(SigstoreError) in
             try Self.identifiers(manifest)
+        } isList: {
+            $0.image?.layers.count != 1
         } merged: { [self] (manifests) throws(SigstoreError) in
             if manifests.allSatisfy({ $0.digest == own.digest }) { return own }
             var layers: [Descriptor] = []
@@ -432,27 +470,6 @@ public struct SignatureStore: Sendable {
         ).encoded(mediaType: usesDockerMediaTypes ? MediaType.dockerManifest : MediaType.imageManifest)
         return (manifest, config)
     }
-}
-
-/// Runs requests side by side and gives the results in order. The client bounds how many run at once.
-func concurrently<Input: Sendable, Output: Sendable>(
-    _ inputs: [Input], _ body: @escaping @Sendable (Input) async throws(SigstoreError) -> Output
-) async throws(SigstoreError) -> [Output] {
-    let results = await withTaskGroup(of: (Int, Result<Output, SigstoreError>).self) { group in
-        for (index, input) in inputs.enumerated() {
-            group.addTask {
-                do throws(SigstoreError) { return (index, .success(try await body(input))) } catch {
-                    return (index, .failure(error))
-                }
-            }
-        }
-        var results = [Result<Output, SigstoreError>?](repeating: nil, count: inputs.count)
-        for await (index, result) in group { results[index] = result }
-        return results
-    }
-    var outputs: [Output] = []
-    for result in results { if let result { outputs.append(try result.get()) } }
-    return outputs
 }
 
 extension SigstoreError.Code {

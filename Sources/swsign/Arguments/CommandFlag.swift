@@ -113,8 +113,10 @@ enum FlagTable {
             CommandFlag("platform"), CommandFlag("attachment-tag-prefix"),
             CommandFlag("certificate", aliases: ["cert"], awaits: "a certificate beside an image's signature"),
         ]
+    private static let concurrentSigners = CommandFlag("concurrent-signers", .off)
     private static let imageSigning =
         signing + registry + [
+            concurrentSigners,
             CommandFlag("recursive", .off, short: "r"), CommandFlag("upload", .on),
             CommandFlag("attachment-tag-prefix"),
             CommandFlag("record-creation-timestamp", .off),
@@ -202,22 +204,24 @@ enum FlagTable {
         "download sbom": { attachments + [CommandFlag("platform")] },
         "attach signature": {
             attachments + [
+                concurrentSigners,
                 CommandFlag("signature"), CommandFlag("payload"), CommandFlag("certificate", aliases: ["cert"]),
                 CommandFlag("certificate-chain", aliases: ["cert-chain"]), CommandFlag("rekor-response"),
                 CommandFlag("tsr"),
                 CommandFlag("bundle"),
             ]
         },
-        "attach attestation": { attachments + [CommandFlag("attestation", .each)] },
+        "attach attestation": { attachments + [concurrentSigners, CommandFlag("attestation", .each)] },
         "attach sbom": { attachments + [CommandFlag("sbom"), CommandFlag("type"), CommandFlag("input-format")] },
         "copy": {
             attachments + [
+                concurrentSigners,
                 CommandFlag("force", .off, short: "f"), CommandFlag("only", .list), CommandFlag("sig-only", .off),
                 CommandFlag("platform"),
             ]
         },
         "save": { attachments + [CommandFlag("dir")] },
-        "load": { attachments + [CommandFlag("dir")] },
+        "load": { attachments + [concurrentSigners, CommandFlag("dir")] },
         "clean": {
             attachments + [
                 CommandFlag("type"), CommandFlag("force", .off, short: "f"), CommandFlag("yes", .off, short: "y"),

@@ -14,6 +14,8 @@ final class ProgressBar: Sendable {
         var start = ContinuousClock.now
         var (done, expected, unit): (Int64, Int64, Unit) = (0, 0, .bytes)
         var (isEnabled, isPaused) = (false, false)
+        /// What is going on, if that can take a while.
+        var note: String?
     }
 
     private let output: Output
@@ -43,11 +45,14 @@ final class ProgressBar: Sendable {
     ///   - total: Where it will end; 0 if that is not known.
     ///   - unit: What is counted.
     func begin(_ total: Int64, of unit: Unit) {
-        state.withLock { ($0.done, $0.expected, $0.unit) = (0, total, unit) }
+        state.withLock { ($0.done, $0.expected, $0.unit, $0.note) = (0, total, unit, nil) }
     }
 
     /// Counts on.
     func advance(_ count: Int) { state.withLock { $0.done += Int64(count) } }
+
+    /// Says what is going on from now on.
+    func say(_ words: String) { state.withLock { $0.note = words } }
 
     /// Takes the bar away while a person is asked.
     func pause() {
@@ -74,7 +79,8 @@ final class ProgressBar: Sendable {
         state.withLock { state in
             let seconds = (ContinuousClock.now - state.start).components.seconds
             guard state.isEnabled, !state.isPaused, seconds >= 1 else { return }
-            output.status(Self.line(state, seconds))
+            let line = Self.line(state, seconds)
+            output.status(state.note.map { "\(line), \($0)" } ?? line)
         }
     }
 

@@ -16,12 +16,16 @@ struct AttachmentOptions: ParsableArguments {
 protocol AttachmentCommand: SwSignCommand {
     var options: AttachmentOptions { get }
     var registry: RegistryFlags { get }
+    /// Whether other jobs write to the same image at once.
+    var concurrentSigners: Bool { get }
 }
 
 extension AttachmentCommand {
+    var concurrentSigners: Bool { false }
+
     /// The images, reached as the flags say.
     func images(_ context: Context) throws(SigstoreError) -> ImageAccess {
-        try registry.images(context, tagPrefix: options.tagPrefix)
+        try registry.images(context, tagPrefix: options.tagPrefix, concurrentSigners: concurrentSigners)
     }
 
     /// What is attached to the image of that name.

@@ -50,7 +50,10 @@ struct RegistryConnectionFlags: ParsableArguments {
     /// - Parameters:
     ///   - context: Its deadline is the time for the whole command, 3 minutes unless told.
     ///   - credential: A credential for all of them; otherwise one is looked for.
-    func registries(_ context: Context, credential: Credential? = nil) throws(SigstoreError) -> Registries {
+    ///   - concurrentSigners: Whether other jobs write to the same images at once.
+    func registries(
+        _ context: Context, credential: Credential? = nil, concurrentSigners: Bool = false
+    ) throws(SigstoreError) -> Registries {
         guard (1...1000).contains(maxWorkers) else {
             throw SigstoreError(.usage, "--max-workers is \(maxWorkers), expected 1 to 1000")
         }
@@ -80,7 +83,25 @@ struct RegistryConnectionFlags: ParsableArguments {
         if let deadline = context.deadline {
             options.mergeTimeout = max(options.mergeTimeout, ContinuousClock.now.duration(to: deadline))
         }
+        options.announcesWriters = concurrentSigners
+        options.report = { notice in Self.report(notice, concurrentSigners, context) }
         return Registries(try context.client(configuration), options)
+    }
+
+    /// Says what a person may want to know of writing to a list that others write to as well.
+    private static func report(_ notice: TagMerge.Notice, _ isAnnounced: Bool, _ context: Context) {
+        switch notice {
+        case .waiting: context.progress.say("looking again for other signers")
+        case .slow(let tag, let duration):
+            let (seconds, attoseconds) = duration.components
+            let words = "writing \(tag) took \(seconds).\(attoseconds / 100_000_000_000_000_000) s"
+            guard !isAnnounced else { return context.output.detail(words) }
+            context.output.warn(
+                "\(words), and other signers wait for 1 s: another's signature may have been replaced at that moment; --concurrent-signers prevents that"
+            )
+        case .unsettled(let tag, let error):
+            context.output.warn("\(tag) has the new entry, but the list is not settled: \(error.message)")
+        }
     }
 }
 
@@ -95,8 +116,10 @@ struct RegistryFlags: ParsableArguments {
     @OptionGroup var connection: RegistryConnectionFlags
 
     /// The registries, as these flags say.
-    /// - Parameter context: Its deadline is the time for the whole command, 3 minutes unless told.
-    private func registries(_ context: Context) throws(SigstoreError) -> Registries {
+    /// - Parameters:
+    ///   - context: Its deadline is the time for the whole command, 3 minutes unless told.
+    ///   - concurrentSigners: Whether other jobs write to the same images at once.
+    private func registries(_ context: Context, _ concurrentSigners: Bool) throws(SigstoreError) -> Registries {
         guard (username == nil) == (password == nil) || token != nil else {
             throw SigstoreError(.usage, "--registry-username and --registry-password belong together")
         }
@@ -106,12 +129,16 @@ struct RegistryFlags: ParsableArguments {
         } else if let username, let password {
             credential = .password(user: username, password: SecretBytes(password.utf8))
         }
-        return try connection.registries(context, credential: credential)
+        return try connection.registries(context, credential: credential, concurrentSigners: concurrentSigners)
     }
 
     /// The images, reached as these flags say.
-    /// - Parameter tagPrefix: What stands before tags of the older scheme.
-    func images(_ context: Context, tagPrefix: String = "") throws(SigstoreError) -> ImageAccess {
-        ImageAccess(registries: try registries(context), tagPrefix: tagPrefix, context: context)
+    /// - Parameters:
+    ///   - tagPrefix: What stands before tags of the older scheme.
+    ///   - concurrentSigners: Whether other jobs write to the same images at once.
+    func images(
+        _ context: Context, tagPrefix: String = "", concurrentSigners: Bool = false
+    ) throws(SigstoreError) -> ImageAccess {
+        ImageAccess(registries: try registries(context, concurrentSigners), tagPrefix: tagPrefix, context: context)
     }
 }

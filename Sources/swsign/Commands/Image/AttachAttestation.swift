@@ -15,6 +15,10 @@ struct AttachAttestation: AttachmentCommand {
     @Option(
         help: "A file with an envelope, envelopes one a line, or a bundle; - is standard input. May be repeated.")
     var attestation: [String] = []
+    @Flag(
+        name: .customLong("concurrent-signers"),
+        help: "Several jobs sign this image at once: announce each signature at a tag of its own until all are listed.")
+    var concurrentSigners = false
     @OptionGroup(title: "Attachments") var options: AttachmentOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions

@@ -26,6 +26,10 @@ struct AttachSignature: AttachmentCommand {
     var tsr: String?
     @Option(help: "A bundle with the signature and all that belongs to it; then nothing else.")
     var bundle: String?
+    @Flag(
+        name: .customLong("concurrent-signers"),
+        help: "Several jobs sign this image at once: announce each signature at a tag of its own until all are listed.")
+    var concurrentSigners = false
     @OptionGroup(title: "Attachments") var options: AttachmentOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions

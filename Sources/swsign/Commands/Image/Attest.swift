@@ -28,6 +28,10 @@ struct Attest: SwSignCommand {
         name: .customLong("record-creation-timestamp"),
         help: "Say in the older scheme's manifest when it was made. The newer scheme always says it.")
     var recordCreationTimestamp = false
+    @Flag(
+        name: .customLong("concurrent-signers"),
+        help: "Several jobs sign this image at once: announce each signature at a tag of its own until all are listed.")
+    var concurrentSigners = false
     @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
@@ -42,7 +46,8 @@ struct Attest: SwSignCommand {
         try BlobBatch.expectOneStandardInput([input.path] + services.inputs)
         let text = try input.contents(limit: Attester.predicateLimit)
         let now = try context.signingTime()
-        let images = try registry.images(context, tagPrefix: tagPrefix)
+        let images = try registry.images(
+            context, tagPrefix: tagPrefix, concurrentSigners: concurrentSigners)
         let session = try services.session(
             signing, standardInputIsTaken: ([input.path] + services.inputs).contains("-"),
             entryPlace: signing.newBundleFormat ? .bundle : .legacyForm, context)
@@ -73,13 +78,11 @@ struct Attest: SwSignCommand {
             return ImageSigner(
                 signer: BlobSigner(session), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
         } _: { signer, found throws(SigstoreError) in
-            var made: [(image: Image, attestation: (bundle: SigstoreBundle, envelope: DSSEEnvelope))] = []
-            for (image, store) in found {
+            try await concurrently(found) { (image, store) throws(SigstoreError) in
                 let statement = try self.statement(about: image, text, now)
                 let attestation = try await signer.attest(statement, in: store, upload: upload, replacing: replace)
-                made.append((image: image, attestation: attestation))
+                return (image: image, attestation: attestation)
             }
-            return made
         } print: { name, made throws(SigstoreError) in
             for (image, attestation) in made {
                 try write(attestation.bundle, attestation.envelope, context)

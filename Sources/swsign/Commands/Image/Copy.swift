@@ -20,6 +20,10 @@ struct Copy: AttachmentCommand {
     var sigOnly = false
     @Option(help: "Of an index, copy only the image for this platform, such as linux/arm64.")
     var platform: String?
+    @Flag(
+        name: .customLong("concurrent-signers"),
+        help: "Several jobs sign this image at once: announce each signature at a tag of its own until all are listed.")
+    var concurrentSigners = false
     @OptionGroup(title: "Attachments") var options: AttachmentOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions

@@ -12,6 +12,10 @@ struct Load: AttachmentCommand {
     var image: String
     @Option(help: "The folder that swsign save or cosign save wrote.")
     var dir: String
+    @Flag(
+        name: .customLong("concurrent-signers"),
+        help: "Several jobs sign this image at once: announce each signature at a tag of its own until all are listed.")
+    var concurrentSigners = false
     @OptionGroup(title: "Attachments") var options: AttachmentOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions

@@ -38,6 +38,10 @@ struct Sign: SwSignCommand {
         name: .customLong("record-creation-timestamp"),
         help: "Say in the older scheme's manifest when it was made. The newer scheme always says it.")
     var recordCreationTimestamp = false
+    @Flag(
+        name: .customLong("concurrent-signers"),
+        help: "Several jobs sign this image at once: announce each signature at a tag of its own until all are listed.")
+    var concurrentSigners = false
     @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
@@ -49,7 +53,8 @@ struct Sign: SwSignCommand {
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
         let now = try context.signingTime()
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
-        let images = try registry.images(context, tagPrefix: tagPrefix)
+        let images = try registry.images(
+            context, tagPrefix: tagPrefix, concurrentSigners: concurrentSigners)
         // Of several values for one name the last counts, as in cosign.
         var stated = JSONObject([])
         for pair in try AnnotationFlag.pairs(annotations) { stated[pair.name] = .string(pair.value) }
@@ -76,13 +81,13 @@ struct Sign: SwSignCommand {
             if upload { images.noteScheme("signature", isLegacyForm: scheme == .layer, isQuiet: global.quiet) }
             return ImageSigner(signer: signer, scheme: scheme, now: now)
         } _: { [stated] signer, found throws(SigstoreError) in
-            var made: [(image: Image, signed: ImageSigner.Signed)] = []
-            for (image, store) in found {
+            try await concurrently(found) { (image, store) throws(SigstoreError) in
+                async let prepared: Void = upload && scheme == .bundle ? store.prepare() : ()
                 let signed = try await signer.sign(image, annotations: stated, identity: identity, payload: content)
+                await prepared
                 if upload { try await signer.store(signed, in: store) }
-                made.append((image: image, signed: signed))
+                return (image: image, signed: signed)
             }
-            return made
         } print: { name, made throws(SigstoreError) in
             for (image, signed) in made {
                 try write(signed, context)

@@ -77,6 +77,17 @@ public protocol ImageStore: Sendable {
     /// - Parameter digest: The manifest that is referred to; it need not exist.
     func readableReferrers(of digest: Digest) async -> Referrers
 
+    /// What refers to a manifest, for those who need one that suffices and not all: as ``readableReferrers(of:)``, but if
+    /// the store has said that it has no list of its own for another manifest, it is not asked for this one's, and
+    /// ``Referrers/leavesOutList`` is set.
+    /// - Parameter digest: The manifest that is referred to; it need not exist.
+    func likelyReferrers(of digest: Digest) async -> Referrers
+
+    /// What the store's own list says of a manifest, for those who left it out. The source is ``Referrers/Source/list``,
+    /// `nothing` if the store has no such list, or `notAnIndex`.
+    /// - Parameter digest: The manifest that is referred to; it need not exist.
+    func listedReferrers(of digest: Digest) async -> Referrers
+
     /// Changes what a tag points at together with writers who do the same at the same time; see ``TagMerge``.
     /// - Throws: `SigstoreError` with `contended` if it cannot be made sure that the entry is there.
     func merge(_ change: TagMerge) async throws(SigstoreError)
@@ -104,6 +115,10 @@ extension ImageStore {
     public func putReferrer(_ manifest: Manifest) async throws(SigstoreError) {
         try await putReferrer(manifest, announcedAs: String(manifest.digest.hex.prefix(32)))
     }
+
+    public func likelyReferrers(of digest: Digest) async -> Referrers { await readableReferrers(of: digest) }
+
+    public func listedReferrers(of digest: Digest) async -> Referrers { await readableReferrers(of: digest) }
 
     /// A blob in memory, its digest and size checked.
     /// - Parameters:
@@ -204,6 +219,9 @@ public struct Referrers: Sendable {
     public var source: Source
     /// What could not be read: more may refer to the manifest than is listed here.
     public var unread: [SigstoreError]
+    /// Whether the store's own list was not asked for, because the store has said of another manifest that it has none: more
+    /// may refer to this one.
+    public var leavesOutList = false
 
     /// Makes a list.
     public init(_ descriptors: [Descriptor], source: Source, unread: [SigstoreError] = []) {

@@ -52,6 +52,12 @@ extension RegistryClient {
             }
             return true
         }
+        let session = await sessions.session(repository.registry)
+        switch instead {
+        case nil: await session.note(referrerLists: .kept, of: repository)
+        case .some(.none): await session.note(referrerLists: .lacking, of: repository)
+        default: break
+        }
         return instead ?? .list(found, unread: unread)
     }
 
@@ -64,14 +70,51 @@ extension RegistryClient {
     }
 
     public func readableReferrers(of digest: Digest) async -> Referrers {
-        do throws(SigstoreError) { return try await read(digest, nil) } catch {
-            // Whatever the list would say, what stands at the fallback tag refers to the manifest as well.
-            var found: Referrers
-            do throws(SigstoreError) { found = try await readFallbackTag(digest) } catch {
-                found = Referrers([], source: .nothing, unread: [error])
-            }
-            found.unread.insert(error, at: 0)
-            return found
+        await readable(digest, await listing(digest))
+    }
+
+    public func likelyReferrers(of digest: Digest) async -> Referrers {
+        let session = await sessions.session(repository.registry)
+        if let listing = await session.listing(of: repository, { await listing(digest) }) {
+            return await readable(digest, listing)
+        }
+        var found = await readableAtFallbackTag(digest)
+        found.leavesOutList = true
+        return found
+    }
+
+    public func listedReferrers(of digest: Digest) async -> Referrers {
+        switch await listing(digest) {
+        case .success(.list(let listed, let unread)): Referrers(listed, source: .list, unread: unread)
+        case .success(.none): Referrers([], source: .nothing)
+        case .success(.somethingElse): Referrers([], source: .notAnIndex)
+        case .failure(let error): Referrers([], source: .nothing, unread: [error])
+        }
+    }
+
+    private func listing(_ digest: Digest) async -> Result<Listing, SigstoreError> {
+        do throws(SigstoreError) { return .success(try await listed(digest, nil)) } catch { return .failure(error) }
+    }
+
+    /// What refers to a manifest, by what the registry's own list says.
+    private func readable(_ digest: Digest, _ listing: Result<Listing, SigstoreError>) async -> Referrers {
+        if case .success(.list(let listed, let unread)) = listing {
+            return Referrers(listed, source: .list, unread: unread)
+        }
+        // Whatever the list would say, what stands at the fallback tag refers to the manifest as well.
+        var found = await readableAtFallbackTag(digest)
+        switch listing {
+        case .success(.somethingElse) where found.source == .nothing && found.unread.isEmpty:
+            found.source = .notAnIndex
+        case .success: break
+        case .failure(let error): found.unread.insert(error, at: 0)
+        }
+        return found
+    }
+
+    private func readableAtFallbackTag(_ digest: Digest) async -> Referrers {
+        do throws(SigstoreError) { return try await readFallbackTag(digest) } catch {
+            return Referrers([], source: .nothing, unread: [error])
         }
     }
 

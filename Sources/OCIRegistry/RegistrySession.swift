@@ -126,6 +126,7 @@ actor RegistrySession {
     private var tokens: [TokenKey: Token] = [:]
     private var tokenTasks: [TokenKey: Task<Token, any Error>] = [:]
     private var stored: [Repository: Set<Digest>] = [:]
+    private var referrerLists: [Repository: ReferrerLists] = [:]
 
     init(_ registry: Registry, _ http: any HTTPClient, _ options: RegistryOptions) {
         self.registry = registry
@@ -154,6 +155,47 @@ actor RegistrySession {
     /// Keeps in mind that a blob is there.
     func noteStored(_ digest: Digest, in repository: Repository) {
         if stored[repository]?.count ?? 0 < Self.storedLimit { stored[repository, default: []].insert(digest) }
+    }
+
+    // MARK: Lists of referrers
+
+    /// What this run knows of a repository's own lists of referrers.
+    enum ReferrerLists: Sendable {
+        /// The first question for one is on its way.
+        case asked(Task<Void, Never>)
+        /// The repository has given one: if it has none for some manifest, that says nothing of the next.
+        case kept
+        /// The repository has answered that it has none, and has given none before.
+        case lacking
+    }
+
+    /// Keeps in mind what a repository has answered.
+    func note(referrerLists lists: ReferrerLists, of repository: Repository) {
+        if case .kept? = referrerLists[repository] { return }
+        referrerLists[repository] = lists
+    }
+
+    /// Asks a repository for its own list of referrers, unless it is known to have none.
+    ///
+    /// Those who come while the first question is on its way wait for its answer. If there is none, each asks.
+    /// - Parameter ask: Asks, and notes the answer.
+    /// - Returns: `nil` if the repository was not asked.
+    func listing(
+        of repository: Repository,
+        _ ask: @escaping @Sendable () async -> Result<RegistryClient.Listing, SigstoreError>
+    ) async -> Result<RegistryClient.Listing, SigstoreError>? {
+        switch referrerLists[repository] {
+        case .lacking: return nil
+        case .kept: return await ask()
+        case .asked(let first):
+            await first.value
+            if case .lacking? = referrerLists[repository] { return nil }
+            return await ask()
+        case nil:
+            let question = Task { await ask() }
+            referrerLists[repository] = .asked(Task { _ = await question.value })
+            return await question.value
+        }
     }
 
     // MARK: Where the registry is

@@ -415,6 +415,79 @@ private let zero: Digest = {
         #expect(found.descriptors.map(\.digest) == [zero])
     }
 
+    @Test("That a repository has no list of referrers is remembered; anything else than such an answer is not")
+    func remembersWhatALackingListIs() async throws {
+        let one = try Digest.sha256(Array("one".utf8))
+        let list = Mutex((status: 403, type: Self.json))
+        let server = server { request, connection in
+            guard request.path.contains("/referrers/") else { return connection.respond(404) }
+            let (status, type) = list.withLock { $0 }
+            connection.respond(status, [type], Self.index)
+        }
+        let client = try Sample.client(server.authority)
+        var asked = 0
+        func likely(_ status: Int, _ type: String, _ digest: Digest) async -> (found: Referrers, isAsked: Bool) {
+            list.withLock { $0 = (status, type) }
+            let found = await client.likelyReferrers(of: digest)
+            let before = asked
+            asked = server.requests.filter { $0.path.contains("/referrers/") }.count
+            return (found, asked == before + 1)
+        }
+        // What is refused, or answered with a page, may be there the next time.
+        for (status, type) in [(403, Self.json), (501, Self.json), (200, "Content-Type: text/html")] {
+            let (found, isAsked) = await likely(status, type, zero)
+            #expect(isAsked && !found.leavesOutList, "\(status)")
+            #expect(
+                found.source == (status == 200 ? .notAnIndex : .nothing)
+                    && found.unread.count == (status == 200 ? 0 : 1))
+        }
+        for status in [404, 400, 405, 406] {
+            let client = try Sample.client(server.authority)
+            list.withLock { $0 = (status, Self.json) }
+            #expect(await !client.likelyReferrers(of: zero).leavesOutList)
+            #expect(await client.likelyReferrers(of: one).leavesOutList, "\(status)")
+        }
+        asked = server.requests.filter { $0.path.contains("/referrers/") }.count
+        #expect(await likely(404, Self.json, zero).isAsked)
+        let (left, isAsked) = await likely(404, Self.json, one)
+        #expect(!isAsked && left.leavesOutList && left.source == .nothing && left.unread.isEmpty)
+        // Those who need all are told all, and a list that comes after all is remembered for good.
+        list.withLock { $0 = (403, Self.json) }
+        #expect(await client.listedReferrers(of: one).unread.count == 1)
+        #expect(await client.readableReferrers(of: one).unread.count == 1)
+        list.withLock { $0 = (200, "Content-Type: text/html") }
+        #expect(await client.listedReferrers(of: one).source == .notAnIndex)
+        list.withLock { $0 = (200, Self.indexType) }
+        #expect(await client.listedReferrers(of: one).source == .list)
+        asked = server.requests.filter { $0.path.contains("/referrers/") }.count
+        for _ in 0..<2 { #expect(await likely(404, Self.json, zero).isAsked) }
+        #expect(await likely(200, Self.indexType, zero).found.source == .list)
+    }
+
+    @Test("Repositories are remembered each by itself, and those who ask at once wait for one answer")
+    func remembersEachRepository() async throws {
+        let server = server { request, connection in
+            // The one who is answered is not the first to be done.
+            if request.path.contains("/referrers/") { connection.pause(milliseconds: 50) }
+            connection.respond(404)
+        }
+        let registries = Sample.registries()
+        for path in ["team/app", "team/other"] {
+            let client = registries.client(for: try Repository(parsing: "\(server.authority)/\(path)"))
+            await withTaskGroup(of: Void.self) { group in
+                for number in 0..<20 {
+                    group.addTask {
+                        guard let digest = try? Digest.sha256(Array("\(number)".utf8)) else { return }
+                        _ = await client.likelyReferrers(of: digest)
+                    }
+                }
+            }
+            let requests = server.requests.filter { $0.path.hasPrefix("/v2/\(path)/") }
+            #expect(requests.filter { $0.path.contains("/referrers/") }.count == 1, "\(path)")
+            #expect(requests.count == 21, "\(path)")
+        }
+    }
+
     @Test(arguments: [401, 403, 501])
     func readsTheFallbackTagIfTheListIsRefused(_ status: Int) async throws {
         let good = #"{"mediaType":"\#(MediaType.imageManifest)","digest":"\#(zero)","size":3}"#

@@ -73,21 +73,22 @@ extension TemporaryDirectory {
             "--predicate", "predicate.json", image, sourceLocation: sourceLocation)
     }
 
-    /// How often an image is signed with a key: what `verify` prints.
+    /// How often an image is signed with a key, in both schemes: what `verify --all-signatures` prints.
     func signatures(_ image: String, key: String = "key", _ more: String...) async throws -> Int {
         let outcome = await Program(directory: path).run(
-            ["verify", "--key", "\(key).pub", "--insecure-ignore-tlog"] + more + [image])
+            ["verify", "--all-signatures", "--key", "\(key).pub", "--insecure-ignore-tlog"] + more + [image])
         if outcome.ending == .exit(10) { return 0 }
         try #require(outcome.succeeded, "\(outcome.messages)")
         return try JSONCursor(try JSONValue(parsing: outcome.stdout)).elements().count
     }
 
-    /// How many attestations of a type with a key an image has.
+    /// How many attestations of a type with a key an image has, in both schemes.
     func attestations(_ image: String, type: String = "custom", key: String = "key", _ more: String...) async throws
         -> Int
     {
         let outcome = await Program(directory: path).run(
-            ["verify-attestation", "--key", "\(key).pub", "--insecure-ignore-tlog", "--type", type] + more + [image])
+            ["verify-attestation", "--all-signatures", "--key", "\(key).pub", "--insecure-ignore-tlog", "--type", type]
+                + more + [image])
         // 12 where there are attestations of another type.
         if [.exit(10), .exit(12)].contains(outcome.ending) { return 0 }
         try #require(outcome.succeeded, "\(outcome.messages)")

@@ -169,7 +169,7 @@ struct RegistryAttackTests {
 
         // The registry says that it answers with something else than was asked for.
         registry.faults.add(Fault(.wrongDigestHeader, path: "/manifests/\(image.digest)"))
-        await place.verify(image.name).expectRefusal(1, "digest-mismatch", image.digest.description)
+        await place.verify(image.name, key: "other").expectRefusal(1, "digest-mismatch", image.digest.description)
         registry.faults.removeAll()
 
         // The manifest that holds the signature is another one, or its bundle is.

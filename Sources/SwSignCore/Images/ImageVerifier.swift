@@ -77,67 +77,80 @@ public struct ImageVerifier: Sendable {
     public func verify(_ image: Image, _ found: StoredSignatures, _ sought: Sought) throws(SigstoreError)
         -> [VerifiedImageSignature]
     {
-        var held: [VerifiedImageSignature] = []
-        var counted = SignerCount<VerifiedImageSignature>(policies: signers.policies.count)
-        var failures: [SigstoreError] = []
-        var unreadable = found.unreadable
-        var others: [PredicateType?] = []
-        for var signature in found.readable {
-            let type: PredicateType?
-            do throws(SigstoreError) { type = try signature.readPredicateType() } catch {
-                // It may be what is sought: that cannot be known.
-                unreadable.append(error)
-                continue
-            }
-            guard isSought(signature.form, type, sought) else {
-                // A signature is no attestation of another type.
-                if !sought.isSignature, type?.matches(.cosignSign) ?? false { continue }
-                others.append(type)
-                continue
-            }
-            do throws(Failure) {
-                guard signers.threshold != nil else {
-                    held.append(try verify(signature, of: image, sought, signers.anyOne))
-                    continue
-                }
-                try counted.add(signers.policies) { policy throws(Failure) in
-                    let found = try verify(signature, of: image, sought, policy)
-                    return (found, found.verified.signer)
-                } nearness: {
-                    $0.checks
-                }
-            } catch { failures.append(error.error.concerning(signature.place)) }
-        }
-        guard held.isEmpty else { return held }
-        if let threshold = signers.threshold, !counted.isEmpty {
-            do throws(SigstoreError) { return try counted.atLeast(threshold, otherwise: failures.first) } catch {
-                guard found.unread.isEmpty else {
-                    throw couldNotLook(image, sought, found.unread[0], count: found.unread.count, [error])
-                }
-                throw error.concerning("\(image.name) (\(image.digest))")
-            }
-        }
-        if let first = found.unread.first {
-            throw couldNotLook(image, sought, first, count: found.unread.count, failures)
-        }
-        throw failure(image, sought, failures, unreadable, others)
+        var trial = Trial(self, image, sought)
+        trial.add(found)
+        return try trial.result()
     }
 
-    /// Verifies an image. If it does not hold, the log entries of signatures of the older scheme that came without one are
-    /// looked up, and it is verified again.
+    /// Verifies an image. If nothing holds, the image is asked for unless it was before, the log entries of signatures of the
+    /// older scheme that came without one are looked up, and it is verified again.
     /// - Parameters:
     ///   - image: The image.
     ///   - found: What was found with it.
     ///   - sought: What is looked for.
     ///   - lookup: What looks up log entries; `nil` if nothing may.
     /// - Returns: As ``verify(_:_:_:)``.
-    /// - Throws: As ``verify(_:_:_:)``. A log that could not be asked is something that could not be looked at.
+    /// - Throws: As ``verify(_:_:_:)``, and `image-not-found` if there is no such image. A log that could not be asked is
+    ///   something that could not be looked at.
     public func verify(_ image: Image, _ found: StoredSignatures, _ sought: Sought, _ lookup: LogLookup?)
         async throws(SigstoreError) -> [VerifiedImageSignature]
     {
-        do throws(SigstoreError) { return try verify(image, found, sought) } catch {
-            guard let lookup, let completed = await completed(image, found, sought, lookup) else { throw error }
-            return try verify(image, completed, sought)
+        var trial = Trial(self, image, sought)
+        trial.add(found)
+        if let held = trial.held { return held }
+        if let absence = await image.absence() { throw absence }
+        return try await result(of: trial, lookup)
+    }
+
+    /// Finds what is with an image, and verifies it. No more is asked for than is needed: the tag of the older scheme only if
+    /// no bundle holds, and the image itself, if it is named by its digest, only if nothing holds. If signers are counted, both
+    /// schemes are read. Before an image is called unsigned, the registry's own list of what refers to it has been asked for.
+    /// - Parameters:
+    ///   - store: Where the image's signatures are.
+    ///   - sought: What is looked for; by default signatures.
+    ///   - all: Whether everything that holds is looked for, in both schemes.
+    ///   - lookup: What looks up log entries of signatures of the older scheme that came without one; `nil` if nothing may.
+    /// - Returns: What holds where it was looked: at least one, and if signers are counted, one signature of each that was.
+    ///   With it, everything that was found on the way.
+    /// - Throws: As ``verify(_:_:_:)``; `image-not-found` if there is no such image; if the store could not be asked, or more
+    ///   is there than is looked at.
+    public func verify(
+        _ store: SignatureStore, _ sought: Sought = .signature, all: Bool = false, _ lookup: LogLookup? = nil
+    ) async throws(SigstoreError) -> (signatures: [VerifiedImageSignature], found: StoredSignatures) {
+        let image = store.image
+        var search = SignatureSearch(store, sought.isSignature ? .signature : .attestation)
+        var trial = Trial(self, image, sought)
+        do throws(SigstoreError) {
+            if all {
+                trial.add(try await search.look(.bundles, .tag))
+            } else if signers.threshold != nil {
+                trial.add(try await search.look(.likelyBundles, .tag))
+            } else {
+                trial.add(try await search.look(.likelyBundles))
+                if let held = trial.held { return (held, search.found) }
+                trial.add(try await search.look(.tag))
+            }
+            if let held = trial.held { return (held, search.found) }
+        } catch {
+            throw await image.absence() ?? error
+        }
+        async let absence = image.absence()
+        let rest: Result<StoredSignatures, SigstoreError>
+        do throws(SigstoreError) { rest = .success(try await search.look(.omittedBundles)) } catch {
+            rest = .failure(error)
+        }
+        if let absence = await absence { throw absence }
+        trial.add(try rest.get())
+        return (try await result(of: trial, lookup), search.found)
+    }
+
+    /// What holds, with the log entries that can be looked up, if nothing does without.
+    private func result(of trial: Trial, _ lookup: LogLookup?) async throws(SigstoreError) -> [VerifiedImageSignature] {
+        do throws(SigstoreError) { return try trial.result() } catch {
+            guard let lookup, let completed = await completed(trial.image, trial.found, trial.sought, lookup) else {
+                throw error
+            }
+            return try verify(trial.image, completed, trial.sought)
         }
     }
 
@@ -173,16 +186,92 @@ public struct ImageVerifier: Sendable {
         return isAsked ? completed : nil
     }
 
-    /// Finds what is with an image, and verifies it.
+    /// Finds what is with an image, and verifies it, as ``verify(_:_:all:_:)`` does.
     /// - Parameters:
     ///   - image: The image.
     ///   - sought: What is looked for; by default its signatures.
-    /// - Returns: Everything that holds; at least one.
+    ///   - all: Whether everything that holds is looked for, in both of cosign's schemes, and not only until something holds.
+    /// - Returns: What holds where it was looked; at least one.
     /// - Throws: As ``verify(_:_:_:)`` does, and if the store could not be asked.
-    public func verify(_ image: Image, _ sought: Sought = .signature) async throws(SigstoreError)
+    public func verify(_ image: Image, _ sought: Sought = .signature, all: Bool = false) async throws(SigstoreError)
         -> [VerifiedImageSignature]
     {
-        try verify(image, try await SignatureStore(image).find(sought.isSignature ? .signature : .attestation), sought)
+        try await verify(SignatureStore(image), sought, all: all).signatures
+    }
+
+    /// Tries what was found with an image, part after part.
+    private struct Trial {
+        let verifier: ImageVerifier
+        let image: Image
+        let sought: Sought
+        private(set) var found = StoredSignatures()
+        private var holding: [VerifiedImageSignature] = []
+        private var counted: SignerCount<VerifiedImageSignature>
+        private var failures: [SigstoreError] = []
+        private var unreadable: [SigstoreError] = []
+        private var others: [PredicateType?] = []
+
+        init(_ verifier: ImageVerifier, _ image: Image, _ sought: Sought) {
+            (self.verifier, self.image, self.sought) = (verifier, image, sought)
+            counted = SignerCount(policies: verifier.signers.policies.count)
+        }
+
+        /// Tries each signature of a part.
+        mutating func add(_ part: StoredSignatures) {
+            let (verifier, image, sought) = (verifier, image, sought)
+            found.add(part)
+            unreadable += part.unreadable
+            for var signature in part.readable {
+                let type: PredicateType?
+                do throws(SigstoreError) { type = try signature.readPredicateType() } catch {
+                    // It may be what is sought: that cannot be known.
+                    unreadable.append(error)
+                    continue
+                }
+                guard verifier.isSought(signature.form, type, sought) else {
+                    // A signature is no attestation of another type.
+                    if !sought.isSignature, type?.matches(.cosignSign) ?? false { continue }
+                    others.append(type)
+                    continue
+                }
+                do throws(Failure) {
+                    guard verifier.signers.threshold != nil else {
+                        holding.append(try verifier.verify(signature, of: image, sought, verifier.signers.anyOne))
+                        continue
+                    }
+                    try counted.add(verifier.signers.policies) { policy throws(Failure) in
+                        let found = try verifier.verify(signature, of: image, sought, policy)
+                        return (found, found.verified.signer)
+                    } nearness: {
+                        $0.checks
+                    }
+                } catch { failures.append(error.error.concerning(signature.place)) }
+            }
+        }
+
+        /// What holds, if it is enough.
+        var held: [VerifiedImageSignature]? {
+            guard let threshold = verifier.signers.threshold else { return holding.isEmpty ? nil : holding }
+            return counted.isEmpty ? nil : try? counted.atLeast(threshold, otherwise: nil)
+        }
+
+        /// What holds, or why it is not enough.
+        func result() throws(SigstoreError) -> [VerifiedImageSignature] {
+            if !holding.isEmpty { return holding }
+            let unread = found.unread
+            if let threshold = verifier.signers.threshold, !counted.isEmpty {
+                do throws(SigstoreError) { return try counted.atLeast(threshold, otherwise: failures.first) } catch {
+                    guard unread.isEmpty else {
+                        throw verifier.couldNotLook(image, sought, unread[0], count: unread.count, [error])
+                    }
+                    throw error.concerning("\(image.name) (\(image.digest))")
+                }
+            }
+            if let first = unread.first {
+                throw verifier.couldNotLook(image, sought, first, count: unread.count, failures)
+            }
+            throw verifier.failure(image, sought, failures, unreadable, others)
+        }
     }
 
     private func isSought(_ form: StoredSignature.Form, _ found: PredicateType?, _ sought: Sought) -> Bool {

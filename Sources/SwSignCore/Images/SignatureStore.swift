@@ -93,7 +93,7 @@ public struct StoredSignatures: Sendable {
 /// Where the signatures and attestations of an image live, in both of cosign's schemes.
 ///
 /// The newer scheme keeps each as a bundle that refers to the image (OCI referrers); the older one keeps signatures as
-/// layers of the tag `sha256-<hex>.sig`, attestations of `.att`. Both are always read.
+/// layers of the tag `sha256-<hex>.sig`, attestations of `.att`. Both can be read.
 public struct SignatureStore: Sendable {
     /// The media type of a bundle, and of the manifest that holds it.
     public static let bundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -145,26 +145,11 @@ public struct SignatureStore: Sendable {
     ///   than was asked for, is in ``StoredSignatures/unread``: nothing is ever "not there" for that.
     /// - Throws: `SigstoreError` if more than ``limit`` are there, or they are too large together.
     public func find(_ kind: Kind) async throws(SigstoreError) -> StoredSignatures {
-        let blobs = ImageBlobs(image, attachmentLimit: attachmentLimit)
-        async let newer = bundles(kind, blobs)
-        async let older = layers(kind, blobs)
-        var found = StoredSignatures()
-        do {
-            found.add(try await newer)
-            found.add(try await older)
-        } catch let error as SigstoreError {
-            throw blobs.budget.refusal ?? error
-        } catch {
-            throw SigstoreError(
-                .unreadableSignature, "the signatures of \(image.name) cannot be read: \(error)", cause: error)
-        }
-        // What was too much for one would count as unreadable, and which one that is, chance would decide.
-        if let refusal = blobs.budget.refusal { throw refusal }
-        try Self.expect(found.readable.count + found.unreadable.count, of: image)
-        return found
+        var search = SignatureSearch(self, kind)
+        return try await search.look(.bundles, .tag)
     }
 
-    private static func expect(_ count: Int, of image: Image) throws(SigstoreError) {
+    static func expect(_ count: Int, of image: Image) throws(SigstoreError) {
         guard count <= limit else {
             throw SigstoreError(
                 .tooManySignatures, "\(image.name) has \(count) signatures, more than the \(limit) that are looked at",
@@ -173,8 +158,9 @@ public struct SignatureStore: Sendable {
     }
 
     /// The newer scheme. What a list says of an artifact's type is not always right, so manifests are looked into.
-    private func bundles(_ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError) -> StoredSignatures {
-        let referrers = await image.signatureStore.readableReferrers(of: image.digest)
+    func bundles(_ referrers: Referrers, _ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError)
+        -> StoredSignatures
+    {
         let candidates = referrers.descriptors.filter { descriptor in
             guard let type = descriptor.artifactType, type != MediaType.empty else { return true }
             return type.hasPrefix("application/vnd.dev.sigstore.bundle") || type == Self.signatureArtifactType
@@ -240,7 +226,7 @@ public struct SignatureStore: Sendable {
     }
 
     /// The older scheme: one layer each, what else it needs in annotations.
-    private func layers(_ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError) -> StoredSignatures {
+    func layers(_ kind: Kind, _ blobs: ImageBlobs) async throws(SigstoreError) -> StoredSignatures {
         let tag = tag(kind)
         do throws(SigstoreError) {
             guard let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: tag)) else {
@@ -331,8 +317,8 @@ public struct SignatureStore: Sendable {
             annotations["dev.sigstore.bundle.predicateType"] = try Statement(parsing: envelope.payload).predicateType
                 .uri
         }
-        let subject = Descriptor(
-            mediaType: image.descriptor.mediaType, digest: image.digest, size: image.descriptor.size)
+        let described = try await image.descriptor()
+        let subject = Descriptor(mediaType: described.mediaType, digest: image.digest, size: described.size)
         let manifest = try ImageManifest(
             artifactType: Self.bundleMediaType,
             config: Descriptor(mediaType: MediaType.empty, digest: config.digest, size: config.size),

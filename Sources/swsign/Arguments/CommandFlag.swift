@@ -110,7 +110,7 @@ enum FlagTable {
         verifying + registry.filter { $0.name != "max-workers" } + [
             CommandFlag("check-claims", .on), CommandFlag("local-image", .off),
             CommandFlag("recursive", .off, short: "r"),
-            CommandFlag("platform"), CommandFlag("attachment-tag-prefix"),
+            CommandFlag("platform"), CommandFlag("attachment-tag-prefix"), CommandFlag("all-signatures", .off),
             CommandFlag("certificate", aliases: ["cert"], awaits: "a certificate beside an image's signature"),
         ]
     private static let concurrentSigners = CommandFlag("concurrent-signers", .off)

@@ -14,12 +14,17 @@ struct ImageAccess: Sendable {
     /// - Parameters:
     ///   - platform: If the name is an index's, the image for this platform is meant.
     ///   - isFolder: Whether the name is the path of a layout that holds one image.
-    func image(_ name: String, platform: String? = nil, isFolder: Bool = false) async throws(SigstoreError) -> Image {
+    ///   - isAskedFor: Whether the image is asked for even if it is named by its digest.
+    func image(_ name: String, platform: String? = nil, isFolder: Bool = false, isAskedFor: Bool = true)
+        async throws(SigstoreError) -> Image
+    {
         let image: Image
+        let repository = context.environment.value("COSIGN_REPOSITORY")
         do throws(SigstoreError) {
-            image = try await Image(
-                finding: name, registries, signatureRepository: context.environment.value("COSIGN_REPOSITORY"),
-                isFolder: isFolder)
+            image =
+                isAskedFor
+                ? try await Image(finding: name, registries, signatureRepository: repository, isFolder: isFolder)
+                : try await Image(named: name, registries, signatureRepository: repository, isFolder: isFolder)
         } catch {
             guard !isFolder, FileStatus(name)?.kind == .file else { throw error }
             var error = error

@@ -19,10 +19,14 @@ struct ImageVerificationOptions: ParsableArguments {
         name: .customLong("attachment-tag-prefix"),
         help: "What stands before the tags of signatures of the older scheme.")
     var tagPrefix = ""
+    @Flag(
+        name: .customLong("all-signatures"),
+        help: "Read and print everything that holds, in both schemes; otherwise the older one only if no bundle holds.")
+    var allSignatures = false
 
     /// The images that a name stands for.
     func images(_ name: String, _ access: ImageAccess) async throws(SigstoreError) -> [Image] {
-        let image = try await access.image(name, isFolder: localImage)
+        let image = try await access.image(name, isFolder: localImage, isAskedFor: false)
         if let platform { return try await image.picking(platform) }
         return recursive ? try await image.withPlatforms().map(\.image) : [image]
     }

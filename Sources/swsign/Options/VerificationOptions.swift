@@ -42,7 +42,7 @@ struct VerificationOptions: ParsableArguments {
     var rekorURL: String?
     @Flag(
         name: .customLong("new-bundle-format"), inversion: .prefixedNo,
-        help: "Accepted as in cosign; both forms of signatures are always read.")
+        help: "Accepted as in cosign; signatures are read in both forms.")
     var newBundleFormat = true
     @Flag(name: .customLong("experimental-oci11"), help: "Accepted as in cosign; referrers are always read.")
     var experimentalOCI11 = false

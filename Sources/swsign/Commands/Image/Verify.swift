@@ -55,14 +55,16 @@ struct Verify: ImageVerificationCommand {
             var verified = VerifiedImages()
             for var image in try await flags.images(name, access) {
                 if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: access.tagPrefix) }
-                let found: StoredSignatures
-                if let given {
-                    found = StoredSignatures(given.map { $0.stored(for: image) })
-                } else {
-                    found = try await access.attachments(of: image).find(.signature)
-                }
+                let store = try access.attachments(of: image)
                 do throws(SigstoreError) {
-                    verified.add(image, try await verifier.verify(image, found, .signature, lookup), found)
+                    if let given {
+                        let found = StoredSignatures(given.map { $0.stored(for: image) })
+                        verified.add(image, try await verifier.verify(image, found, .signature, lookup), found)
+                    } else {
+                        let (held, found) = try await verifier.verify(
+                            store, .signature, all: flags.allSignatures, lookup)
+                        verified.add(image, held, found)
+                    }
                 } catch {
                     guard let given else { throw await access.pointingWithin(image, .signature, error) }
                     throw given.contains { $0.payload == nil } ? Self.withoutPayload(error) : error

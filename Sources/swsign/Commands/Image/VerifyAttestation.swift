@@ -32,9 +32,11 @@ struct VerifyAttestation: ImageVerificationCommand {
         try ImageBatch(verb: "verified", context: context).forEach(images) { name throws(SigstoreError) in
             var verified = VerifiedImages()
             for image in try await flags.images(name, access) {
-                let found = try await access.attachments(of: image).find(.attestation)
+                let store = try access.attachments(of: image)
                 do throws(SigstoreError) {
-                    verified.add(image, try await verifier.verify(image, found, .attestation(type), lookup), found)
+                    let (held, found) = try await verifier.verify(
+                        store, .attestation(type), all: flags.allSignatures, lookup)
+                    verified.add(image, held, found)
                 } catch { throw await access.pointingWithin(image, .attestation, error) }
             }
             return verified

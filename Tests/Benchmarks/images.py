@@ -155,8 +155,8 @@ def comparisons(compare, run, swsign, cosign, trusted_root, pairs, local_registr
         verify = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--trusted-root", trusted_root]
         for at, what, bound in (
             (local.at, "on loopback", 0.5),
-            (registry.at, "on loopback, docker-registry", 0.5),
-            (f"127.0.0.1:{port}", f"{DELAY * 1000:.0f} ms of delay added to each request", 0.2),
+            (registry.at, "on loopback, docker-registry", 0.6),
+            (f"127.0.0.1:{port}", f"{DELAY * 1000:.0f} ms of delay added to each request", 0.12),
         ):
             compare(
                 f"verify, {COUNT} images in one call, {what}, beside cosign 3", [swsign] + verify + images(at),

@@ -90,11 +90,11 @@ struct SwSign: ParsableCommand {
         context.trustVariables = TrustVariables(normalized.fromEnvironment, context.output)
         do {
             Preparation.begin(for: normalized.arguments)
+            if let command = read(normalized.arguments) { return try run(command, &context) }
             var command = try parsed(normalized.arguments)
             // A command that only has others below it, and the request for help, have nothing to do with the world.
             guard let known = command as? any SwSignCommand else { return try command.run() }
-            try known.global.apply(to: &context)
-            try known.run(context)
+            try run(known, &context)
         } catch let error as SigstoreError {
             throw error
         } catch {
@@ -110,11 +110,31 @@ struct SwSign: ParsableCommand {
         }
     }
 
+    private static func run(_ command: any SwSignCommand, _ context: inout Context) throws(SigstoreError) {
+        try command.global.apply(to: &context)
+        try command.run(context)
+    }
+
+    /// The command that the arguments name, if it reads its flags itself and nothing is wrong with them.
+    static func read(_ arguments: [String]) -> (any SwSignCommand)? {
+        var given = GivenFlags(arguments.dropFirst())
+        let command: any SwSignCommand
+        switch arguments.first {
+        case "version": command = Version(&given)
+        case "sign-blob": command = SignBlob(&given)
+        case "verify-blob": command = VerifyBlob(&given)
+        case "attest-blob": command = AttestBlob(&given)
+        case "verify-blob-attestation": command = VerifyBlobAttestation(&given)
+        default: return nil
+        }
+        return given.areTaken ? command : nil
+    }
+
     /// The command that the arguments name. It is asked by itself first: from the root, everything on the way to it would
     /// be described to the parser too, which takes longer than many a command. (For the same reason the commands that sign and
     /// verify have a `_superCommandName`: in a command with one, the parser does not look for a request for completions.)
     /// Help and errors name the whole way, and are the root's.
-    private static func parsed(_ arguments: [String]) throws -> any ParsableCommand {
+    static func parsed(_ arguments: [String]) throws -> any ParsableCommand {
         var type: any ParsableCommand.Type = SwSign.self
         var rest = arguments[...]
         while let word = rest.first,

@@ -291,6 +291,46 @@ struct FlagTests {
         _ = try SwSign.parseAsRoot(try Self.normalized(words + needed + positional.map { _ in "FILE" }))
     }
 
+    /// The commands that read their flags themselves.
+    static let reading = ["version", "sign-blob", "verify-blob", "attest-blob", "verify-blob-attestation"]
+
+    @Test(
+        "A command that reads its flags itself reads what the parser reads, and leaves to it what is wrong",
+        arguments: reading)
+    func readsAsTheParser(command: String) throws {
+        // Every property with its value; one that has none says "definition".
+        func content(_ command: (any ParsableCommand)?) -> String {
+            command.map { String(describing: $0) } ?? "refused"
+        }
+        var (lines, all, several): ([[String]], [String], [String]) = ([], [], [])
+        for flag in Self.built.filter({ $0.command == command }).map(\.flag) {
+            switch flag.kind {
+            case .off, .on:
+                all.append("--\(flag.name)=\(flag.kind == .off)")
+                lines.append([all.last ?? "", "NAME"])
+            case .value, .list, .each:
+                lines.append(["--\(flag.name)=json", "NAME"])
+                if flag.kind != .value { several += ["--\(flag.name)=1", "--\(flag.name)=2=3"] }
+                let value = ["timeout": "3m0s", "output": "json", "errors": "json", "fulcio-auth-flow": "token"][
+                    flag.name]
+                all.append("--\(flag.name)=\(value ?? "2")")
+            }
+        }
+        lines += [[], ["NAME"], ["A", "B"], ["--", "--key"], ["--output-file=", "NAME"], all, all + ["NAME"]]
+        lines.append(several + ["NAME"])
+        var count = 0
+        for line in lines {
+            let words = try Self.normalized([command] + line)
+            let (read, parsed) = (SwSign.read(words), try? SwSign.parsed(words))
+            #expect(content(read) == content(parsed), "\(words)")
+            if read != nil { count += 1 }
+        }
+        #expect(count > 0)
+        let whole = SwSign.read(try Self.normalized([command] + all + (command == "version" ? [] : ["NAME"])))
+        #expect(whole != nil && !content(whole).contains("definition"))
+        for word in ["--nope", "--nope=1", "nope"] { #expect(SwSign.read([command, word, "--", "NAME"]) == nil) }
+    }
+
     @Test("A command has no flag twice, by no name", arguments: FlagTable.commands.sorted())
     func noFlagTwice(command: String) {
         let flags = (FlagTable.flags(of: command) ?? []) + FlagTable.global

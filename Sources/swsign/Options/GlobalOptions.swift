@@ -59,3 +59,13 @@ struct GlobalOptions: ParsableArguments {
         }
     }
 }
+
+extension GlobalOptions: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        outputFile = given.value("output-file")
+        timeout = given.value("timeout")
+        verbose = given.isOn("verbose")
+        quiet = given.isOn("quiet")
+        errors = given.value("errors") ?? .text
+    }
+}

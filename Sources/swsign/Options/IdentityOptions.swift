@@ -141,3 +141,20 @@ struct IdentityOptions: ParsableArguments {
         return found
     }
 }
+
+extension IdentityOptions: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        identities = given.values("certificate-identity")
+        identityPatterns = given.values("certificate-identity-regexp")
+        issuers = given.values("certificate-oidc-issuer")
+        issuerPatterns = given.values("certificate-oidc-issuer-regexp")
+        workflowTrigger = given.values("certificate-github-workflow-trigger")
+        workflowSHA = given.values("certificate-github-workflow-sha")
+        workflowName = given.values("certificate-github-workflow-name")
+        workflowRepository = given.values("certificate-github-workflow-repository")
+        workflowRef = given.values("certificate-github-workflow-ref")
+        claims = given.values("certificate-claim")
+        signerTexts = given.values("signer")
+        signerFiles = given.values("signers")
+    }
+}

@@ -51,3 +51,13 @@ extension SignatureFile.Names {
     static let flags = SignatureFile.Names(
         signature: "--signature", certificate: "--certificate", timestamp: "--rfc3161-timestamp")
 }
+
+extension SignatureOptions: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        bundle = given.value("bundle")
+        signature = given.value("signature")
+        certificate = given.value("certificate")
+        timestamp = given.value("rfc3161-timestamp")
+        maxWorkers = given.value("max-workers") ?? 10
+    }
+}

@@ -491,3 +491,49 @@ struct BundlePlaceOptions: ParsableArguments {
         context.output.note("Wrote bundle to file \(output.path)")
     }
 }
+
+extension SigningOptions: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        key = given.value("key")
+        bundle = given.value("bundle")
+        outputSignature = given.value("output-signature")
+        outputCertificate = given.value("output-certificate")
+        timestampOutput = given.value("rfc3161-timestamp")
+        newBundleFormat = !given.isOn("no-new-bundle-format")
+        yes = given.isOn("yes")
+    }
+}
+
+extension ServiceOptions: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        tlogUpload = !given.isOn("no-tlog-upload")
+        signingConfig = given.value("signing-config")
+        useSigningConfig = !given.isOn("no-use-signing-config")
+        fulcioURL = given.value("fulcio-url")
+        rekorURL = given.value("rekor-url")
+        timestampURL = given.value("timestamp-server-url")
+        timestampAuthorityFile = given.value("timestamp-client-cacert")
+        timestampClientCertificate = given.value("timestamp-client-cert")
+        timestampClientKey = given.value("timestamp-client-key")
+        timestampServerName = given.value("timestamp-server-name")
+        rekorEntryType = given.value("rekor-entry-type")
+        trustedRoot = given.value("trusted-root")
+        staging = given.isOn("staging")
+        identityToken = given.value("identity-token")
+        oidcProvider = given.value("oidc-provider")
+        disableAmbientProviders = given.isOn("oidc-disable-ambient-providers")
+        oidcIssuer = given.value("oidc-issuer")
+        oidcClientID = given.value("oidc-client-id") ?? "sigstore"
+        oidcClientSecretFile = given.value("oidc-client-secret-file")
+        oidcRedirectURL = given.value("oidc-redirect-url")
+        authFlow = given.value("fulcio-auth-flow")
+        certificate = given.value("certificate")
+        certificateChain = given.value("certificate-chain")
+    }
+}
+
+extension BundlePlaceOptions: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        outputDirectory = given.value("output-directory")
+    }
+}

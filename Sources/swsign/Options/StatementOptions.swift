@@ -21,3 +21,11 @@ struct StatementOptions: ParsableArguments {
     /// The file that is named.
     var input: InputFile { InputFile(predicate ?? statement ?? "") }
 }
+
+extension StatementOptions: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        predicate = given.value("predicate")
+        statement = given.value("statement")
+        type = given.value("type") ?? "custom"
+    }
+}

@@ -197,3 +197,14 @@ final class TrustVariables: Sendable {
         ("trustVariables", .array(names.map { .string($0) }))
     }
 }
+
+extension TrustOptions: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        trustedRoot = given.value("trusted-root")
+        staging = given.isOn("staging")
+        caRoots = given.value("ca-roots")
+        caIntermediates = given.value("ca-intermediates")
+        certificateChain = given.value("certificate-chain")
+        timestampCertificateChain = given.value("timestamp-certificate-chain")
+    }
+}

@@ -177,3 +177,19 @@ struct VerificationOptions: ParsableArguments {
 
 /// How results are printed.
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable { case text, json }
+
+extension VerificationOptions: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        keys = given.values("key")
+        threshold = given.value("threshold")
+        insecureIgnoreTlog = given.isOn("insecure-ignore-tlog")
+        privateInfrastructure = given.isOn("private-infrastructure")
+        insecureIgnoreSCT = given.isOn("insecure-ignore-sct")
+        useSignedTimestamps = given.isOn("use-signed-timestamps")
+        sct = given.value("sct")
+        offline = given.isOn("offline")
+        rekorURL = given.value("rekor-url")
+        newBundleFormat = !given.isOn("no-new-bundle-format")
+        experimentalOCI11 = given.isOn("experimental-oci11")
+    }
+}

@@ -115,3 +115,16 @@ struct AttestBlob: SwSignCommand {
         } catch { throw error.code == .malformedPredicate ? error.concerning(input.name) : error }
     }
 }
+
+extension AttestBlob: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        file = given.name()
+        signing = SigningOptions(&given)
+        place = BundlePlaceOptions(&given)
+        content = StatementOptions(&given)
+        hash = given.value("hash")
+        outputAttestation = given.value("output-attestation")
+        services = ServiceOptions(&given)
+        global = GlobalOptions(&given)
+    }
+}

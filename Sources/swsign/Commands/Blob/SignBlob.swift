@@ -196,3 +196,16 @@ struct SignBlob: SwSignCommand {
         }
     }
 }
+
+extension SignBlob: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        files = given.names(atLeast: 1)
+        signing = SigningOptions(&given)
+        place = BundlePlaceOptions(&given)
+        services = ServiceOptions(&given)
+        signingAlgorithm = given.value("signing-algorithm")
+        b64 = !given.isOn("no-b64")
+        output = given.value("output")
+        global = GlobalOptions(&given)
+    }
+}

@@ -50,3 +50,15 @@ extension PredicateType {
     /// The short names that `--type` knows.
     static let nameList = shortNames.map(\.name).joined(separator: ", ")
 }
+
+extension VerifyBlob: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        files = given.names(atLeast: 1)
+        signature = SignatureOptions(&given)
+        verification = VerificationOptions(&given)
+        identity = IdentityOptions(&given)
+        trust = TrustOptions(&given)
+        output = given.value("output") ?? .text
+        global = GlobalOptions(&given)
+    }
+}

@@ -89,3 +89,19 @@ struct VerifyBlobAttestation: FileVerificationCommand {
         return algorithm
     }
 }
+
+extension VerifyBlobAttestation: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        files = given.names(atLeast: 0)
+        type = given.value("type") ?? "custom"
+        checkClaims = !given.isOn("no-check-claims")
+        digest = given.value("digest")
+        digestAlg = given.value("digestAlg")
+        signature = SignatureOptions(&given)
+        verification = VerificationOptions(&given)
+        identity = IdentityOptions(&given)
+        trust = TrustOptions(&given)
+        output = given.value("output") ?? .text
+        global = GlobalOptions(&given)
+    }
+}

@@ -27,3 +27,10 @@ struct Version: SwSignCommand {
         }
     }
 }
+
+extension Version: FlagReader {
+    mutating func take(_ given: inout GivenFlags) {
+        json = given.isOn("json")
+        global = GlobalOptions(&given)
+    }
+}

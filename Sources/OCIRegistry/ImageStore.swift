@@ -58,6 +58,10 @@ public protocol ImageStore: Sendable {
     ///   - tag: The tag to point at it; `nil` to store it by digest only.
     func putManifest(_ manifest: Manifest, tag: String?) async throws(SigstoreError)
 
+    /// Asks ahead what ``putReferrer(_:announcedAs:)`` needs to know.
+    /// - Parameter digest: The manifest that will be referred to.
+    func prepareReferrer(of digest: Digest) async
+
     /// Stores a manifest that has a subject, so that ``referrers(of:artifactType:)`` lists it.
     /// - Parameters:
     ///   - manifest: What to store.
@@ -115,6 +119,8 @@ extension ImageStore {
     public func putReferrer(_ manifest: Manifest) async throws(SigstoreError) {
         try await putReferrer(manifest, announcedAs: String(manifest.digest.hex.prefix(32)))
     }
+
+    public func prepareReferrer(of digest: Digest) async {}
 
     public func likelyReferrers(of digest: Digest) async -> Referrers { await readableReferrers(of: digest) }
 

@@ -163,7 +163,7 @@ public struct RegistryClient: ImageStore {
     }
 
     /// Whether the registry says that a tag which is there may not be pointed elsewhere. There is no code for that.
-    private static func isImmutable(_ response: HTTPResponse) -> Bool {
+    static func isImmutable(_ response: HTTPResponse) -> Bool {
         guard [400, 403, 405, 409, 412].contains(response.status) else { return false }
         let words = words(response).lowercased()
         return ["immutable", "already exist", "alreadyexist", "cannot be overwritten"].contains { words.contains($0) }

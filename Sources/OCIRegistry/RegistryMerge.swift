@@ -32,6 +32,8 @@ extension RegistryClient {
         var announced: [String: Manifest] = [:]
         /// The announcements that were done with when this writer first looked; `nil` before that.
         var done: [String: Digest]?
+        /// Whether this writer's own manifest is stored by its digest.
+        var isOwnStored = false
         /// The blobs that were stored for what is written.
         var stored: Set<Digest> = []
         /// The entries that this change takes away.
@@ -86,7 +88,7 @@ extension RegistryClient {
         }
         // A registry that keeps tags in files fails to read one while another writer writes it, and calls a manifest
         // wrong that two writers send at once.
-        guard isTransient(error) || response?.status == 400 else { return nil }
+        guard isTransient(error) || response.map({ $0.status == 400 && !isImmutable($0) }) ?? false else { return nil }
         let delay = RetryPolicy().delay(after: failures)
         guard let header = response?.header("retry-after"),
             let asked = RetryPolicy.retryAfter(header, now: SystemClock.now())
@@ -99,9 +101,14 @@ extension RegistryClient {
     private func step(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) -> Manifest? {
         // The order matters: first who is there, then what stands at the tag (see TagMerge).
         if state.looksForOthers { try await readAnnouncements(change, &state) }
+        let mustStore = !change.isStored && !state.isOwnStored
+        async let stored = mustStore ? storeOwn(change) : .success(false)
         let asked = ContinuousClock.now
         let current = try await manifest(.tag(change.tag))
         let answered = ContinuousClock.now
+        // A registry that lists what it is sent by itself needs no list of ours.
+        if try await stored.get() { return change.own }
+        state.isOwnStored = true
         if let current { try state.keep(current, change) }
         if let written = state.written, current?.digest != written.manifest.digest, !state.isContended {
             state.isContended = true
@@ -139,6 +146,12 @@ extension RegistryClient {
         }
         try await write(merged, change, &state, asked: asked, answered: answered)
         return nil
+    }
+
+    /// Stores a writer's own manifest by its digest.
+    /// - Returns: Whether the registry says that it lists it by itself.
+    private func storeOwn(_ change: TagMerge) async -> Result<Bool, SigstoreError> {
+        do throws(SigstoreError) { return .success(try await put(change.own, nil)) } catch { return .failure(error) }
     }
 
     /// Points the tag at a list, if what stands there was read a moment ago.

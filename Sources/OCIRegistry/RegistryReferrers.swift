@@ -149,8 +149,20 @@ extension RegistryClient {
         }
     }
 
+    public func prepareReferrer(of digest: Digest) async {
+        let session = await sessions.session(repository.registry)
+        guard await !session.knowsReferrerLists(of: repository) else { return }
+        _ = await session.listing(of: repository) { await self.listing(digest) }
+    }
+
     public func putReferrer(_ manifest: Manifest, announcedAs name: String) async throws(SigstoreError) {
         guard let subject = manifest.subject?.digest else { throw .noSubject(manifest) }
+        let session = await sessions.session(repository.registry)
+        if await session.lacksReferrerLists(of: repository) {
+            var change = TagMerge.referrer(manifest, of: subject, announcedAs: name)
+            change.isStored = false
+            return try await merge(change)
+        }
         do throws(SigstoreError) { if try await put(manifest, nil) { return } } catch {
             // A registry may have stored what it then failed to answer.
             guard Self.isTransient(error), case .list(let list, _)? = try? await listed(subject, nil),

@@ -169,6 +169,14 @@ actor RegistrySession {
         case lacking
     }
 
+    /// Whether a repository is known to have no such lists.
+    func lacksReferrerLists(of repository: Repository) -> Bool {
+        if case .lacking? = referrerLists[repository] { true } else { false }
+    }
+
+    /// Whether it is known, or just being asked, if a repository has such lists.
+    func knowsReferrerLists(of repository: Repository) -> Bool { referrerLists[repository] != nil }
+
     /// Keeps in mind what a repository has answered.
     func note(referrerLists lists: ReferrerLists, of repository: Repository) {
         if case .kept? = referrerLists[repository] { return }

@@ -54,6 +54,9 @@ public struct TagMerge: Sendable {
     /// The names of the entries in a manifest that this change takes away; those of its own excepted.
     public var removed: @Sendable (Manifest) throws(SigstoreError) -> Set<String> = { _ in [] }
 
+    /// Whether ``own`` is stored by its digest. If not, that is done while the tag is read.
+    public var isStored = true
+
     /// The blobs that a merged manifest needs beside those of its parts, such as its config; stored before it.
     public var blobs: @Sendable (Manifest) throws(SigstoreError) -> [Blob] = { _ in [] }
 

@@ -202,7 +202,8 @@ struct ImagePairTests {
             try #require(made.status == 0, "\(tool): \(made.messages)")
         }
         func numbers(_ tool: Tool, _ scheme: Scheme) async throws -> [String] {
-            let outcome = try await images.verify(.sign, scheme, by: tool, images.name(image))
+            let outcome = try await images.verify(
+                .sign, scheme, by: tool, images.name(image), flags: tool == .swsign ? ["--all-signatures"] : [])
             try #require(outcome.status == 0, "\(tool): \(outcome.messages)")
             return try JSONCursor(JSONValue(parsing: outcome.output)).elements()
                 .map { try $0.member("optional").member("number").string() }.sorted()
@@ -211,6 +212,27 @@ struct ImagePairTests {
         #expect(try await numbers(.cosign3, .newer) == ["1", "3", "6", "7"])
         #expect(try await numbers(.cosign3, .older) == ["0", "2", "4", "5"])
         #expect(try await numbers(.cosign2, .older) == ["0", "2", "4", "5"])
+    }
+
+    @Test("While cosign signs the same image, none of our signatures is lost")
+    func besideCosign() async throws {
+        let images = try await Images(.dockerRegistry)
+        let image = images.name(try await images.push("hello"))
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 1...4 {
+                group.addTask {
+                    let tool = number == 4 ? Tool.cosign3 : .swsign
+                    let outcome = try await images.make(
+                        .sign, .newer, by: tool, image, flags: ["-a", "number=\(number)"])
+                    #expect(outcome?.status == 0, "\(outcome?.messages ?? "")")
+                }
+            }
+            try await group.waitForAll()
+        }
+        let verified = try await images.verify(.sign, .newer, by: .swsign, image)
+        let payloads = try JSONCursor(JSONValue(parsing: verified.output)).elements()
+        let numbers = try payloads.map { try $0.member("optional").member("number").string() }
+        #expect(Set(numbers).isSuperset(of: ["1", "2", "3"]), "\(numbers)")
     }
 
     @Test("A folder that a cosign saved an image to, with what swsign signed", arguments: [Tool.cosign2, .cosign3])

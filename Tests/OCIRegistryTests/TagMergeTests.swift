@@ -160,9 +160,10 @@ import Testing
         #expect(registry.announcements.isEmpty)
         let requests = registry.server.requests
         #expect(!requests.contains { $0.method == "DELETE" || $0.path.hasSuffix("/tags/list") })
-        // Read, write, look at once, and look after a pause.
         let atTag = requests.filter { $0.path == registry.list }.map(\.method)
-        #expect(atTag == ["GET", "PUT", "GET", "GET", "GET", "PUT", "GET", "GET"])
+        // On a busy machine a look may be too old to write on; after the write there are two: at once, and after a pause.
+        #expect(atTag.filter { $0 == "PUT" }.count == 2)
+        #expect(atTag.suffix(3) == ["PUT", "GET", "GET"])
     }
 
     @Test("With announcements, one writer alone leaves none where tags can be removed", arguments: Limits.all)
@@ -185,9 +186,11 @@ import Testing
         let looks = Mutex(0)
         registry.onGet.withLock {
             $0 = {
+                // The look at once is the first after the write.
+                guard (try? registry.listed()) == ["ours"] else { return }
                 let isSecondLook = looks.withLock { looks in
                     looks += 1
-                    return looks == 3
+                    return looks == 2
                 }
                 guard isSecondLook, let list = try? ImageIndex(manifests: [theirs.referrerDescriptor]).encoded() else {
                     return

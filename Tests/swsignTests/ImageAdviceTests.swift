@@ -1,6 +1,7 @@
 import Foundation
 import LocalSigstore
 import OCIRegistry
+import SigstoreCrypto
 import StrictJSON
 import TestServices
 import Testing
@@ -79,11 +80,10 @@ struct ImageAdviceTests {
         let place = try await ImageFixture(.fallbackTag)
         let image = try await place.push()
         let body = #"{"errors":[{"code":"\#(code)","message":"\#(words)"}]}"#
-        // The list is refused, behind what makes the signature known to other writers.
         try place.registry.faults.add(
             Fault(
                 .answer(status, contentType: "application/json", body: Array(body.utf8)), method: "PUT",
-                path: "/manifests/sha256-", skip: 1))
+                path: "/manifests/sha256-\(image.digest.hex)"))
         let outcome = await place.sign(image.name, scheme: scheme)
         outcome.expectRefusal(1, "http-status", cure, words)
         let tags = try await place.store.tags() ?? []

@@ -261,14 +261,93 @@ struct ImageSignTests {
 
     // MARK: Nothing lost
 
+    @Test(
+        "One signature, and five one after the other, leave the tags that cosign leaves",
+        arguments: [RegistryKind.fallbackTag, .dockerRegistry], Scheme.allCases)
+    func tagsAsCosign(kind: RegistryKind, scheme: Scheme) async throws {
+        let place = try await ImageFixture(kind)
+        let image = try await place.push(tag: "v1")
+        for number in 1...5 {
+            await place.sign(image.name, scheme: scheme, flags: ["-a", "number=\(number)"]).expectSuccess()
+            #expect(try await place.store.tags()?.count == 2)
+        }
+        #expect(try await place.verify(image.name).payloads().count == 5)
+    }
+
+    @Test("sign needs no list of tags and no deletion, announced or not", arguments: [false, true], Scheme.allCases)
+    func rights(announced: Bool, scheme: Scheme) async throws {
+        let place = try await ImageFixture(.fallbackTag)
+        let image = try await place.push(tag: "v1")
+        let registry = try place.registry
+        registry.faults.add(Fault(.status(403, retryAfter: nil), path: "/tags/list"))
+        registry.faults.add(Fault(.status(403, retryAfter: nil), method: "DELETE"))
+        registry.server.forgetRequests()
+        for number in 1...2 {
+            await place.sign(
+                image.name, scheme: scheme,
+                flags: ["-a", "number=\(number)"] + (announced ? ["--concurrent-signers"] : [])
+            ).expectSuccess()
+        }
+        if !announced { #expect(registry.faults.met == 0) }
+        #expect(try await place.verify(image.name).payloads().count == 2)
+        #expect(registry.tags(in: ImageFixture.path).count <= (announced ? 4 : 2))
+    }
+
+    @Test("A write that takes longer than others wait is warned of, unless it is announced", arguments: [false, true])
+    func slowWrite(announced: Bool) async throws {
+        let place = try await ImageFixture(.fallbackTag)
+        let image = try await place.push()
+        try place.registry.faults.add(
+            Fault(.delay(seconds: 1.3), method: "PUT", path: "/manifests/sha256-\(image.digest.hex)", count: 1))
+        let flags = announced ? ["--concurrent-signers"] : []
+        // Announced, the first that is put there is the announcement.
+        if announced {
+            try place.registry.faults.add(
+                Fault(.delay(seconds: 1.3), method: "PUT", path: "/manifests/sha256-\(image.digest.hex)", skip: 1))
+        }
+        let outcome = await place.sign(image.name, flags: flags)
+        outcome.expectSuccess()
+        #expect(outcome.messages.contains("may have been replaced") == !announced, "\(outcome.messages)")
+        #expect(outcome.messages.contains("--concurrent-signers prevents that") == !announced)
+        await place.verify(image.name).expectSuccess()
+    }
+
+    @Test("What cannot be known is not said to have failed, nor to be there")
+    func unknownEnd() async throws {
+        let place = try await ImageFixture(.fallbackTag)
+        let image = try await place.push()
+        // The list is written, its answer is lost, and then the registry is gone.
+        let path = "/manifests/sha256-\(image.digest.hex)"
+        try place.registry.faults.add(Fault(.reset, method: "PUT", path: path))
+        try place.registry.faults.add(Fault(.status(403, retryAfter: nil), method: "GET", path: path, skip: 1))
+        await place.sign(image.name).expectRefusal(1, "denied", "could not be looked at")
+    }
+
     @Test("32 signers at once leave 32 signatures", arguments: RegistryKind.main, Scheme.allCases)
     func concurrentSigners(kind: RegistryKind, scheme: Scheme) async throws {
+        try await manySigners(kind, scheme, flags: [])
+    }
+
+    @Test(
+        "Announced signers at once leave all signatures, also if nobody may list or delete tags",
+        arguments: Scheme.allCases)
+    func announcedSigners(scheme: Scheme) async throws {
+        try await manySigners(.fallbackTag, scheme, count: 12, flags: ["--concurrent-signers"]) { registry in
+            registry.faults.add(Fault(.status(403, retryAfter: nil), path: "/tags/list"))
+            registry.faults.add(Fault(.status(403, retryAfter: nil), method: "DELETE"))
+        }
+    }
+
+    private func manySigners(
+        _ kind: RegistryKind, _ scheme: Scheme, count: Int = 32, flags: [String],
+        _ prepare: (LocalRegistry) -> Void = { _ in }
+    ) async throws {
         let place = try await ImageFixture(kind)
         let image = try await place.push()
+        if kind == .fallbackTag { prepare(try place.registry) }
         await place.sign(image.name, scheme: scheme, flags: ["-a", "signer=before"]).expectSuccess()
-        let count = 32
         // However busy the machine is, nobody gives up.
-        let flags = (ImageFixture.signing + scheme.flags + ["--timeout", "20m"]).joined(separator: " ")
+        let flags = (ImageFixture.signing + scheme.flags + flags + ["--timeout", "20m"]).joined(separator: " ")
         // Each has a home and a temporary directory of its own: no lock on this machine can help.
         let script = """
             for number in $(seq \(count)); do
@@ -293,6 +372,9 @@ struct ImageSignTests {
         let signers = try payloads.map { try $0.member("optional").member("signer").string() }
         #expect(Set(signers) == Set((1...count).map(String.init) + ["before"]))
         #expect(signers.count == count + 1)
+        if kind == .fallbackTag { try place.registry.faults.removeAll() }
+        // The list, and one tag for each signer.
+        if kind != .layout { #expect(try await place.store.tags()?.count ?? 0 <= count + 1) }
     }
 
     @Test("SIGKILL between the blobs and the manifest leaves a registry as it was", arguments: Scheme.allCases)

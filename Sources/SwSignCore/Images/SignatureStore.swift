@@ -292,8 +292,10 @@ public struct SignatureStore: Sendable {
     /// Does what storing a bundle needs and does not depend on what is in it, while that is still being made. What fails
     /// is tried again, and said, by ``add(_:created:)``.
     public func prepare() async {
-        guard let config = try? Blob(Array("{}".utf8)) else { return }
-        try? await image.signatureStore.putBlob(config)
+        let (store, digest) = (image.signatureStore, image.digest)
+        async let asked: Void = store.prepareReferrer(of: digest)
+        if let config = try? Blob(Array("{}".utf8)) { try? await store.putBlob(config) }
+        await asked
     }
 
     /// Adds a bundle to the image in the newer scheme.

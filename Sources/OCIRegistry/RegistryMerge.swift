@@ -50,7 +50,7 @@ extension RegistryClient {
             var kept: [Manifest] = []
             for old in seen where !(try change.entries(old).isSubset(of: entries)) { kept.append(old) }
             seen = kept + [manifest]
-            guard seen.count <= 100 else { throw .contended(change, "each look shows something else") }
+            guard seen.count <= 16 else { throw .contended(change, "each look shows something else") }
         }
     }
 
@@ -131,8 +131,9 @@ extension RegistryClient {
             // Whoever read before that write has written by then.
             let end = written.at + options.longestWrite * 1.25
             if asked >= end { return current }
-            options.report(.waiting)
-            try await Self.pause(max(.zero, ContinuousClock.now.duration(to: end)))
+            let rest = max(.zero, ContinuousClock.now.duration(to: end))
+            options.report(.waiting(rest))
+            try await Self.pause(rest)
             return nil
         }
         var missing: [Manifest] = []
@@ -187,6 +188,8 @@ extension RegistryClient {
     }
     /// More announcements for one tag are not looked at.
     private static let announcementLimit = 1000
+    /// The most bytes that announcements may have together.
+    private static let announcementByteLimit = 32 << 20
 
     /// Makes this writer's entry known.
     private func announce(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) {
@@ -245,17 +248,30 @@ extension RegistryClient {
         let asked = names.filter { name in
             isFirst || state.wasSlow || known[name] == nil && state.announced[name] == nil && name != state.announcement
         }
-        let found = try await concurrently(asked.sorted()) { name throws(SigstoreError) in
-            try await manifest(.tag(change.announcement(name)))
-        }
         var done = known
-        for (name, manifest) in zip(asked.sorted(), found) {
-            guard let manifest, manifest.digest != change.own.digest, known[name] != manifest.digest else { continue }
-            // What was done with before this writer came is in the list, or was taken out of it.
-            if isFirst, change.isList(manifest) {
-                done[name] = manifest.digest
-            } else {
-                state.announced[name] = manifest
+        var rest = asked.sorted()[...]
+        while !rest.isEmpty {
+            let part = Array(rest.prefix(16))
+            rest = rest.dropFirst(16)
+            let found = try await concurrently(part) { name throws(SigstoreError) in
+                try await manifest(.tag(change.announcement(name)))
+            }
+            for (name, manifest) in zip(part, found) {
+                guard let manifest, manifest.digest != change.own.digest, known[name] != manifest.digest else {
+                    continue
+                }
+                // What was done with before this writer came is in the list, or was taken out of it.
+                if isFirst, change.isList(manifest) {
+                    done[name] = manifest.digest
+                } else {
+                    state.announced[name] = manifest
+                }
+            }
+            guard state.announced.values.reduce(0, { $0 + $1.bytes.count }) <= Self.announcementByteLimit else {
+                throw SigstoreError(
+                    .tooLarge,
+                    "what is announced beside \(name):\(change.tag) has more than \(Self.announcementByteLimit) bytes",
+                    advice: "remove the tags that begin with \(change.tag) and a dot")
             }
         }
         state.done = done

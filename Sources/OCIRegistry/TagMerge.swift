@@ -78,8 +78,8 @@ public struct TagMerge: Sendable {
 
     /// What a person may want to know of writing to such a tag.
     public enum Notice: Sendable {
-        /// Everything is written; the writer waits until it can look whether another one replaced it.
-        case waiting
+        /// Everything is written; the writer waits this long until it can look whether another one replaced it.
+        case waiting(Duration)
         /// Reading and writing took so long that others may not have waited for it.
         case slow(tag: String, Duration)
         /// The entry is there, but others keep changing the list, or it could not be looked at to the end.

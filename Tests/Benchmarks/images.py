@@ -118,7 +118,7 @@ def delaying_proxy(port, upstream):
     http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 
-def comparisons(compare, run, swsign, cosign, trusted_root, pairs, local_registry):
+def comparisons(compare, compare_signing, run, swsign, cosign, trusted_root, pairs, local_registry):
     """Runs all comparisons in the current directory, where the key pair `cosign` and the signing config `none.json` are.
 
     `local_registry` is the address of local-sigstore's registry.
@@ -142,7 +142,7 @@ def comparisons(compare, run, swsign, cosign, trusted_root, pairs, local_registr
 
         sign = [swsign, "sign", "--key", "cosign.key", "--tlog-upload=false"]
         theirs = [cosign, "sign", "--key", "cosign.key", "--yes", "--signing-config", "none.json", "--trusted-root", trusted_root]
-        compare(
+        compare_signing(
             f"sign, {COUNT} images in one call, encrypted key, beside {COUNT} calls of cosign 3", sign + images(registry.at),
             theirs + images(registry.at)[:1], 0.1, pairs=pairs, before=clear,
             their_calls=[theirs + [image] for image in images(registry.at)])

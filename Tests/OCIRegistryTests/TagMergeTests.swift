@@ -198,7 +198,7 @@ import Testing
                 registry.store(list, registry.list)
             }
         }
-        let writer = try Writer("ours", registry, announces: false, longestWrite: .milliseconds(250))
+        let writer = try Writer("ours", registry, announces: false, longestWrite: .seconds(2))
         try await writer.write()
         #expect(try registry.listed() == ["ours", "theirs"])
     }

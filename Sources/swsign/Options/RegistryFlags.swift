@@ -88,13 +88,20 @@ struct RegistryConnectionFlags: ParsableArguments {
         return Registries(try context.client(configuration), options)
     }
 
+    private static func seconds(_ duration: Duration, digits: Int) -> String {
+        let (seconds, attoseconds) = duration.components
+        let fraction = String(1_000_000_000_000_000_000 + attoseconds).dropFirst().prefix(digits)
+        return "\(seconds).\(fraction)"
+    }
+
     /// Says what a person may want to know of writing to a list that others write to as well.
     private static func report(_ notice: TagMerge.Notice, _ isAnnounced: Bool, _ context: Context) {
         switch notice {
-        case .waiting: context.progress.say("looking again for other signers")
+        case .waiting(let duration):
+            context.progress.say("looking again for other signers")
+            context.output.detail("looking again for other signers in \(Self.seconds(duration, digits: 3)) s")
         case .slow(let tag, let duration):
-            let (seconds, attoseconds) = duration.components
-            let words = "writing \(tag) took \(seconds).\(attoseconds / 100_000_000_000_000_000) s"
+            let words = "writing \(tag) took \(Self.seconds(duration, digits: 1)) s"
             guard !isAnnounced else { return context.output.detail(words) }
             context.output.warn(
                 "\(words), and other signers wait for 1 s: another's signature may have been replaced at that moment; --concurrent-signers prevents that"

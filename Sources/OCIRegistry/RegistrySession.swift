@@ -127,6 +127,7 @@ actor RegistrySession {
     private var tokenTasks: [TokenKey: Task<Token, any Error>] = [:]
     private var stored: [Repository: Set<Digest>] = [:]
     private var referrerLists: [Repository: ReferrerLists] = [:]
+    private var opening = Opening.notAsked
 
     init(_ registry: Registry, _ http: any HTTPClient, _ options: RegistryOptions) {
         self.registry = registry
@@ -254,8 +255,34 @@ actor RegistrySession {
     }
 
     private func note(_ response: HTTPResponse) {
-        guard response.status == 401 else { return }
-        challenge = AuthChallenge.choose(response.allHeaders("www-authenticate")) ?? challenge
+        if response.status == 401 {
+            challenge = AuthChallenge.choose(response.allHeaders("www-authenticate")) ?? challenge
+        }
+        open()
+    }
+
+    // MARK: The first answer
+
+    /// Whether the registry has answered yet. Until then nothing is known of what it wants to see, and whatever is sent may
+    /// have to be sent again.
+    private enum Opening {
+        case notAsked
+        case asked([CheckedContinuation<Void, Never>])
+        case done
+    }
+
+    /// Lets one request go first; those that come while it is on its way wait until it is answered or has failed.
+    private func waitForFirstAnswer() async {
+        switch opening {
+        case .notAsked: opening = .asked([])
+        case .asked(let others): await withCheckedContinuation { opening = .asked(others + [$0]) }
+        case .done: break
+        }
+    }
+
+    private func open() {
+        if case .asked(let waiting) = opening { for one in waiting { one.resume() } }
+        opening = .done
     }
 
     // MARK: Asking
@@ -279,6 +306,9 @@ actor RegistrySession {
         var wanted = extraScopes
         var rejected: Authorization?
         var isFirst = true
+        await waitForFirstAnswer()
+        // Also if this one fails, those that wait for it go on.
+        defer { open() }
         while true {
             request.authorization = try await authorization(repository, access, wanted, rejected)
             let sent = ContinuousClock.now

@@ -251,6 +251,8 @@ private final class ScriptedWorld: HTTPClient {
         let authorization = unsafe request.authorization?.withValue { unsafe String(decoding: $0, as: UTF8.self) }
         asked.withLock { $0.append((request.url, authorization)) }
         if let shown = request.authorization { self.shown.withLock { $0.append(shown) } }
+        // Those who come at the same time have come by now.
+        for _ in 0..<100 { await Task.yield() }
         func answer(_ status: Int, _ body: String, _ headers: [(name: String, value: String)] = []) -> HTTPResponse {
             HTTPResponse(status: status, headers: headers, body: Array(body.utf8), url: request.url)
         }
@@ -286,6 +288,21 @@ private final class ScriptedWorld: HTTPClient {
         let atRealm = try #require(asked.first { "\($0.url.origin)\($0.url.path)" == realm })
         #expect((atRealm.authorization == "Basic bWU6c2VudGluZWw=") == expected)
         #expect(asked.filter { $0.authorization?.hasPrefix("Basic") == true }.count == (expected ? 1 : 0))
+    }
+
+    @Test("Of those who ask at once one asks what the registry wants to see, and the others show it at once")
+    func asksOnceWhatIsWanted() async throws {
+        let world = ScriptedWorld(realm: "https://ghcr.io/token")
+        var options = RegistryOptions()
+        options.credential = password
+        let client = Registries(world, options).client(for: try Repository(parsing: "ghcr.io/a/b"))
+        await withTaskGroup(of: [String]?.self) { group in
+            for _ in 0..<20 { group.addTask { try? await client.tags() } }
+            for await tags in group { #expect(tags == ["a"]) }
+        }
+        let asked = world.asked.withLock { $0 }
+        #expect(asked.filter { $0.authorization == nil }.count == 1, "\(asked)")
+        #expect(asked.count == 22)
     }
 
     @Test func neverLeavesHTTPSForAToken() async throws {

@@ -149,6 +149,42 @@ import Testing
         if limits.deletes && limits.listsTags { #expect(registry.announcements.count <= 1) }
     }
 
+    @Test(
+        "Held for a little less, a little more and three times as long as a write may take",
+        arguments: [0.8, 1.2, 3], [Mishap.reachesIt, .isAnswered])
+    func held(seconds: Double, _ mishap: Mishap) async throws {
+        for announces in [false, true] {
+            let registry = try ListRegistry()
+            let x = try Writer("X", registry, announces: announces, longestWrite: .seconds(1))
+            let a = try Writer("A", registry, announces: announces, longestWrite: .seconds(1))
+            let (isUnderWay, puts) = (Signal(), Mutex(0))
+            registry.onPut.withLock {
+                $0 = { put in
+                    let isFirst = puts.withLock { puts in
+                        puts += 1
+                        return puts == 1
+                    }
+                    if isFirst, mishap == .isAnswered { put.store() }
+                    if isFirst {
+                        isUnderWay.send()
+                        Thread.sleep(forTimeInterval: seconds)
+                    }
+                    if !isFirst || mishap == .reachesIt { put.store() }
+                    put.answer()
+                }
+            }
+            async let first: Void = x.write()
+            await isUnderWay.arrival()
+            try await a.write()
+            try await first
+            let listed = try registry.listed()
+            #expect(listed.contains("X"))
+            // What is lost is said; and nothing is, within the time or if it is announced.
+            #expect(listed == ["A", "X"] || x.saysItWasSlow && mishap == .reachesIt && !announces && seconds > 1)
+            if seconds > 1 { #expect(x.saysItWasSlow) }
+        }
+    }
+
     @Test("A signature alone asks for no list of tags and deletes nothing")
     func alone() async throws {
         let registry = try ListRegistry()

@@ -146,7 +146,7 @@ let package = Package(
             name: "OCIRegistryTests",
             dependencies: [
                 "Spawning", "OCIRegistry", "DebianRegistry", "FaultServer", "HTTPTransport", "LocalSystem",
-                "SigstoreCrypto", "InToto", "StrictJSON",
+                "SigstoreCrypto", "InToto", "StrictJSON", "TestServices",
             ], swiftSettings: settings),
         .testTarget(
             name: "LocalSigstoreTests",

@@ -79,7 +79,8 @@ public final class CurlClient: HTTPClient {
         var plan = TransferPlan(
             method: request.method, url: request.url, headers: request.headers, authorization: request.authorization,
             body: request.body, bodyLimit: request.bodyLimit, timeout: request.timeout,
-            deadline: configuration.deadline, latestStart: request.latestStart, tls: configuration.tls)
+            deadline: configuration.deadline, latestStart: request.latestStart,
+            goesFirst: request.goesFirst, tls: configuration.tls)
         if !plan.headers.contains(where: { $0.name.lowercased() == "user-agent" }) {
             plan.headers.append((name: "User-Agent", value: configuration.userAgent))
         }

@@ -63,8 +63,10 @@ public struct HTTPRequest: Sendable {
     /// Whether sending it twice does no harm. GET, HEAD, PUT and DELETE are so by definition (RFC 9110, section 9.2.2).
     public var isIdempotent: Bool
     /// Until when it makes sense to send it: later it is not begun any more, and it is never sent a second time. For
-    /// requests that rest on what was read a moment ago. They go before others that wait for their turn.
+    /// requests that rest on what was read a moment ago.
     public var latestStart: ContinuousClock.Instant?
+    /// Whether it goes before others that wait for their turn.
+    public var goesFirst = false
 
     /// Makes a request.
     /// - Parameters:

@@ -22,6 +22,8 @@ struct TransferPlan: Sendable {
     var deadline: ContinuousClock.Instant?
     /// After this moment it is not begun any more, and its body is sent once at most.
     var latestStart: ContinuousClock.Instant?
+    /// Whether it goes before others that wait.
+    var goesFirst: Bool
     var tls: TLSOptions
 }
 

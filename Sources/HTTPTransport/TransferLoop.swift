@@ -112,8 +112,8 @@ final class TransferLoop: Sendable {
                 }
                 return (state.submitted, state.cancelled, state.isStopping)
             }
-            waiting.insert(contentsOf: new.filter { $0.plan.latestStart != nil }, at: 0)
-            waiting += new.filter { $0.plan.latestStart == nil }
+            waiting.insert(contentsOf: new.filter { $0.plan.goesFirst }, at: 0)
+            waiting += new.filter { !$0.plan.goesFirst }
             for id in gone {
                 if let index = waiting.firstIndex(where: { $0.id == id }) {
                     waiting.remove(at: index).complete(cancelled)

@@ -69,6 +69,9 @@ public protocol ImageStore: Sendable {
     /// - Throws: Also if the manifest is stored, but it cannot be made sure that it is listed.
     func putReferrer(_ manifest: Manifest, announcedAs name: String) async throws(SigstoreError)
 
+    /// Stores manifests that have one subject, as ``putReferrer(_:announcedAs:)`` does, and changes their list once.
+    func putReferrers(_ manifests: [Manifest]) async throws(SigstoreError)
+
     /// What refers to a manifest.
     /// - Parameters:
     ///   - digest: The manifest that is referred to; it need not exist.
@@ -115,6 +118,10 @@ public protocol ImageStore: Sendable {
 }
 
 extension ImageStore {
+    public func putReferrers(_ manifests: [Manifest]) async throws(SigstoreError) {
+        for manifest in manifests { try await putReferrer(manifest) }
+    }
+
     /// Stores a manifest that has a subject, announced by its own digest; see ``putReferrer(_:announcedAs:)``.
     public func putReferrer(_ manifest: Manifest) async throws(SigstoreError) {
         try await putReferrer(manifest, announcedAs: String(manifest.digest.hex.prefix(32)))

@@ -358,6 +358,8 @@ public struct Manifest: Sendable {
     public var image: ImageManifest? {
         if case .image(let image) = content { image } else { nil }
     }
+    /// Whether it holds nothing, as one of ours does to which a tag points that is to be removed.
+    var isEmpty: Bool { image?.artifactType?.utf8.elementsEqual(MediaType.empty.utf8) ?? false }
     /// The manifest as an index; `nil` if it is none.
     public var index: ImageIndex? {
         if case .index(let index) = content { index } else { nil }

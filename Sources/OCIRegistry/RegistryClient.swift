@@ -84,18 +84,24 @@ public struct RegistryClient: ImageStore {
     }
 
     public func manifest(_ selector: ManifestSelector) async throws(SigstoreError) -> Manifest? {
-        guard let (bytes, type, algorithm) = try await manifestBytes(selector) else { return nil }
+        try await manifest(selector, goesFirst: false)
+    }
+
+    /// - Parameter goesFirst: Whether the request goes before others that wait.
+    func manifest(_ selector: ManifestSelector, goesFirst: Bool) async throws(SigstoreError) -> Manifest? {
+        guard let (bytes, type, algorithm) = try await manifestBytes(selector, goesFirst: goesFirst) else { return nil }
         return try Manifest(bytes, contentType: type, algorithm: algorithm)
     }
 
     /// A manifest's bytes, checked against its digest, with the media type that came with them.
     func manifestBytes(
-        _ selector: ManifestSelector
+        _ selector: ManifestSelector, goesFirst: Bool = false
     ) async throws(SigstoreError) -> (bytes: [UInt8], type: String, algorithm: HashAlgorithm)? {
-        let url = try await url("manifests/\(selector)")
-        let response = try await send(
-            HTTPRequest(
-                "GET", url, headers: [Self.acceptedManifests], bodyLimit: Int64(Manifest.byteLimit)))
+        var request = HTTPRequest(
+            "GET", try await url("manifests/\(selector)"), headers: [Self.acceptedManifests],
+            bodyLimit: Int64(Manifest.byteLimit))
+        request.goesFirst = goesFirst
+        let response = try await send(request)
         switch response.status {
         case 404: return nil
         case 200: break
@@ -133,6 +139,7 @@ public struct RegistryClient: ImageStore {
             "PUT", try await url("manifests/\(selector)"), headers: [("Content-Type", manifest.mediaType)],
             body: .bytes(manifest.bytes), timeout: .seconds(120))
         request.latestStart = latestStart
+        request.goesFirst = latestStart != nil
         var response = try await send(request, .push)
         for attempt in 1..<RetryPolicy().maxAttempts where latestStart == nil && Self.isPassing(response) {
             try await Self.pause(RetryPolicy().delay(after: attempt))

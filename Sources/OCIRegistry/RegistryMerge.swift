@@ -8,7 +8,12 @@ extension RegistryClient {
     public func merge(_ change: TagMerge) async throws(SigstoreError) {
         var state = MergeState()
         do throws(SigstoreError) {
-            if options.announcesWriters { try await announce(change, &state) }
+            if options.announcesWriters {
+                // A registry that lists by itself what it is sent needs no list of ours, and no announcement.
+                if !change.isStored, try await storeOwn(change).get() { return }
+                state.isOwnStored = true
+                try await announce(change, &state)
+            }
             let list = try await written(change, &state)
             await finish(change, list, state)
         } catch { try await giveUp(change, state, error) }
@@ -18,10 +23,12 @@ extension RegistryClient {
     struct MergeState {
         /// What stood at the tag, and what this writer wrote there: what is overwritten is put back.
         var seen: [Manifest] = []
-        /// What this writer wrote last, and when the registry had answered.
-        var written: (manifest: Manifest, at: ContinuousClock.Instant)?
-        /// Whether our own entry may stand at the tag.
-        var mayHaveWritten = false
+        /// What this writer wrote last, if the registry said so.
+        var written: Manifest?
+        /// When the last write ended that may have changed the list, whatever the registry said.
+        var touched: ContinuousClock.Instant?
+        /// What the last look showed, and since when looks have shown it.
+        var shown: (digest: Digest, since: ContinuousClock.Instant)?
         /// Whether a look has shown something else than what was written.
         var isContended = false
         /// Whether a write took longer than others wait for it.
@@ -64,6 +71,8 @@ extension RegistryClient {
             do throws(SigstoreError) {
                 if let list = try await step(change, &state) { return list }
                 failures = 0
+            } catch  where error.code == .outOfDate {
+                // It was not sent in time: it is read again.
             } catch {
                 failures += 1
                 guard failures < RetryPolicy().maxAttempts, let pause = Self.pause(after: error, failures, &state)
@@ -79,8 +88,6 @@ extension RegistryClient {
 
     /// How long to wait before the tag is read again after a failure; `nil` if it will not pass.
     private static func pause(after error: SigstoreError, _ failures: Int, _ state: inout MergeState) -> Duration? {
-        // What was not sent in time rests on an old look.
-        if error.code == .outOfDate { return .zero }
         let response = (error.cause as? HTTPStatusError)?.response
         if response?.status == 401 {
             state.refusals += 1
@@ -104,13 +111,14 @@ extension RegistryClient {
         let mustStore = !change.isStored && !state.isOwnStored
         async let stored = mustStore ? storeOwn(change) : .success(false)
         let asked = ContinuousClock.now
-        let current = try await manifest(.tag(change.tag))
+        let current = try await manifest(.tag(change.tag), goesFirst: true)
         let answered = ContinuousClock.now
         // A registry that lists what it is sent by itself needs no list of ours.
         if try await stored.get() { return change.own }
         state.isOwnStored = true
         if let current { try state.keep(current, change) }
-        if let written = state.written, current?.digest != written.manifest.digest, !state.isContended {
+        if state.shown?.digest != current?.digest { state.shown = current.map { ($0.digest, asked) } }
+        if let written = state.written, current?.digest != written.digest, !state.isContended {
             state.isContended = true
             if state.announcement == nil { try await announceIfPossible(change, &state) }
             return nil
@@ -126,10 +134,9 @@ extension RegistryClient {
         wanted.subtract(removed)
         state.removed.formUnion(removed)
         if let current, wanted.isSubset(of: present), present.isDisjoint(with: removed) {
-            // Who has written nothing need not look whether it stays: who has written it does.
-            guard let written = state.written else { return current }
-            // Whoever read before that write has written by then.
-            let end = written.at + options.longestWrite * 1.25
+            // Whoever had read before has written by then, and is seen.
+            let since = state.shown?.since ?? asked
+            let end = max(since, state.touched ?? since) + options.longestWrite * 1.25
             if asked >= end { return current }
             let rest = max(.zero, ContinuousClock.now.duration(to: end))
             options.report(.waiting(rest))
@@ -162,18 +169,24 @@ extension RegistryClient {
     ) async throws(SigstoreError) {
         let latest = answered + options.longestWrite / 5
         guard ContinuousClock.now < latest else { return }
-        let hasTried = state.mayHaveWritten
-        state.mayHaveWritten = true
         do throws(SigstoreError) { _ = try await put(list, change.tag, latestStart: latest) } catch {
             // A registry that refuses a manifest has not stored it.
-            if error.code == .outOfDate || (400...499).contains(error.httpStatus ?? 0) {
-                state.mayHaveWritten = hasTried
+            if error.code != .outOfDate, !error.wasNotSent, !(400...499).contains(error.httpStatus ?? 0) {
+                noteEnd(of: asked, change, &state)
             }
             throw error
         }
-        let end = ContinuousClock.now
-        state.written = (list, end)
+        (state.written, state.refusals) = (list, 0)
+        state.shown = (list.digest, .now)
         try state.keep(list, change)
+        noteEnd(of: asked, change, &state)
+    }
+
+    /// Keeps when a write ended, and says if it took longer than others wait.
+    /// - Parameter asked: When the tag was read for it.
+    private func noteEnd(of asked: ContinuousClock.Instant, _ change: TagMerge, _ state: inout MergeState) {
+        let end = ContinuousClock.now
+        state.touched = end
         guard asked.duration(to: end) > options.longestWrite else { return }
         if !state.wasSlow { options.report(.slow(tag: "\(name):\(change.tag)", asked.duration(to: end))) }
         state.wasSlow = true
@@ -198,12 +211,10 @@ extension RegistryClient {
         let names = listed == nil ? Self.places[start...] + Self.places[..<start] : [change.announcedAs, change.id]
         for name in names {
             if listed?.contains(name) ?? true, let there = try await manifest(.tag(change.announcement(name))),
-                there.digest != change.own.digest, !change.isList(there)
+                there.digest != change.own.digest, there.isEmpty || !change.isList(there)
             {
-                // Another writer's, unless it is done with.
-                let list = try await manifest(.tag(change.tag))
-                let present = try list.map { (list) throws(SigstoreError) in try change.entries(list) } ?? []
-                guard try change.entries(there).isSubset(of: present) else { continue }
+                // Another writer's, who may still be at work.
+                continue
             }
             try await putManifest(change.own, tag: change.announcement(name))
             state.announcement = name
@@ -217,7 +228,7 @@ extension RegistryClient {
     private func announceIfPossible(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) {
         state.announcement = nil
         do throws(SigstoreError) { try await announce(change, &state) } catch {
-            guard (400...499).contains(error.httpStatus ?? 0), !options.announcesWriters else { throw error }
+            guard !options.announcesWriters, error.code != .cancelled, !Self.isTransient(error) else { throw error }
         }
     }
 
@@ -225,7 +236,8 @@ extension RegistryClient {
     private func listedAnnouncements(_ change: TagMerge) async throws(SigstoreError) -> Set<String>? {
         let names: [String]?
         do throws(SigstoreError) { names = try await tags() } catch {
-            guard (400...499).contains(error.httpStatus ?? 0), error.httpStatus != 429 else { throw error }
+            let isRefused = (400...499).contains(error.httpStatus ?? 0) && error.httpStatus != 429
+            guard isRefused || error.code == .unauthorized || error.code == .denied else { throw error }
             return nil
         }
         guard let names else { return nil }
@@ -241,12 +253,16 @@ extension RegistryClient {
 
     /// Looks who has announced what.
     private func readAnnouncements(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) {
-        let names = try await listedAnnouncements(change) ?? Set(Self.places)
+        var names = Set(Self.places)
+        do throws(SigstoreError) { names = try await listedAnnouncements(change) ?? names } catch {
+            // What cannot be listed was not demanded.
+            guard !options.announcesWriters, error.code != .cancelled, !Self.isTransient(error) else { throw error }
+        }
         let isFirst = state.done == nil
         let known = state.done ?? [:]
         // After a slow write all may have changed meanwhile.
         let asked = names.filter { name in
-            isFirst || state.wasSlow || known[name] == nil && state.announced[name] == nil && name != state.announcement
+            isFirst || state.wasSlow || name == state.announcement || known[name] == nil && state.announced[name] == nil
         }
         var done = known
         var rest = asked.sorted()[...]
@@ -261,7 +277,7 @@ extension RegistryClient {
                     continue
                 }
                 // What was done with before this writer came is in the list, or was taken out of it.
-                if isFirst, change.isList(manifest) {
+                if manifest.isEmpty || isFirst && change.isList(manifest) {
                     done[name] = manifest.digest
                 } else {
                     state.announced[name] = manifest
@@ -276,28 +292,27 @@ extension RegistryClient {
         }
         state.done = done
         // Another writer may have announced the same statement by the same signer at the same moment.
-        if let own = state.announcement, state.announced[own] != nil { try await announceIfPossible(change, &state) }
+        if let own = state.announcement, state.announced[own] != nil || done[own] != known[own] {
+            try await announceIfPossible(change, &state)
+        }
     }
 
-    /// Takes the announcement back: the list has everything.
+    /// Takes the announcement back, and those of entries that this change took away: the list has everything.
     private func finish(_ change: TagMerge, _ list: Manifest, _ state: MergeState) async {
         if state.removed.isEmpty, state.announcement == nil { return }
-        var finished = state.announcement.map { [$0] } ?? []
-        var hasOthers = false
-        let announced = state.looksForOthers ? state.announced : await announcedNow(change)
-        for (name, manifest) in announced where name != state.announcement {
-            if (try? change.entries(manifest).isSubset(of: state.removed)) ?? false {
-                finished.append(name)
-            } else if !hasOthers, !change.isList(manifest) {
+        var isAlone = true
+        for (name, manifest) in state.looksForOthers ? state.announced : await announcedNow(change) {
+            let entries = (try? change.entries(manifest)) ?? []
+            if !entries.isEmpty, entries.isSubset(of: state.removed) {
+                await withdraw(name, manifest, change, list, mayRemove: false)
+            } else if isAlone, !change.isList(manifest) {
                 // Who is still at work needs to find ours.
                 let now = try? await self.manifest(.tag(change.announcement(name)))
-                hasOthers = now?.digest == manifest.digest
+                isAlone = now?.digest != manifest.digest
             }
         }
-        var canRemove = !hasOthers
-        for name in finished { canRemove = await withdraw(name, change, list, mayRemove: canRemove) }
-        guard canRemove else { return }
-        for name in (state.done ?? [:]).keys { _ = await withdraw(name, change, list, mayRemove: true) }
+        guard let own = state.announcement else { return }
+        await withdraw(own, change.own, change, list, mayRemove: isAlone)
     }
 
     /// What is announced, for a change that takes entries away: an announcement would bring them back.
@@ -307,14 +322,15 @@ extension RegistryClient {
         return state.announced
     }
 
-    /// Removes an announcement, or if that cannot be, points it at the list.
-    /// - Returns: Whether it is removed.
-    private func withdraw(_ name: String, _ change: TagMerge, _ list: Manifest?, mayRemove: Bool) async -> Bool {
+    /// Removes an announcement, or if that cannot be or others are at work, points it at the list. One that is another by
+    /// now is left.
+    private func withdraw(
+        _ name: String, _ manifest: Manifest, _ change: TagMerge, _ list: Manifest?, mayRemove: Bool
+    ) async {
         let tag = change.announcement(name)
-        if mayRemove, (try? await removeAlone(tag)) ?? false { return true }
-        // It does no harm there: what it names is in the list.
+        guard let there = try? await self.manifest(.tag(tag)), there.digest == manifest.digest else { return }
+        if mayRemove, (try? await removeAlone(tag)) ?? false { return }
         if let list { try? await putManifest(list, tag: tag) }
-        return false
     }
 
     /// Removes a tag, and nothing else. Some registries remove a manifest with its tag: so the tag is pointed at an empty
@@ -329,25 +345,35 @@ extension RegistryClient {
         return try await manifest(selector) == nil
     }
 
-    /// Ends a write that failed, unless the entry is there after all.
+    /// Ends a write that failed, unless the entry is there after all, and stays.
     private func giveUp(
         _ change: TagMerge, _ state: MergeState, _ failure: SigstoreError
     ) async throws(SigstoreError) {
-        let list: Manifest?
+        var list: Manifest?
         do throws(SigstoreError) {
             list = try await manifest(.tag(change.tag))
-            if let list, try change.ownEntries().isSubset(of: try change.entries(list)) {
+            if state.touched != nil, try holdsOwn(list, change) {
+                try await Self.pause(options.longestWrite * 1.25)
+                list = try await manifest(.tag(change.tag))
+            }
+            if let list, try holdsOwn(list, change) {
                 options.report(.unsettled(tag: "\(name):\(change.tag)", failure))
                 return await finish(change, list, state)
             }
         } catch {
-            guard state.mayHaveWritten else { throw failure }
+            if let own = state.announcement { await withdraw(own, change.own, change, list, mayRemove: true) }
+            guard state.touched != nil else { throw failure }
             var failure = failure
             failure.message += "; whether it is at \(name):\(change.tag) all the same could not be looked at"
             throw failure
         }
-        if let own = state.announcement { _ = await withdraw(own, change, list, mayRemove: true) }
+        if let own = state.announcement { await withdraw(own, change.own, change, list, mayRemove: true) }
         throw failure
+    }
+
+    private func holdsOwn(_ list: Manifest?, _ change: TagMerge) throws(SigstoreError) -> Bool {
+        guard let list else { return false }
+        return try change.ownEntries().isSubset(of: try change.entries(list))
     }
 }
 

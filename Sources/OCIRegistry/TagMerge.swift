@@ -8,13 +8,13 @@ public import StrictJSON
 ///
 /// 1. A writer sends its list within D/5 (200 ms) of its last read of the tag, once; else, or if that fails, it reads
 ///    again. The longest time from its read to its answer is to be D (``RegistryOptions/longestWrite``, 1 s).
-/// 2. It looks at the tag at once, and again 1.25 D after its last write. If the tag shows what it wrote, whoever had
-///    read before has written by then, and whoever reads later reads its entry.
+/// 2. It looks at the tag at once, and again 1.25 D after its last write, and after it first saw what it sees. If the tag
+///    shows the same still, all who had read before have written by then, and all who read later read its entry.
 /// 3. If a look shows something else, or from the start with ``RegistryOptions/announcesWriters``, it announces its
-///    entry at a tag of its own, `<tag>.<name>`, before it reads on. It puts back everything that it has seen at the tag
-///    or announced, and ends by rule 2 once all of that is there.
-/// 4. Then it points its announcement at the list, which says that it is done, or removes it if no other writer is at
-///    work. What was done with before a writer came does not count for it any more.
+///    entry at a tag of its own, `<tag>.<name>`, which no other writer is using, before it reads on. It puts back
+///    everything that it has seen at the tag or announced, and ends by rule 2 once all of that is there.
+/// 4. Then it removes its announcement, or if another writer is at work, or it cannot, points it at the list, which says
+///    that it is done. What was done with before a writer came does not count for it any more.
 /// 5. A writer that took longer than D says so. It looks at all announcements again, also at those done with meanwhile.
 ///
 /// What can go wrong with one writer X of ours while another one A signs, D = 1 s:
@@ -28,7 +28,11 @@ public import StrictJSON
 /// | is repeated on the way within D | A sees that X replaced it, and both are kept | the same |
 /// | is repeated after D, then answered | as if it had reached the registry after D | the same as there |
 /// | is lost on the way | X reads again, and writes again | the same |
-/// | is lost, having reached the registry | X reads its own entry there | the same |
+/// | is lost, having reached the registry | X reads its own entry there, and looks again as after a write | the same |
+/// | is lost, having reached it after D | as if it had been answered then | the same as there |
+///
+/// That holds for writers that are not killed in between, whose lists nobody guards then. What is taken out of a
+/// list can come back by a writer that had read it before.
 ///
 /// Other tools do not look again. What cosign replaces within 1.25 D after our write is put back; what it replaces
 /// later, from a list that it read before, is lost, and so is what it wrote itself between our read and our write.
@@ -105,10 +109,11 @@ public struct TagMerge: Sendable {
     /// Whether a tag announces an entry for another tag.
     package static func isAnnouncement(_ name: String, for tag: String) -> Bool { announcement(name, for: tag) != nil }
 
-    /// Adds a referrer to the index at the fallback tag.
+    /// Adds a referrer to the index at the fallback tag, or all that an index lists.
     static func referrer(_ own: Manifest, of subject: Digest, announcedAs name: String) -> TagMerge {
         @Sendable func id(_ digest: Digest) -> String { String(digest.hex.prefix(48)) }
-        return TagMerge(tag: FallbackTag.name(of: subject), own: own, id: id(own.digest), announcedAs: name) {
+        let first = own.index?.manifests.first?.digest ?? own.digest
+        return TagMerge(tag: FallbackTag.name(of: subject), own: own, id: id(first), announcedAs: name) {
             manifest in
             // If the subject itself stands at the tag, as some tools leave it, it lists nothing.
             if manifest.digest == subject { return [] }

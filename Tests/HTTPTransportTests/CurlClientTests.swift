@@ -133,6 +133,30 @@ private final class Collector: BodySink {
         #expect(server.requests.count == 4)
     }
 
+    /// libcurl itself sends a request again if a connection that it kept is closed before an answer.
+    @Test(arguments: [false, true])
+    func sendsOnceWhatRestsOnALook(isLate: Bool) async throws {
+        let server = FaultServer { request, connection in
+            request.method == "GET" ? connection.respond(200) : connection.close()
+        }
+        let url = try HTTPURL(parsing: "\(server.url)/")
+        let client = client()
+        func puts() -> Int { server.requests.filter { $0.method == "PUT" }.count }
+        _ = try await client.send(HTTPRequest("GET", url))
+        var request = HTTPRequest("PUT", url, body: .bytes(Array("list".utf8)))
+        request.latestStart = .now + .seconds(isLate ? -1 : 100)
+        let sent = request
+        let error = await failure { () throws(SigstoreError) in _ = try await client.send(sent) }
+        #expect(error?.code == (isLate ? .outOfDate : .unreachable))
+        #expect(error?.wasNotSent == isLate)
+        #expect(puts() == (isLate ? 0 : 1))
+        // Without it, the same request is sent again and again.
+        request.latestStart = nil
+        let again = request
+        _ = await failure { () throws(SigstoreError) in _ = try await client.send(again) }
+        #expect(puts() > 2)
+    }
+
     @Test func obeysRetryAfterWithinItsBounds() async throws {
         let server = FaultServer { request, connection in
             request.number == 0 ? connection.respond(429, ["Retry-After: 1"]) : connection.respond(200)

@@ -29,20 +29,21 @@ extension Trait where Self == DockerRegistryTrait {
 /// What many tests need.
 enum Sample {
     /// A client that finds no credentials anywhere and does not wait long.
-    static func registries(_ change: (inout RegistryOptions) -> Void = { _ in }) -> Registries {
+    static func registries(workers: Int = 10, _ change: (inout RegistryOptions) -> Void = { _ in }) -> Registries {
         var options = RegistryOptions()
         options.credentials = CredentialStore(environment: { _ in nil })
         change(&options)
         var configuration = CurlClient.Configuration()
         configuration.retryPolicy.baseDelay = .milliseconds(5)
+        configuration.maxWorkers = workers
         return Registries(CurlClient(configuration), options)
     }
 
     /// A client for a repository on a server of a test.
     static func client(
-        _ authority: String, _ change: (inout RegistryOptions) -> Void = { _ in }
+        _ authority: String, workers: Int = 10, _ change: (inout RegistryOptions) -> Void = { _ in }
     ) throws -> RegistryClient {
-        registries(change).client(for: try Repository(parsing: "\(authority)/team/app"))
+        registries(workers: workers, change).client(for: try Repository(parsing: "\(authority)/team/app"))
     }
 
     /// The digest of `{}`.

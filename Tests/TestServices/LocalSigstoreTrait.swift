@@ -90,16 +90,18 @@ extension LocalServices {
 
 /// Lets only some tests have services at a time. Each server waits for connections on a thread of its own, of which a process
 /// has some 250; without one, a server never answers.
-final class Turns: Sendable {
+package final class Turns: Sendable {
     /// Those of tests that have a whole Sigstore, of some eight servers, for themselves.
     static let sigstores = Turns(6)
     /// Those of registries. A test may have two of them, so there are more turns than such tests.
     static let registries = Turns(32)
+    /// Those of servers that a test scripts, with a thread for each connection.
+    package static let scripts = Turns(4)
     private let state: Mutex<(free: Int, waiting: [CheckedContinuation<Void, Never>])>
 
     private init(_ count: Int) { state = Mutex((free: count, waiting: [])) }
 
-    func take() async {
+    package func take() async {
         await withCheckedContinuation { continuation in
             let isFree = state.withLock { state in
                 guard state.free > 0 else {
@@ -113,7 +115,7 @@ final class Turns: Sendable {
         }
     }
 
-    func giveBack() {
+    package func giveBack() {
         let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
             if state.waiting.isEmpty {
                 state.free += 1

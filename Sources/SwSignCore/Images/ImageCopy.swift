@@ -117,7 +117,7 @@ public struct ImageCopy: Sendable {
         }
         // Signatures that are kept in one place for both need not be copied.
         if image.signatureStore.name != destination.signatureStore.name {
-            for image in images {
+            _ = try await concurrently(images) { image throws(SigstoreError) in
                 let copied = Image(
                     image, at: destination.location, destination.store, signatureStore: destination.signatureStore)
                 try await copyAttachments(
@@ -205,11 +205,10 @@ public struct ImageCopy: Sendable {
                     to: SignatureStore(signed.1, tagPrefix: target.tagPrefix), replacing: replacing, depth: depth + 1)
             }
         }
-        for referrer in found.referrers where isSelected(referrer) {
-            progress("Copying \(from.name)@\(referrer.manifest.digest) to \(to.name)")
-            try await Self.copyBlobs(of: [referrer.manifest], from: from, to: to)
-            try await to.putReferrer(referrer.manifest)
-        }
+        let referrers = found.referrers.filter(isSelected).map(\.manifest)
+        for referrer in referrers { progress("Copying \(from.name)@\(referrer.digest) to \(to.name)") }
+        try await Self.copyBlobs(of: referrers, from: from, to: to)
+        try await to.putReferrers(referrers)
     }
 
     // MARK: Saving

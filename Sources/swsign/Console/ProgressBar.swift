@@ -49,7 +49,7 @@ final class ProgressBar: Sendable {
     }
 
     /// Counts on.
-    func advance(_ count: Int) { state.withLock { $0.done += Int64(count) } }
+    func advance(_ count: Int) { state.withLock { ($0.done, $0.note) = ($0.done + Int64(count), nil) } }
 
     /// Says what is going on from now on.
     func say(_ words: String) { state.withLock { $0.note = words } }

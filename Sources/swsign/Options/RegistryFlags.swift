@@ -101,7 +101,7 @@ struct RegistryConnectionFlags: ParsableArguments {
             context.progress.say("looking again for other signers")
             context.output.detail("looking again for other signers in \(Self.seconds(duration, digits: 3)) s")
         case .slow(let tag, let duration):
-            let words = "writing \(tag) took \(Self.seconds(duration, digits: 1)) s"
+            let words = "writing \(tag) took \(Self.seconds(duration, digits: 2)) s"
             guard !isAnnounced else { return context.output.detail(words) }
             context.output.warn(
                 "\(words), and other signers wait for 1 s: another's signature may have been replaced at that moment; --concurrent-signers prevents that"

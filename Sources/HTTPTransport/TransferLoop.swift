@@ -159,15 +159,16 @@ final class TransferLoop: Sendable {
     private func expire(_ waiting: inout [Transfer]) {
         let now = ContinuousClock.now
         waiting.removeAll { transfer in
-            let plan = transfer.plan
-            if let deadline = plan.deadline, deadline <= now {
-                transfer.complete(.failure(.deadlineIsOver(plan.url), isTransient: false))
+            // The plan as a whole is not copied: a hundred may wait, each time that one is done.
+            if let deadline = transfer.plan.deadline, deadline <= now {
+                transfer.complete(.failure(.deadlineIsOver(transfer.plan.url), isTransient: false))
                 return true
             }
-            guard let latest = plan.latestStart, latest <= now else { return false }
+            guard let latest = transfer.plan.latestStart, latest <= now else { return false }
+            let (method, url) = (transfer.plan.method, transfer.plan.url)
             transfer.complete(
                 .failure(
-                    SigstoreError(.outOfDate, "\(plan.method) \(plan.url.redacted) came too late to be sent"),
+                    SigstoreError(.outOfDate, "\(method) \(url.redacted) came too late to be sent"),
                     isTransient: false))
             return true
         }

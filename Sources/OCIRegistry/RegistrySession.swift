@@ -302,7 +302,9 @@ actor RegistrySession {
             throw SigstoreError(.redirectRefused, "\(request.url.redacted) is not at the registry \(registry)")
         }
         var request = request
-        request.handledStatuses.formUnion(Self.failures)
+        // A set is not made anew for each request.
+        request.handledStatuses =
+            request.handledStatuses.isEmpty ? Self.failures : request.handledStatuses.union(Self.failures)
         var wanted = extraScopes
         var rejected: Authorization?
         var isFirst = true

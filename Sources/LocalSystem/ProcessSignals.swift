@@ -45,6 +45,14 @@ package enum ProcessSignals {
     /// Ends this process by a signal, as what waits for it expects. May be called by a signal handler.
     package static func end(by number: CInt) { raise(number) }
 
+    /// Ends this process as a write to a pipe ends it that nothing reads any more.
+    package static func endAsReaderEnded() -> Never {
+        signal(SIGPIPE, SIG_DFL)
+        raise(SIGPIPE)
+        // The signal is held back.
+        _exit(128 + SIGPIPE)
+    }
+
     /// Ends this process at once, without what else is done at its end. May be called by a signal handler.
     package static func end(status: CInt) -> Never { _exit(status) }
 

@@ -30,10 +30,11 @@ public enum StandardStream: Sendable {
     }
 
     /// Writes everything.
-    /// - Throws: `SigstoreError` with `file-unwritable` if it cannot be written to.
+    /// - Throws: `SigstoreError` with `reader-ended` if it is a pipe that nothing reads any more, and with `file-unwritable`
+    ///   if it cannot be written to.
     public func write(_ bytes: [UInt8]) throws(SigstoreError) {
         guard let number = unsafe bytes.withUnsafeBytes({ unsafe Descriptor.write(descriptor, $0) }) else { return }
-        throw SigstoreError(.fileUnwritable, SigstoreError.reason(number))
+        throw SigstoreError(number == EPIPE ? .readerEnded : .fileUnwritable, SigstoreError.reason(number))
     }
 
     /// Reads one byte.

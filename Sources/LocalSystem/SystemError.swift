@@ -62,6 +62,8 @@ extension SigstoreError.Code {
     public static let fileNotFound = Self("file-not-found")
     /// A file exists and cannot be read.
     public static let fileUnreadable = Self("file-unreadable")
+    /// Nothing reads the pipe any more that standard output is: no error to a person, and no success either.
+    public static let readerEnded = Self("reader-ended")
     /// A file cannot be written.
     public static let fileUnwritable = Self("file-unwritable")
     /// A file that must not be replaced stands where one would be written.

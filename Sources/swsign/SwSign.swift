@@ -7,8 +7,24 @@ import SwSignCore
 /// The program: parse, call the core, print, map errors to exit codes.
 @main
 struct SwSign: ParsableCommand {
+    /// What the program is called as, for what it tells a person to type: `cosign` if it was started by a link of that name.
+    static let name: String = {
+        let path =
+            CommandLine.arguments.first
+            ?? (try? InputFile("/proc/self/cmdline").contents(limit: 1 << 23)).map {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+        return path?.utf8.split(separator: 0x2f).last?.elementsEqual("cosign".utf8) == true ? "cosign" : "swsign"
+    }()
+
+    /// Where the help of a command is.
+    /// - Parameter words: The command's words.
+    static func helpAdvice(_ words: some Collection<String>) -> String {
+        "see \(name) \((words + ["--help"]).joined(separator: " "))"
+    }
+
     static let configuration = CommandConfiguration(
-        commandName: "swsign",
+        commandName: name,
         abstract: "Signs and verifies container images, attestations and files, the way cosign does.",
         groupedSubcommands: [
             CommandGroup(name: "Keys", subcommands: [GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self]),
@@ -53,6 +69,8 @@ struct SwSign: ParsableCommand {
             try context.output.finish(succeeded: true)
             status = 0
         } catch {
+            // Other programs end by this signal too. Success it is not: what is verified may be told by the result alone.
+            if error.code == .readerEnded { ProcessSignals.endAsReaderEnded() }
             if error.code != .alreadyReported { context.output.error(error.advised) }
             // After several images, the first failure decides.
             status = exitStatus(
@@ -87,6 +105,7 @@ struct SwSign: ParsableCommand {
         try context.output.configure(verbose: false, file: nil, jsonErrors: jsonErrors)
         if jsonErrors { unsafe Interruption.isJSON = true }
         let normalized = try NormalizedArguments(arguments, environment: context.environment.text)
+        for warning in normalized.warnings { context.output.warn(warning) }
         context.trustVariables = TrustVariables(normalized.fromEnvironment, context.output)
         do {
             Preparation.begin(for: normalized.arguments)
@@ -100,13 +119,12 @@ struct SwSign: ParsableCommand {
         } catch {
             let text = fullMessage(for: error)
             if exitCode(for: error) == .success {
-                return try context.output.text(text.hasSuffix("\n") ? text : text + "\n")
+                let words = normalized.arguments.prefix { $0.utf8.first != 0x2d }
+                return try context.output.text(HelpText.arranged(text.hasSuffix("\n") ? text : text + "\n", for: words))
             }
             throw SigstoreError(
                 .usage, message(for: error),
-                advice:
-                    "see swsign \((normalized.arguments.prefix { $0.utf8.first != 0x2d } + ["--help"]).joined(separator: " "))"
-            )
+                advice: .sentence(helpAdvice(normalized.arguments.prefix { $0.utf8.first != 0x2d })))
         }
     }
 

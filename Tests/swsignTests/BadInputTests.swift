@@ -585,17 +585,26 @@ struct BadInputTests {
         #expect(closed.ending == .exit(1), "\(closed.ending)")
     }
 
-    @Test("A reader that ended early is an error and not a crash")
-    func readerEnded() async throws {
-        let script = #"""
-            (while [ ! -e ended ]; do sleep 0.01; done; "$0" completion bash; echo "exit $?" >&2) |
-                (exec <&-; : > ended)
-            """#
-        let outcome = await Program(executable: "/bin/bash", directory: directory.path).run([
-            "-c", script, Program.path,
+    @Test(
+        "A reader that ended early ends the program like any other, without a word and without success",
+        arguments: [
+            ["completion", "bash"], ["--help"], verifying + ["-o", "json", "file"],
+
+            ["verify-blob", "--key", "key.pub", "--insecure-ignore-tlog", "-o", "json", "file", "file"],
+            ["--errors", "json", "env"],
+            ["sign-blob", "--key", "key.pem", "--tlog-upload=false", "--quiet", "file"],
         ])
-        #expect(outcome.messages.contains("[output-failed]"), "\(outcome.messages)")
-        #expect(outcome.messages.contains("exit 1"))
+    func readerEnded(arguments: [String]) async throws {
+        try writeBundle()
+        try directory.write("file.sigstore.json", directory.read("b.json"))
+        let script = #"""
+            (while [ ! -e ended ]; do sleep 0.01; done; "$@" 2>errors; echo "exit $?" >&2) | (exec <&-; : > ended)
+            """#
+        let outcome = await Program(executable: "/bin/bash", directory: directory.path).run(
+            ["-c", script, "bash", Program.path] + arguments)
+        #expect(outcome.messages == "exit \(128 + SIGPIPE)\n", "\(outcome.messages)")
+        let errors = try directory.text("errors")
+        #expect(!errors.contains("rror") && !errors.contains("Verified OK"), "\(errors)")
     }
 
     @Test("A signal in the middle of reading leaves nothing half written", arguments: [SIGINT, SIGTERM, SIGHUP])

@@ -394,7 +394,7 @@ struct FlagTests {
         "A flag that does not exist is refused by its name, and the help is pointed to",
         arguments: [
             (["sign-blob", "--nope", "FILE"], "--nope"), (["sign-blob", "--nope=1", "FILE"], "--nope"),
-            (["sign-blob", "--Key", "k"], "--Key"),
+            (["sign-blob", "--Key", "k"], "did you mean --key? see swsign sign-blob --help"),
             (["sign-blob", "--no-yes", "FILE"], "--no-yes"),
             (["sign-blob", "--no-tlog-upload=true"], "--no-tlog-upload"), (["sign-blob", "--yes=true=false"], "--yes"),
             (["sign-blob", "-x", "FILE"], "-x"), (["sign-blob", "-yx", "FILE"], "-x"),
@@ -406,6 +406,91 @@ struct FlagTests {
     func unknownFlags(arguments: [String], words: String) async throws {
         let directory = TemporaryDirectory()
         try await directory.expectRefusal("usage", words, of: arguments)
+    }
+
+    @Test(
+        "A name that is near to one that there is gets a question, and no other",
+        arguments: [
+            ("sing", "sign"), ("verfy --key k", "verify"), ("verify-attest", "verify-attestation"),
+            ("bundle inspct b", "bundle inspect"), ("inspect b", "bundle inspect"),
+            ("trusted-rot create", "trusted-root"),
+            ("help sgin", "sign"), ("download signatures", "download signature"), ("versoin", "version"),
+            ("verify --certificat-identity a", "--certificate-identity"),
+            ("verify --cert-identty=a", "--cert-identity"),
+            ("verify --certificate_identity a", "--certificate-identity"),
+            ("verify --certificate-github-workflow-reposit a", "--certificate-github-workflow-repository"),
+            ("sign --kye k", "--key"), ("sign --ye", "--yes"), ("sign --recursiv", "--recursive"),
+            ("sign ---key k", "--key"), ("sign --outptu-signature f", "--output-signature"),
+            ("--timeuot=3m version", "--timeout"),
+            // Nothing is near, or too much.
+            ("publish", ""), ("q", ""), ("verify --zz", ""), ("verify --x=certificate-identity", ""),
+            ("create", "bundle create or trusted-root create or signing-config create"),
+        ])
+    func nearNames(given: String, meant: String) throws {
+        let error = Self.refusal(given.split(separator: " ").map(String.init))
+        #expect(error?.code == .usage)
+        let advice = error?.advice.map { "\($0)" } ?? ""
+        if meant.isEmpty {
+            #expect(advice.hasPrefix("see swsign "), "\(advice)")
+        } else {
+            #expect(advice.hasPrefix("did you mean \(meant)? see swsign "), "\(advice)")
+        }
+    }
+
+    @Test("A mistyped name of any length and of any bytes is looked at in a bounded time, and printed escaped")
+    func longAndHostileNames() async throws {
+        let long = String(repeating: "certificate-identity", count: 20_000)
+        for arguments in [[long], ["verify", "--" + long], ["verify", "--certificate-identit" + long]] {
+            #expect(Self.refusal(arguments)?.advice.map { "\($0)" }?.hasPrefix("see swsign ") == true)
+        }
+        let directory = TemporaryDirectory()
+        try await directory.expectRefusal(
+            "usage", "there is no command \"sig\\u{1b}[31mn\"", of: ["sig\u{1b}[31mn"])
+        let flag = await directory.swsign("verify", "--ke\u{7}y", "k")
+        #expect(
+            flag.messages.contains("unknown flag --ke\\u{7}y [usage]\n       did you mean --key?"), "\(flag.messages)")
+    }
+
+    @Test(
+        "A long name behind one dash, and a letter behind two, are taken for what they are, with a warning",
+        arguments: [
+            ("sign-blob -key k FILE", "sign-blob --key=k -- FILE", "-key is taken as --key: write it so"),
+            ("sign-blob -key=-yes FILE", "sign-blob --key=-yes -- FILE", "-key is taken as --key: write it so"),
+            ("sign-blob -yes FILE", "sign-blob --yes -- FILE", "-yes is taken as --yes: write it so"),
+            (
+                "verify -cert-identity a I", "verify --certificate-identity=a -- I",
+                "-cert-identity is taken as --cert-identity: write it so"
+            ),
+            ("import-key-pair -key k", "import-key-pair --key=k", "-key is taken as --key: write it so"),
+            ("verify --o text I", "verify --output=text -- I", "--o is taken as -o: write it so"),
+            ("verify --a=x=y I", "verify --annotations=x=y -- I", "--a is taken as -a: write it so"),
+            ("-timeout 3m version", "version --timeout=3m", "-timeout is taken as --timeout: write it so"),
+            ("-version", "version", "-version is taken as the command version"),
+            // What is right as it is, and what only looks like it.
+            ("--version", "version", ""), ("-d --version --json", "version --json --verbose", ""),
+            ("sign-blob -yd FILE", "sign-blob --yes --verbose -- FILE", ""),
+            ("sign-blob --key -key FILE", "sign-blob --key=-key -- FILE", ""),
+            ("sign-blob -- -key", "sign-blob -- -key", ""), ("sign-blob -t3m F", "sign-blob --timeout=3m -- F", ""),
+        ])
+    func dashes(given: String, expected: String, warning: String) throws {
+        let read = try NormalizedArguments(given.split(separator: " ").map(String.init)) { _ in nil }
+        #expect(read.arguments == expected.split(separator: " ").map(String.init))
+        #expect(read.warnings == (warning.isEmpty ? [] : [warning]))
+    }
+
+    @Test("The program warns of one dash and signs all the same; --version is a command; a command has none")
+    func dashesInTheProgram() async throws {
+        let directory = TemporaryDirectory()
+        try directory.makeKey()
+        try directory.write("file", "content")
+        let signed = await directory.swsign(
+            "sign-blob", "-key", "key.pem", "--tlog-upload=false", "--bundle", "b", "file")
+        #expect(signed.succeeded && signed.messages.hasPrefix("WARNING: -key is taken as --key: write it so\n"))
+        let (version, command) = (await directory.swsign("--version"), await directory.swsign("version"))
+        #expect(version.succeeded && version.stderr.isEmpty && version.output == command.output)
+        try await directory.expectRefusal("usage", "unknown flag --version", of: ["sign", "--version"])
+        let refused = await directory.swsign("-errors", "json", "sign", "--nope")
+        #expect(try refused.jsonError().member("message").string() == "unknown flag --nope")
     }
 
     @Test("A number of workers, a format, a shell or a time that is none is refused")

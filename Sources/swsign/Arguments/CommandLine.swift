@@ -13,6 +13,8 @@ struct NormalizedArguments: Sendable {
     private(set) var arguments: [String] = []
     /// The flags that the environment gave, and that change something, with the variable of each.
     private(set) var fromEnvironment: [(flag: String, variable: String)] = []
+    /// What a person should know of how the arguments were read.
+    private(set) var warnings: [String] = []
 
     /// Brings arguments and environment into one form.
     /// - Parameters:
@@ -22,12 +24,12 @@ struct NormalizedArguments: Sendable {
     ///   that is not built yet.
     init(_ arguments: [String], environment: (String) throws(SigstoreError) -> String?) throws(SigstoreError) {
         var rest = arguments[...]
-        let command = try Self.takeCommand(&rest)
+        let command = try Self.takeCommand(&rest, &warnings)
         self.arguments = command.words
         // Behind a whole command, help is a name like any other.
         if !FlagTable.commands.contains(command.name), rest.first == "help" {
             var named = (command.words + rest.drop { $0 == "help" })[...]
-            let asked = try Self.takeCommand(&named)
+            let asked = try Self.takeCommand(&named, &warnings)
             try Self.expectCommand(asked, before: named)
             self.arguments = asked.words + ["--help"]
             return
@@ -35,11 +37,13 @@ struct NormalizedArguments: Sendable {
         try Self.expectCommand(command, before: rest)
         var given = Given()
         var positional: [String] = []
-        while let word = rest.popFirst() {
-            if word == "--" {
+        while let typed = rest.popFirst() {
+            if typed == "--" {
                 positional += rest
                 break
-            } else if word.utf8.starts(with: "--".utf8) {
+            }
+            let word = Self.mended(typed, command.flags, &warnings)
+            if word.utf8.starts(with: "--".utf8) {
                 try Self.takeLong(word, &rest, command, &given)
             } else if word.utf8.first == 0x2d, word.utf8.count > 1 {
                 try Self.takeShort(word, &rest, command, &given)
@@ -68,8 +72,10 @@ struct NormalizedArguments: Sendable {
         var format = (try? environment("COSIGN_ERRORS")) ?? ""
         let flags = Array(arguments.prefix { $0 != "--" })
         for (index, word) in flags.enumerated() {
-            if word == "--errors" { format = index + 1 < flags.count ? flags[index + 1] : "" }
-            if word.utf8.starts(with: "--errors=".utf8) { format = String(word.dropFirst(9)) }
+            if word == "--errors" || word == "-errors" { format = index + 1 < flags.count ? flags[index + 1] : "" }
+            for name in ["--errors=", "-errors="] where word.utf8.starts(with: name.utf8) {
+                format = String(Substring(word.utf8.dropFirst(name.utf8.count)))
+            }
         }
         return format == "json"
     }
@@ -99,12 +105,21 @@ struct NormalizedArguments: Sendable {
     }
 
     /// Takes the command's words from the front; global flags may stand before them.
-    private static func takeCommand(_ rest: inout ArraySlice<String>) throws(SigstoreError) -> Command {
+    private static func takeCommand(_ rest: inout ArraySlice<String>, _ warnings: inout [String])
+        throws(SigstoreError) -> Command
+    {
         var words: [String] = []
         var name = ""
         var flags: [String] = []
-        while let word = rest.first {
+        while var word = rest.first {
+            if words.isEmpty, word == "--version" || word == "-version" {
+                // cosign warns of the one and does not know the other.
+                if word == "-version" { warnings.append("-version is taken as the command version") }
+                rest[rest.startIndex] = "version"
+                continue
+            }
             if word.utf8.first == 0x2d, words.isEmpty, word != "--" {
+                word = mended(word, FlagTable.global, &warnings)
                 flags.append(word)
                 rest.removeFirst()
                 let takesValue = ["--output-file", "--timeout", "-t", "--errors"].contains(word)
@@ -122,7 +137,7 @@ struct NormalizedArguments: Sendable {
         {
             throw SigstoreError(
                 .notBuiltYet, "the command \(longer) cannot be used yet; nothing was done",
-                advice: "use cosign for this, or a newer swsign")
+                advice: "use Sigstore's cosign for this, or a newer swsign")
         }
         let own = FlagTable.flags(of: name)
         // Without a command, what comes next should have been one: it stays in front.
@@ -134,9 +149,52 @@ struct NormalizedArguments: Sendable {
     private static func expectCommand(_ command: Command, before rest: ArraySlice<String>) throws(SigstoreError) {
         guard !FlagTable.commands.contains(command.name), let word = rest.first, word.utf8.first != 0x2d else { return }
         let name = (command.words + [word]).joined(separator: " ")
+        // The next word of each command that begins like this one; and if none is near, the last word of any.
+        var (next, last): ([(word: String, command: String)], [(word: String, command: String)]) = ([], [])
+        for each in FlagTable.commands {
+            let words = each.split(separator: " ").map(String.init)
+            guard words.starts(with: command.words), words.count > command.words.count else { continue }
+            next.append((words[command.words.count], words[...command.words.count].joined(separator: " ")))
+            if command.words.isEmpty, let word = words.last { last.append((word, each)) }
+        }
+        var meant = NearNames(names: [])
+        for candidates in [next, last] where meant.names.isEmpty {
+            let near = NearNames(to: word, among: candidates.map(\.word)).names
+            meant = NearNames(names: near.flatMap { word in candidates.filter { $0.word == word }.map(\.command) })
+        }
         throw SigstoreError(
-            .usage, "there is no command \"\(name)\"",
-            advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+            .usage, "there is no command \"\(name)\"", advice: advice(meant.question(), command))
+    }
+
+    /// What to do about an argument that is wrong.
+    /// - Parameter question: What may have been meant.
+    private static func advice(_ question: String?, _ command: Command)
+        -> SigstoreError.Advice
+    {
+        let help = SwSign.helpAdvice(command.words)
+        return .sentence(question.map { "\($0) \(help)" } ?? help)
+    }
+
+    /// The word as it should be written, if it is a flag's long name behind one dash, or its letter behind two: cosign
+    /// reads both, and warns.
+    private static func mended(_ word: String, _ flags: [CommandFlag], _ warnings: inout [String]) -> String {
+        guard word.utf8.first == 0x2d else { return word }
+        let text = word.utf8.drop { $0 == 0x2d }
+        let name = String(Substring(text.prefix { $0 != 0x3d }))
+        let isLong = flags.contains { $0.name == name || $0.aliases.contains(name) }
+        let dashes = word.utf8.count - text.count
+        let (written, right): (String, String)
+        if dashes == 1, name.utf8.count > 1, isLong {
+            (written, right) = ("-\(name)", "--\(name)")
+        } else if dashes == 2, !isLong, let letter = name.first, name.utf8.count == 1,
+            flags.contains(where: { $0.short == letter })
+        {
+            (written, right) = ("--\(name)", "-\(name)")
+        } else {
+            return word
+        }
+        warnings.append("\(written) is taken as \(right): write it so")
+        return right + String(Substring(word.utf8.dropFirst(written.utf8.count)))
     }
 
     private static func takeLong(
@@ -159,9 +217,15 @@ struct NormalizedArguments: Sendable {
                 .usage, "unknown flag --\(name)",
                 advice: (1...6).contains(others.count)
                     ? "it is a flag of \(others.joined(separator: ", "))"
-                    : "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+                    : advice(nearFlags(name, command).question("--"), command))
         }
         try take(flag, "--\(name)", parts.count > 1 ? parts[1] : nil, &rest, &given)
+    }
+
+    /// The command's flags whose names are near to this one. Of one that can be spelled in two ways, the nearer counts.
+    private static func nearFlags(_ name: String, _ command: Command) -> NearNames {
+        let known = command.flags.filter { $0.awaits == nil }
+        return NearNames(to: name, among: known.flatMap { [$0.name] + $0.aliases })
     }
 
     private static func takeShort(
@@ -173,7 +237,7 @@ struct NormalizedArguments: Sendable {
             guard let flag = command.flag(short: letter) else {
                 throw SigstoreError(
                     .usage, "unknown flag -\(letter) in \(word)",
-                    advice: "see swsign \((command.words + ["--help"]).joined(separator: " "))")
+                    advice: advice(nil, command))
             }
             if letters.first == "=" {
                 return try take(flag, "-\(letter)", String(Substring(letters.dropFirst())), &rest, &given)
@@ -239,7 +303,7 @@ struct NormalizedArguments: Sendable {
         if let what = flag.awaits {
             throw SigstoreError(
                 .notBuiltYet, "--\(flag.name) cannot be used yet (still to come: \(what)); nothing was done",
-                advice: "leave the flag out, or use cosign for this")
+                advice: "leave the flag out, or use Sigstore's cosign for this")
         }
         switch flag.kind {
         case .off: arguments.append("--\(flag.name)")

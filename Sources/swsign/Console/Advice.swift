@@ -23,7 +23,8 @@ extension SigstoreError {
         .fileNotFound: "check the name that was given",
         .noPassword:
             "for a key, set COSIGN_PASSWORD; for a registry, give --password-stdin; other questions need a terminal",
-        .noSignature: "check that this is the image that was signed, or sign it with swsign sign or swsign attest",
+        .noSignature:
+            "check that this is the image that was signed, or sign it with \(SwSign.name) sign or \(SwSign.name) attest",
         .noMatchingSignature:
             "check what is demanded of the signature (key, identity, annotations, type), or have the image signed anew",
         .unsupportedKey:
@@ -32,20 +33,20 @@ extension SigstoreError {
         .malformedJSON: "what was read may be cut short, altered or of another kind: get it again",
         .malformedSignature: "what was read may be cut short, altered or another signature: get it again",
         .malformedBase64: "what was read may be cut short or altered: get it again",
-        .tufNoRoot: "name the TUF root with TUF_ROOT_JSON, or once with swsign initialize --root",
+        .tufNoRoot: "name the TUF root with TUF_ROOT_JSON, or once with \(SwSign.name) initialize --root",
         .wrongPassword: "check COSIGN_PASSWORD, or unset it to be asked",
     ]
 
     /// What to type for a remedy that a library names.
     private static func words(_ remedy: Remedy, _ subject: String) -> String {
         switch remedy {
-        case .derivePublicKey: "get its public key with: swsign public-key --key FILE"
+        case .derivePublicKey: "get its public key with: \(SwSign.name) public-key --key FILE"
         case .givePrivateKey: "give the private key, such as cosign.key, to --key"
         case .useEd25519ph: "use Ed25519ph (--signing-algorithm ed25519-ph) or an ECDSA key"
         case .allowMoreTime: "try again, or allow more time with --timeout"
         case .repairCredentials: "repair the file, or give --registry-username and --registry-password"
         case .tryCredentialHelper: "run it by hand, or give --registry-username and --registry-password"
-        case .logIn: "log in with swsign login \(subject), or give --registry-username and --registry-password"
+        case .logIn: "log in with \(SwSign.name) login \(subject), or give --registry-username and --registry-password"
         case .allowTokenServer: "if that host is to have them, say so with --registry-auth-realm \(subject)"
         case .allowLargerAttachments: "if that is right, set COSIGN_MAX_ATTACHMENT_SIZE"
         case .giveBundle: "give the file that was written with --bundle"
@@ -72,14 +73,14 @@ extension SigstoreError {
         case .checkClient: "check --oidc-client-id and --oidc-client-secret-file"
         case .listenElsewhere: "give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device"
         case .checkFulcio: "check the URL of Fulcio (--fulcio-url, --signing-config)"
-        case .initializeMirror: "give it once: swsign initialize --mirror \(subject) --root FILE"
-        case .initializeAgain: "run swsign initialize again"
+        case .initializeMirror: "give it once: \(SwSign.name) initialize --mirror \(subject) --root FILE"
+        case .initializeAgain: "run \(SwSign.name) initialize again"
         case .giveRootChecksum: "give its SHA-256 with --root-checksum"
         case .giveServiceOrConfig: "give another --signing-config, or the service's URL"
         case .useNewerOrAnotherConfig: "use a newer swsign, or another signing config"
         case .checkLog: "check the URL of the log (--rekor-url, --signing-config)"
-        case .searchLog: "look for it with: swsign tlog search"
-        case .giveLogIndex: "give the entry's index with --log-index; swsign bundle inspect shows it"
+        case .searchLog: "look for it with: \(SwSign.name) tlog search"
+        case .giveLogIndex: "give the entry's index with --log-index; \(SwSign.name) bundle inspect shows it"
         case .checkTimestampAuthority:
             "check the URL of the timestamp authority (--timestamp-server-url, --signing-config)"
         case .giveFittingKey: "leave --signing-algorithm out, or give the key that belongs to it"
@@ -98,7 +99,7 @@ extension SigstoreError {
         case .giveKeyAsWritten:
             "give the key as it was written, with its line breaks, or that in base64 once (base64 -w0 FILE)"
         case .giveLogEntry: "give Rekor's answer for the entry, or the bundle that cosign sign-blob --bundle wrote"
-        case .attachAsSignature: "use swsign attach signature --bundle"
+        case .attachAsSignature: "use \(SwSign.name) attach signature --bundle"
         case .giveSBOMFormat: "spdx is json or text, cyclonedx json or xml, syft json; see --type and --input-format"
         case .storeInAnotherRepository:
             "the tag \(subject) is immutable: name another repository for signatures with COSIGN_REPOSITORY"
@@ -107,20 +108,20 @@ extension SigstoreError {
                 ? "the registry takes none of the forms that signatures have: name another one with COSIGN_REPOSITORY"
                 : "try the older form, with --new-bundle-format=false; if that was refused, with "
                     + "COSIGN_DOCKER_MEDIA_TYPES=1 beside it"
-        case .removeSignatures: "remove those that nobody needs, with cosign clean or swsign clean"
+        case .removeSignatures: "remove those that nobody needs, with \(SwSign.name) clean"
         case .removeSignaturesOrAllowMore:
-            "remove those that nobody needs with swsign clean, or allow more with COSIGN_MAX_ATTACHMENT_SIZE"
-        case .downloadAttestation: "it may have one as an attestation: see swsign download attestation"
+            "remove those that nobody needs with \(SwSign.name) clean, or allow more with COSIGN_MAX_ATTACHMENT_SIZE"
+        case .downloadAttestation: "it may have one as an attestation: see \(SwSign.name) download attestation"
         case .choosePlatform: "it is an index; with --platform, the SBOM of one of its images: \(subject)"
         case .replaceTag: "use another tag, or --force to point this one elsewhere"
         case .replaceSBOM: "use --force to replace it"
-        case .copyIntoLayout: "name a new folder, or use swsign copy IMAGE oci-layout:\(subject):TAG"
+        case .copyIntoLayout: "name a new folder, or use \(SwSign.name) copy IMAGE oci-layout:\(subject):TAG"
         case .removeWithTags: "look at it, and give --force if it is to go with all its tags"
         case .useBundleOrRekorV1: "leave out --new-bundle-format=false, or sign with a Rekor v1 log (--rekor-url)"
         case .verifyAttestations: "it has attestations, which verify-attestation verifies"
         case .giveOneOfTheseTypes: "give one of these with --type"
-        case .signOrCheckImage: "sign it with swsign sign, or check that this is the image that was signed"
-        case .attestOrCheckImage: "sign it with swsign attest, or check that this is the image that was signed"
+        case .signOrCheckImage: "sign it with \(SwSign.name) sign, or check that this is the image that was signed"
+        case .attestOrCheckImage: "sign it with \(SwSign.name) attest, or check that this is the image that was signed"
         default: Advice.remedy(remedy, of: subject).description
         }
     }

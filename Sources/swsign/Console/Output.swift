@@ -201,9 +201,11 @@ final class Output: Sendable {
 
     private func writeAll(_ bytes: [UInt8], to stream: StandardStream) throws(SigstoreError) {
         do throws(SigstoreError) { try streams.write(bytes, stream) } catch {
+            // `| head` has read what it wanted: no error, and nothing to say.
+            if error.code == .readerEnded { throw error }
             throw SigstoreError(
                 .outputFailed, "the result cannot be written to standard output: \(error.message)",
-                advice: "the disk may be full, or the program that reads it has ended")
+                advice: "the disk may be full, or standard output closed")
         }
     }
 }

@@ -8,7 +8,7 @@ import SwSignCore
 
 struct AttestBlob: SwSignCommand {
     static let configuration = CommandConfiguration(
-        commandName: "attest-blob", _superCommandName: "swsign",
+        commandName: "attest-blob", _superCommandName: SwSign.name,
         abstract: "Signs a statement about a file: an in-toto attestation.")
 
     @Argument(help: "The file that is attested; - is standard input. May be left out with --statement.")

@@ -130,7 +130,9 @@ struct BlobBatch {
         for (name, (file, outcome)) in zip(names, zip(files, outcomes)) {
             switch outcome {
             case .success(let words)?: if !isTerminal { context.output.note("\(name): \(words)") }
-            case .failure(let error)?: failures.add(file.name, error)
+            case .failure(let error)?:
+                if error.code == .readerEnded { throw error }
+                failures.add(file.name, error)
             case nil: failures.add(file.name, nil)
             }
         }

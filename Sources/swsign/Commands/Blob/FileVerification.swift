@@ -81,7 +81,7 @@ struct FileVerification {
                 for signature in verified { warn(file, signature.warnings) }
                 return try report(file, verified, isOneOfMany: files.count > 1)
             } catch {
-                if format == .json, error.code != .outputFailed {
+                if format == .json, error.code != .outputFailed, error.code != .readerEnded {
                     try context.output.json(
                         Self.json(file, failedStep.map { advised($0.error, missing) } ?? error, failedStep))
                 }

@@ -7,7 +7,7 @@ import SwSignCore
 
 struct SignBlob: SwSignCommand {
     static let configuration = CommandConfiguration(
-        commandName: "sign-blob", _superCommandName: "swsign",
+        commandName: "sign-blob", _superCommandName: SwSign.name,
         abstract: "Signs files. Prints the base64 signature, or writes bundles.")
 
     @Argument(help: "The files to sign; - is standard input.")

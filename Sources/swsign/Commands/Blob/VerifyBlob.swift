@@ -8,7 +8,7 @@ import SwSignCore
 
 struct VerifyBlob: FileVerificationCommand {
     static let configuration = CommandConfiguration(
-        commandName: "verify-blob", _superCommandName: "swsign", abstract: "Verifies the signatures of files.")
+        commandName: "verify-blob", _superCommandName: SwSign.name, abstract: "Verifies the signatures of files.")
 
     @Argument(
         help:

@@ -7,7 +7,7 @@ import SwSignCore
 
 struct VerifyBlobAttestation: FileVerificationCommand {
     static let configuration = CommandConfiguration(
-        commandName: "verify-blob-attestation", _superCommandName: "swsign",
+        commandName: "verify-blob-attestation", _superCommandName: SwSign.name,
         abstract: "Verifies attestations about files.")
 
     @Argument(

@@ -27,7 +27,7 @@ struct AttachSBOM: AttachmentCommand {
         let content = try InputFile(sbom).contents(limit: Attach.limit)
         let mediaType = try SignatureStore.sbomMediaType(type, format: inputFormat?.rawValue, content: content)
         context.output.warn(
-            "this does not sign the SBOM; swsign attest --type \(type == "spdx" ? "spdxjson" : type) --predicate does"
+            "this does not sign the SBOM; \(SwSign.name) attest --type \(type == "spdx" ? "spdxjson" : type) --predicate does"
         )
         let store = try attachments(of: image, context)
         let tag = try waiting { () throws(SigstoreError) in

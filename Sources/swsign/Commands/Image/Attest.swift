@@ -9,7 +9,7 @@ import SwSignCore
 
 struct Attest: SwSignCommand {
     static let configuration = CommandConfiguration(
-        commandName: "attest", _superCommandName: "swsign",
+        commandName: "attest", _superCommandName: SwSign.name,
         abstract: "Signs statements about container images: in-toto attestations.")
 
     @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")

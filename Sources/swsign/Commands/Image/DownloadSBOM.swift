@@ -18,7 +18,7 @@ struct DownloadSBOM: AttachmentCommand {
         let store = try attachments(of: image, platform: platform, context)
         let (mediaType, content) = try waiting { () throws(SigstoreError) in try await store.downloadSBOM() }
         context.output.warn(
-            "nothing shows that this SBOM is genuine; an attestation would: swsign download attestation")
+            "nothing shows that this SBOM is genuine; an attestation would: \(SwSign.name) download attestation")
         context.output.note("Found SBOM of media type: \(mediaType)")
         try context.output.bytes(content)
     }

@@ -9,7 +9,7 @@ import SwSignCore
 
 struct Sign: SwSignCommand {
     static let configuration = CommandConfiguration(
-        commandName: "sign", _superCommandName: "swsign", abstract: "Signs container images.")
+        commandName: "sign", _superCommandName: SwSign.name, abstract: "Signs container images.")
 
     @Argument(help: "The images: references, best with @DIGEST, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]

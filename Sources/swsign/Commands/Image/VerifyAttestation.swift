@@ -8,7 +8,7 @@ import SwSignCore
 
 struct VerifyAttestation: ImageVerificationCommand {
     static let configuration = CommandConfiguration(
-        commandName: "verify-attestation", _superCommandName: "swsign",
+        commandName: "verify-attestation", _superCommandName: SwSign.name,
         abstract: "Verifies attestations about container images.")
 
     @Argument(help: "The images: references, or oci-layout:PATH[:TAG|@DIGEST].")

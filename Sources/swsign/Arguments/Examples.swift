@@ -1,0 +1,179 @@
+/// What to type for the usual tasks: the one table from which help opens each command, in the order of the program's help.
+/// A test runs all of it.
+enum Examples {
+    /// The examples of a command: of one that only has others below it, the first of each; of the program, the first steps.
+    /// - Parameter command: The command's words with spaces between them; empty for the program.
+    static func of(_ command: String) -> [String] {
+        if let own = lines(command) { return own }
+        if command.isEmpty {
+            return ["generate-key-pair", "sign-blob", "verify-blob", "sign", "verify"].compactMap { lines($0)?.first }
+        }
+        let below = FlagTable.commands.filter { $0.hasPrefix(command + " ") }
+        let first = below.compactMap { lines($0)?.first }
+        return first.count > 1 ? Array(first.prefix(5)) : below.first.flatMap(lines) ?? []
+    }
+
+    private static func lines(_ command: String) -> [String]? {
+        let block = table.split(separator: "\n\n").first { $0.prefix { $0 != "\n" } == command }
+        return block?.split(separator: "\n").dropFirst().map { line in
+            SwSign.name == "swsign" ? String(line) : String(line).replacing("swsign ", with: SwSign.name + " ")
+        }
+    }
+
+    /// For each command its words, and then a line for each example.
+    private static let table = """
+        generate-key-pair
+        swsign generate-key-pair
+        swsign generate-key-pair --signing-algorithm ed25519 --output-key-prefix release
+
+        import-key-pair
+        swsign import-key-pair --key openssl.pem
+        swsign import-key-pair --key openssl.pem --output-key-prefix mine
+
+        public-key
+        swsign public-key --key cosign.key
+        swsign public-key --key cosign.key --outfile new.pub
+
+        sign
+        swsign sign registry.example/app:1.0
+        swsign sign --key cosign.key --tlog-upload=false registry.example/app:1.0
+        swsign sign --key cosign.key --tlog-upload=false -a stage=release registry.example/app:1.0
+        swsign sign --key cosign.key --tlog-upload=false --recursive oci-layout:layout:1.0
+
+        verify
+        swsign verify --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example registry.example/app:1.0
+        swsign verify --key cosign.pub --insecure-ignore-tlog registry.example/app:1.0
+        swsign verify --key cosign.pub --insecure-ignore-tlog --output text oci-layout:layout:1.0
+
+        attest
+        swsign attest --type spdxjson --predicate sbom.json registry.example/app:1.0
+        swsign attest --key cosign.key --tlog-upload=false --type slsaprovenance1 --predicate provenance.json registry.example/app:1.0
+
+        verify-attestation
+        swsign verify-attestation --type spdxjson --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example registry.example/app:1.0
+        swsign verify-attestation --type slsaprovenance1 --key cosign.pub --insecure-ignore-tlog registry.example/app:1.0
+
+        tree
+        swsign tree registry.example/app:1.0
+        swsign tree oci-layout:layout:1.0
+
+        triangulate
+        swsign triangulate registry.example/app:1.0
+        swsign triangulate --type digest registry.example/app:1.0
+
+        download signature
+        swsign download signature registry.example/app:1.0
+        swsign download signature oci-layout:layout:1.0
+
+        download attestation
+        swsign download attestation registry.example/app:1.0
+        swsign download attestation --predicate-type slsaprovenance1 registry.example/app:1.0
+
+        download sbom
+        swsign download sbom registry.example/app:1.0 > new.json
+        swsign download sbom oci-layout:layout:1.0
+
+        attach signature
+        swsign attach signature --payload payload.json --signature payload.sig registry.example/app:1.0
+        swsign attach signature --bundle image.sigstore.json registry.example/app:1.0
+
+        attach attestation
+        swsign attach attestation --attestation envelope.json registry.example/app:1.0
+        swsign attach attestation --attestation envelope.json oci-layout:layout:1.0
+
+        attach sbom
+        swsign attach sbom --sbom sbom.json --type spdx --input-format json registry.example/other:1.0
+        swsign attach sbom --sbom sbom.json --type cyclonedx --input-format json oci-layout:layout:2.0
+
+        copy
+        swsign copy registry.example/app:1.0 registry.example/copy:1.0
+        swsign copy --only=sig,att registry.example/app:1.0 oci-layout:copied:1.0
+
+        save
+        swsign save --dir saved registry.example/app:1.0
+        swsign save --dir saved2 oci-layout:layout:1.0
+
+        load
+        swsign load --dir folder registry.example/loaded:1.0
+        swsign load --dir folder oci-layout:loaded:1.0
+
+        clean
+        swsign clean --type signature registry.example/old:1.0
+        swsign clean --yes registry.example/old:1.0
+
+        login
+        swsign login registry.example --username ann --password-stdin < password.txt
+        swsign login registry.example --username ann --password "$(cat password.txt)"
+
+        logout
+        swsign logout registry.example
+        swsign logout docker.io
+
+        sign-blob
+        swsign sign-blob --bundle file.sigstore.json file
+        swsign sign-blob --key cosign.key --tlog-upload=false --bundle file.sigstore.json file
+        swsign sign-blob --key cosign.key --tlog-upload=false file > file.sig
+        swsign sign-blob --key cosign.key --tlog-upload=false dist/
+
+        verify-blob
+        swsign verify-blob --bundle file.sigstore.json --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example file
+        swsign verify-blob --key cosign.pub --insecure-ignore-tlog --bundle bykey.sigstore.json file
+        swsign verify-blob --key cosign.pub --insecure-ignore-tlog --signature file.sig file
+
+        attest-blob
+        swsign attest-blob --type spdxjson --predicate sbom.json --bundle file.att.json file
+        swsign attest-blob --key cosign.key --tlog-upload=false --type slsaprovenance1 --predicate provenance.json --bundle file.att.json file
+
+        verify-blob-attestation
+        swsign verify-blob-attestation --type spdxjson --bundle file.att.json --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example file
+        swsign verify-blob-attestation --type slsaprovenance1 --key cosign.pub --insecure-ignore-tlog --bundle bykey.att.json file
+
+        bundle inspect
+        swsign bundle inspect file.sigstore.json
+        swsign bundle inspect --output json file.sigstore.json
+
+        bundle create
+        swsign bundle create --artifact file --signature file.sig --key cosign.pub --ignore-tlog --out new.sigstore.json
+        swsign bundle create --artifact file --bundle cosign2.bundle --key cosign.pub --ignore-tlog --out new2.sigstore.json
+
+        trusted-root create
+        swsign trusted-root create --with-default-services --out root.json
+        swsign trusted-root create --fulcio url=https://fulcio.example,certificate-chain=chain.pem --out root.json
+
+        signing-config create
+        swsign signing-config create --out none.json
+        swsign signing-config create --with-default-services --out services.json
+
+        tlog get
+        swsign tlog get --log-index 0
+        swsign tlog get --log-index 0 --output json
+
+        tlog search
+        swsign tlog search --artifact file
+        swsign tlog search --email ann@example.com
+
+        tlog verify
+        swsign tlog verify --bundle file.sigstore.json --artifact file
+        swsign tlog verify --log-index 0
+
+        tlog info
+        swsign tlog info
+        swsign tlog info --output json
+
+        initialize
+        swsign initialize
+        swsign initialize --mirror https://tuf.example --root tuf-root.json
+
+        version
+        swsign version
+        swsign version --json
+
+        env
+        swsign env
+        swsign env --show-descriptions=false
+
+        completion
+        swsign completion bash > completion.bash
+        swsign completion fish > completion.fish
+        """
+}

@@ -130,6 +130,11 @@ public struct Image: Sendable {
         }
     }
 
+    /// The name as it was given, without `oci://` before it.
+    var reference: String {
+        name.utf8.starts(with: "oci://".utf8) ? String(Substring(name.utf8.dropFirst(6))) : name
+    }
+
     /// The repository as signatures name it (`docker-reference`, an attestation's subject).
     public var repositoryName: String {
         switch location {

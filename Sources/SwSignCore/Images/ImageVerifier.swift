@@ -343,7 +343,7 @@ public struct ImageVerifier: Sendable {
             let said = try AnnotationMatch(annotations).check(about.map { $0.annotations ?? [:] })
             return .object([
                 "critical": .object([
-                    "identity": .object(["docker-reference": .string(image.name)]),
+                    "identity": .object(["docker-reference": .string(image.reference)]),
                     "image": .object(["docker-manifest-digest": .string(image.digest.description)]),
                     "type": .string(verified.statement?.predicateType.uri ?? ""),
                 ]), "optional": .object(said),

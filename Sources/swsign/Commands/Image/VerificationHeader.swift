@@ -41,9 +41,22 @@ struct VerificationHeader {
         output.note("")
         output.note("Verification for \(name) --")
         output.note("The following checks were performed on each of these signatures:")
-        if checksClaims { output.note("  - The cosign claims were validated") }
         // No signature holds without each annotation that was demanded.
-        if comparesAnnotations, !held.isEmpty { output.note("  - The specified annotations were verified") }
+        if comparesAnnotations, !held.isEmpty { output.note("  - The specified annotations were verified.") }
+        if checksClaims { output.note("  - The cosign claims were validated") }
+        // What scripts look for, in cosign's words: each only if it was checked of every signature.
+        let signers = held.map(\.verified.signer)
+        if !held.isEmpty {
+            if held.allSatisfy({ $0.verified.checks.contains { $0.step == .transparencyLog } }) {
+                output.note("  - Existence of the claims in the transparency log was verified offline")
+            }
+            if signers.allSatisfy({ if case .key = $0 { true } else { false } }) {
+                output.note("  - The signatures were verified against the specified public key")
+            } else if signers.allSatisfy({ if case .certificate = $0 { true } else { false } }) {
+                output.note(
+                    "  - The code-signing certificate was verified using trusted certificate authority certificates")
+            }
+        }
         let made = held.map { Set($0.verified.checks.map(\.name)) }
         let onAll = held.first?.verified.checks.filter { check in made.allSatisfy { $0.contains(check.name) } } ?? []
         for check in onAll { output.note("  - \(check.step.rawValue): \(check.name)") }
@@ -59,6 +72,19 @@ struct VerificationHeader {
 }
 
 extension JSONValue {
+    /// The same object with the certificate's identity and issuer where cosign prints them, in place of annotations of
+    /// these names.
+    func namingCertificate(_ verified: VerifiedBundle) -> JSONValue {
+        guard case .certificate(let identity, let issuer) = verified.signer, case .object(var object) = self else {
+            return self
+        }
+        var optional: JSONObject = if case .object(let said)? = object["optional"] { said } else { [:] }
+        optional["Subject"] = .string(identity)
+        optional["Issuer"] = .string(issuer)
+        object["optional"] = .object(optional)
+        return .object(object)
+    }
+
     /// The same object with who signed, for signers that are counted: `verify` and `verify-attestation` print what cosign
     /// prints, which does not say it.
     func naming(_ verified: VerifiedBundle) -> JSONValue {

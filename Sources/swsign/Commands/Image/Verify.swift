@@ -8,7 +8,7 @@ import SwSignCore
 
 struct Verify: ImageVerificationCommand {
     static let configuration = CommandConfiguration(
-        commandName: "verify", _superCommandName: "swsign", abstract: "Verifies the signatures of container images.")
+        commandName: "verify", _superCommandName: SwSign.name, abstract: "Verifies the signatures of container images.")
 
     @Argument(help: "The images: references, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]
@@ -78,7 +78,12 @@ struct Verify: ImageVerificationCommand {
                 name, held, checksClaims: flags.checkClaims, comparesAnnotations: !annotations.isEmpty)
             if output == .json {
                 let isCounted = verification.threshold != nil
-                try context.output.json(.array(held.map { isCounted ? $0.payload.naming($0.verified) : $0.payload }))
+                try context.output.json(
+                    .array(
+                        held.map {
+                            let payload = $0.payload.namingCertificate($0.verified)
+                            return isCounted ? payload.naming($0.verified) : payload
+                        }))
             } else {
                 for (image, signatures) in verified.images {
                     for signature in signatures {

@@ -238,7 +238,7 @@ struct InformationTests {
         let hidden = await directory.swsign("env", environment: environment)
         #expect(hidden.succeeded)
         #expect(hidden.output.contains("COSIGN_PASSWORD=******") && !hidden.output.contains("s3cr3t"))
-        #expect(hidden.output.contains("# COSIGN_PASSWORD is"))
+        #expect(hidden.output.contains("# COSIGN_PASSWORD (set): the password of the private key"))
         let shown = await directory.swsign(
             "env", "--show-sensitive-values", "--show-descriptions=false", environment: environment)
         #expect(shown.output.contains("COSIGN_PASSWORD=s3cr3t"))
@@ -246,9 +246,53 @@ struct InformationTests {
         #expect(token.output.contains("SIGSTORE_ID_TOKEN=******") && token.output.contains("TUF_ROOT=/root"))
         #expect(!shown.output.contains("#"))
         for sentence in [
-            "# COSIGN_DOCKER_MEDIA_TYPES is true to write", "# BUILDKITE_AGENT_ACCESS_TOKEN is the access token",
-            "# BROWSER is the browser",
-        ] { #expect(hidden.output.contains(sentence), "\(hidden.output)") }
+            "# COSIGN_DOCKER_MEDIA_TYPES (not set): true to write", "# SIGSTORE_ID_TOKEN (not set): ",
+            "# BROWSER (not set): the browser to sign in with; without it, the desktop's. It counts in: signing without",
+            "# COSIGN_MIRROR (not set): --mirror of initialize\nCOSIGN_MIRROR=\n",
+            "# COSIGN_TIMEOUT (not set): --timeout of every command\n",
+            "# COSIGN_REGISTRY_USERNAME (not set): --registry-username of sign, attest,",
+            "# SSL_CERT_FILE (not set): ",
+        ] { #expect(hidden.output.contains(sentence), "\(sentence): \(hidden.output)") }
+        let secrets = [
+            "COSIGN_REGISTRY_PASSWORD", "COSIGN_REGISTRY_TOKEN", "COSIGN_IDENTITY_TOKEN", "DOCKER_AUTH_CONFIG",
+            "GOOGLE_OAUTH_ACCESS_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "BUILDKITE_AGENT_ACCESS_TOKEN",
+        ]
+        var values = Dictionary(uniqueKeysWithValues: secrets.map { ($0, "s3cr3t") })
+        values["HTTPS_PROXY"] = "http://ann:s3cr3t@proxy.example:3128"
+        values["all_proxy"] = "ann:s3cr3t@proxy.example:3128"
+        let all = await directory.swsign("env", environment: values)
+        #expect(all.succeeded && !all.output.contains("s3cr3t"), "\(all.output)")
+        for name in secrets + ["HTTPS_PROXY", "ALL_PROXY"] {
+            #expect(all.output.contains("# \(name) (set): ") && all.output.contains("\n\(name)=******\n"), "\(name)")
+        }
+    }
+
+    @Test("env knows every flag's variable, and every other one that the sources read, once")
+    func environmentIsWhole() async throws {
+        let outcome = await directory.swsign("env", "--show-descriptions=false")
+        let listed = outcome.output.split(separator: "\n").map { String($0.prefix { $0 != "=" }) }
+        #expect(listed.count == Set(listed).count, "\(listed)")
+        for command in FlagTable.commands {
+            for flag in FlagTable.flags(of: command) ?? [] where flag.awaits == nil {
+                #expect(listed.contains(flag.variable), "\(flag.variable)")
+            }
+        }
+        let sources = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("Sources")
+        var read: Set<String> = []
+        for path in try FileManager.default.subpathsOfDirectory(atPath: sources.path)
+        where path.hasSuffix(".swift") && !path.lowercased().contains("local-sigstore")
+            && !path.contains("LocalSigstore")
+        {
+            let text = try String(contentsOf: sources.appendingPathComponent(path), encoding: .utf8)
+            // A variable is named where the environment is asked, and in lists of such names.
+            for match in text.matches(of: /(?:environment|value|text|takeSecret|variable)\(?\[?\(?"([A-Z][A-Z0-9_]+)"/)
+            {
+                read.insert(String(match.1))
+            }
+        }
+        #expect(read.count > 15)
+        #expect(read.subtracting(listed).isEmpty, "\(read.subtracting(listed).sorted())")
     }
 
     @Test(

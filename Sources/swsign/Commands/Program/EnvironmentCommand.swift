@@ -5,7 +5,8 @@ import SwSignCore
 
 struct EnvironmentCommand: SwSignCommand {
     static let configuration = CommandConfiguration(
-        commandName: "env", abstract: "Prints the environment variables that are looked at.")
+        commandName: "env",
+        abstract: "Prints the environment variables that count, whether they are set, and where they count.")
 
     @Flag(name: .customLong("show-descriptions"), inversion: .prefixedNo, help: "Print what each variable is for.")
     var showDescriptions = true
@@ -13,40 +14,96 @@ struct EnvironmentCommand: SwSignCommand {
     var showSensitiveValues = false
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    private static let variables: [(name: String, purpose: String, isSecret: Bool)] = [
-        ("COSIGN_PASSWORD", "the password of the private key; set but empty means an empty one", true),
-        ("COSIGN_REPOSITORY", "where the signatures of images are, in place of the image's repository", false),
-        ("COSIGN_MAX_ATTACHMENT_SIZE", "the largest signature or attestation that is fetched, such as 128MiB", false),
-        ("COSIGN_DOCKER_MEDIA_TYPES", "true to write the older scheme with Docker's media types", false),
-        ("COSIGN_EXPERIMENTAL", "accepted as in cosign, without effect", false),
-        ("SIGSTORE_ROOT_FILE", "the certificate authority to believe, in PEM", false),
-        ("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "the key of the certificate transparency log to believe", false),
-        ("SIGSTORE_REKOR_PUBLIC_KEY", "the key of the transparency log to believe", false),
-        ("SIGSTORE_TSA_CERTIFICATE_FILE", "the timestamp authority to believe, in PEM", false),
-        ("SIGSTORE_ID_TOKEN", "the identity token to sign with", true),
-        ("ACTIONS_ID_TOKEN_REQUEST_URL", "where GitHub Actions gives identity tokens", false),
-        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "what GitHub Actions gives them for", true),
-        ("BUILDKITE_AGENT_ACCESS_TOKEN", "the access token of Buildkite's agent, which gives identity tokens", true),
-        ("GOOGLE_SERVICE_ACCOUNT_NAME", "the service account whose identity token Google is asked for", false),
-        ("SPIFFE_ENDPOINT_SOCKET", "the socket of SPIFFE's workload API", false),
-        ("BROWSER", "the browser to sign in with; without it, the desktop's", false),
-        ("TUF_ROOT", "where the trust root is kept, in place of ~/.sigstore/root", false),
-        ("TUF_MIRROR", "the TUF repository that the trust root comes from", false),
-        ("TUF_ROOT_JSON", "the TUF root to begin with", false),
-        ("SOURCE_DATE_EPOCH", "the time that signatures of images state, in seconds since 1970", false),
-        ("DOCKER_CONFIG", "the folder of Docker's configuration, with credentials for registries", false),
-        ("REGISTRY_AUTH_FILE", "Podman's credentials for registries", false),
-    ]
+    /// The variables that give no flag: name, purpose and where they count; those with a star hold a secret.
+    private static let table = """
+        *COSIGN_PASSWORD|the password of the private key; set but empty means an empty one|wherever a private key is read or made
+        COSIGN_REPOSITORY|where the signatures of images are, in place of the image's repository|commands on images
+        COSIGN_MAX_ATTACHMENT_SIZE|the largest signature or attestation that is fetched, such as 128MiB|commands on images
+        COSIGN_DOCKER_MEDIA_TYPES|true to write the older scheme with Docker's media types|commands on images
+        COSIGN_EXPERIMENTAL|accepted as in cosign, without effect|nowhere
+        SIGSTORE_ROOT_FILE|the certificate authority to believe, in PEM|verifying and signing
+        SIGSTORE_CT_LOG_PUBLIC_KEY_FILE|the key of the certificate transparency log to believe|verifying and signing
+        SIGSTORE_REKOR_PUBLIC_KEY|the key of the transparency log to believe|verifying, signing and tlog
+        SIGSTORE_TSA_CERTIFICATE_FILE|the timestamp authority to believe, in PEM|verifying and signing
+        *SIGSTORE_ID_TOKEN|the identity token to sign with|signing without a key
+        ACTIONS_ID_TOKEN_REQUEST_URL|where GitHub Actions gives identity tokens|signing without a key
+        *ACTIONS_ID_TOKEN_REQUEST_TOKEN|what GitHub Actions gives them for|signing without a key
+        *BUILDKITE_AGENT_ACCESS_TOKEN|the access token of Buildkite's agent, which gives identity tokens|signing without a key
+        GOOGLE_SERVICE_ACCOUNT_NAME|the service account whose identity token Google is asked for|signing without a key
+        *GOOGLE_OAUTH_ACCESS_TOKEN|the access token that Google gives that identity token for|signing without a key
+        GCE_METADATA_HOST|the host of Google's metadata service|signing without a key
+        SPIFFE_ENDPOINT_SOCKET|the socket of SPIFFE's workload API|signing without a key
+        CI|set in a CI job, in which nobody signs in|signing without a key
+        GITHUB_ACTIONS|set in a job of GitHub Actions|signing without a key
+        GITLAB_CI|set in a job of GitLab|signing without a key
+        BROWSER|the browser to sign in with; without it, the desktop's|signing without a key
+        DISPLAY|the desktop, on which a browser may be opened|signing without a key
+        WAYLAND_DISPLAY|the desktop, on which a browser may be opened|signing without a key
+        TUF_ROOT|where the trust root is kept, in place of ~/.sigstore/root|initialize, verifying and signing
+        TUF_MIRROR|the TUF repository that the trust root comes from|initialize, verifying and signing
+        TUF_ROOT_JSON|the TUF root to begin with|initialize, verifying and signing
+        SOURCE_DATE_EPOCH|the time that signatures of images state, in seconds since 1970|sign and attest
+        *DOCKER_AUTH_CONFIG|credentials for registries, as Docker's config.json would hold them|commands on images
+        DOCKER_CONFIG|the folder of Docker's configuration, with credentials for registries|commands on images, login and logout
+        REGISTRY_AUTH_FILE|Podman's credentials for registries|commands on images
+        XDG_RUNTIME_DIR|where containers/auth.json is, with Podman's credentials for registries|commands on images
+        HTTPS_PROXY|the proxy for HTTPS; in small letters too|every request
+        HTTP_PROXY|the proxy for HTTP, unless REQUEST_METHOD is set; http_proxy always|every request
+        ALL_PROXY|the proxy for what has no other; in small letters too|every request
+        NO_PROXY|the hosts that are reached without a proxy; in small letters too|every request
+        REQUEST_METHOD|set by a web server: HTTP_PROXY may then come from outside, and is not used|every request
+        SSL_CERT_FILE|the certificates of the authorities to believe in TLS, in PEM|every request
+        SSL_CERT_DIR|the folder with such certificates|every request
+        HOME|where .sigstore, .docker and .config are|everywhere
+        PATH|where credential helpers and browsers are|commands on images and signing without a key
+        TMPDIR|where large files are kept for a while|copy, save and load
+        """
+
+    /// The flags whose values are secrets.
+    private static let secretFlags = ["registry-password", "registry-token", "password", "identity-token"]
 
     func run(_ context: Context) throws(SigstoreError) {
-        for variable in Self.variables {
-            if showDescriptions { try context.output.result("# \(variable.name) is \(variable.purpose)") }
-            let value = context.environment.value(variable.name) ?? ""
-            try context.output.result(
-                "\(variable.name)=\(variable.isSecret && !showSensitiveValues && !value.isEmpty ? "******" : value)")
+        for line in Self.table.split(separator: "\n") {
+            let parts = line.split(separator: "|").map(String.init)
+            guard let name = parts.first, parts.count == 3 else { continue }
+            let isSecret = name.utf8.first == 0x2a
+            try show(
+                isSecret ? String(name.dropFirst()) : name, "\(parts[1]). It counts in: \(parts[2])", isSecret, context)
         }
+        // Each flag may be given by a variable; several flags may share one.
+        var variables: [(name: String, flags: [(name: String, commands: [String])])] = []
+        var isSecret: Set<String> = []
+        func add(_ flag: CommandFlag, _ command: String) {
+            if Self.secretFlags.contains(flag.name) { isSecret.insert(flag.variable) }
+            guard let index = variables.firstIndex(where: { $0.name == flag.variable }) else {
+                return variables.append((flag.variable, [(flag.name, [command])]))
+            }
+            if let place = variables[index].flags.firstIndex(where: { $0.name == flag.name }) {
+                variables[index].flags[place].commands.append(command)
+            } else {
+                variables[index].flags.append((flag.name, [command]))
+            }
+        }
+        for flag in FlagTable.global where flag.name != "help" { add(flag, "every command") }
+        for command in FlagTable.commands {
+            for flag in FlagTable.flags(of: command) ?? [] where flag.awaits == nil { add(flag, command) }
+        }
+        for variable in variables.sorted(by: { $0.name < $1.name }) {
+            let flags = variable.flags.map { "--\($0.name) of \($0.commands.joined(separator: ", "))" }
+            try show(variable.name, flags.joined(separator: "; "), isSecret.contains(variable.name), context)
+        }
+    }
+
+    /// Prints a variable and its value. A URL may have a password before its host.
+    private func show(_ name: String, _ purpose: String, _ isSecret: Bool, _ context: Context) throws(SigstoreError) {
+        let other = name.hasSuffix("_PROXY") ? context.environment.value(name.lowercased()) : nil
+        let value = context.environment.value(name) ?? other ?? ""
         if showDescriptions {
-            try context.output.result("# COSIGN_<FLAG> gives any flag, such as COSIGN_TLOG_UPLOAD=false")
+            try context.output.result("# \(name) (\(value.isEmpty ? "not set" : "set")): \(purpose)")
         }
+        let isHidden =
+            !value.isEmpty && !showSensitiveValues
+            && (isSecret || value.contains("@") && (value.contains("://") || name.hasSuffix("_PROXY")))
+        try context.output.result("\(name)=\(isHidden ? "******" : value)")
     }
 }

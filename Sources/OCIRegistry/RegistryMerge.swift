@@ -57,7 +57,7 @@ extension RegistryClient {
             var kept: [Manifest] = []
             for old in seen where !(try change.entries(old).isSubset(of: entries)) { kept.append(old) }
             seen = kept + [manifest]
-            guard seen.count <= 16 else { throw .contended(change, "each look shows something else") }
+            if seen.count > 16 { seen = [try change.merged(seen)] }
         }
     }
 
@@ -255,7 +255,7 @@ extension RegistryClient {
     private func readAnnouncements(_ change: TagMerge, _ state: inout MergeState) async throws(SigstoreError) {
         var names = Set(Self.places)
         do throws(SigstoreError) { names = try await listedAnnouncements(change) ?? names } catch {
-            // What cannot be listed was not demanded.
+            // To look for others was not demanded.
             guard !options.announcesWriters, error.code != .cancelled, !Self.isTransient(error) else { throw error }
         }
         let isFirst = state.done == nil

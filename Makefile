@@ -16,18 +16,36 @@ chromium = $(if $(filter debian,$(shell . /etc/os-release && echo $$ID)),chromiu
 
 # How the release is built. lld, which comes with Swift, because gold warns of functions that the program never calls;
 # and without a search path for libraries beside the program, where a download directory could hold anything.
-release := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld -Xlinker -L$(CURDIR)/.build/static
-# Of the C++ library only what is used, linked in: loading it whole takes longer than most commands. And the program offers
-# no symbols to other libraries, which would look through them at every start, but for two (Sources/CMemory), which
-# local-sigstore does not have.
-release += -Xlinker --version-script=$(CURDIR)/.build/static/symbols.map -Xlinker --undefined-version
-define static_library
-mkdir -p .build/static; ln -sf "$$(clang -print-file-name=libstdc++.a)" .build/static/libstdc++.a; \
-echo '{ global: free; realloc; local: *; };' > .build/static/symbols.map
+static := $(CURDIR)/.build/static
+link := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld -Xlinker -L$(static) -Xlinker -O2
+# Of the C++ library and of libgcc only what is used, linked in: loading them whole takes longer than most commands. And the
+# program offers no symbols to other libraries, which would look through them at every start, but for two (Sources/CMemory),
+# which local-sigstore does not have.
+link += -Xlinker --version-script=$(static)/symbols.map -Xlinker --undefined-version
+# Swift's libraries without the tables by which exceptions pass through code, a tenth of the program: Swift throws none, and
+# those of RE2 are caught beside it. swiftc has its own folder of libraries searched first, so clang is told by its variable
+# for this (CCC_OVERRIDE_OPTIONS) to take another one in its place.
+define static_libraries
+mkdir -p $(static)/swift; \
+ln -sf "$$(clang -print-file-name=libstdc++.a)" $(static)/libstdc++.a; \
+ln -sf "$$(clang -print-file-name=libgcc_eh.a)" $(static)/libgcc_s.a; \
+echo '{ global: free; realloc; local: *; };' > $(static)/symbols.map; \
+resources=$$(swift -print-target-info | sed -nE 's/.*"runtimeResourcePath": "(.*)".*/\1/p'); \
+ln -sfn "$${resources}"_static/linux/* $(static)/swift/; \
+for name in swiftCore swift_Concurrency swift_RegexParser swift_StringProcessing FoundationEssentials _FoundationCollections; do \
+    objcopy --remove-section=.eh_frame --remove-section=.rela.eh_frame \
+        "$${resources}_static/linux/lib$$name.a" $(static)/swift/new.a; \
+    mv -f $(static)/swift/new.a $(static)/swift/lib$$name.a; \
+done
 endef
-# Where the C library knows it (2.36 and later), addresses to be relocated are listed in a form that takes a tenth.
+swift_build := CCC_OVERRIDE_OPTIONS='\# s/^.*swift_static.linux$$/$(static)/swift/' swift build
+# Where the C library knows it (2.36 and later), addresses to be relocated are listed in a form that takes a tenth. What is
+# given to others (`make dist`) does without: it runs from glibc 2.34 on.
+packed := -Xlinker -z -Xlinker pack-relative-relocs
 ifeq ($(shell printf '%s\n' 2.36 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -V | head -n 1),2.36)
-release += -Xlinker -z -Xlinker pack-relative-relocs
+release := $(link) $(packed)
+else
+release := $(link)
 endif
 
 as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
@@ -58,13 +76,13 @@ build: deps ## builds everything for debugging
 	swift build
 
 release: deps ## builds the program for use: .build/swsign, stripped, the standard library linked in
-	@$(static_library)
-	swift build $(release) --product swsign
+	@$(static_libraries)
+	$(swift_build) $(release) --product swsign
 	cp "$$(swift build $(release) --show-bin-path)/swsign" .build/swsign.unstripped
 	strip -o .build/swsign .build/swsign.unstripped
 
 local-sigstore: release ## builds a Sigstore for one's own machine: .build/local-sigstore
-	swift build $(release) --product local-sigstore
+	$(swift_build) $(release) --product local-sigstore
 	cp "$$(swift build $(release) --show-bin-path)/local-sigstore" .build/local-sigstore
 
 install: release ## puts the program into PREFIX/bin (PREFIX=/usr/local)

@@ -34,7 +34,8 @@ let package = Package(
     targets: [
         // System libraries, each with the shims that its macros and variadics need.
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-        .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+        // Linked in (see its module map), as RE2 is; pkg-config would name the shared library.
+        .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
 
         // RE2 behind C functions, for identities given as regular expressions.
         .target(name: "CRE2", linkerSettings: [.linkedLibrary(":libre2.a")]),

@@ -36,9 +36,11 @@ static const char *failure;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void open_library(void) {
+  // Debian and Ubuntu have a second one, over GnuTLS, that other programs may have brought.
   void *library = dlopen("libcurl.so.4", RTLD_LAZY | RTLD_LOCAL);
+  if (!library) library = dlopen("libcurl-gnutls.so.4", RTLD_LAZY | RTLD_LOCAL);
   if (!library) {
-    failure = "libcurl.so.4 cannot be opened";
+    failure = "neither libcurl.so.4 nor libcurl-gnutls.so.4 can be opened";
     return;
   }
   const struct {
@@ -66,7 +68,7 @@ static void open_library(void) {
   for (size_t i = 0; i < sizeof symbols / sizeof symbols[0]; i++) {
     *symbols[i].slot = dlsym(library, symbols[i].name);
     if (!*symbols[i].slot) {
-      failure = "libcurl.so.4 is older than 7.68";
+      failure = "libcurl is older than 7.68";
       return;
     }
   }

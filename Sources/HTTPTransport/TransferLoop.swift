@@ -25,7 +25,7 @@ final class TransferLoop: Sendable {
         if let reason = unsafe ccurl_open() {
             throw SigstoreError(
                 .httpUnavailable, "no HTTP here: \(unsafe String(cString: reason))",
-                advice: "install libcurl 4 (Debian's package libcurl4)")
+                advice: "install the package libcurl4 (Debian, Ubuntu) or libcurl (Fedora, RHEL)")
         }
         guard let multi = unsafe ccurl_multi_init() else {
             throw SigstoreError(.httpUnavailable, "libcurl gives no multi handle: memory is short")

@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/// Opens libcurl.so.4 and initialises it, once for the process; safe from several threads.
+/// Opens libcurl.so.4, or libcurl-gnutls.so.4, and initialises it, once for the process; safe from several threads.
 /// Returns NULL if that worked, else the reason, a string that stays valid.
 const char *ccurl_open(void);
 

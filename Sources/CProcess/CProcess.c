@@ -56,6 +56,18 @@ char **cprocess_environment(void) {
 #endif
 }
 
+static char **words;
+
+#if defined(__GLIBC__) || defined(__APPLE__)
+// Both give initialisers what they give main().
+__attribute__((constructor)) static void keep_words(int count, char **given) {
+  (void)count;
+  words = given;
+}
+#endif
+
+char **cprocess_arguments(void) { return words; }
+
 static void change(pid_t from, pid_t to) {
   for (size_t i = 0; i < limit; i++) {
     pid_t expected = from;

@@ -1,3 +1,5 @@
+internal import CProcess
+
 #if canImport(Glibc)
     internal import Glibc
 #elseif canImport(Musl)
@@ -14,6 +16,18 @@ public enum ProcessEnvironment {
         guard let value = unsafe getenv(name) else { return nil }
         let text = unsafe String(cString: value)
         return text.isEmpty ? nil : text
+    }
+
+    /// The words that this process was started with, byte for byte, the program's name first.
+    /// - Returns: `nil` where the C library does not tell them.
+    public static func arguments() -> [[UInt8]]? {
+        guard var next = unsafe cprocess_arguments() else { return nil }
+        var words: [[UInt8]] = []
+        while let word = unsafe next.pointee {
+            unsafe words.append([UInt8](UnsafeRawBufferPointer(start: word, count: strlen(word))))
+            unsafe next += 1
+        }
+        return words
     }
 
     /// Overwrites a variable that held a secret, its name too: it is not set any more.

@@ -80,16 +80,12 @@ struct SwSign: ParsableCommand {
         ProcessSignals.end(status: status)
     }
 
-    /// What follows the program's name. Swift's own list is empty if a library that was preloaded (such as one that
-    /// sets the clock for a test) runs before it, and has U+FFFD for whatever is not UTF-8; Linux keeps the bytes.
+    /// What follows the program's name. Swift's own list needs /proc, is empty if a library that was preloaded (such as one
+    /// that sets the clock for a test) runs before it, and has U+FFFD for whatever is not UTF-8.
     private static func arguments() throws(SigstoreError) -> [String] {
-        let words = CommandLine.arguments
-        if !words.isEmpty, !words.contains(where: { $0.unicodeScalars.contains("\u{fffd}") }) {
-            return Array(words.dropFirst())
-        }
+        guard let words = ProcessEnvironment.arguments() else { return Array(CommandLine.arguments.dropFirst()) }
         var arguments: [String] = []
-        let bytes = try InputFile("/proc/self/cmdline").contents(limit: 1 << 23)
-        for word in bytes.split(separator: 0, omittingEmptySubsequences: false).dropFirst().dropLast() {
+        for word in words.dropFirst() {
             guard let text = String(validating: word, as: UTF8.self) else {
                 throw SigstoreError.notUTF8("the argument \"\(String(decoding: word, as: UTF8.self))\"")
             }

@@ -17,6 +17,9 @@ int cprocess_close_from(void *actions, int first);
 /// The variables of this process, each as NAME=VALUE, and NULL at the end.
 char **cprocess_environment(void);
 
+/// The words that this program was started with, after which there is NULL; NULL itself where they are not known.
+char **cprocess_arguments(void);
+
 /// Remembers a process group that is to end with this process. If too many run already, it is not remembered.
 void cprocess_began(int group);
 void cprocess_ended(int group);

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: help deps test-deps build release local-sigstore install test interop conformance fuzz bench demo format lint clean
+.PHONY: help deps test-deps build release local-sigstore dist dist-check install test interop conformance fuzz bench demo format lint clean
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
@@ -32,7 +32,8 @@ ln -sf "$$(clang -print-file-name=libgcc_eh.a)" $(static)/libgcc_s.a; \
 echo '{ global: free; realloc; local: *; };' > $(static)/symbols.map; \
 resources=$$(swift -print-target-info | sed -nE 's/.*"runtimeResourcePath": "(.*)".*/\1/p'); \
 ln -sfn "$${resources}"_static/linux/* $(static)/swift/; \
-for name in swiftCore swift_Concurrency swift_RegexParser swift_StringProcessing FoundationEssentials _FoundationCollections; do \
+for name in swiftCore swift_Concurrency swift_RegexParser swift_StringProcessing swiftSynchronization swiftDispatch dispatch \
+    FoundationEssentials _FoundationCollections; do \
     objcopy --remove-section=.eh_frame --remove-section=.rela.eh_frame \
         "$${resources}_static/linux/lib$$name.a" $(static)/swift/new.a; \
     mv -f $(static)/swift/new.a $(static)/swift/lib$$name.a; \
@@ -47,6 +48,9 @@ release := $(link) $(packed)
 else
 release := $(link)
 endif
+
+# What is given to others also does not name itself by a digest of all that went in, the names of folders among it.
+given := $(link) -Xlinker --build-id=none
 
 as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
 # Installs those of the packages $(1) that are missing; asks nothing of the network where none is.
@@ -81,6 +85,19 @@ release: deps ## builds the program for use: .build/swsign, stripped, the standa
 	cp "$$(swift build $(release) --show-bin-path)/swsign" .build/swsign.unstripped
 	strip -o .build/swsign .build/swsign.unstripped
 
+dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a private key, or DIST_SIGN, flags for sign-blob)
+	@$(call install_missing,dpkg-dev python3 ca-certificates)
+	@$(static_libraries)
+	$(swift_build) $(given) --product swsign
+	strip -o .build/swsign.dist "$$(swift build $(given) --show-bin-path)/swsign"
+	Tests/Release/size .build/swsign.dist
+	Tests/Release/systems .build/swsign.dist
+	.github/dist/dist .build/swsign.dist .build/dist
+
+dist-check: test-deps ## makes dist in two folders, compares, and tries all of it in bare systems (root; fetches them)
+	@$(call install_missing,debootstrap lintian)
+	.github/dist/check
+
 local-sigstore: release ## builds a Sigstore for one's own machine: .build/local-sigstore
 	$(swift_build) $(release) --product local-sigstore
 	cp "$$(swift build $(release) --show-bin-path)/local-sigstore" .build/local-sigstore
@@ -93,6 +110,7 @@ test: test-deps ## builds and runs all tests, those of the command line with the
 	Tests/Documentation/check
 	@$(MAKE) release
 	Tests/Release/check .build/swsign .build/swsign.unstripped
+	Tests/Release/dist .build/swsign
 	@$(MAKE) local-sigstore
 	Tests/demo .build/swsign .build/local-sigstore
 	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi

@@ -10,7 +10,7 @@ PREFIX ?= /usr/local
 
 # What the program is built with, and what its tests run against.
 packages := libssl-dev libcurl4-openssl-dev libsodium-dev libre2-dev pkg-config
-test_packages = docker-registry openssl python3 python3-venv strace bsdutils fish zsh curl git jq $(chromium)
+test_packages = docker-registry openssl python3 python3-venv python3-yaml strace bsdutils fish zsh curl git jq $(chromium)
 # Ubuntu has Chromium as a snap only; there the tests in a browser are left out, and said to be.
 chromium = $(if $(filter debian,$(shell . /etc/os-release && echo $$ID)),chromium)
 
@@ -111,6 +111,7 @@ test: test-deps ## builds and runs all tests, those of the command line with the
 	@$(MAKE) release
 	Tests/Release/check .build/swsign .build/swsign.unstripped
 	Tests/Release/dist .build/swsign
+	Tests/Release/installer .build/swsign $(wildcard .build/dist)
 	@$(MAKE) local-sigstore
 	Tests/demo .build/swsign .build/local-sigstore
 	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi

@@ -327,7 +327,7 @@ struct JobTests {
         let block = text[section.upperBound...].components(separatedBy: "```")[1]
         let lines = block.split(separator: "\n").map(String.init)
         let commands: [String] =
-            if let quote = lines.first(where: { $0.contains("sh '") }) {
+            if let quote = lines.last(where: { $0.contains("sh '") }) {
                 [quote.components(separatedBy: "'")[1]]
             } else if let start = lines.firstIndex(where: { $0.hasSuffix("run: |") }) {
                 lines[(start + 1)...].map { $0.trimmingCharacters(in: .whitespaces) }

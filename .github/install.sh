@@ -26,8 +26,7 @@ fetch() {
         cp "$cache/$1" "$work/$1"
     else
         curl --fail --silent --show-error --location --proto "$protocol" --retry 2 --connect-timeout 20 \
-            --speed-limit 1000 --speed-time 60 --max-filesize 268435456 \
-            --output "$work/$1" "$base/$1" ||
+            --max-time 600 --max-filesize 268435456 --output "$work/$1" "$base/$1" ||
             fail "$base/$1 cannot be downloaded" "is there such a release, and a network?"
     fi
 }
@@ -100,7 +99,7 @@ main() {
                 --certificate-identity "https://github.com/$repository/.github/workflows/release.yml@refs/tags/v$version"
         fi
         "$verifier" verify-blob --new-bundle-format --bundle "$work/checksums.txt.sigstore.json" "$@" \
-            "$work/checksums.txt" >/dev/null || fail "the signature of checksums.txt does not hold"
+            "$work/checksums.txt" >/dev/null || fail "$verifier did not verify the signature of checksums.txt"
         signature="signature verified by $verifier"
     else
         [ "$SWSIGN_SIGNATURE" = optional ] || fail "the signature is required, and neither swsign nor cosign is on the PATH"

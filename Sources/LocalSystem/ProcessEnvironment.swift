@@ -19,7 +19,7 @@ public enum ProcessEnvironment {
     }
 
     /// The words that this process was started with, byte for byte, the program's name first.
-    /// - Returns: `nil` where the C library does not tell them.
+    /// - Returns: `nil` if the C library does not tell them.
     public static func arguments() -> [[UInt8]]? {
         guard var next = unsafe cprocess_arguments() else { return nil }
         var words: [[UInt8]] = []

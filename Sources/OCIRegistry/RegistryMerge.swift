@@ -134,7 +134,7 @@ extension RegistryClient {
         wanted.subtract(removed)
         state.removed.formUnion(removed)
         if let current, wanted.isSubset(of: present), present.isDisjoint(with: removed) {
-            // Whoever had read before has written by then, and is seen.
+            // All who had read before have written by then, and are seen.
             let since = state.shown?.since ?? asked
             let end = max(since, state.touched ?? since) + options.longestWrite * 1.25
             if asked >= end { return current }

@@ -211,7 +211,7 @@ public struct RegistryClient: ImageStore {
         // Other writers look at the list again after they have written, and so do we.
         for _ in 1...16 {
             let current = try await manifest(.tag(tag))
-            let latest = ContinuousClock.now + options.longestWrite / 5
+            let latest = ContinuousClock.now + options.longestLookAge
             guard let current, current.digest != subject, let index = current.index,
                 index.manifests.contains(where: { referrers.contains($0.digest) })
             else { return }

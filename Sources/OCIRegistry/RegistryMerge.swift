@@ -136,7 +136,7 @@ extension RegistryClient {
         if let current, wanted.isSubset(of: present), present.isDisjoint(with: removed) {
             // All who had read before have written by then, and are seen.
             let since = state.shown?.since ?? asked
-            let end = max(since, state.touched ?? since) + options.longestWrite * 1.25
+            let end = max(since, state.touched ?? since) + options.pauseAfterWrite
             if asked >= end { return current }
             let rest = max(.zero, ContinuousClock.now.duration(to: end))
             options.report(.waiting(rest))
@@ -167,7 +167,7 @@ extension RegistryClient {
         _ list: Manifest, _ change: TagMerge, _ state: inout MergeState, asked: ContinuousClock.Instant,
         answered: ContinuousClock.Instant
     ) async throws(SigstoreError) {
-        let latest = answered + options.longestWrite / 5
+        let latest = answered + options.longestLookAge
         guard ContinuousClock.now < latest else { return }
         do throws(SigstoreError) { _ = try await put(list, change.tag, latestStart: latest) } catch {
             // A registry that refuses a manifest has not stored it.
@@ -353,7 +353,7 @@ extension RegistryClient {
         do throws(SigstoreError) {
             list = try await manifest(.tag(change.tag))
             if state.touched != nil, try holdsOwn(list, change) {
-                try await Self.pause(options.longestWrite * 1.25)
+                try await Self.pause(options.pauseAfterWrite)
                 list = try await manifest(.tag(change.tag))
             }
             if let list, try holdsOwn(list, change) {

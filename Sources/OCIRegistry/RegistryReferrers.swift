@@ -155,19 +155,16 @@ extension RegistryClient {
             for manifest in manifests { try await putReferrer(manifest) }
             return
         }
+        await prepareReferrer(of: subject)
+        guard await sessions.session(repository.registry).lacksReferrerLists(of: repository) else {
+            for manifest in manifests { try await putReferrer(manifest) }
+            return
+        }
         let isListed = try await concurrently(manifests) { manifest throws(SigstoreError) in
             try await put(manifest, nil)
         }
         let rest = zip(manifests, isListed).filter { !$0.1 }.map(\.0)
-        guard let next = rest.first else { return }
-        // The first of them finds out whether the registry lists by itself.
-        try await putReferrer(next)
-        guard rest.count > 1 else { return }
-        let session = await sessions.session(repository.registry)
-        guard await session.lacksReferrerLists(of: repository) else {
-            for manifest in rest.dropFirst() { try await putReferrer(manifest) }
-            return
-        }
+        guard !rest.isEmpty else { return }
         let list = try ImageIndex(manifests: rest.map(\.referrerDescriptor)).encoded()
         try await merge(.referrer(list, of: subject, announcedAs: String(list.digest.hex.prefix(32))))
     }

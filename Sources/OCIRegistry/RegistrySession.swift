@@ -25,6 +25,10 @@ public struct RegistryOptions: Sendable {
     /// The longest time that a writer may take from reading such a tag to the answer that it is written. Writers look
     /// again after a little more than that.
     public var longestWrite = Duration.seconds(1)
+    /// The longest time between reading such a tag and sending what is written there.
+    var longestLookAge: Duration { longestWrite / 5 }
+    /// The time after a write after which all who had read before it have written.
+    var pauseAfterWrite: Duration { longestWrite * 1.25 }
     /// Is told what a person may want to know of writing to such a tag.
     public var report: @Sendable (TagMerge.Notice) -> Void = { _ in }
 

@@ -284,6 +284,15 @@ import Testing
         #expect(atTag.suffix(3) == ["PUT", "GET", "GET"])
     }
 
+    @Test("Several referrers change their list once")
+    func several() async throws {
+        let registry = try await ListRegistry()
+        let writer = try Writer("one", registry, announces: false, longestWrite: .seconds(3))
+        try await writer.client.putReferrers([writer.own, try registry.referrer("two"), try registry.referrer("three")])
+        #expect(try registry.listed() == ["one", "three", "two"])
+        #expect(registry.server.requests.filter { $0.method == "PUT" && $0.path == registry.list }.count == 1)
+    }
+
     @Test("With announcements, one writer alone leaves none where tags can be removed", arguments: Limits.all)
     func aloneAnnounced(limits: Limits) async throws {
         let registry = try await ListRegistry(limits)

@@ -45,7 +45,9 @@ struct SwSign: ParsableCommand {
                     BundleCommand.self, Tlog.self, TrustedRootCommand.self, SigningConfigCommand.self,
                     Initialize.self,
                 ]),
-            CommandGroup(name: "This program", subcommands: [Version.self, EnvironmentCommand.self, Completion.self]),
+            CommandGroup(
+                name: "This program",
+                subcommands: [Version.self, EnvironmentCommand.self, ErrorsCommand.self, Completion.self]),
         ])
 
     @OptionGroup(title: "Global options") var global: GlobalOptions

@@ -97,8 +97,8 @@ struct InformationTests {
         #expect(await directory.swsign("version", environment: ["COSIGN_JSON": "true"]).output == json.output)
     }
 
-    @Test("The README lists every reason code, and none that is not there")
-    func reasonCodes() throws {
+    @Test("Every error code has a cause and a cure that are said, and none that is not there")
+    func errorCodes() async throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent()
         var codes: Set<String> = []
@@ -117,12 +117,20 @@ struct InformationTests {
                         .matches(of: /static let \w+ = Self\("([a-z0-9-]+)"\)/).map { String($0.1) })
             }
         }
-        let readme = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
-        let list = try #require(
-            readme.components(separatedBy: "The codes, which do not change: ").last?.components(separatedBy: "\n\n")
-                .first)
         #expect(codes.count > 100)
-        #expect(Set(list.matches(of: /`([a-z0-9-]+)`/).map { String($0.1) }) == codes)
+        let all = await directory.swsign("errors")
+        let entries = all.output.matches(of: /(?m)^([a-z0-9-]+)\n  Cause: [A-Z\p{L}].+\.\n(  Cure: .+\n)?/)
+        #expect(entries.map { String($0.1) } == codes.sorted())
+        #expect(entries.map { String($0.0) }.joined() == all.output)
+        // There is something to do about all but a few.
+        #expect(
+            Set(entries.filter { $0.2 == nil }.map { String($0.1) })
+                == ["already-reported", "cancelled", "interrupted", "reader-ended"])
+        let one = await directory.swsign("errors", "[wrong-key]", "no-time")
+        #expect(one.output.components(separatedBy: "\n").filter { !$0.hasPrefix(" ") } == ["no-time", "wrong-key", ""])
+        let unknown = await directory.swsign("errors", "worng-key")
+        #expect(
+            unknown.ending == .exit(1) && unknown.messages.contains("did you mean wrong-key?"), "\(unknown.messages)")
     }
 
     @Test("Who verifies is told which variables said whom to believe, and programs are too", .localSigstore)

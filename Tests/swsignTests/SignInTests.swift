@@ -311,19 +311,19 @@ struct SignInTests {
     }
 }
 
-/// Signing as a CI job does, with nothing but its identity token: the README's own lines.
+/// Signing as a CI job does, with nothing but its identity token: the guide's own lines.
 @Suite("A job's identity", .localSigstore(.own))
 struct JobTests {
     private let place: Place
 
     init() throws { place = try Place() }
 
-    /// The shell commands in the README's example for a CI system.
+    /// The shell commands in the guide's example for a CI system.
     private static func script(_ system: String) throws -> String {
-        let readme = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent().appendingPathComponent("README.md")
-        let text = try String(contentsOf: readme, encoding: .utf8)
-        let section = try #require(text.range(of: "\n\(system)"), "\(system) is not in the README")
+        let guide = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("Sources/swsign/Documentation.docc/CI.md")
+        let text = try String(contentsOf: guide, encoding: .utf8)
+        let section = try #require(text.range(of: "\n## \(system)"), "\(system) is not in the guide")
         let block = text[section.upperBound...].components(separatedBy: "```")[1]
         let lines = block.split(separator: "\n").map(String.init)
         let commands: [String] =
@@ -339,9 +339,9 @@ struct JobTests {
     }
 
     @Test(
-        "The README's lines for CI sign, and without the token name what is missing",
+        "The guide's lines for CI sign, and without the token name what is missing",
         arguments: ["GitHub Actions", "GitLab CI", "Jenkins"])
-    func readme(_ system: String) async throws {
+    func guide(_ system: String) async throws {
         let script = try Self.script(system)
         let images = try await ImageFixture()
         let image = try await images.push(tag: "1.0")

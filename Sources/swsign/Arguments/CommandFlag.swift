@@ -286,6 +286,7 @@ enum FlagTable {
         },
         "version": { [CommandFlag("json", .off)] },
         "env": { [CommandFlag("show-descriptions", .on), CommandFlag("show-sensitive-values", .off)] },
+        "errors": { [] },
         "completion": { [] },
     ]
 

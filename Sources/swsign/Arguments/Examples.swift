@@ -172,6 +172,10 @@ enum Examples {
         swsign env
         swsign env --show-descriptions=false
 
+        errors
+        swsign errors
+        swsign errors no-log-entry
+
         completion
         swsign completion bash > completion.bash
         swsign completion fish > completion.fish

@@ -11,31 +11,9 @@ extension SigstoreError {
     /// The same error with what to do next in the words of this command line; by its code, if the error does not say it.
     var advised: SigstoreError {
         var error = self
-        error.advice = (advice?.words(Self.words) ?? Self.usualAdvice[code]).map { .sentence($0) }
+        error.advice = (advice?.words(Self.words) ?? ErrorTable.cure(of: code)).map { .sentence($0) }
         return error
     }
-
-    /// What to do next by code: only what is true wherever the code occurs.
-    private static let usualAdvice: [Code: String] = [
-        .usage: "see the command's --help",
-        .fileUnwritable: "check that the directory is there and may be written to, or name another place",
-        .isDirectory: "name a file instead, such as one in that directory",
-        .fileNotFound: "check the name that was given",
-        .noPassword:
-            "for a key, set COSIGN_PASSWORD; for a registry, give --password-stdin; other questions need a terminal",
-        .noSignature:
-            "check that this is the image that was signed, or sign it with \(SwSign.name) sign or \(SwSign.name) attest",
-        .noMatchingSignature:
-            "check what is demanded of the signature (key, identity, annotations, type), or have the image signed anew",
-        .unsupportedKey:
-            "keys that can be used are ECDSA P-256, P-384 and P-521, Ed25519, and RSA of 2048 to 4096 bits",
-        .timedOut: "try again, or allow more time with --timeout",
-        .malformedJSON: "what was read may be cut short, altered or of another kind: get it again",
-        .malformedSignature: "what was read may be cut short, altered or another signature: get it again",
-        .malformedBase64: "what was read may be cut short or altered: get it again",
-        .tufNoRoot: "name the TUF root with TUF_ROOT_JSON, or once with \(SwSign.name) initialize --root",
-        .wrongPassword: "check COSIGN_PASSWORD, or unset it to be asked",
-    ]
 
     /// What to type for a remedy that a library names.
     private static func words(_ remedy: Remedy, _ subject: String) -> String {

@@ -1,0 +1,193 @@
+import StrictJSON
+
+/// Every error code with its cause and its cure: the one table from which `errors` and the manual page swsign-errors(7) are
+/// made, and the advice of each error that says none of its own.
+enum ErrorTable {
+    /// The entries, sorted by code.
+    static var entries: [(code: String, cause: String, cure: String)] {
+        table.split(separator: "\n").compactMap { line in
+            let parts = line.split(separator: "|", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
+            return parts.count == 3 ? (parts[0], parts[1], named(parts[2])) : nil
+        }
+    }
+
+    /// What to do about an error, in words that are true wherever its code occurs; `nil` if there is nothing to do.
+    static func cure(of code: SigstoreError.Code) -> String? {
+        entries.first { $0.code == code.rawValue }.flatMap { $0.cure.isEmpty ? nil : $0.cure }
+    }
+
+    private static func named(_ text: String) -> String {
+        SwSign.name == "swsign" ? text : text.replacing("swsign ", with: SwSign.name + " ")
+    }
+
+    /// For each code a line: code, cause, cure.
+    private static let table = """
+        already-reported|The command failed, and what failed has been printed above.|
+        already-there|Something else stands at the place to which an image is to be copied.|give another place, or --force if it is to be replaced
+        artifact-mismatch|The signature is over another file than the one that was given.|check that this is the file that was signed, unchanged, and that the bundle belongs to it
+        attestation-not-signature|An attestation was found, but a signature over a file was expected.|verify it with verify-blob-attestation (verify-attestation for images)
+        authority-not-valid|The trusted root knows the certificate authority, but not for the time of the signature.|get a newer trusted root with swsign initialize; if it stays so, have it signed anew
+        cancelled|The command was stopped while it waited.|
+        certificate-constraint|A certificate in the path breaks a rule of one above it: path length, names, or not being an authority.|have the authority issue a certificate within its own limits
+        certificate-critical-extension|A certificate in the path has a critical extension that swsign does not know.|have the authority issue a certificate without it
+        certificate-expired|A certificate in the path had ended at the time of the signature.|check the time of the signature with swsign bundle inspect; sign anew, with a timestamp if the certificate lives for minutes
+        certificate-key-usage|A certificate in the path may not be used for signing code, or not as an authority.|use a certificate that is meant for signing code
+        certificate-log-not-valid|The trusted root knows the certificate transparency log, but not for the time of the certificate.|get a newer trusted root with swsign initialize
+        certificate-not-key|A key was given, but the signature was made with a certificate.|give --certificate-identity and --certificate-oidc-issuer in place of --key
+        certificate-not-yet-valid|A certificate in the path had not begun at the time of the signature.|check the clock of the machine that signed
+        certificate-path|No path leads from the certificate to an authority that is trusted.|name the right trust root: --trusted-root, --ca-roots, or swsign initialize
+        certificate-refused|Fulcio issued no certificate.|what Fulcio says is in the message; check the identity token and the URL of Fulcio
+        certificate-signature|The signature on a certificate in the path does not hold.|do not use it: the certificate was altered, or another authority has the same name
+        certificate-weak|A key or a signature algorithm in the path is too weak.|have the authority issue a certificate with ECDSA, Ed25519, or RSA of 2048 bits or more, and SHA-256 or better
+        contended|Others write to the same tag so often that no signature can be kept there.|try again, with --concurrent-signers in each job that signs this image
+        credentials-unreadable|A file with credentials for registries is damaged, or a credential helper failed.|repair the file, or give --registry-username and --registry-password
+        cryptography-failed|A call of the cryptographic library failed although its input was sound.|check that the machine has memory left and a sound OpenSSL (swsign doctor), and try again
+        declined|A question was answered with no, or nobody was there to answer.|answer y, or give --yes
+        denied|The registry does not let these credentials do that.|use credentials that may do it, or name another repository for signatures with COSIGN_REPOSITORY
+        digest-mismatch|What came is not what its digest or size says.|try again; if it stays so, what the server keeps is damaged
+        file-exists|A file that must not be replaced stands where one would be written.|name another place, or move that file away
+        file-not-found|A file that was named does not exist.|check the name that was given
+        file-too-large|A file is larger than what it is read for allows.|check that this is the right file
+        file-unreadable|A file is there and cannot be read.|check who may read it, and that the disk is sound
+        file-unwritable|A file cannot be written.|check that the directory is there and may be written to, or name another place
+        http-status|A server answered with an error.|the message has the server's status and words; if the status is 429 or 5xx, try again later
+        http-unavailable|libcurl is missing, too old, or refuses what it is told.|install libcurl (libcurl4 on Debian and Ubuntu, libcurl on Fedora and RHEL); swsign doctor shows what is found
+        identity-token-audience|The identity token is meant for another service.|request the token with the audience that the message names, or name its audience with --oidc-client-id
+        identity-token-email-not-ascii|The identity token's email address cannot stand in a certificate.|sign in with an account whose address is in ASCII, or sign with --key
+        identity-token-email-unverified|The issuer of the identity token has not verified its email address.|verify the address with the issuer, then sign in again
+        identity-token-expired|The identity token has expired.|request a new one, just before signing
+        identity-token-not-yet-valid|The identity token does not count yet.|check the clocks of this machine and of the issuer
+        identity-token-refused|Fulcio does not accept the identity token.|check that this Fulcio knows the token's issuer, and that the token is for it
+        image-not-found|There is no such image or tag.|check the name, the tag and the registry; a registry may also say so of what these credentials may not see
+        interrupted|The command was stopped by a person or a signal.|
+        invalid-checkpoint|The log did not sign the checkpoint, or it is another log's.|do not use it; get the bundle again from where it was published
+        invalid-inclusion-promise|The log's promise to include the entry does not hold.|do not use it; get the bundle again from where it was published
+        invalid-inclusion-proof|The inclusion proof does not lead from the entry to what the log signed.|do not use it; get the bundle again from where it was published
+        invalid-policy|What is demanded could be met by nothing, or by anything.|check the signers and the threshold that were given
+        invalid-signature|The signature does not hold.|check that file, signature and key belong together and were not altered
+        is-directory|A directory stands at a place that needs a file.|name a file instead, such as one in that directory
+        key-not-certificate|An identity was given, but the signature was made with a key.|give the signer's public key with --key
+        log-entry-exists|The transparency log has such an entry already, and does not give it out.|look for it with swsign tlog search
+        log-entry-mismatch|The log entry is about another signature, key, certificate, file or kind than the bundle.|do not use it; get the bundle again from where it was published
+        log-entry-refused|The transparency log does not record this signature.|the log's reason is in the message; another kind of key, or a log of the other Rekor version, may do
+        log-key-not-valid|The trusted root knows the log's key, but not for the time of the entry.|get a newer trusted root with swsign initialize
+        malformed-base64|Text that should be base64 is not.|what was read may be cut short or altered: get it again
+        malformed-bundle|The parts of a bundle do not fit together, or not with its version.|get the bundle again from where it was published; swsign bundle inspect shows what can be read
+        malformed-certificate|Bytes that should be a certificate are not one.|give a certificate in PEM or DER
+        malformed-checkpoint|A checkpoint is not a signed note about a tree.|get the bundle again from where it was published
+        malformed-digest|A digest has a wrong length, a wrong letter, or an unknown algorithm.|write it as sha256: and 64 hexadecimal digits in small letters
+        malformed-identity-token|What should be an identity token is not one.|give the token itself, or the name of a file that holds nothing else
+        malformed-json|Bytes that should be JSON are not, have a member twice, or are nested too deeply.|what was read may be cut short, altered or of another kind: get it again
+        malformed-key|Bytes that should be a key are not one; or others could sign for it; or its halves do not belong together.|give the key as it was written; make a new one with swsign generate-key-pair if it is lost
+        malformed-layout|A folder is no image layout, or a damaged one.|check the path after oci-layout:, and copy the image into it again
+        malformed-manifest|A manifest is not JSON, is two things at once, or lacks what its kind needs.|push the image again
+        malformed-pattern|A regular expression cannot be read.|write it in RE2's syntax, as Go has it; there are no look-arounds and no back references
+        malformed-pem|PEM text is cut short, mixed up or not base64.|give the file as it was written, with its line breaks
+        malformed-predicate|A predicate is not what its type needs.|check the predicate against its type (--type); --type custom takes any text
+        malformed-reference|The name of an image, repository, registry, tag or digest breaks a rule.|write it as registry.example/team/app:tag or registry.example/team/app@sha256:…
+        malformed-request|A method or a header field cannot be sent as it is.|check what was given for headers, tokens and names: line breaks and control characters cannot be sent
+        malformed-sct|Bytes that should be a signed certificate timestamp are not one.|give the file that the certificate transparency log's answer was written to
+        malformed-service-specification|The description of a service cannot be understood.|write it as the help of that command shows
+        malformed-signature|Bytes that should be a signature are not one.|what was read may be cut short, altered or another signature: get it again
+        malformed-signed-data|Bytes that should be CMS signed data are not.|what was read may be cut short or altered: get it again
+        malformed-timestamp|Bytes that should be a timestamp are not one.|what was read may be cut short or altered: get it again
+        malformed-trusted-root|A trusted root cannot be read, or lacks what it needs.|get it again, or make one with swsign trusted-root create
+        malformed-url|A URL is malformed, has another scheme than http and https, or holds a user name.|write it as https://host/path
+        malformed-uuid|Text that should be the UUID of a log entry is not one.|write its 64 or 80 hexadecimal digits, as swsign tlog search prints them
+        message-not-read|The signature needs more of the file than was kept.|verify it with the file itself, not with its digest
+        message-too-large|Ed25519 signs the whole file at once, and this one is too large to be kept in memory.|use Ed25519ph (--signing-algorithm ed25519-ph) or an ECDSA key
+        no-bundle|One of several bundles must hold, and there are none.|give a file with at least one bundle
+        no-certificate|An identity is demanded, and the image is signed with keys only (exit code 13).|give the signer's public key with --key
+        no-certificate-timestamp|The certificate has no signed certificate timestamp that counts.|give one with --sct, or do not look for one with --insecure-ignore-sct
+        no-identity-token|There is no identity token, and nobody to sign in.|set SIGSTORE_ID_TOKEN, give one with --identity-token, or sign with --key
+        no-log-entry|A log entry is demanded, and the signature has none that counts.|if it was made without a log on purpose, verify it with --insecure-ignore-tlog
+        no-matching-signature|The image is signed, but no signature holds, or not by the signer who is demanded (exit code 12).|check what is demanded of the signature (key, identity, annotations, type), or have the image signed anew
+        no-password|A password is needed, and there is none.|for a key, set COSIGN_PASSWORD; for a registry, give --password-stdin; other questions need a terminal
+        no-signature|The image has no signature, or no attestation (exit code 10).|check that this is the image that was signed, or sign it with swsign sign or swsign attest
+        no-such-log-entry|The log has no such entry.|check the index or the UUID, and that this is the log (--rekor-url)
+        no-time|Nothing proves when the signature was made, and its certificate has ended since.|sign with a transparency log or a timestamp authority, so that the time is proven
+        no-timestamp|The signature has fewer signed timestamps than are demanded.|sign with a timestamp authority (--timestamp-server-url, or a signing config that names one)
+        no-trusted-root|Something has to be verified against a trusted root, and there is none.|give a trusted root with --trusted-root
+        no-usable-service|The signing config names no service that can be used now, or fewer than it demands.|give another --signing-config, or the service's URL
+        not-a-bundle|The file is JSON, but not a bundle.|give the file that was written with --bundle
+        not-an-index|The registry answers the question for an image's signatures with something that is no list.|check that the registry is sound; name another repository for signatures with COSIGN_REPOSITORY
+        not-built-yet|cosign can do this, and this version cannot yet.|use cosign for it; the list of changes says when it comes
+        not-found|The registry or layout has no such manifest or blob.|check the name and the digest; what belongs to the image may have been deleted
+        not-in-rekor-v2|Only logs of Rekor v1 have this.|name a log of Rekor v1 with --rekor-url
+        not-utf8|A name or a value is not text in UTF-8.|rename the file, or write the value in UTF-8
+        other-digest-needed|A digest was given, but the signature is over another kind of digest, or over the file itself.|give the file, or its digest of the kind that the message names
+        out-of-date|What was read was too old for a write that rests on it, so the write was not made.|try again
+        output-failed|Standard output cannot be written to.|check what reads it, and that the disk is not full
+        program-failed|Another program that was asked for something failed.|run it by hand, as the message names it
+        reader-ended|Nothing reads the output any more.|
+        redirect-refused|A server sends us on to a place that must not be trusted with this request.|give the server's real address
+        refused-key-parameters|The encrypted key file asks for another key derivation than cosign's.|make the key file again with swsign import-key-pair
+        root-in-bundle|A bundle brings a root certificate, which only the verifier may choose.|have it signed by a current program; the root belongs into --trusted-root or --ca-roots
+        sct-log-mismatch|The signed certificate timestamp is another log's than the one at hand.|get a newer trusted root with swsign initialize, or give the log's key
+        sct-signature|The signed certificate timestamp does not hold for this certificate.|do not use it: the certificate was altered, or the timestamp belongs to another one
+        sct-too-late|The certificate transparency log promised the certificate only after the signature was made.|check the clocks of the machine that signed and of the log
+        sign-in-failed|The issuer did not sign the person in.|try again, or sign in on another device with --fulcio-auth-flow device
+        sign-in-refused|What came back from the browser is not the answer to this sign-in.|try again, and close older sign-in pages
+        signature-in-p1363|The signature is two bare numbers (IEEE P1363), and has to be ASN.1 DER.|convert it, or have the program that signs write DER
+        signature-not-attestation|A signature over a file was found, but an attestation was expected.|verify it with verify-blob (verify for images)
+        signed-data-mismatch|Signed data was made over other content.|check that file and signature belong together
+        signed-data-signature|The signature of signed data does not hold.|do not use it; get it again from where it was published
+        timed-out|A server, or the whole command, took longer than allowed.|try again, or allow more time with --timeout
+        timestamp-authority|The timestamp is not by the authority that is trusted.|name the authority's certificates with --timestamp-certificate-chain, or a trusted root that has them
+        timestamp-authority-not-valid|The trusted root knows the timestamp authority, but not for that time.|get a newer trusted root with swsign initialize
+        timestamp-mismatch|The timestamp is over other bytes than this signature.|do not use it; get the bundle again from where it was published
+        timestamp-refused|The timestamp authority made no timestamp.|its reason is in the message; try again later, or name another authority
+        timestamp-signature|The signature on the timestamp does not hold.|do not use it; get the bundle again from where it was published
+        tls-failed|There is no trustworthy TLS connection to the server.|check the server's certificate and this machine's clock; SSL_CERT_FILE or --registry-cacert names an authority of your own
+        too-few-signers|Fewer signers than --threshold demands have signed.|the message names who has signed; have the others sign, or lower the threshold if fewer are enough
+        too-large|What came is larger than what is accepted.|check that this is the right place; if it is, the limit's name is in the message
+        too-many-entries|A bundle has more log entries or timestamps than are looked at.|get the bundle again from where it was published
+        too-many-redirects|A server sends us from one place to the next without end.|give the server's real address
+        too-many-signatures|The image has more signatures than are looked at.|remove those that nobody needs, with swsign clean
+        tuf-cache|The folder that keeps the trust root cannot be read or written.|check who may write to it, or name another with TUF_ROOT
+        tuf-delegations|A TUF repository delegates without end.|report it to the repository's keeper
+        tuf-expired|The TUF repository's metadata has ended.|check this machine's clock; if it is right, the repository's keeper has to sign anew
+        tuf-malformed|The TUF repository's metadata cannot be read.|check the URL of the mirror
+        tuf-mismatch|A file of the TUF repository has another length, hash or version than is signed for.|try again later; if it stays so, the mirror is damaged
+        tuf-missing|The TUF mirror, or the folder that keeps the trust root, lacks a file that it should have.|check the URL of the mirror
+        tuf-no-root|The TUF mirror has no root to begin with.|name the TUF root with TUF_ROOT_JSON, or once with swsign initialize --root
+        tuf-no-target|The TUF repository has no file of that name.|check that this mirror is a Sigstore instance's
+        tuf-offline|Offline, and nothing that was verified before is at hand.|run swsign initialize once with a network, or give --trusted-root
+        tuf-order|TUF metadata was given in another order than the specification's.|load root, timestamp, snapshot and targets in this order
+        tuf-rollback|The TUF repository goes back to something older than was seen before.|do not trust it until its keeper says why; another mirror may be current
+        tuf-target-name|A name that no file or role of a TUF repository may have.|check the name that was given
+        tuf-threshold|Too few of the right keys have signed the TUF repository's metadata.|do not trust it until its keeper says why; check that TUF_ROOT_JSON is this mirror's
+        tuf-unreachable|The TUF mirror could not be asked.|check the network and the proxy, or go on with what is here: --offline
+        unauthorized|The registry wants credentials, or does not accept these.|log in with swsign login, or give --registry-username and --registry-password
+        unexpected-answer|A service's answer is not what its interface says.|check that the URL is that service's
+        unexpected-json|A part of JSON is missing, unknown, of the wrong type, or out of range.|what was read may be of another kind or a newer version: check what was given
+        unknown-algorithm|There is no signing algorithm of that name.|the command's --help lists the algorithms
+        unknown-bundle-version|The bundle's version is not known.|use a newer swsign, or check that this is a bundle
+        unknown-entry-kind|The log entry's kind or version is not known.|use a newer swsign, or check that this is the right bundle
+        unknown-key-reference|The key's name is of no known kind.|give a file, env://NAME or - for --key
+        unknown-log|The log entry names a log that the trusted root does not know.|get a newer trusted root with swsign initialize, or name the one that knows this log with --trusted-root
+        unknown-predicate-type|The predicate type is neither a known short name nor a URI.|the command's --help lists the short names; others are written as a URI
+        unknown-token-provider|There is no identity token provider of that name.|the command's --help lists the providers
+        unproven-time|The log entry states a time that nothing proves.|have it signed anew with a timestamp authority
+        unreachable|There is no connection to the server, or it broke off.|check the name, the network and the proxy; swsign doctor shows what is used
+        unreadable-signature|A signature was found that cannot be read.|look at it with swsign tree and swsign download signature; sign anew if it is damaged
+        unreadable-token-file|A file that should hold a token cannot be read.|check the path and who may read it
+        unsupported|The registry or layout cannot do what is asked of it.|what it cannot do is in the message; another registry or repository may do it
+        unsupported-key|The key is of a kind, curve or size that is not used here.|keys that can be used are ECDSA P-256, P-384 and P-521, Ed25519, and RSA of 2048 to 4096 bits
+        unusable-name|The certificate does not have exactly one name of a kind that is used here.|have the authority issue a certificate with one email address or one URI
+        unusable-redirect-url|The redirect URL does not lead to this machine, or its port cannot be listened on.|give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device
+        usage|What was asked for contradicts itself, or cannot be understood.|see the command's --help
+        workload-api-failed|SPIFFE's workload API gave no token.|check SPIFFE_ENDPOINT_SOCKET, and that this workload is registered
+        wrong-annotation|What the signer says of the image is not what -a demands.|check the annotations with swsign download signature
+        wrong-claim|The certificate makes another claim than was asked for, or does not make it.|swsign bundle inspect shows the claims; demand the right one, or do not use the signature
+        wrong-identity|The certificate shows another name than was asked for.|if this is who should have signed, give it with --certificate-identity
+        wrong-issuer|The certificate shows another issuer than was asked for, or none.|if this is who vouches for the signer, give it with --certificate-oidc-issuer
+        wrong-key|The bundle names another key than the one that was given.|give the public key of the signer, or do not use the signature
+        wrong-key-type|The signature is of another kind than the key.|give the public key of the signer
+        wrong-password|The password does not open the private key.|check COSIGN_PASSWORD, or unset it to be asked
+        wrong-payload-type|The envelope holds something else than an in-toto statement.|check that this is an attestation
+        wrong-predicate-type|The attestation's predicate is of another type than was asked for.|give the attestation's type with --type
+        wrong-subject|The attestation is about something else.|check that the attestation belongs to this file or image, unchanged
+        wrong-workflow|The certificate shows another GitHub workflow than was asked for.|swsign bundle inspect shows the workflow; demand the right one, or do not use the signature
+        """
+}

@@ -24,6 +24,7 @@ let package = Package(
         .library(name: "SigstoreCrypto", targets: ["SigstoreCrypto"]),
         .library(name: "SigstoreClients", targets: ["SigstoreClients"]),
         .library(name: "SigstoreVerification", targets: ["SigstoreVerification"]),
+        .library(name: "KeyProviders", targets: ["KeyProviders"]),
         .library(name: "SwSignCore", targets: ["SwSignCore"]),
     ],
     dependencies: [
@@ -70,12 +71,16 @@ let package = Package(
                 "InToto", "StrictJSON", "HTTPTransport", "LocalSystem", "SigstoreCrypto", "SigstoreVerification",
             ], swiftSettings: settings
         ),
+        .target(
+            name: "KeyProviders", dependencies: ["StrictJSON", "HTTPTransport", "LocalSystem", "SigstoreCrypto"],
+            swiftSettings: settings),
 
         // L3
         .target(
             name: "SwSignCore",
             dependencies: [
-                "InToto", "StrictJSON", "HTTPTransport", "LocalSystem", "OCIRegistry", "SigstoreClients",
+                "InToto", "StrictJSON", "HTTPTransport", "KeyProviders", "LocalSystem", "OCIRegistry",
+                "SigstoreClients",
                 "SigstoreCrypto", "SigstoreVerification",
             ],
             swiftSettings: settings),
@@ -93,7 +98,8 @@ let package = Package(
         .executableTarget(
             name: "swsign",
             dependencies: [
-                "CMemory", "InToto", "StrictJSON", "HTTPTransport", "LocalSystem", "OCIRegistry", "SigstoreClients",
+                "CMemory", "InToto", "StrictJSON", "HTTPTransport", "KeyProviders", "LocalSystem", "OCIRegistry",
+                "SigstoreClients",
                 "SigstoreCrypto",
                 "SigstoreVerification",
                 "SwSignCore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -160,6 +166,13 @@ let package = Package(
             dependencies: [
                 "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "HTTPTransport", "LocalSystem", "InToto",
                 "StrictJSON", "LocalSigstore", "FaultServer", "Spawning", "TestServices", "tuf-conformance-client",
+            ], swiftSettings: settings),
+        .testTarget(
+            name: "KeyProvidersTests",
+            dependencies: [
+                "KeyProviders", "SigstoreCrypto", "HTTPTransport", "LocalSystem", "StrictJSON", "FaultServer",
+                "Spawning",
+                "TestServices",
             ], swiftSettings: settings),
         .testTarget(
             name: "SwSignCoreTests",

@@ -12,7 +12,7 @@ struct AdviceTests {
     private static func librarySources() throws -> [(name: String, text: String)] {
         try [
             "StrictJSON", "InToto", "SigstoreCrypto", "HTTPTransport", "LocalSystem", "OCIRegistry",
-            "SigstoreVerification", "SigstoreClients", "SwSignCore",
+            "SigstoreVerification", "SigstoreClients", "KeyProviders", "SwSignCore",
         ].flatMap { module in
             let folder = root.appendingPathComponent("Sources/\(module)")
             return try FileManager.default.subpathsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".swift") }

@@ -104,7 +104,7 @@ struct InformationTests {
         var codes: Set<String> = []
         for module in [
             "StrictJSON", "InToto", "SigstoreCrypto", "HTTPTransport", "LocalSystem", "OCIRegistry",
-            "SigstoreVerification", "SigstoreClients", "SwSignCore", "swsign",
+            "SigstoreVerification", "SigstoreClients", "KeyProviders", "SwSignCore", "swsign",
         ] {
             let folder = root.appendingPathComponent("Sources/\(module)")
             for path in try FileManager.default.subpathsOfDirectory(atPath: folder.path) where path.hasSuffix(".swift")

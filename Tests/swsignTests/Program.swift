@@ -92,12 +92,13 @@ struct Program: Sendable {
     /// for a service that fails.
     var takesTurns = true
 
-    /// Programs are waited for outside Swift's own threads, and not more of them at a time than there are processors.
+    /// Programs are waited for outside Swift's own threads, and not more of them at a time than keep the processors busy: half
+    /// of the time they wait for a service, or look again whether a list has kept their signature.
     private static let queue: OperationQueue = {
         // A program that ends before it has read all its input is no reason for the tests to end.
         signal(SIGPIPE, SIG_IGN)
         let queue = OperationQueue()
-        queue.maxConcurrentOperationCount = max(2, ProcessInfo.processInfo.activeProcessorCount)
+        queue.maxConcurrentOperationCount = max(4, 2 * ProcessInfo.processInfo.activeProcessorCount)
         return queue
     }()
 

@@ -1,33 +1,7 @@
+internal import KeyProviders
 internal import LocalSystem
-public import SigstoreCrypto
+internal import SigstoreCrypto
 public import StrictJSON
-
-/// A place where keys are kept, and whose references have one form: files, variables, a key service, tokens.
-public protocol KeyPlace: Sendable {
-    /// Whether a reference has the form of this place's.
-    func knows(_ reference: String) -> Bool
-    /// Refuses a reference that has the form and cannot be meant. Nothing is opened or asked. By default none is refused.
-    func check(_ reference: String) throws(SigstoreError)
-    /// Whether reading the key takes standard input; by default not.
-    func takesStandardInput(_ reference: String) -> Bool
-    /// The public key.
-    /// - Throws: `SigstoreError` that names the reference, with `file-not-found` if there is no such key.
-    func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey
-    /// What signs with the key; a `PrivateKey` if the key itself can leave the place.
-    /// - Parameters:
-    ///   - reference: Which key.
-    ///   - password: Asked for only if the key is encrypted.
-    /// - Throws: `SigstoreError` that names the reference.
-    func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer
-    /// Overwrites the private key where it was read from, if that is this process's own memory. By default nothing.
-    func forget(_ reference: String)
-}
-
-extension KeyPlace {
-    public func check(_ reference: String) throws(SigstoreError) {}
-    public func takesStandardInput(_ reference: String) -> Bool { false }
-    public func forget(_ reference: String) {}
-}
 
 /// What files and variables have in common: the key's bytes are at hand. Those that were bent on their way are read if it is
 /// plain how they were.

@@ -1,3 +1,4 @@
+public import KeyProviders
 public import SigstoreCrypto
 public import StrictJSON
 
@@ -71,9 +72,6 @@ public struct KeyReference: Sendable {
     /// Forgets the private key where it was read from, if that is this process's own memory.
     public func forget() { place.forget(text) }
 }
-
-/// Gives the password of an encrypted key when it is needed.
-public typealias PasswordSource = @Sendable () throws(SigstoreError) -> SecretBytes
 
 extension SigstoreError.Code {
     /// Something that cosign can do and this version cannot yet.

@@ -1,3 +1,4 @@
+import KeyProviders
 import LocalSystem
 import SigstoreCrypto
 import StrictJSON

@@ -1,0 +1,68 @@
+public import SigstoreCrypto
+public import StrictJSON
+
+/// A place where keys are kept, and whose references have one form: files, variables, a key service, tokens.
+///
+/// A place is made once a run and keeps what it has learned: the public key of a reference is looked up once, and one
+/// connection and one token serve all signatures.
+public protocol KeyPlace: Sendable {
+    /// Whether a reference has the form of this place's, or is meant to have it: a reference that is nearly right must not be
+    /// taken for a file.
+    func knows(_ reference: String) -> Bool
+    /// Refuses a reference that has the form and cannot be meant. Nothing is opened or asked. By default none is refused.
+    func check(_ reference: String) throws(SigstoreError)
+    /// Whether reading the key takes standard input; by default not.
+    func takesStandardInput(_ reference: String) -> Bool
+    /// The public key.
+    /// - Throws: `SigstoreError` that names the reference, with `file-not-found` if there is no such key.
+    func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey
+    /// What signs with the key; a `PrivateKey` if the key itself can leave the place. It says the ways in which the place can
+    /// sign (`schemes`), the best first; which of these is used is decided once, by the front door.
+    /// - Parameters:
+    ///   - reference: Which key.
+    ///   - password: Asked for only if the key is encrypted.
+    /// - Throws: `SigstoreError` that names the reference.
+    func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer
+    /// Overwrites the private key where it was read from, if that is this process's own memory. By default nothing.
+    func forget(_ reference: String)
+    /// What a person wants to know of a key: service, key, version, algorithm, hash, and which credentials of whom were used.
+    /// No secret. By default what the public key says.
+    func facts(_ reference: String) async throws(SigstoreError) -> [KeyFact]
+}
+
+/// A place that makes keys itself, which then never leave it.
+public protocol KeyMaker: KeyPlace {
+    /// Makes a key, if there is none; one that is there stays as it is.
+    /// - Parameters:
+    ///   - reference: Which key.
+    ///   - algorithm: The kind of key; `nil` for the place's usual one.
+    /// - Returns: The public key, and whether it was made now.
+    /// - Throws: `SigstoreError` that names the reference; `usage` if a key of another kind is there, or the place has none of
+    ///   this kind.
+    func makeKey(_ reference: String, algorithm: SigningAlgorithm?) async throws(SigstoreError) -> (
+        publicKey: PublicKey, isNew: Bool
+    )
+}
+
+/// One thing that a person wants to know of a key.
+public struct KeyFact: Sendable, Hashable {
+    /// What it is, such as `version` or `signs as`; the same for every place that has it.
+    public let name: String
+    /// What it says. It may hold bytes from outside.
+    public let value: String
+
+    /// Says one thing of a key.
+    public init(_ name: String, _ value: String) { (self.name, self.value) = (name, value) }
+}
+
+/// Gives the password of an encrypted key when it is needed.
+public typealias PasswordSource = @Sendable () throws(SigstoreError) -> SecretBytes
+
+extension KeyPlace {
+    public func check(_ reference: String) throws(SigstoreError) {}
+    public func takesStandardInput(_ reference: String) -> Bool { false }
+    public func forget(_ reference: String) {}
+    public func facts(_ reference: String) async throws(SigstoreError) -> [KeyFact] {
+        [KeyFact("key", "\(try await publicKey(reference).kind)")]
+    }
+}

@@ -1,0 +1,23 @@
+public import HTTPTransport
+public import StrictJSON
+
+/// What the places of keys have of the world around them; handed in, so that nothing is read behind the caller's back.
+public struct KeySurroundings: Sendable {
+    /// The value of a variable of the environment; `nil` if it is not set or empty.
+    public var variable: @Sendable (String) -> String?
+    /// The time now, in seconds since 1970 in UTC.
+    public var now: @Sendable () -> Int64
+    /// Makes what carries requests over HTTP. Each place asks for a client of its own with the certificates that it needs.
+    public var client: @Sendable (TLSOptions) throws(SigstoreError) -> any HTTPClient
+    /// Takes a sentence for the person, such as which of several credentials is used.
+    public var notice: @Sendable (String) -> Void
+
+    /// Names what is around.
+    public init(
+        variable: @escaping @Sendable (String) -> String?, now: @escaping @Sendable () -> Int64,
+        client: @escaping @Sendable (TLSOptions) throws(SigstoreError) -> any HTTPClient,
+        notice: @escaping @Sendable (String) -> Void = { _ in }
+    ) {
+        (self.variable, self.now, self.client, self.notice) = (variable, now, client, notice)
+    }
+}

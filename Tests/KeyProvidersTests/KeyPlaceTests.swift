@@ -1,0 +1,21 @@
+import KeyProviders
+import SigstoreCrypto
+import StrictJSON
+import Testing
+
+struct KeyPlaceTests {
+    /// A place with one key and nothing else of its own.
+    private struct OneKey: KeyPlace {
+        let key: PrivateKey
+        func knows(_ reference: String) -> Bool { reference == "one" }
+        func publicKey(_ reference: String) -> PublicKey { key.publicKey }
+        func signer(_ reference: String, password: @escaping PasswordSource) -> any Signer { key }
+    }
+
+    @Test("A place says of a key at least what kind it is")
+    func facts() async throws {
+        let place = OneKey(key: try PrivateKey.generate(.ecdsaP384))
+        #expect(try await place.facts("one") == [KeyFact("key", "\(place.key.publicKey.kind)")])
+        #expect(!place.takesStandardInput("one"))
+    }
+}

@@ -1,20 +1,23 @@
 import LocalSystem
 import StrictJSON
 
-/// The header field `Authorization` (RFC 9110, section 11.6.2): what proves to a server who asks.
+/// The header field that proves to a server who asks: `Authorization` (RFC 9110, section 11.6.2), or a service's own.
 ///
 /// It is a secret. There is one copy of it in memory: all requests share it, libcurl reads it in place, and it is
 /// overwritten when nobody needs it any more. It can be shown to a server and compared, and is never printed.
 @safe public final class Authorization: Equatable, @unchecked Sendable {
-    private static let name = "Authorization: "
-
     /// The name, the value and a zero byte, as libcurl takes a header field. It does not change after `init`.
     private let line: UnsafeMutableRawBufferPointer
     /// Whether the value is visible ASCII on one line. Another one could end early and begin another header field.
     let isWellFormed: Bool
+    /// How many bytes stand before the value: the field's name, a colon and a space.
+    private let nameCount: Int
 
-    private init(_ scheme: String, count: Int, fill: (UnsafeMutableRawBufferPointer) -> Void) {
-        let start = "\(Self.name)\(scheme) ".utf8
+    private init(
+        _ scheme: String?, field: String = "Authorization", count: Int, fill: (UnsafeMutableRawBufferPointer) -> Void
+    ) {
+        let start = "\(field): \(scheme.map { "\($0) " } ?? "")".utf8
+        nameCount = field.utf8.count + 2
         let line = UnsafeMutableRawBufferPointer.allocate(byteCount: start.count + count + 1, alignment: 1)
         unsafe line.initializeMemory(as: UInt8.self, repeating: 0)
         unsafe line.copyBytes(from: start)
@@ -30,6 +33,14 @@ import StrictJSON
     ///     cleanse.
     public convenience init(scheme: String, _ credentials: some Collection<UInt8>) {
         unsafe self.init(scheme, count: credentials.count) { unsafe $0.copyBytes(from: credentials) }
+    }
+
+    /// Copies a secret in that stands alone in a field of the service's own, such as `X-Vault-Token`.
+    /// - Parameters:
+    ///   - field: The field's name.
+    ///   - secret: Visible ASCII; a request with anything else is refused. The caller's copy is the caller's to cleanse.
+    public convenience init(field: String, _ secret: some Collection<UInt8>) {
+        unsafe self.init(nil, field: field, count: secret.count) { unsafe $0.copyBytes(from: secret) }
     }
 
     /// Makes Basic credentials (RFC 7617, section 2).
@@ -64,7 +75,7 @@ import StrictJSON
     public func withValue<Result, Failure>(
         _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        try unsafe body(UnsafeRawBufferPointer(rebasing: line[Self.name.utf8.count..<(line.count - 1)]))
+        try unsafe body(UnsafeRawBufferPointer(rebasing: line[nameCount..<(line.count - 1)]))
     }
 
     /// The header field as C has it. Valid as long as this object; nobody may write to it.

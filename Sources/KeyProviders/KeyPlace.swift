@@ -16,6 +16,9 @@ public protocol KeyPlace: Sendable {
     /// The public key.
     /// - Throws: `SigstoreError` that names the reference, with `file-not-found` if there is no such key.
     func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey
+    /// The public keys that may verify what the key has signed, the one that signs now first: older versions of a key that was
+    /// rotated count too. By default only that one.
+    func publicKeys(_ reference: String) async throws(SigstoreError) -> [PublicKey]
     /// What signs with the key; a `PrivateKey` if the key itself can leave the place. It says the ways in which the place can
     /// sign (`schemes`), the best first; which of these is used is decided once, by the front door.
     /// - Parameters:
@@ -37,7 +40,7 @@ public protocol KeyMaker: KeyPlace {
     ///   - reference: Which key.
     ///   - algorithm: The kind of key; `nil` for the place's usual one.
     /// - Returns: The public key, and whether it was made now.
-    /// - Throws: `SigstoreError` that names the reference; `usage` if a key of another kind is there, or the place has none of
+    /// - Throws: `SigstoreError` that names the reference; `key-unusable` if a key of another kind is there, or the place has none of
     ///   this kind.
     func makeKey(_ reference: String, algorithm: SigningAlgorithm?) async throws(SigstoreError) -> (
         publicKey: PublicKey, isNew: Bool
@@ -62,6 +65,9 @@ extension KeyPlace {
     public func check(_ reference: String) throws(SigstoreError) {}
     public func takesStandardInput(_ reference: String) -> Bool { false }
     public func forget(_ reference: String) {}
+    public func publicKeys(_ reference: String) async throws(SigstoreError) -> [PublicKey] {
+        [try await publicKey(reference)]
+    }
     public func facts(_ reference: String) async throws(SigstoreError) -> [KeyFact] {
         [KeyFact("key", "\(try await publicKey(reference).kind)")]
     }

@@ -66,7 +66,14 @@ enum ErrorTable {
         invalid-policy|What is demanded could be met by nothing, or by anything.|check the signers and the threshold that were given
         invalid-signature|The signature does not hold.|check that file, signature and key belong together and were not altered
         is-directory|A directory stands at a place that needs a file.|name a file instead, such as one in that directory
+        key-denied|The key service does not let these credentials do that with the key.|give the account the permission that the message names, or use other credentials; swsign key info shows which are used
+        key-mismatch|What the key service gave as a signature does not hold for the key, or another key or version signed.|try again; if it stays so, the service or what stands before it is broken: nothing was published
         key-not-certificate|An identity was given, but the signature was made with a key.|give the signer's public key with --key
+        key-not-found|The key service or token has no such key.|check the reference, and that it names the right account, region or server
+        key-service-answer|The key service's answer is not what its interface says.|check the address of the service, and what stands before it
+        key-service-failed|The key service cannot answer now.|try again later
+        key-service-settings|What says where the key service is, or who asks, is missing or cannot be used.|set the variables that the message names; the guide of that service lists them all
+        key-unusable|The key is there and cannot be used for this: it is disabled, ended, of another kind, or made for something else.|use another key, or have this one enabled
         log-entry-exists|The transparency log has such an entry already, and does not give it out.|look for it with swsign tlog search
         log-entry-mismatch|The log entry is about another signature, key, certificate, file or kind than the bundle.|do not use it; get the bundle again from where it was published
         log-entry-refused|The transparency log does not record this signature.|the log's reason is in the message; another kind of key, or a log of the other Rekor version, may do
@@ -79,6 +86,7 @@ enum ErrorTable {
         malformed-identity-token|What should be an identity token is not one.|give the token itself, or the name of a file that holds nothing else
         malformed-json|Bytes that should be JSON are not, have a member twice, or are nested too deeply.|what was read may be cut short, altered or of another kind: get it again
         malformed-key|Bytes that should be a key are not one; or others could sign for it; or its halves do not belong together.|give the key as it was written; make a new one with swsign generate-key-pair if it is lost
+        malformed-key-reference|The reference is meant for a key service or token, and is not written as it should be.|write it as the message shows
         malformed-layout|A folder is no image layout, or a damaged one.|check the path after oci-layout:, and copy the image into it again
         malformed-manifest|A manifest is not JSON, is two things at once, or lacks what its kind needs.|push the image again
         malformed-pattern|A regular expression cannot be read.|write it in RE2's syntax, as Go has it; there are no look-arounds and no back references

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: help deps test-deps build release local-sigstore dist dist-check install test interop conformance fuzz bench demo format lint clean
+.PHONY: help deps test-deps build release local-sigstore dist dist-check update-trust install test interop conformance fuzz bench demo format lint clean
 MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
@@ -86,17 +86,22 @@ release: deps ## builds the program for use: .build/swsign, stripped, the standa
 	strip -o .build/swsign .build/swsign.unstripped
 
 dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a private key, or DIST_SIGN, flags for sign-blob)
-	@$(call install_missing,dpkg-dev python3 ca-certificates)
+	@$(call install_missing,dpkg-dev openssl python3 ca-certificates)
 	@$(static_libraries)
 	$(swift_build) $(given) --product swsign
 	strip -o .build/swsign.dist "$$(swift build $(given) --show-bin-path)/swsign"
 	Tests/Release/size .build/swsign.dist 22
 	Tests/Release/systems .build/swsign.dist
 	.github/dist/dist .build/swsign.dist .build/dist
+	@Fixtures/tuf/embed-trust.py age
 
 dist-check: test-deps ## makes dist in two folders, compares, and tries all of it in bare systems (root; fetches them)
 	@$(call install_missing,debootstrap lintian)
 	.github/dist/check
+
+# SWSIGN names a program that is built already; TRUST_MIRROR another mirror, TRUST_ROOT a root in place of the one built in.
+update-trust: $(if $(SWSIGN),,release) ## brings what is built in of Sigstore's trust up to date, verified from the root built in
+	Fixtures/tuf/embed-trust.py update $(or $(SWSIGN),.build/swsign) "$(TRUST_MIRROR)" "$(TRUST_ROOT)"
 
 local-sigstore: release ## builds a Sigstore for one's own machine: .build/local-sigstore
 	$(swift_build) $(release) --product local-sigstore
@@ -113,6 +118,7 @@ test: test-deps ## builds and runs all tests, those of the command line with the
 	Tests/Release/dist .build/swsign
 	Tests/Release/installer .build/swsign $(wildcard .build/dist)
 	@$(MAKE) local-sigstore
+	Tests/Release/trust .build/swsign .build/local-sigstore
 	Tests/demo .build/swsign .build/local-sigstore
 	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi
 	SWSIGN="$(CURDIR)/.build/swsign" Tests/report

@@ -1,8 +1,13 @@
 // Written by Fixtures/tuf/embed-trust.py from the files of the public Sigstore instances. Do not edit.
 // swift-format-ignore-file
 
+package import StrictJSON
+
 /// What is known of Sigstore's public instances before any of them is asked.
 package enum EmbeddedTrust {
+    /// When these were the newest files of the production instance: 2026-05-07.
+    package static let productionDate = Instant(seconds: 1778112000)
+
     /// `root.json` of the production instance.
     package static var productionRoot: [UInt8] {
         Array(productionRootText.utf8)
@@ -341,6 +346,9 @@ package enum EmbeddedTrust {
         }
 
         """#
+
+    /// When these were the newest files of the staging instance: 2026-04-17.
+    package static let stagingDate = Instant(seconds: 1776384000)
 
     /// `root.json` of the staging instance.
     package static var stagingRoot: [UInt8] {

@@ -16,7 +16,8 @@ struct TUFClientTests {
 
     private func client(
         _ mirror: TUFTestMirror, _ root: [UInt8], _ freshness: TUFClient.Freshness = .daily, day: Int64 = 0,
-        cache: String? = nil, embedded: [UInt8]? = nil, clock: (@Sendable () -> Instant)? = nil
+        cache: String? = nil, embedded: [UInt8]? = nil, withoutNetwork: [String] = [Self.name],
+        clock: (@Sendable () -> Instant)? = nil
     ) -> TUFClient {
         var configuration = TUFClient.Configuration(
             mirror: TUFTestMirror.url, root: root, cache: TUFCache(folder: cache ?? "\(folder.path)/cache"),
@@ -25,6 +26,8 @@ struct TUFClientTests {
         let notices = notices
         configuration.notice = { notices.add($0) }
         configuration.embeddedTarget = { $0 == Self.name ? embedded : nil }
+        configuration.embeddedDate = TUFTestRepository.day(0)
+        configuration.embeddedWithoutNetwork = withoutNetwork
         return TUFClient(configuration, fetcher: mirror)
     }
 
@@ -188,6 +191,40 @@ struct TUFClientTests {
                     _ = try await client(mirror, repository.root, .offline, embedded: embedded).target(Self.name)
                 } == .tufOffline, "\(file)")
         }
+    }
+
+    @Test func withoutANetworkTheProgramsOwnServesOnlyWhereNothingWasEverSeen() async throws {
+        let embedded = Array("embedded".utf8)
+        let repository = try TUFTestRepository()
+        let mirror = TUFTestMirror(repository)
+        // A mirror that answers with an error, or not as its name promises, is no missing network.
+        for (failure, isServed) in [
+            ("http-status", false), ("tls-failed", false), ("unreachable", true), ("timed-out", true),
+        ] {
+            mirror.failure = SigstoreError.Code(failure)
+            let found = try? await client(mirror, repository.root, day: 2, embedded: embedded).target(Self.name)
+            #expect(found == (isServed ? embedded : nil), "\(failure)")
+        }
+        #expect(notices.codes == [.tufUnreachable, .tufUnreachable])
+        let age = "2 days old (as of \(TUFTestRepository.day(0).description.prefix(10)))"
+        #expect(notices.messages.allSatisfy { $0.contains(age) }, "\(notices.messages)")
+        // Neither if the mirror is asked in any case, nor for a target that does not serve in this way.
+        #expect(
+            await code { _ = try await client(mirror, repository.root, .now, embedded: embedded).target(Self.name) }
+                == .tufUnreachable)
+        #expect(
+            await code {
+                _ = try await client(mirror, repository.root, embedded: embedded, withoutNetwork: []).target(Self.name)
+            } == .tufUnreachable)
+        // What was fetched once is what counts, in time and after it.
+        mirror.isDown = false
+        _ = try await client(mirror, repository.root, embedded: embedded).target(Self.name)
+        mirror.isDown = true
+        #expect(
+            try await client(mirror, repository.root, day: 2, embedded: embedded).target(Self.name) == Array("{}".utf8))
+        #expect(
+            await code { _ = try await client(mirror, repository.root, day: 99, embedded: embedded).target(Self.name) }
+                == .tufUnreachable)
     }
 
     @Test func offlineIsNotStoppedByAnOlderRootThatAnotherToolKept() async throws {

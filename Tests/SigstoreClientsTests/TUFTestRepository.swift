@@ -153,16 +153,21 @@ struct TUFTestRepository {
 
 /// A mirror that serves a repository, or not.
 final class TUFTestMirror: TUFFetcher {
-    private let state: Mutex<(files: [String: [UInt8]], requests: [String], isDown: Bool)>
+    private let state: Mutex<(files: [String: [UInt8]], requests: [String], failure: SigstoreError.Code?)>
     static let url = "https://mirror.test"
 
-    init(_ repository: TUFTestRepository) { state = Mutex((repository.files, [], false)) }
+    init(_ repository: TUFTestRepository) { state = Mutex((repository.files, [], nil)) }
 
     func serve(_ repository: TUFTestRepository) { state.withLock { $0.files = repository.files } }
     func serve(_ name: String, _ bytes: [UInt8]?) { state.withLock { $0.files[name] = bytes } }
+    /// How every request fails.
+    var failure: SigstoreError.Code? {
+        get { state.withLock { $0.failure } }
+        set { state.withLock { $0.failure = newValue } }
+    }
     var isDown: Bool {
-        get { state.withLock { $0.isDown } }
-        set { state.withLock { $0.isDown = newValue } }
+        get { failure != nil }
+        set { failure = newValue ? SigstoreError.Code("unreachable") : nil }
     }
     /// What was asked for since the last time.
     func takeRequests() -> [String] {
@@ -174,11 +179,11 @@ final class TUFTestMirror: TUFFetcher {
 
     func fetch(_ url: String, limit: Int) async throws(SigstoreError) -> [UInt8]? {
         let name = String(url.dropFirst(Self.url.count + 1))
-        let (isDown, bytes) = state.withLock { state in
+        let (failure, bytes) = state.withLock { state in
             state.requests.append(name)
-            return (state.isDown, state.files[name])
+            return (state.failure, state.files[name])
         }
-        if isDown { throw SigstoreError(.init("unreachable"), "the mirror is down") }
+        if let failure { throw SigstoreError(failure, "the mirror is down") }
         guard (bytes?.count ?? 0) <= limit else { throw SigstoreError(.init("too-large"), "\(name) is too large") }
         return bytes
     }
@@ -215,4 +220,5 @@ final class Notices: Sendable {
     private let list = Mutex<[SigstoreError]>([])
     func add(_ notice: SigstoreError) { list.withLock { $0.append(notice) } }
     var codes: [SigstoreError.Code] { list.withLock { $0.map(\.code) } }
+    var messages: [String] { list.withLock { $0.map(\.message) } }
 }

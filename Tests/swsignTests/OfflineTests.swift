@@ -30,8 +30,32 @@ struct OfflineTests {
         let asking = await traced.run(
             ["-f", "-e", "trace=socket,connect", "-o", directory["calls"], Program.path]
                 + Self.verify.filter { $0 != "--offline" })
-        #expect(!asking.succeeded)
+        #expect(asking.succeeded, "\(asking.messages)")
         #expect(String(decoding: try directory.read("calls"), as: UTF8.self).contains("socket("))
+    }
+
+    @Test("The first day without a network: what is built in serves, and its age is said", arguments: [true, false])
+    func firstDay(isOffline: Bool) async throws {
+        let verify = Self.verify.filter { isOffline || $0 != "--offline" }
+        let outcome = await Program(directory: directory.path).run(verify)
+        let warnings = outcome.messages.split(separator: "\n").filter { $0.hasPrefix("WARNING") }
+        #expect(outcome.succeeded && warnings.count == 1, "\(outcome.messages)")
+        #expect(
+            warnings.first?.contains(
+                /trusted_root\.json is the one this program came with, \d+ days old \(as of \d{4}-\d\d-\d\d\)/) == true,
+            "\(warnings)")
+        // What the keys do not vouch for stays refused.
+        try directory.write("other", "another file")
+        let refused = await Program(directory: directory.path).run(verify.dropLast() + ["other"])
+        #expect(
+            refused.ending == .exit(1) && refused.code != nil && refused.code != "tuf-unreachable",
+            "\(refused.messages)")
+        // Once something was fetched here, nothing older takes its place.
+        let cache = ".sigstore/root/tuf-repo-cdn.sigstore.dev"
+        try directory.makeDirectory(cache)
+        try directory.write("\(cache)/timestamp.json", "{}")
+        let seen = await Program(directory: directory.path).run(verify)
+        #expect(seen.code == (isOffline ? "tuf-offline" : "tuf-unreachable"), "\(seen.messages)")
     }
 
     @Test("With --offline an image's own registry is asked, and nobody else")

@@ -7,7 +7,8 @@ public import StrictJSON
 public struct TUFClient: Sendable {
     /// When the mirror is asked.
     public enum Freshness: Sendable {
-        /// Once a day. If the mirror cannot be reached, metadata that has not expired is used, with a notice.
+        /// Once a day. If the mirror cannot be reached, metadata that has not expired is used, with a notice; if none was ever
+        /// verified on this machine, ``Configuration/embeddedWithoutNetwork``.
         case daily
         /// Every time. If the mirror cannot be reached, that is an error.
         case now
@@ -32,6 +33,10 @@ public struct TUFClient: Sendable {
         /// Targets that the caller brings along, by name. They serve in place of a download of the very same bytes, and
         /// offline if no metadata was ever verified on this machine.
         public var embeddedTarget: @Sendable (String) -> [UInt8]? = { _ in nil }
+        /// When the targets that the caller brings along were the current ones, for the notice that they are used.
+        public var embeddedDate: Instant?
+        /// Those of them that serve in the same way if the mirror is to be asked and nothing answers.
+        public var embeddedWithoutNetwork: [String] = []
         /// What time it is.
         public var clock: @Sendable () -> Instant = { Instant(seconds: SystemClock.now()) }
         /// Takes what the user should know though the work goes on.
@@ -87,8 +92,34 @@ public struct TUFClient: Sendable {
         }
         let lock = try await lock()
         defer { withExtendedLifetime(lock) {} }
-        var update = try await current(now, writing: lock != nil)
+        var update: TUFUpdate
+        do throws(SigstoreError) {
+            update = try await current(now, writing: lock != nil)
+        } catch {
+            guard configuration.freshness == .daily, error.code == .tufUnreachable,
+                let cause = error.cause as? SigstoreError, Self.isWithoutNetwork(cause),
+                configuration.embeddedWithoutNetwork.contains(name), !hasSeenMetadata(),
+                let target = configuration.embeddedTarget(name)
+            else { throw error }
+            notice(
+                .tufUnreachable,
+                "\(embedded(name, now)), since the TUF mirror \(configuration.mirror) cannot be asked", cause)
+            return target
+        }
         return try await find(name, &update, fetching: true, writing: lock != nil)
+    }
+
+    /// Whether nothing answered. A mirror that answers, with an error or without the right certificate, is another matter.
+    private static func isWithoutNetwork(_ error: SigstoreError) -> Bool {
+        [.unreachable, .timedOut].contains(error.code)
+    }
+
+    /// What is said where a target that the caller brings along is used.
+    private func embedded(_ name: String, _ now: Instant) -> String {
+        let which = "\(name) is the one this program came with"
+        guard let date = configuration.embeddedDate else { return which }
+        let days = max(0, now.seconds - date.seconds) / 86_400
+        return "\(which), \(days) days old (as of \(date.description.prefix(10)))"
     }
 
     /// Brings the metadata of the top roles up to date, whatever ``Configuration/freshness`` says.
@@ -200,7 +231,7 @@ public struct TUFClient: Sendable {
 
     private func offlineTarget(_ name: String, _ now: Instant) async throws(SigstoreError) -> [UInt8] {
         if !hasSeenMetadata(), let target = configuration.embeddedTarget(name) {
-            notice(.tufOffline, "offline, and nothing was ever fetched here: \(name) is the one this program came with")
+            notice(.tufOffline, "offline, and nothing was ever fetched here: \(embedded(name, now))")
             return target
         }
         do throws(SigstoreError) {

@@ -12,19 +12,22 @@ public struct TUFMirror: Sendable {
     public let root: [UInt8]
     /// Targets that this library brings along, by name.
     public let embeddedTargets: [String: [UInt8]]
+    /// When these were what the mirror has; `nil` without any.
+    public let embeddedDate: Instant?
 
     /// Makes a mirror of a Sigstore instance of one's own.
     /// - Parameters:
     ///   - url: `https`, `http` or `file`.
     ///   - root: The root file that everything is verified from.
     public init(url: String, root: [UInt8]) {
-        self.init(url: url, root: root, embeddedTargets: [:])
+        self.init(url: url, root: root, embeddedTargets: [:], of: nil)
     }
 
-    private init(url: String, root: [UInt8], embeddedTargets: [String: [UInt8]]) {
+    private init(url: String, root: [UInt8], embeddedTargets: [String: [UInt8]], of embeddedDate: Instant?) {
         self.url = url
         self.root = root
         self.embeddedTargets = embeddedTargets
+        self.embeddedDate = embeddedDate
     }
 
     /// The target with the keys and certificates of an instance's services.
@@ -41,7 +44,7 @@ public struct TUFMirror: Sendable {
             embeddedTargets: [
                 trustedRootTarget: EmbeddedTrust.productionTrustedRoot,
                 signingConfigTarget: EmbeddedTrust.productionSigningConfig,
-            ])
+            ], of: EmbeddedTrust.productionDate)
     }
 
     /// Sigstore's public instance for tests.
@@ -51,7 +54,7 @@ public struct TUFMirror: Sendable {
             embeddedTargets: [
                 trustedRootTarget: EmbeddedTrust.stagingTrustedRoot,
                 signingConfigTarget: EmbeddedTrust.stagingSigningConfig,
-            ])
+            ], of: EmbeddedTrust.stagingDate)
     }
 
     // MARK: - Which one
@@ -154,6 +157,9 @@ public struct TUFMirror: Sendable {
             mirror: url, root: root, cache: folder.map { TUFCache(mirror: url, in: $0) }, freshness: freshness)
         let targets = embeddedTargets
         configuration.embeddedTarget = { targets[$0] }
+        configuration.embeddedDate = embeddedDate
+        // Signing needs a network in any case, and is told so before anything is done.
+        configuration.embeddedWithoutNetwork = [Self.trustedRootTarget]
         configuration.notice = notice
         return TUFClient(configuration, fetcher: fetcher)
     }

@@ -49,8 +49,10 @@ else
 release := $(link)
 endif
 
-# What is given to others also does not name itself by a digest of all that went in, the names of folders among it.
+# What is given to others also does not name itself by a digest of all that went in, the names of folders among it. Neither may
+# it hold swiftc's own digests of each module, which has them for a next build only.
 given := $(link) -Xlinker --build-id=none
+strip_given := strip --remove-section=.swift_modhash
 
 as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
 # Installs those of the packages $(1) that are missing; asks nothing of the network where none is.
@@ -89,11 +91,18 @@ dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a
 	@$(call install_missing,dpkg-dev openssl python3 ca-certificates)
 	@$(static_libraries)
 	$(swift_build) $(given) --product swsign
-	strip -o .build/swsign.dist "$$(swift build $(given) --show-bin-path)/swsign"
+	$(strip_given) -o .build/swsign.dist "$$(swift build $(given) --show-bin-path)/swsign"
 	Tests/Release/size .build/swsign.dist 22
 	Tests/Release/systems .build/swsign.dist
 	.github/dist/dist .build/swsign.dist .build/dist
 	@Fixtures/tuf/embed-trust.py age
+
+# A smaller program, built as that of `dist`, by which Tests/Release/same compares two folders.
+.PHONY: smaller
+smaller:
+	@$(static_libraries)
+	$(swift_build) $(given) --product tuf-conformance-client
+	$(strip_given) -o .build/smaller "$$(swift build $(given) --show-bin-path)/tuf-conformance-client"
 
 dist-check: test-deps ## makes dist in two folders, compares, and tries all of it in bare systems (root; fetches them)
 	@$(call install_missing,debootstrap lintian)
@@ -116,6 +125,7 @@ test: test-deps ## builds and runs all tests, those of the command line with the
 	@$(MAKE) release
 	Tests/Release/check .build/swsign .build/swsign.unstripped
 	Tests/Release/dist .build/swsign
+	Tests/Release/same
 	Tests/Release/installer .build/swsign $(wildcard .build/dist)
 	@$(MAKE) local-sigstore
 	Tests/Release/trust .build/swsign .build/local-sigstore

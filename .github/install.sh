@@ -6,7 +6,7 @@
 #   SWSIGN_DOWNLOAD    the folder that the release's files are in, if not on GitHub: an https:// or file:/// URL
 #   SWSIGN_KEY         the public key that must have signed, in place of the release workflow
 #   SWSIGN_SIGNATURE   "required" installs nothing if there is neither a swsign nor a cosign to verify the signature with
-#   SWSIGN_CACHE       a folder that keeps the files; they are verified each time
+#   SWSIGN_CACHE       a folder that keeps the files of each SWSIGN_VERSION; they are verified each time
 #   PREFIX             ~/.local, and /usr/local for root
 #
 # The checksum is always verified, and so is the signature if a swsign or cosign is on the PATH.
@@ -22,8 +22,10 @@ fail() {
 
 # Puts the release's file $1 into the work folder.
 fetch() {
-    if [ -f "${cache:-/nonexistent}/$1" ]; then
+    from=
+    if [ "$cache" ] && [ -f "$cache/$1" ]; then
         cp "$cache/$1" "$work/$1"
+        from=", in $cache; remove that folder to download it again"
     else
         curl --fail --silent --show-error --location --proto "$protocol" --retry 2 --connect-timeout 20 \
             --max-time 600 --max-filesize 268435456 --output "$work/$1" "$base/$1" ||
@@ -67,7 +69,8 @@ main() {
     for tool in curl tar gzip sha256sum; do
         command -v "$tool" >/dev/null || fail "$tool is missing" "install the package of this name, or the one that has it"
     done
-    cache=${SWSIGN_CACHE:-}
+    # The newest release is another one tomorrow, so it is not kept.
+    cache=${version:+${SWSIGN_CACHE:+$SWSIGN_CACHE/$version}}
     work=$(mktemp -d)
     new=
     trap 'rm -rf "$work" ${new:+"$new"}' EXIT
@@ -109,7 +112,7 @@ main() {
     fetch "$archive"
     found=$(sha256sum <"$work/$archive")
     found=${found%% *}
-    [ "$found" = "$sum" ] || fail "$archive is not what was released" "expected SHA-256 $sum, found $found"
+    [ "$found" = "$sum" ] || fail "$archive is not what was released" "expected SHA-256 $sum, found $found$from"
 
     # By a temporary name, and only if it runs here.
     if [ "$(id -u)" = 0 ]; then prefix=/usr/local; else prefix=$HOME/.local; fi

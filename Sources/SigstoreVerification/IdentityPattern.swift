@@ -13,7 +13,8 @@ public import StrictJSON
     /// - Parameter source: RE2 syntax, at most 4,096 bytes of UTF-8.
     /// - Throws: `SigstoreError` with `malformed-pattern` and RE2's reason.
     public init(_ source: String) throws(SigstoreError) {
-        let text = source.utf8.map { CChar(bitPattern: $0) }
+        // A C char is signed on some processors and not on others.
+        let text = source.utf8.map { CChar(truncatingIfNeeded: $0) }
         guard (1...4096).contains(text.count) else {
             throw SigstoreError(
                 .malformedPattern,
@@ -23,7 +24,7 @@ public import StrictJSON
         }
         var reason = [CChar](repeating: 0, count: 256)
         guard let compiled = unsafe swsign_re2_compile(text, text.count, &reason, reason.count) else {
-            let why = String(decoding: reason.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            let why = String(decoding: reason.prefix { $0 != 0 }.map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
             throw SigstoreError(
                 .malformedPattern, "\"\(source)\" is not a regular expression: \(why)",
                 advice: "RE2's syntax is at https://github.com/google/re2/wiki/Syntax")
@@ -36,7 +37,7 @@ public import StrictJSON
 
     /// Whether the expression matches anywhere in the text.
     public func matches(_ text: String) -> Bool {
-        let text = text.utf8.map { CChar(bitPattern: $0) }
+        let text = text.utf8.map { CChar(truncatingIfNeeded: $0) }
         return unsafe swsign_re2_search(pointer, text, text.count) == 1
     }
 }

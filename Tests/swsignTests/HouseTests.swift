@@ -38,6 +38,29 @@ struct HouseTests {
         }
     }
 
+    @Test("No source is for one processor alone")
+    func processors() throws {
+        let sources = Self.root.appendingPathComponent("Sources")
+        // A processor's or a folder's name; and a C char taken for a signed one, which it is on x86-64 and not on ARM.
+        let assumption =
+            /x86.64|\bamd64\b|aarch64|arm64|\bi386\b|lib64|linux-gnu|\bInt8\b|Char\(bitPattern|UInt8(\.init)?\(bitPattern/
+        // It prints which one it is built for.
+        let version = "swsign/Commands/Program/Version.swift"
+        var seen = 0
+        for path in try FileManager.default.subpathsOfDirectory(atPath: sources.path) {
+            guard [".swift", ".c", ".h", ".cpp", ".modulemap"].contains(where: path.hasSuffix) else { continue }
+            let text = try String(contentsOf: sources.appendingPathComponent(path), encoding: .utf8)
+            for line in text.split(separator: "\n") {
+                // A comment may name one, and so may the platform of an image.
+                let code = line.replacing("such as linux/arm64", with: "")
+                guard !line.contains(/^ *\/\//), code.firstMatch(of: assumption) != nil else { continue }
+                seen += 1
+                #expect(path == version, "\(path): \(line)")
+            }
+        }
+        #expect(seen > 0, "the search finds not even \(version)")
+    }
+
     @Test("No library holds state of the process: what is shared is an instance that the caller holds")
     func processState() throws {
         let sources = Self.root.appendingPathComponent("Sources")

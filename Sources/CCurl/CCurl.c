@@ -14,6 +14,7 @@
 
 static struct {
   __typeof__(&curl_global_init) global_init;
+  __typeof__(&curl_version) version;
   __typeof__(&curl_easy_init) easy_init;
   __typeof__(&curl_easy_cleanup) easy_cleanup;
   __typeof__(&curl_easy_strerror) easy_strerror;
@@ -48,6 +49,7 @@ static void open_library(void) {
     const char *name;
   } symbols[] = {
       {(void **)&curl.global_init, "curl_global_init"},
+      {(void **)&curl.version, "curl_version"},
       {(void **)&curl.easy_init, "curl_easy_init"},
       {(void **)&curl.easy_cleanup, "curl_easy_cleanup"},
       {(void **)&curl.easy_strerror, "curl_easy_strerror"},
@@ -107,6 +109,8 @@ void ccurl_open_aside(void (*first)(void)) {
   pthread_create(&thread, &attributes, open_aside, (void *)first);
   pthread_attr_destroy(&attributes);
 }
+
+const char *ccurl_version(void) { return curl.version(); }
 
 CURL *ccurl_easy_init(void) { return curl.easy_init(); }
 void ccurl_easy_cleanup(CURL *easy) { curl.easy_cleanup(easy); }

@@ -60,6 +60,13 @@ public final class CurlClient: HTTPClient {
     /// - Parameter first: What must be done before libcurl is opened, on that thread.
     public static func openAside(after first: @convention(c) () -> Void) { ccurl_open_aside(first) }
 
+    /// The version of libcurl, and those of the libraries that it uses, as it tells them. It is opened for that.
+    /// - Throws: `SigstoreError` with `http-unavailable` if there is no libcurl that can be used.
+    public static func libraryVersion() throws(SigstoreError) -> String {
+        try TransferLoop.openLibrary()
+        return unsafe String(cString: ccurl_version())
+    }
+
     /// Makes a client. libcurl is opened with the first request.
     /// - Parameter configuration: How it works.
     public init(_ configuration: Configuration = Configuration()) { self.configuration = configuration }

@@ -127,6 +127,16 @@ public struct HTTPResponse: Sendable {
         headers.filter { $0.name.utf8.elementsEqual(name.utf8) }.map(\.value)
     }
 
+    /// When the server answered by its own clock, in whole seconds (RFC 9110, section 6.6.1). If the answer comes out of a
+    /// cache on the way, the time that it lay there is added (RFC 9111, section 5.1).
+    /// - Returns: `nil` if the server does not say it, or says no date.
+    public var date: Instant? {
+        guard let date = header("date").flatMap({ Instant(httpDate: $0) }) else { return nil }
+        // An age of more than a year is none.
+        guard let age = header("age").flatMap({ Int64($0) }), (1...31_536_000).contains(age) else { return date }
+        return Instant(seconds: date.seconds + age)
+    }
+
     /// The media type of the body in lower case, without its parameters; empty if none is given.
     public var mediaType: String {
         let value = (header("content-type") ?? "").prefix { $0 != ";" }

@@ -1,13 +1,13 @@
-import LocalSystem
-import StrictJSON
+public import LocalSystem
+public import StrictJSON
 
 /// The proxy that a request goes through. It is chosen from the environment as Go's programs choose it
 /// (golang.org/x/net/http/httpproxy); curl's `ALL_PROXY` counts besides.
-struct Proxy: Sendable, Equatable {
+public struct Proxy: Sendable, Equatable {
     /// The variable that names it.
-    let variable: String
+    public let variable: String
     /// Its host and port. What else stands in the variable, such as a password, is not shown.
-    let authority: String
+    public let authority: String
     /// The whole of it, for libcurl.
     let url: String
 
@@ -23,7 +23,7 @@ struct Proxy: Sendable, Equatable {
     /// - Returns: `nil` if there is none: nothing on this machine, and nothing that `NO_PROXY` lists, is asked for through
     ///   a proxy.
     /// - Throws: `SigstoreError` with `malformed-url` if a variable names no proxy.
-    static func of(
+    public static func of(
         _ origin: HTTPURL.Origin, environment: (String) -> String? = ProcessEnvironment.value
     ) throws(SigstoreError) -> Proxy? {
         let name = origin.scheme == .https ? "HTTPS_PROXY" : "HTTP_PROXY"

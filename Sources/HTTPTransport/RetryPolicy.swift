@@ -49,7 +49,15 @@ public struct RetryPolicy: Sendable {
         if !text.isEmpty, text.count <= 9, text.allSatisfy({ (0x30...0x39).contains($0) }) {
             return Int64(header).map { .seconds($0) }
         }
-        let fields = header.utf8.split(separator: 0x20).map { String(decoding: $0, as: UTF8.self) }
+        return Instant(httpDate: header).map { .seconds(max(0, $0.seconds - now)) }
+    }
+}
+
+extension Instant {
+    /// Reads a date as HTTP writes it (RFC 9110, section 5.6.7), as in `Sun, 06 Nov 1994 08:49:37 GMT`.
+    /// - Returns: `nil` if the text is no such date, or one before 1970.
+    init?(httpDate text: String) {
+        let fields = text.utf8.split(separator: 0x20).map { String(decoding: $0, as: UTF8.self) }
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
         guard fields.count == 6, fields[5] == "GMT", let day = Int64(fields[1]),
             let month = months.firstIndex(of: fields[2]), let year = Int64(fields[3]), (1970...9999).contains(year)
@@ -57,11 +65,7 @@ public struct RetryPolicy: Sendable {
         let clock = fields[4].utf8.split(separator: 0x3a).compactMap { Int64(String(decoding: $0, as: UTF8.self)) }
         guard clock.count == 3, (0...60).contains(clock[2]) else { return nil }
         // A leap second is taken for the one before it.
-        guard
-            let then = Instant(
-                year: year, month: Int64(month) + 1, day: day, hour: clock[0], minute: clock[1],
-                second: min(clock[2], 59))
-        else { return nil }
-        return .seconds(max(0, then.seconds - now))
+        self.init(
+            year: year, month: Int64(month) + 1, day: day, hour: clock[0], minute: clock[1], second: min(clock[2], 59))
     }
 }

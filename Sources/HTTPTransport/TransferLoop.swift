@@ -22,11 +22,7 @@ final class TransferLoop: Sendable {
 
     /// - Parameter maxActive: How many transfers run side by side; the others wait for their turn.
     init(maxActive: Int) throws(SigstoreError) {
-        if let reason = unsafe ccurl_open() {
-            throw SigstoreError(
-                .httpUnavailable, "no HTTP here: \(unsafe String(cString: reason))",
-                advice: "install the package libcurl4 (Debian, Ubuntu) or libcurl (Fedora, RHEL)")
-        }
+        try Self.openLibrary()
         guard let multi = unsafe ccurl_multi_init() else {
             throw SigstoreError(.httpUnavailable, "libcurl gives no multi handle: memory is short")
         }
@@ -37,6 +33,14 @@ final class TransferLoop: Sendable {
     }
 
     deinit { _ = unsafe ccurl_multi_cleanup(multi) }
+
+    /// Opens libcurl, if that has not been done.
+    static func openLibrary() throws(SigstoreError) {
+        guard let reason = unsafe ccurl_open() else { return }
+        throw SigstoreError(
+            .httpUnavailable, "no HTTP here: \(unsafe String(cString: reason))",
+            advice: "install the package libcurl4 (Debian, Ubuntu) or libcurl (Fedora, RHEL)")
+    }
 
     /// Runs one transfer to its end.
     func run(_ plan: TransferPlan, into sink: (any BodySink)?) async -> TransferOutcome {

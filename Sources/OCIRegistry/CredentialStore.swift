@@ -78,21 +78,90 @@ public struct CredentialStore: Sendable {
     /// - Throws: `SigstoreError` with `credentials-unreadable` if a file is malformed or a helper fails: not to know a
     ///   credential is something else than to have none.
     public func credential(for repository: Repository) async throws(SigstoreError) -> Credential {
+        try await located(for: repository)?.credential ?? .anonymous
+    }
+
+    /// The credential for a repository, as ``credential(for:)`` finds it, and where it is: the variable, the path of the
+    /// file, or the helper and what names it.
+    /// - Returns: `nil` if there is none.
+    /// - Throws: As ``credential(for:)`` does.
+    public func located(
+        for repository: Repository
+    ) async throws(SigstoreError) -> (credential: Credential, place: String)? {
         if let text = environment(Self.configurationVariable),
             let config = try Self.parse(Array(text.utf8), Self.configurationVariable),
-            let credential = try await find(repository, config, Self.configurationVariable)
+            let found = try await find(repository, config, Self.configurationVariable)
         {
-            return credential
+            return found
         }
-        let files = [
-            try dockerFile(), environment("REGISTRY_AUTH_FILE"),
-            environment("XDG_RUNTIME_DIR").map { "\($0)/containers/auth.json" },
-        ]
-        for case let file? in files {
-            guard let config = try Self.read(file) else { continue }
-            if let credential = try await find(repository, config, file) { return credential }
+        for file in [try dockerFile()] + podmanFiles {
+            guard let file, let config = try Self.read(file) else { continue }
+            if let found = try await find(repository, config, file) { return found }
         }
-        return .anonymous
+        return nil
+    }
+
+    private var podmanFiles: [String?] {
+        [environment("REGISTRY_AUTH_FILE"), environment("XDG_RUNTIME_DIR").map { "\($0)/containers/auth.json" }]
+    }
+
+    /// A place that may hold credentials, and for which registries. It holds no secret itself.
+    public struct Place: Sendable {
+        /// The variable, or the path of the file.
+        public let name: String
+        /// The names under which it holds credentials, as they are written there.
+        public internal(set) var names: [String] = []
+        /// The programs that are asked, each with the registry that it is asked for; `nil` for those that have none of
+        /// their own.
+        public internal(set) var helpers: [(registry: String?, program: String)] = []
+        /// Why it cannot be read, if it cannot.
+        public internal(set) var fault: SigstoreError?
+    }
+
+    /// The places in which credentials are looked for, as far as something is there, in their order. No helper is run.
+    public func places() -> [Place] {
+        var places: [Place] = []
+        func add(_ name: String, _ read: () throws(SigstoreError) -> JSONObject?) {
+            var place = Place(name: name)
+            do throws(SigstoreError) {
+                guard let config = try read() else { return }
+                try Self.list(JSONCursor(.object(config)), &place)
+            } catch {
+                let isContent = error.code == .unexpectedJSON || error.code == .malformedBase64
+                place.fault = isContent ? Self.unreadable(name, error.message) : error
+            }
+            places.append(place)
+        }
+        if let text = environment(Self.configurationVariable) {
+            add(Self.configurationVariable) { () throws(SigstoreError) in
+                try Self.parse(Array(text.utf8), Self.configurationVariable)
+            }
+        }
+        do throws(SigstoreError) {
+            if let file = try dockerFile() { add(file) { () throws(SigstoreError) in try Self.read(file) } }
+        } catch {
+            places.append(Place(name: "DOCKER_CONFIG", fault: error))
+        }
+        for case let file? in podmanFiles { add(file) { () throws(SigstoreError) in try Self.read(file) } }
+        return places
+    }
+
+    private static func list(_ config: JSONCursor, _ place: inout Place) throws(SigstoreError) {
+        if let auths = try config.optional("auths") {
+            for name in try auths.names() {
+                // Docker leaves an empty entry if a helper has the credential.
+                if let entry = try auths.optional(name), try credential(entry) != nil { place.names.append(name) }
+            }
+        }
+        if let helpers = try config.optional("credHelpers") {
+            for name in try helpers.names() {
+                guard let program = try helpers.optional(name)?.string(), !program.isEmpty else { continue }
+                place.helpers.append((registry: name, program: "docker-credential-\(program)"))
+            }
+        }
+        if let program = try config.optional("credsStore")?.string(), !program.isEmpty {
+            place.helpers.append((registry: nil, program: "docker-credential-\(program)"))
+        }
     }
 
     private static func read(_ path: String) throws(SigstoreError) -> JSONObject? {
@@ -119,19 +188,21 @@ public struct CredentialStore: Sendable {
 
     private func find(
         _ repository: Repository, _ config: JSONObject, _ path: String
-    ) async throws(SigstoreError) -> Credential? {
+    ) async throws(SigstoreError) -> (credential: Credential, place: String)? {
         let json = JSONCursor(.object(config))
         let key = Self.key(repository.registry)
         do throws(SigstoreError) {
             if let helper = try Self.helper(for: repository.registry, json),
                 let found = try await ask(helper, key)
             {
-                return found
+                return (found, "\(helper), which \(path) names")
             }
             guard let auths = try json.optional("auths") else { return nil }
             for candidate in Self.candidates(repository) {
                 for name in try auths.names() where Self.matches(name, candidate) {
-                    if let entry = try auths.optional(name), let found = try Self.credential(entry) { return found }
+                    if let entry = try auths.optional(name), let found = try Self.credential(entry) {
+                        return (found, path)
+                    }
                 }
             }
             return nil

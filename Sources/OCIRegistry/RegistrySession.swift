@@ -347,6 +347,15 @@ actor RegistrySession {
         try await http.send(request)
     }
 
+    /// What the registry answers to who asks without a credential, and how it wants to be asked then; `nil` if it does not
+    /// say, or wants nothing.
+    func greeting() async throws(SigstoreError) -> (response: HTTPResponse, challenge: AuthChallenge?) {
+        let response = try await http.send(
+            HTTPRequest("GET", try HTTPURL(try await origin(), path: "/v2/"), handledStatuses: Self.failures))
+        note(response)
+        return (response, response.status == 401 ? challenge : nil)
+    }
+
     /// Whether the registry accepts the credential.
     func check() async throws(SigstoreError) {
         let response = try await send(

@@ -35,6 +35,12 @@ public enum Cryptography {
     /// in which something else uses OpenSSL too (libcurl, say) calls this first: OpenSSL is configured once.
     /// - Throws: `SigstoreError` with `cryptography-failed` if a library could not be set up.
     public static func prepare() throws(SigstoreError) { try Libraries.ready() }
+
+    /// The version of OpenSSL that was loaded, as it tells it itself, such as `OpenSSL 3.5.4 30 Sep 2025`.
+    public static var openSSLVersion: String { unsafe String(cString: OpenSSL_version(OPENSSL_VERSION)) }
+
+    /// The version of libsodium, such as `1.0.18`.
+    public static var sodiumVersion: String { unsafe String(cString: sodium_version_string()) }
 }
 
 /// An error for a failed call of OpenSSL, with the library's own reason; empties this thread's error queue.

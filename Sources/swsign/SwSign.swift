@@ -47,7 +47,9 @@ struct SwSign: ParsableCommand {
                 ]),
             CommandGroup(
                 name: "This program",
-                subcommands: [Version.self, EnvironmentCommand.self, ErrorsCommand.self, Completion.self]),
+                subcommands: [
+                    Version.self, Doctor.self, EnvironmentCommand.self, ErrorsCommand.self, Completion.self,
+                ]),
         ])
 
     @OptionGroup(title: "Global options") var global: GlobalOptions

@@ -57,6 +57,19 @@ import Testing
         #expect(url.redacted == "https://a/b?…")
     }
 
+    @Test("When a server answered, by its own clock; out of a cache, with the time that the answer lay there")
+    func date() throws {
+        let url = try HTTPURL(parsing: "https://example.com/")
+        func date(_ headers: [(name: String, value: String)]) -> Int64? {
+            HTTPResponse(status: 200, headers: headers, body: [], url: url).date?.seconds
+        }
+        let sent = (name: "date", value: "Sun, 06 Nov 1994 08:49:37 GMT")
+        #expect(date([sent]) == 784_111_777)
+        #expect(date([sent, ("age", "60")]) == 784_111_837)
+        for age in ["-1", "x", "9223372036854775807"] { #expect(date([sent, ("age", age)]) == 784_111_777, "\(age)") }
+        #expect(date([]) == nil && date([("date", "1994-11-06")]) == nil)
+    }
+
     @Test func readsRetryAfter() {
         #expect(RetryPolicy.retryAfter("120", now: 0) == .seconds(120))
         #expect(RetryPolicy.retryAfter("Sun, 06 Nov 1994 08:49:37 GMT", now: 784_111_770) == .seconds(7))

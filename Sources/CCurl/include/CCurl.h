@@ -19,6 +19,9 @@ const char *ccurl_open(void);
 /// it. The process must end by _exit() from then on: exit() would close libraries while others are being opened.
 void ccurl_open_aside(void (*first)(void));
 
+/// The versions of libcurl and of the libraries that it uses, a string that stays valid.
+const char *ccurl_version(void);
+
 CURL *ccurl_easy_init(void);
 void ccurl_easy_cleanup(CURL *easy);
 const char *ccurl_easy_strerror(CURLcode code);

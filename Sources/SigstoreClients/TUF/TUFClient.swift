@@ -132,6 +132,30 @@ public struct TUFClient: Sendable {
         return try await renewed(configuration.clock(), writing: lock != nil)
     }
 
+    /// What is kept of the mirror's metadata, verified from the root that is trusted from the start, whether it has expired
+    /// or not. Nothing is asked for or written.
+    /// - Returns: The state that the kept files make up; `nil` if nothing was ever kept.
+    /// - Throws: `SigstoreError` as ``TUFUpdate`` does, or with `tuf-missing`, if they do not make up one.
+    public func kept() throws(SigstoreError) -> TUFUpdate? {
+        guard hasSeenMetadata() else { return nil }
+        return try loaded(configuration.clock(), .noted)
+    }
+
+    /// When the mirror was last asked, as far as that was noted.
+    public var lastChecked: Instant? {
+        guard let bytes = try? configuration.cache?.read(Self.lastCheck, limit: 64) else { return nil }
+        return Int64(String(decoding: bytes.prefix { $0 != 0x0a }, as: UTF8.self)).map { Instant(seconds: $0) }
+    }
+
+    /// Asks the mirror as ``refresh()`` does, and verifies what it has against what is kept; but keeps nothing of it.
+    /// - Returns: The state that a refresh would reach.
+    /// - Throws: `SigstoreError` as ``refresh()`` does.
+    public func tried() async throws(SigstoreError) -> TUFUpdate {
+        try await onBlockingExecutor { () throws(SigstoreError) in
+            try await renewed(configuration.clock(), writing: false)
+        }
+    }
+
     // MARK: - What is kept
 
     /// The lock on the cache; `nil` if the cache cannot be written to, which costs a download each time.
@@ -147,10 +171,7 @@ public struct TUFClient: Sendable {
     }
 
     private func wasCheckedToday(_ now: Instant) -> Bool {
-        guard let bytes = try? configuration.cache?.read(Self.lastCheck, limit: 64),
-            let seconds = Int64(String(decoding: bytes.prefix { $0 != 0x0a }, as: UTF8.self))
-        else { return false }
-        let last = Instant(seconds: seconds)
+        guard let last = lastChecked else { return false }
         let (age, overflow) = now.milliseconds.subtractingReportingOverflow(last.milliseconds)
         // A check that lies in the future was noted by a clock that was wrong, then or now.
         return !overflow && (0..<86_400_000).contains(age)

@@ -165,10 +165,7 @@ public struct SigstoreInstance: Sendable {
         try Cryptography.prepare()
         // Its cache is read and written all along.
         return try await onBlockingExecutor { () throws(SigstoreError) in
-            let mirror = try mirror()
-            let client = mirror.client(
-                environment: environment, freshness: offline ? .offline : .daily,
-                fetcher: TUFMirrorFetcher(repositoryHTTP), notice: notice)
+            let client = try repositoryClient(offline ? .offline : .daily)
             do throws(SigstoreError) { return try await client.target(name) } catch {
                 throw SigstoreError(
                     error.code, "Sigstore's trust root cannot be brought up to date: \(error.message)",
@@ -176,6 +173,15 @@ public struct SigstoreInstance: Sendable {
                     cause: error)
             }
         }
+    }
+
+    /// A client for the instance's TUF repository.
+    /// - Parameter freshness: When the repository is asked.
+    /// - Throws: `SigstoreError` with `tuf-no-root` if no root is known for it, or `tuf-cache` if a file that names it or its
+    ///   root cannot be read.
+    public func repositoryClient(_ freshness: TUFClient.Freshness) throws(SigstoreError) -> TUFClient {
+        try mirror().client(
+            environment: environment, freshness: freshness, fetcher: TUFMirrorFetcher(repositoryHTTP), notice: notice)
     }
 
     private func mirror() throws(SigstoreError) -> TUFMirror {

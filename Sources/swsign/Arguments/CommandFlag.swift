@@ -285,6 +285,12 @@ enum FlagTable {
             ]
         },
         "version": { [CommandFlag("json", .off)] },
+        "doctor": {
+            registry + [
+                CommandFlag("offline", .off), CommandFlag("output", short: "o"), CommandFlag("trusted-root"),
+                CommandFlag("signing-config"), CommandFlag("staging", .off),
+            ]
+        },
         "env": { [CommandFlag("show-descriptions", .on), CommandFlag("show-sensitive-values", .off)] },
         "errors": { [] },
         "completion": { [] },

@@ -168,6 +168,12 @@ enum Examples {
         swsign version
         swsign version --json
 
+        doctor
+        swsign doctor
+        swsign doctor registry.example/app:1.0
+        swsign doctor --offline oci-layout:layout:1.0
+        swsign doctor --output json > doctor.json
+
         env
         swsign env
         swsign env --show-descriptions=false

@@ -66,7 +66,7 @@ struct TrustSources {
     }
 
     /// Whether authorities and logs were all given one by one, so that no other root is needed.
-    private var isComplete: Bool {
+    var isComplete: Bool {
         (caRoots ?? certificateChain ?? variable("SIGSTORE_ROOT_FILE")) != nil
             && variable("SIGSTORE_REKOR_PUBLIC_KEY") != nil && variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE") != nil
     }

@@ -63,18 +63,24 @@ struct EnvironmentCommand: SwSignCommand {
     private static let secretFlags = ["registry-password", "registry-token", "password", "identity-token"]
 
     func run(_ context: Context) throws(SigstoreError) {
-        for line in Self.table.split(separator: "\n") {
+        for variable in Self.variables() { try show(variable.name, variable.purpose, variable.isSecret, context) }
+    }
+
+    /// Every variable that counts, what it is for, and whether its value is a secret.
+    static func variables() -> [(name: String, purpose: String, isSecret: Bool)] {
+        var all: [(name: String, purpose: String, isSecret: Bool)] = []
+        for line in table.split(separator: "\n") {
             let parts = line.split(separator: "|").map(String.init)
             guard let name = parts.first, parts.count == 3 else { continue }
             let isSecret = name.utf8.first == 0x2a
-            try show(
-                isSecret ? String(name.dropFirst()) : name, "\(parts[1]). It counts in: \(parts[2])", isSecret, context)
+            all.append(
+                (isSecret ? String(name.dropFirst()) : name, "\(parts[1]). It counts in: \(parts[2])", isSecret))
         }
         // Each flag may be given by a variable; several flags may share one.
         var variables: [(name: String, flags: [(name: String, commands: [String])])] = []
         var isSecret: Set<String> = []
         func add(_ flag: CommandFlag, _ command: String) {
-            if Self.secretFlags.contains(flag.name) { isSecret.insert(flag.variable) }
+            if secretFlags.contains(flag.name) { isSecret.insert(flag.variable) }
             guard let index = variables.firstIndex(where: { $0.name == flag.variable }) else {
                 return variables.append((flag.variable, [(flag.name, [command])]))
             }
@@ -90,8 +96,9 @@ struct EnvironmentCommand: SwSignCommand {
         }
         for variable in variables.sorted(by: { $0.name < $1.name }) {
             let flags = variable.flags.map { "--\($0.name) of \($0.commands.joined(separator: ", "))" }
-            try show(variable.name, flags.joined(separator: "; "), isSecret.contains(variable.name), context)
+            all.append((variable.name, flags.joined(separator: "; "), isSecret.contains(variable.name)))
         }
+        return all
     }
 
     /// Prints a variable and its value. A URL may have a password before its host.

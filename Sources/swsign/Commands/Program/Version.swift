@@ -11,19 +11,24 @@ struct Version: SwSignCommand {
     var json = false
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    func run(_ context: Context) throws(SigstoreError) {
+    /// The system and architecture that this program was built for, as Go names them.
+    static var platform: String {
         #if arch(x86_64)
-            let platform = "linux/amd64"
+            "linux/amd64"
         #elseif arch(arm64)
-            let platform = "linux/arm64"
+            "linux/arm64"
         #else
-            let platform = "linux"
+            "linux"
         #endif
+    }
+
+    func run(_ context: Context) throws(SigstoreError) {
         if json {
-            try context.output.json(.object(["gitVersion": .string("v\(Self.number)"), "platform": .string(platform)]))
+            try context.output.json(
+                .object(["gitVersion": .string("v\(Self.number)"), "platform": .string(Self.platform)]))
         } else {
             try context.output.text("swsign: signs and verifies container images, attestations and files\n\n")
-            try context.output.text("GitVersion:    v\(Self.number)\nPlatform:      \(platform)\n")
+            try context.output.text("GitVersion:    v\(Self.number)\nPlatform:      \(Self.platform)\n")
         }
     }
 }

@@ -177,7 +177,8 @@ let package = Package(
         .testTarget(
             name: "SwSignCoreTests",
             dependencies: [
-                "SwSignCore", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification", "OCIRegistry",
+                "SwSignCore", "KeyProviders", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+                "OCIRegistry",
                 "HTTPTransport", "LocalSystem", "InToto", "StrictJSON", "LocalSigstore", "Spawning", "TestServices",
                 "VerifyFile", "SignFile", "VerifyImage",
             ], swiftSettings: settings),

@@ -61,6 +61,47 @@ public struct KeyFact: Sendable, Hashable {
 /// Gives the password of an encrypted key when it is needed.
 public typealias PasswordSource = @Sendable () throws(SigstoreError) -> SecretBytes
 
+/// How the references of a place begin, such as `awskms`.
+public struct ReferenceScheme: Sendable {
+    /// The scheme, in small letters.
+    public let name: String
+    /// What a whole reference looks like, such as `awskms:///alias/NAME`.
+    public let form: String
+
+    /// Names a scheme.
+    /// - Parameters:
+    ///   - name: The scheme, in small letters.
+    ///   - form: What a whole reference looks like, for messages.
+    public init(_ name: String, form: String) { (self.name, self.form) = (name, form) }
+
+    /// Whether a reference has this scheme, or is meant to have it: in capitals too, and with fewer slashes behind the colon.
+    public func isMeant(by reference: String) -> Bool {
+        let head = reference.utf8.prefix { $0 != 0x3a }
+        return head.count < reference.utf8.count
+            && head.lazy.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 }.elementsEqual(name.utf8)
+    }
+
+    /// What follows `NAME://` in a reference.
+    /// - Throws: `SigstoreError` with `unknown-key-reference` if the reference does not begin so, byte for byte.
+    public func rest(of reference: String) throws(SigstoreError) -> String {
+        let prefix = name + "://"
+        guard reference.utf8.starts(with: prefix.utf8) else {
+            throw malformed(reference, "it does not begin with \(prefix)")
+        }
+        return String(Substring(reference.utf8.dropFirst(prefix.utf8.count)))
+    }
+
+    /// The error for a reference that has another form than this.
+    /// - Parameters:
+    ///   - reference: The reference.
+    ///   - why: What is wrong with it, as in "it names no key".
+    public func malformed(_ reference: String, _ why: String) -> SigstoreError {
+        SigstoreError(
+            .unknownKeyReference, "\"\(reference)\" is no reference to a key: \(why)",
+            advice: .sentence("write it as \(form); a file of that name is ./\(reference)"))
+    }
+}
+
 extension KeyPlace {
     public func check(_ reference: String) throws(SigstoreError) {}
     public func takesStandardInput(_ reference: String) -> Bool { false }
@@ -71,4 +112,9 @@ extension KeyPlace {
     public func facts(_ reference: String) async throws(SigstoreError) -> [KeyFact] {
         [KeyFact("key", "\(try await publicKey(reference).kind)")]
     }
+}
+
+extension SigstoreError.Code {
+    /// A key reference of no known kind, or not in the form of its kind.
+    public static let unknownKeyReference = Self("unknown-key-reference")
 }

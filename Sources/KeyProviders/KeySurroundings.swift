@@ -1,4 +1,6 @@
 public import HTTPTransport
+internal import LocalSystem
+internal import SigstoreCrypto
 public import StrictJSON
 
 /// What the places of keys have of the world around them; handed in, so that nothing is read behind the caller's back.
@@ -19,5 +21,18 @@ public struct KeySurroundings: Sendable {
         notice: @escaping @Sendable (String) -> Void = { _ in }
     ) {
         (self.variable, self.now, self.client, self.notice) = (variable, now, client, notice)
+    }
+
+    /// This process's own: its variables, the system's clock, libcurl. What would be said to a person is not said.
+    public static var process: KeySurroundings {
+        KeySurroundings(
+            variable: ProcessEnvironment.value, now: SystemClock.now,
+            client: { tls throws(SigstoreError) in
+                // OpenSSL first, which libcurl would set up by a configuration file.
+                try Cryptography.prepare()
+                var configuration = CurlClient.Configuration()
+                configuration.tls = tls
+                return CurlClient(configuration)
+            })
     }
 }

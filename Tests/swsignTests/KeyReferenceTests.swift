@@ -80,6 +80,34 @@ struct KeyReferenceTests {
         ] { try await directory.expectRefusal("not-built-yet", words, of: arguments) }
     }
 
+    @Test(
+        "A reference that is nearly right is refused with the right form, and is never taken for a file",
+        arguments: [
+            ("AWSKMS:///alias/x", "awskms:///alias/NAME"), ("awskms:/alias/x", "awskms:///alias/NAME"),
+            ("awskms:alias", "awskms:///alias/NAME"), ("GcpKms://projects/x", "gcpkms://projects/"),
+            ("hashivault:x", "hashivault://NAME"), ("ENV://MY_KEY", "env://NAME"), ("env:MY_KEY", "env://NAME"),
+            ("K8S://ns/name", "k8s://NAMESPACE/NAME"), ("https:/example.com/cosign.pub", "https://"),
+        ])
+    func nearlyRight(reference: String, form: String) async throws {
+        // A key file of that very name, as far as a name can have slashes.
+        let key = try PrivateKey.generate(.ecdsaP256).publicKey.pem
+        if let slash = reference.lastIndex(of: "/") { try directory.makeDirectory(String(reference[..<slash])) }
+        try directory.write(reference, key)
+        try directory.write("file", "content")
+        for arguments in [
+            ["sign-blob", "--key", reference, "--tlog-upload=false", "--bundle", "b", "file"],
+            ["verify-blob", "--key", reference, "--insecure-ignore-tlog", "--signature", "AQID", "file"],
+            ["generate-key-pair", "--kms", reference],
+        ] { try await directory.expectRefusal("unknown-key-reference", form, of: arguments) }
+    }
+
+    @Test("Only a key service makes keys by --kms")
+    func kmsNeedsService() async throws {
+        for reference in ["cosign.key", "env://MY_KEY"] {
+            try await directory.expectRefusal("usage", reference, of: ["generate-key-pair", "--kms", reference])
+        }
+    }
+
     @Test("A scheme that nobody knows is refused as unknown")
     func unknownScheme() async throws {
         try await directory.expectRefusal(

@@ -73,35 +73,42 @@ struct FileKeyPlace: KeyContents {
 
 /// Variables of this process's environment: `env://NAME`.
 struct VariableKeyPlace: KeyContents {
-    private static let prefix = "env://"
+    private static let scheme = ReferenceScheme("env", form: "env://NAME")
 
-    func knows(_ reference: String) -> Bool { reference.utf8.starts(with: Self.prefix.utf8) }
+    func knows(_ reference: String) -> Bool { Self.scheme.isMeant(by: reference) }
 
-    private func name(_ reference: String) -> String {
-        String(Substring(reference.utf8.dropFirst(Self.prefix.utf8.count)))
-    }
+    func check(_ reference: String) throws(SigstoreError) { _ = try Self.scheme.rest(of: reference) }
 
     func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
-        let name = name(reference)
+        let name = try Self.scheme.rest(of: reference)
         guard let value = unsafe ProcessEnvironment.withBytes(name, { unsafe Array($0) }) else {
             throw SigstoreError(.fileNotFound, "the environment variable \(name) is not set")
         }
         return value
     }
 
-    func forget(_ reference: String) { ProcessEnvironment.erase(name(reference)) }
+    func forget(_ reference: String) {
+        if let name = try? Self.scheme.rest(of: reference) { ProcessEnvironment.erase(name) }
+    }
 }
 
 /// Places that cosign knows and this version does not: each is refused by its name.
 struct UnsupportedKeyPlace: KeyPlace {
-    private static let known: [(prefix: String, what: String)] = [
-        ("awskms://", "AWS KMS"), ("gcpkms://", "Google Cloud KMS"), ("azurekms://", "Azure Key Vault"),
-        ("hashivault://", "HashiCorp Vault"), ("pkcs11:", "PKCS#11 tokens"), ("k8s://", "Kubernetes secrets"),
-        ("gitlab://", "GitLab variables"), ("github://", "GitHub secrets"), ("https://", "keys at a URL"),
-        ("http://", "keys at a URL"),
+    private static let known: [(scheme: ReferenceScheme, what: String)] = [
+        (ReferenceScheme("awskms", form: "awskms:///alias/NAME"), "AWS KMS"),
+        (ReferenceScheme("gcpkms", form: "gcpkms://projects/…"), "Google Cloud KMS"),
+        (ReferenceScheme("azurekms", form: "azurekms://VAULT.vault.azure.net/NAME"), "Azure Key Vault"),
+        (ReferenceScheme("hashivault", form: "hashivault://NAME"), "HashiCorp Vault"),
+        (ReferenceScheme("openbao", form: "openbao://NAME"), "OpenBao"),
+        (ReferenceScheme("pkcs11", form: "pkcs11:token=…"), "PKCS#11 tokens"),
+        (ReferenceScheme("k8s", form: "k8s://NAMESPACE/NAME"), "Kubernetes secrets"),
+        (ReferenceScheme("gitlab", form: "gitlab://PROJECT"), "GitLab variables"),
+        (ReferenceScheme("github", form: "github://OWNER/REPOSITORY"), "GitHub secrets"),
+        (ReferenceScheme("https", form: "https://…"), "keys at a URL"),
+        (ReferenceScheme("http", form: "http://…"), "keys at a URL"),
     ]
 
-    func knows(_ reference: String) -> Bool { Self.known.contains { reference.utf8.starts(with: $0.prefix.utf8) } }
+    func knows(_ reference: String) -> Bool { Self.known.contains { $0.scheme.isMeant(by: reference) } }
 
     func check(_ reference: String) throws(SigstoreError) { throw refusal(reference) }
 
@@ -112,11 +119,14 @@ struct UnsupportedKeyPlace: KeyPlace {
     }
 
     private func refusal(_ reference: String) -> SigstoreError {
-        guard let place = Self.known.first(where: { reference.utf8.starts(with: $0.prefix.utf8) }) else {
+        guard let place = Self.known.first(where: { $0.scheme.isMeant(by: reference) }) else {
             return KeyReference.unknown(reference)
         }
+        if !place.scheme.name.utf8.elementsEqual("pkcs11".utf8) {
+            do throws(SigstoreError) { _ = try place.scheme.rest(of: reference) } catch { return error }
+        }
         return SigstoreError(
-            .notBuiltYet, "\(place.what) (\(place.prefix)…) cannot be used for keys yet",
+            .notBuiltYet, "\(place.what) (\(place.scheme.form)) cannot be used for keys yet",
             advice: "use a key file, or env://NAME with the key in an environment variable")
     }
 }

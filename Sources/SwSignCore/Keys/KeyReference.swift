@@ -12,18 +12,22 @@ public struct KeyReference: Sendable {
     private let place: any KeyPlace
     private let notice: @Sendable (String) -> Void
 
-    /// The places that are known without further modules: files, standard input, and variables of the environment.
-    public static let places: [any KeyPlace] = [VariableKeyPlace(), UnsupportedKeyPlace(), FileKeyPlace()]
+    /// All places that are built. A place keeps what it has learned, so these are made once a run, for all its references.
+    /// - Parameter surroundings: What the places have of the world around them; by default this process's own.
+    public static func places(_ surroundings: KeySurroundings = .process) -> [any KeyPlace] {
+        [VariableKeyPlace(), UnsupportedKeyPlace(), FileKeyPlace()]
+    }
 
     /// Reads a reference. Nothing is opened or asked yet.
     /// - Parameters:
     ///   - text: The reference.
-    ///   - places: Where keys may be, the first that knows the reference's form counts.
+    ///   - places: Where keys may be, the first that knows the reference's form counts; by default ``places(_:)`` for this
+    ///     reference alone.
     ///   - notice: Takes what had happened on its way to a key that was read all the same, as a sentence.
     /// - Throws: `SigstoreError` with `not-built-yet` for key services, tokens and URLs that no place is there for,
-    ///   each by its name, and `unknown-key-reference` for any other scheme.
+    ///   each by its name, and `unknown-key-reference` for any other scheme, or for a form that the scheme does not have.
     public init(
-        _ text: String, in places: [any KeyPlace] = KeyReference.places,
+        _ text: String, in places: [any KeyPlace] = KeyReference.places(),
         notice: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(SigstoreError) {
         self.text = text
@@ -59,14 +63,54 @@ public struct KeyReference: Sendable {
         return try await place.signer(text, password: password)
     }
 
+    /// The public key of the pair that signs: taken from the private key if that is in a file or a variable, and else as the
+    /// place has it, which is then not asked for the private key.
+    /// - Parameter password: Asked for only if a private key is read and encrypted.
+    /// - Throws: `SigstoreError` that names the reference.
+    public func publicKey(ofPair password: @escaping PasswordSource) async throws(SigstoreError) -> PublicKey {
+        if place is any KeyContents { return try await signer(password: password).publicKey }
+        return try await place.publicKey(text)
+    }
+
+    /// What a person wants to know of the key, never a secret; see ``KeyPlace/facts(_:)``.
+    /// - Throws: `SigstoreError` that names the reference.
+    public func facts() async throws(SigstoreError) -> [KeyFact] { try await place.facts(text) }
+
     /// The private key itself, to be kept elsewhere.
     /// - Parameter password: Asked for only if the key is encrypted.
-    /// - Throws: `SigstoreError` that names the reference; with `unsupported-key` if the key does not leave its place.
+    /// - Throws: `SigstoreError` that names the reference; with `unsupported-key` if the key does not leave its place. A key
+    ///   service is not asked for that.
     public func privateKey(password: @escaping PasswordSource) async throws(SigstoreError) -> PrivateKey {
-        guard let key = try await signer(password: password) as? PrivateKey else {
-            throw SigstoreError(.unsupportedKey, "\(text): the private key does not leave its place")
+        // What a place makes itself never leaves it.
+        guard !(place is any KeyMaker), let key = try await signer(password: password) as? PrivateKey else {
+            throw SigstoreError(
+                .unsupportedKey, "\(text): the private key does not leave its place, so it cannot be kept elsewhere",
+                advice: "sign with it where it is, by this reference")
         }
         return key
+    }
+
+    /// Refuses a reference to a place that makes no keys itself. Nothing is asked.
+    /// - Throws: `SigstoreError` with `usage`.
+    public func expectMaker() throws(SigstoreError) { _ = try maker() }
+
+    private func maker() throws(SigstoreError) -> any KeyMaker {
+        guard let maker = place as? any KeyMaker else {
+            throw SigstoreError(
+                .usage, "\(text) is not in a key service that makes keys itself",
+                advice: "name one, such as awskms:///alias/NAME")
+        }
+        return maker
+    }
+
+    /// Has the place make a key, unless one is there already, which stays as it is.
+    /// - Parameter algorithm: The kind of key; `nil` for the place's usual one.
+    /// - Returns: The public key, and whether it was made now.
+    /// - Throws: `SigstoreError` that names the reference; `usage` if the place makes no keys, or none of this kind.
+    public func makeKey(_ algorithm: SigningAlgorithm?) async throws(SigstoreError) -> (
+        publicKey: PublicKey, isNew: Bool
+    ) {
+        try await maker().makeKey(text, algorithm: algorithm)
     }
 
     /// Forgets the private key where it was read from, if that is this process's own memory.
@@ -76,6 +120,4 @@ public struct KeyReference: Sendable {
 extension SigstoreError.Code {
     /// Something that cosign can do and this version cannot yet.
     public static let notBuiltYet = Self("not-built-yet")
-    /// A key reference of no known kind.
-    public static let unknownKeyReference = Self("unknown-key-reference")
 }

@@ -144,7 +144,7 @@ enum FlagTable {
         "generate-key-pair": {
             [
                 CommandFlag("signing-algorithm"), CommandFlag("output-key-prefix"),
-                CommandFlag("kms", awaits: "key services"),
+                CommandFlag("kms"),
                 CommandFlag("yes", .off, short: "y"),
             ]
         },

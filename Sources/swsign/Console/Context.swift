@@ -1,8 +1,11 @@
 import ArgumentParser
 import HTTPTransport
+import KeyProviders
 import LocalSystem
 import SigstoreCrypto
 import StrictJSON
+import SwSignCore
+import Synchronization
 
 /// What a command has of the world around it: variables, the time, the network and the person who called it.
 ///
@@ -21,6 +24,7 @@ struct Context: Sendable {
     var trustVariables: TrustVariables
     /// When all requests must be done, if `--timeout` says so.
     var deadline: ContinuousClock.Instant?
+    private let keyRing = KeyRing()
 
     init(
         environment: Environment = .process, now: @escaping @Sendable () -> Int64 = SystemClock.now,
@@ -52,6 +56,31 @@ struct Context: Sendable {
         configuration.log = { [output] in output.detail($0) }
         configuration.tls = tls
         return try client(configuration)
+    }
+}
+
+extension Context {
+    /// The key that a flag names. The places where keys may be are made once a run, so that each key is looked up once.
+    /// - Throws: `SigstoreError` if the reference cannot be meant; nothing is opened or asked yet.
+    func key(_ reference: String) throws(SigstoreError) -> KeyReference {
+        let places = keyRing.places(
+            KeySurroundings(
+                variable: { [environment] in environment.value($0) }, now: now,
+                client: { tls throws(SigstoreError) in try self.http(tls) }, notice: { [output] in output.note($0) }))
+        return try KeyReference(reference, in: places, notice: output.warn)
+    }
+}
+
+/// The places where keys may be: made with the first reference that is read, and kept for the run.
+private final class KeyRing: Sendable {
+    private let made = Mutex<[any KeyPlace]?>(nil)
+
+    func places(_ surroundings: KeySurroundings) -> [any KeyPlace] {
+        made.withLock { made in
+            let places = made ?? KeyReference.places(surroundings)
+            made = places
+            return places
+        }
     }
 }
 

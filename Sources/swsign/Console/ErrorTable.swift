@@ -172,7 +172,7 @@ enum ErrorTable {
         unknown-algorithm|There is no signing algorithm of that name.|the command's --help lists the algorithms
         unknown-bundle-version|The bundle's version is not known.|use a newer swsign, or check that this is a bundle
         unknown-entry-kind|The log entry's kind or version is not known.|use a newer swsign, or check that this is the right bundle
-        unknown-key-reference|The key's name is of no known kind.|give a file, env://NAME or - for --key
+        unknown-key-reference|The key's name is of no known kind, or not written as names of its kind are.|write it as the message says; --key takes a file, env://NAME, - or a key service's reference
         unknown-log|The log entry names a log that the trusted root does not know.|get a newer trusted root with swsign initialize, or name the one that knows this log with --trusted-root
         unknown-predicate-type|The predicate type is neither a known short name nor a URI.|the command's --help lists the short names; others are written as a URI
         unknown-token-provider|There is no identity token provider of that name.|the command's --help lists the providers

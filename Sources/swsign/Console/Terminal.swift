@@ -173,6 +173,12 @@ extension KeyReference {
         try waiting { () throws(SigstoreError) in try await publicKey() }
     }
 
+    /// Reads the public key of the pair that signs, with a password if its private key has to be read and needs one.
+    /// - Parameter terminal: Where the password is asked for.
+    func readPublicKeyOfPair(_ terminal: Terminal) throws(SigstoreError) -> PublicKey {
+        try open(terminal, false) { password throws(SigstoreError) in try await publicKey(ofPair: password) }.key
+    }
+
     /// Opens what signs with the key, with a password if it needs one.
     /// - Parameters:
     ///   - terminal: Where the password is asked for.

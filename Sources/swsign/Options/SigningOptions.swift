@@ -9,7 +9,10 @@ import SwSignCore
 
 /// The flags of the commands that sign, files and images.
 struct SigningOptions: ParsableArguments {
-    @Option(help: "The private key: a file, env://NAME, or - for standard input. Without it, an identity signs.")
+    @Option(
+        help:
+            "The private key: a file, env://NAME, - for standard input, or a key service's reference. Without it, an identity signs."
+    )
     var key: String?
     @Option(help: "Write a Sigstore bundle to this file.")
     var bundle: String?
@@ -365,7 +368,7 @@ struct ServiceOptions: ParsableArguments {
     private static func signer(_ key: String, standardInputIsTaken: Bool, _ context: Context) throws(SigstoreError)
         -> any Signer
     {
-        let reference = try KeyReference(key, notice: context.output.warn)
+        let reference = try context.key(key)
         if reference.takesStandardInput && standardInputIsTaken {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }

@@ -9,7 +9,9 @@ import SwSignCore
 struct VerificationOptions: ParsableArguments {
     @Option(
         name: .customLong("key"),
-        help: "The public key: a file, env://NAME, or - for standard input. May be repeated: any of these.")
+        help:
+            "The public key: a file, env://NAME, - for standard input, or a key service's reference. May be repeated: any of these."
+    )
     var keys: [String] = []
     @Option(
         help:
@@ -98,7 +100,7 @@ struct VerificationOptions: ParsableArguments {
             )
         }
         var references: [KeyReference] = []
-        for key in keys { references.append(try KeyReference(key, notice: context.output.warn)) }
+        for key in keys { references.append(try context.key(key)) }
         let onStandardInput = references.filter(\.takesStandardInput).count + identity.signerFiles.count { $0 == "-" }
         if onStandardInput > (standardInputIsTaken ? 0 : 1) {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")

@@ -48,7 +48,7 @@ struct BundleCreate: SwSignCommand {
                 advice: "add --ignore-tlog, or --bundle with the entry")
         }
         if let key {
-            let reference = try KeyReference(key, notice: context.output.warn)
+            let reference = try context.key(key)
             joined.keyMaterial = .publicKey(hint: try reference.readPublicKey().hint())
         }
         if case .messageSignature(var message) = joined.content {
@@ -90,7 +90,7 @@ struct BundleCreate: SwSignCommand {
 extension BundleCreate {
     /// The key that must have signed, if one is known.
     private func signer(_ bundle: SigstoreBundle, _ context: Context) throws(SigstoreError) -> PublicKey? {
-        if let key { return try KeyReference(key, notice: context.output.warn).readPublicKey() }
+        if let key { return try context.key(key).readPublicKey() }
         guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { return nil }
         return try Certificate(der: leaf).publicKey
     }

@@ -6,11 +6,15 @@ import SwSignCore
 struct GenerateKeyPair: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "generate-key-pair",
-        abstract: "Makes a key pair for signing: a .key file, encrypted, and a .pub file.")
+        abstract: "Makes a key pair for signing: a .key file, encrypted, and a .pub file; or a key in a key service.")
 
     @Option(
-        name: .customLong("signing-algorithm"), help: "The kind of key, such as ecdsa-sha2-256-nistp256 or ed25519.")
-    var signingAlgorithm = SigningAlgorithm.ecdsaP256.rawValue
+        name: .customLong("signing-algorithm"),
+        help: "The kind of key, such as ecdsa-sha2-256-nistp256 (what is made without this) or ed25519.")
+    var signingAlgorithm: String?
+    @Option(
+        help: "Make the key in a key service, by its reference; only its public key is written, to a .pub file.")
+    var kms: String?
     @Option(name: .customLong("output-key-prefix"), help: "What the names of the two files begin with.")
     var outputKeyPrefix = "cosign"
     @Flag(name: .shortAndLong, help: "Accepted as in cosign; an existing key is never replaced because of it.")
@@ -18,9 +22,11 @@ struct GenerateKeyPair: SwSignCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run(_ context: Context) throws(SigstoreError) {
-        let algorithm = try SigningAlgorithm(named: signingAlgorithm)
-        try KeyPairOutput(prefix: outputKeyPrefix, context: context).write { () throws(SigstoreError) in
-            (try PrivateKey.generate(algorithm), try context.terminal.password(new: true))
+        let algorithm = try signingAlgorithm.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
+        let output = KeyPairOutput(prefix: outputKeyPrefix, context: context)
+        if let kms { return try output.writePublicKey(madeIn: try context.key(kms), algorithm) }
+        try output.write { () throws(SigstoreError) in
+            (try PrivateKey.generate(algorithm ?? .ecdsaP256), try context.terminal.password(new: true))
         }
     }
 }

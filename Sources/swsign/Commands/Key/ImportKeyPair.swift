@@ -19,7 +19,7 @@ struct ImportKeyPair: SwSignCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run(_ context: Context) throws(SigstoreError) {
-        let reference = try KeyReference(key, notice: context.output.warn)
+        let reference = try context.key(key)
         try KeyPairOutput(prefix: outputKeyPrefix, context: context).write { () throws(SigstoreError) in
             let (key, opening) = try reference.openPrivateKey(context.terminal)
             do throws(SigstoreError) { try key.expectPrimes() } catch { throw error.concerning(reference.text) }

@@ -34,4 +34,32 @@ struct KeyPairOutput {
         context.output.note("Private key written to \(stored.privateKey)")
         context.output.note("Public key written to \(stored.publicKey)")
     }
+
+    /// Has a key service make a key, and writes its public key; nothing else leaves the service.
+    /// - Parameters:
+    ///   - reference: Which key. One that is there already stays as it is.
+    ///   - algorithm: The kind of key; `nil` for the service's usual one.
+    func writePublicKey(madeIn reference: KeyReference, _ algorithm: SigningAlgorithm?) throws(SigstoreError) {
+        try reference.expectMaker()
+        let file = OutputFile("\(prefix).pub", mode: 0o644)
+        try file.expectWritable()
+        let isThere = file.exists
+        if isThere {
+            guard
+                try context.terminal.confirms(
+                    "\(file.path) exists already. Replace it by the public key of \(reference.text)?")
+            else {
+                throw SigstoreError(
+                    .fileExists, "\(file.path) exists already; no key was made, and nothing was written",
+                    advice: "choose another --output-key-prefix, or answer yes on a terminal")
+            }
+        }
+        let (key, isNew) = try waiting { () throws(SigstoreError) in try await reference.makeKey(algorithm) }
+        context.output.note(
+            isNew
+                ? "Made the key \(reference.text) (\(key.kind))"
+                : "The key \(reference.text) (\(key.kind)) is there already, and stays as it is")
+        try file.write(Array(key.pem.utf8), replacing: isThere)
+        context.output.note("Public key written to \(file.path)")
+    }
 }

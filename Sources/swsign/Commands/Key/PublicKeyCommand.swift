@@ -8,17 +8,17 @@ struct PublicKeyCommand: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "public-key", abstract: "Prints the public key of a key pair, in PEM.")
 
-    @Option(help: "The private key: a file, env://NAME, or - for standard input.")
+    @Option(help: "The key: a private key in a file, env://NAME, - for standard input, or a key service's reference.")
     var key: String
     @Option(help: "Write the public key to this file.")
     var outfile: String?
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run(_ context: Context) throws(SigstoreError) {
-        let reference = try KeyReference(key, notice: context.output.warn)
+        let reference = try context.key(key)
         let file = outfile.flatMap { $0 == "-" ? nil : OutputFile($0, mode: 0o644) }
         if let file { context.output.places.reserve(file) }
-        let publicKey = try reference.openPrivateKey(context.terminal).key.publicKey
+        let publicKey = try reference.readPublicKeyOfPair(context.terminal)
         guard let file else { return try context.output.text(publicKey.pem) }
         try context.output.places.expectNotRead(file)
         try file.write(Array(publicKey.pem.utf8))

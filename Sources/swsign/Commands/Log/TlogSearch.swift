@@ -32,7 +32,7 @@ struct TlogSearch: SwSignCommand {
         if let email {
             term = .email(email)
         } else if let publicKey {
-            term = .key(try KeyReference(publicKey, notice: context.output.warn).readPublicKey())
+            term = .key(try context.key(publicKey).readPublicKey())
         } else {
             term = .digest(try LogOptions.digest(artifact: artifact, sha: sha))
         }

@@ -49,10 +49,15 @@ else
 release := $(link)
 endif
 
-# What is given to others also does not name itself by a digest of all that went in, the names of folders among it. Neither may
-# it hold swiftc's own digests of each module, which has them for a next build only.
+# What is given to others also does not name itself by a digest of all that went in, the names of folders among it.
 given := $(link) -Xlinker --build-id=none
-strip_given := strip --remove-section=.swift_modhash
+# Nor may it hold swiftc's own digests of each module, which are for a next build only. They are overwritten: if strip took their
+# section out, it would also take out what makes the relocated data read-only (RELRO).
+define strip_given
+strip -o $(1) "$$(swift build $(given) --show-bin-path)/$(2)"; \
+read -r at size < <(readelf -SW $(1) | sed -nE 's/.* \.swift_modhash +PROGBITS +[0-9a-f]+ ([0-9a-f]+) ([0-9a-f]+) .*/\1 \2/p'); \
+dd if=/dev/zero of=$(1) bs=1 seek=$$((16#$$at)) count=$$((16#$$size)) conv=notrunc status=none
+endef
 
 as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
 # Installs those of the packages $(1) that are missing; asks nothing of the network where none is.
@@ -91,7 +96,7 @@ dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a
 	@$(call install_missing,dpkg-dev openssl python3 ca-certificates)
 	@$(static_libraries)
 	$(swift_build) $(given) --product swsign
-	$(strip_given) -o .build/swsign.dist "$$(swift build $(given) --show-bin-path)/swsign"
+	@$(call strip_given,.build/swsign.dist,swsign)
 	Tests/Release/size .build/swsign.dist 22
 	Tests/Release/systems .build/swsign.dist
 	.github/dist/dist .build/swsign.dist .build/dist
@@ -102,7 +107,7 @@ dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a
 smaller:
 	@$(static_libraries)
 	$(swift_build) $(given) --product tuf-conformance-client
-	$(strip_given) -o .build/smaller "$$(swift build $(given) --show-bin-path)/tuf-conformance-client"
+	@$(call strip_given,.build/smaller,tuf-conformance-client)
 
 dist-check: test-deps ## makes dist in two folders, compares, and tries all of it in bare systems (root; fetches them)
 	@$(call install_missing,debootstrap lintian)

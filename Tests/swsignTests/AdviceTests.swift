@@ -53,7 +53,8 @@ struct AdviceTests {
         "swsign": ["CurlClient.swift", "RegistrySession.swift"],
         // Words of formats and of registries, and another program's argument.
         "RSA_PSS": ["FulcioClient.swift"], "SERVICE_SELECTOR_UNDEFINED": ["SigningConfig.swift"],
-        "DIGEST_INVALID": ["RegistryClient.swift"],
+        "DIGEST_INVALID": ["RegistryClient.swift"], "NAME_UNKNOWN": ["RegistryFeatures.swift"],
+        "MANIFEST_UNKNOWN": ["RegistryFeatures.swift"], "PRETTY_NAME": ["SystemDescription.swift"],
         "--audience": ["AmbientProvider.swift"],
     ]
 

@@ -198,7 +198,8 @@ struct HelpTests {
         }
         let completion = await program.run(["completion", "bash"])
         #expect(
-            completion.output.contains("complete -o filenames -F _cosign cosign"), "\(completion.output.suffix(300))")
+            completion.output.contains("complete -o filenames -o default -F _cosign cosign"),
+            "\(completion.output.suffix(300))")
         // Which program it is stays to be seen.
         let version = await program.run(["version"])
         #expect(version.output.hasPrefix("swsign: "))

@@ -314,7 +314,7 @@ struct InformationTests {
     }
 
     @Test(
-        "The shell takes the completion, and completes commands and flags with it",
+        "The shell takes the completion: commands, flags, values and files, for a link of the name cosign too",
         arguments: [
             (
                 "bash",
@@ -322,27 +322,52 @@ struct InformationTests {
                 source ./script
                 try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
                     _swsign swsign "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}"; }
-                try swsign verify-blob-; try swsign sign-blob --tlog-u
+                try swsign verify-blob-; try swsign sign-blob --tlog-u; try cosign attest --type slsaprovenance0
+                complete -p swsign cosign
                 """
             ),
-            ("fish", "source ./script; complete -C 'swsign verify-blob-'; complete -C 'swsign sign-blob --tlog-u'"),
+            (
+                "fish",
+                """
+                source ./script; complete -C 'swsign verify-blob-'; complete -C 'swsign sign-blob --tlog-u'
+                complete -C 'cosign attest --type slsaprovenance0'
+                complete -C 'cosign verify-blob scr'; complete -C 'swsign verify --key scr'
+                """
+            ),
             (
                 "zsh",
                 """
                 mkdir functions && cp script functions/_swsign && fpath=($PWD/functions $fpath)
-                autoload -Uz compinit && compinit -u -d $PWD/dump && echo $_comps[swsign]
-                autoload +X _swsign && functions _swsign | grep -o -e verify-blob-attestation -e --tlog-upload | sort -u
+                autoload -Uz compinit && compinit -u -d $PWD/dump && echo $_comps[swsign] $_comps[cosign]
+                autoload +X _swsign && functions _swsign | grep -o -e verify-blob-attestation -e --tlog-upload \
+                    -e slsaprovenance02 -e predicate:_files -e images:_files | sort -u
                 """
             ),
         ])
     func completionWorks(shell: String, words: String) async throws {
         try directory.write("script", await directory.swsign("completion", shell).stdout)
-        let outcome = try await directory.tool(shell, "-c", words)
-        #expect(
-            outcome.output.contains("verify-blob-attestation") && outcome.output.contains("--tlog-upload"),
-            "\(outcome.output)")
+        try directory.makeDirectory("bin")
+        try FileManager.default.createSymbolicLink(atPath: directory["bin/swsign"], withDestinationPath: Program.path)
+        try FileManager.default.createSymbolicLink(atPath: directory["bin/cosign"], withDestinationPath: "swsign")
+        let path = "\(directory["bin"]):/usr/bin:/bin"
+        func complete() async -> Program.Outcome {
+            await Program(executable: shell, directory: directory.path, environment: ["PATH": path]).run(["-c", words])
+        }
+        let outcome = await complete()
+        let files = [
+            "bash": ["complete -o default -o filenames -F _swsign swsign\n", "-F _swsign cosign\n"],
+            "fish": ["script\nscript\n"], "zsh": ["_swsign _swsign\n", "predicate:_files", "images:_files"],
+        ]
+        for word in ["verify-blob-attestation", "--tlog-upload", "slsaprovenance02"] + (files[shell] ?? []) {
+            #expect(outcome.output.contains(word), "\(word): \(outcome.output)")
+        }
         #expect(outcome.stderr.isEmpty, "\(outcome.messages)")
-        if shell == "zsh" { #expect(outcome.output.hasPrefix("_swsign\n")) }
+        // Another program of that name has its own.
+        guard shell == "bash" else { return }
+        try FileManager.default.removeItem(atPath: directory["bin/cosign"])
+        try directory.write("bin/cosign", "#!/bin/sh\n", mode: 0o755)
+        let other = await complete()
+        #expect(!other.output.contains("-F _swsign cosign"), "\(other.output)")
     }
 
     @Test("Help is on standard output, grouped, and every command has it")

@@ -9,7 +9,8 @@ struct StatementOptions: ParsableArguments {
     var predicate: String?
     @Option(help: "A file with a whole in-toto statement, signed as it is; - is standard input.")
     var statement: String?
-    @Option(help: "The type of the predicate: \(PredicateType.nameList), or a URI.")
+    @Option(
+        help: "The type of the predicate: \(PredicateType.nameList), or a URI.", completion: .predicateTypes)
     var type = "custom"
 
     func expectOne() throws(SigstoreError) {

@@ -16,7 +16,8 @@ struct SignBlob: SwSignCommand {
     @OptionGroup(title: "Signing") var place: BundlePlaceOptions
     @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @Option(
-        name: .customLong("signing-algorithm"), help: "The algorithm, where the key allows more than one: ed25519-ph.")
+        name: .customLong("signing-algorithm"), help: "The algorithm, where the key allows more than one: ed25519-ph.",
+        completion: .signingAlgorithms)
     var signingAlgorithm: String?
     @Flag(inversion: .prefixedNo, help: "Write the signature in base64; otherwise its bare bytes.")
     var b64 = true

@@ -14,7 +14,9 @@ struct VerifyBlobAttestation: FileVerificationCommand {
         help: "The files that are attested; - is standard input. May be left out with --digest or --check-claims=false."
     )
     var files: [String] = []
-    @Option(help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.")
+    @Option(
+        help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.",
+        completion: .predicateTypes)
     var type = "custom"
     @Flag(
         name: .customLong("check-claims"), inversion: .prefixedNo, help: "Check that the statement is about the file.")
@@ -24,7 +26,8 @@ struct VerifyBlobAttestation: FileVerificationCommand {
     @Option(
         name: .customLong("digestAlg"),
         help:
-            "The algorithm of --digest, or of the digest by which the statement must name the file: sha256, sha384 or sha512."
+            "The algorithm of --digest, or of the digest by which the statement must name the file: sha256, sha384 or sha512.",
+        completion: .list(["sha256", "sha384", "sha512"])
     )
     var digestAlg: String?
     @OptionGroup(title: "Signature") var signature: SignatureOptions

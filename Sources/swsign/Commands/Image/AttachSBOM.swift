@@ -11,7 +11,7 @@ struct AttachSBOM: AttachmentCommand {
     var image: String
     @Option(help: "The SBOM; - is standard input.")
     var sbom: String
-    @Option(help: "What it is: spdx, cyclonedx or syft.")
+    @Option(help: "What it is: spdx, cyclonedx or syft.", completion: .list(["spdx", "cyclonedx", "syft"]))
     var type = "spdx"
     @Option(
         name: .customLong("input-format"), help: "How it is written: json, xml or text; by its content unless told."

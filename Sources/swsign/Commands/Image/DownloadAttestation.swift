@@ -11,7 +11,8 @@ struct DownloadAttestation: AttachmentCommand {
     var image: String
     @Option(
         name: .customLong("predicate-type"),
-        help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.")
+        help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.",
+        completion: .predicateTypes)
     var predicateType: String?
     @Option(help: "With an index, the image for this platform, such as linux/arm64.")
     var platform: String?

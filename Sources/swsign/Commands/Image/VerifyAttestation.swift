@@ -13,7 +13,9 @@ struct VerifyAttestation: ImageVerificationCommand {
 
     @Argument(help: "The images: references, or oci-layout:PATH[:TAG|@DIGEST].")
     var images: [String]
-    @Option(help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.")
+    @Option(
+        help: "The type that the predicate must have: \(PredicateType.nameList), or a URI.",
+        completion: .predicateTypes)
     var type = "custom"
     @Option(
         name: .shortAndLong, help: "How results are printed on standard output: json (one envelope a line) or text.")

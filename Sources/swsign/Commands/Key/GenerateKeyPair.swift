@@ -10,7 +10,8 @@ struct GenerateKeyPair: SwSignCommand {
 
     @Option(
         name: .customLong("signing-algorithm"),
-        help: "The kind of key, such as ecdsa-sha2-256-nistp256 (what is made without this) or ed25519.")
+        help: "The kind of key, such as ecdsa-sha2-256-nistp256 (what is made without this) or ed25519.",
+        completion: .signingAlgorithms)
     var signingAlgorithm: String?
     @Option(
         help: "Make the key in a key service, by its reference; only its public key is written, to a .pub file.")

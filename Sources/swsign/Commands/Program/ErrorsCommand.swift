@@ -8,7 +8,9 @@ struct ErrorsCommand: SwSignCommand {
         abstract: "Explains the error codes: the cause of each, and what to do.",
         discussion: "Every error ends with its code in brackets. Codes do not change; the sentences before them may.")
 
-    @Argument(help: "An error code, such as no-log-entry; without one, all of them.")
+    @Argument(
+        help: "An error code, such as no-log-entry; without one, all of them.",
+        completion: .list(ErrorTable.entries.map(\.code)))
     var codes: [String] = []
     @OptionGroup(title: "Global options") var global: GlobalOptions
 

@@ -1,8 +1,6 @@
 public import StrictJSON
 
 extension SigstoreError.Code {
-    /// A reference that is meant for a key service or token, and is not written as that one's are.
-    public static let malformedKeyReference = Self("malformed-key-reference")
     /// What says where a key service is, or who asks, is missing or cannot be used.
     public static let keyServiceSettings = Self("key-service-settings")
     /// A key service does not let these credentials do that with the key.

@@ -28,7 +28,7 @@ package enum SystemDescription {
             var text = [CChar](repeating: 0, count: 64)
             let count = unsafe confstr(CInt(_CS_GNU_LIBC_VERSION), &text, text.count)
             guard (2...text.count).contains(count) else { return nil }
-            return String(decoding: text.prefix(count - 1).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            return unsafe text.withUnsafeBytes { unsafe String(decoding: $0.prefix(count - 1), as: UTF8.self) }
         #else
             return nil
         #endif

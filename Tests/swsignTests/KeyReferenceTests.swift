@@ -67,7 +67,7 @@ struct KeyReferenceTests {
         arguments: [
             ("awskms:///alias/x", "AWS KMS"), ("gcpkms://projects/x", "Google Cloud KMS"),
             ("azurekms://x/y", "Azure Key Vault"),
-            ("hashivault://x", "HashiCorp Vault"), ("pkcs11:token=x", "PKCS#11"), ("k8s://ns/name", "Kubernetes"),
+            ("pkcs11:token=x", "PKCS#11"), ("k8s://ns/name", "Kubernetes"),
             ("gitlab://1", "GitLab"), ("github://o/r", "GitHub"), ("https://example.com/cosign.pub", "URL"),
             ("http://example.com/cosign.pub", "URL"),
         ])
@@ -85,7 +85,7 @@ struct KeyReferenceTests {
         arguments: [
             ("AWSKMS:///alias/x", "awskms:///alias/NAME"), ("awskms:/alias/x", "awskms:///alias/NAME"),
             ("awskms:alias", "awskms:///alias/NAME"), ("GcpKms://projects/x", "gcpkms://projects/"),
-            ("hashivault:x", "hashivault://NAME"), ("ENV://MY_KEY", "env://NAME"), ("env:MY_KEY", "env://NAME"),
+            ("hashivault:x", "hashivault://KEY"), ("ENV://MY_KEY", "env://NAME"), ("env:MY_KEY", "env://NAME"),
             ("K8S://ns/name", "k8s://NAMESPACE/NAME"), ("https:/example.com/cosign.pub", "https://"),
         ])
     func nearlyRight(reference: String, form: String) async throws {

@@ -98,8 +98,6 @@ struct UnsupportedKeyPlace: KeyPlace {
         (ReferenceScheme("awskms", form: "awskms:///alias/NAME"), "AWS KMS"),
         (ReferenceScheme("gcpkms", form: "gcpkms://projects/…"), "Google Cloud KMS"),
         (ReferenceScheme("azurekms", form: "azurekms://VAULT.vault.azure.net/NAME"), "Azure Key Vault"),
-        (ReferenceScheme("hashivault", form: "hashivault://NAME"), "HashiCorp Vault"),
-        (ReferenceScheme("openbao", form: "openbao://NAME"), "OpenBao"),
         (ReferenceScheme("pkcs11", form: "pkcs11:token=…"), "PKCS#11 tokens"),
         (ReferenceScheme("k8s", form: "k8s://NAMESPACE/NAME"), "Kubernetes secrets"),
         (ReferenceScheme("gitlab", form: "gitlab://PROJECT"), "GitLab variables"),

@@ -15,7 +15,7 @@ public struct KeyReference: Sendable {
     /// All places that are built. A place keeps what it has learned, so these are made once a run, for all its references.
     /// - Parameter surroundings: What the places have of the world around them; by default this process's own.
     public static func places(_ surroundings: KeySurroundings = .process) -> [any KeyPlace] {
-        [VariableKeyPlace(), UnsupportedKeyPlace(), FileKeyPlace()]
+        [VariableKeyPlace(), VaultKeys(surroundings), UnsupportedKeyPlace(), FileKeyPlace()]
     }
 
     /// Reads a reference. Nothing is opened or asked yet.
@@ -51,6 +51,14 @@ public struct KeyReference: Sendable {
     public func publicKey() async throws(SigstoreError) -> PublicKey {
         if let contents = place as? any KeyContents { return try await contents.publicKey(text, notice) }
         return try await place.publicKey(text)
+    }
+
+    /// The public keys that may verify what the key has signed: of a key that was rotated, those of all its versions, the one that
+    /// signs now first.
+    /// - Throws: `SigstoreError` that names the reference.
+    public func publicKeys() async throws(SigstoreError) -> [PublicKey] {
+        if place is any KeyContents { return [try await publicKey()] }
+        return try await place.publicKeys(text)
     }
 
     /// What signs with the key.

@@ -86,7 +86,6 @@ enum ErrorTable {
         malformed-identity-token|What should be an identity token is not one.|give the token itself, or the name of a file that holds nothing else
         malformed-json|Bytes that should be JSON are not, have a member twice, or are nested too deeply.|what was read may be cut short, altered or of another kind: get it again
         malformed-key|Bytes that should be a key are not one; or others could sign for it; or its halves do not belong together.|give the key as it was written; make a new one with swsign generate-key-pair if it is lost
-        malformed-key-reference|The reference is meant for a key service or token, and is not written as it should be.|write it as the message shows
         malformed-layout|A folder is no image layout, or a damaged one.|check the path after oci-layout:, and copy the image into it again
         malformed-manifest|A manifest is not JSON, is two things at once, or lacks what its kind needs.|push the image again
         malformed-pattern|A regular expression cannot be read.|write it in RE2's syntax, as Go has it; there are no look-arounds and no back references

@@ -173,6 +173,11 @@ extension KeyReference {
         try waiting { () throws(SigstoreError) in try await publicKey() }
     }
 
+    /// Reads the public keys that may verify what the key has signed.
+    func readPublicKeys() throws(SigstoreError) -> [PublicKey] {
+        try waiting { () throws(SigstoreError) in try await publicKeys() }
+    }
+
     /// Reads the public key of the pair that signs, with a password if its private key has to be read and needs one.
     /// - Parameter terminal: Where the password is asked for.
     func readPublicKeyOfPair(_ terminal: Terminal) throws(SigstoreError) -> PublicKey {

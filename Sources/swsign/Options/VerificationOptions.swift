@@ -75,21 +75,23 @@ struct VerificationOptions: ParsableArguments {
                 throw error.concerning(sct)
             }
         }
-        let policies = signedBy.map { signedBy in
+        func policy(_ signedBy: VerificationPolicy.SignedBy) -> CombinedPolicy {
             var policy = VerificationPolicy(
                 signedBy: signedBy, transparencyLog: logs,
                 signedTimestamps: useSignedTimestamps ? .required(threshold: 1) : .whenPresent,
                 certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required)
             policy.detachedCertificateTimestamps = detached
-            return CombinedPolicy.policy(policy)
+            return .policy(policy)
         }
+        let policies = signedBy.map { $0.count == 1 ? policy($0[0]) : .anyOf($0.map(policy)) }
         return try DemandedSigners(policies, threshold: threshold)
     }
 
-    /// The keys and identities that are given, each once. If any of them will do, all identities are one.
+    /// The keys and identities that are given, each once. If any of them will do, all identities are one. A key that was rotated
+    /// is one signer, whichever of its versions signed.
     private func signedBy(_ identity: IdentityOptions, standardInputIsTaken: Bool, _ context: Context)
         throws(SigstoreError)
-        -> [VerificationPolicy.SignedBy]
+        -> [[VerificationPolicy.SignedBy]]
     {
         if identity.signerFiles.isEmpty { try expectThreshold(of: keys.count + identity.count) }
         guard keys.isEmpty || !identity.isStated else {
@@ -106,14 +108,17 @@ struct VerificationOptions: ParsableArguments {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
         let signers = keys.isEmpty || identity.namesSigners ? try identity.signers() : []
-        var found: [PublicKey] = []
+        var found: [[PublicKey]] = []
         for reference in references {
-            let key = try reference.readPublicKey()
-            if !found.contains(where: { $0.spki == key.spki }) { found.append(key) }
+            // A version that is given twice counts for the signer that was named first.
+            let versions = try reference.readPublicKeys().filter { key in
+                !found.joined().contains { $0.spki == key.spki }
+            }
+            if !versions.isEmpty { found.append(versions) }
         }
         try expectThreshold(of: found.count + signers.count)
         let identities = signers.isEmpty || threshold != nil ? signers : [signers.flatMap(\.self)]
-        return found.map { .key($0) } + identities.map { .identities($0) }
+        return found.map { versions in versions.map { .key($0) } } + identities.map { [.identities($0)] }
     }
 
     /// Refuses a threshold that nothing can meet, or that asks for nothing.

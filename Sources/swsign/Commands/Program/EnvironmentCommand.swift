@@ -47,6 +47,26 @@ struct EnvironmentCommand: SwSignCommand {
         DOCKER_CONFIG|the folder of Docker's configuration, with credentials for registries|commands on images, login and logout
         REGISTRY_AUTH_FILE|Podman's credentials for registries|commands on images
         XDG_RUNTIME_DIR|where containers/auth.json is, with Podman's credentials for registries|commands on images
+        VAULT_ADDR|the server of Vault or OpenBao|keys in Vault
+        *VAULT_TOKEN|the token for it; without one, that of the token helper or of ~/.vault-token|keys in Vault
+        VAULT_NAMESPACE|the namespace|keys in Vault
+        TRANSIT_SECRET_ENGINE_PATH|where the transit engine is mounted, in place of transit|keys in Vault
+        VAULT_CONFIG_PATH|the file that names the token helper, in place of ~/.vault|keys in Vault
+        VAULT_CACERT|the certificates of the authorities to believe for Vault, in PEM|keys in Vault
+        VAULT_CLIENT_CERT|the client's certificate for Vault, in PEM|keys in Vault
+        VAULT_CLIENT_KEY|the key of that certificate, in PEM|keys in Vault
+        VAULT_TLS_SERVER_NAME|the name that Vault's certificate must have|keys in Vault
+        VAULT_SKIP_VERIFY|true to believe every certificate of Vault|keys in Vault
+        *VAULT_HEADERS|more header fields for Vault, as a JSON object|keys in Vault
+        BAO_ADDR|as VAULT_ADDR, if that is not set|keys in Vault
+        *BAO_TOKEN|as VAULT_TOKEN, if that is not set|keys in Vault
+        BAO_NAMESPACE|as VAULT_NAMESPACE, if that is not set|keys in Vault
+        BAO_CACERT|as VAULT_CACERT, if that is not set|keys in Vault
+        BAO_CLIENT_CERT|as VAULT_CLIENT_CERT, if that is not set|keys in Vault
+        BAO_CLIENT_KEY|as VAULT_CLIENT_KEY, if that is not set|keys in Vault
+        BAO_TLS_SERVER_NAME|as VAULT_TLS_SERVER_NAME, if that is not set|keys in Vault
+        BAO_SKIP_VERIFY|as VAULT_SKIP_VERIFY, if that is not set|keys in Vault
+        *BAO_HEADERS|as VAULT_HEADERS, if that is not set|keys in Vault
         HTTPS_PROXY|the proxy for HTTPS; in small letters too|every request
         HTTP_PROXY|the proxy for HTTP, unless REQUEST_METHOD is set; http_proxy always|every request
         ALL_PROXY|the proxy for what has no other; in small letters too|every request

@@ -1,0 +1,99 @@
+import Foundation
+import HTTPTransport
+import StrictJSON
+
+/// Exchanges with a service that were recorded, as a client: it answers a request as it was answered then, and keeps what it was
+/// asked.
+final class RecordedExchanges: HTTPClient, @unchecked Sendable {
+    /// One exchange, as it was recorded.
+    struct Exchange {
+        let method: String
+        let path: String
+        let headers: [String: String]
+        let body: String
+        let status: Int
+        let answerHeaders: [(name: String, value: String)]
+        let answer: String
+
+        /// Reads a recording: a request and an answer, each after a line that says so.
+        init?(_ text: String) {
+            let parts = text.components(separatedBy: "\n# answer\n")
+            guard parts.count == 2 else { return nil }
+            let request = parts[0].replacingOccurrences(of: "# request\n", with: "")
+            guard let (first, headers, body) = Self.message(request),
+                let (line, fields, answer) = Self.message(parts[1])
+            else { return nil }
+            let words = first.split(separator: " ")
+            guard words.count == 3, let code = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) }) else {
+                return nil
+            }
+            (method, path) = (String(words[0]), String(words[1]))
+            self.headers = Dictionary(
+                headers.map { ($0.name.lowercased(), $0.value) }, uniquingKeysWith: { first, _ in first })
+            (self.body, status, answerHeaders, self.answer) = (body, code, fields, answer)
+        }
+
+        private static func message(_ text: String) -> (String, [(name: String, value: String)], String)? {
+            guard let end = text.range(of: "\n\n") else { return nil }
+            let lines = text[..<end.lowerBound].split(separator: "\n").map(String.init)
+            guard let first = lines.first else { return nil }
+            let headers = lines.dropFirst().compactMap { line -> (name: String, value: String)? in
+                guard let colon = line.range(of: ": ") else { return nil }
+                return (String(line[..<colon.lowerBound]), String(line[colon.upperBound...]))
+            }
+            return (first, headers, text[end.upperBound...].trimmingCharacters(in: .whitespacesAndNewlines))
+        }
+    }
+
+    /// Where recordings are; `nil` if they are not beside this checkout.
+    static let folder: URL? = {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let folder = root.deletingLastPathComponent().appendingPathComponent("shared/keys/wire")
+        return FileManager.default.fileExists(atPath: folder.path) ? folder : nil
+    }()
+
+    private let exchanges: [Exchange]
+    private let lock = NSLock()
+    private var asked: [(request: HTTPRequest, recorded: Exchange)] = []
+
+    /// - Parameter names: What the files' names begin with, such as `vault-04`.
+    init(_ names: String...) throws {
+        guard let folder = Self.folder else { throw CocoaError(.fileNoSuchFile) }
+        exchanges = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+            .filter { file in names.contains { file.hasPrefix($0 + "-") } }
+            .compactMap { Exchange(try String(contentsOf: folder.appendingPathComponent($0), encoding: .utf8)) }
+        guard exchanges.count == names.count else { throw CocoaError(.fileReadCorruptFile) }
+    }
+
+    /// What was asked, beside what was recorded.
+    var requests: [(request: HTTPRequest, recorded: Exchange)] { lock.withLock { asked } }
+
+    func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
+        let path = request.url.path + (request.url.query.map { "?\($0)" } ?? "")
+        guard let recorded = exchanges.first(where: { $0.method == request.method && $0.path == path }) else {
+            throw SigstoreError(.unreachable, "nothing was recorded for \(request.method) \(path)")
+        }
+        lock.withLock { asked.append((request, recorded)) }
+        let response = HTTPResponse(
+            status: recorded.status, headers: recorded.answerHeaders.map { ($0.name.lowercased(), $0.value) },
+            body: Array(recorded.answer.utf8), url: request.url)
+        guard (200...299).contains(recorded.status) || request.handledStatuses.contains(recorded.status) else {
+            throw response.failure(request.method)
+        }
+        return response
+    }
+}
+
+extension HTTPRequest {
+    /// The body, if it is in memory.
+    var text: String {
+        guard case .bytes(let bytes) = body else { return "" }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// The value of a header field.
+    func header(_ name: String) -> String? {
+        headers.first { $0.name.lowercased() == name.lowercased() }?.value
+    }
+}

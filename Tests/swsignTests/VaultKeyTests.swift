@@ -1,0 +1,111 @@
+import Foundation
+import HTTPTransport
+import TestServices
+import Testing
+
+/// Keys in Vault or OpenBao, with the real program and a server that is held to recorded exchanges.
+@Suite(
+    "Keys in Vault",
+    .enabled(if: KeyServices.folder != nil, "left out: the servers of key services, in ../shared/keys/fakes"))
+struct VaultKeyTests {
+    private let directory = TemporaryDirectory()
+    private let services: KeyServices
+    private let environment: [String: String]
+
+    init() throws {
+        services = try KeyServices.running()
+        environment = ["VAULT_ADDR": "http://127.0.0.1:\(services.port)", "VAULT_TOKEN": "test-root"]
+        try directory.write("file", "the release")
+    }
+
+    private func swsign(_ arguments: [String], _ more: [String: String] = [:]) async -> Program.Outcome {
+        await Program(directory: directory.path, environment: environment.merging(more) { $1 }).run(arguments)
+    }
+
+    @Test(
+        "A file and an attestation are signed and verified, by reference and by the exported key",
+        arguments: [
+            "ecdsa-sha2-256-nistp256", "ecdsa-sha2-384-nistp384", "ecdsa-sha2-512-nistp521", "ed25519",
+            "rsa-sign-pkcs1-2048-sha256",
+        ])
+    func everyKind(_ algorithm: String) async throws {
+        let key = "hashivault://file-\(algorithm)"
+        let made = await swsign(["generate-key-pair", "--kms", key, "--signing-algorithm", algorithm])
+        #expect(made.succeeded, "\(made.messages)")
+        try directory.write("predicate.json", "{}")
+        for (sign, verify) in [
+            (["sign-blob"], ["verify-blob"]),
+            (
+                ["attest-blob", "--type", "custom", "--predicate", "predicate.json"],
+                ["verify-blob-attestation", "--type", "custom"]
+            ),
+        ] {
+            let signed = await swsign(
+                sign + ["--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"])
+            #expect(signed.succeeded, "\(signed.messages)")
+            for given in [key, "cosign.pub"] {
+                let verified = await swsign(
+                    verify + ["--key", given, "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
+                    given == key ? [:] : ["VAULT_ADDR": "http://127.0.0.1:1"])
+                #expect(verified.succeeded, "\(verified.messages)")
+            }
+        }
+        let facts = await swsign(["public-key", "--key", key])
+        #expect(facts.output == (try directory.text("cosign.pub")))
+    }
+
+    @Test("An image is signed and verified, and one look-up of the key is enough for many")
+    func images() async throws {
+        let key = "openbao://images"
+        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
+        let layout = try await ImageFixture()
+        let images = try await [layout.push(tag: "1"), layout.push(tag: "2"), layout.push(tag: "3")]
+        let names = images.map { "\(layout.repository)@\($0.digest)" }
+        let signed = await swsign(["sign", "--key", key, "--tlog-upload=false"] + names)
+        #expect(signed.succeeded, "\(signed.messages)")
+        let verified = await swsign(["verify", "--verbose", "--key", key, "--insecure-ignore-tlog"] + names)
+        #expect(verified.succeeded, "\(verified.messages)")
+        let asked = verified.messages.components(separatedBy: "\n").filter { $0.contains("/v1/transit/") }
+        #expect(asked.count == 1, "\(verified.messages)")
+    }
+
+    @Test("After a rotation both versions' signatures hold, and count as one signer")
+    func rotation() async throws {
+        let key = "hashivault://rotated"
+        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
+        let sign = ["sign-blob", "--key", key, "--tlog-upload=false", "--yes", "--bundle"]
+        #expect(await swsign(sign + ["1.json", "file"]).succeeded)
+        let url = try HTTPURL(parsing: "http://127.0.0.1:\(services.port)/v1/transit/keys/rotated/rotate")
+        _ = try await CurlClient().send(
+            HTTPRequest(
+                "PUT", url, headers: [("X-Vault-Request", "true")],
+                authorization: Authorization(field: "X-Vault-Token", Array("test-root".utf8))))
+        #expect(await swsign(sign + ["2.json", "file"]).succeeded)
+        let verify = ["verify-blob", "--insecure-ignore-tlog", "--bundle"]
+        for bundle in ["1.json", "2.json"] {
+            let outcome = await swsign(verify + [bundle, "--key", key, "file"])
+            #expect(outcome.succeeded, "\(outcome.messages)")
+        }
+        let old = await swsign(verify + ["2.json", "--key", key + "?version=1", "file"])
+        #expect(!old.succeeded && old.messages.contains("[wrong-key]"), "\(old.messages)")
+        #expect(await swsign(verify + ["1.json", "--key", key + "?version=1", "file"]).succeeded)
+        try directory.write(
+            "file.sigstore.jsonl",
+            try ["1.json", "2.json"].map { try directory.text($0).replacing("\n", with: "") + "\n" }.joined())
+        try directory.makeKey("other")
+        let two = await swsign(
+            ["verify-blob", "--insecure-ignore-tlog", "--threshold", "2", "--key", key, "--key", "other.pub", "file"])
+        #expect(!two.succeeded && two.messages.contains("[too-few-signers]"), "\(two.messages)")
+    }
+
+    @Test("A token that may not use the key says which policy is missing, and nothing is written")
+    func denied() async throws {
+        let outcome = await swsign(
+            ["sign-blob", "--key", "hashivault://x", "--tlog-upload=false", "--bundle", "b.json", "file"],
+            ["VAULT_TOKEN": "hvs.secret-of-another"])
+        #expect(!outcome.succeeded && outcome.messages.contains("[key-denied]"), "\(outcome.messages)")
+        #expect(outcome.messages.contains("read on the path transit/keys/x"), "\(outcome.messages)")
+        #expect(!outcome.messages.contains("secret-of-another"))
+        #expect(!FileManager.default.fileExists(atPath: directory["b.json"]))
+    }
+}

@@ -68,7 +68,7 @@ public final class VaultKeys: KeyMaker {
                 throw SigstoreError(
                     .keyUnusable,
                     "\(reference): the key is there already and is of the type \(there.type), not \(type)",
-                    advice: "name another key, or leave --signing-algorithm out")
+                    advice: "name another key, or name no kind of key")
             }
             return (there.newest.publicKey, false)
         } catch {

@@ -311,7 +311,10 @@ struct FlagTests {
             case .value, .list, .each:
                 lines.append(["--\(flag.name)=json", "NAME"])
                 if flag.kind != .value { several += ["--\(flag.name)=1", "--\(flag.name)=2=3"] }
-                let value = ["timeout": "3m0s", "output": "json", "errors": "json", "fulcio-auth-flow": "token"][
+                let value = [
+                    "timeout": "3m0s", "output": "json", "errors": "json", "color": "never",
+                    "fulcio-auth-flow": "token",
+                ][
                     flag.name]
                 all.append("--\(flag.name)=\(value ?? "2")")
             }
@@ -435,6 +438,30 @@ struct FlagTests {
         } else {
             #expect(advice.hasPrefix("did you mean \(meant)? see swsign "), "\(advice)")
         }
+    }
+
+    @Test(
+        "A flag in front of the command is judged before the word behind it is taken for a command",
+        arguments: [
+            ("--timeuot 3m version", "unknown flag --timeuot", "did you mean --timeout? see swsign version --help"),
+            ("--timeuot 3m", "unknown flag --timeuot", "did you mean --timeout? see swsign --help"),
+            ("-d --outptu-file f -t 3m version", "unknown flag --outptu-file", "did you mean --output-file?"),
+            ("-dt 3m --timeuot 3m version", "unknown flag --timeuot", "did you mean --timeout?"),
+            ("--kye k verify i", "unknown flag --kye", "did you mean --key? see swsign verify --help"),
+            ("--nope x version", "unknown flag --nope", "see swsign version --help"),
+            ("-x 3m version", "unknown flag -x", "see swsign version --help"),
+            ("--key k verify i", "--key stands in front of the command", "swsign verify --key …"),
+            ("-a k=v sign i", "-a stands in front of the command", "swsign sign -a …"),
+            ("--cert c verify-blob f", "--cert stands in front of", "swsign verify-blob --cert …"),
+            ("--out o bundle create", "--out stands in front of", "swsign bundle create --out …"),
+            ("bundle --out o create", "--out stands in front of", "swsign bundle create --out …"),
+            ("bundle --outptu json inspect b", "unknown flag --outptu", "did you mean --output?"),
+            ("--timeout 3m verfiy i", "there is no command \"verfiy\"", "did you mean verify?"),
+        ])
+    func flagsInFront(given: String, message: String, advice: String) {
+        let error = Self.refusal(given.split(separator: " ").map(String.init))
+        #expect(error?.code == .usage && error?.message.contains(message) == true, "\(error?.message ?? "")")
+        #expect(error?.advice.map { "\($0)" }?.contains(advice) == true, "\(error?.advice.map { "\($0)" } ?? "")")
     }
 
     @Test("A mistyped name of any length and of any bytes is looked at in a bounded time, and printed escaped")

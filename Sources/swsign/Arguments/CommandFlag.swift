@@ -24,6 +24,13 @@ struct CommandFlag: Sendable {
     /// The environment variable that gives the flag.
     var variable: String { ownVariable ?? "COSIGN_" + String(name.uppercased().map { $0 == "-" ? "_" : $0 }) }
     private let ownVariable: String?
+    /// Whether it takes a value, which may be the next word.
+    var takesValue: Bool {
+        switch kind {
+        case .off, .on: false
+        case .value, .list, .each: true
+        }
+    }
 
     /// - Parameter variable: The environment variable, if it is not `COSIGN_` and the name with underscores.
     init(

@@ -111,6 +111,8 @@ struct NormalizedArguments: Sendable {
         var words: [String] = []
         var name = ""
         var flags: [String] = []
+        // The first flag in front that is not one of all commands: where its value ends, only its command knows.
+        var foreign: String?
         while var word = rest.first {
             if words.isEmpty, word == "--version" || word == "-version" {
                 // cosign warns of the one and does not know the other.
@@ -122,8 +124,9 @@ struct NormalizedArguments: Sendable {
                 word = mended(word, FlagTable.global, &warnings)
                 flags.append(word)
                 rest.removeFirst()
-                let takesValue = ["--output-file", "--timeout", "-t", "--errors"].contains(word)
-                if takesValue, let value = rest.popFirst() { flags.append(value) }
+                let flag = globalFlag(word)
+                if flag == nil { foreign = foreign ?? word }
+                if flag?.takesNext == true, let value = rest.popFirst() { flags.append(value) }
                 continue
             }
             let longer = name.isEmpty ? word : name + " " + word
@@ -139,15 +142,73 @@ struct NormalizedArguments: Sendable {
                 .notBuiltYet, "the command \(longer) cannot be used yet; nothing was done",
                 advice: "use Sigstore's cosign for this, or a newer swsign")
         }
+        // The word behind such a flag may have been meant as its value, not as a command.
+        if name.isEmpty, let foreign, let next = rest.first, next != "help" { throw refusal(foreign, [], before: rest) }
         let own = FlagTable.flags(of: name)
         // Without a command, what comes next should have been one: it stays in front.
         rest = own == nil ? rest + flags : flags + rest
         return Command(words: words, name: name, flags: (own ?? []) + FlagTable.global)
     }
 
+    /// The flag of every command that a word in front of the command gives, and whether its value is the next word; `nil` if it
+    /// gives another one.
+    private static func globalFlag(_ word: String) -> (flag: CommandFlag, takesNext: Bool)? {
+        let text = word.utf8.drop { $0 == 0x2d }
+        if word.utf8.starts(with: "--".utf8) {
+            let name = String(Substring(text.prefix { $0 != 0x3d }))
+            guard let flag = FlagTable.global.first(where: { $0.name == name }) else { return nil }
+            return (flag, flag.takesValue && name.utf8.count == text.count)
+        }
+        var letters = word.unicodeScalars.dropFirst()
+        while let scalar = letters.popFirst() {
+            guard let flag = FlagTable.global.first(where: { $0.short == Character(scalar) }) else { return nil }
+            if flag.takesValue || letters.first == "=" || letters.isEmpty {
+                return (flag, flag.takesValue && letters.isEmpty)
+            }
+        }
+        return nil
+    }
+
+    /// Why a flag in front of what should be the command is refused.
+    /// - Parameters:
+    ///   - words: What is known of the command.
+    ///   - rest: What follows the flag. The first command in there is the one that it may have been meant for.
+    private static func refusal(_ word: String, _ words: [String], before rest: ArraySlice<String>) -> SigstoreError {
+        let begin = words
+        var words = words
+        for next in rest {
+            let longer = (words + [next]).joined(separator: " ")
+            if FlagTable.commands.contains(where: { $0 == longer || $0.hasPrefix(longer + " ") }) {
+                words.append(next)
+            } else if words.count > begin.count {
+                break
+            }
+        }
+        let name = words.joined(separator: " ")
+        let command = Command(words: words, name: name, flags: (FlagTable.flags(of: name) ?? []) + FlagTable.global)
+        let flag = word.utf8.starts(with: "--".utf8) ? String(Substring(word.utf8.prefix { $0 != 0x3d })) : word
+        let isKnown =
+            flag.utf8.starts(with: "--".utf8)
+            ? command.flag(String(flag.dropFirst(2))) != nil
+            : flag.unicodeScalars.dropFirst().allSatisfy { command.flag(short: Character($0)) != nil }
+        if isKnown {
+            return SigstoreError(
+                .usage, "the flag \(flag) stands in front of the command, where only flags of all commands may",
+                advice: .sentence("write it behind the command: \(SwSign.name) \(name) \(flag) …"))
+        }
+        return flag.utf8.starts(with: "--".utf8)
+            ? unknown(String(flag.dropFirst(2)), command)
+            : SigstoreError(.usage, "unknown flag \(flag)", advice: advice(nil, command))
+    }
+
     /// Refuses a word that should be the name of a command, or the rest of one, and is not.
     private static func expectCommand(_ command: Command, before rest: ArraySlice<String>) throws(SigstoreError) {
-        guard !FlagTable.commands.contains(command.name), let word = rest.first, word.utf8.first != 0x2d else { return }
+        guard !FlagTable.commands.contains(command.name), let word = rest.first else { return }
+        guard word.utf8.first != 0x2d else {
+            // A flag of a command further on, as of "inspect" in "bundle --output json inspect".
+            guard !command.words.isEmpty, word.utf8.count > 1, word != "--", globalFlag(word) == nil else { return }
+            throw refusal(word, command.words, before: rest.dropFirst())
+        }
         let name = (command.words + [word]).joined(separator: " ")
         // The next word of each command that begins like this one; and if none is near, the last word of any.
         var (next, last): ([(word: String, command: String)], [(word: String, command: String)]) = ([], [])
@@ -211,15 +272,18 @@ struct NormalizedArguments: Sendable {
         {
             return try take(flag, "--\(name)", "false", &rest, &given)
         }
-        guard let flag = command.flag(name) else {
-            let others = command.name.isEmpty ? [] : FlagTable.commands(with: name)
-            throw SigstoreError(
-                .usage, "unknown flag --\(name)",
-                advice: (1...6).contains(others.count)
-                    ? "it is a flag of \(others.joined(separator: ", "))"
-                    : advice(nearFlags(name, command).question("--"), command))
-        }
+        guard let flag = command.flag(name) else { throw unknown(name, command) }
         try take(flag, "--\(name)", parts.count > 1 ? parts[1] : nil, &rest, &given)
+    }
+
+    /// That there is no flag of that name.
+    private static func unknown(_ name: String, _ command: Command) -> SigstoreError {
+        let others = command.name.isEmpty ? [] : FlagTable.commands(with: name)
+        return SigstoreError(
+            .usage, "unknown flag --\(name)",
+            advice: (1...6).contains(others.count)
+                ? "it is a flag of \(others.joined(separator: ", "))"
+                : advice(nearFlags(name, command).question("--"), command))
     }
 
     /// The command's flags whose names are near to this one. Of one that can be spelled in two ways, the nearer counts.

@@ -6,7 +6,7 @@
 /// No library knows a command line. If what helps is done differently in each program (with a flag, a variable, a
 /// command), ``advice`` holds a ``Remedy``, which the program puts into its own words.
 ///
-/// `message` and `advice` may hold bytes from outside (file names, identities, a server's words), so a program escapes
+/// `message`, `details` and `advice` may hold bytes from outside (file names, identities, a server's words), so a program escapes
 /// control characters before it prints them.
 public struct SigstoreError: Error, Sendable, CustomStringConvertible, CustomDebugStringConvertible {
     /// A stable name for one kind of failure, in lower case with hyphens, such as `wrong-password`.
@@ -71,6 +71,8 @@ public struct SigstoreError: Error, Sendable, CustomStringConvertible, CustomDeb
     public var code: Code
     /// One sentence: what happened, to what, what was expected and what was found.
     public var message: String
+    /// What is said one by one, such as why each of several signatures does not hold: one sentence each, often none.
+    public var details: [String]
     /// What the person can do about it.
     public var advice: Advice?
     /// The failure beneath this one.
@@ -80,11 +82,15 @@ public struct SigstoreError: Error, Sendable, CustomStringConvertible, CustomDeb
     /// - Parameters:
     ///   - code: The kind of failure.
     ///   - message: What happened, to what, expected and found.
+    ///   - details: What is said one by one: one sentence each.
     ///   - advice: What to do next.
     ///   - cause: The failure beneath this one.
-    public init(_ code: Code, _ message: String, advice: Advice? = nil, cause: (any Error)? = nil) {
+    public init(
+        _ code: Code, _ message: String, details: [String] = [], advice: Advice? = nil, cause: (any Error)? = nil
+    ) {
         self.code = code
         self.message = message
+        self.details = details
         self.advice = advice
         self.cause = cause
     }
@@ -97,7 +103,10 @@ public struct SigstoreError: Error, Sendable, CustomStringConvertible, CustomDeb
         return error
     }
 
-    public var description: String { advice.map { "\(message) (\($0))" } ?? message }
+    public var description: String {
+        let sentence = details.isEmpty ? message : "\(message): \(details.joined(separator: "; "))"
+        return advice.map { "\(sentence) (\($0))" } ?? sentence
+    }
 
     /// The same sentence: it is what Swift prints of an error that no code catches. Control characters are taken out, since
     /// it goes to a terminal or a log as it is.

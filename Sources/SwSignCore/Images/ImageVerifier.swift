@@ -260,15 +260,24 @@ public struct ImageVerifier: Sendable {
             if !holding.isEmpty { return holding }
             let unread = found.unread
             if let threshold = verifier.signers.threshold, !counted.isEmpty {
-                do throws(SigstoreError) { return try counted.atLeast(threshold, otherwise: failures.first) } catch {
-                    guard unread.isEmpty else {
-                        throw verifier.couldNotLook(image, sought, unread[0], count: unread.count, [error])
+                do throws(SigstoreError) {
+                    return try counted.atLeast(threshold, otherwise: failures.count == 1 ? failures.first : nil)
+                } catch {
+                    var error = error
+                    if failures.count > 1 {
+                        error.message += "; these signatures do not count"
+                        error.details = ImageVerifier.lines(failures.map(\.message))
+                        (error.advice, error.cause) = (failures.first?.advice, failures.first)
                     }
-                    throw error.concerning("\(image.name) (\(image.digest))")
+                    guard let first = unread.first else { throw error.concerning("\(image.name) (\(image.digest))") }
+                    throw verifier.couldNotLook(
+                        image, sought, first, others: unread.dropFirst().map(\.message), [error.message] + error.details
+                    )
                 }
             }
             if let first = unread.first {
-                throw verifier.couldNotLook(image, sought, first, count: unread.count, failures)
+                throw verifier.couldNotLook(
+                    image, sought, first, others: unread.dropFirst().map(\.message), failures.map(\.message))
             }
             throw verifier.failure(image, sought, failures, unreadable, others)
         }
@@ -352,15 +361,31 @@ public struct ImageVerifier: Sendable {
     }
 
     /// Nothing that was read holds, and not everything could be read: whether the image is signed is not known.
+    /// - Parameters:
+    ///   - first: Why one could not be read.
+    ///   - others: Why others could not.
+    ///   - failures: Why those that were read do not hold.
     private func couldNotLook(
-        _ image: Image, _ sought: Sought, _ first: SigstoreError, count: Int, _ failures: [SigstoreError]
+        _ image: Image, _ sought: Sought, _ first: SigstoreError, others: [String], _ failures: [String]
     ) -> SigstoreError {
         var error = first.concerning(
             "the \(sought.isSignature ? "signatures" : "attestations") of \(image.name) (\(image.digest)) could not all be looked at"
         )
-        if count > 1 { error.message += "; and \(count - 1) more could not be read" }
-        if let failure = failures.first { error.message += "; of those that were read, none holds: \(failure.message)" }
+        error.details = Self.lines(others)
+        if failures.count == 1, let only = failures.first {
+            error.message += "; of those that were read, none holds: \(only)"
+        } else if !failures.isEmpty {
+            error.message += "; of those that were read, none holds"
+            error.details += Self.lines(failures)
+        }
         return error
+    }
+
+    /// A sentence for each of several signatures; if they are very many, for the first of them.
+    private static func lines(_ sentences: [String]) -> [String] {
+        let limit = 50
+        let rest = sentences.count - limit
+        return sentences.prefix(limit) + (rest > 0 ? ["and \(rest) more"] : [])
     }
 
     /// Why nothing holds: unsigned, signed by another signer, or signed in a way that cannot be checked.
@@ -379,17 +404,18 @@ public struct ImageVerifier: Sendable {
         if let first = failures.first {
             // What cannot be read may be signed with a certificate.
             let keysOnly = unreadable.isEmpty && failures.allSatisfy { $0.code == .keyNotCertificate }
-            let reasons = failures.prefix(5).map(\.message).joined(separator: "; ")
+            let reasons = (failures + unreadable).map(\.message)
             return SigstoreError(
                 keysOnly ? .noCertificate : .noMatchingSignature,
-                "no \(what) of \(image.name) (\(image.digest)) holds: \(reasons)\(failures.count > 5 ? "; and \(failures.count - 5) more" : "")",
-                advice: first.advice, cause: first)
+                "no \(what) of \(image.name) (\(image.digest)) holds" + (reasons.count == 1 ? ": \(reasons[0])" : ""),
+                details: reasons.count == 1 ? [] : Self.lines(reasons), advice: first.advice, cause: first)
         }
         if let first = unreadable.first {
             return SigstoreError(
                 .noMatchingSignature,
-                "\(image.name) (\(image.digest)) is signed in a way that cannot be checked: \(first.message)"
-                    + (unreadable.count > 1 ? "; and \(unreadable.count - 1) more" : ""),
+                "\(image.name) (\(image.digest)) is signed in a way that cannot be checked"
+                    + (unreadable.count == 1 ? ": \(first.message)" : ""),
+                details: unreadable.count == 1 ? [] : Self.lines(unreadable.map(\.message)),
                 advice: first.advice ?? (first.cause as? SigstoreError)?.advice, cause: first)
         }
         guard others.isEmpty else {

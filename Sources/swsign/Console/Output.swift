@@ -115,6 +115,7 @@ final class Output: Sendable {
             try? write(Self.withoutCommands(Self.report(error).serialized()) + [0x0a], to: .errors)
         } else {
             note("Error: \(Self.bounded(error.message)) [\(error.code)]")
+            for detail in error.details { note("       \(Self.bounded(detail))") }
             if let advice = error.advice { note("       \(advice)") }
         }
     }
@@ -122,6 +123,9 @@ final class Output: Sendable {
     /// An error for programs.
     static func report(_ error: SigstoreError) -> JSONValue {
         var members: JSONObject = ["code": .string(error.code.rawValue), "message": .string(bounded(error.message))]
+        if !error.details.isEmpty {
+            members["details"] = .array(error.details.map { .string(bounded($0)) })
+        }
         if let advice = error.advice { members["advice"] = .string(advice.description) }
         return .object(["error": .object(members)])
     }

@@ -189,7 +189,8 @@ struct FailureReport {
         var key = "\(error.code) "
         var digits = ""
         func end(_ digits: String) -> String { digits.utf8.count < 16 ? digits : "#" }
-        var words = "\(error.message) \(error.advice.map { "\($0)" } ?? "")".replacing(name, with: "#")
+        let sentences = [error.message] + error.details + (error.advice.map { ["\($0)"] } ?? [])
+        var words = sentences.joined(separator: " ").replacing(name, with: "#")
         // A layout's messages name its path.
         let layout = "oci-layout:"
         if name.utf8.starts(with: layout.utf8) { words.replace(name.dropFirst(layout.utf8.count), with: "#") }

@@ -150,10 +150,9 @@ struct FileVerification {
         let descriptions = verified.map { VerifiedDescription($0) }
         if !isOneOfMany {
             context.output.note("Verified OK")
-            for lines in descriptions {
-                context.output.note("  \(lines.signer)")
-                for time in lines.times { context.output.note("  \(time)") }
-                context.output.note("  checked: \(lines.checks)")
+            for description in descriptions {
+                context.output.note("  \(description.line)")
+                context.output.note("  checked: \(description.checks)")
             }
         }
         return "Verified OK, \(descriptions.map(\.signer).joined(separator: ", and "))"
@@ -196,8 +195,8 @@ struct FileVerification {
 struct VerifiedDescription {
     /// Who signed, such as `signed by a@b.example (issuer https://…)`.
     let signer: String
-    /// When, one line for each time, with who vouches for it.
-    let times: [String]
+    /// Who signed, and when, with who vouches for each time.
+    let line: String
     /// The checks that were made.
     let checks: String
     /// Who signed, as JSON.
@@ -214,7 +213,7 @@ struct VerifiedDescription {
             signer = "signed by \(identity) (issuer \(issuer))"
             who = .object(["identity": .string(identity), "issuer": .string(issuer)])
         }
-        times = verified.times.map { time in
+        let times = verified.times.map { time in
             switch time.source {
             case .timestampAuthority(let name):
                 "at \(Instant(seconds: time.seconds)), says the timestamp authority \(name)"
@@ -223,6 +222,7 @@ struct VerifiedDescription {
             case .currentTime: "the certificate is valid now (\(Instant(seconds: time.seconds)))"
             }
         }
+        line = ([signer] + times).joined(separator: ", ")
         checks = verified.checks.map(\.name).joined(separator: ", ")
         var members: [(name: String, value: JSONValue)] = [
             ("checks", Self.json(verified.checks)), ("signer", who),

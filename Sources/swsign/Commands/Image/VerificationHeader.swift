@@ -61,9 +61,7 @@ struct VerificationHeader {
         let onAll = held.first?.verified.checks.filter { check in made.allSatisfy { $0.contains(check.name) } } ?? []
         for check in onAll { output.note("  - \(check.step.rawValue): \(check.name)") }
         for signature in held {
-            let words = VerifiedDescription(signature.verified)
-            output.note("\(signature.signature.place): \(words.signer)")
-            for time in words.times { output.note("  \(time)") }
+            output.note("\(signature.signature.place): \(VerifiedDescription(signature.verified).line)")
             for warning in signature.verified.warnings {
                 output.warn("\(signature.signature.place): \(warning.message)")
             }

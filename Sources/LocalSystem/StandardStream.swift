@@ -22,6 +22,12 @@ public enum StandardStream: Sendable {
     /// Whether it is a terminal.
     public var isTerminal: Bool { isatty(descriptor) == 1 }
 
+    /// Whether it is a file on a disk: no terminal, pipe, socket or device.
+    package var isFile: Bool {
+        var status = stat()
+        return unsafe fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+    }
+
     /// How many characters a line of the terminal has; `nil` if it is none, or does not say.
     package var columns: Int? {
         var size = winsize()

@@ -101,8 +101,13 @@ struct SwSign: ParsableCommand {
     /// Runs one command line.
     private static func run(_ arguments: [String], _ context: Context) throws(SigstoreError) {
         var context = context
-        let jsonErrors = NormalizedArguments.wantsJSONErrors(arguments, environment: context.environment.text)
-        try context.output.configure(verbose: false, file: nil, jsonErrors: jsonErrors)
+        func early(_ flag: String) -> String {
+            NormalizedArguments.early(flag, in: arguments, environment: context.environment.text)
+        }
+        let jsonErrors = early("errors") == "json"
+        try context.output.configure(
+            verbose: false, file: nil, jsonErrors: jsonErrors,
+            color: GlobalOptions.Color(rawValue: early("color")) ?? .auto)
         if jsonErrors { unsafe Interruption.isJSON = true }
         let normalized = try NormalizedArguments(arguments, environment: context.environment.text)
         for warning in normalized.warnings { context.output.warn(warning) }

@@ -457,6 +457,7 @@ struct FlagTests {
             ("bundle --out o create", "--out stands in front of", "swsign bundle create --out …"),
             ("bundle --outptu json inspect b", "unknown flag --outptu", "did you mean --output?"),
             ("--timeout 3m verfiy i", "there is no command \"verfiy\"", "did you mean verify?"),
+            ("--color always verfiy i", "there is no command \"verfiy\"", "did you mean verify?"),
         ])
     func flagsInFront(given: String, message: String, advice: String) {
         let error = Self.refusal(given.split(separator: " ").map(String.init))

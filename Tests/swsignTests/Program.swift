@@ -88,6 +88,8 @@ struct Program: Sendable {
     var measuresMemory = false
     /// Whether its standard output is the terminal of the conversation too.
     var printsOnTerminal = false
+    /// Whether its standard error is the terminal of the conversation too.
+    var warnsOnTerminal = false
     /// Whether it waits for its turn; not if one program is to do something while another one runs, or if it mostly waits
     /// for a service that fails.
     var takesTurns = true
@@ -159,7 +161,11 @@ private struct Running {
         } else {
             unsafe posix_spawn_file_actions_adddup2(&actions, output.writing, 1)
         }
-        unsafe posix_spawn_file_actions_adddup2(&actions, errors.writing, 2)
+        if let slave, program.warnsOnTerminal {
+            unsafe posix_spawn_file_actions_addopen(&actions, 2, slave, O_RDWR, 0)
+        } else {
+            unsafe posix_spawn_file_actions_adddup2(&actions, errors.writing, 2)
+        }
         var attributes = posix_spawnattr_t()
         unsafe posix_spawnattr_init(&attributes)
         defer { unsafe posix_spawnattr_destroy(&attributes) }
@@ -200,10 +206,10 @@ private struct Running {
         errors.closeWriting()
         typed.closeReading()
         let start = ContinuousClock.now
-        converse(child, input, terminal ?? [], output, errors, typed, master)
+        converse(child, input, terminal ?? [], output, errors, typed, master, program.warnsOnTerminal)
         wait(for: child)
         // What it showed last; then nobody has the terminal open any more.
-        while program.printsOnTerminal, Pipe.read(master, into: &outcome.terminal) {}
+        while program.printsOnTerminal || program.warnsOnTerminal, Pipe.read(master, into: &outcome.terminal) {}
         outcome.seconds = (ContinuousClock.now - start) / .seconds(1)
         if let memory { outcome.peakMemory = (try? memory.text("peak")).flatMap { Int($0) } ?? 0 }
     }
@@ -224,7 +230,7 @@ private struct Running {
     /// Reads all that the program writes and gives it what it reads, until it has closed both of its outputs.
     private mutating func converse(
         _ child: pid_t, _ input: Program.Input, _ turns: [Program.Turn], _ output: Pipe, _ errors: Pipe, _ typed: Pipe,
-        _ master: Int32
+        _ master: Int32, _ watchesTerminal: Bool
     ) {
         var turns = turns[...]
         var seen = 0
@@ -240,7 +246,9 @@ private struct Running {
         case .nothing, .terminal: typed.closeWriting()
         }
         if typed.writing >= 0 { _ = fcntl(typed.writing, F_SETFL, O_NONBLOCK) }
-        while output.reading >= 0 || errors.reading >= 0 {
+        // What is shown on the terminal only is waited for too, until nobody has it open any more.
+        var isShown = watchesTerminal
+        while output.reading >= 0 || errors.reading >= 0 || isShown {
             if ContinuousClock.now > deadline {
                 kill(child, SIGKILL)
                 return
@@ -258,7 +266,11 @@ private struct Running {
             }
             if polled[0].revents != 0, !output.read(into: &outcome.stdout) { output.closeReading() }
             if polled[1].revents != 0, !errors.read(into: &outcome.stderr) { errors.closeReading() }
-            if polled[2].revents & Int16(POLLIN) != 0 { _ = Pipe.read(master, into: &outcome.terminal) }
+            if polled[2].revents & Int16(POLLIN) != 0 {
+                _ = Pipe.read(master, into: &outcome.terminal)
+            } else if polled[2].revents & Int16(POLLHUP) != 0 {
+                isShown = false
+            }
             if let turn = turns.first, outcome.terminal.dropFirst(seen).containsBytes(Array(turn.prompt.utf8)) {
                 seen = outcome.terminal.count
                 turns.removeFirst()

@@ -80,7 +80,9 @@ struct ReleaseTests {
     @Test("The summary is a table on a terminal, with what went wrong below it")
     func table() async throws {
         try prepareRelease()
-        let words = ([Program.path, "verify-blob"] + Self.trust + Self.identity + ["release"]).map { "'\($0)'" }
+        let words = ([Program.path, "verify-blob", "--color=never"] + Self.trust + Self.identity + ["release"]).map {
+            "'\($0)'"
+        }
         let outcome = await Program(executable: "script", directory: directory.path)
             .run(["-qec", words.joined(separator: " "), "typescript"])
         #expect(outcome.ending == .exit(1))

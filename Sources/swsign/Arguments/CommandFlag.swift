@@ -52,6 +52,7 @@ enum FlagTable {
     static let global: [CommandFlag] = [
         CommandFlag("output-file"), CommandFlag("timeout", short: "t"), CommandFlag("verbose", .off, short: "d"),
         CommandFlag("help", .off, short: "h"), CommandFlag("errors"), CommandFlag("quiet", .off),
+        CommandFlag("color"),
     ]
 
     private static let securityKey = awaiting("security keys", [CommandFlag("sk", .off), CommandFlag("slot")])

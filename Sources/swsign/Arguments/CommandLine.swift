@@ -66,18 +66,22 @@ struct NormalizedArguments: Sendable {
         if !positional.isEmpty { self.arguments += ["--"] + positional }
     }
 
-    /// Whether errors are to be printed as JSON; asked before anything else, so that it holds for errors about the
-    /// command line too.
-    static func wantsJSONErrors(_ arguments: [String], environment: (String) throws(SigstoreError) -> String?) -> Bool {
-        var format = (try? environment("COSIGN_ERRORS")) ?? ""
-        let flags = Array(arguments.prefix { $0 != "--" })
-        for (index, word) in flags.enumerated() {
-            if word == "--errors" || word == "-errors" { format = index + 1 < flags.count ? flags[index + 1] : "" }
-            for name in ["--errors=", "-errors="] where word.utf8.starts(with: name.utf8) {
-                format = String(Substring(word.utf8.dropFirst(name.utf8.count)))
+    /// The value of a flag of every command, asked before anything else, so that it holds for errors about the command line
+    /// too.
+    /// - Parameter flag: The flag's name, which takes a value.
+    /// - Returns: An empty text if nothing gives it.
+    static func early(
+        _ flag: String, in arguments: [String], environment: (String) throws(SigstoreError) -> String?
+    ) -> String {
+        var value = (try? environment(CommandFlag(flag).variable)) ?? ""
+        let words = Array(arguments.prefix { $0 != "--" })
+        for (index, word) in words.enumerated() {
+            if word == "--\(flag)" || word == "-\(flag)" { value = index + 1 < words.count ? words[index + 1] : "" }
+            for name in ["--\(flag)=", "-\(flag)="] where word.utf8.starts(with: name.utf8) {
+                value = String(Substring(word.utf8.dropFirst(name.utf8.count)))
             }
         }
-        return format == "json"
+        return value
     }
 
     /// The values of each flag that was given: a few, which are looked through faster than they are hashed.

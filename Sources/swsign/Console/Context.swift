@@ -34,7 +34,7 @@ struct Context: Sendable {
         self.environment = environment
         self.now = now
         self.client = client
-        output = Output(streams)
+        output = Output(streams, environment)
         progress = ProgressBar(output)
         terminal = Terminal(environment, progress, streams)
         trustVariables = TrustVariables([], output)

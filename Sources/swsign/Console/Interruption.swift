@@ -9,6 +9,8 @@ import LocalSystem
 enum Interruption {
     /// Whether errors are printed as JSON.
     nonisolated(unsafe) static var isJSON = false
+    /// Whether the first word of an error has a colour.
+    nonisolated(unsafe) static var isColored = false
     /// Whether the last line of the terminal may be a progress bar.
     nonisolated(unsafe) private static var isTerminal = false
     /// How the terminal was before a question changed it, and whether one has.
@@ -39,7 +41,8 @@ enum Interruption {
             )
             say("\n")
         } else {
-            say("Error: interrupted before it was done [interrupted]\n")
+            sayError()
+            say(" interrupted before it was done [interrupted]\n")
             say("       run the command again: what a log has recorded already is not recorded twice\n")
         }
         ProcessSignals.end(by: number)
@@ -54,7 +57,8 @@ enum Interruption {
             )
             say("\n")
         } else {
-            say("Error: the command took longer than --timeout allows and was stopped [timed-out]\n")
+            sayError()
+            say(" the command took longer than --timeout allows and was stopped [timed-out]\n")
             say("       run it again, or give it more time\n")
         }
         ProcessSignals.end(status: 1)
@@ -68,6 +72,10 @@ enum Interruption {
             say("\n")
         }
         if unsafe isTerminal { say("\r\u{1b}[K") }
+    }
+
+    private static func sayError() {
+        if unsafe isColored { say("\u{1b}[31mError:\u{1b}[0m") } else { say("Error:") }
     }
 
     private static func say(_ text: StaticString) { ProcessSignals.say(text) }

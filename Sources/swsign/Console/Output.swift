@@ -10,6 +10,7 @@ struct Streams: Sendable {
         (bytes, stream) throws(SigstoreError) in try stream.write(bytes)
     }
     var isTerminal: @Sendable (StandardStream) -> Bool = { $0.isTerminal }
+    var isFile: @Sendable (StandardStream) -> Bool = { $0.isFile }
 }
 
 /// The one place that prints. Whatever reaches a terminal or a CI log goes through here, and every character that could
@@ -18,17 +19,22 @@ struct Streams: Sendable {
 final class Output: Sendable {
     /// Where all of it goes.
     let streams: Streams
-    private let settings = Mutex((verbose: false, jsonErrors: false))
+    private let settings = Mutex((verbose: false, jsonErrors: false, color: GlobalOptions.Color.auto))
+    /// Whether the environment asks for no colours, or the terminal has none.
+    private let isPlain: Bool
     /// The files that results will replace, which this run may not read.
     let places = OutputPlaces()
     /// What `--output-file` keeps until the command has ended, so that the file is written whole or not at all.
     private let kept = Mutex<(file: OutputFile, bytes: [UInt8])?>(nil)
 
-    init(_ streams: Streams) { self.streams = streams }
+    init(_ streams: Streams, _ environment: Environment) {
+        self.streams = streams
+        isPlain = environment.value("NO_COLOR") != nil || environment.value("TERM") == "dumb"
+    }
 
-    /// Sets what `--verbose`, `--output-file` and `--errors json` ask for.
-    func configure(verbose: Bool, file: String?, jsonErrors: Bool) throws(SigstoreError) {
-        settings.withLock { $0 = (verbose, jsonErrors) }
+    /// Sets what `--verbose`, `--output-file`, `--errors json` and `--color` ask for.
+    func configure(verbose: Bool, file: String?, jsonErrors: Bool, color: GlobalOptions.Color) throws(SigstoreError) {
+        settings.withLock { $0 = (verbose, jsonErrors, color) }
         guard let file, !file.isEmpty, file != "-" else { return }
         let place = OutputFile(file, mode: 0o644)
         try place.expectWritable()
@@ -82,7 +88,7 @@ final class Output: Sendable {
     func write(_ content: [UInt8], _ kind: Written, to path: String, _ name: String) throws(SigstoreError) {
         guard path == "-" else {
             try OutputFile(path).write(content)
-            return note("Wrote \(name) to file \(path)")
+            return note("Wrote \(name) to file \(path)", .success)
         }
         switch kind {
         case .json: try json(content)
@@ -91,8 +97,45 @@ final class Output: Sendable {
         }
     }
 
+    /// What a word tells, and so its colour.
+    enum Mark {
+        case success, warning, failure
+        /// What a person is to do.
+        case request
+
+        /// The parameter of SGR (ECMA-48) for it: green, yellow, red or cyan.
+        fileprivate var parameter: Int {
+            switch self {
+            case .success: 32
+            case .warning: 33
+            case .failure: 31
+            case .request: 36
+            }
+        }
+    }
+
     /// A line for the person, on standard error.
-    func note(_ line: String) { try? write(Array((Self.escaped(line) + "\n").utf8), to: .errors) }
+    /// - Parameters:
+    ///   - mark: What the first word of the line tells. That word must be ours: nothing from outside has a colour.
+    ///   - lead: What stands before that word, as the first cell of a table does.
+    func note(_ line: String, _ mark: Mark? = nil, after lead: String = "") {
+        var text = Self.escaped(line)
+        if let mark, isColored(.errors) {
+            let word = text.utf8.prefix { $0 != 0x20 }
+            let rest = text.utf8.dropFirst(word.count)
+            text = "\u{1b}[\(mark.parameter)m\(Substring(word))\u{1b}[0m\(Substring(rest))"
+        }
+        try? write(Array((Self.escaped(lead) + text + "\n").utf8), to: .errors)
+    }
+
+    /// Whether words have colours there. A file never has any.
+    func isColored(_ stream: StandardStream) -> Bool {
+        switch settings.withLock({ $0.color }) {
+        case .never: false
+        case .always: !streams.isFile(stream)
+        case .auto: !isPlain && streams.isTerminal(stream)
+        }
+    }
 
     /// The line at the end of a terminal that is replaced by the next one; `nil` takes it away.
     func status(_ line: String?) {
@@ -104,7 +147,7 @@ final class Output: Sendable {
     }
 
     /// A line about something that makes the result weaker than usual, on standard error.
-    func warn(_ line: String) { note("WARNING: \(line)") }
+    func warn(_ line: String) { note("WARNING: \(line)", .warning) }
 
     /// A line on standard error that is shown with `--verbose` only.
     func detail(_ line: String) { if settings.withLock({ $0.verbose }) { note(line) } }
@@ -114,7 +157,7 @@ final class Output: Sendable {
         if settings.withLock({ $0.jsonErrors }) {
             try? write(Self.withoutCommands(Self.report(error).serialized()) + [0x0a], to: .errors)
         } else {
-            note("Error: \(Self.bounded(error.message)) [\(error.code)]")
+            note("Error: \(Self.bounded(error.message)) [\(error.code)]", .failure)
             for detail in error.details { note("       \(Self.bounded(detail))") }
             if let advice = error.advice { note("       \(advice)") }
         }

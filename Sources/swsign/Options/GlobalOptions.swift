@@ -13,10 +13,16 @@ struct GlobalOptions: ParsableArguments {
     var verbose = false
     @Flag(help: "Show no progress bar.")
     var quiet = false
+    @Option(
+        help:
+            "Whether words on standard error have colours: auto (on a terminal), always (in a pipe too) or never. A file has none."
+    )
+    var color: Color = .auto
     @Option(help: "How errors are printed on standard error: text or json.")
     var errors: ErrorFormat = .text
 
     enum ErrorFormat: String, ExpressibleByArgument, CaseIterable { case text, json }
+    enum Color: String, ExpressibleByArgument, CaseIterable { case auto, always, never }
 
     /// A span of time as Go writes it: `3m0s`, `1.5h`, `500ms`.
     struct Duration: ExpressibleByArgument {
@@ -47,7 +53,8 @@ struct GlobalOptions: ParsableArguments {
 
     /// Puts the flags into effect, before the command runs.
     func apply(to context: inout Context) throws(SigstoreError) {
-        try context.output.configure(verbose: verbose, file: outputFile, jsonErrors: errors == .json)
+        try context.output.configure(verbose: verbose, file: outputFile, jsonErrors: errors == .json, color: color)
+        unsafe Interruption.isColored = context.output.isColored(.errors)
         context.progress.enable(quiet: quiet)
         guard let timeout, timeout.seconds > 0 else { return }
         // Requests end in time by themselves, so that what a log may have recorded is kept. What waits for something
@@ -66,6 +73,7 @@ extension GlobalOptions: FlagReader {
         timeout = given.value("timeout")
         verbose = given.isOn("verbose")
         quiet = given.isOn("quiet")
+        color = given.value("color") ?? .auto
         errors = given.value("errors") ?? .text
     }
 }

@@ -491,7 +491,7 @@ struct BundlePlaceOptions: ParsableArguments {
         {
             throw standsThere(error)
         }
-        context.output.note("Wrote bundle to file \(output.path)")
+        context.output.note("Wrote bundle to file \(output.path)", .success)
     }
 }
 

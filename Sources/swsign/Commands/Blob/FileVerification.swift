@@ -149,7 +149,7 @@ struct FileVerification {
         if format == .json { try context.output.json(json(file, verified)) }
         let descriptions = verified.map { VerifiedDescription($0) }
         if !isOneOfMany {
-            context.output.note("Verified OK")
+            context.output.note("Verified OK", .success)
             for description in descriptions {
                 context.output.note("  \(description.line)")
                 context.output.note("  checked: \(description.checks)")

@@ -83,7 +83,7 @@ struct BundleCreate: SwSignCommand {
         _ = try SigstoreBundle(parsing: content)
         guard let out, out != "-" else { return try context.output.json(content) }
         try OutputFile(out).write(content)
-        context.output.note("Wrote bundle to file \(out)")
+        context.output.note("Wrote bundle to file \(out)", .success)
     }
 }
 

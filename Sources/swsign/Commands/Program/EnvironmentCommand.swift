@@ -74,6 +74,8 @@ struct EnvironmentCommand: SwSignCommand {
         REQUEST_METHOD|set by a web server: HTTP_PROXY may then come from outside, and is not used|every request
         SSL_CERT_FILE|the certificates of the authorities to believe in TLS, in PEM|every request
         SSL_CERT_DIR|the folder with such certificates|every request
+        NO_COLOR|set and not empty: words have no colours, unless --color says otherwise|everywhere
+        TERM|dumb for a terminal without colours|everywhere
         HOME|where .sigstore, .docker and .config are|everywhere
         PATH|where credential helpers and browsers are|commands on images and signing without a key
         TMPDIR|where large files are kept for a while|copy, save and load

@@ -64,6 +64,6 @@ struct SigningConfigCreate: SwSignCommand {
         let content = try draft.serialized()
         guard let out, out != "-" else { return try context.output.json(content) }
         try OutputFile(out, mode: 0o644).write(content)
-        context.output.note("Wrote signing config to file \(out)")
+        context.output.note("Wrote signing config to file \(out)", .success)
     }
 }

@@ -81,7 +81,7 @@ struct TrustedRootCreate: SwSignCommand {
         context.trustVariables.named(withDefaultServices ? TUFAccess(staging: false, context).variables : [])
         guard let out, out != "-" else { return try context.output.json(content) }
         try OutputFile(out, mode: 0o644).write(content)
-        context.output.note("Wrote trusted root to file \(out)")
+        context.output.note("Wrote trusted root to file \(out)", .success)
     }
 }
 

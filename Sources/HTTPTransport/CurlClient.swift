@@ -45,6 +45,8 @@ public final class CurlClient: HTTPClient {
         public var userAgent = "swsign"
         /// Takes one line for each answer: method, URL without what its query holds, status, time. Never a header.
         public var log: (@Sendable (String) -> Void)?
+        /// Told of the bytes of bodies as they come and go, on the thread that carries all requests: it must not wait.
+        public var transferred: (@Sendable (_ received: Int, _ sent: Int) -> Void)?
 
         /// Ten requests side by side, five attempts, ten redirects, no deadline, no log.
         public init() {}
@@ -87,7 +89,7 @@ public final class CurlClient: HTTPClient {
             method: request.method, url: request.url, headers: request.headers, authorization: request.authorization,
             body: request.body, bodyLimit: request.bodyLimit, timeout: request.timeout,
             deadline: configuration.deadline, latestStart: request.latestStart,
-            goesFirst: request.goesFirst, tls: configuration.tls)
+            goesFirst: request.goesFirst, tls: configuration.tls, transferred: configuration.transferred)
         if !plan.headers.contains(where: { $0.name.lowercased() == "user-agent" }) {
             plan.headers.append((name: "User-Agent", value: configuration.userAgent))
         }

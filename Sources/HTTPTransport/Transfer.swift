@@ -25,6 +25,8 @@ struct TransferPlan: Sendable {
     /// Whether it goes before others that wait.
     var goesFirst: Bool
     var tls: TLSOptions
+    /// Told of the bytes of bodies as they come and go.
+    var transferred: (@Sendable (_ received: Int, _ sent: Int) -> Void)?
 }
 
 /// One attempt at one request: owns libcurl's handle and everything that its callbacks touch.
@@ -271,6 +273,7 @@ final class Transfer: @unchecked Sendable {
             let space = unsafe UnsafeMutableRawBufferPointer(start: buffer, count: count)
             unsafe space.copyBytes(from: bytes[start..<start + count])
             sent += Int64(count)
+            plan.transferred?(0, count)
             return count
         case .file(let file, let offset, _):
             let space = unsafe UnsafeMutableRawBufferPointer(start: buffer, count: count)
@@ -279,6 +282,7 @@ final class Transfer: @unchecked Sendable {
                 return Int(CURL_READFUNC_ABORT)
             }
             sent += Int64(got)
+            plan.transferred?(0, got)
             return got
         }
     }
@@ -329,6 +333,7 @@ final class Transfer: @unchecked Sendable {
             if !hasBegun { try beginBody() }
             received += Int64(bytes.count)
             guard received <= plan.bodyLimit else { throw tooLarge() }
+            plan.transferred?(bytes.count, 0)
             if let sink {
                 unsafe try sink.receive(bytes)
             } else {

@@ -86,12 +86,19 @@ public struct ImageCopy: Sendable {
     private let image: Image
     private let selection: Selection
     private let progress: @Sendable (String) -> Void
+    private let count: @Sendable (_ more: Int64, _ copied: Int64) -> Void
 
     /// - Parameters:
     ///   - image: What is copied; of an index, every image within it as well.
     ///   - selection: What of it.
+    ///   - count: Told how many bytes of blobs more there are to copy, and how many more are copied.
     ///   - progress: Takes a line about each step, for a person.
-    public init(_ image: Image, _ selection: Selection = Selection(), progress: @escaping @Sendable (String) -> Void) {
+    public init(
+        _ image: Image, _ selection: Selection = Selection(),
+        count: @escaping @Sendable (_ more: Int64, _ copied: Int64) -> Void = { _, _ in },
+        progress: @escaping @Sendable (String) -> Void
+    ) {
+        self.count = count
         self.image = image
         self.selection = selection
         self.progress = progress
@@ -138,7 +145,7 @@ public struct ImageCopy: Sendable {
             }
             return manifest
         }
-        try await Self.copyBlobs(of: manifests, from: image.store, to: target)
+        try await copyBlobs(of: manifests, from: image.store, to: target)
         // An index comes after what it lists.
         _ = try await concurrently(manifests.filter { $0.index == nil }) { manifest throws(SigstoreError) in
             try await target.putManifest(manifest, tag: nil)
@@ -147,7 +154,7 @@ public struct ImageCopy: Sendable {
         return manifests.first
     }
 
-    private static func copyBlobs(
+    private func copyBlobs(
         of manifests: [Manifest], from source: any ImageStore, to target: any ImageStore
     ) async throws(SigstoreError) {
         var blobs: [Descriptor] = []
@@ -165,7 +172,10 @@ public struct ImageCopy: Sendable {
             }
             for blob in [content.config] + layers where seen.insert(blob.digest).inserted { blobs.append(blob) }
         }
-        _ = try await concurrently(blobs) { blob throws(SigstoreError) in try await target.copyBlob(blob, from: source)
+        for blob in blobs { count(blob.size, 0) }
+        _ = try await concurrently(blobs) { blob throws(SigstoreError) in
+            try await target.copyBlob(blob, from: source)
+            count(0, blob.size)
         }
     }
 
@@ -184,7 +194,7 @@ public struct ImageCopy: Sendable {
         for tagged in found.tagged where selection.kinds.contains(tagged.kind) {
             let tag = target.tag(tagged.kind)
             progress("Copying \(from.name):\(tagged.tag) to \(to.name):\(tag)")
-            try await Self.copyBlobs(of: [tagged.manifest], from: from, to: to)
+            try await copyBlobs(of: [tagged.manifest], from: from, to: to)
             if tagged.kind != .sbom {
                 try await target.merge(tagged.kind, tagged.manifest)
                 continue
@@ -207,7 +217,7 @@ public struct ImageCopy: Sendable {
         }
         let referrers = found.referrers.filter(isSelected).map(\.manifest)
         for referrer in referrers { progress("Copying \(from.name)@\(referrer.digest) to \(to.name)") }
-        try await Self.copyBlobs(of: referrers, from: from, to: to)
+        try await copyBlobs(of: referrers, from: from, to: to)
         try await to.putReferrers(referrers)
     }
 
@@ -244,7 +254,7 @@ public struct ImageCopy: Sendable {
         for digest in found.missing {
             progress("Not saved, because it is listed and not there: \(from.name)@\(digest)")
         }
-        try await Self.copyBlobs(
+        try await copyBlobs(
             of: found.tagged.map(\.manifest) + found.referrers.map(\.manifest), from: from, to: layout)
         var entries: [(manifest: Manifest, annotations: Annotations)] = []
         for tagged in found.tagged {

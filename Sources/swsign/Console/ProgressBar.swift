@@ -7,12 +7,20 @@ import Synchronization
 /// standard error is no terminal, and with `--quiet`, there is none.
 final class ProgressBar: Sendable {
     /// What is counted.
-    enum Unit { case bytes, images }
+    enum Unit {
+        case bytes
+        /// Bytes of images, which are copied.
+        case copied
+        /// Images, with what is done to them, such as "verified".
+        case images(String)
+    }
 
     private struct State {
         /// Since when the command has been working, without the time that a person took to answer.
         var start = ContinuousClock.now
         var (done, expected, unit): (Int64, Int64, Unit) = (0, 0, .bytes)
+        /// Bytes that came from servers, and that went to them.
+        var (pulled, pushed): (Int64, Int64) = (0, 0)
         var (isEnabled, isPaused) = (false, false)
         /// What is going on, if that can take a while.
         var note: String?
@@ -51,6 +59,23 @@ final class ProgressBar: Sendable {
     /// Counts on.
     func advance(_ count: Int) { state.withLock { ($0.done, $0.note) = ($0.done + Int64(count), nil) } }
 
+    /// Counts bytes of images on that are copied.
+    /// - Parameters:
+    ///   - more: How many more there are to copy.
+    ///   - count: How many more are copied.
+    func copy(more: Int64, _ count: Int64) {
+        state.withLock {
+            $0.unit = .copied
+            $0.expected = $0.expected.addingReportingOverflow(more).partialValue
+            $0.done = $0.done.addingReportingOverflow(count).partialValue
+        }
+    }
+
+    /// Counts bytes on that came from a server or went to one.
+    func transfer(pulled: Int, pushed: Int) {
+        state.withLock { ($0.pulled, $0.pushed) = ($0.pulled + Int64(pulled), $0.pushed + Int64(pushed)) }
+    }
+
     /// Says what is going on from now on.
     func say(_ words: String) { state.withLock { $0.note = words } }
 
@@ -79,26 +104,35 @@ final class ProgressBar: Sendable {
         state.withLock { state in
             let seconds = (ContinuousClock.now - state.start).components.seconds
             guard state.isEnabled, !state.isPaused, seconds >= 1 else { return }
-            let line = Self.line(state, seconds)
-            output.status(state.note.map { "\(line), \($0)" } ?? line)
+            output.status(Self.line(state, seconds))
         }
     }
 
     private static func line(_ state: State, _ seconds: Int64) -> String {
-        guard state.expected > 0 else {
-            return state.done > 0 ? "\(amount(state.done)) read, \(seconds) s" : "working, \(seconds) s"
-        }
-        let done = min(state.done, state.expected)
-        let percent = Int(Double(done) / Double(state.expected) * 100)
-        let counted =
+        var parts: [String] = []
+        let done = max(0, min(state.done, state.expected))
+        let percent = state.expected > 0 ? Int(Double(done) / Double(state.expected) * 100) : nil
+        if let percent {
             switch state.unit {
-            case .bytes: "\(amount(done)) of \(amount(state.expected))"
-            case .images: "\(done) of \(state.expected) images"
+            case .bytes: parts = ["\(percent)%", "\(amount(done)) of \(amount(state.expected))"]
+            case .copied: parts = ["\(percent)%", "\(amount(done)) of \(amount(state.expected)) copied"]
+            case .images(let verb): parts = ["\(percent)%", "\(done) of \(state.expected) images \(verb)"]
             }
-        let width = max(0, min(30, columns - counted.utf8.count - 24))
+        } else {
+            parts = [state.done > 0 ? "\(amount(state.done)) read" : "working"]
+        }
+        if state.pulled > 0 { parts.append("\(amount(state.pulled)) pulled") }
+        if state.pushed > 0 { parts.append("\(amount(state.pushed)) pushed") }
+        parts.append("\(seconds) s")
+        if let note = state.note { parts.append(note) }
+        let columns = columns
+        // A line that went on in the next one could not be taken away.
+        let text = String(parts.joined(separator: ", ").prefix(max(0, columns - 1)))
+        guard let percent else { return text }
+        let width = min(30, columns - text.count - 4)
+        guard width > 4 else { return text }
         let filled = width * percent / 100
-        let bar = "[" + String(repeating: "=", count: filled) + String(repeating: " ", count: width - filled) + "]"
-        return "\(width > 4 ? bar + " " : "")\(percent)%, \(counted), \(seconds) s"
+        return "[" + String(repeating: "=", count: filled) + String(repeating: " ", count: width - filled) + "] " + text
     }
 
     private static func amount(_ bytes: Int64) -> String {

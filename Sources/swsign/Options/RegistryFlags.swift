@@ -64,6 +64,7 @@ struct RegistryConnectionFlags: ParsableArguments {
         configuration.deadline = context.deadline ?? .now + .seconds(180)
         configuration.attemptsTakeAllTime = context.deadline != nil
         configuration.log = { context.output.detail($0) }
+        configuration.transferred = { [progress = context.progress] in progress.transfer(pulled: $0, pushed: $1) }
         configuration.tls.authorityFile = authorityFile
         configuration.tls.clientCertificateFile = clientCertificate
         configuration.tls.clientKeyFile = clientKey

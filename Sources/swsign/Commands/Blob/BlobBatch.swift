@@ -31,7 +31,7 @@ struct BlobBatch {
         let settled = settled.isEmpty ? Array(repeating: nil, count: files.count) : settled
         if let only = files.first, files.count == 1 {
             if let known = settled.first ?? nil {
-                context.output.note("\(only.name): \(try known.get())")
+                context.output.note(try known.get(), .success, after: "\(only.name): ")
             } else {
                 let only = begun([only])[0]
                 _ = try waiting { () throws(SigstoreError) in try await body(only) }
@@ -123,13 +123,15 @@ struct BlobBatch {
 
     /// Prints what came of each file.
     private func report(_ files: [InputFile], _ outcomes: [Result<String, SigstoreError>?]) throws(SigstoreError) {
-        let names = files.map { Output.escaped($0.name) }
         let isTerminal = context.output.streams.isTerminal(.errors)
-        if isTerminal { table(names, outcomes) }
+        if isTerminal {
+            ResultTable(title: "FILE", rows: zip(files, outcomes).map { ($0.name, $1.map { $0.map { [$0] } }) })
+                .print(context.output)
+        }
         var failures = FailureReport()
-        for (name, (file, outcome)) in zip(names, zip(files, outcomes)) {
+        for (file, outcome) in zip(files, outcomes) {
             switch outcome {
-            case .success(let words)?: if !isTerminal { context.output.note("\(name): \(words)") }
+            case .success(let words)?: if !isTerminal { context.output.note(words, .success, after: "\(file.name): ") }
             case .failure(let error)?:
                 if error.code == .readerEnded { throw error }
                 failures.add(file.name, error)
@@ -137,24 +139,35 @@ struct BlobBatch {
             }
         }
         failures.print(of: "files", context.output)
-        context.output.note("\(files.count - failures.count) of \(files.count) files \(verb)")
+        failures.printCount(of: files.count, "files", verb, context.output)
         guard failures.count > 0 else { return }
-        failures.printNames("not \(verb)", context.output)
         throw SigstoreError(.alreadyReported, "\(failures.count) of \(files.count) files were not \(verb)")
     }
+}
 
-    /// A row for each file; what went wrong is said below the table.
-    private func table(_ names: [String], _ outcomes: [Result<String, SigstoreError>?]) {
-        let width = min(names.map(\.count).max() ?? 0, 60)
-        func row(_ name: String, _ result: String) {
-            context.output.note("\(name)\(String(repeating: " ", count: max(0, width - name.count)))  \(result)")
+/// What came of several files or images, for a terminal: a row for each. What went wrong is said below the table.
+struct ResultTable {
+    /// What stands above the names, such as "FILE".
+    let title: String
+    /// Each name with what came of it, in one or more lines of which the first begins with a word of ours; `nil` if the work
+    /// did not end.
+    let rows: [(name: String, outcome: Result<[String], SigstoreError>?)]
+
+    func print(_ output: Output) {
+        let names = rows.map { Output.escaped($0.name) }
+        let width = min(names.map(\.count).max() ?? 0, 110)
+        func put(_ name: String, _ result: String, _ mark: Output.Mark?) {
+            output.note(result, mark, after: "\(name)\(String(repeating: " ", count: max(0, width - name.count)))  ")
         }
-        row("FILE", "RESULT")
-        for (name, outcome) in zip(names, outcomes) {
-            switch outcome {
-            case .success(let words)?: row(name, words)
-            case .failure(let error)?: row(name, "FAILED, \(error.code)")
-            case nil: row(name, "FAILED")
+        put(title, "RESULT", nil)
+        for (name, row) in zip(names, rows) {
+            switch row.outcome {
+            case .success(let lines)?:
+                for (index, line) in lines.enumerated() {
+                    put(index == 0 ? name : "", line, index == 0 ? .success : nil)
+                }
+            case .failure(let error)?: put(name, "FAILED, \(error.code)", .failure)
+            case nil: put(name, "FAILED", .failure)
             }
         }
     }
@@ -225,9 +238,14 @@ struct FailureReport {
         }
     }
 
-    /// Prints the names of what failed, the first of them if there are many.
-    func printNames(_ words: String, _ output: Output) {
-        for name in names.prefix(10) { output.note("  \(words): \(name)") }
-        if names.count > 10 { output.note("  \(words): \(names.count - 10) more") }
+    /// Prints how many did not fail, and the names of what failed, the first of them if there are many.
+    /// - Parameters:
+    ///   - total: How many there are of both.
+    ///   - what: What they are, such as "files".
+    ///   - verb: What was done to them, such as "verified".
+    func printCount(of total: Int, _ what: String, _ verb: String, _ output: Output) {
+        output.note("\(total - count) of \(total) \(what) \(verb)", count == 0 ? .success : .failure)
+        for name in names.prefix(10) { output.note("  not \(verb): \(name)") }
+        if names.count > 10 { output.note("  not \(verb): \(names.count - 10) more") }
     }
 }

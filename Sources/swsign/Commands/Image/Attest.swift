@@ -56,7 +56,9 @@ struct Attest: SwSignCommand {
             isLegacyForm: !signing.newBundleFormat,
             creationTime: recordCreationTimestamp ? Instant(seconds: now).description : nil)
         let (upload, replace) = (upload, replace)
-        try ImageBatch(verb: "attested", context: context).forEach(self.images) { name throws(SigstoreError) in
+        let batch = ImageBatch(verb: "attested", context: context)
+        let names = self.images
+        try batch.forEach(names) { name throws(SigstoreError) in
             let found = try await targets.find(try await images.image(name, toBe: "attested"))
             // What is wrong with a predicate is wrong for all of them; a statement is about one image.
             if let first = found.first { _ = try self.statement(about: first.image, text, now) }
@@ -78,20 +80,26 @@ struct Attest: SwSignCommand {
             return ImageSigner(
                 signer: BlobSigner(session), scheme: signing.newBundleFormat ? .bundle : .layer, now: now)
         } _: { signer, found throws(SigstoreError) in
-            try await concurrently(found) { (image, store) throws(SigstoreError) in
+            let count = batch.counting(found.count, within: names)
+            return try await concurrently(found) { (image, store) throws(SigstoreError) in
                 let statement = try self.statement(about: image, text, now)
                 let attestation = try await signer.attest(statement, in: store, upload: upload, replacing: replace)
+                count()
                 return (image: image, attestation: attestation)
             }
-        } print: { name, made throws(SigstoreError) in
+        } print: { name, made, isTabled throws(SigstoreError) in
             for (image, attestation) in made {
                 try write(attestation.bundle, attestation.envelope, context)
-                if upload {
-                    context.output.note(
-                        "Attested \(image.name) (\(image.digest)); the attestation is in \(image.signatureStore.name)")
-                } else {
+                if !upload {
                     try context.output.json(attestation.envelope.json(includingEmptyKeyID: true))
+                } else if !isTabled {
+                    context.output.note(
+                        "Attested \(image.name) (\(image.digest)); the attestation is in \(image.signatureStore.name)",
+                        .success)
                 }
+            }
+            return made.map { image, _ in
+                "Attested \(image.digest)\(upload ? "; the attestation is in \(image.signatureStore.name)" : "")"
             }
         }
     }

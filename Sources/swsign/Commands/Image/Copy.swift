@@ -41,7 +41,7 @@ struct Copy: AttachmentCommand {
         let images = try images(context)
         try waiting { [selection] () throws(SigstoreError) in
             let image = try await images.image(source, platform: platform)
-            try await ImageCopy(image, selection) { context.output.note($0) }.run(
+            try await ImageCopy(image, selection, count: context.progress.copy) { context.output.note($0) }.run(
                 to: try images.destination(destination), tagPrefixes: (images.tagPrefix, images.tagPrefix),
                 replacing: force)
         }

@@ -23,7 +23,9 @@ struct Load: AttachmentCommand {
     func run(_ context: Context) throws(SigstoreError) {
         let images = try images(context)
         try waiting { () throws(SigstoreError) in
-            try await ImageCopy(try await images.image(dir, isFolder: true)) { context.output.note($0) }.run(
+            try await ImageCopy(try await images.image(dir, isFolder: true), count: context.progress.copy) {
+                context.output.note($0)
+            }.run(
                 to: try images.destination(image), tagPrefixes: ("", images.tagPrefix), replacing: true)
         }
     }

@@ -18,8 +18,8 @@ struct Save: AttachmentCommand {
     func run(_ context: Context) throws(SigstoreError) {
         let images = try images(context)
         try waiting { () throws(SigstoreError) in
-            try await ImageCopy(try await images.image(image)) { context.output.note($0) }.save(
-                to: dir, tagPrefix: images.tagPrefix)
+            try await ImageCopy(try await images.image(image), count: context.progress.copy) { context.output.note($0) }
+                .save(to: dir, tagPrefix: images.tagPrefix)
         }
     }
 }

@@ -65,7 +65,9 @@ struct Sign: SwSignCommand {
             access: images, isRecursive: recursive && attachment == nil, upload: upload, kind: .signature,
             isLegacyForm: scheme == .layer,
             creationTime: recordCreationTimestamp ? Instant(seconds: now).description : nil)
-        try ImageBatch(verb: "signed", context: context).forEach(self.images) { name throws(SigstoreError) in
+        let batch = ImageBatch(verb: "signed", context: context)
+        let names = self.images
+        try batch.forEach(names) { name throws(SigstoreError) in
             var image = try await images.image(name, toBe: "signed")
             if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: images.tagPrefix) }
             return try await targets.find(image)
@@ -81,20 +83,26 @@ struct Sign: SwSignCommand {
             if upload { images.noteScheme("signature", isLegacyForm: scheme == .layer, isQuiet: global.quiet) }
             return ImageSigner(signer: signer, scheme: scheme, now: now)
         } _: { [stated] signer, found throws(SigstoreError) in
-            try await concurrently(found) { (image, store) throws(SigstoreError) in
+            let count = batch.counting(found.count, within: names)
+            return try await concurrently(found) { (image, store) throws(SigstoreError) in
                 async let prepared: Void = upload && scheme == .bundle ? store.prepare() : ()
                 let signed = try await signer.sign(image, annotations: stated, identity: identity, payload: content)
                 await prepared
                 if upload { try await signer.store(signed, in: store) }
+                count()
                 return (image: image, signed: signed)
             }
-        } print: { name, made throws(SigstoreError) in
+        } print: { name, made, isTabled throws(SigstoreError) in
             for (image, signed) in made {
                 try write(signed, context)
-                if upload {
+                if upload, !isTabled {
                     context.output.note(
-                        "Signed \(image.name) (\(image.digest)); the signature is in \(image.signatureStore.name)")
+                        "Signed \(image.name) (\(image.digest)); the signature is in \(image.signatureStore.name)",
+                        .success)
                 }
+            }
+            return made.map { image, _ in
+                "Signed \(image.digest)\(upload ? "; the signature is in \(image.signatureStore.name)" : "")"
             }
         }
     }

@@ -17,6 +17,17 @@ struct VerifiedImages: Sendable {
         passedOver += found.unread + found.unreadable
     }
 
+    /// What came of it in a table: a line for each signature, with its image if there are several.
+    var lines: [String] {
+        let lines = images.flatMap { image, signatures in
+            signatures.map {
+                "\(images.count > 1 ? "\(image.digest): " : "")\(VerifiedDescription($0.verified).signer)"
+            }
+        }
+        guard let first = lines.first else { return ["Verified OK"] }
+        return ["Verified OK, \(first)"] + lines.dropFirst()
+    }
+
     /// Says what could not be read: what holds is enough, but there may be more.
     func warn(_ output: Output) {
         for error in passedOver.prefix(5) { output.warn("passed over: \(error.message)") }
@@ -39,7 +50,7 @@ struct VerificationHeader {
         _ name: String, _ held: [VerifiedImageSignature], checksClaims: Bool, comparesAnnotations: Bool = false
     ) {
         output.note("")
-        output.note("Verification for \(name) --")
+        output.note("Verification for \(name) --", .success)
         output.note("The following checks were performed on each of these signatures:")
         // No signature holds without each annotation that was demanded.
         if comparesAnnotations, !held.isEmpty { output.note("  - The specified annotations were verified.") }
@@ -62,6 +73,13 @@ struct VerificationHeader {
         for check in onAll { output.note("  - \(check.step.rawValue): \(check.name)") }
         for signature in held {
             output.note("\(signature.signature.place): \(VerifiedDescription(signature.verified).line)")
+        }
+        warn(held)
+    }
+
+    /// Says what makes the signatures weaker than usual.
+    func warn(_ held: [VerifiedImageSignature]) {
+        for signature in held {
             for warning in signature.verified.warnings {
                 output.warn("\(signature.signature.place): \(warning.message)")
             }

@@ -51,9 +51,12 @@ struct Verify: ImageVerificationCommand {
             annotations: try AnnotationFlag.pairs(annotations),
             standardInputIsTaken: [payload, signature].contains("-"), context)
         let (access, flags) = (try access(context), options)
-        try ImageBatch(verb: "verified", context: context).forEach(images) { name throws(SigstoreError) in
+        let batch = ImageBatch(verb: "verified", context: context)
+        try batch.forEach(images) { name throws(SigstoreError) in
             var verified = VerifiedImages()
-            for var image in try await flags.images(name, access) {
+            let found = try await flags.images(name, access)
+            let count = batch.counting(found.count, within: images)
+            for var image in found {
                 if attachment != nil { image = try await image.attachment(.sbom, tagPrefix: access.tagPrefix) }
                 let store = try access.attachments(of: image)
                 do throws(SigstoreError) {
@@ -69,13 +72,19 @@ struct Verify: ImageVerificationCommand {
                     guard let given else { throw await access.pointingWithin(image, .signature, error) }
                     throw given.contains { $0.payload == nil } ? Self.withoutPayload(error) : error
                 }
+                count()
             }
             return verified
-        } print: { name, verified throws(SigstoreError) in
+        } print: { name, verified, isTabled throws(SigstoreError) in
             verified.warn(context.output)
             let held = verified.images.flatMap(\.signatures)
-            VerificationHeader(context.output).print(
-                name, held, checksClaims: flags.checkClaims, comparesAnnotations: !annotations.isEmpty)
+            let header = VerificationHeader(context.output)
+            if isTabled {
+                header.warn(held)
+            } else {
+                header.print(
+                    name, held, checksClaims: flags.checkClaims, comparesAnnotations: !annotations.isEmpty)
+            }
             if output == .json {
                 let isCounted = verification.threshold != nil
                 try context.output.json(
@@ -91,6 +100,7 @@ struct Verify: ImageVerificationCommand {
                     }
                 }
             }
+            return verified.lines
         }
     }
 

@@ -31,21 +31,26 @@ struct VerifyAttestation: ImageVerificationCommand {
         let type = try PredicateType(named: type)
         let (verifier, lookup) = try verifier(context)
         let (access, flags) = (try access(context), options)
-        try ImageBatch(verb: "verified", context: context).forEach(images) { name throws(SigstoreError) in
+        let batch = ImageBatch(verb: "verified", context: context)
+        try batch.forEach(images) { name throws(SigstoreError) in
             var verified = VerifiedImages()
-            for image in try await flags.images(name, access) {
+            let found = try await flags.images(name, access)
+            let count = batch.counting(found.count, within: images)
+            for image in found {
                 let store = try access.attachments(of: image)
                 do throws(SigstoreError) {
                     let (held, found) = try await verifier.verify(
                         store, .attestation(type), all: flags.allSignatures, lookup)
                     verified.add(image, held, found)
                 } catch { throw await access.pointingWithin(image, .attestation, error) }
+                count()
             }
             return verified
-        } print: { name, verified throws(SigstoreError) in
+        } print: { name, verified, isTabled throws(SigstoreError) in
             verified.warn(context.output)
             let held = verified.images.flatMap(\.signatures)
-            VerificationHeader(context.output).print(name, held, checksClaims: flags.checkClaims)
+            let header = VerificationHeader(context.output)
+            if isTabled { header.warn(held) } else { header.print(name, held, checksClaims: flags.checkClaims) }
             for signature in held {
                 guard case .dsse(let envelope) = signature.signature.bundle.content else { continue }
                 if output == .json {
@@ -55,6 +60,7 @@ struct VerifyAttestation: ImageVerificationCommand {
                     try context.output.result("\(type.uri) \(VerifiedDescription(signature.verified).signer)")
                 }
             }
+            return verified.lines
         }
     }
 }

@@ -40,6 +40,7 @@ private final class Place: Sendable {
                 "COSIGN_REGISTRY_TOKEN": "t0psecret",
             ])
         program.takesTurns = false
+        program.warnsOnTerminal = terminal != nil
         let arguments =
             [
                 "sign-blob", "--signing-config", services.files.signingConfig(.v2), "--trusted-root",
@@ -189,7 +190,18 @@ struct SignInTests {
         }
         #expect(signed.succeeded, "\(signed.messages)")
         #expect(signed.messages.contains("enter the code \(code)"))
-        #expect(signed.messages.contains("or go to \(place.services.issuer.url)/auth/device?user_code=\(code)"))
+        let address = "\(place.services.issuer.url)/auth/device"
+        #expect(
+            signed.messages.contains(
+                """
+                Sign-in: open this address on any device, and enter the code \(code):
+                  \(address)
+                or open this one, which has the code in it:
+                  \(address)?user_code=\(code)
+                Waiting for you to sign in there, at most 5 minutes. Control-C stops; nothing has been signed yet.
+                Signed in as ann@local.test
+
+                """), "\(signed.messages)")
         #expect(await place.verify(.email("ann@local.test")).succeeded)
     }
 
@@ -204,10 +216,18 @@ struct SignInTests {
             }
             #expect(outcome.succeeded, "\(outcome.messages)")
             let url = try place.directory.text("url").dropFirst(words.count).dropLast()
-            #expect(outcome.messages.contains("Your browser was opened to sign in. If it was not, go to: \(url)\n"))
+            #expect(
+                outcome.messages.contains(
+                    """
+                    Sign-in: your browser was opened. If it was not, open this address on this machine:
+                      \(url)
+                    Waiting for you to sign in there, at most 5 minutes. Control-C stops; nothing has been signed yet.
+                    Signed in as alice@local.test
+
+                    """), "\(outcome.messages)")
         }
         // A browser that is not there; nobody signs in.
-        let words = "Go to this address in a browser on this machine to sign in: http://127.0.0.1:"
+        let words = "Sign-in: open this address in a browser on this machine:\n  http://127.0.0.1:"
         var unopened = Program.Outcome()
         // On a busy machine a short time may be over before anybody could sign in.
         for limit in ["1s", "10s", "100s"] where !unopened.messages.contains(words) {
@@ -257,11 +277,21 @@ struct SignInTests {
 
     @Test("On a terminal the browser opens by itself, and what becomes public is confirmed")
     func terminal() async throws {
-        let signed = try await place.sign([], terminal: [.init("Go on? [y/N]", "y\n")]) { url in
+        let signed = try await place.sign(["--quiet"], terminal: [.init("Go on? [y/N]", "y\n")]) { url in
             try await place.signIn(url)
         }
-        #expect(signed.succeeded, "\(signed.messages)")
+        #expect(signed.succeeded, "\(signed.screen)")
         #expect(await place.verify(.email("alice@local.test")).succeeded)
+        // Words of ours have a colour; the address has none, so that it can be copied whole.
+        let url = try place.directory.text("url").dropLast()
+        #expect(
+            signed.screen.contains(
+                "\u{1b}[36mSign-in:\u{1b}[0m your browser was opened. If it was not, open this address on this machine:\r\n  \(url)\r\nWaiting for you"
+            ), "\(signed.screen)")
+        #expect(
+            signed.screen.contains("\u{1b}[32mSigned\u{1b}[0m in as alice@local.test\r\nWhat becomes public:"),
+            "\(signed.screen)")
+        #expect(signed.screen.contains("\u{1b}[32mWrote\u{1b}[0m bundle to file bundle\r\n"), "\(signed.screen)")
         // The browser has this process's environment, but for its secrets.
         let seen = try place.directory.text("environment")
         #expect(seen.contains("BROWSER=") && !seen.contains("t0psecret"), "\(seen)")

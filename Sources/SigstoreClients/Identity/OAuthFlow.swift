@@ -17,12 +17,14 @@ public struct OAuthFlow: IdentityTokenProvider {
         case device
     }
 
-    /// What a person is to do now.
+    /// What a person is to do now, and that it is done.
     public enum Prompt: Sendable {
         /// Open this URL in the browser.
         case open(url: String)
         /// Open the URL on any device and enter the code; the second URL, if there is one, has the code in it.
         case enter(code: String, url: String, complete: String?)
+        /// Nothing more: the person has signed in as this identity.
+        case signedIn(identity: String)
     }
 
     /// The redirect URL that cosign uses: any free port.
@@ -72,10 +74,13 @@ public struct OAuthFlow: IdentityTokenProvider {
     public func token(audience: String) async throws(SigstoreError) -> IdentityToken {
         do throws(SigstoreError) {
             let endpoints = try await discover()
-            switch method {
-            case .browser(let redirectURL): return try await signIn(endpoints, redirectURL, clientID: audience)
-            case .device: return try await enterCode(endpoints, clientID: audience)
-            }
+            let token =
+                switch method {
+                case .browser(let redirectURL): try await signIn(endpoints, redirectURL, clientID: audience)
+                case .device: try await enterCode(endpoints, clientID: audience)
+                }
+            prompt(.signedIn(identity: token.identity))
+            return token
         } catch { throw error.concerning(name) }
     }
 

@@ -346,21 +346,41 @@ struct ServiceOptions: ParsableArguments {
             issuer: issuer, clientSecret: secret,
             method: authFlow == .device
                 ? .device : .browser(redirectURL: oidcRedirectURL ?? OAuthFlow.defaultRedirectURL),
-            program: "swsign", http: http
-        ) { prompt in
-            switch prompt {
-            case .open(let url):
-                if Browser.open(url, environment: context.environment.all) {
-                    context.output.note("Your browser was opened to sign in. If it was not, go to: \(url)")
-                } else {
-                    context.output.note("Go to this address in a browser on this machine to sign in: \(url)")
-                    context.output.note("To sign in on another machine, stop this and give --fulcio-auth-flow device.")
-                }
-            case .enter(let code, let url, let complete):
-                context.output.note("Go to \(url) and enter the code \(code)")
-                if let complete { context.output.note("or go to \(complete)") }
+            timeout: .seconds(Self.minutesToSignIn * 60), program: "swsign", http: http
+        ) { Self.show($0, context) }
+    }
+
+    private static let minutesToSignIn = 5
+
+    /// Says what a person is to do to sign in, what is waited for, and how to stop. Each address has a line of its own.
+    private static func show(_ prompt: OAuthFlow.Prompt, _ context: Context) {
+        let output = context.output
+        switch prompt {
+        case .open(let url):
+            if Browser.open(url, environment: context.environment.all) {
+                output.note(
+                    "Sign-in: your browser was opened. If it was not, open this address on this machine:", .request)
+                output.note("  \(url)")
+            } else {
+                output.note("Sign-in: open this address in a browser on this machine:", .request)
+                output.note("  \(url)")
+                output.note("To sign in on another machine, stop this and give --fulcio-auth-flow device.")
             }
+        case .enter(let code, let url, let complete):
+            output.note("Sign-in: open this address on any device, and enter the code \(code):", .request)
+            output.note("  \(url)")
+            if let complete {
+                output.note("or open this one, which has the code in it:")
+                output.note("  \(complete)")
+            }
+        case .signedIn(let identity):
+            context.progress.say("signing")
+            return output.note("Signed in as \(identity)", .success)
         }
+        output.note(
+            "Waiting for you to sign in there, at most \(minutesToSignIn) minutes. Control-C stops; nothing has been signed yet."
+        )
+        context.progress.say("waiting for the sign-in")
     }
 
     /// Opens the key.

@@ -14,6 +14,9 @@ public struct KeySurroundings: Sendable {
     /// Takes a sentence for the person, such as which of several credentials is used.
     public var notice: @Sendable (String) -> Void
 
+    /// Whether a public key may come over plain HTTP from another machine, where it can be replaced on its way.
+    public var allowsHTTPKeys = false
+
     /// Names what is around.
     public init(
         variable: @escaping @Sendable (String) -> String?, now: @escaping @Sendable () -> Int64,

@@ -1,3 +1,4 @@
+import FaultServer
 import Foundation
 import SigstoreCrypto
 import StrictJSON
@@ -62,14 +63,53 @@ struct KeyReferenceTests {
         #expect(verified.succeeded, "\(verified.messages)")
     }
 
+    @Test("A public key comes from a URL: over TLS, from this machine, or over plain HTTP if that is said")
+    func url() async throws {
+        let key = try directory.makeKey()
+        try directory.write("file", "content")
+        #expect(await sign("key.pem").succeeded)
+        let pem = key.publicKey.pem
+        let server = FaultServer { request, connection in
+            // To a proxy the whole URL is said.
+            if request.target.hasSuffix("/key.pub") {
+                connection.respond(200, [], pem)
+            } else if request.target == "/large" {
+                connection.respond(200, [], [UInt8](repeating: 0x41, count: 1 << 20))
+            } else if request.target == "/text" {
+                connection.respond(200, [], "no key")
+            } else {
+                connection.respond(404)
+            }
+        }
+        let place = server.url
+        let verified = await verify("\(place)/key.pub")
+        #expect(verified.succeeded, "\(verified.messages)")
+        for (path, code) in [("none", "key-not-found"), ("large", "too-large"), ("text", "malformed-key")] {
+            let outcome = await verify("\(place)/\(path)")
+            #expect(!outcome.succeeded && outcome.messages.contains("[\(code)]"), "\(outcome.messages)")
+        }
+        let verify = ["verify-blob", "--insecure-ignore-tlog", "--bundle", "file.sigstore.json", "file", "--key"]
+        // Nothing is asked with --offline, and nothing over plain HTTP of another machine.
+        try await directory.expectRefusal("usage", "--offline", of: verify + ["\(place)/key.pub", "--offline"])
+        try await directory.expectRefusal(
+            "key-service-settings", "--allow-http-key", of: verify + ["http://keys.example/key.pub"])
+        let allowed = await directory.swsign(
+            "verify-blob", "--insecure-ignore-tlog", "--bundle", "file.sigstore.json", "file", "--key",
+            "http://keys.example/key.pub", "--allow-http-key",
+            environment: ["HTTP_PROXY": place])
+        #expect(allowed.succeeded, "\(allowed.messages)")
+        try await directory.expectRefusal(
+            "unsupported-key", "public keys only",
+            of: ["sign-blob", "--key", "\(place)/key.pub", "--tlog-upload=false", "file"])
+    }
+
     @Test(
         "Each kind of key that is still to come is refused by its name",
         arguments: [
             ("awskms:///alias/x", "AWS KMS"), ("gcpkms://projects/x", "Google Cloud KMS"),
             ("azurekms://x/y", "Azure Key Vault"),
             ("pkcs11:token=x", "PKCS#11"), ("k8s://ns/name", "Kubernetes"),
-            ("gitlab://1", "GitLab"), ("github://o/r", "GitHub"), ("https://example.com/cosign.pub", "URL"),
-            ("http://example.com/cosign.pub", "URL"),
+            ("gitlab://1", "GitLab"), ("github://o/r", "GitHub"),
         ])
     func laterKinds(reference: String, words: String) async throws {
         try directory.write("file", "content")

@@ -102,8 +102,6 @@ struct UnsupportedKeyPlace: KeyPlace {
         (ReferenceScheme("k8s", form: "k8s://NAMESPACE/NAME"), "Kubernetes secrets"),
         (ReferenceScheme("gitlab", form: "gitlab://PROJECT"), "GitLab variables"),
         (ReferenceScheme("github", form: "github://OWNER/REPOSITORY"), "GitHub secrets"),
-        (ReferenceScheme("https", form: "https://…"), "keys at a URL"),
-        (ReferenceScheme("http", form: "http://…"), "keys at a URL"),
     ]
 
     func knows(_ reference: String) -> Bool { Self.known.contains { $0.scheme.isMeant(by: reference) } }

@@ -15,7 +15,7 @@ public struct KeyReference: Sendable {
     /// All places that are built. A place keeps what it has learned, so these are made once a run, for all its references.
     /// - Parameter surroundings: What the places have of the world around them; by default this process's own.
     public static func places(_ surroundings: KeySurroundings = .process) -> [any KeyPlace] {
-        [VariableKeyPlace(), VaultKeys(surroundings), UnsupportedKeyPlace(), FileKeyPlace()]
+        [VariableKeyPlace(), VaultKeys(surroundings), URLKeys(surroundings), UnsupportedKeyPlace(), FileKeyPlace()]
     }
 
     /// Reads a reference. Nothing is opened or asked yet.

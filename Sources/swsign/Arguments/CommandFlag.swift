@@ -84,6 +84,7 @@ enum FlagTable {
             CommandFlag("key", .each), CommandFlag("signer", .each), CommandFlag("signers", .each),
             CommandFlag("threshold"), CommandFlag("certificate-claim", .each, aliases: ["cert-claim"]),
             CommandFlag("insecure-ignore-tlog", .off), CommandFlag("private-infrastructure", .off),
+            CommandFlag("allow-http-key", .off),
             CommandFlag("new-bundle-format", .on), CommandFlag("output", short: "o"), CommandFlag("max-workers"),
             CommandFlag("offline", .off), CommandFlag("trusted-root"), CommandFlag("staging", .off),
             CommandFlag("ca-intermediates"), CommandFlag("ca-roots"),

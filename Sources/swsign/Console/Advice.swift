@@ -100,6 +100,8 @@ extension SigstoreError {
         case .giveOneOfTheseTypes: "give one of these with --type"
         case .signOrCheckImage: "sign it with \(SwSign.name) sign, or check that this is the image that was signed"
         case .attestOrCheckImage: "sign it with \(SwSign.name) attest, or check that this is the image that was signed"
+        case .allowHTTPKeys: "if that is right, say so with --allow-http-key"
+        case .givePrivateKeyElsewhere: "give the private key, such as cosign.key, or its reference, to --key"
         default: Advice.remedy(remedy, of: subject).description
         }
     }

@@ -61,12 +61,25 @@ struct Context: Sendable {
 
 extension Context {
     /// The key that a flag names. The places where keys may be are made once a run, so that each key is looked up once.
+    /// - Parameters:
+    ///   - reference: Which key.
+    ///   - offline: Whether no service may be asked for it.
+    ///   - allowsHTTP: Whether it may come over plain HTTP from another machine.
     /// - Throws: `SigstoreError` if the reference cannot be meant; nothing is opened or asked yet.
-    func key(_ reference: String) throws(SigstoreError) -> KeyReference {
-        let places = keyRing.places(
-            KeySurroundings(
-                variable: { [environment] in environment.value($0) }, now: now,
-                client: { tls throws(SigstoreError) in try self.http(tls) }, notice: { [output] in output.note($0) }))
+    func key(_ reference: String, offline: Bool = false, allowsHTTP: Bool = false) throws(SigstoreError) -> KeyReference
+    {
+        var surroundings = KeySurroundings(
+            variable: { [environment] in environment.value($0) }, now: now,
+            client: { tls throws(SigstoreError) in
+                guard !offline else {
+                    throw SigstoreError(
+                        .usage, "a key that is not on this machine cannot be had with --offline",
+                        advice: "give the public key in a file, or leave --offline out")
+                }
+                return try self.http(tls)
+            }, notice: { [output] in output.note($0) })
+        surroundings.allowsHTTPKeys = allowsHTTP
+        let places = keyRing.places(surroundings)
         return try KeyReference(reference, in: places, notice: output.warn)
     }
 }

@@ -43,6 +43,10 @@ struct VerificationOptions: ParsableArguments {
     )
     var rekorURL: String?
     @Flag(
+        name: .customLong("allow-http-key"),
+        help: "Let a public key come over plain HTTP from another machine, where it can be replaced on its way.")
+    var allowHTTPKey = false
+    @Flag(
         name: .customLong("new-bundle-format"), inversion: .prefixedNo,
         help: "Accepted as in cosign; signatures are read in both forms.")
     var newBundleFormat = true
@@ -102,7 +106,7 @@ struct VerificationOptions: ParsableArguments {
             )
         }
         var references: [KeyReference] = []
-        for key in keys { references.append(try context.key(key)) }
+        for key in keys { references.append(try context.key(key, offline: offline, allowsHTTP: allowHTTPKey)) }
         let onStandardInput = references.filter(\.takesStandardInput).count + identity.signerFiles.count { $0 == "-" }
         if onStandardInput > (standardInputIsTaken ? 0 : 1) {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
@@ -196,6 +200,7 @@ extension VerificationOptions: FlagReader {
         sct = given.value("sct")
         offline = given.isOn("offline")
         rekorURL = given.value("rekor-url")
+        allowHTTPKey = given.isOn("allow-http-key")
         newBundleFormat = !given.isOn("no-new-bundle-format")
         experimentalOCI11 = given.isOn("experimental-oci11")
     }

@@ -1,0 +1,63 @@
+internal import HTTPTransport
+public import SigstoreCrypto
+public import StrictJSON
+
+/// Public keys at a URL: `https://…`, and `http://…` on this machine.
+///
+/// What a URL gives says who is believed, so TLS is demanded of other machines.
+public final class URLKeys: KeyPlace {
+    private let around: KeySurroundings
+    private let found = Once<String, PublicKey>()
+
+    /// Nothing is opened or asked yet.
+    public init(_ around: KeySurroundings) { self.around = around }
+
+    private static let schemes = [
+        ReferenceScheme("https", form: "https://HOST/PATH"), ReferenceScheme("http", form: "https://HOST/PATH"),
+    ]
+
+    public func knows(_ reference: String) -> Bool { Self.schemes.contains { $0.isMeant(by: reference) } }
+
+    public func check(_ reference: String) throws(SigstoreError) { _ = try url(reference) }
+
+    private func url(_ reference: String) throws(SigstoreError) -> HTTPURL {
+        let url = try HTTPURL(parsing: reference)
+        guard url.origin.scheme == .https || url.origin.isLoopback || around.allowsHTTPKeys else {
+            throw SigstoreError(
+                .keyServiceSettings, "\(url.redacted): a key that comes over plain HTTP can be replaced on its way",
+                advice: .both("fetch it over https", .remedy(.allowHTTPKeys)))
+        }
+        return url
+    }
+
+    public func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey {
+        let (url, around) = (try url(reference), around)
+        return try await found.value(reference) { () async throws(SigstoreError) in
+            let response = try await around.client(TLSOptions()).send(
+                HTTPRequest("GET", url, bodyLimit: 1 << 16, timeout: .seconds(30), handledStatuses: [404]))
+            guard response.status != 404 else {
+                throw SigstoreError(
+                    .keyNotFound, "there is no key at \(url.redacted): the answer is 404", advice: "check the address")
+            }
+            do throws(SigstoreError) { return try PublicKey(file: response.body) } catch {
+                throw error.concerning(url.redacted)
+            }
+        }
+    }
+
+    public func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError)
+        -> any Signer
+    {
+        throw SigstoreError(
+            .unsupportedKey,
+            "\(try url(reference).redacted): a URL holds public keys only, and signing needs a private one",
+            advice: .remedy(.givePrivateKeyElsewhere))
+    }
+}
+
+extension SigstoreError.Remedy {
+    /// The key would come over plain HTTP.
+    public static let allowHTTPKeys = Self("allow-keys-over-plain-http")
+    /// The reference is to a public key, and a private one is needed.
+    public static let givePrivateKeyElsewhere = Self("give-a-private-key")
+}

@@ -10,6 +10,8 @@ import StrictJSON
     private let line: UnsafeMutableRawBufferPointer
     /// Whether the value is visible ASCII on one line. Another one could end early and begin another header field.
     let isWellFormed: Bool
+    /// The field's name.
+    let name: String
     /// How many bytes stand before the value: the field's name, a colon and a space.
     private let nameCount: Int
 
@@ -17,6 +19,7 @@ import StrictJSON
         _ scheme: String?, field: String = "Authorization", count: Int, fill: (UnsafeMutableRawBufferPointer) -> Void
     ) {
         let start = "\(field): \(scheme.map { "\($0) " } ?? "")".utf8
+        name = field
         nameCount = field.utf8.count + 2
         let line = UnsafeMutableRawBufferPointer.allocate(byteCount: start.count + count + 1, alignment: 1)
         unsafe line.initializeMemory(as: UInt8.self, repeating: 0)

@@ -103,7 +103,7 @@ public final class CurlClient: HTTPClient {
                 }
                 return response
             }
-            try follow(location, after: response, &plan)
+            try follow(location, after: response, staysAtOrigin: request.staysAtOrigin, &plan)
         }
         throw SigstoreError(
             .tooManyRedirects,
@@ -126,7 +126,7 @@ public final class CurlClient: HTTPClient {
         guard isToken(plan.method) else {
             throw SigstoreError(.malformedRequest, "the request's method is malformed")
         }
-        if let authorization = plan.authorization, !authorization.isWellFormed { throw malformed("Authorization") }
+        if let authorization = plan.authorization, !authorization.isWellFormed { throw malformed(authorization.name) }
         for (name, value) in plan.headers {
             guard isToken(name), value.utf8.allSatisfy({ (0x20...0x7e).contains($0) || $0 == 0x09 }) else {
                 throw malformed(name)
@@ -141,7 +141,7 @@ public final class CurlClient: HTTPClient {
 
     /// Points a plan to where an answer redirects (RFC 9110, section 15.4), without what is meant for the first origin.
     private func follow(
-        _ location: String, after response: HTTPResponse, _ plan: inout TransferPlan
+        _ location: String, after response: HTTPResponse, staysAtOrigin: Bool, _ plan: inout TransferPlan
     ) throws(SigstoreError) {
         let old = plan.url
         let new = try old.resolving(location)
@@ -157,7 +157,7 @@ public final class CurlClient: HTTPClient {
             throw refusal("and says that something else should be sent there")
         }
         if new.origin != old.origin {
-            guard isRead else { throw refusal("which is another origin") }
+            guard isRead, !staysAtOrigin else { throw refusal("which is another origin") }
             plan.authorization = nil
             plan.headers.removeAll { ["proxy-authorization", "cookie", "host"].contains($0.name.lowercased()) }
             plan.tls.clientCertificateFile = nil

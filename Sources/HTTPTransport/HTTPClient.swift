@@ -65,6 +65,8 @@ public struct HTTPRequest: Sendable {
     /// Until when it makes sense to send it: later it is not begun any more, and it is never sent a second time. For
     /// requests that rest on what was read a moment ago.
     public var latestStart: ContinuousClock.Instant?
+    /// Whether it follows a redirect within its origin only: if header fields, or the address itself, are for that one alone.
+    public var staysAtOrigin = false
     /// Whether it goes before others that wait for their turn.
     public var goesFirst = false
 

@@ -19,6 +19,11 @@ public protocol KeyPlace: Sendable {
     /// The public keys that may verify what the key has signed, the one that signs now first: older versions of a key that was
     /// rotated count too. By default only that one.
     func publicKeys(_ reference: String) async throws(SigstoreError) -> [PublicKey]
+    /// A name that two references to one key have in common, whatever version of it each names: what its versions sign is by one
+    /// signer. By default the reference itself.
+    func owner(of reference: String) -> String
+    /// The variables of the environment that are set and say where the key is, and so who is believed. By default none.
+    func trustVariables(_ reference: String) -> [String]
     /// What signs with the key; a `PrivateKey` if the key itself can leave the place. It says the ways in which the place can
     /// sign (`schemes`), the best first; which of these is used is decided once, by the front door.
     /// - Parameters:
@@ -106,6 +111,8 @@ extension KeyPlace {
     public func check(_ reference: String) throws(SigstoreError) {}
     public func takesStandardInput(_ reference: String) -> Bool { false }
     public func forget(_ reference: String) {}
+    public func owner(of reference: String) -> String { reference }
+    public func trustVariables(_ reference: String) -> [String] { [] }
     public func publicKeys(_ reference: String) async throws(SigstoreError) -> [PublicKey] {
         [try await publicKey(reference)]
     }

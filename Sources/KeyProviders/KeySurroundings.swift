@@ -14,6 +14,8 @@ public struct KeySurroundings: Sendable {
     /// Takes a sentence for the person, such as which of several credentials is used.
     public var notice: @Sendable (String) -> Void
 
+    /// Takes a sentence about what makes the result weaker than usual; by default a notice.
+    public var warning: @Sendable (String) -> Void
     /// Whether a public key may come over plain HTTP from another machine, where it can be replaced on its way.
     public var allowsHTTPKeys = false
 
@@ -24,6 +26,7 @@ public struct KeySurroundings: Sendable {
         notice: @escaping @Sendable (String) -> Void = { _ in }
     ) {
         (self.variable, self.now, self.client, self.notice) = (variable, now, client, notice)
+        warning = notice
     }
 
     /// This process's own: its variables, the system's clock, libcurl. What would be said to a person is not said.

@@ -16,8 +16,11 @@ package enum ChildProcess {
     private static let secretPrefixes = ["COSIGN_REGISTRY_", "ACTIONS_ID_TOKEN_REQUEST_"]
     /// What stands in such names that begin with `COSIGN_`, whichever of cosign's variables it is.
     private static let secretWords = ["PASSWORD", "TOKEN", "PIN"]
-    /// Other such names. The last one holds the credentials of many registries, whose helpers need none of each other's.
-    private static let secretNames = ["SIGSTORE_ID_TOKEN", "DOCKER_AUTH_CONFIG"]
+    /// Other such names. `DOCKER_AUTH_CONFIG` holds the credentials of
+    /// many registries, whose helpers need none of each other's; Vault's token helper is asked if there is no token.
+    private static let secretNames = [
+        "SIGSTORE_ID_TOKEN", "DOCKER_AUTH_CONFIG", "VAULT_TOKEN", "BAO_TOKEN", "VAULT_HEADERS", "BAO_HEADERS",
+    ]
     /// What only a program that gives credentials itself may get, and a browser does not. Other variables of providers
     /// (`AWS_*`, `GOOGLE_*`, `BUILDKITE_*`, a `GITHUB_TOKEN`) are not ours to take: helpers and agents live on them.
     private static let providerNames = ["BUILDKITE_AGENT_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN"]

@@ -95,7 +95,7 @@ extension RegistryClient {
         let response = try await send(HTTPRequest("DELETE", url), .delete)
         let words = Self.answer(response)
         switch response.status {
-        case 200...299: return .present
+        case 200...299: return .unclear("it answers \(response.status) for what is not there")
         case 404 where Self.words(response).utf8.starts(with: "MANIFEST_UNKNOWN".utf8): return .present
         case 404 where Self.words(response).utf8.starts(with: "NAME_UNKNOWN".utf8):
             return .unclear("it knows no such repository")

@@ -1,3 +1,4 @@
+import FaultServer
 import Foundation
 import HTTPTransport
 import KeyProviders
@@ -115,6 +116,38 @@ struct VaultTests {
         for name in ["VAULT_TOKEN", "BAO_TOKEN", ".vault-token", "token helper"] {
             #expect(noToken?.message.contains(name) == true, "\(noToken?.message ?? "")")
         }
+    }
+
+    @Test(
+        "What would send the token or fetch the key in the clear, or is not read, is refused before anything is asked",
+        arguments: [
+            ["VAULT_ADDR": "http://vault.example:8200"], ["VAULT_CACERT_BYTES": "x"], ["VAULT_PROXY_ADDR": "http://p"],
+            ["VAULT_TOKEN": " "], ["VAULT_TOKEN": "two words"], ["TRANSIT_SECRET_ENGINE_PATH": "../sys"],
+            ["VAULT_SKIP_VERIFY": "perhaps"], ["VAULT_HEADERS": #"{"X-Vault-Token":"x"}"#],
+        ])
+    func refusedSettings(_ variables: [String: String]) async throws {
+        let client = Answering(status: 200, "{}")
+        let error = await #expect(throws: SigstoreError.self) {
+            try await place(client, variables).publicKey("hashivault://x")
+        }
+        #expect(error?.code == .keyServiceSettings, "\(error?.description ?? "")")
+        #expect(client.last == nil)
+    }
+
+    @Test("No redirect takes the token, or anything else that is for the server alone, to another one")
+    func redirects() async throws {
+        let other = FaultServer { _, connection in connection.respond(200, [], "{}") }
+        let target = other.url
+        let server = FaultServer { request, connection in
+            connection.respond(307, ["Location: \(target)\(request.target)"])
+        }
+        let variables = ["VAULT_ADDR": server.url, "VAULT_HEADERS": #"{"Access-Secret":"s"}"#, "VAULT_TOKEN": "t"]
+        let place = VaultKeys(
+            KeySurroundings(
+                variable: { variables[$0] }, now: { 0 }, client: { (_) throws(SigstoreError) in CurlClient() }))
+        let error = await #expect(throws: SigstoreError.self) { try await place.publicKey("hashivault://x") }
+        #expect(error?.code == .redirectRefused && error?.advice?.description.contains("VAULT_ADDR") == true)
+        #expect(server.requests.count == 1 && other.requests.isEmpty)
     }
 
     @Test("A token comes from ~/.vault-token, and before that from the helper that ~/.vault names")

@@ -46,7 +46,9 @@ struct AdviceTests {
         // Secrets that other programs do not inherit.
         "COSIGN_": ["ChildProcess.swift"], "COSIGN_REGISTRY_": ["ChildProcess.swift"],
         "ACTIONS_ID_TOKEN_REQUEST_": ["ChildProcess.swift"],
-        "DOCKER_AUTH_CONFIG": ["ChildProcess.swift", "CredentialStore.swift"],
+        "DOCKER_AUTH_CONFIG": ["ChildProcess.swift", "CredentialStore.swift"], "VAULT_TOKEN": ["ChildProcess.swift"],
+        "BAO_TOKEN": ["ChildProcess.swift"], "VAULT_HEADERS": ["ChildProcess.swift"],
+        "BAO_HEADERS": ["ChildProcess.swift"],
         "GOOGLE_OAUTH_ACCESS_TOKEN": ["AmbientProvider.swift", "ChildProcess.swift"],
         // Stored names, the user agent, and the client that registries see.
         "swsign.unfinished.v1": ["UnfinishedSignatures.swift"],
@@ -61,7 +63,7 @@ struct AdviceTests {
     /// Key services are found by variables that their own programs have: the beginning of a file's name, and how the words begin
     /// that may stand in it.
     private static let services: [(file: String, words: [String])] = [
-        ("Vault", ["VAULT_", "BAO_", "TRANSIT_SECRET_ENGINE_PATH"])
+        ("Vault", ["VAULT_", "BAO_", "TRANSIT_SECRET_ENGINE_PATH", "HTTPS_PROXY"])
     ]
 
     @Test("The libraries know no command line")

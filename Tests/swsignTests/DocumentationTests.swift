@@ -32,12 +32,9 @@ struct DocumentationTests {
         #expect(readme.split(separator: "\n", omittingEmptySubsequences: false).count <= 201)
         #expect(readme.contains("\nmake test ") && readme.contains("\nmake demo "))
         let tasks = try Self.tasks()
-        // Words of code in the second column: "swsign tlog get", and then "tlog verify".
-        let words = Set(tasks.joined(separator: "\n").matches(of: /[a-z][a-z-]*/).map { String($0.0) })
+        let shown = tasks.flatMap { $0.matches(of: /`swsign ([^`]+)`/).map { String($0.1) + " " } }
         for command in FlagTable.commands {
-            for word in command.split(separator: " ") {
-                #expect(words.contains(String(word)), "no task has the command \(command)")
-            }
+            #expect(shown.contains { $0.hasPrefix(command + " ") }, "no task has the command \(command)")
         }
         let links = Dictionary(
             readme.matches(of: /(?m)^\[([^\]]+)\]: (\S+)$/).map { (String($0.1), String($0.2)) },
@@ -114,6 +111,14 @@ struct DocumentationTests {
             }
         }
         #expect(count > 80)
+        // So do the cures of errors.
+        for entry in ErrorTable.entries {
+            for words in entry.cure.matches(of: /swsign ([a-z-]+(?: [a-z-]+)?)/).map({ String($0.1) }) {
+                let one = String(words.prefix { $0 != " " })
+                let isThere = FlagTable.commands.contains { $0 == one || $0 == words }
+                #expect(isThere, "\(entry.code): there is no command swsign \(words)")
+            }
+        }
     }
 
     @Test("The README's first minute prints what the README shows")

@@ -86,16 +86,48 @@ struct VaultKeyTests {
             let outcome = await swsign(verify + [bundle, "--key", key, "file"])
             #expect(outcome.succeeded, "\(outcome.messages)")
         }
-        let old = await swsign(verify + ["2.json", "--key", key + "?version=1", "file"])
-        #expect(!old.succeeded && old.messages.contains("[wrong-key]"), "\(old.messages)")
+        // A version that is named is the only one.
+        for (bundle, version) in [("2.json", 1), ("1.json", 2)] {
+            let other = await swsign(verify + [bundle, "--key", "\(key)?version=\(version)", "file"])
+            #expect(!other.succeeded && other.messages.contains("[wrong-key]"), "\(other.messages)")
+        }
         #expect(await swsign(verify + ["1.json", "--key", key + "?version=1", "file"]).succeeded)
         try directory.write(
             "file.sigstore.jsonl",
             try ["1.json", "2.json"].map { try directory.text($0).replacing("\n", with: "") + "\n" }.joined())
         try directory.makeKey("other")
+        // Neither a version that is named, nor the file that an older one was exported to, is another signer.
+        #expect(await swsign(["public-key", "--key", key + "?version=1", "--outfile", "old.pub"]).succeeded)
+        for same in [key + "?version=1", "old.pub"] {
+            let refused = await swsign(
+                ["verify-blob", "--insecure-ignore-tlog", "--threshold", "2", "--key", same, "--key", key, "file"])
+            #expect(!refused.succeeded && refused.messages.contains("[usage]"), "\(refused.messages)")
+        }
+        let versions = await swsign(
+            [
+                "verify-blob", "--insecure-ignore-tlog", "--threshold", "2", "--key", key + "?version=1", "--key",
+                key + "?version=2", "file",
+            ])
+        #expect(!versions.succeeded && versions.messages.contains("[usage]"), "\(versions.messages)")
         let two = await swsign(
             ["verify-blob", "--insecure-ignore-tlog", "--threshold", "2", "--key", key, "--key", "other.pub", "file"])
         #expect(!two.succeeded && two.messages.contains("[too-few-signers]"), "\(two.messages)")
+    }
+
+    @Test("Success names the variables that said where the key is")
+    func trustVariables() async throws {
+        #expect(await swsign(["generate-key-pair", "--kms", "hashivault://named"]).succeeded)
+        #expect(
+            await swsign([
+                "sign-blob", "--key", "hashivault://named", "--tlog-upload=false", "--bundle", "b.json", "file",
+            ])
+            .succeeded)
+        let verified = await swsign(
+            [
+                "verify-blob", "-o", "json", "--key", "hashivault://named", "--insecure-ignore-tlog", "--bundle",
+                "b.json", "file",
+            ])
+        #expect(verified.output.contains(#""trustVariables":["VAULT_ADDR"]"#), "\(verified.output)")
     }
 
     @Test("A token that may not use the key says which policy is missing, and nothing is written")

@@ -21,6 +21,7 @@ public final class URLKeys: KeyPlace {
     public func check(_ reference: String) throws(SigstoreError) { _ = try url(reference) }
 
     private func url(_ reference: String) throws(SigstoreError) -> HTTPURL {
+        if let scheme = Self.schemes.first(where: { $0.isMeant(by: reference) }) { _ = try scheme.rest(of: reference) }
         let url = try HTTPURL(parsing: reference)
         guard url.origin.scheme == .https || url.origin.isLoopback || around.allowsHTTPKeys else {
             throw SigstoreError(

@@ -19,6 +19,14 @@ public final class VaultKeys: KeyMaker {
         VaultReference.schemes.contains { $0.isMeant(by: reference) }
     }
 
+    public func owner(of reference: String) -> String {
+        (try? VaultReference(reference)).map { "vault:\($0.key)" } ?? reference
+    }
+
+    public func trustVariables(_ reference: String) -> [String] {
+        VaultServer.trustVariables.filter { around.variable($0) != nil }
+    }
+
     public func check(_ reference: String) throws(SigstoreError) { _ = try VaultReference(reference) }
 
     public func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey {
@@ -78,7 +86,7 @@ public final class VaultKeys: KeyMaker {
         let made = try await VaultKey(server, VaultReference(reference))
         guard made.type == type else {
             throw SigstoreError(
-                .keyMismatch, "\(reference): a key of the type \(type) was asked for, and \(made.type) was made")
+                .keyServiceAnswer, "\(reference): a key of the type \(type) was asked for, and \(made.type) was made")
         }
         return (made.newest.publicKey, true)
     }
@@ -167,7 +175,7 @@ struct VaultKey: Sendable {
                 guard let number = Int(name), number > 0, String(number) == name else {
                     throw keys.fault("has a version \"\(name)\"")
                 }
-                guard number >= oldest, number <= reference.version ?? .max else { continue }
+                guard number >= oldest, number == reference.version ?? number else { continue }
                 let entry = try keys.member(name)
                 found.append(
                     Version(number: number, publicKey: try Self.publicKey(entry.member("public_key").string(), type)))

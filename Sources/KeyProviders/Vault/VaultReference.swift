@@ -4,7 +4,7 @@ internal import StrictJSON
 struct VaultReference: Hashable, Sendable {
     /// The name of the key.
     let key: String
-    /// The version to sign with, and the newest one to verify with; `nil` for the newest there is.
+    /// The only version to sign and to verify with; `nil` to sign with the newest and to verify with all.
     let version: Int?
 
     static let schemes = [

@@ -24,6 +24,18 @@ struct VaultServer: Sendable {
                 advice: "set VAULT_ADDR (or BAO_ADDR), such as https://vault.example:8200")
         }
         do throws(SigstoreError) { address = try HTTPURL(parsing: text) } catch { throw error.concerning(name) }
+        guard address.origin.scheme == .https || address.origin.isLoopback else {
+            throw SigstoreError(
+                .keyServiceSettings,
+                "\(name) is \(address.redacted): over plain HTTP the token could be read, and the key replaced, on their way",
+                advice: "give the server's address with https://")
+        }
+        // What Vault's own client reads besides; passed over, it would mean another server or another authority.
+        for (name, instead) in Self.unread where around.variable(name) != nil {
+            throw SigstoreError(
+                .keyServiceSettings, "\(name) is set, and is not read by this program",
+                advice: "use \(instead), and unset \(name)")
+        }
         mount = around.variable("TRANSIT_SECRET_ENGINE_PATH").map(Self.withoutSlashes) ?? "transit"
         guard mount.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && ![0x3f, 0x23, 0x25, 0x5c].contains($0) }),
             !mount.split(separator: "/", omittingEmptySubsequences: false).contains(where: {
@@ -44,7 +56,7 @@ struct VaultServer: Sendable {
                 throw SigstoreError(.keyServiceSettings, "\(name) is neither true nor false: \"\(word)\"")
             }
             tls.insecureSkipsVerification = skips
-            if skips { around.notice("the certificate of \(address.origin.authority) is not verified (\(name))") }
+            if skips { around.warning("the certificate of \(address.origin.authority) is not verified (\(name))") }
         }
         http = try around.client(tls)
         var headers: [(name: String, value: String)] = [("X-Vault-Request", "true")]
@@ -57,6 +69,19 @@ struct VaultServer: Sendable {
         self.headers = headers
         (token, tokenSource) = try await Self.token(around)
     }
+
+    /// Those of Vault's variables that are not read, and what is in place of them.
+    private static let unread = [
+        ("VAULT_CACERT_BYTES", "a file, with VAULT_CACERT"), ("VAULT_CAPATH", "one file, with VAULT_CACERT"),
+        ("VAULT_PROXY_ADDR", "HTTPS_PROXY"), ("VAULT_HTTP_PROXY", "HTTPS_PROXY"),
+    ]
+
+    /// What says where a key is, and so whom to believe.
+    static let trustVariables = [
+        "VAULT_ADDR", "BAO_ADDR", "VAULT_NAMESPACE", "BAO_NAMESPACE", "TRANSIT_SECRET_ENGINE_PATH", "VAULT_CACERT",
+        "BAO_CACERT", "VAULT_TLS_SERVER_NAME", "BAO_TLS_SERVER_NAME", "VAULT_SKIP_VERIFY", "BAO_SKIP_VERIFY",
+        "VAULT_HEADERS", "BAO_HEADERS",
+    ]
 
     /// The words for yes and no, as Go's programs read them.
     private static let words = [
@@ -106,7 +131,9 @@ struct VaultServer: Sendable {
     /// The token: from a variable, from the helper that `~/.vault` names, or from `~/.vault-token`.
     private static func token(_ around: KeySurroundings) async throws(SigstoreError) -> (Authorization, String) {
         if let (name, text) = first(["VAULT_TOKEN", "BAO_TOKEN"], around) {
-            return (authorization(Array(text.utf8)), "the variable \(name)")
+            var bytes = Array(text.utf8)
+            defer { SecretBytes.cleanse(&bytes) }
+            return (try authorization(bytes, "the variable \(name)"), "the variable \(name)")
         }
         let home = around.variable("HOME")
         let configuration = around.variable("VAULT_CONFIG_PATH") ?? home.map { "\($0)/.vault" }
@@ -127,11 +154,11 @@ struct VaultServer: Sendable {
             }
             var output = answer.output
             defer { SecretBytes.cleanse(&output) }
-            return (authorization(output), "the token helper \(helper)")
+            return (try authorization(output, "the token helper \(helper)"), "the token helper \(helper)")
         }
         if let path = home.map({ "\($0)/.vault-token" }), var bytes = try contents(path) {
             defer { SecretBytes.cleanse(&bytes) }
-            return (authorization(bytes), path)
+            return (try authorization(bytes, path), path)
         }
         throw SigstoreError(
             .keyServiceSettings,
@@ -141,10 +168,17 @@ struct VaultServer: Sendable {
     }
 
     /// A token without the line break that editors and programs end it with.
-    private static func authorization(_ bytes: [UInt8]) -> Authorization {
+    private static func authorization(_ bytes: [UInt8], _ source: String) throws(SigstoreError) -> Authorization {
         let isSpace = { (byte: UInt8) in [0x20, 0x09, 0x0a, 0x0d].contains(byte) }
         let end = bytes.lastIndex { !isSpace($0) }.map { $0 + 1 } ?? 0
-        return Authorization(field: "X-Vault-Token", bytes[..<end].drop(while: isSpace))
+        let token = bytes[..<end].drop(while: isSpace)
+        guard !token.isEmpty, token.allSatisfy({ (0x21...0x7e).contains($0) }) else {
+            throw SigstoreError(
+                .keyServiceSettings,
+                "\(source) holds no token for Vault: \(token.isEmpty ? "it is empty" : "it is not one word of visible ASCII")",
+                advice: "log in again, with vault login or bao login")
+        }
+        return Authorization(field: "X-Vault-Token", token)
     }
 
     /// A file of at most 64 KiB; `nil` if there is none.
@@ -179,23 +213,25 @@ struct VaultServer: Sendable {
     ///   - method: `GET`, or `PUT` to write, as Vault's own client does.
     ///   - path: What stands after the engine's path, such as `keys/release`.
     ///   - body: What to send.
-    ///   - isIdempotent: Whether it does no harm to ask twice.
     /// - Returns: The member `data` of the answer; `nil` if the answer has none.
     func call(
         _ method: String, _ path: String, _ body: JSONValue? = nil, key: String
     ) async throws(SigstoreError) -> JSONCursor? {
         let base = Self.withoutSlashes(address.path)
         let url = try HTTPURL(address.origin, path: "\(base.isEmpty ? "" : "/\(base)")/v1/\(mount)/\(path)")
-        let response = try await http.send(
-            HTTPRequest(
-                method, url, headers: headers + (body == nil ? [] : [("Content-Type", "application/json")]),
-                authorization: token, body: body.map { .bytes($0.serialized()) } ?? .none, bodyLimit: 1 << 20,
-                timeout: .seconds(30), handledStatuses: [400, 403, 404, 412, 503], isIdempotent: true))
-        guard response.url.origin == address.origin else {
-            throw SigstoreError(
-                .redirectRefused,
-                "\(address.origin.authority) redirects to \(response.url.origin.authority), which does not get the token",
-                advice: "if that is the leader of this Vault, name it in VAULT_ADDR")
+        var request = HTTPRequest(
+            method, url, headers: headers + (body == nil ? [] : [("Content-Type", "application/json")]),
+            authorization: token, body: body.map { .bytes($0.serialized()) } ?? .none, bodyLimit: 1 << 20,
+            timeout: .seconds(30), handledStatuses: [400, 403, 404, 412, 503], isIdempotent: true)
+        // More than the token may be a secret: the namespace, and what VAULT_HEADERS holds.
+        request.staysAtOrigin = true
+        let response: HTTPResponse
+        do throws(SigstoreError) { response = try await http.send(request) } catch {
+            var error = error
+            if error.code == .redirectRefused {
+                error.advice = "if that is the leader of this Vault, name it in VAULT_ADDR"
+            }
+            throw error
         }
         guard (200...299).contains(response.status) else { throw refusal(response, method, path, key) }
         if response.body.isEmpty { return nil }
@@ -229,7 +265,8 @@ struct VaultServer: Sendable {
         case 404 where said.isEmpty:
             return SigstoreError(
                 .keyNotFound, "\(place): there is no key \(key)",
-                advice: "check the name; bao list \(mount)/keys lists them", cause: HTTPStatusError(response: response))
+                advice: "check the name; vault list \(mount)/keys (or bao list) shows them",
+                cause: HTTPStatusError(response: response))
         case 404:
             return SigstoreError(
                 .keyServiceSettings, "\(place): nothing answers at \(wholePath)\(words)",

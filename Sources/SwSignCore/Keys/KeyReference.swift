@@ -43,6 +43,12 @@ public struct KeyReference: Sendable {
             advice: "use a path, env://NAME or -")
     }
 
+    /// A name that two references to one key have in common, whatever version of it each names.
+    public var owner: String { place.owner(of: text) }
+
+    /// The variables of the environment that are set and say where the key is.
+    public var trustVariables: [String] { place.trustVariables(text) }
+
     /// Whether reading the key takes standard input.
     public var takesStandardInput: Bool { place.takesStandardInput(text) }
 

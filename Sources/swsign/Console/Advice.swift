@@ -1,4 +1,5 @@
 import HTTPTransport
+import KeyProviders
 import LocalSystem
 import OCIRegistry
 import SigstoreClients
@@ -86,9 +87,11 @@ extension SigstoreError {
                 ? "the registry takes none of the forms that signatures have: name another one with COSIGN_REPOSITORY"
                 : "try the older form, with --new-bundle-format=false; if that was refused, with "
                     + "COSIGN_DOCKER_MEDIA_TYPES=1 beside it"
-        case .removeSignatures: "remove those that nobody needs, with \(SwSign.name) clean"
+        case .removeSignatures:
+            "name another repository for new ones with COSIGN_REPOSITORY; \(SwSign.name) clean removes all of them, so save the "
+                + "image first"
         case .removeSignaturesOrAllowMore:
-            "remove those that nobody needs with \(SwSign.name) clean, or allow more with COSIGN_MAX_ATTACHMENT_SIZE"
+            "allow more with COSIGN_MAX_ATTACHMENT_SIZE; \(SwSign.name) clean removes all of them, so save the image first"
         case .downloadAttestation: "it may have one as an attestation: see \(SwSign.name) download attestation"
         case .choosePlatform: "it is an index; with --platform, the SBOM of one of its images: \(subject)"
         case .replaceTag: "use another tag, or --force to point this one elsewhere"

@@ -78,6 +78,7 @@ extension Context {
                 }
                 return try self.http(tls)
             }, notice: { [output] in output.note($0) })
+        surroundings.warning = { [output] in output.warn($0) }
         surroundings.allowsHTTPKeys = allowsHTTP
         let places = keyRing.places(surroundings)
         return try KeyReference(reference, in: places, notice: output.warn)

@@ -66,14 +66,14 @@ enum ErrorTable {
         invalid-policy|What is demanded could be met by nothing, or by anything.|check the signers and the threshold that were given
         invalid-signature|The signature does not hold.|check that file, signature and key belong together and were not altered
         is-directory|A directory stands at a place that needs a file.|name a file instead, such as one in that directory
-        key-denied|The key service does not let these credentials do that with the key.|give the account the permission that the message names, or use other credentials; swsign key info shows which are used
-        key-mismatch|What the key service gave as a signature does not hold for the key, or another key or version signed.|try again; if it stays so, the service or what stands before it is broken: nothing was published
+        key-denied|The key service does not let these credentials do that with the key.|give the account the permission that the message names, or use other credentials
+        key-mismatch|What the key service gave as a signature does not hold for the key, or another version signed than was asked for.|try again; if it stays so, the service or what stands before it is broken
         key-not-certificate|An identity was given, but the signature was made with a key.|give the signer's public key with --key
         key-not-found|The key service or token has no such key.|check the reference, and that it names the right account, region or server
         key-service-answer|The key service's answer is not what its interface says.|check the address of the service, and what stands before it
         key-service-failed|The key service cannot answer now.|try again later
         key-service-settings|What says where the key service is, or who asks, is missing or cannot be used.|set the variables that the message names; the guide of that service lists them all
-        key-unusable|The key is there and cannot be used for this: it is disabled, ended, of another kind, or made for something else.|use another key, or have this one enabled
+        key-unusable|The key is there and cannot be used for this: it is disabled, ended, of another kind, or made for something else.|the message has what the service says; use another key, or have this one changed
         log-entry-exists|The transparency log has such an entry already, and does not give it out.|look for it with swsign tlog search
         log-entry-mismatch|The log entry is about another signature, key, certificate, file or kind than the bundle.|do not use it; get the bundle again from where it was published
         log-entry-refused|The transparency log does not record this signature.|the log's reason is in the message; another kind of key, or a log of the other Rekor version, may do
@@ -101,7 +101,7 @@ enum ErrorTable {
         malformed-trusted-root|A trusted root cannot be read, or lacks what it needs.|get it again, or make one with swsign trusted-root create
         malformed-url|A URL is malformed, has another scheme than http and https, or holds a user name.|write it as https://host/path
         malformed-uuid|Text that should be the UUID of a log entry is not one.|write its 64 or 80 hexadecimal digits, as swsign tlog search prints them
-        message-not-read|The signature needs more of the file than was kept.|verify it with the file itself, not with its digest
+        message-not-read|The signature needs the file itself, or another digest of it, than what was given or kept.|give the file itself in place of its digest
         message-too-large|Ed25519 signs the whole file at once, and this one is too large to be kept in memory.|use Ed25519ph (--signing-algorithm ed25519-ph) or an ECDSA key
         no-bundle|One of several bundles must hold, and there are none.|give a file with at least one bundle
         no-certificate|An identity is demanded, and the image is signed with keys only (exit code 13).|give the signer's public key with --key
@@ -145,18 +145,18 @@ enum ErrorTable {
         timestamp-mismatch|The timestamp is over other bytes than this signature.|do not use it; get the bundle again from where it was published
         timestamp-refused|The timestamp authority made no timestamp.|its reason is in the message; try again later, or name another authority
         timestamp-signature|The signature on the timestamp does not hold.|do not use it; get the bundle again from where it was published
-        tls-failed|There is no trustworthy TLS connection to the server.|check the server's certificate and this machine's clock; SSL_CERT_FILE or --registry-cacert names an authority of your own
+        tls-failed|There is no trustworthy TLS connection to the server.|check the server's certificate and this machine's clock; SSL_CERT_FILE names an authority of your own for every server
         too-few-signers|Fewer signers than --threshold demands have signed.|the message names who has signed; have the others sign, or lower the threshold if fewer are enough
         too-large|What came is larger than what is accepted.|check that this is the right place; if it is, the limit's name is in the message
         too-many-entries|A bundle has more log entries or timestamps than are looked at.|get the bundle again from where it was published
         too-many-redirects|A server sends us from one place to the next without end.|give the server's real address
-        too-many-signatures|The image has more signatures than are looked at.|remove those that nobody needs, with swsign clean
+        too-many-signatures|The image has more signatures than are looked at.|name another repository with COSIGN_REPOSITORY for new ones; swsign clean removes all of them, so save the image first
         tuf-cache|The folder that keeps the trust root cannot be read or written.|check who may write to it, or name another with TUF_ROOT
         tuf-delegations|A TUF repository delegates without end.|report it to the repository's keeper
         tuf-expired|The TUF repository's metadata has ended.|check this machine's clock; if it is right, the repository's keeper has to sign anew
         tuf-malformed|The TUF repository's metadata cannot be read.|check the URL of the mirror
         tuf-mismatch|A file of the TUF repository has another length, hash or version than is signed for.|try again later; if it stays so, the mirror is damaged
-        tuf-missing|The TUF mirror, or the folder that keeps the trust root, lacks a file that it should have.|check the URL of the mirror
+        tuf-missing|The TUF mirror, or the folder that keeps the trust root, lacks a file that it should have.|run swsign initialize again, and check the URL of the mirror
         tuf-no-root|The TUF mirror has no root to begin with.|name the TUF root with TUF_ROOT_JSON, or once with swsign initialize --root
         tuf-no-target|The TUF repository has no file of that name.|check that this mirror is a Sigstore instance's
         tuf-offline|Offline, and nothing that was verified before is at hand.|run swsign initialize once with a network, or give --trusted-root

@@ -112,17 +112,32 @@ struct VerificationOptions: ParsableArguments {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
         let signers = keys.isEmpty || identity.namesSigners ? try identity.signers() : []
-        var found: [[PublicKey]] = []
-        for reference in references {
-            // A version that is given twice counts for the signer that was named first.
-            let versions = try reference.readPublicKeys().filter { key in
-                !found.joined().contains { $0.spki == key.spki }
-            }
-            if !versions.isEmpty { found.append(versions) }
-        }
+        let found = try keySigners(references)
         try expectThreshold(of: found.count + signers.count)
         let identities = signers.isEmpty || threshold != nil ? signers : [signers.flatMap(\.self)]
         return found.map { versions in versions.map { .key($0) } } + identities.map { [.identities($0)] }
+    }
+
+    /// The public keys, those of one signer together: the versions of one key, and keys that two references have in common, such
+    /// as a key service's and the file that it was exported to.
+    private func keySigners(_ references: [KeyReference]) throws(SigstoreError) -> [[PublicKey]] {
+        var found: [(owners: Set<[UInt8]>, keys: [PublicKey])] = []
+        for reference in references {
+            var one = (owners: Set([Array(reference.owner.utf8)]), keys: try reference.readPublicKeys())
+            for other in found where !other.owners.isDisjoint(with: one.owners) || Self.overlap(other.keys, one.keys) {
+                one.owners.formUnion(other.owners)
+                one.keys = other.keys + one.keys
+            }
+            found.removeAll { !$0.owners.isDisjoint(with: one.owners) || Self.overlap($0.keys, one.keys) }
+            var keys: [PublicKey] = []
+            for key in one.keys where !Self.overlap(keys, [key]) { keys.append(key) }
+            found.append((one.owners, keys))
+        }
+        return found.map(\.keys)
+    }
+
+    private static func overlap(_ some: [PublicKey], _ others: [PublicKey]) -> Bool {
+        some.contains { key in others.contains { $0.spki == key.spki } }
     }
 
     /// Refuses a threshold that nothing can meet, or that asks for nothing.
@@ -159,7 +174,11 @@ struct VerificationOptions: ParsableArguments {
     /// The variables of the environment that say whom to believe.
     @discardableResult
     func trustVariables(_ identity: IdentityOptions, _ trust: TrustOptions, _ context: Context) -> [String] {
-        context.trustVariables.named(needsNoRoot(identity, trust, context) ? [] : trust.sources(context).variables)
+        let ofKeys = keys.flatMap {
+            (try? context.key($0, offline: offline, allowsHTTP: allowHTTPKey).trustVariables) ?? []
+        }
+        let ofRoot = needsNoRoot(identity, trust, context) ? [] : trust.sources(context).variables
+        return context.trustVariables.named(ofRoot + ofKeys.filter { !ofRoot.contains($0) })
     }
 
     /// What looks up the log entries of signatures that come without one; `nil` if none may or need be.

@@ -292,12 +292,16 @@ struct Doctor: SwSignCommand {
         let place = "\(service.name) \(service.shownURL)"
         switch service.answer {
         case .success(let answer):
-            guard answer.status < 500 else {
+            // Where a path is asked that every such service has, only what it should answer shows that it is one.
+            guard service.path.isEmpty || !service.isNeeded ? answer.status < 500 : (200...299).contains(answer.status)
+            else {
                 return report.add(
                     place,
                     fault: SigstoreError(
                         .httpStatus, "\(service.shownURL) answers \(answer.status)",
-                        advice: "the fault is on its side; try again later"))
+                        advice: answer.status < 500
+                            ? "check its address, and the proxy: this is not the answer of such a service"
+                            : "the fault is on its side; try again later"))
             }
             report.add(place, answer)
         case .failure(let error):
@@ -388,7 +392,7 @@ struct Doctor: SwSignCommand {
     /// - Returns: The registries that signatures and image are in.
     private func look(at name: String, _ report: inout DoctorReport, _ context: Context) -> [DoctorService] {
         report.begin("Image")
-        if name.contains("://") { report.hide(url: name) }
+        report.hide(image: name)
         report.add("name", name)
         var services: [DoctorService] = []
         do throws(SigstoreError) {
@@ -399,6 +403,7 @@ struct Doctor: SwSignCommand {
             }
             var repositories = [reference.repository]
             if let text = context.environment.value("COSIGN_REPOSITORY") {
+                report.hide(image: text)
                 report.add("signatures are in", text)
                 repositories.append(try Repository(parsing: text))
             }

@@ -78,6 +78,12 @@ struct DoctorReport {
         hidden.append((String(url[mark...]), "?…"))
     }
 
+    /// Shows nowhere what a reference to an image has before its host, though it may have nothing there, and a query.
+    mutating func hide(image: String) {
+        let name = image.firstRange(of: "@sha").map { String(image[..<$0.lowerBound]) } ?? image
+        if name.contains("@") || name.contains("?") { hide(url: name) }
+    }
+
     /// What stands before the host of a URL, or of a proxy without a scheme: a name, and perhaps a password. A slash that
     /// should have been encoded may be a part of it.
     private static func user(_ url: String) -> String? {
@@ -88,7 +94,8 @@ struct DoctorReport {
 
     /// A URL without what stands before its host.
     static func withoutUser(_ url: String) -> String {
-        user(url).map { url.replacing("\($0)@", with: "******@", maxReplacements: 1) } ?? url
+        let shown = user(url).map { url.replacing("\($0)@", with: "******@", maxReplacements: 1) } ?? url
+        return shown.utf8.firstIndex(of: 0x3f).map { "\(shown[..<$0])?…" } ?? shown
     }
 
     private func shown(_ text: String) -> String {

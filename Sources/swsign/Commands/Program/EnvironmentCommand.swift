@@ -132,7 +132,9 @@ struct EnvironmentCommand: SwSignCommand {
         }
         let isHidden =
             !value.isEmpty && !showSensitiveValues
-            && (isSecret || value.contains("@") && (value.contains("://") || name.hasSuffix("_PROXY")))
+            && (isSecret
+                || value.contains("@")
+                    && (value.contains("://") || name.hasSuffix("_PROXY") || name == "COSIGN_REPOSITORY"))
         try context.output.result("\(name)=\(isHidden ? "******" : value)")
     }
 }

@@ -11,6 +11,8 @@ public protocol Signer: Sendable {
     /// Whether it takes messages only whole, and hashes them itself. By default it takes what the scheme needs: a digest,
     /// and for pure Ed25519 the message.
     var takesWholeMessages: Bool { get }
+    /// What an error calls it: of a key service, the service, the key and its version. By default "the key".
+    var displayName: String { get }
     /// Signs a message. A key service is far away, so this may take its time.
     /// - Parameters:
     ///   - message: The message, read for this scheme; with its bytes (``HashedMessage/bytes``) if
@@ -28,6 +30,8 @@ extension Signer {
     }
 
     public var takesWholeMessages: Bool { false }
+
+    public var displayName: String { "the key" }
 }
 
 /// A private key in memory: sealed while it waits, and open only while it is used.

@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTransport
 import InToto
+import KeyProviders
 import LocalSystem
 import OCIRegistry
 import SigstoreClients
@@ -30,6 +31,7 @@ private struct RemoteKey: Signer {
     }
 
     var publicKey: PublicKey { key.publicKey }
+    var displayName: String { "RemoteKey 3" }
 
     func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> [UInt8] {
         try await manner(key, message, scheme)
@@ -216,8 +218,33 @@ final class SignerTests: Sendable {
     func nonsense(_ thing: Thing) async throws {
         let other = try PrivateKey.generate(.ecdsaP256)
         let key = try RemoteKey { _, message, scheme throws(SigstoreError) in try other.sign(message, scheme: scheme) }
-        #expect(await failure { try await self.sign(thing, with: key) } != nil)
+        let error = await failure { try await self.sign(thing, with: key) }
+        // What it is called, what kind of key it has, and how it was asked to sign.
+        #expect(error?.code == .keyMismatch, "\(String(describing: error))")
+        for words in ["RemoteKey 3", "ECDSA with sha256", "ECDSA P-256", "nothing was published"] {
+            #expect(error?.message.contains(words) == true, "\(String(describing: error))")
+        }
         #expect(shop.recordings == 0)
         #expect(try await stored(thing) == 0)
+    }
+
+    @Test("One is asked for no more than ten signatures at once")
+    func bounded() async throws {
+        let count = Mutex((now: 0, most: 0, all: 0))
+        let key = try RemoteKey { key, message, scheme throws(SigstoreError) in
+            count.withLock { $0 = ($0.now + 1, max($0.most, $0.now + 1), $0.all + 1) }
+            // Long enough for others to come.
+            for _ in 0..<50 { await Task.yield() }
+            count.withLock { $0.now -= 1 }
+            return try key.sign(message, scheme: scheme)
+        }
+        let signer = try BlobSigner(signer: key)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<100 {
+                group.addTask { _ = try await signer.sign(ArtifactBytes([UInt8(number)]), forms: [.bundle]) }
+            }
+            try await group.waitForAll()
+        }
+        #expect(count.withLock { $0.all == 100 && $0.most <= 10 && $0.most > 1 })
     }
 }

@@ -225,6 +225,9 @@ struct VaultSigner: Signer {
 
     var publicKey: PublicKey { version.publicKey }
     var schemes: [SignatureScheme] { version.schemes }
+    var displayName: String {
+        "\(server.address.origin.authority), \(server.mount), key \(name), version \(version.number)"
+    }
 
     func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> [UInt8] {
         var body: JSONObject = ["key_version": .string(String(version.number))]
@@ -247,7 +250,7 @@ struct VaultSigner: Signer {
             }
             body["input"] = .bytes(bytes)
         }
-        let place = "\(server.address.origin.authority), \(server.mount), key \(name), version \(version.number)"
+        let place = displayName
         guard let data = try await server.call("PUT", path, .object(body), key: name) else {
             throw SigstoreError(.keyServiceAnswer, "\(place): the answer holds no signature")
         }

@@ -105,18 +105,28 @@ public struct RekorClient: Sendable {
     public func expectRecordable(_ scheme: SignatureScheme, by kind: PublicKey.Kind, inEnvelope: Bool)
         throws(SigstoreError)
     {
-        do throws(SigstoreError) {
-            switch version {
-            case .v1:
-                guard inEnvelope, ![.ecdsa(.sha256), .rsaPKCS1(.sha256), .ed25519].contains(scheme) else { return }
-                throw SigstoreError(
-                    .entryRefused,
-                    "Rekor v1 records attestations that are signed over SHA-256 or with pure Ed25519, and this key signs "
-                        + "with \(scheme)",
-                    advice: "use a log of Rekor v2, another key or another algorithm")
-            case .v2: _ = try Self.keyDetails(kind, scheme)
-            }
-        } catch { throw error.concerning("transparency log \(url.origin.authority)") }
+        guard !Self.records(scheme, by: kind, inEnvelope: inEnvelope, version: version) else { return }
+        let refusal =
+            version == .v1 && inEnvelope
+            ? SigstoreError(
+                .entryRefused,
+                "Rekor v1 records attestations that are signed over SHA-256 or with pure Ed25519, and this key signs "
+                    + "with \(scheme)",
+                advice: "use a log of Rekor v2, another key or another algorithm") : refusal(kind, scheme)
+        throw refusal.concerning("transparency log \(url.origin.authority)")
+    }
+
+    /// Whether logs of a version record signatures that are made so.
+    /// - Parameters:
+    ///   - scheme: How they are made.
+    ///   - kind: The kind of key that makes them.
+    ///   - inEnvelope: Whether they are over envelopes, and not over files.
+    ///   - version: The API that the log speaks.
+    public static func records(
+        _ scheme: SignatureScheme, by kind: PublicKey.Kind, inEnvelope: Bool, version: Version
+    ) -> Bool {
+        version == .v1 && inEnvelope
+            ? [.ecdsa(.sha256), .rsaPKCS1(.sha256), .ed25519].contains(scheme) : keyDetails(kind, scheme) != nil
     }
 
     func post(_ path: String, _ body: JSONValue) async throws(SigstoreError) -> HTTPResponse {
@@ -350,7 +360,10 @@ extension RekorClient {
             } else {
                 ["publicKey": .object(["rawBytes": .bytes(entry.key.spki)])]
             }
-        verifier["keyDetails"] = .string(try Self.keyDetails(entry.key.kind, entry.scheme))
+        guard let details = Self.keyDetails(entry.key.kind, entry.scheme) else {
+            throw refusal(entry.key.kind, entry.scheme)
+        }
+        verifier["keyDetails"] = .string(details)
         let response = try await post(
             "/api/v2/log/entries",
             .object([
@@ -373,8 +386,9 @@ extension RekorClient {
         }
     }
 
-    /// protobuf-specs' name of a key together with how it signs (`PublicKeyDetails`).
-    private static func keyDetails(_ kind: PublicKey.Kind, _ scheme: SignatureScheme) throws(SigstoreError) -> String {
+    /// protobuf-specs' name of a key together with how it signs (`PublicKeyDetails`); `nil` if it is none of those that both
+    /// versions of Rekor record of a file, and v2 of an envelope.
+    private static func keyDetails(_ kind: PublicKey.Kind, _ scheme: SignatureScheme) -> String? {
         switch (kind, scheme) {
         case (.ecP256, .ecdsa(.sha256)): return "PKIX_ECDSA_P256_SHA_256"
         case (.ecP384, .ecdsa(.sha384)): return "PKIX_ECDSA_P384_SHA_384"
@@ -383,11 +397,14 @@ extension RekorClient {
         case (.rsa(2048), .rsaPKCS1(.sha256)): return "PKIX_RSA_PKCS1V15_2048_SHA256"
         case (.rsa(3072), .rsaPKCS1(.sha256)): return "PKIX_RSA_PKCS1V15_3072_SHA256"
         case (.rsa(4096), .rsaPKCS1(.sha256)): return "PKIX_RSA_PKCS1V15_4096_SHA256"
-        default:
-            throw SigstoreError(
-                .entryRefused, "Rekor v2 does not record signatures of \(kind) keys by \(scheme)",
-                advice: "use a log of Rekor v1, or another key")
+        default: return nil
         }
+    }
+
+    private func refusal(_ kind: PublicKey.Kind, _ scheme: SignatureScheme) -> SigstoreError {
+        SigstoreError(
+            .entryRefused, "Rekor \(version) does not record signatures of \(kind) keys by \(scheme)",
+            advice: "use another key or another algorithm")
     }
 
     /// A 409 of Rekor v2 names the entry's index only. The entry and its proof are in the log's tiles.

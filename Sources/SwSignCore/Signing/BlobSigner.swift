@@ -46,19 +46,15 @@ public struct BlobSigner: Sendable {
     /// - Throws: `SigstoreError` if the file cannot be read, or pure Ed25519 would need more than 128 MiB of it, and
     ///   what ``SigningSession`` throws when it signs.
     public func sign(_ artifact: some ArtifactSource, forms: Set<Form>) async throws(SigstoreError) -> SignedBlob {
-        let detachedScheme = session.detachedScheme(for: session.messageScheme)
-        let scheme = messageScheme(forms)
+        let scheme = try scheme(ofFilesAs: forms)
+        let detachedScheme = session.schemes.schemeBeside(scheme)
         var schemes: Set<SignatureScheme> = [scheme]
         if forms.contains(.detached) { schemes.insert(detachedScheme) }
         let message = try await session.read(artifact, schemes: schemes)
         var detached: [UInt8]?
         // A second signature comes first: if it cannot be made, nothing is recorded.
         if forms.contains(.detached), scheme != detachedScheme, let signer = session.key {
-            let signature = try await signer.sign(message, scheme: detachedScheme)
-            guard try signer.publicKey.verifies(signature, of: message, scheme: detachedScheme) else {
-                throw .signedWrongly
-            }
-            detached = signature
+            detached = try await session.signature(over: message, by: signer, detachedScheme)
         }
         let bundle = try await session.sign(message, scheme: scheme)
         if forms.contains(.detached), scheme == detachedScheme { detached = try bundle.signature() }
@@ -75,10 +71,8 @@ public struct BlobSigner: Sendable {
     public func hasMade(_ bundle: SigstoreBundle, of artifact: some ArtifactSource, forms: Set<Form>)
         async throws(SigstoreError) -> Bool
     {
-        let scheme = messageScheme(forms)
-        guard !forms.contains(.detached) || scheme == session.detachedScheme(for: session.messageScheme) else {
-            return false
-        }
+        let scheme = try scheme(ofFilesAs: forms)
+        guard !forms.contains(.detached) || scheme == session.schemes.schemeBeside(scheme) else { return false }
         return try await session.hasMade(bundle, of: artifact, scheme: scheme)
     }
 
@@ -89,31 +83,31 @@ public struct BlobSigner: Sendable {
     ///     what is timestamped.
     public func attest(_ statement: [UInt8], form: Form = .bundle) async throws(SigstoreError) -> SigstoreBundle {
         try await session.attest(
-            statement, scheme: attestationScheme(form), envelopeIsTimestamped: form == .detached)
+            statement, scheme: try scheme(ofStatementsAs: form), envelopeIsTimestamped: form == .detached)
     }
 
     /// One signature serves both forms if both are made in the same way, and the one that is asked for is the one that is
     /// recorded.
-    private func messageScheme(_ forms: Set<Form>) -> SignatureScheme {
-        forms.contains(.bundle) ? session.messageScheme : session.detachedScheme(for: session.messageScheme)
+    private func scheme(ofFilesAs forms: Set<Form>) throws(SigstoreError) -> SignatureScheme {
+        try session.schemes.scheme(for: forms.contains(.bundle) ? .file : .fileWithoutBundle)
     }
 
-    private func attestationScheme(_ form: Form) -> SignatureScheme {
-        form == .bundle ? session.attestationScheme : session.detachedScheme(for: session.attestationScheme)
+    private func scheme(ofStatementsAs form: Form) throws(SigstoreError) -> SignatureScheme {
+        try session.schemes.scheme(for: form == .bundle ? .envelope : .envelopeWithoutBundle)
     }
 
     /// Refuses to sign files in a way that the logs would not record, before any service is asked.
     /// - Parameter forms: What is wanted of their signatures.
-    /// - Throws: `SigstoreError` with `entry-refused`.
+    /// - Throws: `SigstoreError` as ``SchemeChoice/scheme(for:)`` does.
     public func expectRecordable(filesAs forms: Set<Form>) throws(SigstoreError) {
-        try session.expectRecordable(messageScheme(forms), inEnvelope: false)
+        _ = try scheme(ofFilesAs: forms)
     }
 
     /// Refuses to sign statements in a way that the logs would not record, before any service is asked.
     /// - Parameter form: What is wanted of their signatures.
-    /// - Throws: `SigstoreError` with `entry-refused`.
+    /// - Throws: `SigstoreError` as ``SchemeChoice/scheme(for:)`` does.
     public func expectRecordable(statementsAs form: Form) throws(SigstoreError) {
-        try session.expectRecordable(attestationScheme(form), inEnvelope: true)
+        _ = try scheme(ofStatementsAs: form)
     }
 }
 
@@ -153,15 +147,6 @@ extension PublicKey.Kind {
             true
         default: false
         }
-    }
-}
-
-extension SigningSession {
-    /// How a signature that stands by itself is made: cosign checks those of ECDSA over SHA-256, whatever the curve. A key
-    /// that signs no such digest signs as it can.
-    func detachedScheme(for scheme: SignatureScheme) -> SignatureScheme {
-        guard case .ecdsa = scheme else { return scheme }
-        return key?.schemes.contains(.ecdsa(.sha256)) ?? true ? .ecdsa(.sha256) : scheme
     }
 }
 

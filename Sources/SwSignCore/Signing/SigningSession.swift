@@ -1,5 +1,6 @@
 internal import HTTPTransport
 internal import InToto
+internal import KeyProviders
 public import LocalSystem
 public import SigstoreClients
 public import SigstoreCrypto
@@ -54,6 +55,8 @@ public final class SigningSession: Sendable {
     private let unfinished: UnfinishedSignatures?
     private let clock: @Sendable () -> Int64
     private let certifiedKeys: CertifiedKeySource?
+    /// How many signatures a key that is elsewhere is asked for at once.
+    private let turns = Turns(10)
     /// The certificate of the key that was given, and those above it; empty if the key has none.
     public let certificates: [Certificate]
 
@@ -183,24 +186,19 @@ public final class SigningSession: Sendable {
         return nil
     }
 
-    /// How files are signed. Ed25519 signs a message's digest only in its prehashed form, which logs need.
-    public var messageScheme: SignatureScheme {
-        guard case .key(let signer, let algorithm) = signatory else { return .ecdsa(.sha256) }
-        if let algorithm { return algorithm.scheme }
-        if isLogged, signer.publicKey.kind == .ed25519, signer.schemes.contains(.ed25519ph) { return .ed25519ph }
-        return signer.schemes.first ?? signer.publicKey.defaultScheme
+    /// How everything is signed in this session.
+    public var schemes: SchemeChoice {
+        if case .key(let signer, let algorithm) = signatory {
+            return SchemeChoice(signer, algorithm: algorithm, logs: services.transparencyLogs)
+        }
+        return SchemeChoice(nil, algorithm: nil, logs: services.transparencyLogs)
     }
 
-    /// How attestations are signed. Rekor v1 takes an envelope whole, and verifies ECDSA over it with SHA-256, whatever the
-    /// curve, and Ed25519 in its pure form.
-    public var attestationScheme: SignatureScheme {
-        let scheme = messageScheme
-        if case .ecdsa = scheme, services.transparencyLogs.contains(where: { $0.version == .v1 }) {
-            return detachedScheme(for: scheme)
-        }
-        guard case .key(let signer, nil) = signatory, signer.publicKey.kind == .ed25519 else { return scheme }
-        let needsPrehash = services.transparencyLogs.contains { $0.version == .v2 }
-        return needsPrehash && signer.schemes.contains(.ed25519ph) ? .ed25519ph : .ed25519
+    private func settledScheme(_ scheme: SignatureScheme?, for content: SchemeChoice.Content)
+        throws(SigstoreError) -> SignatureScheme
+    {
+        if let scheme { return scheme }
+        return try schemes.scheme(for: content)
     }
 
     // MARK: - What becomes public
@@ -247,12 +245,12 @@ public final class SigningSession: Sendable {
     /// - Parameters:
     ///   - bundle: A bundle, of which nothing is believed yet.
     ///   - artifact: The file, which is read once.
-    ///   - scheme: How the file would be signed; by default ``messageScheme``.
+    ///   - scheme: How the file would be signed; by default as ``schemes`` has it for a file.
     /// - Throws: `SigstoreError` if there is no identity token, or the file cannot be read.
     public func hasMade(_ bundle: SigstoreBundle, of artifact: some ArtifactSource, scheme: SignatureScheme? = nil)
         async throws(SigstoreError) -> Bool
     {
-        let scheme = scheme ?? messageScheme
+        let scheme = try settledScheme(scheme, for: .file)
         // Timestamps by authorities that the trusted root does not know cannot be verified, but must be there.
         guard bundle.timestamps.count >= services.timestampAuthorities.count, hasEntries(bundle) else { return false }
         let signedBy: VerificationPolicy.SignedBy
@@ -304,13 +302,13 @@ public final class SigningSession: Sendable {
     /// Signs a file.
     /// - Parameters:
     ///   - artifact: The file, read once.
-    ///   - scheme: How; by default ``messageScheme``.
+    ///   - scheme: How; by default as ``schemes`` has it for a file.
     /// - Returns: A bundle that our own verifier has accepted.
     /// - Throws: `SigstoreError` naming the service or the step that failed, and what was recorded before.
     public func sign(_ artifact: some ArtifactSource, scheme: SignatureScheme? = nil) async throws(SigstoreError)
         -> SigstoreBundle
     {
-        let scheme = scheme ?? messageScheme
+        let scheme = try settledScheme(scheme, for: .file)
         return try await sign(try await read(artifact, schemes: [scheme]), scheme: scheme)
     }
 
@@ -320,9 +318,18 @@ public final class SigningSession: Sendable {
         -> HashedMessage
     {
         // A signer that takes no digests takes what pure Ed25519 needs: the message itself.
-        let schemes = key?.takesWholeMessages == true ? schemes.union([.ed25519]) : schemes
-        return try await onBlockingThread { () throws(SigstoreError) in
-            try artifact.read(digests: self.digests, schemes: schemes)
+        let whole = key?.takesWholeMessages == true && !schemes.contains(.ed25519)
+        let needed = whole ? schemes.union([.ed25519]) : schemes
+        do throws(SigstoreError) {
+            return try await onBlockingThread { () throws(SigstoreError) in
+                try artifact.read(digests: self.digests, schemes: needed)
+            }
+        } catch {
+            guard whole, error.code == .messageTooLarge, let key else { throw error }
+            throw SigstoreError(
+                .messageTooLarge,
+                "\(key.displayName) takes messages whole, and this one is larger than 128 MiB",
+                advice: "sign a file that holds its digest, or use a key that signs digests", cause: error)
         }
     }
 
@@ -337,7 +344,7 @@ public final class SigningSession: Sendable {
     /// Signs a statement as a DSSE envelope.
     /// - Parameters:
     ///   - statement: JSON in UTF-8, signed as it is.
-    ///   - scheme: How; by default ``attestationScheme``.
+    ///   - scheme: How; by default as ``schemes`` has it for an envelope.
     ///   - envelopeIsTimestamped: Whether timestamps are over the envelope, as cosign's older scheme has it, and not over
     ///     the signature.
     /// - Returns: A bundle that our own verifier has accepted.
@@ -345,9 +352,10 @@ public final class SigningSession: Sendable {
     public func attest(_ statement: [UInt8], scheme: SignatureScheme? = nil, envelopeIsTimestamped: Bool = false)
         async throws(SigstoreError) -> SigstoreBundle
     {
-        try await sign(
+        let scheme = try settledScheme(scheme, for: .envelope)
+        return try await sign(
             .payload(statement, type: Statement.payloadType, envelopeIsTimestamped: envelopeIsTimestamped),
-            named: try Self.name(of: statement), scheme ?? attestationScheme)
+            named: try Self.name(of: statement), scheme)
     }
 
     /// Gives a finished bundle to the function that writes or pushes it. If that fails, the bundle is kept, so that the
@@ -390,7 +398,10 @@ public final class SigningSession: Sendable {
         if let (found, key) = try await resumed(name, subject) {
             (entry, certified, isResumed) = (found, key, true)
         } else {
-            try expectRecordable(subject, scheme)
+            for log in services.transparencyLogs {
+                let isEnvelope = if case .payload = subject { true } else { false }
+                try log.expectRecordable(scheme, by: key?.publicKey.kind ?? .ecP256, inEnvelope: isEnvelope)
+            }
             // 1. The key; with an identity, its certificate, which was verified when it came.
             let key = try await signingKey()
             certified = key.certified
@@ -541,7 +552,7 @@ public final class SigningSession: Sendable {
         let signer = key.signer
         switch subject {
         case .message(let message):
-            let signature = try await signer.sign(message, scheme: scheme)
+            let signature = try await signature(over: message, by: signer, scheme)
             return SigstoreBundle(
                 keyMaterial: key.material,
                 content: .messageSignature(
@@ -553,7 +564,7 @@ public final class SigningSession: Sendable {
                     DSSEEnvelope.preAuthenticationEncoding(payloadType: type, payload: payload), schemes: [scheme],
                     keepingBytes: signer.takesWholeMessages)
             }
-            let signature = try await signer.sign(message, scheme: scheme)
+            let signature = try await signature(over: message, by: signer, scheme)
             return SigstoreBundle(
                 keyMaterial: key.material,
                 content: .dsse(
@@ -563,6 +574,33 @@ public final class SigningSession: Sendable {
         }
     }
 
+    /// Signs a message: every signature is made here. What comes back is used only if it holds for the public key.
+    func signature(over message: HashedMessage, by signer: any Signer, _ scheme: SignatureScheme)
+        async throws(SigstoreError) -> [UInt8]
+    {
+        if signer is PrivateKey {
+            let signature = try await signer.sign(message, scheme: scheme)
+            guard try signer.publicKey.verifies(signature, of: message, scheme: scheme) else { throw .signedWrongly }
+            return signature
+        }
+        await turns.take()
+        let signature: [UInt8]
+        do throws(SigstoreError) { signature = try await signer.sign(message, scheme: scheme) } catch {
+            await turns.giveBack()
+            throw error
+        }
+        await turns.giveBack()
+        guard try signer.publicKey.verifies(signature, of: message, scheme: scheme) else {
+            throw SigstoreError(
+                .keyMismatch,
+                "the signature that \(signer.displayName) gave does not hold: expected one with \(scheme) by the \(signer.publicKey.kind) key \(try signer.publicKey.hint()); nothing was published",
+                advice:
+                    "the key or its version may have been changed meanwhile: try again; if it stays so, the service signs in another way than it says"
+            )
+        }
+        return signature
+    }
+
     private func proposal(
         _ bundle: SigstoreBundle, _ subject: Subject, _ certified: CertifiedKey?, _ scheme: SignatureScheme
     ) throws(SigstoreError) -> ProposedLogEntry {
@@ -570,7 +608,10 @@ public final class SigningSession: Sendable {
         switch (bundle.content, subject) {
         case (.dsse(let envelope), _): content = .envelope(envelope)
         case (.messageSignature, .message(let message)):
-            guard let digest = scheme.hash.flatMap({ message.digest($0) }) else { throw Self.pureEd25519 }
+            guard let digest = scheme.hash.flatMap({ message.digest($0) }) else {
+                throw SigstoreError(
+                    .entryRefused, "a transparency log records files by a digest, and \(scheme) has none")
+            }
             content = .message(digest)
         case (.messageSignature, .payload):
             throw SigstoreError(.attestationNotSignature, "what was signed is an attestation, not a file")
@@ -579,31 +620,6 @@ public final class SigningSession: Sendable {
         return ProposedLogEntry(
             content: content, signature: try bundle.signature(), scheme: scheme, key: key,
             certificate: certified?.certificate ?? certificates.first)
-    }
-
-    /// Refuses a signature that a log would not record, before it is made.
-    private func expectRecordable(_ subject: Subject, _ scheme: SignatureScheme) throws(SigstoreError) {
-        if case .message = subject {
-            try expectRecordable(scheme, inEnvelope: false)
-        } else {
-            try expectRecordable(scheme, inEnvelope: true)
-        }
-    }
-
-    /// Refuses signatures that a log would not record, before any is made.
-    /// - Parameters:
-    ///   - scheme: How they are made.
-    ///   - isEnvelope: Whether envelopes are signed, and not files.
-    func expectRecordable(_ scheme: SignatureScheme, inEnvelope isEnvelope: Bool) throws(SigstoreError) {
-        if isLogged, !isEnvelope, scheme == .ed25519 { throw Self.pureEd25519 }
-        let kind = key?.publicKey.kind ?? .ecP256
-        for log in services.transparencyLogs { try log.expectRecordable(scheme, by: kind, inEnvelope: isEnvelope) }
-    }
-
-    private static var pureEd25519: SigstoreError {
-        SigstoreError(
-            .entryRefused, "transparency logs do not record pure Ed25519 signatures of files",
-            advice: .remedy(.useEd25519phOrNoLog))
     }
 
     /// The bundle, written, read back and verified.
@@ -646,6 +662,32 @@ public final class SigningSession: Sendable {
                 cause: error)
         }
         return readBack
+    }
+}
+
+/// Lets so many through at once; the others wait for their turn, in the order in which they came.
+private actor Turns {
+    private var free: Int
+    private var waiting: [CheckedContinuation<Void, Never>] = []
+    private var next = 0
+
+    init(_ count: Int) { free = count }
+
+    func take() async {
+        if free > 0 {
+            free -= 1
+        } else {
+            await withCheckedContinuation { waiting.append($0) }
+        }
+    }
+
+    func giveBack() {
+        guard next < waiting.count else {
+            (waiting, next) = ([], 0)
+            return free += 1
+        }
+        next += 1
+        waiting[next - 1].resume()
     }
 }
 
@@ -760,6 +802,4 @@ extension SigstoreError.Remedy {
     public static let nameTimestampAuthority = Self("name-a-timestamp-authority")
     /// What services answer needs a trusted root.
     public static let giveTrustedRootOfServices = Self("give-the-trusted-root-of-the-services")
-    /// Logs do not record pure Ed25519 signatures of files.
-    public static let useEd25519phOrNoLog = Self("use-ed25519ph-or-no-log")
 }

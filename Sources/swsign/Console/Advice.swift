@@ -16,6 +16,10 @@ extension SigstoreError {
         return error
     }
 
+    private static let noLogOrOtherKey =
+        "or no log, with a timestamp that says when it was signed (--tlog-upload=false --timestamp-server-url URL), or another key: "
+        + "ECDSA P-256 over SHA-256 is recorded everywhere"
+
     /// What to type for a remedy that a library names.
     private static func words(_ remedy: Remedy, _ subject: String) -> String {
         switch remedy {
@@ -72,6 +76,12 @@ extension SigstoreError {
         case .giveTrustedRootOfServices: "give one with --trusted-root"
         case .makeSmallerEntry: "attest something smaller, or make it without a log (--tlog-upload=false)"
         case .useEd25519phOrNoLog: "use --signing-algorithm ed25519-ph, or no log"
+        case .makeBundleOrUseNoLog:
+            "make a bundle, or use a P-256 key or no log: a signature by itself is taken for one over SHA-256, which logs do not "
+                + "record of this key"
+        case .useRekorV2OrNoLog: "use a log of Rekor v2 (--signing-config), \(noLogOrOtherKey)"
+        case .useRekorV1OrNoLog: "use a log of Rekor v1 (--rekor-url), \(noLogOrOtherKey)"
+        case .useNoLogOrOtherKey: "use \(noLogOrOtherKey.dropFirst(3))"
         case .giveJSONPredicate: "a predicate of type \(subject) must be JSON; use --type custom for other text"
         case .giveBundleOrSignature: "give --bundle or --signature"
         case .nameServiceOnce: "name each service once, in --signing-config or by its flag"

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CMemory
+import KeyProviders
 import LocalSystem
 import StrictJSON
 import SwSignCore
@@ -8,13 +9,16 @@ import SwSignCore
 @main
 struct SwSign: ParsableCommand {
     /// What the program is called as, for what it tells a person to type: `cosign` if it was started by a link of that name.
-    static let name: String = {
+    static let name = programName.utf8.elementsEqual("cosign".utf8) ? "cosign" : "swsign"
+
+    /// The last part of the name that the program was started by; empty if that is not known.
+    private static let programName: String = {
         let path =
             CommandLine.arguments.first
             ?? (try? InputFile("/proc/self/cmdline").contents(limit: 1 << 23)).map {
                 String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
-        return path?.utf8.split(separator: 0x2f).last?.elementsEqual("cosign".utf8) == true ? "cosign" : "swsign"
+        return path?.utf8.split(separator: 0x2f).last.map { String(Substring($0)) } ?? ""
     }()
 
     /// Where the help of a command is.
@@ -27,7 +31,9 @@ struct SwSign: ParsableCommand {
         commandName: name,
         abstract: "Signs and verifies container images, attestations and files, the way cosign does.",
         groupedSubcommands: [
-            CommandGroup(name: "Keys", subcommands: [GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self]),
+            CommandGroup(
+                name: "Keys",
+                subcommands: [GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self, KeyCommand.self]),
             CommandGroup(
                 name: "Images",
                 subcommands: [
@@ -63,7 +69,13 @@ struct SwSign: ParsableCommand {
         let status: Int32
         do throws(SigstoreError) {
             do throws(SigstoreError) {
-                try context.output.places.watching { () throws(SigstoreError) in try run(try arguments(), context) }
+                try context.output.places.watching { () throws(SigstoreError) in
+                    if programName.utf8.starts(with: PluginCall.programPrefix.utf8) {
+                        let name = String(Substring(programName.utf8.dropFirst(PluginCall.programPrefix.utf8.count)))
+                        return try PluginService(name: name, context: context).run(try arguments())
+                    }
+                    try run(try arguments(), context)
+                }
             } catch {
                 context.progress.finish()
                 try context.output.finish(succeeded: false)

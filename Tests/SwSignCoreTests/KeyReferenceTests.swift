@@ -43,8 +43,11 @@ struct KeyReferenceTests {
         #expect(service.calls.isEmpty, "a reference was read, and nothing more")
         _ = try await reference.publicKey(ofPair: noPassword)
         #expect(service.calls == ["publicKey"])
-        let made = try await reference.makeKey(.ecdsaP384)
-        #expect(made.isNew && service.calls == ["publicKey", "makeKey ecdsa-sha2-384-nistp384"])
+        let made = try await reference.makeKey(nil)
+        #expect(made.isNew && service.calls == ["publicKey", "makeKey usual"])
+        // A key of another kind than was asked for is not taken.
+        #expect(await failure { _ = try await reference.makeKey(.ecdsaP384) }?.code == .keyUnusable)
+        #expect(service.calls.last == "makeKey ecdsa-sha2-384-nistp384")
     }
 
     @Test("The key of a service is not asked for to be imported")

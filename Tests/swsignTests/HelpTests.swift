@@ -12,7 +12,7 @@ import Testing
 /// The help of each command, and the examples that it opens with.
 struct HelpTests {
     /// What has others below it, and the program itself.
-    static let groups = ["", "bundle", "download", "attach", "tlog", "trusted-root", "signing-config"]
+    static let groups = ["", "key", "bundle", "download", "attach", "tlog", "trusted-root", "signing-config"]
 
     @Test("Every command's help opens with two to five examples; its own flags come first, shared ones last")
     func arrangement() async throws {

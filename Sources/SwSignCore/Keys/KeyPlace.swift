@@ -6,6 +6,8 @@ public import StrictJSON
 /// What files and variables have in common: the key's bytes are at hand. Those that were bent on their way are read if it is
 /// plain how they were.
 protocol KeyContents: KeyPlace {
+    /// What the place is called, such as "file".
+    var name: String { get }
     func contents(_ reference: String) throws(SigstoreError) -> [UInt8]
 }
 
@@ -32,6 +34,24 @@ extension KeyContents {
         try await read(reference, notice) { bytes throws(SigstoreError) in
             try PrivateKey.read(file: bytes, password: password)
         }
+    }
+
+    /// What is to be said of a key that is at hand.
+    func facts(_ reference: KeyReference, _ password: @escaping PasswordSource)
+        async throws(SigstoreError) -> ([KeyFact], PublicKey)
+    {
+        var holds = "a public key"
+        let key: PublicKey
+        do throws(SigstoreError) { key = try await reference.publicKey() } catch {
+            guard error.code == .malformedKey, !reference.takesStandardInput else { throw error }
+            holds = "a private key"
+            key = try await reference.publicKey(ofPair: password)
+        }
+        let facts = [
+            KeyFact("service", name), KeyFact("key", reference.text), KeyFact("holds", holds),
+            KeyFact("algorithm", "\(key.kind)"), KeyFact("signs as", "\(key.defaultScheme)"),
+        ]
+        return (facts, key)
     }
 
     private func read<Key: Sendable>(
@@ -62,6 +82,8 @@ extension KeyContents {
 
 /// Key files, and standard input for `-`.
 struct FileKeyPlace: KeyContents {
+    var name: String { "file" }
+
     func knows(_ reference: String) -> Bool { !reference.unicodeScalars.contains("://".unicodeScalars) }
 
     func takesStandardInput(_ reference: String) -> Bool { InputFile(reference).isStandardInput }
@@ -73,6 +95,8 @@ struct FileKeyPlace: KeyContents {
 
 /// Variables of this process's environment: `env://NAME`.
 struct VariableKeyPlace: KeyContents {
+    var name: String { "environment variable" }
+
     private static let scheme = ReferenceScheme("env", form: "env://NAME")
 
     func knows(_ reference: String) -> Bool { Self.scheme.isMeant(by: reference) }

@@ -4,7 +4,7 @@ public import StrictJSON
 
 /// Where a key is, as a short text such as `cosign.key` or `env://NAME`.
 ///
-/// A reference is read by the first of its ``KeyPlace``s that knows its form, so that key services, tokens and secrets in a
+/// A reference is read by the first `KeyPlace` that knows its form, so that key services, tokens and secrets in a
 /// cluster are added without a change here.
 public struct KeyReference: Sendable {
     /// The reference as the person wrote it.
@@ -15,7 +15,10 @@ public struct KeyReference: Sendable {
     /// All places that are built. A place keeps what it has learned, so these are made once a run, for all its references.
     /// - Parameter surroundings: What the places have of the world around them; by default this process's own.
     public static func places(_ surroundings: KeySurroundings = .process) -> [any KeyPlace] {
-        [VariableKeyPlace(), VaultKeys(surroundings), URLKeys(surroundings), UnsupportedKeyPlace(), FileKeyPlace()]
+        [
+            VariableKeyPlace(), VaultKeys(surroundings), URLKeys(surroundings), UnsupportedKeyPlace(),
+            PluginKeyPlace(surroundings), FileKeyPlace(),
+        ]
     }
 
     /// Reads a reference. Nothing is opened or asked yet.
@@ -86,9 +89,32 @@ public struct KeyReference: Sendable {
         return try await place.publicKey(text)
     }
 
-    /// What a person wants to know of the key, never a secret; see ``KeyPlace/facts(_:)``.
+    /// What a person wants to know of the key, never a secret; see `KeyPlace.facts`. What names the key in bundles, the
+    /// base64 of the SHA-256 of its DER, comes last.
+    /// - Parameter password: Asked for only if all there is of the key is a private one in a file or a variable, encrypted.
     /// - Throws: `SigstoreError` that names the reference.
-    public func facts() async throws(SigstoreError) -> [KeyFact] { try await place.facts(text) }
+    public func facts(password: @escaping PasswordSource) async throws(SigstoreError) -> [KeyFact] {
+        var facts: [KeyFact]
+        let key: PublicKey
+        if let contents = place as? any KeyContents {
+            (facts, key) = try await contents.facts(self, password)
+        } else {
+            facts = try await place.facts(text)
+            key = try await publicKey()
+        }
+        facts.append(KeyFact("hint", try key.hint()))
+        return facts
+    }
+
+    /// Refuses a reference to a key that does not leave its place. Nothing is asked.
+    /// - Throws: `SigstoreError` with `unsupported-key`.
+    public func expectMovable() throws(SigstoreError) { if place is any KeyMaker { throw immovable } }
+
+    private var immovable: SigstoreError {
+        SigstoreError(
+            .unsupportedKey, "\(text): the private key does not leave its place, so it cannot be kept elsewhere",
+            advice: "sign with it where it is, by this reference")
+    }
 
     /// The private key itself, to be kept elsewhere.
     /// - Parameter password: Asked for only if the key is encrypted.
@@ -96,11 +122,8 @@ public struct KeyReference: Sendable {
     ///   service is not asked for that.
     public func privateKey(password: @escaping PasswordSource) async throws(SigstoreError) -> PrivateKey {
         // What a place makes itself never leaves it.
-        guard !(place is any KeyMaker), let key = try await signer(password: password) as? PrivateKey else {
-            throw SigstoreError(
-                .unsupportedKey, "\(text): the private key does not leave its place, so it cannot be kept elsewhere",
-                advice: "sign with it where it is, by this reference")
-        }
+        try expectMovable()
+        guard let key = try await signer(password: password) as? PrivateKey else { throw immovable }
         return key
     }
 
@@ -124,7 +147,13 @@ public struct KeyReference: Sendable {
     public func makeKey(_ algorithm: SigningAlgorithm?) async throws(SigstoreError) -> (
         publicKey: PublicKey, isNew: Bool
     ) {
-        try await maker().makeKey(text, algorithm: algorithm)
+        let made = try await maker().makeKey(text, algorithm: algorithm)
+        if let algorithm, !made.publicKey.kind.allows(algorithm) {
+            throw SigstoreError(
+                .keyUnusable, "the key \(text) is \(made.publicKey.kind), expected one for \(algorithm.rawValue)",
+                advice: "leave the algorithm out to use the key that is there, or name another key")
+        }
+        return made
     }
 
     /// Forgets the private key where it was read from, if that is this process's own memory.

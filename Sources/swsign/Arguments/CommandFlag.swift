@@ -163,6 +163,7 @@ enum FlagTable {
                 CommandFlag("yes", .off, short: "y"),
             ]
         },
+        "key info": { [CommandFlag("output", short: "o")] },
         "public-key": { [CommandFlag("key"), CommandFlag("outfile")] + securityKey },
         "sign-blob": {
             signing + [

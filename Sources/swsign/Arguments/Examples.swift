@@ -34,6 +34,10 @@ enum Examples {
         swsign public-key --key cosign.key
         swsign public-key --key cosign.key --outfile new.pub
 
+        key info
+        swsign key info cosign.pub
+        swsign key info --output json cosign.key
+
         sign
         swsign sign registry.example/app:1.0
         swsign sign --key cosign.key --tlog-upload=false registry.example/app:1.0

@@ -60,27 +60,34 @@ struct Context: Sendable {
 }
 
 extension Context {
+    private static let notOffline = SigstoreError(
+        .usage, "a key that is not on this machine cannot be had with --offline",
+        advice: "give the public key in a file, or leave --offline out")
+
     /// The key that a flag names. The places where keys may be are made once a run, so that each key is looked up once.
     /// - Parameters:
     ///   - reference: Which key.
     ///   - offline: Whether no service may be asked for it.
     ///   - allowsHTTP: Whether it may come over plain HTTP from another machine.
+    ///   - usingPlugins: Whether another program may be asked for a key that is nowhere else.
     /// - Throws: `SigstoreError` if the reference cannot be meant; nothing is opened or asked yet.
-    func key(_ reference: String, offline: Bool = false, allowsHTTP: Bool = false) throws(SigstoreError) -> KeyReference
-    {
+    func key(
+        _ reference: String, offline: Bool = false, allowsHTTP: Bool = false, usingPlugins: Bool = true
+    ) throws(SigstoreError) -> KeyReference {
         var surroundings = KeySurroundings(
             variable: { [environment] in environment.value($0) }, now: now,
             client: { tls throws(SigstoreError) in
-                guard !offline else {
-                    throw SigstoreError(
-                        .usage, "a key that is not on this machine cannot be had with --offline",
-                        advice: "give the public key in a file, or leave --offline out")
-                }
+                guard !offline else { throw Self.notOffline }
                 return try self.http(tls)
             }, notice: { [output] in output.note($0) })
         surroundings.warning = { [output] in output.warn($0) }
         surroundings.allowsHTTPKeys = allowsHTTP
-        let places = keyRing.places(surroundings)
+        var places = keyRing.places(surroundings)
+        // What another program does, nobody knows; it is not asked offline.
+        if !usingPlugins || offline { places.removeAll { $0 is PluginKeyPlace } }
+        if offline, !places.contains(where: { $0.knows(reference) }), PluginKeyPlace(surroundings).knows(reference) {
+            throw Self.notOffline
+        }
         return try KeyReference(reference, in: places, notice: output.warn)
     }
 }

@@ -173,15 +173,27 @@ extension KeyReference {
         try waiting { () throws(SigstoreError) in try await publicKey() }
     }
 
+    /// Reads what is to be said of the key.
+    /// - Parameter terminal: Where a password is asked for.
+    func readFacts(_ terminal: Terminal) throws(SigstoreError) -> [KeyFact] {
+        try open(terminal, false) { password throws(SigstoreError) in try await facts(password: password) }.key
+    }
+
     /// Reads the public keys that may verify what the key has signed.
     func readPublicKeys() throws(SigstoreError) -> [PublicKey] {
         try waiting { () throws(SigstoreError) in try await publicKeys() }
     }
 
     /// Reads the public key of the pair that signs, with a password if its private key has to be read and needs one.
-    /// - Parameter terminal: Where the password is asked for.
-    func readPublicKeyOfPair(_ terminal: Terminal) throws(SigstoreError) -> PublicKey {
-        try open(terminal, false) { password throws(SigstoreError) in try await publicKey(ofPair: password) }.key
+    /// - Parameters:
+    ///   - terminal: Where the password is asked for.
+    ///   - standardInputIsTaken: Whether something else is read from standard input.
+    func readPublicKeyOfPair(_ terminal: Terminal, standardInputIsTaken: Bool = false) throws(SigstoreError)
+        -> PublicKey
+    {
+        try open(terminal, standardInputIsTaken) { password throws(SigstoreError) in
+            try await publicKey(ofPair: password)
+        }.key
     }
 
     /// Opens what signs with the key, with a password if it needs one.

@@ -20,6 +20,7 @@ struct ImportKeyPair: SwSignCommand {
 
     func run(_ context: Context) throws(SigstoreError) {
         let reference = try context.key(key)
+        try reference.expectMovable()
         try KeyPairOutput(prefix: outputKeyPrefix, context: context).write { () throws(SigstoreError) in
             let (key, opening) = try reference.openPrivateKey(context.terminal)
             do throws(SigstoreError) { try key.expectPrimes() } catch { throw error.concerning(reference.text) }

@@ -86,10 +86,12 @@ public final class CurlClient: HTTPClient {
 
     public func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
         var plan = TransferPlan(
-            method: request.method, url: request.url, headers: request.headers, authorization: request.authorization,
+            method: request.method, url: request.url, headers: request.headers,
+            secrets: request.secrets + (request.authorization.map { [$0] } ?? []),
             body: request.body, bodyLimit: request.bodyLimit, timeout: request.timeout,
             deadline: configuration.deadline, latestStart: request.latestStart,
-            goesFirst: request.goesFirst, tls: configuration.tls, transferred: configuration.transferred)
+            goesFirst: request.goesFirst, isDirect: request.isDirect, tls: configuration.tls,
+            transferred: configuration.transferred)
         if !plan.headers.contains(where: { $0.name.lowercased() == "user-agent" }) {
             plan.headers.append((name: "User-Agent", value: configuration.userAgent))
         }
@@ -103,7 +105,14 @@ public final class CurlClient: HTTPClient {
                 }
                 return response
             }
-            try follow(location, after: response, staysAtOrigin: request.staysAtOrigin, &plan)
+            guard !request.refusesRedirects else {
+                let place = try request.url.resolving(location).redacted
+                throw SigstoreError(
+                    .redirectRefused,
+                    "\(request.url.origin.authority) redirects \(request.method) to \(place), and what proves who asks is sent nowhere else"
+                )
+            }
+            try follow(location, after: response, &plan)
         }
         throw SigstoreError(
             .tooManyRedirects,
@@ -126,7 +135,7 @@ public final class CurlClient: HTTPClient {
         guard isToken(plan.method) else {
             throw SigstoreError(.malformedRequest, "the request's method is malformed")
         }
-        if let authorization = plan.authorization, !authorization.isWellFormed { throw malformed(authorization.name) }
+        for secret in plan.secrets where !secret.isWellFormed { throw malformed(secret.name) }
         for (name, value) in plan.headers {
             guard isToken(name), value.utf8.allSatisfy({ (0x20...0x7e).contains($0) || $0 == 0x09 }) else {
                 throw malformed(name)
@@ -141,7 +150,7 @@ public final class CurlClient: HTTPClient {
 
     /// Points a plan to where an answer redirects (RFC 9110, section 15.4), without what is meant for the first origin.
     private func follow(
-        _ location: String, after response: HTTPResponse, staysAtOrigin: Bool, _ plan: inout TransferPlan
+        _ location: String, after response: HTTPResponse, _ plan: inout TransferPlan
     ) throws(SigstoreError) {
         let old = plan.url
         let new = try old.resolving(location)
@@ -157,8 +166,8 @@ public final class CurlClient: HTTPClient {
             throw refusal("and says that something else should be sent there")
         }
         if new.origin != old.origin {
-            guard isRead, !staysAtOrigin else { throw refusal("which is another origin") }
-            plan.authorization = nil
+            guard isRead else { throw refusal("which is another origin") }
+            plan.secrets = []
             plan.headers.removeAll { ["proxy-authorization", "cookie", "host"].contains($0.name.lowercased()) }
             plan.tls.clientCertificateFile = nil
             plan.tls.clientKeyFile = nil

@@ -52,6 +52,8 @@ public struct HTTPRequest: Sendable {
     public var headers: [(name: String, value: String)]
     /// What proves who asks, for the URL's origin alone: no redirect carries it to another one.
     public var authorization: Authorization?
+    /// Further header fields that are secrets, for the URL's origin alone as well.
+    public var secrets: [Authorization] = []
     /// The body.
     public var body: Body
     /// The most bytes that the body of the answer may have; more is the error `too-large`.
@@ -65,10 +67,12 @@ public struct HTTPRequest: Sendable {
     /// Until when it makes sense to send it: later it is not begun any more, and it is never sent a second time. For
     /// requests that rest on what was read a moment ago.
     public var latestStart: ContinuousClock.Instant?
-    /// Whether it follows a redirect within its origin only: if header fields, or the address itself, are for that one alone.
-    public var staysAtOrigin = false
     /// Whether it goes before others that wait for their turn.
     public var goesFirst = false
+    /// Whether a redirect is an error: a request that is signed, or whose answer is a secret, is for one place alone.
+    public var refusesRedirects = false
+    /// Whether no proxy is asked: for services of this machine or of the network that it is in.
+    public var isDirect = false
 
     /// Makes a request.
     /// - Parameters:

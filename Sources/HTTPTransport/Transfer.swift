@@ -14,7 +14,8 @@ struct TransferPlan: Sendable {
     var method: String
     var url: HTTPURL
     var headers: [(name: String, value: String)]
-    var authorization: Authorization?
+    /// Header fields that are secrets.
+    var secrets: [Authorization]
     var body: HTTPRequest.Body
     var bodyLimit: Int64
     var timeout: Duration
@@ -24,6 +25,8 @@ struct TransferPlan: Sendable {
     var latestStart: ContinuousClock.Instant?
     /// Whether it goes before others that wait.
     var goesFirst: Bool
+    /// Whether no proxy is asked.
+    var isDirect: Bool
     var tls: TLSOptions
     /// Told of the bytes of bodies as they come and go.
     var transferred: (@Sendable (_ received: Int, _ sent: Int) -> Void)?
@@ -47,8 +50,8 @@ final class Transfer: @unchecked Sendable {
     /// libcurl's handle, freed in `deinit`.
     private(set) var easy: UnsafeMutableRawPointer?
     private var headerList: UnsafeMutablePointer<curl_slist>?
-    /// What stands before that list if there is an `Authorization`: a link of our own, whose text is the plan's.
-    private var authorizationLink: UnsafeMutablePointer<curl_slist>?
+    /// What stands before that list: links of our own, the first one last, whose texts are the plan's secrets.
+    private var secretLinks: [UnsafeMutablePointer<curl_slist>] = unsafe []
     /// libcurl writes its own words about a failure here.
     private let errorBuffer: UnsafeMutablePointer<CChar>
 
@@ -81,7 +84,7 @@ final class Transfer: @unchecked Sendable {
 
     deinit {
         if let easy = unsafe easy { unsafe ccurl_easy_cleanup(easy) }
-        unsafe authorizationLink?.deallocate()
+        unsafe secretLinks.forEach { unsafe $0.deallocate() }
         if let list = unsafe headerList { unsafe ccurl_list_free(list) }
         unsafe errorBuffer.deallocate()
     }
@@ -136,7 +139,7 @@ final class Transfer: @unchecked Sendable {
             let version = Int(CURL_HTTP_VERSION_2TLS)
             if unsafe ccurl_set_long(easy, CURLOPT_HTTP_VERSION, version) == CURLE_OK { try set(CURLOPT_PIPEWAIT, 1) }
         }
-        proxy = try Proxy.of(origin)
+        proxy = plan.isDirect ? nil : try Proxy.of(origin)
         try set(CURLOPT_PROXY, proxy?.url ?? "")
         // libcurl's own reading of the variable does not count.
         try set(CURLOPT_NOPROXY, "")
@@ -173,16 +176,16 @@ final class Transfer: @unchecked Sendable {
             }
             unsafe headerList = unsafe list
         }
-        if let authorization = plan.authorization {
+        for secret in plan.secrets {
             // libcurl reads its lists where they stand, so the secret need not be copied into this one. Of its own it has
             // (7.88) the head of the request, which is freed once it is sent; but over TLS with HTTP/1.1 it is sent from a
             // buffer that is freed with the transfer, and with HTTP/2 its compressed form stays in the connection's buffer
             // until the next one is sent.
             let link = UnsafeMutablePointer<curl_slist>.allocate(capacity: 1)
-            unsafe link.initialize(to: curl_slist(data: authorization.field, next: headerList))
-            unsafe authorizationLink = unsafe link
+            unsafe link.initialize(to: curl_slist(data: secret.field, next: secretLinks.last ?? headerList))
+            unsafe secretLinks.append(link)
         }
-        try check(unsafe ccurl_set_list(easy, CURLOPT_HTTPHEADER, authorizationLink ?? headerList), "headers")
+        try check(unsafe ccurl_set_list(easy, CURLOPT_HTTPHEADER, secretLinks.last ?? headerList), "headers")
 
         try check(
             unsafe ccurl_set_write(easy, CURLOPT_HEADERFUNCTION) { bytes, size, count, transfer in

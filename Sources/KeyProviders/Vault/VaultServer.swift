@@ -224,7 +224,7 @@ struct VaultServer: Sendable {
             authorization: token, body: body.map { .bytes($0.serialized()) } ?? .none, bodyLimit: 1 << 20,
             timeout: .seconds(30), handledStatuses: [400, 403, 404, 412, 503], isIdempotent: true)
         // More than the token may be a secret: the namespace, and what VAULT_HEADERS holds.
-        request.staysAtOrigin = true
+        request.refusesRedirects = true
         let response: HTTPResponse
         do throws(SigstoreError) { response = try await http.send(request) } catch {
             var error = error

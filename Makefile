@@ -82,6 +82,9 @@ deps: ## installs the system libraries that are missing (Debian and Ubuntu; uses
 
 test-deps: deps
 	@$(call install_missing,$(test_packages))
+	@cmp -s Tests/requirements.txt .build/python/requirements.txt || { \
+	    python3 -m venv --clear .build/python && .build/python/bin/pip install -q --no-deps -r Tests/requirements.txt \
+	    && cp Tests/requirements.txt .build/python/ || echo "moto could not be installed: tests against AWS KMS are left out"; }
 
 build: deps ## builds everything for debugging
 	swift build

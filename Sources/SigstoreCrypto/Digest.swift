@@ -90,6 +90,45 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
+/// Keyed digests, which prove that who made them has the key.
+public enum MessageAuthentication {
+    /// HMAC with SHA-256 (RFC 2104, FIPS 198-1).
+    /// - Parameters:
+    ///   - key: The key, of any length.
+    ///   - message: What is proved.
+    /// - Returns: 32 bytes, which may be the next key.
+    /// - Throws: `SigstoreError` with `cryptography-failed`.
+    public static func hmacSHA256(key: SecretBytes, _ message: some Collection<UInt8>) throws(SigstoreError)
+        -> SecretBytes
+    {
+        try Libraries.ready()
+        let message = Array(message)
+        return try unsafe SecretBytes(count: HashAlgorithm.sha256.byteCount) { (out) throws(SigstoreError) in
+            var length: UInt32 = 0
+            try unsafe key.withPointer { (start) throws(SigstoreError) in
+                guard
+                    unsafe HMAC(EVP_sha256(), start, CInt(clamping: key.count), message, message.count, out, &length)
+                        != nil, length == 32
+                else { throw opensslFailure("making a keyed digest") }
+            }
+        }
+    }
+}
+
+extension Digest {
+    /// SHA-1, for names alone and for what is trusted for other reasons: it keeps nobody from making two inputs that fit.
+    /// - Returns: 20 bytes.
+    package static func sha1(_ bytes: [UInt8]) throws(SigstoreError) -> [UInt8] {
+        try Libraries.ready()
+        var digest = [UInt8](repeating: 0, count: 20)
+        var length: UInt32 = 0
+        guard unsafe EVP_Digest(bytes, bytes.count, &digest, &length, EVP_sha1(), nil) == 1, length == 20 else {
+            throw opensslFailure("hashing")
+        }
+        return digest
+    }
+}
+
 /// Hexadecimal digits.
 public enum Hexadecimal {
     private static let digits = Array("0123456789abcdef".utf8)

@@ -204,18 +204,8 @@ public struct TimestampToken: Sendable {
                 return false
             }
             if let hash { return try Digest.hash(certificate.der, hash).bytes == digest }
-            return try TimestampToken.sha1(certificate.der) == digest
+            return try Digest.sha1(certificate.der) == digest
         }
-    }
-
-    /// SHA-1, for nothing but the first version's digest of a certificate that is trusted for other reasons.
-    static func sha1(_ bytes: [UInt8]) throws(SigstoreError) -> [UInt8] {
-        var digest = [UInt8](repeating: 0, count: 20)
-        var length: UInt32 = 0
-        guard unsafe EVP_Digest(bytes, bytes.count, &digest, &length, EVP_sha1(), nil) == 1, length == 20 else {
-            throw opensslFailure("hashing a certificate")
-        }
-        return digest
     }
 
     // MARK: - Verifying

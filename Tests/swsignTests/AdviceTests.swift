@@ -52,7 +52,7 @@ struct AdviceTests {
         "GOOGLE_OAUTH_ACCESS_TOKEN": ["AmbientProvider.swift", "ChildProcess.swift"],
         // Stored names, the user agent, and the client that registries see.
         "swsign.unfinished.v1": ["UnfinishedSignatures.swift"],
-        "swsign": ["CurlClient.swift", "RegistrySession.swift"],
+        "swsign": ["CurlClient.swift", "RegistrySession.swift", "AWSKeys.swift"], "swsign-": ["AWSCredentials.swift"],
         // Words of formats and of registries, and another program's argument.
         "RSA_PSS": ["FulcioClient.swift"], "SERVICE_SELECTOR_UNDEFINED": ["SigningConfig.swift"],
         "DIGEST_INVALID": ["RegistryClient.swift"], "NAME_UNKNOWN": ["RegistryFeatures.swift"],
@@ -63,7 +63,9 @@ struct AdviceTests {
     /// Key services are found by variables that their own programs have: the beginning of a file's name, and how the words begin
     /// that may stand in it.
     private static let services: [(file: String, words: [String])] = [
-        ("Vault", ["VAULT_", "BAO_", "TRANSIT_SECRET_ENGINE_PATH", "HTTPS_PROXY"])
+        ("Vault", ["VAULT_", "BAO_", "TRANSIT_SECRET_ENGINE_PATH", "HTTPS_PROXY"]),
+        // With the names that AWS KMS has for kinds of keys and for algorithms, and a flag of AWS's own program.
+        ("AWS", ["AWS_", "SIGN_VERIFY", "ECC_NIST_", "RSA_", "ECDSA_SHA_", "RSASSA_P", "--profile"]),
     ]
 
     @Test("The libraries know no command line")

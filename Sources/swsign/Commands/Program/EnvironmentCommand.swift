@@ -47,6 +47,37 @@ struct EnvironmentCommand: SwSignCommand {
         DOCKER_CONFIG|the folder of Docker's configuration, with credentials for registries|commands on images, login and logout
         REGISTRY_AUTH_FILE|Podman's credentials for registries|commands on images
         XDG_RUNTIME_DIR|where containers/auth.json is, with Podman's credentials for registries|commands on images
+        AWS_REGION|the region of AWS; without it, AWS_DEFAULT_REGION, the profile's, and the instance's|keys in AWS KMS
+        AWS_DEFAULT_REGION|as AWS_REGION, if that is not set|keys in AWS KMS
+        AWS_PROFILE|the profile of AWS's configuration files; without it, AWS_DEFAULT_PROFILE, and default|keys in AWS KMS
+        AWS_DEFAULT_PROFILE|as AWS_PROFILE, if that is not set|keys in AWS KMS
+        AWS_CONFIG_FILE|the file with profiles, in place of ~/.aws/config|keys in AWS KMS
+        AWS_SHARED_CREDENTIALS_FILE|the file with credentials, in place of ~/.aws/credentials|keys in AWS KMS
+        AWS_ACCESS_KEY_ID|the access key|keys in AWS KMS
+        AWS_ACCESS_KEY|as AWS_ACCESS_KEY_ID, if that is not set|keys in AWS KMS
+        *AWS_SECRET_ACCESS_KEY|the secret of the access key|keys in AWS KMS
+        *AWS_SECRET_KEY|as AWS_SECRET_ACCESS_KEY, if that is not set|keys in AWS KMS
+        *AWS_SESSION_TOKEN|the session token of credentials that end|keys in AWS KMS
+        AWS_WEB_IDENTITY_TOKEN_FILE|a file with an identity token, with which the role AWS_ROLE_ARN is taken|keys in AWS KMS
+        AWS_ROLE_ARN|the role that is taken with an identity token|keys in AWS KMS
+        AWS_ROLE_SESSION_NAME|the name of the session in AWS's logs|keys in AWS KMS
+        AWS_CONTAINER_CREDENTIALS_RELATIVE_URI|where a container of ECS has credentials, set by ECS|keys in AWS KMS
+        AWS_CONTAINER_CREDENTIALS_FULL_URI|where a container has credentials, set by EKS and others|keys in AWS KMS
+        AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE|the file with the token for that|keys in AWS KMS
+        *AWS_CONTAINER_AUTHORIZATION_TOKEN|the token for that|keys in AWS KMS
+        AWS_EC2_METADATA_DISABLED|true to ask no instance for its role and region|keys in AWS KMS
+        AWS_EC2_METADATA_SERVICE_ENDPOINT|the metadata service of an instance, in place of http://169.254.169.254|keys in AWS KMS
+        AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE|IPv6 to ask it at [fd00:ec2::254]|keys in AWS KMS
+        AWS_ENDPOINT_URL_KMS|the address of AWS KMS; counts before a host in the reference|keys in AWS KMS
+        AWS_ENDPOINT_URL_STS|the address of AWS STS|keys in AWS KMS
+        AWS_ENDPOINT_URL_SSO|the address of the portal of AWS's single sign-on|keys in AWS KMS
+        AWS_ENDPOINT_URL|the address of all services of AWS; a host in the reference counts before|keys in AWS KMS
+        AWS_IGNORE_CONFIGURED_ENDPOINT_URLS|true to use none of these addresses|keys in AWS KMS
+        AWS_USE_FIPS_ENDPOINT|true for the FIPS address of a service|keys in AWS KMS
+        AWS_USE_DUALSTACK_ENDPOINT|true for the address of a service that has IPv6 too|keys in AWS KMS
+        AWS_CA_BUNDLE|the certificates of the authorities to believe for AWS, in PEM|keys in AWS KMS
+        AWS_TLS_INSECURE_SKIP_VERIFY|1 to believe every certificate of AWS|keys in AWS KMS
+        AWS_MAX_ATTEMPTS|how often a request to AWS KMS is sent at most; 3 without it, and 8 if there are too many|keys in AWS KMS
         VAULT_ADDR|the server of Vault or OpenBao|keys in Vault
         *VAULT_TOKEN|the token for it; without one, that of the token helper or of ~/.vault-token|keys in Vault
         VAULT_NAMESPACE|the namespace|keys in Vault

@@ -1,5 +1,7 @@
 import Glibc
+import HTTPTransport
 import InToto
+import KeyProviders
 import OCIRegistry
 import SigstoreClients
 import SigstoreCrypto
@@ -67,6 +69,21 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
     "identity-token": { bytes in
         let token = try IdentityToken(parsing: String(decoding: bytes, as: UTF8.self))
         _ = (token.identity, token.challenge, token.certificateIssuer)
+    },
+    "aws-configuration": { bytes in
+        for isConfig in [true, false] {
+            _ = try? AWSConfigurationFile(parsing: bytes, path: "config", isConfig: isConfig)
+        }
+    },
+    "aws-signature": { bytes in
+        // An address, and a header field behind a line break.
+        let parts = bytes.split(separator: 0x0a, maxSplits: 1, omittingEmptySubsequences: false)
+        let url = try HTTPURL(parsing: String(decoding: parts[0], as: UTF8.self))
+        let value = String(decoding: parts.dropFirst().first ?? [], as: UTF8.self)
+        let signature = try RequestSignature(
+            method: "POST", url: url, headers: [(name: value, value: value)], body: bytes, accessKeyID: "A",
+            secret: SecretBytes(bytes), region: "r", service: "s", date: value)
+        precondition(signature.signature.utf8.count == 64)
     },
     "signing-config": { bytes in _ = try SigningConfig(parsing: bytes) },
     "simple-signing": { bytes in

@@ -1,0 +1,294 @@
+import HTTPTransport
+import LocalSystem
+import SigstoreCrypto
+import StrictJSON
+import Synchronization
+
+/// AWS KMS in one region, or at one endpoint: sends requests with a signature, and says what its errors mean (AWS KMS API
+/// Reference).
+final class AWSKeyService: Sendable {
+    /// What the service is asked to do.
+    enum Operation: String, Sendable {
+        case getPublicKey = "GetPublicKey"
+        case sign = "Sign"
+        case createKey = "CreateKey"
+        case createAlias = "CreateAlias"
+
+        /// The permission that it needs.
+        var permission: String { "kms:\(rawValue)" }
+    }
+
+    /// Where the service is.
+    let url: HTTPURL
+    /// The region that requests are signed for.
+    let region: String
+    private let http: any HTTPClient
+    private let chain: AWSCredentialChain
+    private let surroundings: KeySurroundings
+    /// How often a request is sent, as `AWS_MAX_ATTEMPTS` says; `nil` if it says nothing.
+    private let attempts: Int?
+    /// Until when no request is sent, because one was answered that there are too many.
+    private let pausedUntil = Mutex<ContinuousClock.Instant?>(nil)
+
+    init(
+        _ url: HTTPURL, region: String, http: any HTTPClient, chain: AWSCredentialChain, surroundings: KeySurroundings,
+        attempts: Int?
+    ) {
+        (self.url, self.region, self.http, self.chain) = (url, region, http, chain)
+        (self.surroundings, self.attempts) = (surroundings, attempts)
+    }
+
+    /// The credentials that requests are signed with.
+    func credentials() async throws(SigstoreError) -> AWSCredentials { try await chain.credentials() }
+
+    /// Asks the service.
+    /// - Parameters:
+    ///   - operation: What to do.
+    ///   - members: The request, a JSON object.
+    ///   - key: The key that it is about, as a person knows it, and its ARN or what else is known of it.
+    /// - Returns: The answer.
+    /// - Throws: `SigstoreError` that says what is wrong with which key and which credentials.
+    func ask(_ operation: Operation, _ members: JSONObject, about key: Subject) async throws(SigstoreError) -> JSONValue
+    {
+        let body = JSONValue.object(members).serialized()
+        var attempt = 1
+        while true {
+            try await waitForTurn()
+            let credentials: AWSCredentials
+            do throws(SigstoreError) { credentials = try await chain.credentials() } catch {
+                throw error.concerning(key.reference)
+            }
+            var request = HTTPRequest(
+                "POST", url,
+                headers: [
+                    (name: "Content-Type", value: "application/x-amz-json-1.1"),
+                    (name: "X-Amz-Target", value: "TrentService.\(operation.rawValue)"),
+                ], body: .bytes(body), bodyLimit: 1 << 16, timeout: .seconds(30), handledStatuses: Set(400...599),
+                isIdempotent: false)
+            request.refusesRedirects = true
+            // A second attempt is signed anew, so the transport makes none.
+            request.latestStart = .now + .seconds(240)
+            let now = surroundings.now()
+            request = try credentials.signing(request, region: region, service: "kms", at: now)
+            let failure: Failure
+            do throws(SigstoreError) {
+                let answer = try await http.send(request)
+                if answer.status == 200 { return try Self.read(answer, key) }
+                failure = self.failure(answer, operation, key, credentials, now)
+            } catch {
+                // Whether a key was made, if the connection broke off, nobody knows: a second one would be left alone.
+                let mayRepeat = error.code == .unreachable && (operation != .createKey || error.wasNotSent)
+                failure = Failure(error: error.concerning(key.reference), kind: mayRepeat ? .passing : .lasting)
+            }
+            let limit: Int
+            switch failure.kind {
+            case .lasting: throw failure.error
+            case .passing: limit = attempts ?? 3
+            case .throttled: limit = attempts ?? 8
+            }
+            guard attempt < limit else { throw failure.error }
+            let delay = Self.policy.delay(after: attempt)
+            if failure.kind == .throttled {
+                pausedUntil.withLock { $0 = max($0 ?? .now, .now + delay) }
+            } else {
+                try await Self.pause(delay)
+            }
+            attempt += 1
+        }
+    }
+
+    private static let policy = RetryPolicy(baseDelay: .milliseconds(200), maxDelay: .seconds(20))
+
+    /// Waits while the service wants no requests.
+    private func waitForTurn() async throws(SigstoreError) {
+        while let end = pausedUntil.withLock({ $0 }), ContinuousClock.now < end { try await Self.pause(end - .now) }
+    }
+
+    /// Lets time pass.
+    static func pause(_ time: Duration) async throws(SigstoreError) {
+        do { try await Task.sleep(for: time) } catch { throw SigstoreError(.cancelled, "the request was cancelled") }
+    }
+
+    private static func read(_ answer: HTTPResponse, _ key: Subject) throws(SigstoreError) -> JSONValue {
+        if answer.body.isEmpty { return .null }
+        do throws(SigstoreError) { return try JSONValue(parsing: answer.body, depth: 16, values: 4096) } catch {
+            throw fault(key, "what AWS KMS answers cannot be read: \(error.message)", error)
+        }
+    }
+
+    /// An answer that cannot be.
+    static func fault(_ key: Subject, _ what: String, _ cause: SigstoreError? = nil) -> SigstoreError {
+        SigstoreError(
+            .keyServiceAnswer, "\(key.reference): \(what)",
+            advice:
+                "check that the endpoint is that of AWS KMS, and that nothing stands between that changes its answers",
+            cause: cause)
+    }
+
+    // MARK: - What errors mean
+
+    /// A key, as errors name it.
+    struct Subject: Sendable {
+        /// The reference as the person wrote it.
+        let reference: String
+        /// The ARN, if it is known; else what KMS was asked for.
+        var name: String
+        /// The account that the key is of, if its ARN is known.
+        var account: String?
+    }
+
+    /// A request that failed.
+    private struct Failure {
+        enum Kind { case lasting, passing, throttled }
+        let error: SigstoreError
+        let kind: Kind
+    }
+
+    private static let throttlingCodes = [
+        "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException",
+        "TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded", "SlowDown",
+        "PriorRequestNotComplete", "LimitExceededException",
+    ]
+    private static let passingCodes = [
+        "KMSInternalException", "DependencyTimeoutException", "KeyUnavailableException", "InternalFailure",
+        "ServiceUnavailable", "RequestTimeout", "RequestTimeoutException", "TransactionInProgressException",
+    ]
+
+    /// The code and the words of an error: in the body, or the code in a header field.
+    private static func code(_ answer: HTTPResponse) -> (code: String, words: String) {
+        let json = (try? JSONValue(parsing: answer.body, depth: 16, values: 4096)).map(JSONCursor.init)
+        func member(_ name: String) -> String? { (try? json?.optional(name)?.string()) ?? nil }
+        let type = member("__type") ?? answer.header("x-amzn-errortype") ?? ""
+        // `prefix#Code`, and in the header `Code:url`.
+        let code = (type.split(separator: "#").last ?? "").prefix { $0 != ":" }
+        return (String(code.prefix(64)), shortened(member("message") ?? member("Message") ?? ""))
+    }
+
+    /// A service's words as one line of at most 512 bytes.
+    static func shortened(_ words: String) -> String {
+        String(decoding: words.utf8.prefix(512).map { $0 < 0x20 ? 0x20 : $0 }, as: UTF8.self)
+    }
+
+    /// The error that clocks differ, if that is what an answer says.
+    static func clockError(_ code: String, _ words: String, _ answer: HTTPResponse, _ now: Int64) -> SigstoreError? {
+        let isClock =
+            code == "RequestTimeTooSkewed" || code == "RequestExpired"
+            || code == "InvalidSignatureException" && words.utf8.starts(with: "Signature expired".utf8)
+            || code == "InvalidSignatureException" && words.utf8.starts(with: "Signature not yet current".utf8)
+            || code == "SignatureDoesNotMatch" && words.utf8.starts(with: "Signature expired".utf8)
+            || code == "SignatureDoesNotMatch" && words.utf8.starts(with: "Signature not yet current".utf8)
+        guard isClock else { return nil }
+        let theirs = answer.header("date").map { shortened($0) } ?? "an unknown time"
+        return SigstoreError(
+            .keyDenied,
+            "AWS does not accept the time of the request: here it is \(Instant(seconds: now)), there it is \(theirs); AWS says \(code): \(words)",
+            advice: "set this machine's clock")
+    }
+
+    private func failure(
+        _ answer: HTTPResponse, _ operation: Operation, _ key: Subject, _ credentials: AWSCredentials, _ now: Int64
+    ) -> Failure {
+        let (code, words) = Self.code(answer)
+        let said = "AWS KMS says \(code.isEmpty ? "HTTP \(answer.status)" : code)\(words.isEmpty ? "" : ": \(words)")"
+        let place = "\(key.account.map { "account \($0), " } ?? "")region \(region)"
+        let who = "\(credentials.source), access key \(credentials.accessKeyID)"
+        func error(_ errorCode: SigstoreError.Code, _ what: String, _ advice: String, _ kind: Failure.Kind = .lasting)
+            -> Failure
+        {
+            Failure(
+                error: SigstoreError(
+                    errorCode, "\(key.reference): \(what); \(said)", advice: .sentence(advice),
+                    cause: HTTPStatusError(response: answer)), kind: kind)
+        }
+        if let clock = Self.clockError(code, words, answer, now) {
+            return Failure(error: clock.concerning(key.reference), kind: .lasting)
+        }
+        if Self.throttlingCodes.contains(code) || code.isEmpty && answer.status == 429 {
+            guard code != "LimitExceededException" || operation == .sign || operation == .getPublicKey else {
+                return error(
+                    .keyUnusable, "the account has as many keys or aliases as it may have (\(place))",
+                    "remove keys that nobody needs, or have the quota raised")
+            }
+            return error(
+                .keyServiceFailed, "too many requests for the account's quota, after all attempts (\(place))",
+                "try again later, sign fewer at once, or have the quota for cryptographic operations raised", .throttled
+            )
+        }
+        switch code {
+        case "NotFoundException":
+            return error(
+                .keyNotFound, "there is no key \(key.name) (\(place), \(who))",
+                "check the alias or id, the region (AWS_REGION) and the account")
+        case "AccessDeniedException", "AccessDenied":
+            let user = Self.user(in: words) ?? credentials.identity
+            return error(
+                .keyDenied,
+                "the permission \(operation.permission) is missing on \(key.name) (\(place)) for \(user ?? "these credentials") (\(who))",
+                "allow \(operation.permission) on the key\(user.map { " for \($0)" } ?? ""), in its key policy or in a policy of that user or role"
+            )
+        case "DisabledException":
+            return error(
+                .keyUnusable, "the key \(key.name) is disabled (\(place))",
+                "enable it with aws kms enable-key, or use another key")
+        case "KMSInvalidStateException":
+            let isPending = words.utf8.count > 0 && words.lowercased().contains("pending deletion")
+            return error(
+                .keyUnusable,
+                "the key \(key.name) \(isPending ? "is to be deleted" : "is in no state to be used") (\(place))",
+                isPending
+                    ? "keep it with aws kms cancel-key-deletion and aws kms enable-key, or use another key"
+                    : "look at it with aws kms describe-key")
+        case "InvalidKeyUsageException":
+            return error(
+                .keyUnusable, "the key \(key.name) is not for signing (\(place))",
+                "use a key with the usage SIGN_VERIFY")
+        case "UnsupportedOperationException":
+            return error(
+                .keyUnusable, "the key \(key.name) is symmetric, or of a key store that does not sign (\(place))",
+                "use an asymmetric key with the usage SIGN_VERIFY")
+        case "ExpiredTokenException", "ExpiredToken":
+            return error(
+                .keyDenied, "the credentials have expired (\(who))",
+                "renew them, or log in again (aws sso login)")
+        case "UnrecognizedClientException", "InvalidClientTokenId":
+            return error(
+                .keyDenied, "the credentials are not known, or their session token is wrong (\(who))",
+                "check the access key id, its session token, and that they are of this partition of AWS")
+        case "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature",
+            "IncompleteSignatureException":
+            return error(
+                .keyDenied, "the secret access key is not that of this access key id (\(who))",
+                "copy both again")
+        case "MissingAuthenticationTokenException", "MissingAuthenticationToken":
+            return error(
+                .keyDenied, "AWS KMS saw no credentials (\(who))",
+                "check what stands between that takes the header field Authorization away")
+        case "OptInRequired", "SubscriptionRequiredException":
+            return error(
+                .keyDenied, "the account has not opted in to the region (\(place))", "enable the region for the account"
+            )
+        case "AlreadyExistsException":
+            return error(
+                .keyUnusable, "the alias \(key.name) is there already, and was not a moment ago (\(place))",
+                "try again, or use another alias")
+        case "InvalidAliasNameException":
+            return error(
+                .unknownKeyReference, "the alias \(key.name) is not one that can be made",
+                "use alias/ and letters, digits, / _ and -, and no alias/aws/…")
+        default: break
+        }
+        if Self.passingCodes.contains(code) || answer.status >= 500 {
+            return error(.keyServiceFailed, "AWS KMS failed (\(place))", "try again later", .passing)
+        }
+        return error(
+            .keyServiceFailed, "AWS KMS refuses \(operation.rawValue) for \(key.name) (\(place), \(who))",
+            "what AWS says names the cause")
+    }
+
+    /// Whom a refusal is about: `User: ARN is not authorized …`.
+    private static func user(in words: String) -> String? {
+        guard words.utf8.starts(with: "User: arn:".utf8) else { return nil }
+        let arn = words.dropFirst(6).prefix { $0 != " " }
+        return arn.utf8.allSatisfy { (0x21...0x7e).contains($0) } ? String(arn) : nil
+    }
+}

@@ -35,6 +35,14 @@ public final class AWSKeys: KeyMaker {
 
     public func knows(_ reference: String) -> Bool { AWSKeyReference.isMeant(reference) }
 
+    public func trustVariables(_ reference: String) -> [String] {
+        [
+            "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE",
+            "AWS_TLS_INSECURE_SKIP_VERIFY", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE",
+            "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN",
+        ].filter { surroundings.variable($0) != nil }
+    }
+
     public func check(_ reference: String) throws(SigstoreError) { _ = try AWSKeyReference(reference) }
 
     public func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey {

@@ -65,6 +65,40 @@ struct PluginTests {
         #expect(byKey.succeeded, "\(byKey.messages)")
     }
 
+    @Test("Every command takes a reference; many images ask for the key once, and sign once each")
+    func everyCommand() async throws {
+        let key = ["--key", "test://p256"]
+        try directory.write("predicate", "{}")
+        func must(_ arguments: [String]) async throws {
+            let outcome = await Program(directory: directory.path, environment: environment).run(arguments)
+            #expect(outcome.succeeded, "\(arguments): \(outcome.messages)")
+        }
+        let signing = key + ["--tlog-upload=false"]
+        let verifying = key + ["--insecure-ignore-tlog"]
+        let predicate = ["--type", "custom", "--predicate", "predicate"]
+        try await must(["attest-blob"] + signing + predicate + ["--bundle", "att.json", "file"])
+        try await must(
+            ["verify-blob-attestation"] + verifying + ["--type", "custom", "--bundle", "att.json", "file"])
+        try await must(["sign-blob"] + signing + ["--output-signature", "file.sig", "file"])
+        try await must(
+            ["bundle", "create"] + key + [
+                "--artifact", "file", "--signature", "file.sig", "--ignore-tlog", "--out", "new.json",
+            ])
+        try await must(["verify-blob"] + verifying + ["--bundle", "new.json", "file"])
+        var images: [String] = []
+        for number in 0..<12 {
+            try await directory.makeImages("layout\(number)", layer: Array("layer \(number)".utf8))
+            images.append("oci-layout:layout\(number):one")
+        }
+        _ = try calls()
+        try await must(["sign"] + signing + images)
+        #expect(try calls().methods == ["publicKey"] + Array(repeating: "signMessage", count: 12))
+        try await must(["verify"] + verifying + images)
+        #expect(try calls().methods == ["publicKey"])
+        try await must(["attest"] + signing + predicate + [images[0]])
+        try await must(["verify-attestation"] + verifying + ["--type", "custom", images[0]])
+    }
+
     @Test("A plugin makes a key once; nothing is overwritten without asking")
     func making() async throws {
         let made = await run(

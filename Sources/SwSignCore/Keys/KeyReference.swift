@@ -135,7 +135,7 @@ public struct KeyReference: Sendable {
         guard let maker = place as? any KeyMaker else {
             throw SigstoreError(
                 .usage, "\(text) is not in a key service that makes keys itself",
-                advice: "name one, such as awskms:///alias/NAME")
+                advice: "name one, such as hashivault://KEY")
         }
         return maker
     }

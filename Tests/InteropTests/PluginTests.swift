@@ -119,4 +119,38 @@ struct PluginTests {
             tool, ["verify", "--key", "swsign://keys/rsa.pem"] + Self.verifying(tool) + [image])
         #expect(wrong.status != 0)
     }
+
+    @Test(
+        "cosign makes a key, signs and verifies through this program's code for Vault, by its own scheme and by swsign://",
+        .enabled(if: KeyServices.folder != nil, "left out: the servers of key services, in ../shared/keys/fakes"),
+        arguments: [Tool.cosign2, .cosign3])
+    func vault(tool: Tool) async throws {
+        let fixture = try await Fixture()
+        let place = fixture.place
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(place.path)/bin/sigstore-kms-hashivault", withDestinationPath: try await Tool.swsign.program)
+        let vault = ["VAULT_ADDR": "http://127.0.0.1:\(try KeyServices.running().port)", "VAULT_TOKEN": "test-root"]
+        func run(_ tool: Tool, _ arguments: [String]) async throws {
+            let outcome = try await place.run(
+                try await tool.program, arguments, fixture.environment.merging(vault) { $1 })
+            #expect(outcome.status == 0, "\(tool) \(arguments): \(outcome.messages)")
+        }
+        let image = fixture.images.name(try await fixture.images.push("by \(tool)"))
+        let name = "plugin-\(tool)-\(UUID().uuidString.prefix(8))"
+        // The cosigns at hand have no code of their own for Vault.
+        for reference in ["hashivault://\(name)", "swsign://hashivault://\(name)"] {
+            if reference.hasPrefix("hashivault") { try await run(tool, ["generate-key-pair", "--kms", reference]) }
+            let output = tool == .cosign2 ? ["--output-signature", "blob"] : ["--bundle", "blob"]
+            let input = tool == .cosign2 ? ["--signature", "blob"] : ["--bundle", "blob"]
+            try await run(tool, ["sign-blob", "--yes", "--key", reference] + Self.signing(tool) + output + ["file"])
+            try await run(tool, ["sign", "--yes", "--key", reference] + Self.signing(tool) + [image])
+            for (verifier, key) in [
+                (tool, reference), (tool, "cosign.pub"), (.swsign, "hashivault://\(name)"), (.swsign, "cosign.pub"),
+            ] {
+                try await run(
+                    verifier, ["verify-blob", "--key", key] + Self.verifying(verifier) + input + ["file"])
+                try await run(verifier, ["verify", "--key", key] + Self.verifying(verifier) + [image])
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ public import StrictJSON
 /// One program is run for each question. It is asked for the public key once a run, and verifies nothing.
 public final class PluginKeyPlace: KeyMaker {
     private let surroundings: KeySurroundings
-    private let known = KnownKeys()
+    private let known = Once<[UInt8], PublicKey>()
 
     /// Makes the place. Nothing is looked for yet.
     public init(_ surroundings: KeySurroundings) { self.surroundings = surroundings }
@@ -69,7 +69,7 @@ public final class PluginKeyPlace: KeyMaker {
 
     public func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey {
         let subject = try subject(reference)
-        return try await known.key(reference) { () throws(SigstoreError) in
+        return try await known.value(Array(reference.utf8)) { () async throws(SigstoreError) in
             try await self.key(subject, PluginCall(.publicKey, of: subject.resource))
         }
     }
@@ -114,7 +114,6 @@ public final class PluginKeyPlace: KeyMaker {
             name = try read(subject) { () throws(SigstoreError) in try answer.member("defaultAlgorithm").string() }
         }
         let key = try await key(subject, PluginCall(.createKey(algorithm: name), of: subject.resource))
-        await known.keep(key, reference)
         return (key, true)
     }
 
@@ -254,28 +253,5 @@ private struct PluginSigner: Signer {
 
     func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> [UInt8] {
         try await place.sign(reference, message, scheme)
-    }
-}
-
-/// The public keys that are known in this run. Who asks while a key is being looked up waits for that.
-private actor KnownKeys {
-    private var keys: [(reference: String, task: Task<Result<PublicKey, SigstoreError>, Never>)] = []
-
-    func key(_ reference: String, _ find: @escaping @Sendable () async throws(SigstoreError) -> PublicKey)
-        async throws(SigstoreError) -> PublicKey
-    {
-        if let known = keys.first(where: { $0.reference.utf8.elementsEqual(reference.utf8) }) {
-            return try await known.task.value.get()
-        }
-        let task = Task { () -> Result<PublicKey, SigstoreError> in
-            do throws(SigstoreError) { return .success(try await find()) } catch { return .failure(error) }
-        }
-        keys.append((reference: reference, task: task))
-        return try await task.value.get()
-    }
-
-    func keep(_ key: PublicKey, _ reference: String) {
-        keys.removeAll { $0.reference.utf8.elementsEqual(reference.utf8) }
-        keys.append((reference: reference, task: Task { .success(key) }))
     }
 }

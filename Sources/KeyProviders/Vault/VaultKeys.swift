@@ -1,7 +1,6 @@
 internal import HTTPTransport
 public import SigstoreCrypto
 public import StrictJSON
-internal import Synchronization
 
 /// Keys in the transit engine of HashiCorp Vault or OpenBao: `hashivault://KEY` and `openbao://KEY`.
 ///
@@ -9,8 +8,8 @@ internal import Synchronization
 /// `transit/sign/KEY`). Verifying happens here, with the public keys of all versions that the engine still has.
 public final class VaultKeys: KeyMaker {
     private let around: KeySurroundings
-    private let opened = Mutex<Task<Result<VaultServer, SigstoreError>, Never>?>(nil)
-    private let read = Mutex<[String: Task<Result<VaultKey, SigstoreError>, Never>]>([:])
+    private let servers = Once<Int, VaultServer>()
+    private let keys = Once<VaultReference, VaultKey>()
 
     /// Nothing is opened or asked yet.
     public init(_ around: KeySurroundings) { self.around = around }
@@ -95,34 +94,12 @@ public final class VaultKeys: KeyMaker {
 
     private func server() async throws(SigstoreError) -> VaultServer {
         let around = around
-        let task = opened.withLock { task in
-            let begun =
-                task
-                ?? Task { () -> Result<VaultServer, SigstoreError> in
-                    do throws(SigstoreError) { return .success(try await VaultServer(around)) } catch {
-                        return .failure(error)
-                    }
-                }
-            task = begun
-            return begun
-        }
-        return try await task.value.get()
+        return try await servers.value(0) { () async throws(SigstoreError) in try await VaultServer(around) }
     }
 
     private func key(_ reference: String) async throws(SigstoreError) -> VaultKey {
         let (server, parsed) = (try await server(), try VaultReference(reference))
-        let task = read.withLock { tasks in
-            let begun =
-                tasks[reference]
-                ?? Task { () -> Result<VaultKey, SigstoreError> in
-                    do throws(SigstoreError) { return .success(try await VaultKey(server, parsed)) } catch {
-                        return .failure(error)
-                    }
-                }
-            tasks[reference] = begun
-            return begun
-        }
-        return try await task.value.get()
+        return try await keys.value(parsed) { () async throws(SigstoreError) in try await VaultKey(server, parsed) }
     }
 }
 

@@ -4,7 +4,7 @@ public enum KeyPlugin {
     /// and each of its calls is a line there in the file `calls`. `PLUGIN_MANNER` makes it misbehave.
     public static let program = """
         #!/usr/bin/env python3
-        import base64, json, os, subprocess, sys
+        import base64, json, os, subprocess, sys, tempfile
         folder, manner = os.environ["PLUGIN_KEYS"], os.environ.get("PLUGIN_MANNER", "")
         call, message = json.loads(sys.argv[2]), sys.stdin.buffer.read()
         method, key = call["methodName"], os.path.join(folder, call["initOptions"]["keyResourceID"] + ".pem")
@@ -41,8 +41,11 @@ public enum KeyPlugin {
             if manner == "signs another message": message = b"another"
             answer({method: {"signature": base64.b64encode(openssl("dgst", hash, "-sign", key, data=message)).decode()}})
         if method == "verifySignature":
-            with open(os.path.join(folder, "signature"), "wb") as file: file.write(base64.b64decode(arguments["signature"]))
-            openssl("dgst", "-sha256", "-prverify", key, "-signature", file.name, data=message)
+            # cosign verifies several signatures at once, each with a call of its own.
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(base64.b64decode(arguments["signature"]))
+                file.flush()
+                openssl("dgst", "-sha256", "-prverify", key, "-signature", file.name, data=message)
             answer({method: {}})
         """
 }

@@ -283,7 +283,7 @@ struct BlobTests {
         }
         // A key that cannot be used is the first thing to be told.
         for (key, code) in [
-            ("awskms:///x", "not-built-yet"), ("k8s://a/b", "not-built-yet"), ("gitlab://1", "not-built-yet"),
+            ("gcpkms://projects/x", "not-built-yet"), ("k8s://a/b", "not-built-yet"), ("gitlab://1", "not-built-yet"),
             ("pkcs11:token=x", "not-built-yet"), ("nosuch.key", "file-not-found"),
         ] {
             try await directory.expectRefusal(code, of: ["sign-blob", "--key", key, "file"])

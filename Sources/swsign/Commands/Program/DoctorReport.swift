@@ -145,7 +145,7 @@ struct DoctorReport {
         let (seconds, overflow) = moment.seconds.subtractingReportingOverflow(now.seconds)
         guard !overflow else { return moment.description }
         let span = Self.span(abs(seconds), parts: 1)
-        return "\(moment) (\(seconds < 0 ? "\(span) ago" : "in \(span)"))"
+        return "\(moment) (\(seconds <= 0 ? "\(span) ago" : "in \(span)"))"
     }
 
     /// What TUF metadata there is, and until when it counts.

@@ -9,8 +9,8 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 
 # What the program is built with, and what its tests run against.
-packages := libssl-dev libcurl4-openssl-dev libsodium-dev libre2-dev pkg-config
-test_packages = docker-registry openssl python3 python3-venv python3-yaml python3-cryptography strace bsdutils fish zsh curl git jq $(chromium)
+packages := libssl-dev libcurl4-openssl-dev libsodium-dev libre2-dev libyaml-dev libp11-kit-dev pkg-config
+test_packages = docker-registry openssl python3 python3-venv python3-yaml python3-cryptography softhsm2 opensc opensc-pkcs11 strace bsdutils fish zsh curl git jq $(chromium)
 # Ubuntu has Chromium as a snap only; there the tests in a browser are left out, and said to be.
 chromium = $(if $(filter debian,$(shell . /etc/os-release && echo $$ID)),chromium)
 

@@ -37,6 +37,8 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         // Linked in (see its module map), as RE2 is; pkg-config would name the shared library.
         .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
+        // The header alone: the module of a token is opened when a key needs it.
+        .systemLibrary(name: "CPKCS11", providers: [.apt(["libp11-kit-dev"])]),
 
         // RE2 behind C functions, for identities given as regular expressions.
         .target(name: "CRE2", linkerSettings: [.linkedLibrary(":libre2.a")]),
@@ -72,7 +74,8 @@ let package = Package(
             ], swiftSettings: settings
         ),
         .target(
-            name: "KeyProviders", dependencies: ["StrictJSON", "HTTPTransport", "LocalSystem", "SigstoreCrypto"],
+            name: "KeyProviders",
+            dependencies: ["StrictJSON", "HTTPTransport", "LocalSystem", "SigstoreCrypto", "CPKCS11"],
             swiftSettings: settings),
 
         // L3

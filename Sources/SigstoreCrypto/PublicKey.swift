@@ -164,6 +164,12 @@ public import StrictJSON
         return unsafe copenssl_public_point(form.group, point, point.count)
     }
 
+    /// The SubjectPublicKeyInfo of an uncompressed point; `nil` if its length is not that of the curve, or `kind` is none.
+    static func encoding(ofPoint point: [UInt8], on kind: Kind) -> [UInt8]? {
+        guard let form = pointForms.first(where: { $0.kind == kind }), point.count == form.size else { return nil }
+        return form.head + point
+    }
+
     /// OpenSSL's name of the curve, and the point, of a key on one of the curves whose point is uncompressed.
     var uncompressedPoint: (group: String, point: [UInt8])? {
         Self.pointForm(of: spki).map { ($0.group, Array(spki[$0.head.count...])) }

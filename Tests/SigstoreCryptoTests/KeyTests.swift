@@ -27,6 +27,67 @@ struct KeyTests {
     }
 
     @Test(
+        "A key is the same from its parts, and from no others",
+        arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521])
+    func points(algorithm: SigningAlgorithm) throws {
+        let key = try PrivateKey.generate(algorithm).publicKey
+        let point = try #require(key.uncompressedPoint?.point)
+        #expect(try PublicKey(point: point, on: key.kind).spki == key.spki)
+        var other = point
+        other[point.count - 1] ^= 1
+        for wrong in [
+            other, Array(point.dropLast()), point + [0], [2] + point.dropFirst(), [], Array(point.dropFirst()),
+        ] {
+            #expect(throws: SigstoreError.self) { try PublicKey(point: wrong, on: key.kind) }
+        }
+        #expect(throws: SigstoreError.self) { try PublicKey(point: point, on: key.kind == .ecP256 ? .ecP384 : .ecP256) }
+    }
+
+    @Test("An RSA key is the same from its two numbers, and an Ed25519 key from its bytes")
+    func numbers() throws {
+        let ed25519 = try PrivateKey.generate(.ed25519).publicKey
+        #expect(try PublicKey(ed25519: Array(ed25519.spki.suffix(32))).spki == ed25519.spki)
+        #expect(throws: SigstoreError.self) { try PublicKey(ed25519: Array(ed25519.spki.suffix(31))) }
+        // The modulus stands before the exponent 65537, which takes five bytes with its tag and length.
+        let rsa = try PrivateKey.generate(.rsa2048).publicKey
+        let modulus = Array(rsa.spki.dropLast(5).suffix(256))
+        #expect(try PublicKey(rsaModulus: modulus, exponent: [1, 0, 1]).spki == rsa.spki)
+        #expect(try PublicKey(rsaModulus: [0, 0] + modulus, exponent: [0, 1, 0, 1]).spki == rsa.spki)
+        let wrong: [(modulus: [UInt8], exponent: [UInt8])] = [
+            ([], [3]), (modulus, []), (modulus, [1]), (Array(modulus.dropLast(200)), [1, 0, 1]),
+        ]
+        for (modulus, exponent) in wrong {
+            #expect(throws: SigstoreError.self) { try PublicKey(rsaModulus: modulus, exponent: exponent) }
+        }
+    }
+
+    @Test(
+        "The fixed width of a signature becomes DER that verifies, with and without leading zeros",
+        arguments: [SigningAlgorithm.ecdsaP256, .ecdsaP384, .ecdsaP521])
+    func fixedWidth(algorithm: SigningAlgorithm) throws {
+        let key = try PrivateKey.generate(algorithm)
+        let kind = key.publicKey.kind
+        let size = try #require(kind.coordinateSize)
+        // Some of these have halves that begin with a zero byte, or with a high bit.
+        for number in 0..<300 {
+            let signature = try key.sign([UInt8(number & 0xff)], scheme: algorithm.scheme)
+            var reader = DERReader(signature[...], of: DERSubject(code: .malformedSignature, name: "the signature"))
+            var halves = try reader.enter(DERReader.Tag.sequence, "signature")
+            var fixed: [UInt8] = []
+            for name in ["r", "s"] {
+                let digits = try halves.integer(name).drop { $0 == 0 }
+                fixed += [UInt8](repeating: 0, count: size - digits.count) + digits
+            }
+            #expect(try kind.signature(fromFixedWidth: fixed) == signature)
+        }
+        for length in [0, 2 * size - 1, 2 * size + 1] {
+            #expect(throws: SigstoreError.self) {
+                try kind.signature(fromFixedWidth: [UInt8](repeating: 1, count: length))
+            }
+        }
+    }
+
+    @Test(
         "A key of each kind signs in all of its schemes, and only its own key and message verify",
         arguments: SigningAlgorithm.allCases)
     func everyScheme(algorithm: SigningAlgorithm) throws {

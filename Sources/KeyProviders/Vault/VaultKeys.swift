@@ -172,11 +172,10 @@ struct VaultKey: Sendable {
     /// The public key: PEM, or for Ed25519 its 32 bytes in base64.
     private static func publicKey(_ text: String, _ type: String) throws(SigstoreError) -> PublicKey {
         guard type == "ed25519" else { return try PublicKey(file: Array(text.utf8)) }
-        guard let bytes = Base64.decode(text), bytes.count == 32 else {
-            throw SigstoreError(.malformedKey, "an Ed25519 key is not 32 bytes in base64")
+        guard let bytes = Base64.decode(text) else {
+            throw SigstoreError(.malformedKey, "an Ed25519 key is not in base64")
         }
-        // The fixed beginning of such a SubjectPublicKeyInfo (RFC 8410, section 4).
-        return try PublicKey(der: [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00] + bytes)
+        return try PublicKey(ed25519: bytes)
     }
 
     /// The engine's word for a kind of key.

@@ -372,8 +372,6 @@ public enum SignatureFile {
 }
 
 extension SigstoreError.Code {
-    /// Bytes that should be a signature are not one.
-    public static let malformedSignature = Self("malformed-signature")
     /// What was asked for contradicts itself, or cannot be understood.
     public static let usage = Self("usage")
 }

@@ -370,6 +370,64 @@ struct InformationTests {
         #expect(!other.output.contains("-F _swsign cosign"), "\(other.output)")
     }
 
+    @Test(
+        "The Tab key completes in an interactive zsh, for a link of the name cosign too, and for no other program of it"
+    )
+    func tabInZsh() async throws {
+        try directory.makeDirectory("functions")
+        try directory.write("functions/_swsign", await directory.swsign("completion", "zsh").stdout)
+        try directory.makeDirectory("bin")
+        try FileManager.default.createSymbolicLink(atPath: directory["bin/swsign"], withDestinationPath: Program.path)
+        try FileManager.default.createSymbolicLink(atPath: directory["bin/cosign"], withDestinationPath: "swsign")
+        try directory.write("key-file", Array("key".utf8))
+        let zsh = Program(
+            executable: "zsh", directory: directory.path,
+            environment: ["PATH": "\(directory["bin"]):/usr/bin:/bin", "TERM": "dumb"])
+        /// Types each line and Tab; prints what the lines have become.
+        func tab(_ lines: [String]) async -> Program.Outcome {
+            await zsh.run(
+                [
+                    "-fc",
+                    """
+                    zmodload zsh/zpty && zpty -b shell 'zsh -fi' || exit
+                    expect() {
+                        local piece; REPLY=
+                        while [[ $REPLY != *$~1* ]]; do
+                            (( SECONDS < 100 )) || { print -r -- "no $1: $REPLY"; exit 1 }
+                            if zpty -rt shell piece; then REPLY+=$piece; else sleep 0.05; fi
+                        done
+                    }
+                    zpty -wn shell $'fpath=($PWD/functions $fpath); autoload -Uz compinit; compinit -uD; print be""gin\r'
+                    expect begin
+                    zpty -wn shell $'told() { print -r -- "<$BUFFER"">"; BUFFER= }; zle -N told; bindkey "^T" told; print bo""und\r'
+                    expect bound
+                    for line; do
+                        zpty -wn shell "$line"$'\t\u{14}'
+                        expect '<*>'
+                        print -r -- "${${REPLY#*<}%%>*}"
+                    done
+                    """, "zsh",
+                ] + lines)
+        }
+        let all = await tab([
+            "swsign verify-b", "cosign verify-blob-", "cosign sign-blob --tlog-u",
+            "swsign attest --type slsaprovenance0", "cosign verify --key key-f",
+        ])
+        #expect(
+            all.output == """
+                swsign verify-blob
+                cosign verify-blob-attestation\u{20}
+                cosign sign-blob --tlog-upload\u{20}
+                swsign attest --type slsaprovenance02\u{20}
+                cosign verify --key key-file\u{20}
+
+                """, "\(all.output)\(all.messages)")
+        try FileManager.default.removeItem(atPath: directory["bin/cosign"])
+        try directory.write("bin/cosign", "#!/bin/sh\n", mode: 0o755)
+        let other = await tab(["cosign verify-blob-"])
+        #expect(other.output == "cosign verify-blob-\n", "\(other.output)\(other.messages)")
+    }
+
     @Test("Help is on standard output, grouped, and every command has it")
     func help() async throws {
         for arguments in [["--help"], ["-h"], [], ["help"]] {

@@ -42,7 +42,7 @@ public struct ArtifactDigest: ArtifactSource {
                 .otherDigestNeeded, "an Ed25519 signature is over the file itself, so a digest cannot verify it",
                 advice: "give the file")
         }
-        let usable = digests.union(schemes.compactMap(\.hash))
+        let usable = digests.isEmpty ? Set(schemes.compactMap(\.hash)) : digests
         guard usable.contains(digest.algorithm) else {
             let names = usable.map(\.rawValue).sorted()
             throw SigstoreError(

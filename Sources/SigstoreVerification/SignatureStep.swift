@@ -7,7 +7,9 @@ extension Verification {
     ///
     /// The digest that the bundle names decides on the hash function. If it names none, ECDSA may be over the curve's
     /// own hash (cosign 3) or SHA-256 (cosign 2), RSA over SHA-256, and Ed25519 is pure, unless a log, which only takes
-    /// Ed25519ph, has an entry. An envelope is small, so everything that the key can do is tried.
+    /// Ed25519ph, has an entry. An envelope is small, so everything that the key can do is tried. By keys of services and tokens
+    /// that choose the hash themselves, cosign names one of ECDSA's two and signs over the other; the artifact has to have the
+    /// digest that is named all the same.
     /// - Throws: `SigstoreError` with `wrong-key-type` if keys of this kind never sign over the digest that the bundle
     ///   names.
     func signatureSchemes(of key: PublicKey) throws(SigstoreError) -> [SignatureScheme] {
@@ -26,6 +28,9 @@ extension Verification {
         }
         if key.kind == .ed25519 { return named == .sha512 ? [.ed25519ph] : [.ed25519] }
         let schemes = key.schemes.filter { $0.hash == named }
+        if case .key = policy.signedBy, schemes == [.ecdsa(named)] {
+            return schemes + key.schemes.filter { $0 != .ecdsa(named) }
+        }
         guard !schemes.isEmpty else {
             throw SigstoreError(
                 .wrongKeyType,
@@ -70,7 +75,10 @@ extension Verification {
     mutating func verifySignature(_ key: PublicKey, _ schemes: [SignatureScheme], _ message: HashedMessage)
         throws(SigstoreError) -> SignatureScheme
     {
-        for scheme in schemes where try key.verifies(signature, of: message, scheme: scheme) {
+        for scheme in schemes {
+            // Of an artifact that is not at hand only the digest that the bundle names may be known.
+            if scheme != schemes.first, case .ecdsa(let hash) = scheme, message.digest(hash) == nil { continue }
+            guard try key.verifies(signature, of: message, scheme: scheme) else { continue }
             held("signature", "the signature holds: \(scheme) by a key of kind \(key.kind)")
             return scheme
         }

@@ -120,33 +120,66 @@ struct PluginTests {
         #expect(wrong.status != 0)
     }
 
+    /// A key service whose code in this program cosign uses.
+    enum Service: CaseIterable {
+        case vault, aws
+
+        /// The scheme, if the cosigns at hand have no code for it, so that cosign makes a key by it too.
+        var scheme: String? {
+            switch self {
+            case .vault: "hashivault"
+            case .aws: nil
+            }
+        }
+
+        func reference(_ name: String) -> String {
+            switch self {
+            case .vault: "hashivault://\(name)"
+            case .aws: "awskms:///alias/\(name)"
+            }
+        }
+
+        func environment() throws -> [String: String] {
+            switch self {
+            case .vault:
+                ["VAULT_ADDR": "http://127.0.0.1:\(try KeyServices.running().port)", "VAULT_TOKEN": "test-root"]
+            case .aws: try KeyManagementServer.running().environment
+            }
+        }
+    }
+
     @Test(
-        "cosign makes a key, signs and verifies through this program's code for Vault, by its own scheme and by swsign://",
-        .enabled(if: KeyServices.folder != nil, "left out: the servers of key services, in ../shared/keys/fakes"),
-        arguments: [Tool.cosign2, .cosign3])
-    func vault(tool: Tool) async throws {
+        "cosign makes a key, signs and verifies through this program's code for key services, by its own scheme and by swsign://",
+        .enabled(
+            if: KeyServices.folder != nil && KeyManagementServer.isThere,
+            "left out: the servers of key services, by make test-deps and ../shared/keys/fakes"),
+        arguments: [Tool.cosign2, .cosign3], Service.allCases)
+    func services(tool: Tool, service: Service) async throws {
         let fixture = try await Fixture()
         let place = fixture.place
-        try FileManager.default.createSymbolicLink(
-            atPath: "\(place.path)/bin/sigstore-kms-hashivault", withDestinationPath: try await Tool.swsign.program)
-        let vault = ["VAULT_ADDR": "http://127.0.0.1:\(try KeyServices.running().port)", "VAULT_TOKEN": "test-root"]
+        let environment = try service.environment()
         func run(_ tool: Tool, _ arguments: [String]) async throws {
             let outcome = try await place.run(
-                try await tool.program, arguments, fixture.environment.merging(vault) { $1 })
+                try await tool.program, arguments, fixture.environment.merging(environment) { $1 })
             #expect(outcome.status == 0, "\(tool) \(arguments): \(outcome.messages)")
         }
         let image = fixture.images.name(try await fixture.images.push("by \(tool)"))
-        let name = "plugin-\(tool)-\(UUID().uuidString.prefix(8))"
-        // The cosigns at hand have no code of their own for Vault.
-        for reference in ["hashivault://\(name)", "swsign://hashivault://\(name)"] {
-            if reference.hasPrefix("hashivault") { try await run(tool, ["generate-key-pair", "--kms", reference]) }
+        let key = service.reference("plugin-\(tool)-\(UUID().uuidString.prefix(8).lowercased())")
+        var references = ["swsign://\(key)"]
+        if let scheme = service.scheme {
+            try FileManager.default.createSymbolicLink(
+                atPath: "\(place.path)/bin/sigstore-kms-\(scheme)", withDestinationPath: try await Tool.swsign.program)
+            try await run(tool, ["generate-key-pair", "--kms", key])
+            references.append(key)
+        } else {
+            try await run(.swsign, ["generate-key-pair", "--kms", key])
+        }
+        for reference in references {
             let output = tool == .cosign2 ? ["--output-signature", "blob"] : ["--bundle", "blob"]
             let input = tool == .cosign2 ? ["--signature", "blob"] : ["--bundle", "blob"]
             try await run(tool, ["sign-blob", "--yes", "--key", reference] + Self.signing(tool) + output + ["file"])
             try await run(tool, ["sign", "--yes", "--key", reference] + Self.signing(tool) + [image])
-            for (verifier, key) in [
-                (tool, reference), (tool, "cosign.pub"), (.swsign, "hashivault://\(name)"), (.swsign, "cosign.pub"),
-            ] {
+            for (verifier, key) in [(tool, reference), (tool, "cosign.pub"), (.swsign, key), (.swsign, "cosign.pub")] {
                 try await run(
                     verifier, ["verify-blob", "--key", key] + Self.verifying(verifier) + input + ["file"])
                 try await run(verifier, ["verify", "--key", key] + Self.verifying(verifier) + [image])

@@ -618,6 +618,41 @@ struct BlobTests {
             ).code == "wrong-key")
     }
 
+    @Test(
+        "A signature by a key service over the other of its curve's two hashes than the bundle names holds, for that artifact",
+        arguments: [
+            (HashAlgorithm.sha256, HashAlgorithm.sha384, "SHA2_384", true), (.sha384, .sha256, "SHA2_256", true),
+            (.sha512, .sha384, "SHA2_384", false), (.sha512, .sha512, "SHA2_512", false),
+        ])
+    func otherHashThanNamed(signed: HashAlgorithm, named: HashAlgorithm, name: String, holds: Bool) async throws {
+        let content = Array(Self.content.utf8)
+        let key = try PrivateKey.generate(signed == .sha512 ? .ecdsaP521 : .ecdsaP384)
+        let other = try PrivateKey.generate(.ecdsaP384).publicKey
+        try directory.write("p384.pub", (signed == .sha512 ? other : key.publicKey).pem)
+        try directory.write("file", content)
+        let signature = Base64.encode(try key.sign(content, scheme: .ecdsa(signed)))
+        func bundle(_ digest: Digest) -> String {
+            """
+            {"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial": {"publicKey": {"hint": ""}},
+            "messageSignature": {"messageDigest": {"algorithm": "\(name)", "digest": "\(Base64.encode(digest.bytes))"},
+            "signature": "\(signature)"}}
+            """
+        }
+        try directory.write("right.json", bundle(try Digest.hash(content, named)))
+        try directory.write("wrong.json", bundle(try Digest.hash([1], named)))
+        func verify(_ bundle: String, _ artifact: String) async -> Program.Outcome {
+            await directory.swsign(
+                "verify-blob", "--key", "p384.pub", "--insecure-ignore-tlog", "--bundle", bundle, artifact)
+        }
+        let right = await verify("right.json", "file")
+        #expect(right.succeeded == holds, "\(right.messages)")
+        guard holds else { return }
+        #expect(await verify("wrong.json", "file").code == "artifact-mismatch")
+        // Of a digest in place of the file, only what the bundle names is known.
+        #expect(await verify("right.json", try Digest.hash(content, named).description).code == "invalid-signature")
+        #expect(await verify("right.json", try Digest.hash(content, signed).description).code == "other-digest-needed")
+    }
+
     // MARK: - Directories
 
     @Test(

@@ -86,6 +86,74 @@ struct AWSTests {
         throw SigstoreError(.unreachable, "there is no network")
     }
 
+    // MARK: - Recorded exchanges
+
+    private static let recordings: Comment = "left out: the recorded exchanges, in ../shared/keys/wire"
+
+    /// Whether a request is as the real client's, in its form and in these members of its body.
+    private static func expectSame(
+        _ pair: (request: HTTPRequest, recorded: RecordedExchanges.Exchange), _ members: [String]
+    )
+        throws
+    {
+        for field in ["Content-Type", "X-Amz-Target"] {
+            #expect(pair.request.header(field) == pair.recorded.headers[field.lowercased()])
+        }
+        let sent = JSONCursor(try JSONValue(parsing: Array(pair.request.text.utf8)))
+        let was = JSONCursor(try JSONValue(parsing: Array(pair.recorded.body.utf8)))
+        #expect(try sent.names().sorted() == members.sorted())
+        for member in members {
+            // Of a key's kind, newer services have another name.
+            let old = member == "KeySpec" ? "CustomerMasterKeySpec" : member
+            guard member != "Description" else { continue }
+            #expect(try sent.member(member).value.serialized() == was.member(old).value.serialized(), "\(member)")
+        }
+    }
+
+    @Test(
+        "A key signs as the real client asks for it, without its DescribeKey",
+        .enabled(if: RecordedExchanges.folder != nil, recordings))
+    func recordedSignature() async throws {
+        let recorded = try RecordedExchanges("awskms-08", "awskms-10")
+        let signer = try await Self.place(recorded).signer("awskms:///alias/swsign-p256") { SecretBytes([]) }
+        let digest = try Digest(
+            .sha256, bytes: try #require(Base64.decode("HRoYMAaesadgydGAlkxLrJhhqPYrLp3Zl9eBtSbjTlo=")))
+        let signature = try await signer.sign(HashedMessage(digest: digest), scheme: .ecdsa(.sha256))
+        #expect(
+            try signer.publicKey.verifies(signature, of: HashedMessage(digest: digest), scheme: .ecdsa(.sha256)))
+        #expect(recorded.requests.map { Self.target($0.request) } == ["GetPublicKey", "Sign"])
+        try Self.expectSame(recorded.requests[0], ["KeyId"])
+        try Self.expectSame(recorded.requests[1], ["KeyId", "Message", "MessageType", "SigningAlgorithm"])
+    }
+
+    @Test(
+        "A public key is asked for by what the reference names",
+        .enabled(if: RecordedExchanges.folder != nil, recordings),
+        arguments: [
+            ("9932cde6-6bc6-4f84-a155-9bbd4dc23210", "awskms-28"),
+            ("arn:aws:kms:us-east-1:123456789012:key/9932cde6-6bc6-4f84-a155-9bbd4dc23210", "awskms-29"),
+            ("arn:aws:kms:us-east-1:123456789012:alias/swsign-p256", "awskms-30"),
+        ])
+    func recordedPublicKey(_ id: String, _ name: String) async throws {
+        let recorded = try RecordedExchanges(name)
+        #expect(try await Self.place(recorded).publicKey("awskms:///\(id)").kind == .ecP256)
+        #expect(recorded.requests.count == 1)
+        try Self.expectSame(recorded.requests[0], ["KeyId"])
+    }
+
+    @Test(
+        "A key is made as the real client makes it", .enabled(if: RecordedExchanges.folder != nil, recordings))
+    func recordedCreation() async throws {
+        let recorded = try RecordedExchanges("awskms-01", "awskms-02", "awskms-03", "awskms-04")
+        let made = try await Self.place(recorded).makeKey("awskms:///alias/swsign-p256", algorithm: nil)
+        #expect(made.isNew && made.publicKey.kind == .ecP256)
+        #expect(
+            recorded.requests.map { Self.target($0.request) }
+                == ["GetPublicKey", "CreateKey", "CreateAlias", "GetPublicKey"])
+        try Self.expectSame(recorded.requests[1], ["KeySpec", "KeyUsage", "Description"])
+        try Self.expectSame(recorded.requests[2], ["AliasName", "TargetKeyId"])
+    }
+
     // MARK: - References
 
     @Test(

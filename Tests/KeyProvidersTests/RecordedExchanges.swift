@@ -71,10 +71,20 @@ final class RecordedExchanges: HTTPClient, @unchecked Sendable {
 
     func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
         let path = request.url.path + (request.url.query.map { "?\($0)" } ?? "")
-        guard let recorded = exchanges.first(where: { $0.method == request.method && $0.path == path }) else {
+        // AWS says in a field what is asked. What was recorded several times is answered in its order, and the last one goes on.
+        let operation = request.header("X-Amz-Target")
+        let recorded: Exchange? = lock.withLock {
+            let fitting = exchanges.filter {
+                $0.method == request.method && $0.path == path && $0.headers["x-amz-target"] == operation
+            }
+            let before = asked.count { $0.request.url == request.url && $0.request.header("X-Amz-Target") == operation }
+            let recorded = fitting.dropFirst(before).first ?? fitting.last
+            if let recorded { asked.append((request, recorded)) }
+            return recorded
+        }
+        guard let recorded else {
             throw SigstoreError(.unreachable, "nothing was recorded for \(request.method) \(path)")
         }
-        lock.withLock { asked.append((request, recorded)) }
         let response = HTTPResponse(
             status: recorded.status, headers: recorded.answerHeaders.map { ($0.name.lowercased(), $0.value) },
             body: Array(recorded.answer.utf8), url: request.url)

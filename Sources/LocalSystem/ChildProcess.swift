@@ -17,13 +17,14 @@ package enum ChildProcess {
     /// What stands in such names that begin with `COSIGN_`, whichever of cosign's variables it is.
     private static let secretWords = ["PASSWORD", "TOKEN", "PIN"]
     /// Other such names. `DOCKER_AUTH_CONFIG` holds the credentials of
-    /// many registries, whose helpers need none of each other's; Vault's token helper is asked if there is no token.
-    private static let secretNames = [
-        "SIGSTORE_ID_TOKEN", "DOCKER_AUTH_CONFIG", "VAULT_TOKEN", "BAO_TOKEN", "VAULT_HEADERS", "BAO_HEADERS",
+    /// many registries, whose helpers need none of each other's.
+    private static let secretNames = ["SIGSTORE_ID_TOKEN", "DOCKER_AUTH_CONFIG"]
+    /// What only a program that gives credentials or keys itself may get, and a browser does not: it may live on them, as on other
+    /// variables of providers (`AWS_*`, `GOOGLE_*`, `BUILDKITE_*`, a `GITHUB_TOKEN`), which are not ours to take.
+    private static let providerNames = [
+        "BUILDKITE_AGENT_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN", "VAULT_TOKEN", "BAO_TOKEN", "VAULT_HEADERS",
+        "BAO_HEADERS",
     ]
-    /// What only a program that gives credentials itself may get, and a browser does not. Other variables of providers
-    /// (`AWS_*`, `GOOGLE_*`, `BUILDKITE_*`, a `GITHUB_TOKEN`) are not ours to take: helpers and agents live on them.
-    private static let providerNames = ["BUILDKITE_AGENT_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN"]
 
     /// Whether a variable is kept from a program.
     /// - Parameter isSource: Whether the program is asked for a credential.
@@ -45,8 +46,10 @@ package enum ChildProcess {
 
     /// What a program answered.
     package struct Answer: Sendable {
-        /// The exit status; 128 and more if a signal ended it.
+        /// The exit status, or 128 and the number of the signal that ended it.
         package let status: CInt
+        /// Whether a signal ended it.
+        package let wasKilled: Bool
         /// Its standard output.
         package let output: [UInt8]
     }
@@ -120,7 +123,8 @@ package enum ChildProcess {
             throw failure
         }
         let signal = status & 0x7f
-        return Answer(status: signal == 0 ? status >> 8 & 0xff : 128 + signal, output: output)
+        return Answer(
+            status: signal == 0 ? status >> 8 & 0xff : 128 + signal, wasKilled: signal != 0, output: output)
     }
 
     /// Kills the programs that ``run(_:environment:input:timeout:)`` waits for. May be called by a signal

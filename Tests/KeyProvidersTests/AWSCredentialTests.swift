@@ -303,7 +303,77 @@ struct AWSCredentialTests {
         #expect(error?.description.contains("secret-token") == false)
     }
 
+    @Test("Credentials are had anew in the minute before they end, not before; those that have ended are not taken")
+    func endings() async throws {
+        for (left, asked) in [(3600, 1), (90, 1), (30, 3), (-1, 3)] {
+            let end = Instant(seconds: AWSTests.now + Int64(left))
+            let service = Service { _, _ throws(SigstoreError) in
+                (
+                    200, [],
+                    "{\"AccessKeyId\":\"ASIAEXAMPLE\",\"SecretAccessKey\":\"s\",\"Token\":\"t\",\"Expiration\":\"\(end)\"}"
+                )
+            }
+            let surroundings = AWSTests.surroundings(
+                service, ["AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:7/ecs/creds"])
+            let chain = AWSCredentialChain(
+                surroundings, try AWSProfiles(surroundings.variable), service, region: "us-east-1")
+            for _ in 1...3 {
+                let error = await AWSTests.failure { _ = try await chain.credentials() }
+                #expect((error == nil) == (left > 0))
+                if let error { #expect(error.message.contains("\(end)") && error.message.contains("container")) }
+            }
+            #expect(service.requests.count == asked, "\(left) s")
+        }
+    }
+
+    @Test("Credentials go over plain HTTP to no other machine, whatever endpoint is configured")
+    func plainHTTP() async throws {
+        let home = try Home()
+        try home.write("token", "secret-token")
+        let service = Service { _, _ throws(SigstoreError) in (200, [], "<a/>") }
+        for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"] {
+            let error = await AWSTests.failure {
+                _ = try await credentials(
+                    service, home,
+                    [
+                        "AWS_WEB_IDENTITY_TOKEN_FILE": "\(home.path)/token", "AWS_ROLE_ARN": "arn:aws:iam::1:role/x",
+                        variable: "http://192.0.2.2:4566",
+                    ])
+            }
+            #expect(error?.code == .keyServiceSettings && error?.message.contains("http://192.0.2.2:4566") == true)
+        }
+        #expect(service.requests.isEmpty)
+    }
+
+    @Test("In GovCloud the endpoints for FIPS are the plain ones, but for KMS")
+    func governmentEndpoints() throws {
+        let variables = ["AWS_USE_FIPS_ENDPOINT": "true"]
+        let profiles = try AWSProfiles { variables[$0] }
+        for (service, region, host) in [
+            ("sts", "us-gov-west-1", "sts.us-gov-west-1.amazonaws.com"),
+            ("portal.sso", "us-gov-east-1", "portal.sso.us-gov-east-1.amazonaws.com"),
+            ("kms", "us-gov-west-1", "kms-fips.us-gov-west-1.amazonaws.com"),
+            ("sts", "us-east-2", "sts-fips.us-east-2.amazonaws.com"),
+        ] { #expect(try profiles.standardEndpoint(service, region: region).origin.host == host) }
+    }
+
     // MARK: - Files
+
+    @Test("Settings that are indented are settings all the same, and further below one with a value they are an error")
+    func indented() throws {
+        let text = "[profile work]\n  region = eu-west-1\n  role_arn = r\n\tsource_profile = s\n"
+        let bytes = Array(text.replacingOccurrences(of: "\t", with: "  ").utf8)
+        let file = try AWSConfigurationFile(parsing: bytes, path: "config", isConfig: true)
+        #expect(
+            file.sections[.init(.profile, "work".utf8)]?.settings
+                == ["region": "eu-west-1", "role_arn": "r", "source_profile": "s"])
+        let deeper = "[profile work]\nregion = eu-west-1\n  role_arn = hidden\n"
+        let error = #expect(throws: SigstoreError.self) {
+            _ = try AWSConfigurationFile(parsing: Array(deeper.utf8), path: "config", isConfig: true)
+        }
+        #expect(error?.message.contains("line 3") == true && error?.message.contains("region") == true)
+        #expect(error?.description.contains("hidden") == false)
+    }
 
     @Test("Configuration files are read as AWS has them")
     func configuration() throws {

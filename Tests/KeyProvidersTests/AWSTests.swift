@@ -60,17 +60,38 @@ struct AWSTests {
     /// KMS with one key, that signs what it is asked for.
     static func kms(_ key: PrivateKey, algorithms: [String] = ["ECDSA_SHA_256"]) -> Service {
         Service { request, _ throws(SigstoreError) in
-            if target(request) == "GetPublicKey" { return (200, [], publicKeyAnswer(key.publicKey, algorithms)) }
+            guard request.header("X-Amz-Target") != nil else {
+                return (
+                    200, [],
+                    """
+                    <GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/ann</Arn>
+                    </GetCallerIdentityResult></GetCallerIdentityResponse>
+                    """
+                )
+            }
             let asked = JSONCursor(try JSONValue(parsing: Array(request.text.utf8)))
+            if target(request) == "GetPublicKey" {
+                let parts = try asked.member("KeyId").string().split(separator: ":").prefix(5)
+                return (
+                    200, [],
+                    publicKeyAnswer(
+                        key.publicKey, algorithms,
+                        place: parts.count == 5 ? parts.joined(separator: ":") : "arn:aws:kms:us-east-1:123456789012")
+                )
+            }
             let digest = try Digest(.sha256, bytes: try asked.member("Message").bytes())
             let signature = try key.sign(HashedMessage(digest: digest), scheme: key.publicKey.defaultScheme)
             return (200, [], "{\"Signature\":\"\(Base64.encode(signature))\"}")
         }
     }
 
-    static func publicKeyAnswer(_ key: PublicKey, _ algorithms: [String], usage: String = "SIGN_VERIFY") -> String {
+    static func publicKeyAnswer(
+        _ key: PublicKey, _ algorithms: [String], usage: String = "SIGN_VERIFY", specification: String? = nil,
+        place: String = "arn:aws:kms:us-east-1:123456789012"
+    ) -> String {
         """
-        {"KeyId":"arn:aws:kms:us-east-1:123456789012:key/9932cde6-6bc6-4f84-a155-9bbd4dc23210","KeyUsage":"\(usage)",
+        {"KeyId":"\(place):key/9932cde6-6bc6-4f84-a155-9bbd4dc23210","KeyUsage":"\(usage)",
+        \(specification.map { "\"KeySpec\":\"\($0)\"," } ?? "")
         "PublicKey":"\(Base64.encode(key.spki))","SigningAlgorithms":["\(algorithms.joined(separator: "\",\""))"]}
         """
     }
@@ -308,6 +329,10 @@ struct AWSTests {
                 "us-iso-east-1"
             ),
             ("alias/x", ["AWS_USE_FIPS_ENDPOINT": "true"], "https://kms-fips.us-east-1.amazonaws.com/", "us-east-1"),
+            (
+                "alias/x", ["AWS_USE_FIPS_ENDPOINT": "true", "AWS_REGION": "us-gov-west-1"],
+                "https://kms-fips.us-gov-west-1.amazonaws.com/", "us-gov-west-1"
+            ),
             ("alias/x", ["AWS_USE_DUALSTACK_ENDPOINT": "true"], "https://kms.us-east-1.api.aws/", "us-east-1"),
             ("alias/x", ["AWS_ENDPOINT_URL": "http://127.0.0.1:1"], "http://127.0.0.1:1/", "us-east-1"),
             (
@@ -415,7 +440,8 @@ struct AWSTests {
         let place = Self.place(Self.kms(key, algorithms: names))
         #expect(try await place.signer("awskms:///alias/x") { SecretBytes([]) }.schemes == schemes)
         let facts = try await place.facts("awskms:///alias/x")
-        #expect(facts.contains(KeyFact("account", "123456789012")))
+        #expect(facts.contains(KeyFact("key's account", "123456789012")))
+        #expect(facts.contains(KeyFact("identity", "arn:aws:iam::123456789012:user/ann")))
         #expect(facts.contains { $0.name == "credentials" && $0.value.contains("AKIDEXAMPLE") })
         #expect(!facts.contains { $0.value.contains("secret") })
     }
@@ -444,30 +470,45 @@ struct AWSTests {
         #expect(first?.code == .keyServiceAnswer)
     }
 
-    @Test("A signature by another key, a key for something else, and one of no known kind are refused")
+    @Test("An answer about another key than an id or an ARN names, or one that contradicts itself, is refused")
+    func answersAboutOthers() async throws {
+        let key = try PrivateKey.generate(.ecdsaP256).publicKey
+        let id = "9932cde6-6bc6-4f84-a155-9bbd4dc23210"
+        for (reference, place, specification, holds) in [
+            (id, "arn:aws:kms:us-east-1:123456789012", nil, true),
+            (id.filter { $0 != "-" }.uppercased(), "arn:aws:kms:us-east-1:123456789012", "ECC_NIST_P256", true),
+            (id, "arn:aws:kms:us-east-1:123456789012", "ECC_NIST_P384", false),
+            ("0000cde6-6bc6-4f84-a155-9bbd4dc23210", "arn:aws:kms:us-east-1:123456789012", nil, false),
+            ("arn:aws:kms:us-east-1:123456789012:key/\(id)", "arn:aws:kms:us-east-1:123456789012", nil, true),
+            ("arn:aws:kms:us-east-1:123456789012:key/\(id)", "arn:aws:kms:us-east-1:999999999999", nil, false),
+            ("arn:aws:kms:us-east-1:123456789012:key/\(id)", "arn:aws:kms:eu-west-1:123456789012", nil, false),
+            ("arn:aws:kms:us-east-1:123456789012:alias/x", "arn:aws:kms:us-east-1:999999999999", nil, false),
+            ("alias/x", "arn:aws:kms:us-east-1:999999999999", nil, true),
+        ] as [(String, String, String?, Bool)] {
+            let answer = Self.publicKeyAnswer(key, ["ECDSA_SHA_256"], specification: specification, place: place)
+            let error = await Self.failure {
+                _ = try await Self.place(Service { _, _ throws(SigstoreError) in (200, [], answer) })
+                    .publicKey("awskms:///\(reference)")
+            }
+            #expect(error?.code == (holds ? nil : .keyServiceAnswer), "\(reference): \(error?.description ?? "")")
+        }
+    }
+
+    @Test("A key for something else, and one of a kind that is not known, are said to be that")
     func otherKeys() async throws {
-        let (key, other) = (try PrivateKey.generate(.ecdsaP256), try PrivateKey.generate(.ecdsaP256))
-        let message = try HashedMessage.of([1], schemes: [.ecdsa(.sha256)])
-        let wrong = try other.sign(message, scheme: .ecdsa(.sha256))
-        let service = Service { request, _ throws(SigstoreError) in
-            (
-                200, [],
-                Self.target(request) == "Sign"
-                    ? "{\"Signature\":\"\(Base64.encode(wrong))\"}"
-                    : Self.publicKeyAnswer(key.publicKey, ["ECDSA_SHA_256"])
-            )
-        }
-        let mismatch = await Self.failure {
-            _ = try await Self.place(service).signer("awskms:///alias/x") { SecretBytes([]) }
-                .sign(message, scheme: .ecdsa(.sha256))
-        }
-        #expect(mismatch?.code == .keyMismatch)
-        for words in ["AWS KMS", "key/9932cde6", "ECDSA_SHA_256", "sha256"] {
-            #expect(mismatch?.message.contains(words) == true, "\(mismatch?.message ?? "")")
-        }
+        let key = try PrivateKey.generate(.ecdsaP256)
+        // secp256k1, by OpenSSL.
+        let other =
+            "MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEDVFsLnBfnwcSjXUCrFFBh+eiP2Z/fY+CVhgZCwKzvNA4nbNBseBZ+IXHCY7yByZDO0+N380OZS4YJk0Z7rbOIA=="
         for (answer, words) in [
             (Self.publicKeyAnswer(key.publicKey, ["ECDSA_SHA_256"], usage: "ENCRYPT_DECRYPT"), "ENCRYPT_DECRYPT"),
             (Self.publicKeyAnswer(key.publicKey, ["ML_DSA_SHAKE_256"]), "ML_DSA_SHAKE_256"),
+            (
+                """
+                {"KeyId":"x","KeyUsage":"SIGN_VERIFY","KeySpec":"ECC_SECG_P256K1","PublicKey":"\(other)",
+                "SigningAlgorithms":["ECDSA_SHA_256"]}
+                """, "ECC_SECG_P256K1"
+            ),
         ] {
             let error = await Self.failure {
                 _ = try await Self.place(Service { _, _ throws(SigstoreError) in (200, [], answer) })
@@ -604,12 +645,67 @@ struct AWSTests {
         for words in ["kms:CreateAlias", "the key arn:the-key was made, and has no alias"] {
             #expect(error?.message.contains(words) == true, "\(error?.message ?? "")")
         }
-        let broken = Service { request, _ throws(SigstoreError) in
-            if Self.target(request) == "CreateKey" { throw SigstoreError(.unreachable, "broken off") }
-            return (400, [], #"{"__type":"NotFoundException"}"#)
+        for status in [0, 500] {
+            let broken = Service { request, _ throws(SigstoreError) in
+                guard Self.target(request) == "CreateKey" else {
+                    return (400, [], #"{"__type":"NotFoundException"}"#)
+                }
+                if status == 0 { throw SigstoreError(.unreachable, "broken off") }
+                return (status, [], #"{"__type":"KMSInternalException"}"#)
+            }
+            let error = await Self.failure {
+                _ = try await Self.place(broken).makeKey("awskms:///alias/x", algorithm: nil)
+            }
+            #expect(broken.requests.map(Self.target) == ["GetPublicKey", "CreateKey"])
+            #expect(error?.message.contains("a key may have been made") == true, "\(error?.description ?? "")")
         }
-        _ = await Self.failure { _ = try await Self.place(broken).makeKey("awskms:///alias/x", algorithm: nil) }
-        #expect(broken.requests.map(Self.target) == ["GetPublicKey", "CreateKey"])
+    }
+
+    @Test("A key is not made under an alias that cannot be, and one of another account is not given the alias")
+    func impossibleKeys() async throws {
+        let none = Service { _, _ throws(SigstoreError) in (400, [], #"{"__type":"NotFoundException"}"#) }
+        for alias in ["alias/aws/x", "alias/a:b"] {
+            let error = await Self.failure {
+                _ = try await Self.place(none).makeKey("awskms:///\(alias)", algorithm: nil)
+            }
+            #expect(error?.code == .unknownKeyReference && none.requests.isEmpty, "\(error?.description ?? "")")
+        }
+        let elsewhere = Service { request, _ throws(SigstoreError) in
+            guard Self.target(request) == "CreateKey" else { return (400, [], #"{"__type":"NotFoundException"}"#) }
+            let arn = "arn:aws:kms:us-east-1:123456789012:key/9932cde6-6bc6-4f84-a155-9bbd4dc23210"
+            return (200, [], #"{"KeyMetadata":{"KeyId":"9932cde6-6bc6-4f84-a155-9bbd4dc23210","Arn":"\#(arn)"}}"#)
+        }
+        let error = await Self.failure {
+            _ = try await Self.place(elsewhere).makeKey(
+                "awskms:///arn:aws:kms:us-east-1:999999999999:alias/x", algorithm: nil)
+        }
+        #expect(error?.code == .keyDenied && error?.message.contains("123456789012:key/9932cde6") == true)
+        #expect(elsewhere.requests.map(Self.target) == ["GetPublicKey", "CreateKey"])
+    }
+
+    @Test("An alias that was made although its answer did not come is found; one that names another key is not taken")
+    func aliasTwice() async throws {
+        let key = try PrivateKey.generate(.ecdsaP256)
+        for (made, isOurs) in [
+            ("9932cde6-6bc6-4f84-a155-9bbd4dc23210", true), ("0000cde6-6bc6-4f84-a155-9bbd4dc23210", false),
+        ] {
+            let service = Service { request, number throws(SigstoreError) in
+                switch Self.target(request) {
+                case "CreateKey": return (200, [], "{\"KeyMetadata\":{\"KeyId\":\"\(made)\"}}")
+                case "CreateAlias":
+                    if number == 3 { throw SigstoreError(.unreachable, "broken off") }
+                    return (400, [], #"{"__type":"AlreadyExistsException"}"#)
+                default:
+                    return number == 1
+                        ? (400, [], #"{"__type":"NotFoundException"}"#)
+                        : (200, [], Self.publicKeyAnswer(key.publicKey, ["ECDSA_SHA_256"]))
+                }
+            }
+            let error = await Self.failure {
+                _ = try await Self.place(service).makeKey("awskms:///alias/x", algorithm: nil)
+            }
+            #expect(error?.code == (isOurs ? nil : .keyUnusable), "\(error?.description ?? "")")
+        }
     }
 }
 

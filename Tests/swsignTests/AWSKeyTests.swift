@@ -60,6 +60,7 @@ struct AWSKeyTests {
                 "sig", "file",
             ])
         #expect(detached.succeeded, "\(detached.messages)")
+        #expect(detached.messages.contains("stands by itself is ECDSA with \(hash)") == (hash != "sha256"))
         let signature = try #require(
             Data(base64Encoded: try directory.text("sig").replacingOccurrences(of: "\n", with: "")))
         try directory.write("sig.der", Array(signature))

@@ -114,7 +114,7 @@ struct PluginTests {
         #expect(again.succeeded && again.messages.contains("is there already"), "\(again.messages)")
         #expect(try calls().methods == ["publicKey"])
         let usual = await run("generate-key-pair", "--kms", "test://usual", "--output-key-prefix", "usual")
-        #expect(usual.succeeded, "\(usual.messages)")
+        #expect(usual.succeeded && usual.messages.contains("it says: there is no such key"), "\(usual.messages)")
         #expect(try calls().methods == ["publicKey", "defaultAlgorithm", "createKey"])
         for (algorithm, words) in [("ed25519", "ecdsa-p256, ecdsa-p384"), ("ecdsa-sha2-256-nistp256", "ECDSA P-384")] {
             let name = algorithm == "ed25519" ? "none" : "new"
@@ -124,6 +124,15 @@ struct PluginTests {
             #expect(refused.code == "key-unusable" && refused.messages.contains(words), "\(refused.messages)")
         }
         #expect(!directory.exists("x.pub"))
+        // Whether there is a key, a program that does not answer has not said.
+        _ = try calls()
+        for manner in ["dies", "says nothing"] {
+            let unanswered = await Program(
+                directory: directory.path, environment: environment.merging(["PLUGIN_MANNER": manner]) { $1 }
+            ).run(["generate-key-pair", "--kms", "test://unseen", "--output-key-prefix", "x"])
+            #expect(!unanswered.succeeded && !directory.exists("x.pub"), "\(manner): \(unanswered.messages)")
+            #expect(try calls().methods == ["publicKey"], "\(manner)")
+        }
     }
 
     @Test(

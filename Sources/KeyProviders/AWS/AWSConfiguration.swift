@@ -56,8 +56,8 @@ public struct AWSConfigurationFile: Sendable {
         var name: Name?
         // Whether the section is of a kind that is known: the settings of others are not looked at.
         var counts = false
-        // The setting that an indented line goes on.
-        var parent: String?
+        // The setting that a line which is indented further goes on, and how far it is indented itself.
+        var parent: (key: String, indent: Int)?
         // `[default]` counts only if there is no `[profile default]`.
         var hasNamedDefault = false
         for (index, whole) in bytes.split(separator: 0x0a, omittingEmptySubsequences: false).enumerated() {
@@ -71,10 +71,10 @@ public struct AWSConfigurationFile: Sendable {
             let text = Self.trimmed(line)
             guard let first = text.first, first != 0x23, first != 0x3b else { continue }
             guard text.count <= 1 << 16 else { throw malformed("it is longer than 64 KiB") }
-            let isIndented = Self.isSpace(line.first ?? 0)
-            if isIndented, let parent, let current = name {
+            let indent = line.prefix(while: Self.isSpace).count
+            if let parent, indent > parent.indent, let current = name {
                 guard counts else { continue }
-                try Self.read(text, below: parent, into: &sections[current, default: Section()], malformed)
+                try Self.read(text, below: parent.key, into: &sections[current, default: Section()], malformed)
                 continue
             }
             if first == 0x5b {
@@ -107,7 +107,7 @@ public struct AWSConfigurationFile: Sendable {
             guard counts, let current = name else { continue }
             guard let equals = text.firstIndex(of: 0x3d) else { throw malformed("there is no = in it") }
             let key = try Self.key(text[..<equals], malformed)
-            parent = key
+            parent = (key, indent)
             var value = Self.withoutComment(text[text.index(after: equals)...])
             defer { SecretBytes.cleanse(&value) }
             guard let string = String(validating: value, as: UTF8.self) else {
@@ -124,13 +124,15 @@ public struct AWSConfigurationFile: Sendable {
         }
     }
 
-    /// Reads an indented line: a setting below one that has no value, or more of a value, which no setting that counts here
-    /// has.
+    /// Reads a line that is indented further than the setting before it: a setting below one that has no value. More of a value,
+    /// which it would be else, no setting that counts here has.
     private static func read(
         _ text: ArraySlice<UInt8>, below parent: String, into section: inout Section,
         _ malformed: (String) -> SigstoreError
     ) throws(SigstoreError) {
-        guard section.settings[parent]?.isEmpty == true else { return }
+        guard section.settings[parent]?.isEmpty == true else {
+            throw malformed("it is indented further than \(parent) above it, which has a value")
+        }
         guard let equals = text.firstIndex(of: 0x3d) else { throw malformed("there is no = in it") }
         let key = try key(text[..<equals], malformed)
         guard let value = String(validating: withoutComment(text[text.index(after: equals)...]), as: UTF8.self) else {

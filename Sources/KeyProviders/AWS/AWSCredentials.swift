@@ -99,9 +99,33 @@ struct AWSCredentialChain: Sendable {
         }
     }
 
+    /// Whose the credentials are, as an ARN (AWS STS API Reference, GetCallerIdentity, which needs no permission); the reason if
+    /// that cannot be learned.
+    func identity() async throws(SigstoreError) -> String {
+        let credentials = try await credentials()
+        if let identity = credentials.identity { return identity }
+        do throws(SigstoreError) {
+            let form = [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")]
+            let (document, endpoint) = try await stsAnswer(
+                form, signedBy: credentials, region: nil, source: credentials.source)
+            guard let arn = document.text(["GetCallerIdentityResponse", "GetCallerIdentityResult", "Arn"]), !arn.isEmpty
+            else { throw Self.strange(endpoint, SigstoreError(.unexpectedJSON, "it has no Arn")) }
+            return arn
+        } catch { return "not known: \(error.message)" }
+    }
+
     private func variable(_ name: String) -> String? { surroundings.variable(name) }
 
     private func find() async throws(SigstoreError) -> AWSCredentials {
+        let found = try await look()
+        let now = Instant(seconds: surroundings.now())
+        guard let end = found.expiration, end <= now else { return found }
+        throw SigstoreError(
+            .keyServiceSettings, "\(found.source): the credentials ended at \(end), and it is \(now)",
+            advice: "renew them where they come from, or set this machine's clock")
+    }
+
+    private func look() async throws(SigstoreError) -> AWSCredentials {
         if let found = try fromVariables() { return found }
         if let file = variable("AWS_WEB_IDENTITY_TOKEN_FILE") {
             guard let role = variable("AWS_ROLE_ARN") else {
@@ -148,7 +172,7 @@ struct AWSCredentialChain: Sendable {
     /// - Parameter above: The profiles that lead to this one.
     private func fromProfile(_ name: String, _ above: [String]) async throws(SigstoreError) -> AWSCredentials {
         let profile = profiles.profile(name)
-        let place = "the profile \"\(name)\" in \(profiles.files)"
+        let place = profiles.place(of: name)
         func setting(_ key: String) -> String? { profiles.setting(key, of: name) }
         func malformed(_ what: String, _ advice: String) -> SigstoreError {
             SigstoreError(.keyServiceSettings, "\(place): \(what)", advice: .sentence(advice))
@@ -366,6 +390,7 @@ struct AWSCredentialChain: Sendable {
         guard let endpoint, let url = try? HTTPURL(endpoint.origin, path: "/federation/credentials") else {
             throw login("there is no endpoint for \(region)")
         }
+        try Self.expectTLS(url, "single sign-on")
         var request = HTTPRequest("GET", url.adding("role_name", role).adding("account_id", account))
         request.secrets = [unsafe token.withBytes { unsafe Authorization(field: "X-Amz-Sso_bearer_token", $0) }]
         let answer = try await ask(request, limit: 1 << 16)
@@ -424,10 +449,44 @@ struct AWSCredentialChain: Sendable {
     private func askSTS(
         _ form: [(String, String)], signedBy base: AWSCredentials?, region ownRegion: String?, source: String
     ) async throws(SigstoreError) -> AWSCredentials {
+        let (document, endpoint) = try await stsAnswer(form, signedBy: base, region: ownRegion, source: source)
+        let action = form[0].1
+        func value(_ name: String) throws(SigstoreError) -> String {
+            guard let text = document.text(["\(action)Response", "\(action)Result", "Credentials", name]), !text.isEmpty
+            else { throw Self.strange(endpoint, SigstoreError(.unexpectedJSON, "it has no Credentials/\(name)")) }
+            return text
+        }
+        let end = try value("Expiration")
+        guard let expiration = Instant(rfc3339: end) else {
+            throw Self.strange(endpoint, SigstoreError(.unexpectedJSON, "Expiration is not a time"))
+        }
+        var credentials = try AWSCredentials(
+            try value("AccessKeyId"), secret: SecretBytes(try value("SecretAccessKey").utf8),
+            sessionToken: SecretBytes(try value("SessionToken").utf8), expiration: expiration, source: source)
+        credentials.identity = document.text(["\(action)Response", "\(action)Result", "AssumedRoleUser", "Arn"])
+        return credentials
+    }
+
+    /// Refuses to send a secret, or to be sent one, over plain HTTP to another machine.
+    private static func expectTLS(_ url: HTTPURL, _ service: String) throws(SigstoreError) {
+        guard url.origin.scheme == .http, !url.origin.isLoopback else { return }
+        throw SigstoreError(
+            .keyServiceSettings,
+            "\(url.origin), the endpoint that is configured for \(service), is plain HTTP, and credentials would go over it",
+            advice:
+                "give an endpoint with https, or give the credentials as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    }
+
+    /// Asks the security token service.
+    /// - Returns: Its answer, and where it was asked.
+    private func stsAnswer(
+        _ form: [(String, String)], signedBy base: AWSCredentials?, region ownRegion: String?, source: String
+    ) async throws(SigstoreError) -> (ShortXML, HTTPURL) {
         let region = profiles.region ?? ownRegion ?? self.region ?? "us-east-1"
         var endpoint = try profiles.endpoint("sts")?.url
         if endpoint == nil { endpoint = try profiles.standardEndpoint("sts", region: region) }
         guard let endpoint else { throw SigstoreError(.keyServiceSettings, "\(source): there is no endpoint to ask") }
+        try Self.expectTLS(endpoint, "STS")
         let body = form.map { "\($0)=\(HTTPURL.percentEncoded($1))" }.joined(separator: "&")
         var request = HTTPRequest(
             "POST", endpoint, headers: [(name: "Content-Type", value: "application/x-www-form-urlencoded")],
@@ -445,21 +504,7 @@ struct AWSCredentialChain: Sendable {
                 document.text(["ErrorResponse", "Error", "Code"]) ?? "",
                 document.text(["ErrorResponse", "Error", "Message"]) ?? "", answer, source, base, now)
         }
-        let action = form[0].1
-        func value(_ name: String) throws(SigstoreError) -> String {
-            guard let text = document.text(["\(action)Response", "\(action)Result", "Credentials", name]), !text.isEmpty
-            else { throw Self.strange(endpoint, SigstoreError(.unexpectedJSON, "it has no Credentials/\(name)")) }
-            return text
-        }
-        let end = try value("Expiration")
-        guard let expiration = Instant(rfc3339: end) else {
-            throw Self.strange(endpoint, SigstoreError(.unexpectedJSON, "Expiration is not a time"))
-        }
-        var credentials = try AWSCredentials(
-            try value("AccessKeyId"), secret: SecretBytes(try value("SecretAccessKey").utf8),
-            sessionToken: SecretBytes(try value("SessionToken").utf8), expiration: expiration, source: source)
-        credentials.identity = document.text(["\(action)Response", "\(action)Result", "AssumedRoleUser", "Arn"])
-        return credentials
+        return (document, endpoint)
     }
 
     /// What a refusal of the security token service means.

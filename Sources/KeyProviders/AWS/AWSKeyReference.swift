@@ -70,10 +70,7 @@ struct AWSKeyReference: Sendable {
         keyID = String(key)
         if key.utf8.starts(with: "arn:".utf8) {
             let parts = key.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
-            let letters = { (text: Substring) in
-                !text.isEmpty && text.utf8.count <= 64
-                    && text.utf8.allSatisfy { (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d }
-            }
+            let letters = Self.isLetters
             guard parts.count == 6, parts[1].utf8.starts(with: "aws".utf8), letters(parts[1]) else {
                 throw malformed("its ARN does not begin with arn:aws…:kms:", forms)
             }
@@ -95,14 +92,54 @@ struct AWSKeyReference: Sendable {
             (arn, alias) = (nil, String(key))
         } else {
             guard Self.isKey(key) else {
-                if !key.isEmpty, !key.utf8.starts(with: "alias".utf8), Self.isAlias("alias/\(key)") {
+                let path = key.lowercased().utf8.starts(with: "alias/".utf8) ? key.dropFirst(6) : key
+                if !path.isEmpty, !path.utf8.starts(with: "alias".utf8), Self.isAlias("alias/\(path)") {
                     throw malformed(
-                        "\"\(key)\" is not the id of a key", "\(prefix)\(host)/alias/\(key) if it is an alias")
+                        "\"\(key)\" is not the id of a key", "\(prefix)\(host)/alias/\(path) if it is an alias")
                 }
                 throw malformed("\"\(key)\" is neither the id of a key, nor an alias, nor an ARN", forms)
             }
             (arn, alias) = (nil, nil)
         }
+    }
+
+    /// Refuses an answer that is about another key than the reference names: for an id the key has to be that, for an ARN also region
+    /// and account. What an alias names is the service's to say.
+    /// - Parameter id: The key that the answer says it is about: its ARN or its id; empty if it says nothing.
+    /// - Throws: `SigstoreError` with `unexpected-json`.
+    func expectAnswer(about id: String) throws(SigstoreError) {
+        guard !id.isEmpty else { return }
+        let found = Self.arn(id)
+        let isSamePlace =
+            arn.map { own in found.map { $0.parts == own } ?? true } ?? true
+        guard isSamePlace, alias != nil || Self.isSameKey(id, keyID) else {
+            throw SigstoreError(
+                .unexpectedJSON, "it is about another key than \(keyID): about \(AWSKeyService.shortened(id))")
+        }
+    }
+
+    /// The parts of a key's ARN; `nil` if a text is none.
+    static func arn(_ text: String) -> (parts: (partition: String, region: String, account: String), id: Substring)? {
+        let parts = text.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
+        guard parts.count == 6, parts[0].utf8.elementsEqual("arn".utf8), parts[2].utf8.elementsEqual("kms".utf8),
+            isLetters(parts[1]), isLetters(parts[3]), parts[4].utf8.count == 12,
+            parts[4].utf8.allSatisfy({ (0x30...0x39).contains($0) }), parts[5].utf8.starts(with: "key/".utf8),
+            isKey(parts[5].dropFirst(4))
+        else { return nil }
+        return ((String(parts[1]), String(parts[3]), String(parts[4])), parts[5].dropFirst(4))
+    }
+
+    /// Whether two ids, or ARNs with them, are of one key, whatever way they are written in.
+    static func isSameKey(_ one: String, _ other: String) -> Bool {
+        func digits(_ text: String) -> [UInt8] {
+            (arn(text)?.id ?? text[...]).lowercased().utf8.filter { $0 != 0x2d }
+        }
+        return digits(one) == digits(other)
+    }
+
+    private static func isLetters(_ text: Substring) -> Bool {
+        !text.isEmpty && text.utf8.count <= 64
+            && text.utf8.allSatisfy { (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d }
     }
 
     /// Whether a text is the id of a key: a UUID with or without hyphens, or `mrk-` and 32 hexadecimal digits.

@@ -41,6 +41,9 @@ final class AWSKeyService: Sendable {
     /// The credentials that requests are signed with.
     func credentials() async throws(SigstoreError) -> AWSCredentials { try await chain.credentials() }
 
+    /// Whose the credentials are, as an ARN; the reason if that cannot be learned.
+    func identity() async throws(SigstoreError) -> String { try await chain.identity() }
+
     /// Asks the service.
     /// - Parameters:
     ///   - operation: What to do.
@@ -74,11 +77,24 @@ final class AWSKeyService: Sendable {
             do throws(SigstoreError) {
                 let answer = try await http.send(request)
                 if answer.status == 200 { return try Self.read(answer, key) }
+                // An attempt whose answer did not come may have made the alias; the caller looks what it names.
+                if operation == .createAlias, attempt > 1, Self.code(answer).code == "AlreadyExistsException" {
+                    return .null
+                }
                 failure = self.failure(answer, operation, key, credentials, now)
             } catch {
-                // Whether a key was made, if the connection broke off, nobody knows: a second one would be left alone.
-                let mayRepeat = error.code == .unreachable && (operation != .createKey || error.wasNotSent)
-                failure = Failure(error: error.concerning(key.reference), kind: mayRepeat ? .passing : .lasting)
+                failure = Failure(
+                    error: error.concerning(key.reference), kind: error.code == .unreachable ? .passing : .lasting,
+                    wasNotDone: error.wasNotSent)
+            }
+            // Whether a key was made nobody knows then, and a second one would be left alone.
+            if operation == .createKey, failure.kind != .throttled, !failure.wasNotDone {
+                var error = failure.error
+                error.message += "; a key may have been made, without an alias"
+                error.advice = SigstoreError.Advice.sentence(
+                    "look for it with aws kms list-keys before you try again"
+                ).after(error.advice)
+                throw error
             }
             let limit: Int
             switch failure.kind {
@@ -142,6 +158,8 @@ final class AWSKeyService: Sendable {
         enum Kind { case lasting, passing, throttled }
         let error: SigstoreError
         let kind: Kind
+        /// Whether nothing can have been done: the request was refused, or not sent.
+        var wasNotDone = false
     }
 
     private static let throttlingCodes = [
@@ -198,10 +216,10 @@ final class AWSKeyService: Sendable {
             Failure(
                 error: SigstoreError(
                     errorCode, "\(key.reference): \(what); \(said)", advice: .sentence(advice),
-                    cause: HTTPStatusError(response: answer)), kind: kind)
+                    cause: HTTPStatusError(response: answer)), kind: kind, wasNotDone: answer.status < 500)
         }
         if let clock = Self.clockError(code, words, answer, now) {
-            return Failure(error: clock.concerning(key.reference), kind: .lasting)
+            return Failure(error: clock.concerning(key.reference), kind: .lasting, wasNotDone: true)
         }
         if Self.throttlingCodes.contains(code) || code.isEmpty && answer.status == 429 {
             guard code != "LimitExceededException" || operation == .sign || operation == .getPublicKey else {

@@ -40,6 +40,9 @@ public final class AWSKeys: KeyMaker {
             "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE",
             "AWS_TLS_INSECURE_SKIP_VERIFY", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE",
             "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_USE_FIPS_ENDPOINT",
+            "AWS_USE_DUALSTACK_ENDPOINT",
         ].filter { surroundings.variable($0) != nil }
     }
 
@@ -67,8 +70,8 @@ public final class AWSKeys: KeyMaker {
             KeyFact("signs as", key.algorithms.map(\.name).joined(separator: ", ")),
             KeyFact("credentials", "\(credentials.source), access key \(credentials.accessKeyID)"),
         ]
-        if let account = key.subject.account { facts.append(KeyFact("account", account)) }
-        if let identity = credentials.identity { facts.append(KeyFact("identity", identity)) }
+        if let account = key.subject.account { facts.append(KeyFact("key's account", account)) }
+        facts.append(KeyFact("identity", try await key.service.identity()))
         if let end = credentials.expiration { facts.append(KeyFact("credentials end", "\(end)")) }
         return facts
     }
@@ -98,6 +101,12 @@ public final class AWSKeys: KeyMaker {
                 .unknownKeyReference, "\(reference): a key is made under an alias, and this names one by its id",
                 advice: "write it as awskms:///alias/NAME")
         }
+        // What cannot be made is found before a key is, which would be left without an alias.
+        guard !alias.utf8.starts(with: "alias/aws/".utf8), !alias.utf8.contains(0x3a) else {
+            throw SigstoreError(
+                .unknownKeyReference, "\(reference): the alias \(alias) is not one that can be made",
+                advice: "use letters, digits, / _ and - behind alias/, and not alias/aws/…, which is AWS's own")
+        }
         do throws(SigstoreError) {
             let found = try await key(place)
             guard algorithm == nil || found.publicKey.kind == specification.kind else {
@@ -123,7 +132,15 @@ public final class AWSKeys: KeyMaker {
             let metadata = try JSONCursor(made).member("KeyMetadata")
             id = try metadata.member("KeyId").string()
             name = try metadata.optional("Arn")?.string() ?? id
+            if let account = place.arn?.account, let arn = AWSKeyReference.arn(name)?.parts, arn.account != account {
+                throw SigstoreError(
+                    .keyDenied,
+                    "\(reference) names the account \(account), and these credentials make keys in \(arn.account): the key \(name) was made there, and has no alias",
+                    advice:
+                        "remove it (aws kms schedule-key-deletion), and use credentials of the account that is named")
+            }
         } catch {
+            if error.code == .keyDenied { throw error }
             throw AWSKeyService.fault(
                 subject, "what AWS KMS answers to CreateKey is not as it should be: \(error.message)", error)
         }
@@ -143,6 +160,15 @@ public final class AWSKeys: KeyMaker {
         while true {
             do throws(SigstoreError) {
                 let found = try await key(place)
+                guard
+                    AWSKeyReference.isSameKey(found.subject.name, id)
+                        || found.subject.name.utf8.elementsEqual(alias.utf8)
+                else {
+                    throw SigstoreError(
+                        .keyUnusable,
+                        "\(reference): the alias names the key \(found.subject.name), which was made at the same time; the key \(name) was made, and has no alias",
+                        advice: "use the key that is there, and remove the other one (aws kms schedule-key-deletion)")
+                }
                 guard found.publicKey.kind == specification.kind else {
                     throw AWSKeyService.fault(
                         subject, "the key \(name) was made as \(specification.name), and is \(found.publicKey.kind)")
@@ -173,10 +199,9 @@ public final class AWSKeys: KeyMaker {
             let answer = JSONCursor(
                 try await service.ask(.getPublicKey, ["KeyId": .string(place.keyID)], about: subject))
             do throws(SigstoreError) {
-                let arn = try answer.optional("KeyId")?.string() ?? ""
-                if let found = try? AWSKeyReference("awskms:///\(arn)"), let parts = found.arn {
-                    (subject.name, subject.account) = (arn, parts.account)
-                }
+                let id = try answer.optional("KeyId")?.string() ?? ""
+                try place.expectAnswer(about: id)
+                if let arn = AWSKeyReference.arn(id) { (subject.name, subject.account) = (id, arn.parts.account) }
                 let usage = try answer.member("KeyUsage").string()
                 guard usage.utf8.elementsEqual("SIGN_VERIFY".utf8) else {
                     throw SigstoreError(
@@ -184,23 +209,38 @@ public final class AWSKeys: KeyMaker {
                         "the key \(subject.name) is not for signing: its usage is \(AWSKeyService.shortened(usage)), expected SIGN_VERIFY",
                         advice: "use a key with the usage SIGN_VERIFY")
                 }
-                let publicKey = try PublicKey(der: try answer.member("PublicKey").bytes())
                 var offered: [String] = []
                 for algorithm in try answer.member("SigningAlgorithms").elements() {
                     offered.append(try algorithm.string())
                 }
                 var specification = try answer.optional("KeySpec")?.string()
                 if specification == nil { specification = try answer.optional("CustomerMasterKeySpec")?.string() }
+                let name = subject.name
+                func unusable(_ kind: String) -> SigstoreError {
+                    SigstoreError(
+                        .keyUnusable,
+                        "the key \(name) (\(AWSKeyService.shortened(specification ?? kind))) signs in no way that is known here, but with \(AWSKeyService.shortened(offered.joined(separator: ", ")))",
+                        advice: "use a key of the kind ECC_NIST_P256, P384 or P521, or RSA")
+                }
+                let publicKey: PublicKey
+                do throws(SigstoreError) {
+                    publicKey = try PublicKey(der: try answer.member("PublicKey").bytes())
+                } catch {
+                    guard error.code == .unsupportedKey else { throw error }
+                    throw unusable(error.message)
+                }
+                if let known = Self.specifications.first(where: { $0.name == specification }),
+                    known.kind != publicKey.kind
+                {
+                    throw SigstoreError(
+                        .unexpectedJSON,
+                        "it says that the key is \(known.name), and gives one that is \(publicKey.kind)")
+                }
                 let algorithms = Self.algorithms.filter { known in
                     publicKey.schemes.contains(known.scheme)
                         && offered.contains { $0.utf8.elementsEqual(known.name.utf8) }
                 }
-                guard !algorithms.isEmpty else {
-                    throw SigstoreError(
-                        .keyUnusable,
-                        "the key \(subject.name) (\(AWSKeyService.shortened(specification ?? "\(publicKey.kind)"))) signs in no way that is known here, but with \(AWSKeyService.shortened(offered.joined(separator: ", ")))",
-                        advice: "use a key of the kind ECC_NIST_P256, P384 or P521, or RSA")
-                }
+                guard !algorithms.isEmpty else { throw unusable("\(publicKey.kind)") }
                 return Key(publicKey: publicKey, algorithms: algorithms, subject: subject, service: service)
             } catch {
                 if error.code == .keyUnusable { throw error.concerning(place.text) }
@@ -236,8 +276,8 @@ public final class AWSKeys: KeyMaker {
                         advice: "unset AWS_TLS_INSECURE_SKIP_VERIFY")
                 }
                 tls.insecureSkipsVerification = true
-                surroundings.notice(
-                    "AWS KMS's certificate is not verified: others may read and change what is sent (AWS_TLS_INSECURE_SKIP_VERIFY)"
+                surroundings.warning(
+                    "the certificates of AWS's services (KMS, and STS and single sign-on for credentials) are not verified: others may read and change what is sent (AWS_TLS_INSECURE_SKIP_VERIFY)"
                 )
             }
             return Setting(profiles: profiles, http: try surroundings.client(tls))
@@ -261,13 +301,18 @@ public final class AWSKeys: KeyMaker {
             guard let region else {
                 throw SigstoreError(
                     .keyServiceSettings,
-                    "no region of AWS is named, by an ARN, AWS_REGION, or the profile \"\(profiles.name)\" in \(profiles.files)",
+                    "no region of AWS is named, by an ARN, AWS_REGION, or \(profiles.place)",
                     advice: "set AWS_REGION, such as AWS_REGION=eu-central-1, or give the ARN of the key")
             }
             let url: HTTPURL
             if let endpoint { url = endpoint } else { url = try profiles.standardEndpoint("kms", region: region) }
             return try await services.value([url.description, region]) {
                 [surroundings] () async throws(SigstoreError) in
+                if url.origin.scheme == .http, !url.origin.isLoopback {
+                    surroundings.warning(
+                        "AWS KMS is asked over plain HTTP at \(url.origin), as its endpoint is configured: others may read and change what is sent"
+                    )
+                }
                 var attempts: Int?
                 if let text = surroundings.variable("AWS_MAX_ATTEMPTS") ?? profiles.setting("max_attempts") {
                     guard let number = Int(text), (1...100).contains(number) else {
@@ -323,6 +368,7 @@ private struct AWSSigner: Signer {
     let service: AWSKeyService
 
     var schemes: [SignatureScheme] { algorithms.map(\.scheme) }
+    var displayName: String { "AWS KMS's key \(subject.name) (\(subject.reference))" }
 
     func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> [UInt8] {
         guard let algorithm = algorithms.first(where: { $0.scheme == scheme })?.name, let hash = scheme.hash else {
@@ -341,23 +387,15 @@ private struct AWSSigner: Signer {
                     "KeyId": .string(keyID), "Message": .bytes(digest.bytes), "MessageType": .string("DIGEST"),
                     "SigningAlgorithm": .string(algorithm),
                 ], about: subject))
-        let signature: [UInt8]
         do throws(SigstoreError) {
             if let used = try answer.optional("SigningAlgorithm")?.string(), !used.utf8.elementsEqual(algorithm.utf8) {
                 throw SigstoreError(
                     .unexpectedJSON, "it was made with \(AWSKeyService.shortened(used)), not with \(algorithm)")
             }
-            signature = try answer.member("Signature").bytes()
+            return try answer.member("Signature").bytes()
         } catch {
             throw AWSKeyService.fault(
                 subject, "what AWS KMS answers to Sign is not as it should be: \(error.message)", error)
         }
-        guard try publicKey.verifies(signature, of: message, scheme: scheme) else {
-            throw SigstoreError(
-                .keyMismatch,
-                "\(subject.reference): the signature that AWS KMS made with \(algorithm) over the \(hash.rawValue) digest does not verify with the public key of \(subject.name) (\(publicKey.kind)): another key or another message was signed, or the alias names another key by now",
-                advice: "try again; if it stays so, what stands before AWS KMS changes its answers")
-        }
-        return signature
     }
 }

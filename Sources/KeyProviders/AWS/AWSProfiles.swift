@@ -37,10 +37,21 @@ struct AWSProfiles: Sendable {
         name = named?.1 ?? "default"
         if let named, profile(named.1) == nil {
             throw SigstoreError(
-                .keyServiceSettings, "\(named.0) names the profile \"\(named.1)\", which is not in \(files)",
+                .keyServiceSettings,
+                "\(named.0) names the profile \"\(named.1)\", \(files.isEmpty ? "and HOME is not set, so there are no configuration files" : "which is not in \(files)")",
                 advice: .sentence("correct \(named.0), or make the profile with aws configure --profile \(named.1)"))
         }
     }
+
+    /// A profile, as messages name it.
+    func place(of profile: String) -> String {
+        files.isEmpty
+            ? "the profile \"\(profile)\" (HOME is not set, so there are no files)"
+            : "the profile \"\(profile)\" in \(files)"
+    }
+
+    /// The profile that counts, as messages name it.
+    var place: String { place(of: name) }
 
     /// `~/` at the beginning is the home directory.
     static func expanded(_ path: String, _ variable: (String) -> String?) -> String {
@@ -103,7 +114,7 @@ struct AWSProfiles: Sendable {
         }
         if let text = variable("AWS_ENDPOINT_URL") { return .ofAll(try url(text, "AWS_ENDPOINT_URL")) }
         guard let text = setting("endpoint_url") else { return nil }
-        return .ofAll(try url(text, "endpoint_url of the profile \"\(name)\" in \(files)"))
+        return .ofAll(try url(text, "endpoint_url of \(place)"))
     }
 
     /// The endpoint that a service has by itself (AWS General Reference, "Service endpoints and quotas").
@@ -126,7 +137,9 @@ struct AWSProfiles: Sendable {
         let suffix = suffixes.first { region.utf8.starts(with: $0.prefix.utf8) }
         let isDual = isOn("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint")
         let domain = (isDual ? suffix?.dual : suffix?.plain) ?? "amazonaws.com"
-        let name = isOn("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint") ? "\(service)-fips" : service
+        // In GovCloud, the plain endpoints of these two are those for FIPS.
+        let isPlainFIPS = region.utf8.starts(with: "us-gov-".utf8) && !isDual && service != "kms"
+        let name = isOn("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint") && !isPlainFIPS ? "\(service)-fips" : service
         return try HTTPURL(try HTTPURL.origin("\(name).\(region).\(domain)", .https), path: "/")
     }
 

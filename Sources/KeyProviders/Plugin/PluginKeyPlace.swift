@@ -30,6 +30,9 @@ public final class PluginKeyPlace: KeyMaker {
 
     public func check(_ reference: String) throws(SigstoreError) { _ = try subject(reference) }
 
+    /// Where the program is found says who answers.
+    public func trustVariables(_ reference: String) -> [String] { surroundings.variable("PATH") == nil ? [] : ["PATH"] }
+
     /// What stands before the first `://`, and behind it.
     private static func parts(_ reference: String) -> (name: String, resource: String)? {
         let bytes = Array(reference.utf8)
@@ -84,9 +87,12 @@ public final class PluginKeyPlace: KeyMaker {
         publicKey: PublicKey, isNew: Bool
     ) {
         let subject = try subject(reference)
-        // The protocol does not say what making a key does to one that is there.
-        do throws(SigstoreError) { return (try await publicKey(reference), false) } catch {
-            guard error.code == .keyServiceFailed else { throw error }
+        // The protocol does not say what making a key does to one that is there, and has no word for a key that is missing.
+        switch try await answer(subject, PluginCall(.publicKey, of: subject.resource)) {
+        case .found(let answer): return (try publicKey(subject, answer), false)
+        case .refused(let words):
+            surroundings.notice(
+                "\(reference): \(subject.program) gives no public key (it says: \(words)), and is asked to make a key")
         }
         let name: String
         if let algorithm {
@@ -146,8 +152,11 @@ public final class PluginKeyPlace: KeyMaker {
     // MARK: - Calls
 
     private func key(_ subject: Subject, _ call: PluginCall) async throws(SigstoreError) -> PublicKey {
-        let answer = try await ask(subject, call)
-        return try read(subject) { () throws(SigstoreError) in
+        try publicKey(subject, try await ask(subject, call))
+    }
+
+    private func publicKey(_ subject: Subject, _ answer: JSONCursor) throws(SigstoreError) -> PublicKey {
+        try read(subject) { () throws(SigstoreError) in
             try PublicKey(file: try answer.member("publicKeyPEM").bytes())
         }
     }
@@ -168,10 +177,30 @@ public final class PluginKeyPlace: KeyMaker {
         return try read(subject) { () throws(SigstoreError) in try answer.member("signature").bytes() }
     }
 
-    /// Runs the program, and reads what it answers.
-    /// - Returns: The object under the method's name.
+    /// What a program answers.
+    private enum Answer {
+        /// The object under the method's name.
+        case found(JSONCursor)
+        /// Its words for why not.
+        case refused(String)
+    }
+
+    /// Runs the program, and reads what it answers; a refusal is an error.
     private func ask(_ subject: Subject, _ call: PluginCall, input: [UInt8] = []) async throws(SigstoreError)
         -> JSONCursor
+    {
+        switch try await answer(subject, call, input: input) {
+        case .found(let answer): return answer
+        case .refused(let words):
+            throw SigstoreError(
+                .keyServiceFailed,
+                "\(subject.reference): \(subject.program) failed at \(call.method.name): \(words)",
+                advice: .sentence("the words are those of \(subject.path)"))
+        }
+    }
+
+    private func answer(_ subject: Subject, _ call: PluginCall, input: [UInt8] = []) async throws(SigstoreError)
+        -> Answer
     {
         let words = [subject.path, PluginCall.version, String(decoding: call.serialized(), as: UTF8.self)]
         let answer = try await onBlockingThread { () throws(SigstoreError) in
@@ -190,7 +219,7 @@ public final class PluginKeyPlace: KeyMaker {
             }
         }
         // The exit status of a program that ended by itself says nothing more than its answer.
-        guard answer.status <= 128 || answer.status > 192 else {
+        guard !answer.wasKilled else {
             throw SigstoreError(
                 .keyServiceFailed,
                 "\(subject.reference): the program \(subject.path) was ended by signal \(answer.status - 128)",
@@ -202,12 +231,9 @@ public final class PluginKeyPlace: KeyMaker {
             }
             let whole = JSONCursor(try JSONValue(parsing: answer.output, depth: 16))
             if let words = try whole.optional("errorMessage")?.string(), !words.isEmpty {
-                throw SigstoreError(
-                    .keyServiceFailed,
-                    "\(subject.reference): \(subject.program) failed at \(call.method.name): \(Self.shortened(words))",
-                    advice: .sentence("the words are those of \(subject.path)"))
+                return .refused(Self.shortened(words))
             }
-            return try whole.member(call.method.name)
+            return .found(try whole.member(call.method.name))
         }
     }
 
@@ -216,7 +242,6 @@ public final class PluginKeyPlace: KeyMaker {
         -> Value
     {
         do throws(SigstoreError) { return try body() } catch {
-            guard error.code != .keyServiceFailed else { throw error }
             throw SigstoreError(
                 .keyServiceAnswer,
                 "\(subject.reference): what \(subject.program) answers is not as the protocol has it: \(error.message)",

@@ -34,8 +34,13 @@ public final class URLKeys: KeyPlace {
     public func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey {
         let (url, around) = (try url(reference), around)
         return try await found.value(reference) { () async throws(SigstoreError) in
-            let response = try await around.client(TLSOptions()).send(
-                HTTPRequest("GET", url, bodyLimit: 1 << 16, timeout: .seconds(30), handledStatuses: [404]))
+            var request = HTTPRequest("GET", url, bodyLimit: 1 << 16, timeout: .seconds(30), handledStatuses: [404])
+            // Where plain HTTP leads to, nobody vouches for.
+            request.refusesRedirects = url.origin.scheme == .http
+            if url.origin.scheme == .http, !url.origin.isLoopback {
+                around.warning("\(url.redacted): the key comes over plain HTTP, and can be replaced on its way")
+            }
+            let response = try await around.client(TLSOptions()).send(request)
             guard response.status != 404 else {
                 throw SigstoreError(
                     .keyNotFound, "there is no key at \(url.redacted): the answer is 404", advice: "check the address")

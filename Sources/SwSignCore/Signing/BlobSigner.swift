@@ -21,6 +21,9 @@ public struct BlobSigner: Sendable {
         public let bundle: SigstoreBundle
         /// The detached signature, if it was asked for: DER for ECDSA, the bare bytes otherwise.
         public let detached: [UInt8]?
+        /// How the detached signature was made, if it is ECDSA over another hash than the SHA-256 that verifiers take for granted:
+        /// some key services sign over nothing but their curve's own.
+        public let unusualScheme: SignatureScheme?
     }
 
     /// Who signs, and who is told of it.
@@ -58,7 +61,9 @@ public struct BlobSigner: Sendable {
         }
         let bundle = try await session.sign(message, scheme: scheme)
         if forms.contains(.detached), scheme == detachedScheme { detached = try bundle.signature() }
-        return SignedBlob(bundle: bundle, detached: detached)
+        var unusual: SignatureScheme?
+        if case .ecdsa(let hash) = detachedScheme, hash != .sha256, detached != nil { unusual = detachedScheme }
+        return SignedBlob(bundle: bundle, detached: detached, unusualScheme: unusual)
     }
 
     /// Whether a bundle is what this would make of a file: by the same signer, in the same way, with what the services give,

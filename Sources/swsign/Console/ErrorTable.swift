@@ -66,12 +66,12 @@ enum ErrorTable {
         invalid-policy|What is demanded could be met by nothing, or by anything.|check the signers and the threshold that were given
         invalid-signature|The signature does not hold.|check that file, signature and key belong together and were not altered
         is-directory|A directory stands at a place that needs a file.|name a file instead, such as one in that directory
-        key-denied|The key service does not let these credentials do that with the key.|give the account the permission that the message names, or use other credentials
+        key-denied|The key service does not accept the credentials, or does not let them do that with the key.|the message says which: give the account the permission that it names, renew or correct the credentials, or set the clock
         key-mismatch|What the key service gave as a signature does not hold for the key, or another version signed than was asked for.|try again; if it stays so, the service or what stands before it is broken
         key-not-certificate|An identity was given, but the signature was made with a key.|give the signer's public key with --key
         key-not-found|The key service or token has no such key.|check the reference, and that it names the right account, region or server
         key-service-answer|The key service's answer is not what its interface says.|check the address of the service, and what stands before it
-        key-service-failed|The key service cannot answer now.|try again later
+        key-service-failed|The key service, or the program that was asked, refuses or cannot answer now.|the message has its words; if they name no cause, try again later
         key-service-settings|What says where the key service is, or who asks, is missing or cannot be used.|set the variables that the message names; the guide of that service lists them all
         key-unusable|The key is there and cannot be used for this: it is disabled, ended, of another kind, or made for something else.|the message has what the service says; use another key, or have this one changed
         log-entry-exists|The transparency log has such an entry already, and does not give it out.|look for it with swsign tlog search

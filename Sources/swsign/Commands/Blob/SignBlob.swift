@@ -69,6 +69,11 @@ struct SignBlob: SwSignCommand {
             guard let session else { return "" }
             let signed = try await BlobSigner(session).sign(file, forms: forms)
             let delivered = signed.detached ?? []
+            if let scheme = signed.unusualScheme {
+                context.output.warn(
+                    "\(file): the signature that stands by itself is \(scheme), the only way in which this key signs; programs that take SHA-256 for granted, as cosign does with the exported key, refuse it: hand on a bundle (--bundle)"
+                )
+            }
             try await session.deliver(signed.bundle) { bundle throws(SigstoreError) in
                 let content =
                     signing.newBundleFormat

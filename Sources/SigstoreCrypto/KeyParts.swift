@@ -11,10 +11,11 @@ extension PublicKey {
         guard let size = kind.coordinateSize else {
             throw SigstoreError(.unsupportedKey, "\(kind) is no curve that a point could be on")
         }
-        guard point.count == 2 * size + 1, point.first == 4, let der = Self.encoding(ofPoint: point, on: kind) else {
+        guard point.first == 4, let der = Self.encoding(ofPoint: point, on: kind) else {
+            let form = point.first.map { "begins with \($0 < 16 ? "0" : "")\(String($0, radix: 16))" } ?? "is empty"
             throw SigstoreError(
                 .malformedKey,
-                "a point on \(kind) is \(point.count) bytes, expected 04 and two coordinates of \(size) bytes")
+                "a point on \(kind) of \(point.count) bytes \(form), expected 04 and two coordinates of \(size) bytes")
         }
         try self.init(der: der)
     }

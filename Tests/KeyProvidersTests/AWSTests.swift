@@ -533,6 +533,17 @@ struct AWSTests {
             _ = try await Self.place(CurlClient(), variables).publicKey("awskms:///alias/x")
         }
         #expect(error?.code == .redirectRefused && other.requests.isEmpty && server.requests.count == 1)
+        // Also to the same place, and of a request that only reads.
+        let near = FaultServer { request, connection in
+            if request.target == "/creds" { return connection.respond(302, ["Location: /other"], "") }
+            connection.respond(200, [], "{}")
+        }
+        defer { near.stop() }
+        let container = ["AWS_CONTAINER_CREDENTIALS_FULL_URI": "\(near.url)/creds", "AWS_REGION": "us-east-1"]
+        let refused = await Self.failure {
+            _ = try await Self.place(CurlClient(), container).publicKey("awskms:///alias/x")
+        }
+        #expect(refused?.code == .redirectRefused && near.requests.count == 1, "\(refused?.description ?? "")")
     }
 
     // MARK: - Errors

@@ -109,11 +109,21 @@ struct AWSKeyTests {
             [profile base]
             credential_process = echo '{"Version":1,"AccessKeyId":"AKIDBASE","SecretAccessKey":"hidden-secret"}'
             """)
+        let variables = [
+            "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "work", "HOME": directory["home"],
+        ]
         let outcome = await swsign(
             ["sign-blob", "--verbose", "--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"],
-            ["AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "work", "HOME": directory["home"]])
+            variables)
         #expect(outcome.succeeded, "\(outcome.messages)")
-        #expect(!outcome.messages.contains("hidden-secret") && !outcome.output.contains("hidden-secret"))
+        let info = await swsign(["key", "info", key], variables)
+        #expect(
+            info.output.contains("the role arn:aws:iam::123456789012:role/signer, taken with credential_process"),
+            "\(info.output)\(info.messages)")
+        #expect(info.output.contains("arn:aws:sts::123456789012:assumed-role/signer/"), "\(info.output)")
+        for text in [outcome.messages, outcome.output, info.output, info.messages] {
+            #expect(!text.contains("hidden-secret"))
+        }
     }
 
     @Test("What is missing or refused is said before anything is written")

@@ -18,6 +18,7 @@ let package = Package(
         .executable(name: "swsign", targets: ["swsign"]),
         .executable(name: "local-sigstore", targets: ["local-sigstore"]),
         .library(name: "StrictJSON", targets: ["StrictJSON"]),
+        .library(name: "StrictYAML", targets: ["StrictYAML"]),
         .library(name: "InToto", targets: ["InToto"]),
         .library(name: "HTTPTransport", targets: ["HTTPTransport"]),
         .library(name: "OCIRegistry", targets: ["OCIRegistry"]),
@@ -37,6 +38,8 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         // Linked in (see its module map), as RE2 is; pkg-config would name the shared library.
         .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
+        // Linked in too.
+        .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
         // The header alone: the module of a token is opened when a key needs it.
         .systemLibrary(name: "CPKCS11", providers: [.apt(["libp11-kit-dev"])]),
 
@@ -45,6 +48,7 @@ let package = Package(
 
         // L0
         .target(name: "StrictJSON", swiftSettings: settings),
+        .target(name: "StrictYAML", dependencies: ["StrictJSON", "CYAML"], swiftSettings: settings),
         .target(name: "InToto", dependencies: ["StrictJSON"], swiftSettings: settings),
         .target(
             name: "SigstoreCrypto", dependencies: ["StrictJSON", "COpenSSL", "CSodium"], swiftSettings: settings),
@@ -75,7 +79,7 @@ let package = Package(
         ),
         .target(
             name: "KeyProviders",
-            dependencies: ["StrictJSON", "HTTPTransport", "LocalSystem", "SigstoreCrypto", "CPKCS11"],
+            dependencies: ["StrictJSON", "StrictYAML", "HTTPTransport", "LocalSystem", "SigstoreCrypto", "CPKCS11"],
             swiftSettings: settings),
 
         // L3
@@ -128,6 +132,8 @@ let package = Package(
         // Starts the programs that tests run.
         .target(name: "Spawning", path: "Tests/Spawning", swiftSettings: settings),
         .testTarget(name: "StrictJSONTests", dependencies: ["StrictJSON"], swiftSettings: settings),
+        .testTarget(
+            name: "StrictYAMLTests", dependencies: ["StrictYAML", "StrictJSON"], swiftSettings: settings),
         .testTarget(name: "InTotoTests", dependencies: ["InToto", "StrictJSON"], swiftSettings: settings),
         .testTarget(
             name: "LocalSystemTests", dependencies: ["Spawning", "LocalSystem", "StrictJSON"], swiftSettings: settings),

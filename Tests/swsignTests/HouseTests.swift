@@ -22,7 +22,7 @@ struct HouseTests {
         "Each library of the system has one importer",
         arguments: [
             ("Glibc", "LocalSystem"), ("Musl", "LocalSystem"), ("Darwin", "LocalSystem"),
-            ("COpenSSL", "SigstoreCrypto"), ("CSodium", "SigstoreCrypto"),
+            ("COpenSSL", "SigstoreCrypto"), ("CSodium", "SigstoreCrypto"), ("CYAML", "StrictYAML"),
             ("CCurl", "HTTPTransport"), ("CProcess", "LocalSystem"), ("CRE2", "SigstoreVerification"),
         ])
     func importers(library: String, module: String) throws {

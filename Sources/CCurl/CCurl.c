@@ -123,6 +123,10 @@ CURLcode ccurl_set_offset(CURL *easy, CURLoption option, curl_off_t value) {
 CURLcode ccurl_set_string(CURL *easy, CURLoption option, const char *value) {
   return curl.easy_setopt(easy, option, value);
 }
+CURLcode ccurl_set_bytes(CURL *easy, CURLoption option, const void *bytes, size_t count) {
+  struct curl_blob blob = {(void *)bytes, count, CURL_BLOB_NOCOPY};
+  return curl.easy_setopt(easy, option, &blob);
+}
 CURLcode ccurl_set_pointer(CURL *easy, CURLoption option, void *value) { return curl.easy_setopt(easy, option, value); }
 CURLcode ccurl_set_list(CURL *easy, CURLoption option, struct curl_slist *list) {
   return curl.easy_setopt(easy, option, list);

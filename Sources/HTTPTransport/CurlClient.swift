@@ -8,18 +8,45 @@ public struct TLSOptions: Sendable {
     /// A PEM file with the only authorities to trust; `nil` for the system's, or those that `SSL_CERT_FILE` and
     /// `SSL_CERT_DIR` name.
     public var authorityFile: String?
+    /// The only authorities to trust, in PEM and in memory, in place of a file.
+    public var authority: TLSMaterial?
     /// Accept any certificate. An attacker on the line can then read and change everything.
     public var insecureSkipsVerification = false
     /// A PEM file with the client's certificate. It is shown to the origin of a request, not to where it redirects.
     public var clientCertificateFile: String?
     /// A PEM file with the key of that certificate.
     public var clientKeyFile: String?
+    /// The client's certificate, with those above it, in PEM and in memory, in place of a file.
+    public var clientCertificate: TLSMaterial?
+    /// The key of that certificate, in PEM and in memory, in place of a file.
+    public var clientKey: TLSMaterial?
     /// The name to ask for and to verify in place of the host's. It counts for the origin of a request, not for where
     /// it redirects.
     public var serverName: String?
 
     /// The system's authorities, and verification.
     public init() {}
+}
+
+/// Certificates or a key in PEM, in memory. They are overwritten when nobody needs them any more.
+@safe public final class TLSMaterial: @unchecked Sendable {
+    /// It does not change after `init`.
+    private let memory: UnsafeMutableRawBufferPointer
+
+    /// Copies certificates or a key in.
+    /// - Parameter pem: PEM blocks (RFC 7468). The caller's copy is the caller's to cleanse.
+    public init(_ pem: some Collection<UInt8>) {
+        unsafe memory = .allocate(byteCount: pem.count, alignment: 1)
+        unsafe memory.copyBytes(from: pem)
+    }
+
+    deinit {
+        unsafe memory.cleanse()
+        unsafe memory.deallocate()
+    }
+
+    /// The bytes, valid as long as this object.
+    var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(memory) }
 }
 
 /// HTTP over libcurl: connections are shared and reused, requests run side by side, everything is bounded.
@@ -90,7 +117,7 @@ public final class CurlClient: HTTPClient {
             secrets: request.secrets + (request.authorization.map { [$0] } ?? []),
             body: request.body, bodyLimit: request.bodyLimit, timeout: request.timeout,
             deadline: configuration.deadline, latestStart: request.latestStart,
-            goesFirst: request.goesFirst, isDirect: request.isDirect, tls: configuration.tls,
+            goesFirst: request.goesFirst, isDirect: request.isDirect, proxy: request.proxy, tls: configuration.tls,
             transferred: configuration.transferred)
         if !plan.headers.contains(where: { $0.name.lowercased() == "user-agent" }) {
             plan.headers.append((name: "User-Agent", value: configuration.userAgent))
@@ -171,6 +198,8 @@ public final class CurlClient: HTTPClient {
             plan.headers.removeAll { ["proxy-authorization", "cookie", "host"].contains($0.name.lowercased()) }
             plan.tls.clientCertificateFile = nil
             plan.tls.clientKeyFile = nil
+            plan.tls.clientCertificate = nil
+            plan.tls.clientKey = nil
             plan.tls.serverName = nil
         }
         plan.url = new

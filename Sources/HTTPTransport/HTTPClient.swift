@@ -73,6 +73,8 @@ public struct HTTPRequest: Sendable {
     public var refusesRedirects = false
     /// Whether no proxy is asked: for services of this machine or of the network that it is in.
     public var isDirect = false
+    /// The proxy that it goes through, in place of the one that the environment names.
+    public var proxy: Proxy?
 
     /// Makes a request.
     /// - Parameters:

@@ -4,7 +4,7 @@ public import StrictJSON
 /// The proxy that a request goes through. It is chosen from the environment as Go's programs choose it
 /// (golang.org/x/net/http/httpproxy); curl's `ALL_PROXY` counts besides.
 public struct Proxy: Sendable, Equatable {
-    /// The variable that names it.
+    /// The variable that names it, or another place.
     public let variable: String
     /// Its host and port. What else stands in the variable, such as a password, is not shown.
     public let authority: String
@@ -37,7 +37,12 @@ public struct Proxy: Sendable, Equatable {
         return try Proxy(value, variable)
     }
 
-    private init(_ value: String, _ variable: String) throws(SigstoreError) {
+    /// Reads what names a proxy.
+    /// - Parameters:
+    ///   - value: Such as `http://HOST:PORT`, also with `https` or `socks5`, and with a user name and a password before the host.
+    ///   - variable: What it stands in, for messages.
+    /// - Throws: `SigstoreError` with `malformed-url`. What stands in it is not shown: it may hold a password.
+    public init(_ value: String, _ variable: String) throws(SigstoreError) {
         let malformed = SigstoreError(
             .malformedURL, "\(variable) names no proxy that can be used: expected http://HOST:PORT, or https or socks5",
             advice: "correct \(variable), or unset it")

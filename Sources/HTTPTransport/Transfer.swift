@@ -27,6 +27,8 @@ struct TransferPlan: Sendable {
     var goesFirst: Bool
     /// Whether no proxy is asked.
     var isDirect: Bool
+    /// The proxy in place of the environment's.
+    var proxy: Proxy?
     var tls: TLSOptions
     /// Told of the bytes of bodies as they come and go.
     var transferred: (@Sendable (_ received: Int, _ sent: Int) -> Void)?
@@ -139,7 +141,8 @@ final class Transfer: @unchecked Sendable {
             let version = Int(CURL_HTTP_VERSION_2TLS)
             if unsafe ccurl_set_long(easy, CURLOPT_HTTP_VERSION, version) == CURLE_OK { try set(CURLOPT_PIPEWAIT, 1) }
         }
-        proxy = plan.isDirect ? nil : try Proxy.of(origin)
+        proxy = plan.isDirect ? nil : plan.proxy
+        if !plan.isDirect, proxy == nil { proxy = try Proxy.of(origin) }
         try set(CURLOPT_PROXY, proxy?.url ?? "")
         // libcurl's own reading of the variable does not count.
         try set(CURLOPT_NOPROXY, "")
@@ -209,7 +212,19 @@ final class Transfer: @unchecked Sendable {
         if origin.scheme == .https {
             let tls = plan.tls
             try check(unsafe ccurl_set_long(easy, CURLOPT_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2)), "TLS 1.2")
-            if let file = tls.authorityFile {
+            func give(_ option: CURLoption, _ material: TLSMaterial) throws(SigstoreError) {
+                guard unsafe ccurl_set_bytes(easy, option, material.bytes.baseAddress, material.bytes.count) == CURLE_OK
+                else {
+                    throw SigstoreError(
+                        .httpUnavailable,
+                        "this libcurl takes no certificates from memory, which it does from 7.77 on, over OpenSSL",
+                        advice: "install a newer libcurl, or give the certificates in files")
+                }
+            }
+            if let authority = tls.authority {
+                try give(CURLOPT_CAINFO_BLOB, authority)
+                try check(unsafe ccurl_set_string(easy, CURLOPT_CAPATH, nil), "no folder of authorities")
+            } else if let file = tls.authorityFile {
                 try set(CURLOPT_CAINFO, file)
                 // Or the system's folder of authorities would count as well.
                 try check(unsafe ccurl_set_string(easy, CURLOPT_CAPATH, nil), "no folder of authorities")
@@ -223,6 +238,8 @@ final class Transfer: @unchecked Sendable {
             }
             if let certificate = tls.clientCertificateFile { try set(CURLOPT_SSLCERT, certificate) }
             if let key = tls.clientKeyFile { try set(CURLOPT_SSLKEY, key) }
+            if let certificate = tls.clientCertificate { try give(CURLOPT_SSLCERT_BLOB, certificate) }
+            if let key = tls.clientKey { try give(CURLOPT_SSLKEY_BLOB, key) }
             if let name = tls.serverName {
                 // libcurl takes the name for SNI and verification from the URL: the URL names it, the connection
                 // goes to the real host, and so does the Host field.

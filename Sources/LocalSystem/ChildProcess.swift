@@ -79,11 +79,13 @@ package enum ChildProcess {
     /// - Parameters:
     ///   - arguments: The program, which is looked for in `PATH` if it is named without a slash, and its arguments.
     ///   - environment: Its environment; `nil` is that of this process. It gets neither with our secrets in it.
+    ///   - more: Variables that are set besides, or in place of those of that name.
     ///   - input: What it finds on its standard input.
     ///   - timeout: How long it may take; then it is killed, with everything that it has started.
     /// - Throws: ``Failure``.
     package static func run(
-        _ arguments: [String], environment: [String: String]? = nil, input: [UInt8] = [], timeout: Duration
+        _ arguments: [String], environment: [String: String]? = nil, more: [String: String] = [:], input: [UInt8] = [],
+        timeout: Duration
     ) throws(Failure) -> Answer {
         let end = ContinuousClock.now + timeout
         // What it reads from, what we write to; what we read from, what it writes to.
@@ -92,7 +94,7 @@ package enum ChildProcess {
         guard unsafe cprocess_pipe(&toProgram) == 0, unsafe cprocess_pipe(&fromProgram) == 0,
             fcntl(toProgram[1], F_SETFL, O_NONBLOCK) == 0,
             let process = spawn(
-                arguments, environment, [toProgram[0], fromProgram[1], STDERR_FILENO], flag: .group)
+                arguments, environment, more, [toProgram[0], fromProgram[1], STDERR_FILENO], flag: .group)
         else { throw .notStarted }
         cprocess_began(process)
         defer { cprocess_ended(process) }
@@ -171,7 +173,7 @@ package enum ChildProcess {
     /// - Parameter environment: Its environment, of which it gets no secret of ours and no provider's.
     /// - Returns: Whether it was started.
     package static func start(_ arguments: [String], environment: [String: String]) -> Bool {
-        spawn(arguments, environment, [nil, nil, nil], flag: .session) != nil
+        spawn(arguments, environment, [:], [nil, nil, nil], flag: .session) != nil
     }
 
     /// Whose signals a program gets.
@@ -196,7 +198,8 @@ package enum ChildProcess {
 
     /// - Parameter standard: What becomes its standard input, output and error; `nil` is nothing at all.
     private static func spawn(
-        _ arguments: [String], _ environment: [String: String]?, _ standard: [CInt?], flag: Flag
+        _ arguments: [String], _ environment: [String: String]?, _ more: [String: String], _ standard: [CInt?],
+        flag: Flag
     ) -> pid_t? {
         guard let program = arguments.first else { return nil }
         #if canImport(Darwin)
@@ -236,7 +239,7 @@ package enum ChildProcess {
         // Freed below; posix_spawnp copies what it needs.
         var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] =
-            unsafe copies(of: environment, isSource: flag == .group) + [nil]
+            unsafe copies(of: environment, more, isSource: flag == .group) + [nil]
         defer {
             unsafe words.forEach { unsafe free($0) }
             unsafe variables.forEach { unsafe free($0) }
@@ -250,11 +253,15 @@ package enum ChildProcess {
 
     /// What a program gets of an environment, as C has it and to be freed; `nil` is this process's, whose bytes are kept.
     private static func copies(
-        of environment: [String: String]?, isSource: Bool
+        of environment: [String: String]?, _ more: [String: String], isSource: Bool
     ) -> [UnsafeMutablePointer<CChar>?] {
-        var copies: [UnsafeMutablePointer<CChar>?] = unsafe []
+        var copies: [UnsafeMutablePointer<CChar>?] = unsafe more.map { unsafe strdup("\($0)=\($1)") }
+        func isReplaced(_ name: some Collection<UInt8>) -> Bool {
+            more.keys.contains { $0.utf8.elementsEqual(name) }
+        }
         if let environment {
-            for (name, value) in environment where !isWithheld(name.utf8, value.utf8, isSource: isSource) {
+            for (name, value) in environment
+            where !isWithheld(name.utf8, value.utf8, isSource: isSource) && !isReplaced(name.utf8) {
                 unsafe copies.append(strdup("\(name)=\(value)"))
             }
         } else {
@@ -262,7 +269,9 @@ package enum ChildProcess {
             while let variable = unsafe next?.pointee {
                 let bytes = unsafe UnsafeRawBufferPointer(start: variable, count: strlen(variable))
                 let name = unsafe bytes.prefix { $0 != 0x3d }
-                if unsafe !isWithheld(name, bytes.dropFirst(name.count + 1), isSource: isSource) {
+                if unsafe !isWithheld(name, bytes.dropFirst(name.count + 1), isSource: isSource),
+                    unsafe !isReplaced(name)
+                {
                     unsafe copies.append(strdup(variable))
                 }
                 unsafe next = unsafe next?.advanced(by: 1)

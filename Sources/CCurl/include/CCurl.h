@@ -30,6 +30,8 @@ CURLcode ccurl_set_long(CURL *easy, CURLoption option, long value);
 CURLcode ccurl_set_offset(CURL *easy, CURLoption option, curl_off_t value);
 /// libcurl copies the string.
 CURLcode ccurl_set_string(CURL *easy, CURLoption option, const char *value);
+/// The bytes must outlive the transfer.
+CURLcode ccurl_set_bytes(CURL *easy, CURLoption option, const void *bytes, size_t count);
 CURLcode ccurl_set_pointer(CURL *easy, CURLoption option, void *value);
 /// The list must outlive the transfer.
 CURLcode ccurl_set_list(CURL *easy, CURLoption option, struct curl_slist *list);

@@ -15,7 +15,8 @@ let package = Package(
                 .product(name: "SigstoreClients", package: "swsign"),
                 .product(name: "SigstoreCrypto", package: "swsign"),
                 .product(name: "SigstoreVerification", package: "swsign"),
-                .product(name: "StrictJSON", package: "swsign"), .product(name: "SwSignCore", package: "swsign"),
+                .product(name: "StrictJSON", package: "swsign"), .product(name: "StrictYAML", package: "swsign"),
+                .product(name: "SwSignCore", package: "swsign"),
             ], swiftSettings: [.swiftLanguageMode(.v6)])
     ]
 )

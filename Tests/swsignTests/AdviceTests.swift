@@ -63,6 +63,9 @@ struct AdviceTests {
     /// Key services are found by variables that their own programs have: the beginning of a file's name, and how the words begin
     /// that may stand in it.
     private static let services: [(file: String, words: [String])] = [
+        ("Kube", ["KUBERNETES_"]),
+        ("GitLab", ["GITLAB_", "COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD", "COSIGN_PUBLIC_KEY", "CI_JOB_TOKEN"]),
+        ("GitHub", ["GITHUB_", "COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD", "COSIGN_PUBLIC_KEY"]),
         ("Vault", ["VAULT_", "BAO_", "TRANSIT_SECRET_ENGINE_PATH", "HTTPS_PROXY"]),
         // With the names that AWS KMS has for kinds of keys and for algorithms, and a flag of AWS's own program.
         ("AWS", ["AWS_", "SIGN_VERIFY", "ECC_NIST_", "RSA_", "ECDSA_SHA_", "RSASSA_P", "--profile"]),

@@ -283,7 +283,8 @@ struct BlobTests {
         }
         // A key that cannot be used is the first thing to be told.
         for (key, code) in [
-            ("gcpkms://projects/x", "not-built-yet"), ("k8s://a/b", "not-built-yet"), ("gitlab://1", "not-built-yet"),
+            ("gcpkms://projects/x", "not-built-yet"), ("k8s://a/b", "key-service-settings"),
+            ("gitlab://1", "key-service-settings"), ("github://o/r", "unsupported-key"),
             ("pkcs11:token=x", "not-built-yet"), ("nosuch.key", "file-not-found"),
         ] {
             try await directory.expectRefusal(code, of: ["sign-blob", "--key", key, "file"])

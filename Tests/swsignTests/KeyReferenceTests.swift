@@ -114,8 +114,7 @@ struct KeyReferenceTests {
         arguments: [
             ("gcpkms://projects/x", "Google Cloud KMS"),
             ("azurekms://x/y", "Azure Key Vault"),
-            ("pkcs11:token=x", "PKCS#11"), ("k8s://ns/name", "Kubernetes"),
-            ("gitlab://1", "GitLab"), ("github://o/r", "GitHub"),
+            ("pkcs11:token=x", "PKCS#11"),
         ])
     func laterKinds(reference: String, words: String) async throws {
         try directory.write("file", "content")
@@ -132,7 +131,9 @@ struct KeyReferenceTests {
             ("AWSKMS:///alias/x", "awskms:///alias/x"), ("awskms:/alias/x", "awskms:///alias/NAME"),
             ("awskms:alias", "awskms:///alias/NAME"), ("GcpKms://projects/x", "gcpkms://projects/"),
             ("hashivault:x", "hashivault://KEY"), ("ENV://MY_KEY", "env://NAME"), ("env:MY_KEY", "env://NAME"),
-            ("K8S://ns/name", "k8s://NAMESPACE/NAME"), ("https:/example.com/cosign.pub", "https://"),
+            ("K8S://ns/name", "k8s://NAMESPACE/NAME"), ("k8s://name", "k8s://NAMESPACE/NAME"),
+            ("gitlab:group/project", "gitlab://GROUP/PROJECT"), ("GitHub://o/r", "github://OWNER/REPOSITORY"),
+            ("https:/example.com/cosign.pub", "https://"),
         ])
     func nearlyRight(reference: String, form: String) async throws {
         // A key file of that very name, as far as a name can have slashes.

@@ -246,7 +246,7 @@ struct PluginTests {
             ),
             ("swsign", "keys/p256.pem", "somethingElse", "{}", "somethingElse"),
             ("swsign", "keys/p256.pem", "createKey", #"{"algorithm":"ed25519"}"#, "[usage]"),
-            ("k8s", "ns/name", "publicKey", "{}", "[not-built-yet]"),
+            ("k8s", "name", "publicKey", "{}", "[unknown-key-reference]"),
         ] {
             let answer = try await ask(
                 name, call(method, arguments, of: resource), message: method == "signMessage" ? "x" : "")

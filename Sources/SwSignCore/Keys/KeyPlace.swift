@@ -122,9 +122,6 @@ struct UnsupportedKeyPlace: KeyPlace {
         (ReferenceScheme("gcpkms", form: "gcpkms://projects/…"), "Google Cloud KMS"),
         (ReferenceScheme("azurekms", form: "azurekms://VAULT.vault.azure.net/NAME"), "Azure Key Vault"),
         (ReferenceScheme("pkcs11", form: "pkcs11:token=…"), "PKCS#11 tokens"),
-        (ReferenceScheme("k8s", form: "k8s://NAMESPACE/NAME"), "Kubernetes secrets"),
-        (ReferenceScheme("gitlab", form: "gitlab://PROJECT"), "GitLab variables"),
-        (ReferenceScheme("github", form: "github://OWNER/REPOSITORY"), "GitHub secrets"),
     ]
 
     func knows(_ reference: String) -> Bool { Self.known.contains { $0.scheme.isMeant(by: reference) } }

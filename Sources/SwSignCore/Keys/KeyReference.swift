@@ -16,7 +16,8 @@ public struct KeyReference: Sendable {
     /// - Parameter surroundings: What the places have of the world around them; by default this process's own.
     public static func places(_ surroundings: KeySurroundings = .process) -> [any KeyPlace] {
         [
-            VariableKeyPlace(), AWSKeys(surroundings), VaultKeys(surroundings), URLKeys(surroundings),
+            VariableKeyPlace(), AWSKeys(surroundings), VaultKeys(surroundings), KubernetesKeys(surroundings),
+            GitLabKeys(surroundings), GitHubKeys(surroundings), URLKeys(surroundings),
             UnsupportedKeyPlace(), PluginKeyPlace(surroundings), FileKeyPlace(),
         ]
     }
@@ -86,7 +87,11 @@ public struct KeyReference: Sendable {
     /// - Throws: `SigstoreError` that names the reference.
     public func publicKey(ofPair password: @escaping PasswordSource) async throws(SigstoreError) -> PublicKey {
         if place is any KeyContents { return try await signer(password: password).publicKey }
-        return try await place.publicKey(text)
+        do throws(SigstoreError) { return try await place.publicKey(text) } catch {
+            // A pair that is kept somewhere may stand there without its public half.
+            guard place is any KeyPairKeeper, error.code == .keyNotFound else { throw error }
+            return try await signer(password: password).publicKey
+        }
     }
 
     /// What a person wants to know of the key, never a secret; see `KeyPlace.facts`. What names the key in bundles, the
@@ -100,7 +105,7 @@ public struct KeyReference: Sendable {
             (facts, key) = try await contents.facts(self, password)
         } else {
             facts = try await place.facts(text)
-            key = try await publicKey()
+            key = try await publicKey(ofPair: password)
         }
         facts.append(KeyFact("hint", try key.hint()))
         return facts
@@ -156,8 +161,49 @@ public struct KeyReference: Sendable {
         return made
     }
 
+    // MARK: - A pair that is made here
+
+    /// Refuses a reference to a place that keeps no key pairs for others. Nothing is asked.
+    /// - Throws: `SigstoreError` with `usage`.
+    public func expectKeeper() throws(SigstoreError) { _ = try keeper() }
+
+    private func keeper() throws(SigstoreError) -> any KeyPairKeeper {
+        guard let keeper = place as? any KeyPairKeeper else {
+            throw SigstoreError(
+                .usage, "\(text) is no place that keeps key pairs which are made here",
+                advice: place is any KeyMaker
+                    ? .remedy(.haveKeyMadeInService)
+                    : "name one, such as k8s://NAMESPACE/NAME, gitlab://GROUP/PROJECT or github://OWNER/REPOSITORY")
+        }
+        return keeper
+    }
+
+    /// What stands where a key pair would be kept, by names for people.
+    /// - Throws: `SigstoreError` that names the reference; `usage` if the place keeps no pairs.
+    public func existingPair() async throws(SigstoreError) -> [String] { try await keeper().existing(text) }
+
+    /// Keeps a key pair: all of it, or nothing.
+    /// - Parameters:
+    ///   - key: The key.
+    ///   - password: Encrypts the private key, and is kept beside it; may be empty.
+    ///   - replacing: Whether what is in the way may be replaced.
+    /// - Returns: Where everything is now.
+    /// - Throws: `SigstoreError` that names the reference; `key-exists` if something is in the way that may not be replaced.
+    public func keep(_ key: PrivateKey, password: SecretBytes, replacing: Bool) async throws(SigstoreError)
+        -> StoredKeyPair
+    {
+        let pair = try EncryptedKeyPair(key, password: password)
+        let kept = try await keeper().keep(pair, text, replacing: replacing)
+        return StoredKeyPair(privateKey: kept.privateKey, publicKey: kept.publicKey, kept: [])
+    }
+
     /// Forgets the private key where it was read from, if that is this process's own memory.
     public func forget() { place.forget(text) }
+}
+
+extension SigstoreError.Remedy {
+    /// The place makes keys itself.
+    public static let haveKeyMadeInService = Self("have-the-service-make-the-key")
 }
 
 extension SigstoreError.Code {

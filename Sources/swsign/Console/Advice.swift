@@ -114,6 +114,7 @@ extension SigstoreError {
         case .signOrCheckImage: "sign it with \(SwSign.name) sign, or check that this is the image that was signed"
         case .attestOrCheckImage: "sign it with \(SwSign.name) attest, or check that this is the image that was signed"
         case .allowHTTPKeys: "if that is right, say so with --allow-http-key"
+        case .haveKeyMadeInService: "it makes keys itself: name it with --kms"
         case .givePrivateKeyElsewhere: "give the private key, such as cosign.key, or its reference, to --key"
         default: Advice.remedy(remedy, of: subject).description
         }

@@ -67,6 +67,7 @@ enum ErrorTable {
         invalid-signature|The signature does not hold.|check that file, signature and key belong together and were not altered
         is-directory|A directory stands at a place that needs a file.|name a file instead, such as one in that directory
         key-denied|The key service does not accept the credentials, or does not let them do that with the key.|the message says which: give the account the permission that it names, renew or correct the credentials, or set the clock
+        key-exists|A key pair is there already, where a new one would be kept.|name another place, or have it replaced by an answer on a terminal
         key-mismatch|What the key service gave as a signature does not hold for the key, or another version signed than was asked for.|try again; if it stays so, the service or what stands before it is broken
         key-not-certificate|An identity was given, but the signature was made with a key.|give the signer's public key with --key
         key-not-found|The key service or token has no such key.|check the reference, and that it names the right account, region or server
@@ -101,6 +102,7 @@ enum ErrorTable {
         malformed-trusted-root|A trusted root cannot be read, or lacks what it needs.|get it again, or make one with swsign trusted-root create
         malformed-url|A URL is malformed, has another scheme than http and https, or holds a user name.|write it as https://host/path
         malformed-uuid|Text that should be the UUID of a log entry is not one.|write its 64 or 80 hexadecimal digits, as swsign tlog search prints them
+        malformed-yaml|Bytes that should be YAML are not, have a member twice, or are written in a way that programs read differently.|correct the line that the message names; put values that are meant as text in quotation marks
         message-not-read|The signature needs the file itself, or another digest of it, than what was given or kept.|give the file itself in place of its digest
         message-too-large|Ed25519 signs the whole file at once, and this one is too large to be kept in memory.|use Ed25519ph (--signing-algorithm ed25519-ph) or an ECDSA key
         no-bundle|One of several bundles must hold, and there are none.|give a file with at least one bundle

@@ -98,6 +98,13 @@ struct EnvironmentCommand: SwSignCommand {
         BAO_TLS_SERVER_NAME|as VAULT_TLS_SERVER_NAME, if that is not set|keys in Vault
         BAO_SKIP_VERIFY|as VAULT_SKIP_VERIFY, if that is not set|keys in Vault
         *BAO_HEADERS|as VAULT_HEADERS, if that is not set|keys in Vault
+        KUBECONFIG|the kubeconfig files, with : between, in place of ~/.kube/config|keys in Kubernetes
+        KUBERNETES_SERVICE_HOST|the cluster that a pod is in, if there is no kubeconfig|keys in Kubernetes
+        KUBERNETES_SERVICE_PORT|the port of that cluster|keys in Kubernetes
+        GITLAB_HOST|the GitLab server, in place of https://gitlab.com|keys in GitLab
+        *GITLAB_TOKEN|the access token for it|keys in GitLab
+        GITHUB_HOST|the GitHub server, in place of https://api.github.com|generate-key-pair
+        *GITHUB_TOKEN|the access token for it|generate-key-pair
         HTTPS_PROXY|the proxy for HTTPS; in small letters too|every request
         HTTP_PROXY|the proxy for HTTP, unless REQUEST_METHOD is set; http_proxy always|every request
         ALL_PROXY|the proxy for what has no other; in small letters too|every request

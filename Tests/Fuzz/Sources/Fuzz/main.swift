@@ -7,6 +7,7 @@ import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
 import StrictJSON
+import StrictYAML
 import SwSignCore
 
 // Feeds hostile bytes to one reader, chosen by FUZZ_TARGET. Whatever the bytes are, a reader gives a value or throws;
@@ -69,6 +70,15 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
     "identity-token": { bytes in
         let token = try IdentityToken(parsing: String(decoding: bytes, as: UTF8.self))
         _ = (token.identity, token.challenge, token.certificateIssuer)
+    },
+    "yaml": { bytes in
+        let document = try YAMLDocument(parsing: bytes)
+        _ = (document.value.serialized(), document.line(of: String(decoding: bytes.prefix(64), as: UTF8.self)))
+    },
+    "kubeconfig": { bytes in
+        var configuration = Kubeconfig()
+        try configuration.add(bytes, path: "config")
+        try configuration.check()
     },
     "aws-configuration": { bytes in
         for isConfig in [true, false] {

@@ -14,7 +14,7 @@ public struct Proxy: Sendable, Equatable {
     /// What a message calls it.
     var name: String { "the proxy \(authority) (\(variable))" }
     /// What to do if it fails.
-    var advice: String { "check \(variable); NO_PROXY lists the hosts that are reached without a proxy" }
+    private(set) var advice: String
 
     /// The proxy for a host.
     /// - Parameters:
@@ -34,7 +34,9 @@ public struct Proxy: Sendable, Equatable {
             let value = environment(variable)?.trimmed, !value.isEmpty
         else { return nil }
         if let list = environment("NO_PROXY") ?? environment("no_proxy"), isListed(origin, list) { return nil }
-        return try Proxy(value, variable)
+        var proxy = try Proxy(value, variable)
+        proxy.advice += "; NO_PROXY lists the hosts that are reached without a proxy"
+        return proxy
     }
 
     /// Reads what names a proxy.
@@ -63,6 +65,7 @@ public struct Proxy: Sendable, Equatable {
         let named = String(decoding: host, as: UTF8.self) + (hasPort ? "" : ":\(port)")
         guard let origin = try? HTTPURL.origin(named, .http) else { throw malformed }
         self.variable = variable
+        advice = "check \(variable)"
         self.authority = "\(origin.host):\(origin.port)"
         url = "\(scheme)://\(String(decoding: user, as: UTF8.self))\(self.authority)"
     }

@@ -41,6 +41,14 @@ public struct EncryptedKeyPair: Sendable {
     }
 }
 
+extension SigstoreError {
+    /// Whether a write that failed cannot have been done: it was refused, or not sent. After anything else it may have been.
+    var wroteNothing: Bool {
+        guard let status = httpStatus else { return wasNotSent }
+        return (400..<500).contains(status) && status != 408
+    }
+}
+
 extension SigstoreError.Code {
     /// A key pair is there already, and may not be replaced.
     public static let keyExists = Self("key-exists")
@@ -92,7 +100,7 @@ extension KeySurroundings {
         let text = variable(name) ?? standard
         let url: HTTPURL
         do throws(SigstoreError) {
-            url = try HTTPURL(parsing: text.utf8.contains(0x2f) && text.contains("://") ? text : "https://\(text)")
+            url = try HTTPURL(parsing: text.contains("://") ? text : "https://\(text)")
         } catch {
             throw SigstoreError(
                 .keyServiceSettings, "\(name): \(error.message)",

@@ -23,7 +23,7 @@ package enum ChildProcess {
     /// variables of providers (`AWS_*`, `GOOGLE_*`, `BUILDKITE_*`, a `GITHUB_TOKEN`), which are not ours to take.
     private static let providerNames = [
         "BUILDKITE_AGENT_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN", "VAULT_TOKEN", "BAO_TOKEN", "VAULT_HEADERS",
-        "BAO_HEADERS",
+        "BAO_HEADERS", "GITLAB_TOKEN", "GITHUB_TOKEN",
     ]
 
     /// Whether a variable is kept from a program.

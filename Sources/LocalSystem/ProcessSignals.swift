@@ -28,6 +28,26 @@ package enum ProcessSignals {
         }
     }
 
+    /// Does something that nothing may stop halfway: what would stop the process meanwhile is ignored.
+    package static func withoutInterruption<Value, Failure: Error>(_ body: () throws(Failure) -> Value) throws(Failure)
+        -> Value
+    {
+        let numbers = [SIGINT, SIGTERM, SIGHUP, SIGALRM]
+        let before = numbers.map { number in
+            var (old, new) = (sigaction(), sigaction())
+            new.handler = SIG_IGN
+            unsafe sigaction(number, &new, &old)
+            return old
+        }
+        defer {
+            for (number, old) in zip(numbers, before) {
+                var old = old
+                unsafe sigaction(number, &old, nil)
+            }
+        }
+        return try body()
+    }
+
     /// Calls the handler after some time.
     /// - Returns: Whether the clock was set.
     package static func onAlarm(after seconds: Double, _ handler: @escaping @convention(c) (CInt) -> Void) -> Bool {

@@ -4,8 +4,9 @@ public import StrictJSON
 /// One YAML document (YAML 1.2, chapter 10), read as the JSON value that it says.
 ///
 /// What stands without quotation marks is a value of JSON's if it is written as JSON writes it (`true`, `false`, `null`, a
-/// number), and in the capitals that YAML allows; `~` and nothing are null, and everything else is text, `yes` and `on` too. Numbers
-/// that only some readers take for numbers, such as `0x1f` and `017`, are refused.
+/// number), and in the capitals that YAML allows; `~` and nothing are null, and everything else is text. What only some readers
+/// take for a number or for true or false, such as `0x1f`, `017`, `yes` and `off`, is refused. Messages hold nothing of the values,
+/// which may be secrets.
 public struct YAMLDocument: Sendable {
     /// What the document says; `null` if there is none.
     public let value: JSONValue
@@ -31,12 +32,35 @@ public struct YAMLDocument: Sendable {
         guard bytes.count <= limit else {
             throw SigstoreError(.malformedYAML, "it has \(bytes.count) bytes, expected at most \(limit)")
         }
+        try Self.expectPlain(bytes)
         var builder = Builder(depth: depth, valuesLeft: values, repeatedBytesLeft: limit)
         let events = Events()
         try unsafe bytes.withUnsafeBufferPointer { buffer throws(SigstoreError) in
             try unsafe events.forEach(in: buffer) { event throws(SigstoreError) in try builder.take(event) }
         }
         (value, lines) = builder.document ?? (.null, Lines(line: 1))
+    }
+
+    /// Refuses what readers see differently, or what libyaml needs long for: line ends that only Unicode knows (NEL, LS, PS), and names
+    /// for tags.
+    private static func expectPlain(_ bytes: [UInt8]) throws(SigstoreError) {
+        var line = 1
+        for (index, byte) in bytes.enumerated() {
+            let rest = bytes[index...]
+            if byte == 0x0a { line += 1 }
+            if byte == 0xc2 && rest.starts(with: [0xc2, 0x85])
+                || byte == 0xe2 && (rest.starts(with: [0xe2, 0x80, 0xa8]) || rest.starts(with: [0xe2, 0x80, 0xa9]))
+            {
+                throw SigstoreError(
+                    .malformedYAML,
+                    "line \(line): a line end of Unicode stands in it, which not all programs take for one")
+            }
+            if byte == 0x25, index == 0 || bytes[index - 1] == 0x0a || bytes[index - 1] == 0x0d,
+                rest.starts(with: "%TAG".utf8)
+            {
+                throw SigstoreError(.malformedYAML, "line \(line): a name for tags (%TAG) is not read")
+            }
+        }
     }
 
     /// The line of a value, counted from 1.
@@ -229,7 +253,7 @@ private struct Builder {
         case .alias(let name):
             guard !awaitsName else { throw event.fault("a member's name is an alias, expected text") }
             guard let node = anchors[name] else {
-                throw event.fault("nothing that is whole has the anchor \(name)")
+                throw event.fault("nothing that is whole has the anchor that is named here")
             }
             // What stands once may be repeated so often that nothing can hold it.
             try count(node.values, event)
@@ -301,7 +325,7 @@ private struct Builder {
         let name = String(Substring(tag.utf8.dropFirst(Self.core.utf8.count)))
         guard tag.utf8.starts(with: Self.core.utf8),
             ["str", "int", "float", "bool", "null", "seq", "map"].contains(name)
-        else { throw event.fault("the tag \"\(Self.shown(tag))\" is not read") }
+        else { throw event.fault("the tag that stands here is not read") }
         return name
     }
 
@@ -332,6 +356,10 @@ private struct Builder {
         case "", "~", "null", "Null", "NULL": return .null
         case "true", "True", "TRUE": return .bool(true)
         case "false", "False", "FALSE": return .bool(false)
+        case "y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF":
+            throw event.fault(
+                "this is true or false to some programs and text to others: put it in quotation marks, or write true or false"
+            )
         default: break
         }
         let bytes = Array(text.utf8)
@@ -343,7 +371,7 @@ private struct Builder {
         if let value = try? JSONValue(parsing: bytes, depth: 0, values: 1), case .number = value { return value }
         guard Self.isNumberToSome(bytes) else { return .string(text) }
         throw event.fault(
-            "\(Self.shown(text)) is a number to some programs and text to others: put it in quotation marks, or write it in digits alone"
+            "this is a number to some programs and text to others: put it in quotation marks, or write it in digits alone"
         )
     }
 

@@ -59,8 +59,10 @@ public final class GitHubKeys: KeyPairKeeper {
 
     public func existing(_ reference: String) async throws(SigstoreError) -> [String] {
         let secrets = try GitHubSecrets(around, Self.parts(reference))
+        // Also of a repository that the token may not see GitHub says that no secret is there; not so of its key.
+        _ = try await secrets.publicKey()
         var found: [String] = []
-        for name in [Self.privateName, Self.passwordName, Self.publicName] where try await secrets.has(name) {
+        for name in [Self.privateName, Self.passwordName, Self.publicName] where try await secrets.there(name) != nil {
             found.append("the secret \(name) of \(secrets.owner)")
         }
         return found
@@ -75,24 +77,40 @@ public final class GitHubKeys: KeyPairKeeper {
             (name: Self.privateName, value: SecretBytes(pair.privateKey.utf8)),
             (name: Self.publicName, value: SecretBytes(pair.publicKey.utf8)),
         ]
-        var old: [(name: String, wasThere: Bool)] = []
+        let key = try await secrets.publicKey()
+        var old: [(name: String, there: GitHubSecrets.Secret?)] = []
         for (name, _) in values {
-            let isThere = try await secrets.has(name)
-            guard !isThere || replacing else {
+            let there = try await secrets.there(name)
+            guard there == nil || replacing else {
                 throw SigstoreError(
                     .keyExists, "\(secrets.name): the secret \(name) is there already, and nothing was changed",
                     advice: "name another repository, or delete the secret")
             }
-            old.append((name, isThere))
+            if there?.visibility == "selected" {
+                throw SigstoreError(
+                    .keyUnusable,
+                    "\(secrets.name): the secret \(name) is for selected repositories, which would be forgotten; nothing was changed",
+                    advice: "delete it first, and select the repositories again afterwards")
+            }
+            old.append((name, there))
         }
         // All are sealed before the first is written.
-        let key = try await secrets.publicKey()
         var sealed: [(name: String, box: [UInt8])] = []
-        for (name, value) in values { sealed.append((name, try SealedBox.seal(value, for: key.bytes))) }
+        for (name, value) in values {
+            do throws(SigstoreError) { sealed.append((name, try SealedBox.seal(value, for: key.bytes))) } catch {
+                throw SigstoreError(
+                    .keyServiceAnswer, "\(secrets.name): GitHub's key for secrets cannot be used: \(error.message)",
+                    advice: "check GITHUB_HOST", cause: error)
+            }
+        }
         var done: [(name: String, wasThere: Bool)] = []
         for (one, before) in zip(sealed, old) {
-            done.append(before)
-            do throws(SigstoreError) { try await secrets.write(one.name, one.box, key.identifier) } catch {
+            let change = (before.name, before.there != nil)
+            do throws(SigstoreError) {
+                try await secrets.write(one.name, one.box, key.identifier, visibility: before.there?.visibility)
+                done.append(change)
+            } catch {
+                if !error.wroteNothing { done.append(change) }
                 throw await takeBack(done, secrets, after: error)
             }
         }
@@ -173,16 +191,27 @@ private struct GitHubSecrets: Sendable {
         return response
     }
 
-    /// Whether there is a secret of this name. Its value is never given.
-    func has(_ secret: String) async throws(SigstoreError) -> Bool {
+    /// A secret that is there. Its value is never given.
+    struct Secret: Sendable {
+        /// Of an organisation's: which of its repositories have it, `all`, `private` or `selected`.
+        let visibility: String?
+    }
+
+    /// Whether there is a secret of this name.
+    func there(_ secret: String) async throws(SigstoreError) -> Secret? {
         let response = try await call("GET", secret)
-        if response.status == 404 {
-            // So says GitHub too of a repository that the token may not see.
-            _ = try await publicKey()
-            return false
-        }
+        guard response.status != 404 else { return nil }
         guard (200...299).contains(response.status) else { throw refusal(response, "see") }
-        return true
+        do throws(SigstoreError) {
+            let answer = JSONCursor(try JSONValue(parsing: response.body, depth: 8, values: 1 << 10))
+            return Secret(visibility: try answer.optional("visibility")?.string())
+        } catch { throw strange(error) }
+    }
+
+    private func strange(_ error: SigstoreError) -> SigstoreError {
+        SigstoreError(
+            .keyServiceAnswer, "\(name): the server does not answer as GitHub does: \(error.message)",
+            advice: "check GITHUB_HOST", cause: error)
     }
 
     /// The key that secrets are sealed for.
@@ -195,17 +224,15 @@ private struct GitHubSecrets: Sendable {
             let bytes = try key.bytes()
             guard bytes.count == 32 else { throw key.fault("has \(bytes.count) bytes, expected 32") }
             return (bytes, try answer.member("key_id").string())
-        } catch {
-            throw SigstoreError(
-                .keyServiceAnswer, "\(name): the server does not answer as GitHub does: \(error.message)",
-                advice: "check GITHUB_HOST", cause: error)
-        }
+        } catch { throw strange(error) }
     }
 
-    func write(_ secret: String, _ box: [UInt8], _ identifier: String) async throws(SigstoreError) {
+    /// - Parameter visibility: Which of an organisation's repositories have it already.
+    func write(_ secret: String, _ box: [UInt8], _ identifier: String, visibility: String?) async throws(SigstoreError)
+    {
         var body: JSONObject = ["encrypted_value": .bytes(box), "key_id": .string(identifier)]
         // Without it GitHub refuses; private repositories are the fewest that it has a word for.
-        if isOrganisation { body["visibility"] = .string("private") }
+        if isOrganisation { body["visibility"] = .string(visibility ?? "private") }
         let response = try await call("PUT", secret, .object(body))
         guard (200...299).contains(response.status) else { throw refusal(response, "write") }
     }

@@ -69,8 +69,10 @@ public final class GitLabKeys: KeyPairKeeper {
         return try await keys.value(reference) { () async throws(SigstoreError) in
             guard let key = try await owner.variable(Self.privateName) else { throw owner.missing(Self.privateName) }
             let word = try await owner.variable(Self.passwordName)
+            let publicKey = try await owner.variable(Self.publicName)
             return try await KeptKey(
-                privateKey: SecretBytes(key.utf8), password: word.map { SecretBytes($0.utf8) }
+                privateKey: SecretBytes(key.utf8), password: word.map { SecretBytes($0.utf8) },
+                publicKey: publicKey.map { Array($0.utf8) }
             ).open("\(owner.name), \(Self.privateName)", asking: password)
         }
     }
@@ -138,16 +140,26 @@ public final class GitLabKeys: KeyPairKeeper {
         }
         var done: [(name: String, value: JSONValue?)] = []
         for (one, before) in zip(values, old) {
-            // What fails may have been done all the same.
-            done.append(before)
-            do throws(SigstoreError) {
-                var body: JSONObject = ["key": .string(one.name), "value": .string(one.value)]
-                if one.name == Self.passwordName { body["environment_scope"] = .string("*") }
+            var body: JSONObject = ["key": .string(one.name), "value": .string(one.value)]
+            if before.value == nil {
+                if one.name == Self.passwordName {
+                    body["environment_scope"] = .string("*")
+                    // Else GitLab puts values of other variables where a $ stands.
+                    body["raw"] = .bool(true)
+                }
                 body["masked"] = .bool(one.isMasked)
                 body["protected"] = .bool(false)
                 body["variable_type"] = .string("env_var")
+            } else if one.name == Self.passwordName {
+                // For which jobs and environments a variable is, stays as its owner has set it.
+                body["masked"] = .bool(one.isMasked)
+                body["raw"] = .bool(true)
+            }
+            do throws(SigstoreError) {
                 try await owner.write(one.name, body, isNew: before.value == nil)
+                done.append(before)
             } catch {
+                if !error.wroteNothing { done.append(before) }
                 throw await putBack(done, owner, after: error)
             }
         }

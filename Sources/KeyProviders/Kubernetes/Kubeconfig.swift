@@ -45,8 +45,21 @@ public struct Kubeconfig: Sendable {
 
     /// The names of the files.
     public var paths: [String] { files.map(\.path) }
-    /// Whether nothing is said.
-    public var isEmpty: Bool { files.isEmpty }
+    /// Whether nothing is said: there is no file, or none names a cluster, a user or a context.
+    public var isEmpty: Bool {
+        files.allSatisfy { file in
+            guard case .object(let said) = file.document.value else { return false }
+            for name: String in ["current-context", "clusters", "users", "contexts"] {
+                switch said[name] {
+                case nil, .null?: continue
+                case .string(let text)? where text.isEmpty: continue
+                case .array(let elements)? where elements.isEmpty: continue
+                default: return false
+                }
+            }
+            return true
+        }
+    }
 
     /// Reads one more file, which counts after those before it.
     /// - Parameters:
@@ -226,9 +239,9 @@ public struct Kubeconfig: Sendable {
                 let kind = try optionalText(provider, "name") ?? ""
                 throw SigstoreError(
                     .keyServiceSettings,
-                    "\(provider.path) is \"\(kind)\": providers of this kind are not built in, as in kubectl since 1.26",
+                    "\(provider.path) is \"\(kind)\", which this program does not have",
                     advice:
-                        "write this user anew with a program that gives credentials (exec), as the cluster's own tool does"
+                        "write this user anew with a program that gives credentials (exec): the cluster's own tool does so, and kubelogin for oidc"
                 )
             }
             user.token = try optionalText(cursor, "token")
@@ -277,7 +290,7 @@ public struct Kubeconfig: Sendable {
         for argument in try exec.optional("args")?.elements() ?? [] { arguments.append(try text(argument)) }
         var environment: [(name: String, value: String)] = []
         for variable in try exec.optional("env")?.elements() ?? [] {
-            environment.append((try text(variable.member("name")), try text(variable.member("value"))))
+            environment.append((try text(variable.member("name")), try variable.optional("value").map(text) ?? ""))
         }
         for word in [command] + arguments + environment.flatMap({ [$0.name, $0.value] }) where word.utf8.contains(0) {
             throw exec.fault("has a zero byte in it")
@@ -315,12 +328,12 @@ public struct Kubeconfig: Sendable {
 
     // MARK: - Values
 
-    /// A text, or a whole number that stands without quotation marks, as kubectl takes it.
+    /// A text; what kubectl takes for something else is none.
     private static func text(_ cursor: JSONCursor) throws(SigstoreError) -> String {
-        if case .number(let literal) = cursor.value, literal.utf8.allSatisfy({ (0x30...0x39).contains($0) }) {
-            return literal
+        switch cursor.value {
+        case .number, .bool: throw cursor.fault("is no text as it stands: put it in quotation marks")
+        default: return try cursor.string()
         }
-        return try cursor.string()
     }
 
     private static func optionalText(_ cursor: JSONCursor, _ name: String) throws(SigstoreError) -> String? {

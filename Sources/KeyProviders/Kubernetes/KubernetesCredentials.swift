@@ -61,7 +61,8 @@ struct KubernetesCredentials: Sendable {
         if let name = user.name {
             authorization = Authorization(user: Array(name.utf8), password: Array((user.password ?? "").utf8))
         }
-        if certificate == nil, let given = user.certificate, let key = user.key {
+        // As in kubectl, what stands there itself counts before what a program gives.
+        if let given = user.certificate, let key = user.key {
             certificate = try await Self.material(given, name)
             self.key = try await Self.material(key, name)
         }
@@ -117,8 +118,9 @@ struct KubernetesCredentials: Sendable {
             "kind": .string("ExecCredential"), "apiVersion": .string(program.version),
             "spec": .object(specification),
         ])
-        var variables = ["KUBERNETES_EXEC_INFO": String(decoding: information.serialized(), as: UTF8.self)]
+        var variables: [String: String] = [:]
         for (name, value) in program.environment { variables[name] = value }
+        variables["KUBERNETES_EXEC_INFO"] = String(decoding: information.serialized(), as: UTF8.self)
         let (source, set) = (source, variables)
         @Sendable func failed(_ what: String, _ advice: String?) -> SigstoreError {
             SigstoreError(
@@ -129,13 +131,13 @@ struct KubernetesCredentials: Sendable {
             let answer: ChildProcess.Answer
             do throws(ChildProcess.Failure) {
                 answer = try ChildProcess.run(
-                    [program.command] + program.arguments, more: set, timeout: .seconds(60))
+                    [program.command] + program.arguments, more: set, timeout: .seconds(300))
             } catch {
                 switch error {
                 case .notStarted:
                     throw failed(
                         "cannot be started", program.hint ?? "install it, or correct its name in the kubeconfig")
-                case .tookTooLong: throw failed("did not end within 60 s", nil)
+                case .tookTooLong: throw failed("did not end within 5 minutes", nil)
                 case .saidTooMuch: throw failed("printed more than \(ChildProcess.outputLimit) bytes", nil)
                 }
             }

@@ -157,8 +157,8 @@ public final class KubernetesKeys: KeyPairKeeper {
         do throws(SigstoreError) {
             written = try await server.write(.object(object), parsed, isNew: found == nil)
         } catch {
-            guard !error.wasNotSent, error.httpStatus == nil else { throw error }
-            // The answer was lost: whether it was written is there to be seen.
+            guard !error.wroteNothing else { throw error }
+            // The answer was lost, or the cluster had no time for one: whether it was written is there to be seen.
             guard let there = try? await server.secret(parsed), Self.holds(there, data) else {
                 var error = error
                 error.message += "; whether the secret \(parsed.description) was written is not known"

@@ -21,9 +21,12 @@ struct KubernetesServer: Sendable {
     /// - Parameter serviceAccount: The folder with a pod's token.
     static func find(_ around: KeySurroundings, serviceAccount: String) async throws(SigstoreError) -> KubernetesServer
     {
-        var paths = (around.variable("KUBECONFIG") ?? "").split(separator: ":").map(String.init)
-        if paths.isEmpty, let home = around.variable("HOME") { paths = ["\(home)/.kube/config"] }
-        let list = paths
+        let list: [String]
+        if let named = around.variable("KUBECONFIG") {
+            list = named.split(separator: ":").map(String.init)
+        } else {
+            list = around.variable("HOME").map { ["\($0)/.kube/config"] } ?? []
+        }
         let configuration = try await onBlockingThread { () throws(SigstoreError) in
             var configuration = Kubeconfig()
             for path in list {
@@ -93,6 +96,12 @@ struct KubernetesServer: Sendable {
                 )
             }
         } else {
+            guard current.proxy == nil else {
+                throw SigstoreError(
+                    .keyServiceSettings,
+                    "\(cluster) is at \(url.origin), and has a proxy-url: over plain HTTP the proxy could read the key",
+                    advice: "leave proxy-url out for a server on this machine")
+            }
             // kubectl sends none either; what listens here, such as kubectl proxy, has its own.
             credentials = KubernetesCredentials(anonymous: "none: nothing is sent to \(url.origin)")
             impersonation = []

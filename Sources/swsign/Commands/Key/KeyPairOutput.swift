@@ -48,7 +48,7 @@ struct KeyPairOutput {
             let names = existing.joined(separator: " and ")
             guard
                 try context.terminal.confirms(
-                    "\(names) exist\(existing.count == 1 ? "s" : "") already. Replace the key there? What it is needed for is lost then"
+                    "There \(existing.count == 1 ? "is" : "are") already \(names). Replace the key pair? The old private key cannot be got back"
                 )
             else {
                 throw SigstoreError(
@@ -57,8 +57,11 @@ struct KeyPairOutput {
             }
         }
         let (key, password) = (try PrivateKey.generate(algorithm), try context.terminal.password(new: true))
-        let stored = try waiting { () throws(SigstoreError) in
-            try await reference.keep(key, password: password, replacing: !existing.isEmpty)
+        // A half of a pair would be worse than none.
+        let stored = try ProcessSignals.withoutInterruption { () throws(SigstoreError) in
+            try waiting { () throws(SigstoreError) in
+                try await reference.keep(key, password: password, replacing: !existing.isEmpty)
+            }
         }
         context.output.note("Private key written to \(stored.privateKey)")
         context.output.note("Public key written to \(stored.publicKey)")

@@ -109,7 +109,7 @@ struct AWSCredentialChain: Sendable {
             let (document, endpoint) = try await stsAnswer(
                 form, signedBy: credentials, region: nil, source: credentials.source)
             guard let arn = document.text(["GetCallerIdentityResponse", "GetCallerIdentityResult", "Arn"]), !arn.isEmpty
-            else { throw Self.strange(endpoint, SigstoreError(.unexpectedJSON, "it has no Arn")) }
+            else { throw endpoint.strangeAnswer(SigstoreError(.unexpectedJSON, "it has no Arn")) }
             return arn
         } catch { return "not known: \(error.message)" }
     }
@@ -393,7 +393,7 @@ struct AWSCredentialChain: Sendable {
         try Self.expectTLS(url, "single sign-on")
         var request = HTTPRequest("GET", url.adding("role_name", role).adding("account_id", account))
         request.secrets = [unsafe token.withBytes { unsafe Authorization(field: "X-Amz-Sso_bearer_token", $0) }]
-        let answer = try await ask(request, limit: 1 << 16)
+        let answer = try await http.askForCredentials(request)
         guard answer.status == 200 else {
             if answer.status == 401 { throw login("AWS does not accept the token in \(path) any more") }
             if answer.status == 403 || answer.status == 404 {
@@ -413,7 +413,7 @@ struct AWSCredentialChain: Sendable {
                 sessionToken: SecretBytes(try json.member("sessionToken").string().utf8),
                 expiration: Instant(milliseconds: try json.member("expiration").integer()),
                 source: "single sign-on as \(role) of the account \(account), by \(place)")
-        } catch { throw Self.strange(url, error) }
+        } catch { throw url.strangeAnswer(error) }
     }
 
     // MARK: - The security token service
@@ -453,12 +453,12 @@ struct AWSCredentialChain: Sendable {
         let action = form[0].1
         func value(_ name: String) throws(SigstoreError) -> String {
             guard let text = document.text(["\(action)Response", "\(action)Result", "Credentials", name]), !text.isEmpty
-            else { throw Self.strange(endpoint, SigstoreError(.unexpectedJSON, "it has no Credentials/\(name)")) }
+            else { throw endpoint.strangeAnswer(SigstoreError(.unexpectedJSON, "it has no Credentials/\(name)")) }
             return text
         }
         let end = try value("Expiration")
         guard let expiration = Instant(rfc3339: end) else {
-            throw Self.strange(endpoint, SigstoreError(.unexpectedJSON, "Expiration is not a time"))
+            throw endpoint.strangeAnswer(SigstoreError(.unexpectedJSON, "Expiration is not a time"))
         }
         var credentials = try AWSCredentials(
             try value("AccessKeyId"), secret: SecretBytes(try value("SecretAccessKey").utf8),
@@ -493,11 +493,11 @@ struct AWSCredentialChain: Sendable {
             body: .bytes(Array(body.utf8)))
         let now = surroundings.now()
         if let base { request = try base.signing(request, region: region, service: "sts", at: now) }
-        let answer = try await ask(request, limit: 1 << 17, attempts: 3)
+        let answer = try await http.askForCredentials(request, limit: 1 << 17, attempts: 3)
         let document: ShortXML
         do throws(SigstoreError) { document = try ShortXML(parsing: answer.body) } catch {
             guard answer.status == 200 else { throw answer.failure("POST").concerning(source) }
-            throw Self.strange(endpoint, error)
+            throw endpoint.strangeAnswer(error)
         }
         guard answer.status == 200 else {
             throw Self.refusal(
@@ -511,7 +511,7 @@ struct AWSCredentialChain: Sendable {
     private static func refusal(
         _ code: String, _ words: String, _ answer: HTTPResponse, _ source: String, _ base: AWSCredentials?, _ now: Int64
     ) -> SigstoreError {
-        let said = "AWS says \(code)\(words.isEmpty ? "" : ": \(AWSKeyService.shortened(words))")"
+        let said = "AWS says \(code)\(words.isEmpty ? "" : ": \(SigstoreError.shortened(words))")"
         if let error = AWSKeyService.clockError(code, words, answer, now) { return error.concerning(source) }
         switch code {
         case "InvalidIdentityToken", "IDPRejectedClaim", "IDPCommunicationError":
@@ -559,9 +559,9 @@ struct AWSCredentialChain: Sendable {
         } catch {
             throw SigstoreError(.keyServiceSettings, "\(name): \(error.message)", advice: error.advice, cause: error)
         }
-        try Self.expectNear(
-            url, name, also: ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"])
+        try url.expectNear(name, also: ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"])
         var request = HTTPRequest("GET", url, headers: [(name: "Accept", value: "application/json")])
+        request.isDirect = true
         var token: [UInt8]?
         if let file = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
             token = try await onBlockingThread { () throws(SigstoreError) in
@@ -582,14 +582,14 @@ struct AWSCredentialChain: Sendable {
             request.authorization = Authorization(field: "Authorization", token)
         }
         let source = "the container's credentials (\(name))"
-        let answer = try await askNear(request, attempts: 3)
+        let answer = try await http.askForCredentials(request, attempts: 3)
         guard answer.status == 200 else { throw answer.failure("GET").concerning(source) }
         do throws(SigstoreError) {
             let json = JSONCursor(try JSONValue(parsing: answer.body, depth: 8, values: 1024))
             var credentials = try Self.read(json, token: "Token", needsAll: true, source: source)
             credentials.identity = (try? json.optional("RoleArn")?.string()) ?? nil
             return credentials
-        } catch { throw Self.strange(url, error) }
+        } catch { throw url.strangeAnswer(error) }
     }
 
     /// Credentials of the role that an instance has (Amazon EC2 User Guide, "Retrieve security credentials from instance
@@ -623,58 +623,7 @@ struct AWSCredentialChain: Sendable {
             }
             return try Self.read(
                 json, token: "Token", needsAll: true, source: "the instance's role \(role) (EC2 metadata)")
-        } catch { throw Self.strange(metadata.url, error) }
-    }
-
-    // MARK: - Asking
-
-    /// Plain HTTP is for this machine and for addresses that are on its link alone.
-    static func expectNear(_ url: HTTPURL, _ name: String, also hosts: [String]) throws(SigstoreError) {
-        let origin = url.origin
-        guard origin.scheme == .http, !origin.isLoopback,
-            !hosts.contains(where: { $0.utf8.elementsEqual(origin.host.utf8) })
-        else { return }
-        throw SigstoreError(
-            .keyServiceSettings,
-            "\(name) names \(url.redacted): credentials are not asked for over http at other hosts than this one and \(hosts.joined(separator: ", "))",
-            advice: .sentence("use https, or unset \(name)"))
-    }
-
-    private func ask(_ request: HTTPRequest, limit: Int64, attempts: Int = 1) async throws(SigstoreError)
-        -> HTTPResponse
-    {
-        var request = request
-        request.bodyLimit = limit
-        request.timeout = .seconds(20)
-        request.refusesRedirects = true
-        request.handledStatuses = Set(400...599)
-        // No second time by the transport: each attempt is counted here.
-        request.isIdempotent = false
-        var attempt = 1
-        while true {
-            do throws(SigstoreError) {
-                request.latestStart = .now + .seconds(60)
-                let answer = try await http.send(request)
-                guard answer.status >= 500, attempt < attempts else { return answer }
-            } catch {
-                guard error.code == .unreachable, attempt < attempts else { throw error }
-            }
-            try await AWSKeyService.pause(RetryPolicy().delay(after: attempt))
-            attempt += 1
-        }
-    }
-
-    private func askNear(_ request: HTTPRequest, attempts: Int) async throws(SigstoreError) -> HTTPResponse {
-        var request = request
-        request.isDirect = true
-        return try await ask(request, limit: 1 << 16, attempts: attempts)
-    }
-
-    /// An answer that is not what it should be. What it holds is not shown: it may be a secret.
-    static func strange(_ url: HTTPURL, _ error: SigstoreError) -> SigstoreError {
-        SigstoreError(
-            .keyServiceAnswer, "what \(url.redacted) answers is not what it should be: \(error.message)",
-            advice: "check that this is the service that is meant", cause: error)
+        } catch { throw metadata.url.strangeAnswer(error) }
     }
 }
 
@@ -697,7 +646,7 @@ struct AWSInstanceMetadata: Sendable {
         let name = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
         let text = surroundings.variable(name) ?? (isIPv6 ? "http://[fd00:ec2::254]" : "http://169.254.169.254")
         do throws(SigstoreError) { url = try HTTPURL(parsing: text) } catch { throw error.concerning(name) }
-        try AWSCredentialChain.expectNear(url, name, also: ["169.254.169.254", "[fd00:ec2::254]"])
+        try url.expectNear(name, also: ["169.254.169.254", "[fd00:ec2::254]"])
         var request = HTTPRequest(
             "PUT", try HTTPURL(url.origin, path: "/latest/api/token"),
             headers: [(name: "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", value: "300")])

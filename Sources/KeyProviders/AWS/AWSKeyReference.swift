@@ -114,7 +114,7 @@ struct AWSKeyReference: Sendable {
             arn.map { own in found.map { $0.parts == own } ?? true } ?? true
         guard isSamePlace, alias != nil || Self.isSameKey(id, keyID) else {
             throw SigstoreError(
-                .unexpectedJSON, "it is about another key than \(keyID): about \(AWSKeyService.shortened(id))")
+                .unexpectedJSON, "it is about another key than \(keyID): about \(SigstoreError.shortened(id))")
         }
     }
 

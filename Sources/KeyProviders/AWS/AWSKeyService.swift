@@ -27,8 +27,7 @@ final class AWSKeyService: Sendable {
     private let surroundings: KeySurroundings
     /// How often a request is sent, as `AWS_MAX_ATTEMPTS` says; `nil` if it says nothing.
     private let attempts: Int?
-    /// Until when no request is sent, because one was answered that there are too many.
-    private let pausedUntil = Mutex<ContinuousClock.Instant?>(nil)
+    private let turns = ServiceAttempts()
 
     init(
         _ url: HTTPURL, region: String, http: any HTTPClient, chain: AWSCredentialChain, surroundings: KeySurroundings,
@@ -54,75 +53,62 @@ final class AWSKeyService: Sendable {
     func ask(_ operation: Operation, _ members: JSONObject, about key: Subject) async throws(SigstoreError) -> JSONValue
     {
         let body = JSONValue.object(members).serialized()
-        var attempt = 1
-        while true {
-            try await waitForTurn()
-            let credentials: AWSCredentials
-            do throws(SigstoreError) { credentials = try await chain.credentials() } catch {
-                throw error.concerning(key.reference)
+        let count = Mutex(0)
+        return try await turns.run(passing: attempts ?? 3, throttled: attempts ?? 8) {
+            () async throws(FailedRequest) in
+            let isRepeated = count.withLock { count in
+                count += 1
+                return count > 1
             }
-            var request = HTTPRequest(
-                "POST", url,
-                headers: [
-                    (name: "Content-Type", value: "application/x-amz-json-1.1"),
-                    (name: "X-Amz-Target", value: "TrentService.\(operation.rawValue)"),
-                ], body: .bytes(body), bodyLimit: 1 << 16, timeout: .seconds(30), handledStatuses: Set(400...599),
-                isIdempotent: false)
-            request.refusesRedirects = true
-            // A second attempt is signed anew, so the transport makes none.
-            request.latestStart = .now + .seconds(240)
-            let now = surroundings.now()
-            request = try credentials.signing(request, region: region, service: "kms", at: now)
-            let failure: Failure
-            do throws(SigstoreError) {
-                let answer = try await http.send(request)
-                if answer.status == 200 { return try Self.read(answer, key) }
-                // An attempt whose answer did not come may have made the alias; the caller looks what it names.
-                if operation == .createAlias, attempt > 1, Self.code(answer).code == "AlreadyExistsException" {
-                    return .null
-                }
-                failure = self.failure(answer, operation, key, credentials, now)
-            } catch {
-                failure = Failure(
-                    error: error.concerning(key.reference), kind: error.code == .unreachable ? .passing : .lasting,
-                    wasNotDone: error.wasNotSent)
-            }
-            // Whether a key was made nobody knows then, and a second one would be left alone.
-            if operation == .createKey, failure.kind != .throttled, !failure.wasNotDone {
-                var error = failure.error
-                error.message += "; a key may have been made, without an alias"
-                error.advice = SigstoreError.Advice.sentence(
-                    "look for it with aws kms list-keys before you try again"
-                ).after(error.advice)
-                throw error
-            }
-            let limit: Int
-            switch failure.kind {
-            case .lasting: throw failure.error
-            case .passing: limit = attempts ?? 3
-            case .throttled: limit = attempts ?? 8
-            }
-            guard attempt < limit else { throw failure.error }
-            let delay = Self.policy.delay(after: attempt)
-            if failure.kind == .throttled {
-                pausedUntil.withLock { $0 = max($0 ?? .now, .now + delay) }
-            } else {
-                try await Self.pause(delay)
-            }
-            attempt += 1
+            return try await self.askOnce(operation, body, about: key, isRepeated: isRepeated)
         }
     }
 
-    private static let policy = RetryPolicy(baseDelay: .milliseconds(200), maxDelay: .seconds(20))
-
-    /// Waits while the service wants no requests.
-    private func waitForTurn() async throws(SigstoreError) {
-        while let end = pausedUntil.withLock({ $0 }), ContinuousClock.now < end { try await Self.pause(end - .now) }
+    private func askOnce(_ operation: Operation, _ body: [UInt8], about key: Subject, isRepeated: Bool)
+        async throws(FailedRequest) -> JSONValue
+    {
+        var request = HTTPRequest(
+            "POST", url,
+            headers: [
+                (name: "Content-Type", value: "application/x-amz-json-1.1"),
+                (name: "X-Amz-Target", value: "TrentService.\(operation.rawValue)"),
+            ], body: .bytes(body), bodyLimit: 1 << 16, timeout: .seconds(30), handledStatuses: Set(400...599),
+            isIdempotent: false)
+        request.refusesRedirects = true
+        // A second attempt is signed anew, so the transport makes none.
+        request.latestStart = .now + .seconds(240)
+        let now = surroundings.now()
+        let credentials: AWSCredentials
+        do throws(SigstoreError) {
+            credentials = try await chain.credentials()
+            request = try credentials.signing(request, region: region, service: "kms", at: now)
+        } catch { throw FailedRequest(error.concerning(key.reference)) }
+        let answer: HTTPResponse
+        do throws(SigstoreError) { answer = try await http.send(request) } catch {
+            let failed = FailedRequest(
+                error.concerning(key.reference), error.code == .unreachable ? .passing : .lasting)
+            throw Self.final(failed, operation, wasNotDone: error.wasNotSent)
+        }
+        guard answer.status == 200 else {
+            // An attempt whose answer did not come may have made the alias; the caller looks what it names.
+            if operation == .createAlias, isRepeated, Self.code(answer).code == "AlreadyExistsException" {
+                return .null
+            }
+            throw Self.final(
+                failure(answer, operation, key, credentials, now), operation, wasNotDone: answer.status < 500)
+        }
+        do throws(SigstoreError) { return try Self.read(answer, key) } catch { throw FailedRequest(error) }
     }
 
-    /// Lets time pass.
-    static func pause(_ time: Duration) async throws(SigstoreError) {
-        do { try await Task.sleep(for: time) } catch { throw SigstoreError(.cancelled, "the request was cancelled") }
+    /// What failed, for good if a key may have been made: nobody knows then, and a second one would be left alone.
+    private static func final(_ failed: FailedRequest, _ operation: Operation, wasNotDone: Bool) -> FailedRequest {
+        if case .throttled = failed.kind { return failed }
+        guard operation == .createKey, !wasNotDone else { return failed }
+        var error = failed.error
+        error.message += "; a key may have been made, without an alias"
+        error.advice = SigstoreError.Advice.sentence("look for it with aws kms list-keys before you try again").after(
+            error.advice)
+        return FailedRequest(error)
     }
 
     private static func read(_ answer: HTTPResponse, _ key: Subject) throws(SigstoreError) -> JSONValue {
@@ -153,15 +139,6 @@ final class AWSKeyService: Sendable {
         var account: String?
     }
 
-    /// A request that failed.
-    private struct Failure {
-        enum Kind { case lasting, passing, throttled }
-        let error: SigstoreError
-        let kind: Kind
-        /// Whether nothing can have been done: the request was refused, or not sent.
-        var wasNotDone = false
-    }
-
     private static let throttlingCodes = [
         "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException",
         "TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded", "SlowDown",
@@ -179,12 +156,7 @@ final class AWSKeyService: Sendable {
         let type = member("__type") ?? answer.header("x-amzn-errortype") ?? ""
         // `prefix#Code`, and in the header `Code:url`.
         let code = (type.split(separator: "#").last ?? "").prefix { $0 != ":" }
-        return (String(code.prefix(64)), shortened(member("message") ?? member("Message") ?? ""))
-    }
-
-    /// A service's words as one line of at most 512 bytes.
-    static func shortened(_ words: String) -> String {
-        String(decoding: words.utf8.prefix(512).map { $0 < 0x20 ? 0x20 : $0 }, as: UTF8.self)
+        return (String(code.prefix(64)), SigstoreError.shortened(member("message") ?? member("Message") ?? ""))
     }
 
     /// The error that clocks differ, if that is what an answer says.
@@ -196,7 +168,7 @@ final class AWSKeyService: Sendable {
             || code == "SignatureDoesNotMatch" && words.utf8.starts(with: "Signature expired".utf8)
             || code == "SignatureDoesNotMatch" && words.utf8.starts(with: "Signature not yet current".utf8)
         guard isClock else { return nil }
-        let theirs = answer.header("date").map { shortened($0) } ?? "an unknown time"
+        let theirs = answer.header("date").map { SigstoreError.shortened($0) } ?? "an unknown time"
         return SigstoreError(
             .keyDenied,
             "AWS does not accept the time of the request: here it is \(Instant(seconds: now)), there it is \(theirs); AWS says \(code): \(words)",
@@ -205,21 +177,23 @@ final class AWSKeyService: Sendable {
 
     private func failure(
         _ answer: HTTPResponse, _ operation: Operation, _ key: Subject, _ credentials: AWSCredentials, _ now: Int64
-    ) -> Failure {
+    ) -> FailedRequest {
         let (code, words) = Self.code(answer)
         let said = "AWS KMS says \(code.isEmpty ? "HTTP \(answer.status)" : code)\(words.isEmpty ? "" : ": \(words)")"
         let place = "\(key.account.map { "account \($0), " } ?? "")region \(region)"
         let who = "\(credentials.source), access key \(credentials.accessKeyID)"
-        func error(_ errorCode: SigstoreError.Code, _ what: String, _ advice: String, _ kind: Failure.Kind = .lasting)
-            -> Failure
+        func error(
+            _ errorCode: SigstoreError.Code, _ what: String, _ advice: String, _ kind: FailedRequest.Kind = .lasting
+        )
+            -> FailedRequest
         {
-            Failure(
-                error: SigstoreError(
+            FailedRequest(
+                SigstoreError(
                     errorCode, "\(key.reference): \(what); \(said)", advice: .sentence(advice),
-                    cause: HTTPStatusError(response: answer)), kind: kind, wasNotDone: answer.status < 500)
+                    cause: HTTPStatusError(response: answer)), kind)
         }
         if let clock = Self.clockError(code, words, answer, now) {
-            return Failure(error: clock.concerning(key.reference), kind: .lasting, wasNotDone: true)
+            return FailedRequest(clock.concerning(key.reference))
         }
         if Self.throttlingCodes.contains(code) || code.isEmpty && answer.status == 429 {
             guard code != "LimitExceededException" || operation == .sign || operation == .getPublicKey else {
@@ -229,8 +203,8 @@ final class AWSKeyService: Sendable {
             }
             return error(
                 .keyServiceFailed, "too many requests for the account's quota, after all attempts (\(place))",
-                "try again later, sign fewer at once, or have the quota for cryptographic operations raised", .throttled
-            )
+                "try again later, sign fewer at once, or have the quota for cryptographic operations raised",
+                .throttled(after: nil))
         }
         switch code {
         case "NotFoundException":

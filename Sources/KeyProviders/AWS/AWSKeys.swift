@@ -181,7 +181,7 @@ public final class AWSKeys: KeyMaker {
                     throw error
                 }
             }
-            try await AWSKeyService.pause(RetryPolicy().delay(after: attempt))
+            try await ServiceAttempts.pause(RetryPolicy().delay(after: attempt))
             attempt += 1
         }
     }
@@ -206,7 +206,7 @@ public final class AWSKeys: KeyMaker {
                 guard usage.utf8.elementsEqual("SIGN_VERIFY".utf8) else {
                     throw SigstoreError(
                         .keyUnusable,
-                        "the key \(subject.name) is not for signing: its usage is \(AWSKeyService.shortened(usage)), expected SIGN_VERIFY",
+                        "the key \(subject.name) is not for signing: its usage is \(SigstoreError.shortened(usage)), expected SIGN_VERIFY",
                         advice: "use a key with the usage SIGN_VERIFY")
                 }
                 var offered: [String] = []
@@ -219,7 +219,7 @@ public final class AWSKeys: KeyMaker {
                 func unusable(_ kind: String) -> SigstoreError {
                     SigstoreError(
                         .keyUnusable,
-                        "the key \(name) (\(AWSKeyService.shortened(specification ?? kind))) signs in no way that is known here, but with \(AWSKeyService.shortened(offered.joined(separator: ", ")))",
+                        "the key \(name) (\(SigstoreError.shortened(specification ?? kind))) signs in no way that is known here, but with \(SigstoreError.shortened(offered.joined(separator: ", ")))",
                         advice: "use a key of the kind ECC_NIST_P256, P384 or P521, or RSA")
                 }
                 let publicKey: PublicKey
@@ -390,7 +390,7 @@ private struct AWSSigner: Signer {
         do throws(SigstoreError) {
             if let used = try answer.optional("SigningAlgorithm")?.string(), !used.utf8.elementsEqual(algorithm.utf8) {
                 throw SigstoreError(
-                    .unexpectedJSON, "it was made with \(AWSKeyService.shortened(used)), not with \(algorithm)")
+                    .unexpectedJSON, "it was made with \(SigstoreError.shortened(used)), not with \(algorithm)")
             }
             return try answer.member("Signature").bytes()
         } catch {

@@ -22,8 +22,8 @@ package enum ChildProcess {
     /// What only a program that gives credentials or keys itself may get, and a browser does not: it may live on them, as on other
     /// variables of providers (`AWS_*`, `GOOGLE_*`, `BUILDKITE_*`, a `GITHUB_TOKEN`), which are not ours to take.
     private static let providerNames = [
-        "BUILDKITE_AGENT_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN", "VAULT_TOKEN", "BAO_TOKEN", "VAULT_HEADERS",
-        "BAO_HEADERS", "GITLAB_TOKEN", "GITHUB_TOKEN",
+        "BUILDKITE_AGENT_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN", "VAULT_TOKEN",
+        "BAO_TOKEN", "VAULT_HEADERS", "BAO_HEADERS", "GITLAB_TOKEN", "GITHUB_TOKEN",
     ]
 
     /// Whether a variable is kept from a program.

@@ -122,12 +122,13 @@ struct PluginTests {
 
     /// A key service whose code in this program cosign uses.
     enum Service: CaseIterable {
-        case vault, aws
+        case vault, google, aws
 
         /// The scheme, if the cosigns at hand have no code for it, so that cosign makes a key by it too.
         var scheme: String? {
             switch self {
             case .vault: "hashivault"
+            case .google: "gcpkms"
             case .aws: nil
             }
         }
@@ -135,6 +136,7 @@ struct PluginTests {
         func reference(_ name: String) -> String {
             switch self {
             case .vault: "hashivault://\(name)"
+            case .google: "gcpkms://projects/proj/locations/global/keyRings/plugin/cryptoKeys/\(name)"
             case .aws: "awskms:///alias/\(name)"
             }
         }
@@ -143,6 +145,11 @@ struct PluginTests {
             switch self {
             case .vault:
                 ["VAULT_ADDR": "http://127.0.0.1:\(try KeyServices.running().port)", "VAULT_TOKEN": "test-root"]
+            case .google:
+                [
+                    "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": "http://127.0.0.1:\(try KeyServices.running().port)",
+                    "GOOGLE_OAUTH_ACCESS_TOKEN": "ya29.test",
+                ]
             case .aws: try KeyManagementServer.running().environment
             }
         }

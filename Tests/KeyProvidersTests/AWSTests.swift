@@ -15,7 +15,7 @@ struct AWSTests {
     /// Answers requests as a test says, and keeps them.
     final class Service: HTTPClient, Sendable {
         typealias Answer = (status: Int, headers: [(name: String, value: String)], body: String)
-        private let answer: @Sendable (HTTPRequest, Int) throws(SigstoreError) -> Answer
+        let answer: @Sendable (HTTPRequest, Int) throws(SigstoreError) -> Answer
         private let seen = Mutex<[HTTPRequest]>([])
         var requests: [HTTPRequest] { seen.withLock { $0 } }
 

@@ -50,6 +50,7 @@ struct AdviceTests {
         "BAO_TOKEN": ["ChildProcess.swift"], "VAULT_HEADERS": ["ChildProcess.swift"],
         "BAO_HEADERS": ["ChildProcess.swift"],
         "GOOGLE_OAUTH_ACCESS_TOKEN": ["AmbientProvider.swift", "ChildProcess.swift"],
+        "CLOUDSDK_AUTH_ACCESS_TOKEN": ["ChildProcess.swift"],
         // Stored names, the user agent, and the client that registries see.
         "swsign.unfinished.v1": ["UnfinishedSignatures.swift"],
         "swsign": ["CurlClient.swift", "RegistrySession.swift", "AWSKeys.swift"], "swsign-": ["AWSCredentials.swift"],
@@ -68,6 +69,17 @@ struct AdviceTests {
         ("GitHub", ["GITHUB_", "COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD", "COSIGN_PUBLIC_KEY"]),
         ("Vault", ["VAULT_", "BAO_", "TRANSIT_SECRET_ENGINE_PATH", "HTTPS_PROXY"]),
         // With the names that AWS KMS has for kinds of keys and for algorithms, and a flag of AWS's own program.
+        // With Google's names of kinds of keys, of states and of errors, and flags of gcloud.
+        (
+            "Google",
+            [
+                "GOOGLE_", "CLOUDSDK_", "GCE_METADATA_HOST", "NO_GCE_CHECK", "AWS_REGION", "ASYMMETRIC_SIGN",
+                "EC_SIGN_",
+                "RSA_SIGN_", "DESTROY_SCHEDULED", "PENDING_", "FAILED_PRECONDITION", "PERMISSION_DENIED",
+                "SERVICE_DISABLED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "BILLING_DISABLED", "USER_PROJECT_DENIED",
+                "SECURITY_POLICY_VIOLATED", "--key", "--location", "--project", "--scopes",
+            ]
+        ),
         ("AWS", ["AWS_", "SIGN_VERIFY", "ECC_NIST_", "RSA_", "ECDSA_SHA_", "RSASSA_P", "--profile"]),
     ]
 

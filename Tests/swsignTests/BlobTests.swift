@@ -283,7 +283,7 @@ struct BlobTests {
         }
         // A key that cannot be used is the first thing to be told.
         for (key, code) in [
-            ("gcpkms://projects/x", "not-built-yet"), ("k8s://a/b", "key-service-settings"),
+            ("gcpkms://projects/x", "unknown-key-reference"), ("k8s://a/b", "key-service-settings"),
             ("gitlab://1", "key-service-settings"), ("github://o/r", "unsupported-key"),
             ("pkcs11:token=x", "not-built-yet"), ("nosuch.key", "file-not-found"),
         ] {

@@ -112,7 +112,6 @@ struct KeyReferenceTests {
     @Test(
         "Each kind of key that is still to come is refused by its name",
         arguments: [
-            ("gcpkms://projects/x", "Google Cloud KMS"),
             ("azurekms://x/y", "Azure Key Vault"),
             ("pkcs11:token=x", "PKCS#11"),
         ])

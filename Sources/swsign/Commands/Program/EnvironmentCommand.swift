@@ -30,8 +30,8 @@ struct EnvironmentCommand: SwSignCommand {
         *ACTIONS_ID_TOKEN_REQUEST_TOKEN|what GitHub Actions gives them for|signing without a key
         *BUILDKITE_AGENT_ACCESS_TOKEN|the access token of Buildkite's agent, which gives identity tokens|signing without a key
         GOOGLE_SERVICE_ACCOUNT_NAME|the service account whose identity token Google is asked for|signing without a key
-        *GOOGLE_OAUTH_ACCESS_TOKEN|the access token that Google gives that identity token for|signing without a key
-        GCE_METADATA_HOST|the host of Google's metadata service|signing without a key
+        *GOOGLE_OAUTH_ACCESS_TOKEN|an access token of Google: keys are used with it, and an identity token is asked for|signing without a key, and keys in Google Cloud KMS
+        GCE_METADATA_HOST|the host of Google's metadata service|signing without a key, and keys in Google Cloud KMS
         SPIFFE_ENDPOINT_SOCKET|the socket of SPIFFE's workload API|signing without a key
         CI|set in a CI job, in which nobody signs in|signing without a key
         GITHUB_ACTIONS|set in a job of GitHub Actions|signing without a key
@@ -78,6 +78,14 @@ struct EnvironmentCommand: SwSignCommand {
         AWS_CA_BUNDLE|the certificates of the authorities to believe for AWS, in PEM|keys in AWS KMS
         AWS_TLS_INSECURE_SKIP_VERIFY|1 to believe every certificate of AWS|keys in AWS KMS
         AWS_MAX_ATTEMPTS|how often a request to AWS KMS is sent at most; 3 without it, and 8 if there are too many|keys in AWS KMS
+        *CLOUDSDK_AUTH_ACCESS_TOKEN|as GOOGLE_OAUTH_ACCESS_TOKEN, if that is not set|keys in Google Cloud KMS
+        GOOGLE_APPLICATION_CREDENTIALS|the file with credentials; without it, the one that gcloud auth application-default login wrote, and the machine's|keys in Google Cloud KMS
+        CLOUDSDK_CONFIG|the folder of gcloud's configuration, in place of ~/.config/gcloud|keys in Google Cloud KMS
+        GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES|1 to run the program that a credentials file names for a token|keys in Google Cloud KMS
+        GOOGLE_CLOUD_QUOTA_PROJECT|the project whose quota counts, in place of that of the credentials|keys in Google Cloud KMS
+        GOOGLE_CLOUD_UNIVERSE_DOMAIN|the domain of Google's services, in place of that of the credentials and of googleapis.com|keys in Google Cloud KMS
+        CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS|the address of Cloud KMS|keys in Google Cloud KMS
+        NO_GCE_CHECK|true to ask no metadata service, unless GCE_METADATA_HOST names one|keys in Google Cloud KMS
         VAULT_ADDR|the server of Vault or OpenBao|keys in Vault
         *VAULT_TOKEN|the token for it; without one, that of the token helper or of ~/.vault-token|keys in Vault
         VAULT_NAMESPACE|the namespace|keys in Vault

@@ -1,0 +1,262 @@
+import FaultServer
+import Foundation
+import HTTPTransport
+import SigstoreCrypto
+import StrictJSON
+import TestServices
+import Testing
+
+/// Keys in Google Cloud KMS, with the real program and a server that is held to recorded exchanges.
+@Suite(
+    "Keys in Google Cloud KMS",
+    .enabled(if: KeyServices.folder != nil, "left out: the servers of key services, in ../shared/keys/fakes"))
+struct GoogleKeyTests {
+    private let directory = TemporaryDirectory()
+    private let address: String
+    private let environment: [String: String]
+    private static let ring = "projects/proj/locations/global/keyRings/swsign"
+
+    init() throws {
+        address = "http://127.0.0.1:\(try KeyServices.running().port)"
+        environment = [
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": address, "GOOGLE_OAUTH_ACCESS_TOKEN": "ya29.of-the-variable",
+        ]
+        try directory.write("file", "the release")
+        try directory.write("predicate.json", "{}")
+    }
+
+    private func swsign(_ arguments: [String], _ more: [String: String] = [:]) async -> Program.Outcome {
+        await Program(directory: directory.path, environment: environment.merging(more) { $1 }).run(arguments)
+    }
+
+    private func key(_ name: String) -> String { "gcpkms://\(Self.ring)/cryptoKeys/\(name)" }
+
+    /// Has the service do something that the program never asks for.
+    private func post(_ path: String, query: String? = nil, _ body: String) async throws {
+        let url = try HTTPURL(HTTPURL(parsing: address).origin, path: "/v1/\(path)", query: query)
+        _ = try await CurlClient().send(
+            HTTPRequest(
+                "POST", url, headers: [(name: "Content-Type", value: "application/json")],
+                authorization: Authorization(scheme: "Bearer", "test".utf8), body: .bytes(Array(body.utf8))))
+    }
+
+    @Test(
+        "A file and an attestation are signed, and verified by reference, by the exported key and by openssl",
+        arguments: [
+            ("EC_SIGN_P256_SHA256", "ecdsa-sha2-256-nistp256", ["dgst", "-sha256"]),
+            ("EC_SIGN_P384_SHA384", "ecdsa-sha2-384-nistp384", ["dgst", "-sha384"]),
+            ("EC_SIGN_ED25519", "ed25519", []),
+            ("RSA_SIGN_PKCS1_2048_SHA256", "rsa-sign-pkcs1-2048-sha256", ["dgst", "-sha256"]),
+            ("RSA_SIGN_PKCS1_4096_SHA512", nil, ["dgst", "-sha512"]),
+            ("RSA_SIGN_PSS_2048_SHA256", nil, ["dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss"]),
+            ("RSA_SIGN_PSS_4096_SHA512", nil, ["dgst", "-sha512", "-sigopt", "rsa_padding_mode:pss"]),
+        ] as [(String, String?, [String])])
+    func everyKind(_ name: String, _ algorithm: String?, _ check: [String]) async throws {
+        let key = key(name)
+        if let algorithm {
+            let made = await swsign(["generate-key-pair", "--kms", key, "--signing-algorithm", algorithm])
+            #expect(made.succeeded, "\(made.messages)")
+        } else {
+            // Google has kinds of keys that no name of cosign's stands for.
+            try await post(
+                "\(Self.ring)/cryptoKeys", query: "cryptoKeyId=\(name)",
+                #"{"purpose":"ASYMMETRIC_SIGN","versionTemplate":{"algorithm":"\#(name)"}}"#)
+            #expect(await swsign(["public-key", "--key", key, "--outfile", "cosign.pub"]).succeeded)
+        }
+        let away = ["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": "http://127.0.0.1:1"]
+        for (sign, verify) in [
+            (["sign-blob"], ["verify-blob"]),
+            (
+                ["attest-blob", "--type", "custom", "--predicate", "predicate.json"],
+                ["verify-blob-attestation", "--type", "custom"]
+            ),
+        ] {
+            let signed = await swsign(
+                sign + ["--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"])
+            #expect(signed.succeeded, "\(signed.messages)")
+            for given in [key, "\(key)/versions/1", "cosign.pub"] {
+                let verified = await swsign(
+                    verify + ["--key", given, "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
+                    given == "cosign.pub" ? away : [:])
+                #expect(verified.succeeded, "\(given): \(verified.messages)")
+            }
+        }
+        let detached = await swsign(
+            [
+                "sign-blob", "--key", key, "--tlog-upload=false", "--new-bundle-format=false", "--output-signature",
+                "sig", "file",
+            ])
+        #expect(detached.succeeded, "\(detached.messages)")
+        let signature = try #require(Base64.decode(try directory.text("sig").replacing("\n", with: "")))
+        try directory.write("sig.der", signature)
+        var openssl = Program(directory: directory.path)
+        openssl.executable = "/usr/bin/openssl"
+        let checked = await openssl.run(
+            check.isEmpty
+                ? [
+                    "pkeyutl", "-verify", "-pubin", "-inkey", "cosign.pub", "-rawin", "-in", "file", "-sigfile",
+                    "sig.der",
+                ]
+                : check + ["-verify", "cosign.pub", "-signature", "sig.der", "file"])
+        #expect(checked.succeeded, "\(checked.messages)")
+        let facts = await swsign(["key", "info", key])
+        for line in [
+            "service: Google Cloud KMS, \(address)", "key: \(Self.ring)/cryptoKeys/\(name)", "version: 1",
+            "signs as: \(name) (", "hash: ", "credentials: the token in the variable GOOGLE_OAUTH_ACCESS_TOKEN",
+        ] { #expect(facts.output.contains(line), "\(line): \(facts.output)") }
+        #expect(!facts.output.contains("ya29"))
+    }
+
+    @Test("Images are signed and attested, and one look-up of the key is enough for many")
+    func images() async throws {
+        let key = key("images")
+        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
+        let layout = try await ImageFixture()
+        let images = try await [layout.push(tag: "1"), layout.push(tag: "2"), layout.push(tag: "3")]
+        let names = images.map { "\(layout.repository)@\($0.digest)" }
+        func asked(_ outcome: Program.Outcome, _ path: String) -> Int {
+            outcome.messages.components(separatedBy: "\n").filter { $0.contains("\(address)/v1/") && $0.contains(path) }
+                .count
+        }
+        let signed = await swsign(["sign", "--verbose", "--key", key, "--tlog-upload=false"] + names)
+        #expect(signed.succeeded, "\(signed.messages)")
+        #expect(asked(signed, "/publicKey") == 1 && asked(signed, ":asymmetricSign") == 3, "\(signed.messages)")
+        let verify = ["verify", "--verbose", "--insecure-ignore-tlog", "--key"]
+        let verified = await swsign(verify + [key] + names)
+        #expect(verified.succeeded && asked(verified, "/v1/") == 2, "\(verified.messages)")
+        let fixed = await swsign(verify + ["\(key)/cryptoKeyVersions/1"] + names)
+        #expect(fixed.succeeded && asked(fixed, "/v1/") == 1, "\(fixed.messages)")
+        let attest = ["--key", key, "--type", "custom"]
+        let attested = await swsign(
+            ["attest", "--tlog-upload=false", "--predicate", "predicate.json"] + attest + [names[0]])
+        #expect(attested.succeeded, "\(attested.messages)")
+        let held = await swsign(["verify-attestation", "--insecure-ignore-tlog"] + attest + [names[0]])
+        #expect(held.succeeded, "\(held.messages)")
+    }
+
+    @Test("A new version signs, and what the older one signed holds too; both are one signer")
+    func rotation() async throws {
+        let key = key("rotated")
+        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
+        let again = await swsign(["generate-key-pair", "--kms", key, "--output-key-prefix", "again"])
+        #expect(again.succeeded && again.messages.contains("is there already"), "\(again.messages)")
+        let sign = ["sign-blob", "--key", key, "--tlog-upload=false", "--bundle"]
+        #expect(await swsign(sign + ["1.json", "file"]).succeeded)
+        try await post("\(Self.ring)/cryptoKeys/rotated/cryptoKeyVersions", "{}")
+        #expect(await swsign(sign + ["2.json", "file"]).succeeded)
+        let verify = ["verify-blob", "--insecure-ignore-tlog", "--bundle"]
+        for (bundle, given, holds) in [
+            ("1.json", key, true), ("2.json", key, true), ("1.json", "\(key)/versions/1", true),
+            ("1.json", "\(key)/versions/2", false), ("2.json", "\(key)/cryptoKeyVersions/2", true),
+        ] {
+            let outcome = await swsign(verify + [bundle, "--key", given, "file"])
+            #expect(outcome.succeeded == holds, "\(bundle), \(given): \(outcome.messages)")
+        }
+        let two = await swsign([
+            "verify-blob", "--insecure-ignore-tlog", "--threshold", "2", "--key", "\(key)/versions/1", "--key",
+            "\(key)/versions/2", "file",
+        ])
+        #expect(two.code == "usage", "\(two.messages)")
+        let json = await swsign(verify + ["2.json", "--key", key, "-o", "json", "file"])
+        #expect(
+            json.output.contains(#""trustVariables":["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"]"#), "\(json.output)")
+    }
+
+    @Test("Each kind of credentials signs, says whose it is, and its secrets are in no message")
+    func credentials() async throws {
+        let key = key("credentials")
+        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
+        let pair = try PrivateKey.generate(.rsa2048)
+        let pem = try unsafe pair.pkcs8().withBytes { unsafe PEM.encode(label: "PRIVATE KEY", Array($0)) }
+        let account = #"""
+            {"type":"service_account","client_email":"signer@proj.test","private_key_id":"kid1",
+            "private_key":"\#(pem.replacing("\n", with: "\\n"))"}
+            """#
+        let impersonation =
+            #""service_account_impersonation_url":"\#(address)/v1/projects/-/serviceAccounts/acted@proj.test:generateAccessToken""#
+        try directory.write("token", "secret-subject")
+        for (name, file, identity) in [
+            ("service_account", account, "signer@proj.test"),
+            (
+                "authorized_user",
+                #"{"type":"authorized_user","client_id":"c","client_secret":"secret-client","refresh_token":"secret-refresh","token_uri":"\#(address)/token"}"#,
+                nil
+            ),
+            (
+                "external_account",
+                #"{"type":"external_account","audience":"//x","subject_token_type":"t","token_url":"\#(address)/v1/token","credential_source":{"file":"token"},\#(impersonation)}"#,
+                "acted@proj.test"
+            ),
+            (
+                "impersonated_service_account",
+                #"{"type":"impersonated_service_account","source_credentials":\#(account),\#(impersonation)}"#,
+                "acted@proj.test"
+            ), ("metadata service", "", nil),
+        ] {
+            try directory.write("credentials.json", file)
+            var more = ["GOOGLE_OAUTH_ACCESS_TOKEN": "", "HOME": directory.path]
+            if file.isEmpty {
+                more["GCE_METADATA_HOST"] = String(address.dropFirst("http://".count))
+            } else {
+                more["GOOGLE_APPLICATION_CREDENTIALS"] = directory["credentials.json"]
+            }
+            let signed = await swsign(
+                ["sign-blob", "--verbose", "--key", key, "--tlog-upload=false", "--bundle", "b.json", "file"], more)
+            #expect(signed.succeeded, "\(name): \(signed.messages)")
+            let facts = await swsign(["key", "info", key], more)
+            #expect(facts.output.contains(name))
+            if let identity { #expect(facts.output.contains("identity: \(identity)\n"), "\(facts.output)") }
+            for secret in ["secret-", "ya29", "eyJ", "PRIVATE"] {
+                #expect(!signed.messages.contains(secret) && !facts.output.contains(secret), "\(secret)")
+            }
+        }
+    }
+
+    @Test("A signature by another key is refused, with service, version, algorithm and hash")
+    func otherKey() async throws {
+        let key = key("signs-with-another")
+        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
+        let outcome = await swsign(["sign-blob", "--key", key, "--tlog-upload=false", "--bundle", "none.json", "file"])
+        #expect(outcome.code == "key-mismatch" && !directory.exists("none.json"), "\(outcome.messages)")
+        for words in ["Google Cloud KMS", "signs-with-another/cryptoKeyVersions/1", "EC_SIGN_P256_SHA256", "sha256"] {
+            #expect(outcome.messages.contains(words), "\(outcome.messages)")
+        }
+    }
+
+    @Test("What is missing or refused is said before anything is written")
+    func refusals() async throws {
+        let denied = FaultServer { _, connection in
+            connection.respond(
+                403, ["Content-Type: application/json"],
+                #"{"error":{"code":403,"status":"PERMISSION_DENIED","message":"Permission denied on \u001b[31m it"}}"#)
+        }
+        defer { denied.stop() }
+        let sign = ["sign-blob", "--tlog-upload=false", "--bundle", "none.json", "--key"]
+        for (reference, more, code, words) in [
+            (key("none"), [:], "key-not-found", "\(Self.ring)/cryptoKeys/none"),
+            ("gcpkms:\(Self.ring)/cryptoKeys/x", [:], "unknown-key-reference", key("x")),
+            ("\(Self.ring)/cryptoKeys/x", [:], "unknown-key-reference", key("x")),
+            (
+                "\(key("x"))/versions/1", ["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": denied.url], "key-denied",
+                "the permission cloudkms.cryptoKeyVersions.viewPublicKey is missing on"
+            ),
+            (
+                key("x"), ["GOOGLE_OAUTH_ACCESS_TOKEN": "", "HOME": "/nonexistent", "NO_GCE_CHECK": "true"],
+                "key-service-settings", "gcloud auth application-default login"
+            ),
+            (
+                key("x"), ["GOOGLE_OAUTH_ACCESS_TOKEN": "", "GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent"],
+                "key-service-settings", "named by GOOGLE_APPLICATION_CREDENTIALS"
+            ),
+        ] as [(String, [String: String], String, String)] {
+            let outcome = await swsign(sign + [reference, "file"], more)
+            #expect(!outcome.succeeded && outcome.code == code, "\(outcome.messages)")
+            #expect(outcome.messages.contains(words) && !outcome.messages.contains("\u{1b}"), "\(outcome.messages)")
+            #expect(!directory.exists("none.json"))
+        }
+        let offline = await swsign(
+            ["verify-blob", "--offline", "--key", key("x"), "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
+            ["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": denied.url])
+        #expect(offline.code == "usage" && denied.requests.count == 1, "\(offline.messages)")
+    }
+}

@@ -215,14 +215,6 @@ public struct IdentityIssuer: Sendable {
     }
 }
 
-extension Base64 {
-    /// Encodes in the URL-safe alphabet without padding (RFC 4648, section 5).
-    static func encodeURLSafe(_ bytes: [UInt8]) -> String {
-        encode(bytes).replacingOccurrences(of: "+", with: "-").replacingOccurrences(of: "/", with: "_")
-            .replacingOccurrences(of: "=", with: "")
-    }
-}
-
 /// The issuer's pages and endpoints, and the flows that are under way.
 final class IdentityIssuerService: Sendable {
     private struct CodeFlow: Sendable {

@@ -27,7 +27,19 @@ public enum Base64 {
         return String(decoding: out, as: UTF8.self)
     }
 
-    /// Encodes a secret in the same way, without a string in between.
+    /// Encodes bytes in the URL-safe alphabet without padding (RFC 4648, section 5), as in a JSON Web Token.
+    /// - Parameter bytes: Any bytes.
+    public static func encodeURLSafe(_ bytes: some Collection<UInt8>) -> String {
+        let bytes = Array(bytes)
+        var out: [UInt8] = []
+        out.reserveCapacity((bytes.count + 2) / 3 * 4)
+        encode(bytes) { letter in
+            if letter != 0x3d { out.append(letter == 0x2b ? 0x2d : letter == 0x2f ? 0x5f : letter) }
+        }
+        return String(decoding: out, as: UTF8.self)
+    }
+
+    /// Encodes a secret in the standard alphabet, without a string in between.
     /// - Parameters:
     ///   - bytes: Any bytes.
     ///   - take: Is given one letter after the other.

@@ -36,6 +36,7 @@ struct Base64Tests {
     func urlSafe() {
         #expect(Base64.decodeURLSafe("-_-_") == [0xfb, 0xff, 0xbf])
         #expect(Base64.decodeURLSafe("Zg") == [0x66])
+        #expect(Base64.encodeURLSafe([0xfb, 0xff, 0xbf]) == "-_-_" && Base64.encodeURLSafe([0x66]) == "Zg")
         for text in ["Zg==", "+/+/", "Z", "Zh", "Z g"] { #expect(Base64.decodeURLSafe(text) == nil, "\(text)") }
     }
 }

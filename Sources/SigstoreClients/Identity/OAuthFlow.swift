@@ -330,14 +330,6 @@ extension LandingPage {
     }
 }
 
-extension Base64 {
-    /// The URL-safe alphabet without padding (RFC 4648, section 5).
-    static func encodeURLSafe(_ bytes: [UInt8]) -> String {
-        let standard = encode(bytes).utf8.filter { $0 != 0x3d }
-        return String(decoding: standard.map { $0 == 0x2b ? 0x2d : $0 == 0x2f ? 0x5f : $0 }, as: UTF8.self)
-    }
-}
-
 extension SigstoreError.Code {
     /// An issuer does not sign a person in.
     public static let signInFailed = Self("sign-in-failed")

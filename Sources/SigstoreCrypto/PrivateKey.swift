@@ -43,7 +43,7 @@ public final class PrivateKey: Signer, Sendable {
     /// - Parameters:
     ///   - pointer: The key, with its private half.
     ///   - isNew: Whether it was just made here. Otherwise its halves are checked.
-    private init(takingOwnershipOf pointer: OpaquePointer, isNew: Bool = false) throws(SigstoreError) {
+    init(takingOwnershipOf pointer: OpaquePointer, isNew: Bool = false) throws(SigstoreError) {
         defer { unsafe EVP_PKEY_free(pointer) }
         let kind = try unsafe PublicKey.kind(of: pointer)
         publicKey = try PublicKey(der: unsafe PublicKey.encode(pointer, kind))
@@ -96,26 +96,33 @@ public final class PrivateKey: Signer, Sendable {
             !$0.label.utf8.elementsEqual("EC PARAMETERS".utf8) && !$0.label.utf8.elementsEqual("DSA PARAMETERS".utf8)
         }
         defer { for index in blocks.indices { SecretBytes.cleanse(&blocks[index].bytes) } }
-        guard let label = blocks.first?.label else {
+        guard !blocks.isEmpty else {
             throw SigstoreError(.malformedKey, "not a private key in PEM", advice: "the file may be cut short")
         }
         guard blocks.count == 1 else {
             throw SigstoreError(
                 .malformedKey, "the file holds \(blocks.count) PEM blocks where one private key should be")
         }
-        switch label {
+        return try read(blocks[0], password: password)
+    }
+
+    /// Reads the PEM block of a private key. The caller's copy is the caller's to cleanse.
+    static func read(_ block: PEM.Block, password: () throws(SigstoreError) -> SecretBytes)
+        throws(SigstoreError) -> PrivateKey
+    {
+        switch block.label {
         case EncryptedKeyFile.label, EncryptedKeyFile.olderLabel:
-            let pkcs8 = try EncryptedKeyFile(parsing: blocks[0].bytes).decrypt(password: try password())
+            let pkcs8 = try EncryptedKeyFile(parsing: block.bytes).decrypt(password: try password())
             return try unsafe pkcs8.withBytes { (bytes) throws(SigstoreError) in try unsafe PrivateKey(pkcs8: bytes) }
         case "PRIVATE KEY":
-            return try unsafe SecretBytes(blocks[0].bytes).withBytes { (bytes) throws(SigstoreError) in
+            return try unsafe SecretBytes(block.bytes).withBytes { (bytes) throws(SigstoreError) in
                 try unsafe PrivateKey(pkcs8: bytes)
             }
         case "ENCRYPTED PRIVATE KEY":
-            try Self.expectBoundedDerivation(blocks[0].bytes)
-            return try PrivateKey(encryptedPKCS8: blocks[0].bytes, password: try password())
-        case "EC PRIVATE KEY": return try PrivateKey(traditional: blocks[0].bytes, type: EVP_PKEY_EC)
-        case "RSA PRIVATE KEY": return try PrivateKey(traditional: blocks[0].bytes, type: EVP_PKEY_RSA)
+            try Self.expectBoundedDerivation(block.bytes)
+            return try PrivateKey(encryptedPKCS8: block.bytes, password: try password())
+        case "EC PRIVATE KEY": return try PrivateKey(traditional: block.bytes, type: EVP_PKEY_EC)
+        case "RSA PRIVATE KEY": return try PrivateKey(traditional: block.bytes, type: EVP_PKEY_RSA)
         case "PUBLIC KEY", "RSA PUBLIC KEY":
             throw SigstoreError(
                 .malformedKey, "this is a public key where a private key is needed",
@@ -125,7 +132,7 @@ public final class PrivateKey: Signer, Sendable {
                 .unsupportedKey, "a private key in the form \(other) is not supported",
                 advice: "give PKCS#8, SEC1 or PKCS#1; ssh-keygen -p -m PKCS8 -f FILE converts an OpenSSH key in place")
         default:
-            throw SigstoreError(.malformedKey, "this is a \(label) where a private key is needed")
+            throw SigstoreError(.malformedKey, "this is a \(block.label) where a private key is needed")
         }
     }
 

@@ -95,6 +95,19 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
             secret: SecretBytes(bytes), region: "r", service: "s", date: value)
         precondition(signature.signature.utf8.count == 64)
     },
+    "web-key": { bytes in
+        let key = try JSONWebKey(JSONCursor(try JSONValue(parsing: bytes)))
+        // What was read is a sound key, of which there is one encoding.
+        precondition(try PublicKey(der: key.publicKey.spki).isSame(as: key.publicKey))
+    },
+    "ec-point": { bytes in
+        // Which curve, then a point or a signature of fixed width.
+        let kinds: [PublicKey.Kind] = [.ecP256, .ecP384, .ecP521]
+        let (kind, rest) = (kinds[Int(bytes.first ?? 0) % 3], Array(bytes.dropFirst()))
+        if let signature = try? kind.signature(fromFixedWidth: rest) { precondition(signature.first == 0x30) }
+        let key = try PublicKey(point: rest, on: kind)
+        precondition(key.kind == kind)
+    },
     "signing-config": { bytes in _ = try SigningConfig(parsing: bytes) },
     "simple-signing": { bytes in
         let payload = try SimpleSigningPayload(parsing: bytes)

@@ -122,13 +122,14 @@ struct PluginTests {
 
     /// A key service whose code in this program cosign uses.
     enum Service: CaseIterable {
-        case vault, google, aws
+        case vault, google, aws, azure
 
         /// The scheme, if the cosigns at hand have no code for it, so that cosign makes a key by it too.
         var scheme: String? {
             switch self {
             case .vault: "hashivault"
             case .google: "gcpkms"
+            case .azure: "azurekms"
             case .aws: nil
             }
         }
@@ -138,19 +139,24 @@ struct PluginTests {
             case .vault: "hashivault://\(name)"
             case .google: "gcpkms://projects/proj/locations/global/keyRings/plugin/cryptoKeys/\(name)"
             case .aws: "awskms:///alias/\(name)"
+            case .azure: "azurekms://testvault.vault.azure.net/\(name)"
             }
         }
 
-        func environment() throws -> [String: String] {
+        func environment(_ place: Workplace) throws -> [String: String] {
             switch self {
             case .vault:
-                ["VAULT_ADDR": "http://127.0.0.1:\(try KeyServices.running().port)", "VAULT_TOKEN": "test-root"]
+                return ["VAULT_ADDR": "http://127.0.0.1:\(try KeyServices.running().port)", "VAULT_TOKEN": "test-root"]
             case .google:
-                [
+                return [
                     "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": "http://127.0.0.1:\(try KeyServices.running().port)",
                     "GOOGLE_OAUTH_ACCESS_TOKEN": "ya29.test",
                 ]
-            case .aws: try KeyManagementServer.running().environment
+            case .aws: return try KeyManagementServer.running().environment
+            case .azure:
+                let services = try AzureServices.running()
+                try place.write(services.authority, to: "authority.pem")
+                return services.environment(authorityFile: "\(place.path)/authority.pem")
             }
         }
     }
@@ -164,7 +170,7 @@ struct PluginTests {
     func services(tool: Tool, service: Service) async throws {
         let fixture = try await Fixture()
         let place = fixture.place
-        let environment = try service.environment()
+        let environment = try service.environment(place)
         func run(_ tool: Tool, _ arguments: [String]) async throws {
             let outcome = try await place.run(
                 try await tool.program, arguments, fixture.environment.merging(environment) { $1 })

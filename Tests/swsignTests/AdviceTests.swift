@@ -68,6 +68,14 @@ struct AdviceTests {
         ("GitLab", ["GITLAB_", "COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD", "COSIGN_PUBLIC_KEY", "CI_JOB_TOKEN"]),
         ("GitHub", ["GITHUB_", "COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD", "COSIGN_PUBLIC_KEY"]),
         ("Vault", ["VAULT_", "BAO_", "TRANSIT_SECRET_ENGINE_PATH", "HTTPS_PROXY"]),
+        (
+            "Azure",
+            [
+                "AZURE_", "IDENTITY_", "IMDS_ENDPOINT", "MSI_", "--enabled", "--name", "--output", "--query",
+                "--resource",
+                "--tenant", "--vault-name",
+            ]
+        ),
         // With the names that AWS KMS has for kinds of keys and for algorithms, and a flag of AWS's own program.
         // With Google's names of kinds of keys, of states and of errors, and flags of gcloud.
         (

@@ -112,7 +112,6 @@ struct KeyReferenceTests {
     @Test(
         "Each kind of key that is still to come is refused by its name",
         arguments: [
-            ("azurekms://x/y", "Azure Key Vault"),
             ("pkcs11:token=x", "PKCS#11"),
         ])
     func laterKinds(reference: String, words: String) async throws {

@@ -119,7 +119,6 @@ struct VariableKeyPlace: KeyContents {
 /// Places that cosign knows and this version does not: each is refused by its name.
 struct UnsupportedKeyPlace: KeyPlace {
     private static let known: [(scheme: ReferenceScheme, what: String)] = [
-        (ReferenceScheme("azurekms", form: "azurekms://VAULT.vault.azure.net/NAME"), "Azure Key Vault"),
         (ReferenceScheme("pkcs11", form: "pkcs11:token=…"), "PKCS#11 tokens"),
     ]
 

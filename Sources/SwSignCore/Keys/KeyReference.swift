@@ -16,7 +16,8 @@ public struct KeyReference: Sendable {
     /// - Parameter surroundings: What the places have of the world around them; by default this process's own.
     public static func places(_ surroundings: KeySurroundings = .process) -> [any KeyPlace] {
         [
-            VariableKeyPlace(), AWSKeys(surroundings), GoogleKeys(surroundings), VaultKeys(surroundings),
+            VariableKeyPlace(), AWSKeys(surroundings), GoogleKeys(surroundings), AzureKeys(surroundings),
+            VaultKeys(surroundings),
             KubernetesKeys(surroundings), GitLabKeys(surroundings), GitHubKeys(surroundings), URLKeys(surroundings),
             UnsupportedKeyPlace(), PluginKeyPlace(surroundings), FileKeyPlace(),
         ]

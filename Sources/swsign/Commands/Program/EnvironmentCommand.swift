@@ -86,6 +86,26 @@ struct EnvironmentCommand: SwSignCommand {
         GOOGLE_CLOUD_UNIVERSE_DOMAIN|the domain of Google's services, in place of that of the credentials and of googleapis.com|keys in Google Cloud KMS
         CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS|the address of Cloud KMS|keys in Google Cloud KMS
         NO_GCE_CHECK|true to ask no metadata service, unless GCE_METADATA_HOST names one|keys in Google Cloud KMS
+        AZURE_TENANT_ID|the tenant of Entra ID|keys in Azure
+        AZURE_CLIENT_ID|the application, or the managed identity|keys in Azure
+        *AZURE_CLIENT_SECRET|the secret of the application|keys in Azure
+        AZURE_CLIENT_CERTIFICATE_PATH|the key and certificate of the application, in PEM or PKCS#12|keys in Azure
+        *AZURE_CLIENT_CERTIFICATE_PASSWORD|the password of that file|keys in Azure
+        AZURE_CLIENT_SEND_CERTIFICATE_CHAIN|true to send the certificates too|keys in Azure
+        AZURE_FEDERATED_TOKEN_FILE|a file with the identity token of a workload|keys in Azure
+        AZURE_USERNAME|refused with AZURE_PASSWORD, if no application is named|keys in Azure
+        *AZURE_PASSWORD|refused with AZURE_USERNAME|keys in Azure
+        AZURE_ADDITIONALLY_ALLOWED_TENANTS|further tenants that a vault may belong to, or * for all|keys in Azure
+        AZURE_TOKEN_CREDENTIALS|prod, dev, or the one place that credentials are taken from|keys in Azure
+        AZURE_AUTHORITY_HOST|where tokens are had; without it, what belongs to the vault's cloud|keys in Azure
+        AZURE_ENVIRONMENT|the cloud; counts before AZURE_AUTHORITY_HOST|keys in Azure
+        AZURE_POD_IDENTITY_AUTHORITY_HOST|the metadata service of a virtual machine, in place of http://169.254.169.254|keys in Azure
+        IDENTITY_ENDPOINT|where an App Service has tokens of its managed identity, set by it|keys in Azure
+        *IDENTITY_HEADER|what it wants to see for that|keys in Azure
+        IDENTITY_SERVER_THUMBPRINT|set by Service Fabric, whose managed identities are refused|keys in Azure
+        IMDS_ENDPOINT|set by Azure Arc, whose managed identities are refused|keys in Azure
+        MSI_ENDPOINT|where the Cloud Shell or Azure ML has tokens, set by it|keys in Azure
+        *MSI_SECRET|what Azure ML wants to see for that|keys in Azure
         VAULT_ADDR|the server of Vault or OpenBao|keys in Vault
         *VAULT_TOKEN|the token for it; without one, that of the token helper or of ~/.vault-token|keys in Vault
         VAULT_NAMESPACE|the namespace|keys in Vault

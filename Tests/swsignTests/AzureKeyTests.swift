@@ -1,0 +1,181 @@
+import Foundation
+import TestServices
+import Testing
+
+/// Keys in Azure Key Vault, with the real program and servers that are held to recorded exchanges.
+@Suite(
+    "Keys in Azure Key Vault",
+    .enabled(if: KeyServices.folder != nil, "left out: the servers of key services, in ../shared/keys/fakes"))
+struct AzureKeyTests {
+    private let directory = TemporaryDirectory()
+    private let services: AzureServices
+    private let environment: [String: String]
+
+    init() throws {
+        services = try AzureServices.running()
+        try directory.write("authority.pem", services.authority)
+        environment = services.environment(authorityFile: directory["authority.pem"])
+        try directory.write("file", "the release")
+        try directory.write("predicate.json", "{}")
+    }
+
+    private func swsign(_ arguments: [String], _ more: [String: String] = [:]) async -> Program.Outcome {
+        await Program(directory: directory.path, environment: environment.merging(more) { $1 }).run(arguments)
+    }
+
+    private func key(_ name: String) -> String { "azurekms://testvault.vault.azure.net/\(name)" }
+
+    @Test(
+        "A file and an attestation are signed, and verified by reference, by the exported key and by openssl",
+        arguments: [
+            ("ecdsa-sha2-256-nistp256", "sha256"), ("ecdsa-sha2-384-nistp384", "sha384"),
+            ("ecdsa-sha2-512-nistp521", "sha512"), ("rsa-sign-pkcs1-2048-sha256", "sha256"),
+            ("rsa-sign-pkcs1-3072-sha256", "sha256"), ("rsa-sign-pkcs1-4096-sha256", "sha256"),
+        ])
+    func everyKind(_ algorithm: String, _ hash: String) async throws {
+        let key = key("file-\(algorithm)")
+        let made = await swsign(["generate-key-pair", "--kms", key, "--signing-algorithm", algorithm])
+        #expect(made.succeeded, "\(made.messages)")
+        for (sign, verify) in [
+            (["sign-blob"], ["verify-blob"]),
+            (
+                ["attest-blob", "--type", "custom", "--predicate", "predicate.json"],
+                ["verify-blob-attestation", "--type", "custom"]
+            ),
+        ] {
+            let signed = await swsign(
+                sign + ["--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"])
+            #expect(signed.succeeded, "\(signed.messages)")
+            for given in [key, "cosign.pub"] {
+                let verified = await swsign(
+                    verify + ["--key", given, "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
+                    given == key ? [:] : ["HTTPS_PROXY": "http://127.0.0.1:1"])
+                #expect(verified.succeeded, "\(verified.messages)")
+            }
+        }
+        let detached = await swsign([
+            "sign-blob", "--key", key, "--tlog-upload=false", "--new-bundle-format=false", "--output-signature", "sig",
+            "file",
+        ])
+        #expect(detached.succeeded, "\(detached.messages)")
+        let signature = try #require(
+            Data(base64Encoded: try directory.text("sig").replacingOccurrences(of: "\n", with: "")))
+        try directory.write("sig.der", Array(signature))
+        var openssl = Program(directory: directory.path)
+        openssl.executable = "/usr/bin/openssl"
+        let checked = await openssl.run(["dgst", "-\(hash)", "-verify", "cosign.pub", "-signature", "sig.der", "file"])
+        #expect(checked.succeeded, "\(checked.messages)")
+        let exported = await swsign(["public-key", "--key", key])
+        #expect(exported.output == (try directory.text("cosign.pub")))
+    }
+
+    @Test("Images are signed and attested, and one look-up of the key is enough for many")
+    func images() async throws {
+        let key = key("images")
+        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
+        let layout = try await ImageFixture()
+        let images = try await [layout.push(tag: "1"), layout.push(tag: "2"), layout.push(tag: "3")]
+        let names = images.map { "\(layout.repository)@\($0.digest)" }
+        func asked(_ outcome: Program.Outcome, _ words: String) -> Int {
+            outcome.messages.components(separatedBy: "\n").filter { $0.contains(words) }.count
+        }
+        let signed = await swsign(["sign", "--verbose", "--key", key, "--tlog-upload=false"] + names)
+        #expect(signed.succeeded, "\(signed.messages)")
+        // Without a token and with one, and then once for each image.
+        #expect(asked(signed, "GET https://testvault.vault.azure.net/keys/") == 2, "\(signed.messages)")
+        #expect(asked(signed, "POST https://testvault.vault.azure.net/keys/") == 3, "\(signed.messages)")
+        #expect(asked(signed, "POST https://login.microsoftonline.com/") == 1, "\(signed.messages)")
+        let verified = await swsign(["verify", "--verbose", "--key", key, "--insecure-ignore-tlog"] + names)
+        #expect(verified.succeeded, "\(verified.messages)")
+        #expect(asked(verified, "https://testvault.vault.azure.net/") == 2, "\(verified.messages)")
+        let attest = ["--key", key, "--type", "custom"]
+        let attested = await swsign(
+            ["attest", "--tlog-upload=false", "--predicate", "predicate.json"] + attest + [names[0]])
+        #expect(attested.succeeded, "\(attested.messages)")
+        let held = await swsign(["verify-attestation", "--insecure-ignore-tlog"] + attest + [names[0]])
+        #expect(held.succeeded, "\(held.messages)")
+    }
+
+    @Test("A Managed HSM makes keys in hardware, and key info says so, with who signs and no secret")
+    func hardware() async throws {
+        let key = "azurekms://testhsm.managedhsm.azure.net/hsm-key"
+        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
+        let info = await swsign(["key", "info", key, "--verbose"])
+        for line in [
+            "service: Azure Managed HSM, testhsm.managedhsm.azure.net", "key: hsm-key",
+            "version: 00000000000000000000000000000abc", "algorithm: ECDSA P-256", "kept in: hardware (EC-HSM)",
+            "signs as: ECDSA with sha256 (ES256)", "credentials: the variable AZURE_CLIENT_SECRET",
+            "tenant: 11111111-2222-3333-4444-555555555555",
+            "identity: application aaaaaaaa-0000-0000-0000-000000000000",
+        ] { #expect(info.output.contains(line + "\n"), "\(line): \(info.output)\(info.messages)") }
+        for secret in ["s3cr3t", "az-token"] {
+            #expect(!info.output.contains(secret) && !info.messages.contains(secret))
+        }
+        let offline = await swsign([
+            "verify-blob", "--offline", "--key", key, "--insecure-ignore-tlog", "--bundle", "b.json", "file",
+        ])
+        #expect(!offline.succeeded && offline.messages.contains("--offline"), "\(offline.messages)")
+    }
+
+    @Test("A certificate, a workload's token and a managed identity sign, and Azure's CLI does")
+    func credentials() async throws {
+        let key = key("credentials")
+        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
+        try directory.write("token", "e30.e30.x\n")
+        try directory.makeDirectory("bin")
+        try directory.write(
+            "bin/az", "#!/bin/sh\necho '{\"accessToken\":\"az-token\",\"expires_on\":4102444800}'\n", mode: 0o755)
+        var openssl = Program(directory: directory.path)
+        openssl.executable = "/usr/bin/openssl"
+        #expect(
+            await openssl.run([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=app", "-keyout", "app.pem",
+                "-out", "app.crt",
+            ]).succeeded)
+        try directory.write("both.pem", try directory.text("app.pem") + directory.text("app.crt"))
+        for (more, source) in [
+            (["AZURE_CLIENT_CERTIFICATE_PATH": "both.pem"], "the certificate both.pem"),
+            (["AZURE_FEDERATED_TOKEN_FILE": "token"], "the workload's identity token token"),
+            (["AZURE_POD_IDENTITY_AUTHORITY_HOST": services.url], "the managed identity of the virtual machine"),
+            (
+                ["AZURE_TOKEN_CREDENTIALS": "dev", "PATH": "\(directory["bin"]):/usr/bin:/bin"],
+                "Azure's CLI (az login)"
+            ),
+        ] {
+            let info = await swsign(["key", "info", key], more.merging(["AZURE_CLIENT_SECRET": ""]) { $1 })
+            #expect(info.output.contains("credentials: \(source)"), "\(info.output)\(info.messages)")
+        }
+    }
+
+    @Test(
+        "What is missing, refused or broken is said, and nothing is written",
+        arguments: [
+            ("none", [:], "key-not-found", "there is no key none"),
+            ("x", ["AZURE_CLIENT_SECRET": "wrong"], "key-denied", "AADSTS7000215: Invalid client secret provided."),
+            ("x", ["AZURE_TENANT_ID": ""], "key-service-settings", "AZURE_TENANT_ID is not"),
+            ("x", ["SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"], "tls-failed", "testvault.vault.azure.net"),
+            ("fault-rbac", [:], "key-denied", "Microsoft.KeyVault/vaults/keys/read is missing on the key fault-rbac"),
+            ("fault-firewall", [:], "key-denied", "firewall"), ("fault-disabled", [:], "key-unusable", "is disabled"),
+            ("fault-throttled", [:], "key-service-failed", "too many requests"),
+            ("fault-redirect", [:], "redirect-refused", "elsewhere.vault.azure.net"),
+            ("fault-large", [:], "too-large", "testvault"), ("fault-type", [:], "key-service-answer", "cannot be read"),
+            ("fault-wrong", [:], "key-service-answer", "not as it should be"),
+            ("fault-truncated", [:], "unreachable", "testvault"),
+            ("fault-other-key", [:], "key-mismatch", "version 00000000000000000000000000000000"),
+        ] as [(String, [String: String], String, String)])
+    func refusals(_ name: String, _ more: [String: String], _ code: String, _ words: String) async throws {
+        let outcome = await swsign(
+            ["sign-blob", "--tlog-upload=false", "--yes", "--bundle", "none.json", "--key", key(name), "file"], more)
+        #expect(!outcome.succeeded && outcome.code == code, "\(outcome.messages)")
+        #expect(outcome.messages.contains(words) && !outcome.messages.contains("\u{1b}"), "\(outcome.messages)")
+        #expect(!outcome.messages.contains("az-token") && !outcome.messages.contains("s3cr3t"))
+        #expect(!directory.exists("none.json"))
+    }
+
+    @Test("A reference that is nearly right is refused with the right form")
+    func nearlyRight() async throws {
+        let outcome = await swsign(["public-key", "--key", "azurekms://testvault/release"])
+        #expect(outcome.code == "unknown-key-reference")
+        #expect(outcome.messages.contains("azurekms://testvault.vault.azure.net/release"), "\(outcome.messages)")
+    }
+}

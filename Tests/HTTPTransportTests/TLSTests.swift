@@ -116,6 +116,30 @@ private final class TLSServer: Sendable {
         #expect(await code("\(server.url)/hello") { $0.insecureSkipsVerification = true } != nil)
     }
 
+    @Test func takesCertificatesFromMemory() async throws {
+        let server = try await TLSServer(
+            answers: ["hello": Self.hello], options: ["-Verify", "1", "-verify_return_error", "-CAfile", "client.pem"])
+        func material(_ name: String) throws -> TLSMaterial {
+            TLSMaterial(try Data(contentsOf: URL(filePath: server.path(name))))
+        }
+        let (authority, other) = (try material("server.pem"), try material("client.pem"))
+        let (certificate, key) = (try material("client.pem"), try material("client.key"))
+        func code(_ authority: TLSMaterial, _ key: TLSMaterial?) async -> SigstoreError.Code? {
+            await self.code("\(server.url)/hello") {
+                $0.authority = authority
+                $0.serverName = "registry.test"
+                $0.clientCertificate = key == nil ? nil : certificate
+                $0.clientKey = key
+            }
+        }
+        #expect(await code(authority, key) == nil)
+        // Only what is given is trusted, and the key must be there and belong to the certificate.
+        #expect(await code(other, key) == .tlsFailed)
+        #expect(await code(authority, nil) != nil)
+        #expect(await code(authority, try material("server.key")) == .tlsFailed)
+        #expect(await code(TLSMaterial(Array("nonsense".utf8)), key) == .tlsFailed)
+    }
+
     @Test func neverLeavesHTTPS() async throws {
         let plain = FaultServer { _, connection in connection.respond(200) }
         let server = try await TLSServer(

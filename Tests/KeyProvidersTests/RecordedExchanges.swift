@@ -102,6 +102,28 @@ final class RecordedExchanges: HTTPClient, @unchecked Sendable {
     }
 }
 
+/// A client that answers as a test says; `nil` is no answer.
+final class Answers: HTTPClient, @unchecked Sendable {
+    private let lock = NSLock()
+    private let answer: @Sendable (HTTPRequest) -> (Int, String)?
+    private var asked: [HTTPRequest] = []
+    var requests: [HTTPRequest] { lock.withLock { asked } }
+
+    init(_ answer: @escaping @Sendable (HTTPRequest) -> (Int, String)?) { self.answer = answer }
+
+    func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
+        lock.withLock { asked.append(request) }
+        guard let (status, body) = answer(request) else {
+            throw SigstoreError(.unreachable, "the connection broke off")
+        }
+        let response = HTTPResponse(status: status, headers: [], body: Array(body.utf8), url: request.url)
+        guard (200...299).contains(status) || request.handledStatuses.contains(status) else {
+            throw response.failure(request.method)
+        }
+        return response
+    }
+}
+
 extension HTTPRequest {
     /// The body, if it is in memory.
     var text: String {

@@ -61,6 +61,11 @@ import Testing
         let bytes = try ChildProcess.run(
             ["sh", "-c", "printf %s \"$NOT_TEXT\""], timeout: .seconds(20))
         #expect(bytes.output == [0xff])
+        // What is set besides counts in place of a variable of that name, and what begins alike stays.
+        let more = try ChildProcess.run(
+            ["sh", "-c", "echo \"$EMPTY/$AWS_SESSION_TOKEN/$MORE\"; env | grep -c ^EMPTY="],
+            more: ["EMPTY": "set", "MORE": "a b"], timeout: .seconds(20))
+        #expect(String(decoding: more.output, as: UTF8.self) == "set/x/a b\n1\n")
     }
 
     @Test("A program that goes on by itself has no provider's token either")

@@ -12,7 +12,7 @@ struct YAMLDocumentTests {
         arguments: [
             ("", "null"), ("---\n...\n", "null"), ("a: 1", #"{"a":1}"#), (#"{"a": [1, "x"]}"#, #"{"a":[1,"x"]}"#),
             ("- true\n- False\n- NULL\n- ~\n-\n", "[true,false,null,null,null]"),
-            ("- 'true'\n- \"1\"\n- !!str 1\n- ! 2\n- yes\n- on\n- No\n", #"["true","1","1","2","yes","on","No"]"#),
+            ("- 'true'\n- \"1\"\n- !!str 1\n- ! 2\n- 'yes'\n- only\n", #"["true","1","1","2","yes","only"]"#),
             ("- 1.5e3\n- -12\n- 0\n- 1.0\n", "[1.5e3,-12,0,1.0]"),
             (
                 "- 1:20\n- 2001-01-01\n- 1.2.3\n- v1\n- 1/2\n- +\n- ..\n- --x\n- 12ab\n- 0xg\n- -\n",
@@ -40,12 +40,21 @@ struct YAMLDocumentTests {
             ("a: 017\n", 1), ("a: 1_000\n", 1), ("a: +1\n", 1), ("a: .5\n", 1), ("a: 1.\n", 1), ("a: -.inf\n", 1),
             ("a: .NaN\n", 1), ("a: 0o17\n", 1), ("a: 0b11\n", 1), ("a: 1.5e+03_0\n", 1), ("a: !!int x\n", 1),
             ("a: !!int 1.5\n", 1), ("a: !!map []\n", 1), ("a: [1\n", 2), ("a: \"x\n", 2), ("a: b: c\n", 1),
-            ("a:\n\t- 1\n", 2), ("a: \u{1}\n", 1), ("@\n", 1), ("%FOO\na\n", 2),
+            ("a:\n\t- 1\n", 2), ("a: \u{1}\n", 1), ("@\n", 1), ("%FOO\na\n", 1), ("a: 1\nb: yes\n", 2),
+            ("a: Off\n", 1), ("a: y\n", 1), ("a: x\u{2028}b: 1\n", 1), ("a: 'x\u{85}'\n", 1),
+            ("a: 1\nb: 'x\u{2029}'\n", 2), ("%TAG ! tag:yaml.org,2002:\n---\na: !int 1\n", 1),
         ])
     func refusals(_ text: String, _ line: Int) {
         let error = #expect(throws: SigstoreError.self) { try json(text) }
         #expect(error?.code == .malformedYAML)
         #expect(error?.message.hasPrefix("line \(line): ") == true, "\(error?.message ?? "")")
+    }
+
+    @Test(
+        "What is refused may be a secret, and is not repeated", arguments: ["a: 0123456", "a: !secret x", "a: *secret"])
+    func secrets(_ text: String) {
+        let error = #expect(throws: SigstoreError.self) { try json(text) }
+        #expect(error?.description.contains("0123456") == false && error?.description.contains("secret") == false)
     }
 
     @Test("Bytes that are not UTF-8 are refused")

@@ -103,7 +103,7 @@ struct InformationTests {
             .deletingLastPathComponent()
         var codes: Set<String> = []
         for module in [
-            "StrictJSON", "InToto", "SigstoreCrypto", "HTTPTransport", "LocalSystem", "OCIRegistry",
+            "StrictJSON", "StrictYAML", "InToto", "SigstoreCrypto", "HTTPTransport", "LocalSystem", "OCIRegistry",
             "SigstoreVerification", "SigstoreClients", "KeyProviders", "SwSignCore", "swsign",
         ] {
             let folder = root.appendingPathComponent("Sources/\(module)")

@@ -1,4 +1,5 @@
 import Foundation
+import HTTPTransport
 import SigstoreCrypto
 import TestServices
 import Testing
@@ -36,6 +37,15 @@ struct SecretKeyTests {
             "GITLAB_HOST": "http://127.0.0.1:\(services.port)", "GITLAB_TOKEN": "glpat-test",
             "COSIGN_PASSWORD": "a-long-password",
         ]
+    }
+
+    /// What the server of GitLab and GitHub answers; nothing if it has nothing there.
+    private func get(_ path: String, _ token: Authorization? = nil) async throws -> String {
+        let response = try await CurlClient().send(
+            HTTPRequest(
+                "GET", try HTTPURL(parsing: "http://127.0.0.1:\(services.port)\(path)"), authorization: token,
+                handledStatuses: [404]))
+        return response.status == 200 ? String(decoding: response.body, as: UTF8.self) : ""
     }
 
     /// Makes a pair, then signs and verifies with it in every way.
@@ -101,6 +111,17 @@ struct SecretKeyTests {
                 "--bundle", "b.json", "file",
             ], environment)
         #expect(verified.output.contains(#""trustVariables":["KUBECONFIG"]"#), "\(verified.output)\(verified.messages)")
+        // The secret is read once a run.
+        try directory.write("other", "another release")
+        for arguments in [
+            ["sign-blob", "--key", key, "--tlog-upload=false", "file", "other"],
+            ["verify-blob", "--key", key, "--insecure-ignore-tlog", "file", "other"],
+        ] {
+            let outcome = await swsign(arguments + ["--verbose"], environment)
+            #expect(outcome.succeeded, "\(outcome.messages)")
+            let asked = outcome.messages.components(separatedBy: "\n").filter { $0.contains("/secrets/") }
+            #expect(asked.count == 1, "\(outcome.messages)")
+        }
         // What is immutable is never replaced, and the message says how to make room.
         let again = await swsign(
             ["generate-key-pair", key, "--output-key-prefix", "again"], environment,
@@ -207,8 +228,10 @@ struct SecretKeyTests {
             ["generate-key-pair", key, "--output-key-prefix", "again"], environment,
             terminal: [Program.Turn("[y/N] ", "y\n")])
         #expect(replaced.succeeded, "\(replaced.messages)\(replaced.screen)")
-        let now = await swsign(["public-key", "--key", key], environment).output
-        #expect(now != before && now == (try directory.text("again.pub")))
+        let (now, written) = (
+            await swsign(["public-key", "--key", key], environment).output, try directory.text("again.pub")
+        )
+        #expect(now != before && now == written)
     }
 
     @Test("If the third variable is refused, the other two are taken back, and the old pair is put back")
@@ -234,13 +257,9 @@ struct SecretKeyTests {
             ["generate-key-pair", "gitlab://team/short", "--output-key-prefix", "short"], environment)
         #expect(short.succeeded && short.messages.contains("will not be masked"), "\(short.messages)")
         for (name, isMasked) in [("long", true), ("short", false)] {
-            let url = try #require(
-                URL(
-                    string: "http://127.0.0.1:\(services.port)/api/v4/projects/team%2F\(name)/variables/COSIGN_PASSWORD"
-                ))
-            var request = URLRequest(url: url)
-            request.setValue("glpat-test", forHTTPHeaderField: "Private-Token")
-            let text = String(decoding: try await URLSession.shared.data(for: request).0, as: UTF8.self)
+            let text = try await get(
+                "/api/v4/projects/team%2F\(name)/variables/COSIGN_PASSWORD",
+                Authorization(field: "Private-Token", Array("glpat-test".utf8)))
             #expect(text.contains("\"masked\": \(isMasked)"), "\(text)")
         }
     }
@@ -270,11 +289,7 @@ struct SecretKeyTests {
             "GITHUB_HOST": "http://127.0.0.1:\(services.port)", "GITHUB_TOKEN": "ghp-test",
             "COSIGN_PASSWORD": "a-long-password",
         ]
-        func opened(_ path: String) async throws -> String {
-            let url = try #require(URL(string: "http://127.0.0.1:\(services.port)/opened/\(path)"))
-            let (data, response) = try await URLSession.shared.data(from: url)
-            return (response as? HTTPURLResponse)?.statusCode == 200 ? String(decoding: data, as: UTF8.self) : ""
-        }
+        func opened(_ path: String) async throws -> String { try await get("/opened/\(path)") }
         for (name, prefix) in [("acme/app", "one"), ("acme-org", "two")] {
             let made = await swsign(
                 ["generate-key-pair", "github://\(name)", "--output-key-prefix", prefix], environment)

@@ -34,8 +34,11 @@ public final class GoogleKeys: KeyMaker {
     }
 
     public func trustVariables(_ reference: String) -> [String] {
-        ["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS", "GOOGLE_CLOUD_UNIVERSE_DOMAIN", "GOOGLE_APPLICATION_CREDENTIALS"]
-            .filter { surroundings.variable($0) != nil }
+        // A file of credentials may name another universe.
+        [
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS", "GOOGLE_CLOUD_UNIVERSE_DOMAIN",
+            "GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG",
+        ].filter { surroundings.variable($0) != nil }
     }
 
     public func check(_ reference: String) throws(SigstoreError) { _ = try GoogleKeyReference(reference) }

@@ -11,6 +11,8 @@ public protocol KeyPlace: Sendable {
     func knows(_ reference: String) -> Bool
     /// Refuses a reference that has the form and cannot be meant. Nothing is opened or asked. By default none is refused.
     func check(_ reference: String) throws(SigstoreError)
+    /// The reference as it may be shown, without a secret that stands in it. By default as it is.
+    func shown(_ reference: String) -> String
     /// Whether reading the key takes standard input; by default not.
     func takesStandardInput(_ reference: String) -> Bool
     /// The public key.
@@ -31,6 +33,13 @@ public protocol KeyPlace: Sendable {
     ///   - password: Asked for only if the key is encrypted.
     /// - Throws: `SigstoreError` that names the reference.
     func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer
+    /// A certificate for the key that is kept with it; by default none.
+    /// - Throws: `SigstoreError` that names the reference.
+    func certificate(_ reference: String) async throws(SigstoreError) -> Certificate?
+    /// Whether certificates that are kept with keys are left aside, whatever is asked for; by default not.
+    var ignoresCertificates: Bool { get }
+    /// Ends what the place has open, when the run ends. By default nothing.
+    func close()
     /// Overwrites the private key where it was read from, if that is this process's own memory. By default nothing.
     func forget(_ reference: String)
     /// What a person wants to know of a key: service, key, version, algorithm, hash, and which credentials of whom were used.
@@ -112,6 +121,10 @@ extension KeyPlace {
     public func takesStandardInput(_ reference: String) -> Bool { false }
     public func forget(_ reference: String) {}
     public func owner(of reference: String) -> String { reference }
+    public func shown(_ reference: String) -> String { reference }
+    public func certificate(_ reference: String) async throws(SigstoreError) -> Certificate? { nil }
+    public var ignoresCertificates: Bool { false }
+    public func close() {}
     public func trustVariables(_ reference: String) -> [String] { [] }
     public func publicKeys(_ reference: String) async throws(SigstoreError) -> [PublicKey] {
         [try await publicKey(reference)]

@@ -1,6 +1,6 @@
 public import HTTPTransport
 internal import LocalSystem
-internal import SigstoreCrypto
+public import SigstoreCrypto
 public import StrictJSON
 
 /// What the places of keys have of the world around them; handed in, so that nothing is read behind the caller's back.
@@ -16,6 +16,10 @@ public struct KeySurroundings: Sendable {
 
     /// Takes a sentence about what makes the result weaker than usual; by default a notice.
     public var warning: @Sendable (String) -> Void
+    /// Takes a secret out of a variable of the environment; `nil` if it is not set. By default it stays there.
+    public var secretVariable: @Sendable (String) -> SecretBytes?
+    /// Asks a person at the terminal for something secret, by this prompt; `nil` if there is nobody to ask, as by default.
+    public var askSecret: @Sendable (String) throws(SigstoreError) -> SecretBytes? = { _ in nil }
     /// Whether a public key may come over plain HTTP from another machine, where it can be replaced on its way.
     public var allowsHTTPKeys = false
 
@@ -27,6 +31,7 @@ public struct KeySurroundings: Sendable {
     ) {
         (self.variable, self.now, self.client, self.notice) = (variable, now, client, notice)
         warning = notice
+        secretVariable = { name in variable(name).map { SecretBytes($0.utf8) } }
     }
 
     /// This process's own: its variables, the system's clock, libcurl. What would be said to a person is not said.

@@ -33,7 +33,9 @@ struct SwSign: ParsableCommand {
         groupedSubcommands: [
             CommandGroup(
                 name: "Keys",
-                subcommands: [GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self, KeyCommand.self]),
+                subcommands: [
+                    GenerateKeyPair.self, ImportKeyPair.self, PublicKeyCommand.self, KeyCommand.self, PKCS11Tool.self,
+                ]),
             CommandGroup(
                 name: "Images",
                 subcommands: [
@@ -92,6 +94,7 @@ struct SwSign: ParsableCommand {
             status = exitStatus(
                 (error.code == .alreadyReported ? error.cause as? SigstoreError : nil)?.code ?? error.code)
         }
+        context.closeKeys()
         // Everything is written, and nobody needs what libraries do when they are closed; a thread may still open some.
         ProcessSignals.end(status: status)
     }

@@ -67,6 +67,8 @@ struct AdviceTests {
         ("Kube", ["KUBERNETES_"]),
         ("GitLab", ["GITLAB_", "COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD", "COSIGN_PUBLIC_KEY", "CI_JOB_TOKEN"]),
         ("GitHub", ["GITHUB_", "COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD", "COSIGN_PUBLIC_KEY"]),
+        // With the names that PKCS#11 has for results and attributes.
+        ("PKCS11", ["COSIGN_PKCS11_", "C_", "CKR_", "CKA_"]), ("TokenSession", ["C_", "CKR_", "CKA_"]),
         ("Vault", ["VAULT_", "BAO_", "TRANSIT_SECRET_ENGINE_PATH", "HTTPS_PROXY"]),
         (
             "Azure",

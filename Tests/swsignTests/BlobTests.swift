@@ -285,7 +285,7 @@ struct BlobTests {
         for (key, code) in [
             ("gcpkms://projects/x", "unknown-key-reference"), ("k8s://a/b", "key-service-settings"),
             ("gitlab://1", "key-service-settings"), ("github://o/r", "unsupported-key"),
-            ("pkcs11:token=x", "not-built-yet"), ("nosuch.key", "file-not-found"),
+            ("pkcs11:token=x", "key-service-settings"), ("nosuch.key", "file-not-found"),
         ] {
             try await directory.expectRefusal(code, of: ["sign-blob", "--key", key, "file"])
             try await directory.expectRefusal(code, of: ["sign", "--key", key, "oci-layout:none"])

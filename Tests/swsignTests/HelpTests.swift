@@ -12,7 +12,9 @@ import Testing
 /// The help of each command, and the examples that it opens with.
 struct HelpTests {
     /// What has others below it, and the program itself.
-    static let groups = ["", "key", "bundle", "download", "attach", "tlog", "trusted-root", "signing-config"]
+    static let groups = [
+        "", "key", "pkcs11-tool", "bundle", "download", "attach", "tlog", "trusted-root", "signing-config",
+    ]
 
     @Test("Every command's help opens with two to five examples; its own flags come first, shared ones last")
     func arrangement() async throws {
@@ -79,6 +81,7 @@ struct HelpTests {
             ("ann@example.com", services.issuer.subject(of: SigningFixture.alice)),
             ("https://accounts.example", services.issuer.issuer(of: SigningFixture.alice)),
             ("https://tuf.example", services.tufMirror.url),
+            ("--slot-id 1234 ", ""), ("/usr/lib/softhsm/libsofthsm2.so", SoftToken.module ?? ""),
         ]
         var environment = [
             "COSIGN_PASSWORD": "secret", "COSIGN_YES": "true",
@@ -87,6 +90,12 @@ struct HelpTests {
             "COSIGN_TRUSTED_ROOT": services.files.trustedRoot, "COSIGN_REKOR_URL": services.rekorV1.url,
             "TUF_MIRROR": services.tufMirror.url, "TUF_ROOT_JSON": services.files.tufRoot,
         ]
+        // A token, if there can be one.
+        let token = SoftToken.module == nil ? nil : try SoftToken()
+        defer { withExtendedLifetime(token) {} }
+        environment.merge(token?.environment ?? [:]) { $1 }
+        environment["COSIGN_SLOT_ID"] = token?.slot
+        environment["COSIGN_PKCS11_PIN"] = SoftToken.pin
         // The program by its name, as a person has it.
         try FileManager.default.createSymbolicLink(atPath: template["swsign"], withDestinationPath: Program.path)
         environment["PATH"] = "\(template.path):/usr/local/bin:/usr/bin:/bin"
@@ -147,7 +156,7 @@ struct HelpTests {
             try #require(made.succeeded, "\(line): \(made.messages)")
         }
         await withTaskGroup(of: Void.self) { group in
-            for command in FlagTable.commands {
+            for command in FlagTable.commands where token != nil || !command.hasPrefix("pkcs11-tool ") {
                 group.addTask { [environment] in
                     // A folder of its own for each command, in which one example follows another.
                     let folder = TemporaryDirectory()

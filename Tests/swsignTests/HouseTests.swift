@@ -23,7 +23,8 @@ struct HouseTests {
         arguments: [
             ("Glibc", "LocalSystem"), ("Musl", "LocalSystem"), ("Darwin", "LocalSystem"),
             ("COpenSSL", "SigstoreCrypto"), ("CSodium", "SigstoreCrypto"), ("CYAML", "StrictYAML"),
-            ("CCurl", "HTTPTransport"), ("CProcess", "LocalSystem"), ("CRE2", "SigstoreVerification"),
+            ("CCurl", "HTTPTransport"), ("CPKCS11", "KeyProviders"), ("CProcess", "LocalSystem"),
+            ("CRE2", "SigstoreVerification"),
         ])
     func importers(library: String, module: String) throws {
         let found = try importers(of: library)

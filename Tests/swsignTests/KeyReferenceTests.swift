@@ -110,24 +110,11 @@ struct KeyReferenceTests {
     }
 
     @Test(
-        "Each kind of key that is still to come is refused by its name",
-        arguments: [
-            ("pkcs11:token=x", "PKCS#11"),
-        ])
-    func laterKinds(reference: String, words: String) async throws {
-        try directory.write("file", "content")
-        try directory.write("sig", "AQID")
-        for arguments in [
-            ["sign-blob", "--key", reference, "--tlog-upload=false", "--bundle", "b", "file"],
-            ["verify-blob", "--key", reference, "--insecure-ignore-tlog", "--signature", "sig", "file"],
-        ] { try await directory.expectRefusal("not-built-yet", words, of: arguments) }
-    }
-
-    @Test(
         "A reference that is nearly right is refused with the right form, and is never taken for a file",
         arguments: [
             ("AWSKMS:///alias/x", "awskms:///alias/x"), ("awskms:/alias/x", "awskms:///alias/NAME"),
             ("awskms:alias", "awskms:///alias/NAME"), ("GcpKms://projects/x", "gcpkms://projects/"),
+            ("PKCS11:token=x", "pkcs11:token=TOKEN"), ("pkcs11://token=x", "pkcs11:token=TOKEN"),
             ("hashivault:x", "hashivault://KEY"), ("ENV://MY_KEY", "env://NAME"), ("env:MY_KEY", "env://NAME"),
             ("K8S://ns/name", "k8s://NAMESPACE/NAME"), ("k8s://name", "k8s://NAMESPACE/NAME"),
             ("gitlab:group/project", "gitlab://GROUP/PROJECT"), ("GitHub://o/r", "github://OWNER/REPOSITORY"),

@@ -116,35 +116,6 @@ struct VariableKeyPlace: KeyContents {
     }
 }
 
-/// Places that cosign knows and this version does not: each is refused by its name.
-struct UnsupportedKeyPlace: KeyPlace {
-    private static let known: [(scheme: ReferenceScheme, what: String)] = [
-        (ReferenceScheme("pkcs11", form: "pkcs11:token=…"), "PKCS#11 tokens"),
-    ]
-
-    func knows(_ reference: String) -> Bool { Self.known.contains { $0.scheme.isMeant(by: reference) } }
-
-    func check(_ reference: String) throws(SigstoreError) { throw refusal(reference) }
-
-    func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey { throw refusal(reference) }
-
-    func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer {
-        throw refusal(reference)
-    }
-
-    private func refusal(_ reference: String) -> SigstoreError {
-        guard let place = Self.known.first(where: { $0.scheme.isMeant(by: reference) }) else {
-            return KeyReference.unknown(reference)
-        }
-        if !place.scheme.name.utf8.elementsEqual("pkcs11".utf8) {
-            do throws(SigstoreError) { _ = try place.scheme.rest(of: reference) } catch { return error }
-        }
-        return SigstoreError(
-            .notBuiltYet, "\(place.what) (\(place.scheme.form)) cannot be used for keys yet",
-            advice: "use a key file, or env://NAME with the key in an environment variable")
-    }
-}
-
 extension SigstoreError.Remedy {
     /// More happened to the key on its way than is undone.
     public static let giveKeyAsWritten = Self("give-the-key-as-it-was-written")

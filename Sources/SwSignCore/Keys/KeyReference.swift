@@ -8,6 +8,8 @@ public import StrictJSON
 /// cluster are added without a change here.
 public struct KeyReference: Sendable {
     /// The reference as the person wrote it.
+    private let reference: String
+    /// The reference as it may be shown: as the person wrote it, without a secret that stands in it.
     public let text: String
     private let place: any KeyPlace
     private let notice: @Sendable (String) -> Void
@@ -19,7 +21,8 @@ public struct KeyReference: Sendable {
             VariableKeyPlace(), AWSKeys(surroundings), GoogleKeys(surroundings), AzureKeys(surroundings),
             VaultKeys(surroundings),
             KubernetesKeys(surroundings), GitLabKeys(surroundings), GitHubKeys(surroundings), URLKeys(surroundings),
-            UnsupportedKeyPlace(), PluginKeyPlace(surroundings), FileKeyPlace(),
+            PKCS11Keys(surroundings),
+            PluginKeyPlace(surroundings), FileKeyPlace(),
         ]
     }
 
@@ -29,16 +32,16 @@ public struct KeyReference: Sendable {
     ///   - places: Where keys may be, the first that knows the reference's form counts; by default ``places(_:)`` for this
     ///     reference alone.
     ///   - notice: Takes what had happened on its way to a key that was read all the same, as a sentence.
-    /// - Throws: `SigstoreError` with `not-built-yet` for key services, tokens and URLs that no place is there for,
-    ///   each by its name, and `unknown-key-reference` for any other scheme, or for a form that the scheme does not have.
+    /// - Throws: `SigstoreError` with `unknown-key-reference` for a scheme that no place knows, or a form that the scheme does not have.
     public init(
         _ text: String, in places: [any KeyPlace] = KeyReference.places(),
         notice: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(SigstoreError) {
-        self.text = text
         self.notice = notice
         guard let place = places.first(where: { $0.knows(text) }) else { throw Self.unknown(text) }
         self.place = place
+        reference = text
+        self.text = place.shown(text)
         try place.check(text)
     }
 
@@ -49,19 +52,19 @@ public struct KeyReference: Sendable {
     }
 
     /// A name that two references to one key have in common, whatever version of it each names.
-    public var owner: String { place.owner(of: text) }
+    public var owner: String { place.owner(of: reference) }
 
     /// The variables of the environment that are set and say where the key is.
-    public var trustVariables: [String] { place.trustVariables(text) }
+    public var trustVariables: [String] { place.trustVariables(reference) }
 
     /// Whether reading the key takes standard input.
-    public var takesStandardInput: Bool { place.takesStandardInput(text) }
+    public var takesStandardInput: Bool { place.takesStandardInput(reference) }
 
     /// The public key.
     /// - Throws: `SigstoreError` that names the reference.
     public func publicKey() async throws(SigstoreError) -> PublicKey {
-        if let contents = place as? any KeyContents { return try await contents.publicKey(text, notice) }
-        return try await place.publicKey(text)
+        if let contents = place as? any KeyContents { return try await contents.publicKey(reference, notice) }
+        return try await place.publicKey(reference)
     }
 
     /// The public keys that may verify what the key has signed: of a key that was rotated, those of all its versions, the one that
@@ -69,7 +72,7 @@ public struct KeyReference: Sendable {
     /// - Throws: `SigstoreError` that names the reference.
     public func publicKeys() async throws(SigstoreError) -> [PublicKey] {
         if place is any KeyContents { return [try await publicKey()] }
-        return try await place.publicKeys(text)
+        return try await place.publicKeys(reference)
     }
 
     /// What signs with the key.
@@ -77,9 +80,9 @@ public struct KeyReference: Sendable {
     /// - Throws: `SigstoreError` that names the reference.
     public func signer(password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer {
         if let contents = place as? any KeyContents {
-            return try await contents.signer(text, password: password, notice)
+            return try await contents.signer(reference, password: password, notice)
         }
-        return try await place.signer(text, password: password)
+        return try await place.signer(reference, password: password)
     }
 
     /// The public key of the pair that signs: taken from the private key if that is in a file or a variable, and else as the
@@ -88,7 +91,7 @@ public struct KeyReference: Sendable {
     /// - Throws: `SigstoreError` that names the reference.
     public func publicKey(ofPair password: @escaping PasswordSource) async throws(SigstoreError) -> PublicKey {
         if place is any KeyContents { return try await signer(password: password).publicKey }
-        do throws(SigstoreError) { return try await place.publicKey(text) } catch {
+        do throws(SigstoreError) { return try await place.publicKey(reference) } catch {
             // A pair that is kept somewhere may stand there without its public half.
             guard place is any KeyPairKeeper, error.code == .keyNotFound else { throw error }
             return try await signer(password: password).publicKey
@@ -105,7 +108,7 @@ public struct KeyReference: Sendable {
         if let contents = place as? any KeyContents {
             (facts, key) = try await contents.facts(self, password)
         } else {
-            facts = try await place.facts(text)
+            facts = try await place.facts(reference)
             key = try await publicKey(ofPair: password)
         }
         facts.append(KeyFact("hint", try key.hint()))
@@ -114,7 +117,9 @@ public struct KeyReference: Sendable {
 
     /// Refuses a reference to a key that does not leave its place. Nothing is asked.
     /// - Throws: `SigstoreError` with `unsupported-key`.
-    public func expectMovable() throws(SigstoreError) { if place is any KeyMaker { throw immovable } }
+    public func expectMovable() throws(SigstoreError) {
+        if place is any KeyMaker || place is PKCS11Keys { throw immovable }
+    }
 
     private var immovable: SigstoreError {
         SigstoreError(
@@ -153,7 +158,7 @@ public struct KeyReference: Sendable {
     public func makeKey(_ algorithm: SigningAlgorithm?) async throws(SigstoreError) -> (
         publicKey: PublicKey, isNew: Bool
     ) {
-        let made = try await maker().makeKey(text, algorithm: algorithm)
+        let made = try await maker().makeKey(reference, algorithm: algorithm)
         if let algorithm, !made.publicKey.kind.allows(algorithm) {
             throw SigstoreError(
                 .keyUnusable, "the key \(text) is \(made.publicKey.kind), expected one for \(algorithm.rawValue)",
@@ -181,7 +186,7 @@ public struct KeyReference: Sendable {
 
     /// What stands where a key pair would be kept, by names for people.
     /// - Throws: `SigstoreError` that names the reference; `usage` if the place keeps no pairs.
-    public func existingPair() async throws(SigstoreError) -> [String] { try await keeper().existing(text) }
+    public func existingPair() async throws(SigstoreError) -> [String] { try await keeper().existing(reference) }
 
     /// Keeps a key pair: all of it, or nothing.
     /// - Parameters:
@@ -194,12 +199,19 @@ public struct KeyReference: Sendable {
         -> StoredKeyPair
     {
         let pair = try EncryptedKeyPair(key, password: password)
-        let kept = try await keeper().keep(pair, text, replacing: replacing)
+        let kept = try await keeper().keep(pair, reference, replacing: replacing)
         return StoredKeyPair(privateKey: kept.privateKey, publicKey: kept.publicKey, kept: [])
     }
 
+    /// A certificate for the key that is kept with it, such as on a token; `nil` if there is none.
+    /// - Throws: `SigstoreError` that names the reference.
+    public func certificate() async throws(SigstoreError) -> Certificate? { try await place.certificate(reference) }
+
+    /// Whether certificates that are kept with keys are left aside, whatever is asked for.
+    public var ignoresCertificates: Bool { place.ignoresCertificates }
+
     /// Forgets the private key where it was read from, if that is this process's own memory.
-    public func forget() { place.forget(text) }
+    public func forget() { place.forget(reference) }
 }
 
 extension SigstoreError.Remedy {

@@ -122,6 +122,7 @@ enum FlagTable {
             CommandFlag("platform"), CommandFlag("attachment-tag-prefix"), CommandFlag("all-signatures", .off),
             CommandFlag("certificate", aliases: ["cert"], awaits: "a certificate beside an image's signature"),
         ]
+    private static let modulePath = CommandFlag("module-path", variable: "COSIGN_PKCS11_MODULE_PATH")
     private static let concurrentSigners = CommandFlag("concurrent-signers", .off)
     private static let imageSigning =
         signing + registry + [
@@ -164,6 +165,8 @@ enum FlagTable {
             ]
         },
         "key info": { [CommandFlag("output", short: "o")] },
+        "pkcs11-tool list-tokens": { [modulePath] },
+        "pkcs11-tool list-keys-uris": { [modulePath, CommandFlag("slot-id"), CommandFlag("pin")] },
         "public-key": { [CommandFlag("key"), CommandFlag("outfile")] + securityKey },
         "sign-blob": {
             signing + [
@@ -308,7 +311,7 @@ enum FlagTable {
 
     /// cosign's commands that are not built yet.
     static let laterCommands = [
-        "manifest", "dockerfile", "piv-tool", "pkcs11-tool", "upload", "generate", "bundle upgrade",
+        "manifest", "dockerfile", "piv-tool", "upload", "generate", "bundle upgrade",
     ]
 
     private static func awaiting(_ what: String, _ flags: [CommandFlag]) -> [CommandFlag] {

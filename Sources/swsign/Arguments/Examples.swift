@@ -38,6 +38,14 @@ enum Examples {
         swsign key info cosign.pub
         swsign key info --output json cosign.key
 
+        pkcs11-tool list-tokens
+        swsign pkcs11-tool list-tokens
+        swsign pkcs11-tool list-tokens --module-path /usr/lib/softhsm/libsofthsm2.so
+
+        pkcs11-tool list-keys-uris
+        swsign pkcs11-tool list-keys-uris
+        swsign pkcs11-tool list-keys-uris --slot-id 1234 --module-path /usr/lib/softhsm/libsofthsm2.so
+
         sign
         swsign sign registry.example/app:1.0
         swsign sign --key cosign.key --tlog-upload=false registry.example/app:1.0

@@ -74,14 +74,7 @@ extension Context {
     func key(
         _ reference: String, offline: Bool = false, allowsHTTP: Bool = false, usingPlugins: Bool = true
     ) throws(SigstoreError) -> KeyReference {
-        var surroundings = KeySurroundings(
-            variable: { [environment] in environment.value($0) }, now: now,
-            client: { tls throws(SigstoreError) in
-                guard !offline else { throw Self.notOffline }
-                return try self.http(tls)
-            }, notice: { [output] in output.note($0) })
-        surroundings.warning = { [output] in output.warn($0) }
-        surroundings.allowsHTTPKeys = allowsHTTP
+        let surroundings = surroundings(offline: offline, allowsHTTP: allowsHTTP)
         var places = keyRing.places(surroundings)
         // What another program does, nobody knows; it is not asked offline.
         if !usingPlugins || offline { places.removeAll { $0 is PluginKeyPlace } }
@@ -90,6 +83,36 @@ extension Context {
         }
         return try KeyReference(reference, in: places, notice: output.warn)
     }
+}
+
+extension Context {
+    private func surroundings(offline: Bool, allowsHTTP: Bool) -> KeySurroundings {
+        var surroundings = KeySurroundings(
+            variable: { [environment] in environment.value($0) }, now: now,
+            client: { tls throws(SigstoreError) in
+                guard !offline else { throw Self.notOffline }
+                return try self.http(tls)
+            }, notice: { [output] in output.note($0) })
+        surroundings.warning = { [output] in output.warn($0) }
+        surroundings.secretVariable = { [environment] in environment.takeSecret($0) }
+        surroundings.askSecret = { [terminal] prompt throws(SigstoreError) in
+            try terminal.secret(Output.escaped(prompt))
+        }
+        surroundings.allowsHTTPKeys = allowsHTTP
+        return surroundings
+    }
+
+    /// The tokens of this machine.
+    func tokens() -> PKCS11Keys {
+        let surroundings = surroundings(offline: false, allowsHTTP: false)
+        for place in keyRing.places(surroundings) {
+            if let tokens = place as? PKCS11Keys { return tokens }
+        }
+        return PKCS11Keys(surroundings)
+    }
+
+    /// Ends what the places of keys have open: the modules of tokens.
+    func closeKeys() { keyRing.close() }
 }
 
 /// The places where keys may be: made with the first reference that is read, and kept for the run.
@@ -102,6 +125,10 @@ private final class KeyRing: Sendable {
             made = places
             return places
         }
+    }
+
+    func close() {
+        for place in made.withLock({ $0.take() }) ?? [] { place.close() }
     }
 }
 

@@ -24,6 +24,7 @@ enum ErrorTable {
     private static let table = """
         already-reported|The command failed, and what failed has been printed above.|
         already-there|Something else stands at the place to which an image is to be copied.|give another place, or --force if it is to be replaced
+        ambiguous-key|The reference means more than one token, or more than one key on it.|name one of those in the message: by token, serial or slot-id, and by object or id
         artifact-mismatch|The signature is over another file than the one that was given.|check that this is the file that was signed, unchanged, and that the bundle belongs to it
         attestation-not-signature|An attestation was found, but a signature over a file was expected.|verify it with verify-blob-attestation (verify-attestation for images)
         authority-not-valid|The trusted root knows the certificate authority, but not for the time of the signature.|get a newer trusted root with swsign initialize; if it stays so, have it signed anew
@@ -112,6 +113,7 @@ enum ErrorTable {
         no-log-entry|A log entry is demanded, and the signature has none that counts.|if it was made without a log on purpose, verify it with --insecure-ignore-tlog
         no-matching-signature|The image is signed, but no signature holds, or not by the signer who is demanded (exit code 12).|check what is demanded of the signature (key, identity, annotations, type), or have the image signed anew
         no-password|A password is needed, and there is none.|for a key, set COSIGN_PASSWORD; for a registry, give --password-stdin; other questions need a terminal
+        no-pin|The token needs its PIN, and there is none.|set COSIGN_PKCS11_PIN, write pin-source=file:/PATH into the reference, or run it at a terminal
         no-signature|The image has no signature, or no attestation (exit code 10).|check that this is the image that was signed, or sign it with swsign sign or swsign attest
         no-such-log-entry|The log has no such entry.|check the index or the UUID, and that this is the log (--rekor-url)
         no-time|Nothing proves when the signature was made, and its certificate has ended since.|sign with a transparency log or a timestamp authority, so that the time is proven
@@ -127,6 +129,7 @@ enum ErrorTable {
         other-digest-needed|A digest was given, but the signature is over another kind of digest, or over the file itself.|give the file, or its digest of the kind that the message names
         out-of-date|What was read was too old for a write that rests on it, so the write was not made.|try again
         output-failed|Standard output cannot be written to.|check what reads it, and that the disk is not full
+        pin-refused|The token does not take the PIN: it is wrong, or locked.|check the PIN before the next try; a locked one is unlocked with the program of the token's maker
         program-failed|Another program that was asked for something failed.|run it by hand, as the message names it
         reader-ended|Nothing reads the output any more.|
         redirect-refused|A server sends us on to a place that must not be trusted with this request.|give the server's real address

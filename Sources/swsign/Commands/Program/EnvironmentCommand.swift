@@ -133,6 +133,8 @@ struct EnvironmentCommand: SwSignCommand {
         *GITLAB_TOKEN|the access token for it|keys in GitLab
         GITHUB_HOST|the GitHub server, in place of https://api.github.com|generate-key-pair
         *GITHUB_TOKEN|the access token for it|generate-key-pair
+        *COSIGN_PKCS11_PIN|the PIN of a token; without it, that of the reference, or one that is typed|keys on PKCS#11 tokens
+        COSIGN_PKCS11_IGNORE_CERTIFICATE|1 to leave a certificate on a token aside, whatever is asked for|keys on PKCS#11 tokens
         HTTPS_PROXY|the proxy for HTTPS; in small letters too|every request
         HTTP_PROXY|the proxy for HTTP, unless REQUEST_METHOD is set; http_proxy always|every request
         ALL_PROXY|the proxy for what has no other; in small letters too|every request
@@ -148,7 +150,7 @@ struct EnvironmentCommand: SwSignCommand {
         """
 
     /// The flags whose values are secrets.
-    private static let secretFlags = ["registry-password", "registry-token", "password", "identity-token"]
+    private static let secretFlags = ["registry-password", "registry-token", "password", "identity-token", "pin"]
 
     func run(_ context: Context) throws(SigstoreError) {
         for variable in Self.variables() { try show(variable.name, variable.purpose, variable.isSecret, context) }

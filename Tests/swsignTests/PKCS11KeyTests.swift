@@ -1,0 +1,301 @@
+import Foundation
+import TestServices
+import Testing
+
+/// Keys on a token, with the real program and SoftHSM's module, which fails at times if several programs log in at once.
+@Suite(
+    "Keys on PKCS#11 tokens", .serialized,
+    .enabled(if: SoftToken.module != nil, "left out: softhsm2 or opensc is not installed"))
+struct PKCS11KeyTests {
+    private let directory = TemporaryDirectory()
+    private let token: SoftToken
+
+    init() throws {
+        token = try SoftToken.shared()
+        try directory.write("file", "the release")
+        try directory.write("predicate.json", "{}")
+    }
+
+    private static let withPIN = ["COSIGN_PKCS11_PIN": SoftToken.pin]
+
+    private func swsign(_ arguments: [String], _ more: [String: String] = [:]) async -> Program.Outcome {
+        await Program(directory: directory.path, environment: token.environment.merging(more) { $1 }).run(arguments)
+    }
+
+    private static func key(_ name: String) -> String { "pkcs11:token=release%20token;object=\(name)" }
+
+    private func sign(_ key: String, _ more: [String: String] = [:]) async -> Program.Outcome {
+        await swsign(
+            ["sign-blob", "--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"], more)
+    }
+
+    @Test(
+        "A file and an attestation are signed with a PIN and verified without one, by reference and by the exported key",
+        arguments: ["p256", "p384", "p521", "rsa", "ed25519", "always", "certified"])
+    func everyKind(_ name: String) async throws {
+        let key = Self.key(name)
+        let exported = await swsign(["public-key", "--key", key, "--outfile", "key.pub"])
+        #expect(exported.succeeded, "\(exported.messages)")
+        for (sign, verify) in [
+            (["sign-blob"], ["verify-blob"]),
+            (
+                ["attest-blob", "--type", "custom", "--predicate", "predicate.json"],
+                ["verify-blob-attestation", "--type", "custom"]
+            ),
+        ] {
+            let signed = await swsign(
+                sign + ["--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"], Self.withPIN)
+            #expect(signed.succeeded, "\(signed.messages)")
+            #expect(!signed.messages.contains(SoftToken.pin))
+            for given in [key, "key.pub"] {
+                let verified = await swsign(
+                    verify + ["--key", given, "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
+                    given == key ? [:] : ["COSIGN_PKCS11_MODULE_PATH": ""])
+                #expect(verified.succeeded, "\(verified.messages)")
+            }
+        }
+    }
+
+    @Test("OpenSSL verifies what the token signs", arguments: ["p256", "rsa"])
+    func openssl(_ name: String) async throws {
+        #expect(await swsign(["public-key", "--key", Self.key(name), "--outfile", "key.pub"]).succeeded)
+        let signed = await swsign(
+            [
+                "sign-blob", "--key", Self.key(name), "--tlog-upload=false", "--b64=false", "--output-signature", "sig",
+                "file",
+            ],
+            Self.withPIN)
+        #expect(signed.succeeded, "\(signed.messages)")
+        let verified = await Program(executable: "/usr/bin/openssl", directory: directory.path).run(
+            ["dgst", "-sha256", "-verify", "key.pub", "-signature", "sig", "file"])
+        #expect(verified.succeeded, "\(verified.messages)")
+    }
+
+    @Test("Several images are signed with one login, and verified")
+    func images() async throws {
+        let layout = try await ImageFixture()
+        let images = try await [layout.push(tag: "1"), layout.push(tag: "2"), layout.push(tag: "3")]
+        let names = images.map { "\(layout.repository)@\($0.digest)" }
+        let key = Self.key("always")
+        let signed = await swsign(["sign", "--key", key, "--tlog-upload=false"] + names, Self.withPIN)
+        #expect(signed.succeeded, "\(signed.messages)")
+        let verified = await swsign(["verify", "--key", key, "--insecure-ignore-tlog"] + names)
+        #expect(verified.succeeded, "\(verified.messages)")
+    }
+
+    @Test("The PIN comes from the reference, a file, the variable or the terminal, and is shown nowhere")
+    func pins() async throws {
+        try directory.write("pin", "1234\n")
+        let key = Self.key("p256")
+        for reference in [
+            "\(key)?pin-value=1234", "\(key)?pin-source=file:\(directory["pin"])",
+            "\(key)?pin-source=file://\(directory["pin"])", "\(key)?pin-source=\(directory["pin"])",
+        ] {
+            let signed = await sign(reference)
+            #expect(signed.succeeded, "\(reference): \(signed.messages)")
+        }
+        let asked = await Program(directory: directory.path, environment: token.environment).run(
+            ["sign-blob", "--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"], input: .terminal,
+            terminal: [.init("Enter PIN for PKCS#11 token 'release token': ", "1234\n")])
+        #expect(asked.succeeded, "\(asked.messages)")
+        #expect(!asked.screen.contains("1234"), "\(asked.screen)")
+        // Without one, nothing is signed.
+        let none = await sign(key)
+        #expect(none.code == "no-pin", "\(none.messages)")
+        for (arguments, code) in [
+            (["key", "info", "\(key)?pin-value=98765"], nil),
+            (["key", "info", "pkcs11:token=release%20token;object=nosuch?pin-value=98765"], "pin-refused"),
+            (["key", "info", "pkcs11:tokn=x?pin-value=98765"], "unknown-key-reference"),
+            (["key", "info", "PKCS11:token=x?pin-value=98765"], "unknown-key-reference"),
+            (["key", "info", "pkcs11:pin-value=98765"], "unknown-key-reference"),
+            (["generate-key-pair", "--kms", "\(key)?pin-value=98765"], "usage"),
+            (["import-key-pair", "--key", "\(key)?pin-value=98765"], "unsupported-key"),
+            (
+                [
+                    "verify-blob", "--insecure-ignore-tlog", "--output", "json", "--key", "\(key)?pin-value=98765",
+                    "--bundle", "b.json", "file",
+                ],
+                nil
+            ),
+        ] as [([String], String?)] {
+            let outcome = await Program(directory: directory.path, environment: token.environment).run(arguments)
+            #expect(outcome.code == code && outcome.succeeded == (code == nil), "\(arguments): \(outcome.messages)")
+            #expect(!(outcome.output + outcome.messages).contains("98765"), "\(outcome.output)\(outcome.messages)")
+        }
+    }
+
+    @Test("A wrong PIN is tried once, says what is known of the tries that are left, and signs nothing")
+    func wrongPIN() async throws {
+        // Of its own: SoftHSM counts.
+        let own = try SoftToken()
+        defer { withExtendedLifetime(own) {} }
+        let arguments = [
+            "sign-blob", "--key", Self.key("p256"), "--tlog-upload=false", "--yes", "--bundle", "b.json", "file",
+        ]
+        func run(_ pin: String) async -> Program.Outcome {
+            await Program(
+                directory: directory.path, environment: own.environment.merging(["COSIGN_PKCS11_PIN": pin]) { $1 }
+            ).run(arguments)
+        }
+        let wrong = await run("4321")
+        #expect(wrong.code == "pin-refused", "\(wrong.messages)")
+        #expect(
+            wrong.messages.contains("CKR_PIN_INCORRECT") && wrong.messages.contains("tried once"), "\(wrong.messages)")
+        #expect(
+            wrong.messages.contains("a few tries are left") && !wrong.messages.contains("4321"), "\(wrong.messages)")
+        #expect(!directory.exists("b.json"))
+        let right = await run("1234")
+        #expect(right.succeeded && right.messages.contains("WARNING: the token \"release token\""), "\(right.messages)")
+        let last = await run("1234")
+        #expect(last.succeeded && !last.messages.contains("WARNING"), "\(last.messages)")
+    }
+
+    @Test(
+        "What a reference does not find, or finds twice, is refused with what is there",
+        arguments: [
+            ("pkcs11:token=nosuch;object=p256", "key-not-found", "\"release token\" (serial "),
+            ("pkcs11:object=p256;token=release%20token;slot-id=1", "key-not-found", "the tokens are"),
+            ("pkcs11:object=p256", "ambiguous-key", "\"spare\" (serial "),
+            ("pkcs11:token=release%20token;object=twin", "ambiguous-key", "\"twin\" (id 08, ECDSA P-256)"),
+            ("pkcs11:token=release%20token", "ambiguous-key", "name one, by object or id"),
+            ("pkcs11:token=release%20token;object=nosuch", "key-not-found", "\"p384\" (id 02)"),
+            ("pkcs11:token=spare", "key-not-found", "the token shows no keys"),
+            ("pkcs11:token=release%20token;object=p256?module-path=/nosuch.so", "key-service-settings", "is not there"),
+            (
+                "pkcs11:token=release%20token;object=p256?module-path=/usr/bin/env", "key-service-settings",
+                "cannot be used"
+            ),
+            (
+                "pkcs11:token=release%20token;object=p256?module-name=nosuch", "key-service-settings",
+                "no PKCS#11 module nosuch"
+            ),
+            ("pkcs11:token=release%20token;object=p256?module-path=/usr/lib", "key-service-settings", "is no file"),
+        ])
+    func refusals(reference: String, code: String, words: String) async throws {
+        let outcome = await sign(reference)
+        #expect(outcome.code == code && outcome.messages.contains(words), "\(outcome.messages)")
+        #expect(!directory.exists("b.json"))
+    }
+
+    @Test(
+        "Every attribute counts, in any order",
+        arguments: [
+            "pkcs11:id=%01;token=release%20token", "pkcs11:token=release+token;object=p256;type=private",
+            "pkcs11:object=p256;token=release%20token;manufacturer=SoftHSM%20project;model=SoftHSM%20v2;library-manufacturer=SoftHSM",
+            "pkcs11:object=p256&token=release%20token;library-description=Implementation%20of%20PKCS11;x-vendor=1",
+            "pkcs11:object=p256;slot-manufacturer=SoftHSM%20project;token=release%20token;library-version=2?x-vendor=2",
+        ])
+    func attributes(reference: String) async throws {
+        let outcome = await swsign(["public-key", "--key", reference])
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        #expect(outcome.output == (await swsign(["public-key", "--key", Self.key("p256")])).output)
+        for (right, wrong) in [
+            ("%01", "%0f"), ("p256", "p2567"), ("SoftHSM", "softHSM"), ("Implementation", "implementation"),
+            ("library-version=2", "library-version=1"),
+        ] where reference.contains(right) {
+            let other = await swsign(["public-key", "--key", reference.replacing(right, with: wrong)])
+            #expect(other.code == "key-not-found", "\(other.messages)")
+        }
+    }
+
+    @Test("A module is named by the reference too, by its path, or by its name in a folder")
+    func modules() async throws {
+        let module = try #require(SoftToken.module)
+        let folder = URL(fileURLWithPath: module).deletingLastPathComponent().path
+        for query in ["module-path=\(module)", "module-path=\(folder)&module-name=softhsm2"] {
+            let outcome = await swsign(
+                ["public-key", "--key", "\(Self.key("p256"))?\(query)"], ["COSIGN_PKCS11_MODULE_PATH": "/nosuch.so"])
+            #expect(outcome.succeeded, "\(outcome.messages)")
+        }
+        let inFolder = await swsign(
+            ["public-key", "--key", "\(Self.key("p256"))?module-name=softhsm2"], ["COSIGN_PKCS11_MODULE_PATH": folder])
+        #expect(inFolder.succeeded, "\(inFolder.messages)")
+        let none = await swsign(["public-key", "--key", Self.key("p256")], ["COSIGN_PKCS11_MODULE_PATH": ""])
+        #expect(none.code == "key-service-settings", "\(none.messages)")
+        #expect(none.messages.contains("set COSIGN_PKCS11_MODULE_PATH"), "\(none.messages)")
+    }
+
+    @Test("Success names the variable that said where the module is, if it did")
+    func trustVariables() async throws {
+        #expect(await sign(Self.key("p256"), Self.withPIN).succeeded)
+        let verify = ["verify-blob", "-o", "json", "--insecure-ignore-tlog", "--bundle", "b.json", "file", "--key"]
+        let verified = await swsign(verify + [Self.key("p256")])
+        #expect(verified.output.contains(#""trustVariables":["COSIGN_PKCS11_MODULE_PATH"]"#), "\(verified.output)")
+        let module = try #require(SoftToken.module)
+        let named = await swsign(verify + ["\(Self.key("p256"))?module-path=\(module)"])
+        #expect(named.succeeded && !named.output.contains("COSIGN_PKCS11"), "\(named.output)")
+    }
+
+    @Test("A public key that is its owner's to see is looked for with the PIN")
+    func hidden() async throws {
+        let without = await swsign(["public-key", "--key", Self.key("hidden")])
+        #expect(without.code == "key-not-found" && without.messages.contains("without a login"), "\(without.messages)")
+        let with = await swsign(["public-key", "--key", Self.key("hidden")], Self.withPIN)
+        #expect(with.succeeded, "\(with.messages)")
+    }
+
+    @Test("A signature that does not hold for the key that the token shows is not used")
+    func mismatch() async throws {
+        let outcome = await sign(Self.key("wrong"), Self.withPIN)
+        #expect(outcome.code == "key-mismatch", "\(outcome.messages)")
+        #expect(outcome.messages.contains("key \"wrong\" (id 0b)"), "\(outcome.messages)")
+        #expect(!directory.exists("b.json"))
+    }
+
+    @Test("key info says what the key is, and where the PIN would come from, without asking for it")
+    func information() async throws {
+        let outcome = await swsign(["key", "info", Self.key("p384")], Self.withPIN)
+        for line in [
+            "service: PKCS#11 module \(SoftToken.module ?? "")\n",
+            "token: release token (SoftHSM project, SoftHSM v2, serial ",
+            "name: p384\nid: 02\nalgorithm: ECDSA P-384\n",
+            "signs as: ECDSA with sha384, ECDSA with sha256\n",
+            "credentials: the PIN, from the variable COSIGN_PKCS11_PIN\n",
+            "slot-id=\(token.slot);id=%02;object=p384?module-path=",
+        ] { #expect(outcome.output.contains(line), "\(line) in \(outcome.output)\(outcome.messages)") }
+        #expect(!outcome.output.contains("1234\n"))
+    }
+
+    @Test("Tokens and keys are listed as cosign lists them, and no PIN is printed")
+    func lists() async throws {
+        let module = try #require(SoftToken.module)
+        let tokens = await swsign(["pkcs11-tool", "list-tokens"])
+        #expect(
+            tokens.output.hasPrefix("\nListing tokens of PKCS11 module '\(module)'\nToken in slot "),
+            "\(tokens.messages)")
+        #expect(
+            tokens.output.contains(
+                "Token in slot \(token.slot)\n\tLabel: release token\n\tManufacturer: SoftHSM project\n\tModel: SoftHSM v2\n\tS/N: "
+            ))
+        let list = ["pkcs11-tool", "list-keys-uris", "--module-path", module]
+        for (arguments, environment) in [
+            (list + ["--slot-id", token.slot, "--pin", SoftToken.pin], [:]),
+            (list + ["--slot-id", token.slot], Self.withPIN),
+        ] {
+            let keys = await swsign(arguments, environment)
+            #expect(
+                keys.output.hasPrefix(
+                    "\nListing URIs of keys in slot '\(token.slot)' of PKCS11 module '\(module)'\nObject 0\n"),
+                "\(keys.messages)")
+            let uri = "pkcs11:token=release%20token;slot-id=\(token.slot);id=%01;object=p256?module-path=\(module)"
+            #expect(keys.output.contains("\tLabel: p256\n\tID: 01\n\tURI: \(uri)\n"), "\(keys.output)")
+            #expect(!keys.output.contains("pin-value") && !keys.output.contains("1234\n"))
+            // Each of them is what to sign with.
+            #expect(await sign(uri, Self.withPIN).succeeded)
+        }
+        let several = await swsign(list, Self.withPIN)
+        #expect(several.code == "ambiguous-key", "\(several.messages)")
+        let none = await swsign(["pkcs11-tool", "list-tokens"], ["COSIGN_PKCS11_MODULE_PATH": ""])
+        #expect(none.code == "key-service-settings", "\(none.messages)")
+    }
+
+    @Test("Nothing is opened unless a key on a token is used")
+    func unused() async throws {
+        try directory.makeKey("other")
+        let outcome = await Program(
+            directory: directory.path,
+            environment: ["COSIGN_PKCS11_MODULE_PATH": "/nosuch.so", "COSIGN_PASSWORD": "", "COSIGN_PKCS11_PIN": "1"]
+        ).run(["sign-blob", "--key", "other.pem", "--tlog-upload=false", "--bundle", "b.json", "file"])
+        #expect(outcome.code != "key-service-settings", "\(outcome.messages)")
+    }
+}

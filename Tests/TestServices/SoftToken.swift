@@ -40,9 +40,12 @@ public final class SoftToken: Sendable {
     public let environment: [String: String]
 
     /// Makes a token for a test that changes it.
-    public convenience init() throws { try self.init(in: NSTemporaryDirectory() + "swsign-token-\(UUID().uuidString)") }
+    /// - Parameter hasSpare: Whether a second token is there, without keys.
+    public convenience init(hasSpare: Bool = true) throws {
+        try self.init(in: NSTemporaryDirectory() + "swsign-token-\(UUID().uuidString)", hasSpare: hasSpare)
+    }
 
-    private init(in folder: String) throws {
+    private init(in folder: String, hasSpare: Bool = true) throws {
         guard let module = Self.module else { throw CocoaError(.fileNoSuchFile) }
         self.folder = folder
         try FileManager.default.createDirectory(atPath: folder + "/tokens", withIntermediateDirectories: true)
@@ -65,7 +68,7 @@ public final class SoftToken: Sendable {
             guard process.terminationStatus == 0 else { throw Failure(words: words.joined(separator: " "), said: said) }
             return said
         }
-        for name in [Self.label, "spare"] {
+        for name in hasSpare ? [Self.label, "spare"] : [Self.label] {
             try run([
                 "softhsm2-util", "--init-token", "--free", "--label", name, "--so-pin", "5678", "--pin", Self.pin,
             ])

@@ -71,6 +71,17 @@ struct PKCS11KeyTests {
         #expect(verified.succeeded, "\(verified.messages)")
     }
 
+    @Test("An empty file is signed too, by every kind of mechanism", arguments: ["p256", "rsa", "ed25519"])
+    func empty(_ name: String) async throws {
+        try directory.write("file", "")
+        let signed = await sign(Self.key(name), Self.withPIN)
+        #expect(signed.succeeded, "\(signed.messages)")
+        let verified = await swsign([
+            "verify-blob", "--offline", "--key", Self.key(name), "--insecure-ignore-tlog", "--bundle", "b.json", "file",
+        ])
+        #expect(verified.succeeded, "\(verified.messages)")
+    }
+
     @Test("Several images are signed with one login, and verified")
     func images() async throws {
         let layout = try await ImageFixture()
@@ -287,6 +298,75 @@ struct PKCS11KeyTests {
         #expect(several.code == "ambiguous-key", "\(several.messages)")
         let none = await swsign(["pkcs11-tool", "list-tokens"], ["COSIGN_PKCS11_MODULE_PATH": ""])
         #expect(none.code == "key-service-settings", "\(none.messages)")
+    }
+
+    @Test("A certificate on the token goes into the signature by a flag only, and which of the two goes in is said")
+    func certificates() async throws {
+        let key = Self.key("certified")
+        let verify = ["verify-blob", "--insecure-ignore-tlog", "--bundle", "b.json", "file", "--key", key]
+        let plain = await sign(key, Self.withPIN)
+        #expect(plain.messages.contains("The signature names the key; the certificate of "), "\(plain.messages)")
+        #expect(try directory.text("b.json").contains(#""publicKey""#))
+        #expect(await swsign(verify).succeeded)
+        let sign = [
+            "sign-blob", "--tlog-upload=false", "--yes", "--bundle", "b.json", "file", "--pkcs11-certificate", "--key",
+        ]
+        let ignored = await swsign(
+            sign + [key], Self.withPIN.merging(["COSIGN_PKCS11_IGNORE_CERTIFICATE": "1"]) { $1 })
+        #expect(ignored.messages.contains("is left out (COSIGN_PKCS11_IGNORE_CERTIFICATE)"), "\(ignored.messages)")
+        #expect(await swsign(verify).succeeded)
+        let certified = await swsign(sign + [key], Self.withPIN)
+        #expect(certified.succeeded, "\(certified.messages)")
+        #expect(certified.messages.contains("The signature holds the certificate of "), "\(certified.messages)")
+        let bundle = try directory.text("b.json")
+        #expect(bundle.contains(#""certificate""#) && !bundle.contains(#""publicKey""#), "\(bundle)")
+        #expect(await swsign(verify).succeeded)
+        for (arguments, code) in [
+            ([Self.key("p256")], "key-not-found"), ([key, "--certificate", "x.pem"], "usage"),
+        ] {
+            let refused = await swsign(sign + arguments, Self.withPIN)
+            #expect(refused.code == code, "\(refused.messages)")
+        }
+        let keyless = await swsign(sign.dropLast())
+        #expect(keyless.code == "usage", "\(keyless.messages)")
+    }
+
+    @Test("--sk takes the key in a slot of the YubiKey, by the identifiers that its module has for these")
+    func securityKey() async throws {
+        let own = try SoftToken(hasSpare: false)
+        defer { withExtendedLifetime(own) {} }
+        func swsign(_ arguments: [String]) async -> Program.Outcome {
+            await Program(
+                directory: directory.path, environment: own.environment.merging(Self.withPIN) { $1 }
+            ).run(arguments)
+        }
+        for (flags, key) in [
+            ([], "p384"), (["--slot", "signature"], "p384"), (["--slot", "authentication"], "p256"),
+            (["--slot", "card-authentication"], "rsa"), (["--slot", "key-management"], "p521"),
+        ] as [([String], String)] {
+            let exported = await swsign(["public-key", "--sk"] + flags)
+            #expect(exported.succeeded, "\(exported.messages)")
+            #expect(exported.output == (await swsign(["public-key", "--key", Self.key(key)])).output, "\(flags)")
+        }
+        let signed = await swsign(["sign-blob", "--sk", "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"])
+        #expect(signed.succeeded, "\(signed.messages)")
+        let verified = await swsign(["verify-blob", "--sk", "--insecure-ignore-tlog", "--bundle", "b.json", "file"])
+        #expect(verified.succeeded, "\(verified.messages)")
+        let verify = ["verify-blob", "--insecure-ignore-tlog", "--bundle", "b.json", "file"]
+        #expect(await swsign(verify + ["--sk", "--slot", "authentication"]).code == "wrong-key")
+        for (flags, words) in [
+            (["--sk", "--key", "cosign.pub"], "--key and --sk"), (["--sk", "--slot", "9a"], "there is no slot \"9a\""),
+            (["--slot", "signature", "--key", "cosign.pub"], "--sk is not given"),
+        ] {
+            for command in [
+                verify, ["sign-blob", "--tlog-upload=false", "--bundle", "c.json", "file"], ["public-key"],
+            ] {
+                let refused = await swsign(command + flags)
+                #expect(refused.code == "usage" && refused.messages.contains(words), "\(refused.messages)")
+            }
+        }
+        let none = await Program(directory: directory.path).run(["public-key", "--sk"])
+        #expect(!none.succeeded && none.messages.contains("ykcs11"), "\(none.messages)")
     }
 
     @Test("Nothing is opened unless a key on a token is used")

@@ -50,8 +50,9 @@ public final class PKCS11Keys: KeyPlace {
 
     public func trustVariables(_ reference: String) -> [String] {
         // The module says what the public key is.
-        guard let uri = try? PKCS11URI(reference), uri.modulePath == nil || uri.moduleName != nil,
-            uri.moduleName == nil, around.variable(Self.moduleVariable) != nil
+        guard let uri = try? PKCS11URI(reference), uri.modulePath == nil,
+            let path = around.variable(Self.moduleVariable),
+            uri.moduleName == nil || FileStatus(path)?.kind == .folder
         else { return [] }
         return [Self.moduleVariable]
     }
@@ -101,7 +102,8 @@ public final class PKCS11Keys: KeyPlace {
     }
 
     public func close() {
-        state.withLock { state in
+        // If a token is still at work, it ends with the process.
+        _ = state.withLockIfAvailable { state in
             for module in state.modules { module.finalize() }
             state = State()
         }

@@ -352,11 +352,12 @@ struct PKCS11Token: Sendable {
         }
         try Self.expect(code, "C_SignInit")
         try again()
-        var (input, signature) = (data, [UInt8](repeating: 0, count: 4096))
+        // Some modules refuse a pointer to nothing, also for an empty message.
+        var (input, signature) = (data + [0], [UInt8](repeating: 0, count: 4096))
         var length = CK_ULONG(signature.count)
         let signed = unsafe input.withUnsafeMutableBufferPointer { input in
             unsafe signature.withUnsafeMutableBufferPointer { output in
-                unsafe sign(session, input.baseAddress, CK_ULONG(input.count), output.baseAddress, &length)
+                unsafe sign(session, input.baseAddress, CK_ULONG(data.count), output.baseAddress, &length)
             }
         }
         try Self.expect(signed, "C_Sign")

@@ -55,7 +55,7 @@ enum FlagTable {
         CommandFlag("color"),
     ]
 
-    private static let securityKey = awaiting("security keys", [CommandFlag("sk", .off), CommandFlag("slot")])
+    private static let securityKey = [CommandFlag("sk", .off), CommandFlag("slot")]
     private static let services =
         [
             CommandFlag("tlog-upload", .on), CommandFlag("signing-config"), CommandFlag("use-signing-config", .on),
@@ -67,7 +67,7 @@ enum FlagTable {
             CommandFlag("oidc-issuer"),
             CommandFlag("oidc-client-id"), CommandFlag("oidc-client-secret-file"), CommandFlag("oidc-redirect-url"),
             CommandFlag("fulcio-auth-flow"), CommandFlag("certificate", aliases: ["cert"]),
-            CommandFlag("certificate-chain", aliases: ["cert-chain"]),
+            CommandFlag("certificate-chain", aliases: ["cert-chain"]), CommandFlag("pkcs11-certificate", .off),
         ]
         + awaiting("certificates of Fulcio's for keys", [CommandFlag("issue-certificate", .off)])
         + awaiting("signing without checking what Fulcio published", [CommandFlag("insecure-skip-verify", .off)])

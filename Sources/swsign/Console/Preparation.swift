@@ -9,7 +9,7 @@ enum Preparation {
         let makesRequests: Bool
         switch arguments.first {
         case "sign-blob", "attest-blob":
-            makesRequests = !arguments.contains { $0.utf8.starts(with: "--key=".utf8) }
+            makesRequests = !arguments.contains { $0 == "--sk" || $0.utf8.starts(with: "--key=".utf8) }
         case "sign", "attest", "verify", "verify-attestation":
             let images = arguments.drop { $0 != "--" }.dropFirst()
             makesRequests =

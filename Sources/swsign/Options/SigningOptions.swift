@@ -1,5 +1,6 @@
 import ArgumentParser
 import HTTPTransport
+import KeyProviders
 import LocalSystem
 import SigstoreClients
 import SigstoreCrypto
@@ -14,6 +15,7 @@ struct SigningOptions: ParsableArguments {
             "The private key: a file, env://NAME, - for standard input, or a key service's reference. Without it, an identity signs."
     )
     var key: String?
+    @OptionGroup var securityKey: SecurityKeyOptions
     @Option(help: "Write a Sigstore bundle to this file.")
     var bundle: String?
     @Option(name: .customLong("output-signature"), help: "Write the signature to this file.")
@@ -185,6 +187,13 @@ struct ServiceOptions: ParsableArguments {
         help: "The certificates above that one, its issuer's first and the root last, in PEM.")
     var certificateChain: String?
 
+    @Flag(
+        name: .customLong("pkcs11-certificate"),
+        help:
+            "Put the certificate that is on the token with the key into the signature, in place of the key."
+    )
+    var pkcs11Certificate = false
+
     enum AuthFlow: String, ExpressibleByArgument, CaseIterable { case normal, device, token }
 
     /// Makes the session that signs everything in this run. Nothing becomes public by that; whatever can fail without a
@@ -204,7 +213,10 @@ struct ServiceOptions: ParsableArguments {
                 advice: "leave it out: dsse is written")
         }
         // Before a person is asked for anything: that a key cannot be used is said first.
-        let key = try signing.key.map { key throws(SigstoreError) in
+        let reference = try signing.securityKey.key(or: signing.key, context).map { key throws(SigstoreError) in
+            try context.key(key)
+        }
+        let key = try reference.map { key throws(SigstoreError) in
             try Self.signer(key, standardInputIsTaken: standardInputIsTaken, context)
         }
         guard key != nil || algorithm == nil || algorithm == .ecdsaP256 else {
@@ -212,7 +224,7 @@ struct ServiceOptions: ParsableArguments {
                 .unsupportedKey, "without a key, signatures are made with ecdsa-sha2-256-nistp256",
                 advice: "leave --signing-algorithm out, or give a key")
         }
-        let certificates = try self.certificates(hasKey: key != nil)
+        let certificates = try self.certificates(of: reference, context)
         let instance = try self.instance(needsServices: key == nil || tlogUpload, context)
         let (options, unfinished) = (self, Self.unfinished(context))
         let session = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
@@ -238,9 +250,55 @@ struct ServiceOptions: ParsableArguments {
     /// The files that are read for these flags.
     var inputs: [String] { [certificate, certificateChain].compactMap { $0 } }
 
+    /// The certificate that is kept with the key, if it is to go into the signature. Which of the two goes in is said.
+    private func certificateOnToken(_ reference: KeyReference?, _ context: Context) throws(SigstoreError)
+        -> Certificate?
+    {
+        guard let reference else {
+            guard !pkcs11Certificate else {
+                throw SigstoreError(
+                    .usage, "--pkcs11-certificate is about a key on a token, and no key was given",
+                    advice: "give the key with --key pkcs11:…, or with --sk")
+            }
+            return nil
+        }
+        let found = try waiting { () throws(SigstoreError) in try await reference.certificate() }
+        let wanted = pkcs11Certificate && certificate == nil && !reference.ignoresCertificates
+        guard !pkcs11Certificate || certificate == nil else {
+            throw SigstoreError(
+                .usage, "--certificate and --pkcs11-certificate cannot be given together",
+                advice: "leave one of them out")
+        }
+        guard let found else {
+            guard !wanted else {
+                throw SigstoreError(
+                    .keyNotFound, "\(reference.text): there is no certificate for this key with it; nothing was signed",
+                    advice:
+                        "leave --pkcs11-certificate out to sign with the key alone, or give a file with --certificate")
+            }
+            return nil
+        }
+        guard wanted else {
+            if certificate == nil {
+                context.output.note(
+                    "The signature names the key; the certificate of \(found.displayName) on the token is left out "
+                        + (pkcs11Certificate
+                            ? "(COSIGN_PKCS11_IGNORE_CERTIFICATE)" : "(--pkcs11-certificate puts it in)"))
+            }
+            return nil
+        }
+        context.output.note(
+            "The signature holds the certificate of \(found.displayName) on the token, not the key: cosign does not verify that with --key"
+        )
+        return found
+    }
+
     /// The certificate of the key that signs, and those above it; none if none was given.
-    private func certificates(hasKey: Bool) throws(SigstoreError) -> [Certificate] {
+    private func certificates(of reference: KeyReference?, _ context: Context) throws(SigstoreError) -> [Certificate] {
+        let hasKey = reference != nil
+        let onToken = try certificateOnToken(reference, context)
         guard let certificate else {
+            if let onToken { return try [onToken] + chain() }
             guard certificateChain == nil else {
                 throw SigstoreError(
                     .usage, "--certificate-chain needs --certificate",
@@ -262,10 +320,15 @@ struct ServiceOptions: ParsableArguments {
             }
             for der in encoded { found.append(try Certificate(der: der)) }
         } catch { throw error.concerning(file.name) }
-        guard let certificateChain else { return found }
+        return try found + chain()
+    }
+
+    /// The certificates above the key's own.
+    private func chain() throws(SigstoreError) -> [Certificate] {
+        guard let certificateChain else { return [] }
         let chain = InputFile(certificateChain)
         let above = try chain.contents(limit: 1 << 20)
-        do throws(SigstoreError) { return try found + Certificate.chain(pem: above) } catch {
+        do throws(SigstoreError) { return try Certificate.chain(pem: above) } catch {
             throw error.concerning(chain.name)
         }
     }
@@ -385,10 +448,9 @@ struct ServiceOptions: ParsableArguments {
 
     /// Opens the key.
     /// - Parameter standardInputIsTaken: Whether something else is read from standard input.
-    private static func signer(_ key: String, standardInputIsTaken: Bool, _ context: Context) throws(SigstoreError)
-        -> any Signer
+    private static func signer(_ reference: KeyReference, standardInputIsTaken: Bool, _ context: Context)
+        throws(SigstoreError) -> any Signer
     {
-        let reference = try context.key(key)
         if reference.takesStandardInput && standardInputIsTaken {
             throw SigstoreError(.usage, "standard input (-) is named twice", advice: "name a file for one of the two")
         }
@@ -518,6 +580,7 @@ struct BundlePlaceOptions: ParsableArguments {
 extension SigningOptions: FlagReader {
     mutating func take(_ given: inout GivenFlags) {
         key = given.value("key")
+        securityKey = SecurityKeyOptions(&given)
         bundle = given.value("bundle")
         outputSignature = given.value("output-signature")
         outputCertificate = given.value("output-certificate")
@@ -552,6 +615,7 @@ extension ServiceOptions: FlagReader {
         authFlow = given.value("fulcio-auth-flow")
         certificate = given.value("certificate")
         certificateChain = given.value("certificate-chain")
+        pkcs11Certificate = given.isOn("pkcs11-certificate")
     }
 }
 

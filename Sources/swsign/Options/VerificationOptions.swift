@@ -13,6 +13,7 @@ struct VerificationOptions: ParsableArguments {
             "The public key: a file, env://NAME, - for standard input, or a key service's reference. May be repeated: any of these."
     )
     var keys: [String] = []
+    @OptionGroup var securityKey: SecurityKeyOptions
     @Option(
         help:
             "How many of the keys and signers that are given must have signed: each counts once, whatever the number of signatures."
@@ -52,6 +53,15 @@ struct VerificationOptions: ParsableArguments {
     var newBundleFormat = true
     @Flag(name: .customLong("experimental-oci11"), help: "Accepted as in cosign; referrers are always read.")
     var experimentalOCI11 = false
+
+    /// The keys that are named, by `--key` or by `--sk`.
+    private func keys(_ context: Context) throws(SigstoreError) -> [String] {
+        guard securityKey.isUsed || keys.isEmpty else {
+            _ = try securityKey.key(or: nil, context)
+            return keys
+        }
+        return try securityKey.key(or: keys.first, context).map { [$0] } ?? []
+    }
 
     /// What must hold, warning of each check that is weaker than usual.
     /// - Parameters:
@@ -97,6 +107,7 @@ struct VerificationOptions: ParsableArguments {
         throws(SigstoreError)
         -> [[VerificationPolicy.SignedBy]]
     {
+        let keys = try keys(context)
         if identity.signerFiles.isEmpty { try expectThreshold(of: keys.count + identity.count) }
         guard keys.isEmpty || !identity.isStated else {
             throw SigstoreError(
@@ -169,12 +180,14 @@ struct VerificationOptions: ParsableArguments {
     }
 
     /// Whether only owners of keys may have signed.
-    private func isByKeys(_ identity: IdentityOptions) -> Bool { !keys.isEmpty && !identity.namesSigners }
+    private func isByKeys(_ identity: IdentityOptions) -> Bool {
+        (!keys.isEmpty || securityKey.isUsed) && !identity.namesSigners
+    }
 
     /// The variables of the environment that say whom to believe.
     @discardableResult
     func trustVariables(_ identity: IdentityOptions, _ trust: TrustOptions, _ context: Context) -> [String] {
-        let ofKeys = keys.flatMap {
+        let ofKeys = ((try? keys(context)) ?? []).flatMap {
             (try? context.key($0, offline: offline, allowsHTTP: allowHTTPKey).trustVariables) ?? []
         }
         let ofRoot = needsNoRoot(identity, trust, context) ? [] : trust.sources(context).variables
@@ -211,6 +224,7 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable { case text, json
 extension VerificationOptions: FlagReader {
     mutating func take(_ given: inout GivenFlags) {
         keys = given.values("key")
+        securityKey = SecurityKeyOptions(&given)
         threshold = given.value("threshold")
         insecureIgnoreTlog = given.isOn("insecure-ignore-tlog")
         privateInfrastructure = given.isOn("private-infrastructure")

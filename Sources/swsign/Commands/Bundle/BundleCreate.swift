@@ -26,6 +26,7 @@ struct BundleCreate: SwSignCommand {
     var certificate: String?
     @Option(help: "The signer's public key.")
     var key: String?
+    @OptionGroup var securityKey: SecurityKeyOptions
     @Option(name: .customLong("rfc3161-timestamp"), help: "A timestamp over the signature.")
     var timestamp: String?
     @Flag(name: .customLong("ignore-tlog"), help: "Make a bundle although the parts hold no log entry.")
@@ -47,7 +48,7 @@ struct BundleCreate: SwSignCommand {
                 .noLogEntry, "the parts hold no entry in a transparency log",
                 advice: "add --ignore-tlog, or --bundle with the entry")
         }
-        if let key {
+        if let key = try securityKey.key(or: key, context) {
             let reference = try context.key(key)
             joined.keyMaterial = .publicKey(hint: try reference.readPublicKey().hint())
         }
@@ -90,7 +91,7 @@ struct BundleCreate: SwSignCommand {
 extension BundleCreate {
     /// The key that must have signed, if one is known.
     private func signer(_ bundle: SigstoreBundle, _ context: Context) throws(SigstoreError) -> PublicKey? {
-        if let key { return try context.key(key).readPublicKey() }
+        if let key = try securityKey.key(or: key, context) { return try context.key(key).readPublicKey() }
         guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else { return nil }
         return try Certificate(der: leaf).publicKey
     }

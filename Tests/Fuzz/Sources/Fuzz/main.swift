@@ -85,6 +85,11 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
             _ = try? AWSConfigurationFile(parsing: bytes, path: "config", isConfig: isConfig)
         }
     },
+    "pkcs11-uri": { bytes in
+        let text = String(decoding: bytes, as: UTF8.self)
+        _ = PKCS11URI.withoutPIN(text)
+        _ = try PKCS11URI(text)
+    },
     "aws-signature": { bytes in
         // An address, and a header field behind a line break.
         let parts = bytes.split(separator: 0x0a, maxSplits: 1, omittingEmptySubsequences: false)

@@ -36,25 +36,25 @@ final class ServiceAttempts: Sendable {
     func run<Answer: Sendable>(
         passing: Int, throttled: Int, _ attempt: @Sendable () async throws(FailedRequest) -> Answer
     ) async throws(SigstoreError) -> Answer {
-        var number = 1
+        var (failures, refusals) = (1, 1)
         while true {
             while let end = pausedUntil.withLock({ $0 }), ContinuousClock.now < end {
                 try await ServiceAttempts.pause(end - .now)
             }
             do throws(FailedRequest) { return try await attempt() } catch {
-                var delay = Self.policy.delay(after: number)
                 switch error.kind {
                 case .lasting: throw error.error
                 case .passing:
-                    guard number < passing else { throw error.error }
-                    try await ServiceAttempts.pause(delay)
+                    guard failures < passing else { throw error.error }
+                    try await ServiceAttempts.pause(Self.policy.delay(after: failures))
+                    failures += 1
                 case .throttled(let asked):
-                    if let asked { delay = max(delay, asked) }
-                    guard number < throttled, delay <= Self.policy.maxRetryAfter else { throw error.error }
+                    let delay = max(Self.policy.delay(after: refusals), asked ?? .zero)
+                    guard refusals < throttled, delay <= Self.policy.maxRetryAfter else { throw error.error }
                     let end = ContinuousClock.now + delay
                     pausedUntil.withLock { $0 = max($0 ?? end, end) }
+                    refusals += 1
                 }
-                number += 1
             }
         }
     }

@@ -47,6 +47,7 @@ struct AdviceTests {
         "COSIGN_": ["ChildProcess.swift"], "COSIGN_REGISTRY_": ["ChildProcess.swift"],
         "ACTIONS_ID_TOKEN_REQUEST_": ["ChildProcess.swift"],
         "DOCKER_AUTH_CONFIG": ["ChildProcess.swift", "CredentialStore.swift"], "VAULT_TOKEN": ["ChildProcess.swift"],
+        "GITLAB_TOKEN": ["ChildProcess.swift"], "GITHUB_TOKEN": ["ChildProcess.swift"],
         "BAO_TOKEN": ["ChildProcess.swift"], "VAULT_HEADERS": ["ChildProcess.swift"],
         "BAO_HEADERS": ["ChildProcess.swift"],
         "GOOGLE_OAUTH_ACCESS_TOKEN": ["AmbientProvider.swift", "ChildProcess.swift"],

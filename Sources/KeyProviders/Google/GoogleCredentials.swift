@@ -183,6 +183,8 @@ extension GoogleCredentials {
             )
         }
         if let domain = try json.optional("universe_domain")?.string(), !domain.isEmpty { universe = domain }
+        // What no file says is Google's own.
+        universe = universe ?? "googleapis.com"
         quotaProject = try Self.optionalWord("quota_project_id", of: json)
         (self.kind, self.account, renewal) = (kind, account, login)
         source = "\(words), of the type \(type)"

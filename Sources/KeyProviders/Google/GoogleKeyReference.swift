@@ -36,7 +36,11 @@ struct GoogleKeyReference: Sendable {
             return false
         }
         func rest(_ name: String) -> Substring.UTF8View { name.utf8.dropFirst(prefix.count).drop { $0 != 0x2f } }
-        return rest(found).elementsEqual(rest(asked))
+        // Another number is another project.
+        let isNumber = found.utf8.dropFirst(prefix.count).prefix { $0 != 0x2f }.allSatisfy {
+            (0x30...0x39).contains($0)
+        }
+        return !isNumber && rest(found).elementsEqual(rest(asked))
     }
 
     /// Whether a text is meant to be such a reference: by its scheme, or because it is the bare name of a key.

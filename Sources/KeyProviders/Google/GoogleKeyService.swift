@@ -1,6 +1,7 @@
 import HTTPTransport
 import LocalSystem
 import StrictJSON
+import Synchronization
 
 /// Google Cloud KMS over REST: sends requests with a token, and says what its errors mean (Cloud KMS API, v1).
 final class GoogleKeyService: Sendable {
@@ -64,19 +65,29 @@ final class GoogleKeyService: Sendable {
         _ operation: Operation, _ path: String, query: String? = nil, body: JSONObject? = nil, about subject: Subject
     ) async throws(SigstoreError) -> JSONCursor {
         let body = body.map { JSONValue.object($0).serialized() }
-        return try await turns.run(passing: 5, throttled: 8) { () async throws(FailedRequest) in
-            try await self.askOnce(operation, path, query, body, subject)
+        // Quotas are for a minute, which so many attempts outlast.
+        let refused = Mutex<GoogleToken?>(nil)
+        return try await turns.run(passing: 5, throttled: 11) { () async throws(FailedRequest) in
+            // A token may end, or be withdrawn, before its time: another one is had once.
+            let isFirst = refused.withLock { $0 == nil }
+            do throws(FailedRequest) {
+                return try await self.askOnce(operation, path, query, body, subject, refused)
+            } catch {
+                guard isFirst, error.error.httpStatus == 401, refused.withLock({ $0 != nil }) else { throw error }
+                return try await self.askOnce(operation, path, query, body, subject, refused)
+            }
         }
     }
 
     private func askOnce(
-        _ operation: Operation, _ path: String, _ query: String?, _ body: [UInt8]?, _ subject: Subject
+        _ operation: Operation, _ path: String, _ query: String?, _ body: [UInt8]?, _ subject: Subject,
+        _ refused: borrowing Mutex<GoogleToken?>
     ) async throws(FailedRequest) -> JSONCursor {
         let (answer, token): (HTTPResponse, GoogleToken)
         do throws(SigstoreError) {
             let base = url.path.utf8.last == 0x2f ? url.path : url.path + "/"
             let whole = try HTTPURL(url.origin, path: "\(base)v1/\(path)", query: query)
-            token = try await chain.token()
+            token = try await chain.token(otherThan: refused.withLock { $0 })
             var request = HTTPRequest(
                 body == nil ? "GET" : "POST", whole, authorization: token.authorization,
                 body: body.map { .bytes($0) } ?? .none, bodyLimit: 1 << 20, timeout: .seconds(30),
@@ -92,8 +103,10 @@ final class GoogleKeyService: Sendable {
         } catch {
             // Nothing is made twice under one name, so that a second attempt does no harm.
             throw FailedRequest(
-                error.concerning(subject.reference.text), error.code == .unreachable ? .passing : .lasting)
+                error.concerning(subject.reference.text),
+                [.unreachable, .timedOut].contains(error.code) ? .passing : .lasting)
         }
+        if answer.status == 401 { refused.withLock { $0 = token } }
         guard answer.status == 200 else { throw failure(answer, operation, subject, token) }
         do throws(SigstoreError) {
             return JSONCursor(try JSONValue(parsing: answer.body, depth: 16, values: 1 << 16))
@@ -161,7 +174,10 @@ final class GoogleKeyService: Sendable {
                     code, "\(reference.text): \(what); \(said)", advice: .sentence(advice),
                     cause: HTTPStatusError(response: answer)), kind)
         }
-        func has(_ word: String) -> Bool { status.words.contains(word) }
+        // The key's own name may hold any of these words.
+        let words = status.words.replacing(name, with: "").replacing(reference.keyName, with: "")
+        func has(_ word: String) -> Bool { words.contains(word) }
+        let number = String(name.utf8.reversed().prefix { $0 != 0x2f }.reversed().map { Character(Unicode.Scalar($0)) })
         let flags = "--location \(reference.location) --project \(reference.project)"
         switch (answer.status, status.name) {
         case (401, _):
@@ -176,7 +192,8 @@ final class GoogleKeyService: Sendable {
             case .createRing, .createKey:
                 return error(
                     .keyNotFound, "there is no place to make \(name) in, asked by \(who)",
-                    "check the project \(reference.project) and the location \(reference.location)")
+                    "check the project \(reference.project), the location \(reference.location) and the key ring \(reference.ringID)"
+                )
             case .getRing: return error(.keyNotFound, "there is no key ring \(name), asked by \(who)", "check its name")
             case .listVersions, .getPublicKey, .sign:
                 return error(
@@ -184,17 +201,21 @@ final class GoogleKeyService: Sendable {
                     "check its name: gcloud kms keys list --keyring \(reference.ringID) \(flags)")
             }
         case (409, _):
-            return error(.keyUnusable, "\(name) is there already, and was not a moment ago", "try again")
+            return error(
+                .keyUnusable,
+                operation == .createKey || operation == .createRing
+                    ? "\(name) is there already, and was not a moment ago" : "\(name) was changed at the same time",
+                "try again")
         case (429, _):
             return error(
                 .keyServiceFailed,
-                "too many requests for the quota of the project \(token.quotaProject ?? reference.project), after all attempts",
+                "too many requests for the quota of the project \(token.quotaProject ?? reference.project)",
                 "try again later, sign fewer at once, or have the quota of Cloud KMS raised",
                 .throttled(after: retryAfter(answer)))
         case (503, _):
             let pause = retryAfter(answer)
             return error(
-                .keyServiceFailed, "Google Cloud KMS cannot answer now, after all attempts", "try again later",
+                .keyServiceFailed, "Google Cloud KMS cannot answer now", "try again later",
                 pause == nil ? .passing : .throttled(after: pause))
         case (500..., _):
             return error(.keyServiceFailed, "Google Cloud KMS failed", "try again later", .passing)
@@ -206,12 +227,13 @@ final class GoogleKeyService: Sendable {
         if has("DESTROY_SCHEDULED") {
             return error(
                 .keyUnusable, "\(name) is to be destroyed",
-                "keep it with \(versions) restore N \(which) and then enable it, or use another version")
+                "keep it with \(versions) restore \(number) \(which) and then enable it, or use another version")
         }
         if has("DESTROYED") { return error(.keyUnusable, "\(name) is destroyed", "use another version or key") }
         if has("DISABLED") {
             return error(
-                .keyUnusable, "\(name) is disabled", "enable it with \(versions) enable N \(which), or use another one")
+                .keyUnusable, "\(name) is disabled",
+                "enable it with \(versions) enable \(number) \(which), or use another one")
         }
         if has("PENDING_GENERATION") || has("PENDING_IMPORT") {
             return error(.keyUnusable, "\(name) is still being made or imported", "try again in a minute")
@@ -270,6 +292,11 @@ final class GoogleKeyService: Sendable {
                 "run this from within the perimeter, or have an ingress rule made for it", .lasting)
         }
         let permission = status.permission ?? operation.permission
+        let isMaking = operation == .createKey || operation == .createRing
+        let place =
+            operation == .createKey
+            ? "the key ring \(reference.ringName)"
+            : operation == .createRing ? "the project \(reference.project)" : subject.name
         var advice = "grant \(operation.role) to \(token.account ?? "them") on it"
         switch operation {
         case .listVersions:
@@ -279,7 +306,7 @@ final class GoogleKeyService: Sendable {
         }
         return error(
             .keyDenied,
-            "the permission \(permission) is missing on \(subject.name) for \(who)\(status.words.contains("may not exist") ? ", or there is no such key" : "")",
+            "the permission \(permission) is missing on \(place) for \(who)\(status.words.contains("may not exist") && !isMaking ? ", or there is no such key" : "")",
             advice, .lasting)
     }
 

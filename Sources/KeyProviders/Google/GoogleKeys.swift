@@ -2,6 +2,7 @@ import HTTPTransport
 import LocalSystem
 public import SigstoreCrypto
 public import StrictJSON
+import Synchronization
 
 /// Keys in Google Cloud KMS: `gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K`, or one version of such a key.
 ///
@@ -22,6 +23,8 @@ public final class GoogleKeys: KeyMaker {
     private let services = Once<Int, GoogleKeyService>()
     private let numbers = Once<String, [Int]>()
     private let versions = Once<String, Version>()
+    /// The keys that were named, without their projects, and whether those were named by their numbers.
+    private let spellings = Mutex<[String: Bool]>([:])
 
     /// Makes the place. Nothing is read or asked yet.
     /// - Parameter surroundings: The variables, the clock and the network.
@@ -41,7 +44,23 @@ public final class GoogleKeys: KeyMaker {
         ].filter { surroundings.variable($0) != nil }
     }
 
-    public func check(_ reference: String) throws(SigstoreError) { _ = try GoogleKeyReference(reference) }
+    public func check(_ reference: String) throws(SigstoreError) {
+        let place = try GoogleKeyReference(reference)
+        // A project has an id and a number: one key that is named by both would count for two signers.
+        let isNumber = place.project.utf8.allSatisfy { (0x30...0x39).contains($0) }
+        let key = "\(place.location)/\(place.ringID)/\(place.keyID)"
+        let before = spellings.withLock { spellings in
+            let before = spellings[key]
+            spellings[key] = before ?? isNumber
+            return before
+        }
+        guard before ?? isNumber == isNumber else {
+            throw SigstoreError(
+                .unknownKeyReference,
+                "\(reference): a key of this name was named too with its project's \(isNumber ? "id" : "number"), and may be the same one",
+                advice: "name projects by their ids")
+        }
+    }
 
     public func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey {
         try await newest(GoogleKeyReference(reference)).publicKey
@@ -52,19 +71,22 @@ public final class GoogleKeys: KeyMaker {
 
     public func publicKeys(_ reference: String) async throws(SigstoreError) -> [PublicKey] {
         let place = try GoogleKeyReference(reference)
-        let (newest, numbers) = (try await newest(place), try await numbers(place))
+        let numbers = try await numbers(place)
         if numbers.count > Self.versionLimit {
             surroundings.notice(
                 "\(reference) has \(numbers.count) versions that are enabled; the newest \(Self.versionLimit) count, and another one if the reference names it"
             )
         }
-        var keys = [newest.publicKey]
-        for number in numbers.prefix(Self.versionLimit).dropFirst() {
+        var keys: [PublicKey] = []
+        var unusable: SigstoreError?
+        for number in numbers.prefix(Self.versionLimit) {
             do throws(SigstoreError) { keys.append(try await version(number, of: place).publicKey) } catch {
                 // One of a kind that is not known here, or that was disabled meanwhile, verifies nothing.
                 guard error.code == .keyUnusable else { throw error }
+                unusable = unusable ?? error
             }
         }
+        if keys.isEmpty, let unusable { throw unusable }
         return keys
     }
 
@@ -123,7 +145,8 @@ public final class GoogleKeys: KeyMaker {
             guard error.code == .keyNotFound else { throw error }
         }
         let service = try await service()
-        try await makeRing(place, service)
+        let ring = try await makeRing(place, service) ? "; the key ring \(place.ringName) was made" : ""
+        var isOurs = true
         do throws(SigstoreError) {
             _ = try await service.ask(
                 .createKey, "\(place.ringName)/cryptoKeys", query: "cryptoKeyId=\(place.keyID)",
@@ -132,8 +155,13 @@ public final class GoogleKeys: KeyMaker {
                     "versionTemplate": .object(["algorithm": .string(template)]),
                 ], about: GoogleKeyService.Subject(reference: place, name: place.keyName))
         } catch {
-            // A first attempt whose answer was lost has made it.
-            guard error.httpStatus == 409 else { throw error }
+            // Others have made it meanwhile, or a first attempt of ours whose answer was lost.
+            guard error.httpStatus == 409 else {
+                var error = error
+                error.message += ring
+                throw error
+            }
+            isOurs = false
         }
         // A version is made in the background, and may take seconds.
         var attempt = 1
@@ -141,34 +169,51 @@ public final class GoogleKeys: KeyMaker {
             do throws(SigstoreError) {
                 let found = try await newest(place)
                 guard found.algorithm.name.utf8.elementsEqual(template.utf8) else {
+                    guard isOurs else {
+                        if algorithm == nil { return (found.publicKey, false) }
+                        throw SigstoreError(
+                            .keyExists,
+                            "\(reference): a key was made there meanwhile, and it signs as \(found.algorithm.name), not as \(template)",
+                            advice: "name another key, or leave the algorithm out to use the key that is there")
+                    }
                     throw GoogleKeyService.fault(
                         found.subject, "the key was made as \(template), and is \(found.algorithm.name)")
                 }
-                return (found.publicKey, true)
+                return (found.publicKey, isOurs)
             } catch {
                 guard [.keyNotFound, .keyUnusable].contains(error.code), attempt < 12 else {
                     var error = error
-                    error.message += "; the key \(place.keyName) was made"
+                    error.message += isOurs ? "; the key \(place.keyName) was made\(ring)" : ring
                     throw error
                 }
             }
-            try await ServiceAttempts.pause(RetryPolicy().delay(after: attempt))
+            do throws(SigstoreError) {
+                try await ServiceAttempts.pause(RetryPolicy().delay(after: attempt))
+            } catch {
+                var error = error
+                error.message += "; the key \(place.keyName) is being made"
+                throw error
+            }
             attempt += 1
         }
     }
 
-    private func makeRing(_ place: GoogleKeyReference, _ service: GoogleKeyService) async throws(SigstoreError) {
+    /// - Returns: Whether the key ring was made now.
+    private func makeRing(_ place: GoogleKeyReference, _ service: GoogleKeyService) async throws(SigstoreError) -> Bool
+    {
         let subject = GoogleKeyService.Subject(reference: place, name: place.ringName)
         do throws(SigstoreError) { _ = try await service.ask(.getRing, place.ringName, about: subject) } catch {
             // Who may make keys in a ring may perhaps not look at it.
-            if error.httpStatus == 403 { return }
+            if error.httpStatus == 403 { return false }
             guard error.code == .keyNotFound else { throw error }
             do throws(SigstoreError) {
                 _ = try await service.ask(
                     .createRing, "\(place.locationName)/keyRings", query: "keyRingId=\(place.ringID)", body: [:],
                     about: subject)
+                return true
             } catch { guard error.httpStatus == 409 else { throw error } }
         }
+        return false
     }
 
     /// What Google calls a kind of key (Cloud KMS API, CryptoKeyVersionAlgorithm).
@@ -197,15 +242,20 @@ public final class GoogleKeys: KeyMaker {
     private func numbers(_ place: GoogleKeyReference) async throws(SigstoreError) -> [Int] {
         if let version = place.version { return [version] }
         return try await numbers.value(place.keyName) { () async throws(SigstoreError) in
-            let enabled = try await self.list(place, "filter=state%3DENABLED&orderBy=name+desc").map(\.number)
+            // The filter spares pages; what counts is what each version says of itself.
+            let enabled = try await self.list(place, "filter=state%3DENABLED&orderBy=name+desc")
+                .filter { $0.state.utf8.elementsEqual("ENABLED".utf8) }.map(\.number)
             guard enabled.isEmpty else { return enabled.sorted(by: >) }
             let others = try await self.list(place, nil).sorted { $0.number > $1.number }
+            let isPending = others.contains { $0.state.utf8.starts(with: "PENDING_".utf8) }
             let states = others.prefix(5).map { "version \($0.number) is \($0.state)" }.joined(separator: ", ")
             throw SigstoreError(
                 .keyUnusable,
                 "\(place.text): the key \(place.keyName) has no version that is enabled\(states.isEmpty ? "" : ": \(states)")",
                 advice: .sentence(
-                    "enable one, or make one, with gcloud kms keys versions enable or create, --key \(place.keyID) --keyring \(place.ringID) --location \(place.location) --project \(place.project)"
+                    isPending
+                        ? "it is still being made or imported: try again in a minute"
+                        : "enable one, or make one, with gcloud kms keys versions enable or create, --key \(place.keyID) --keyring \(place.ringID) --location \(place.location) --project \(place.project)"
                 ))
         }
     }

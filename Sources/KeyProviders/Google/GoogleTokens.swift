@@ -42,9 +42,12 @@ struct GoogleCredentialChain: Sendable {
     }
 
     /// A token that holds for a minute at least.
-    func token() async throws(SigstoreError) -> GoogleToken {
+    /// - Parameter refused: One that was not accepted.
+    func token(otherThan refused: GoogleToken? = nil) async throws(SigstoreError) -> GoogleToken {
         let (surroundings, http) = (surroundings, http)
-        return try await once.value(0, while: { !$0.isEnding(at: surroundings.now()) }) {
+        return try await once.value(
+            0, while: { !$0.isEnding(at: surroundings.now()) && $0.authorization !== refused?.authorization }
+        ) {
             () async throws(SigstoreError) in
             let credentials = try await self.credentials()
             let tokens = GoogleTokens(surroundings: surroundings, http: http, credentials: credentials)
@@ -248,7 +251,9 @@ struct GoogleTokens: Sendable {
             ((try? json?.optional(name)?.string()) ?? nil).map { SigstoreError.shortened($0) }
         }
         let code = member("error")
-        let words = member("error_description").map { ": \($0)" } ?? ""
+        // What was sent may stand in what is answered, and is not repeated.
+        let description = member("error_description") ?? ""
+        let words = description.isEmpty || holdsSecret(description) ? "" : ": \(description)"
         let said =
             code.map { "Google says \($0)\(words)" } ?? GoogleKeyService.Status(answer).said(answer, by: "Google")
         let what =
@@ -258,6 +263,18 @@ struct GoogleTokens: Sendable {
         return SigstoreError(
             .keyDenied, "\(credentials.source): \(what); \(said)", advice: .sentence(credentials.renewal),
             cause: HTTPStatusError(response: answer))
+    }
+
+    /// Whether a text has a secret in it that was sent to have a token.
+    private func holdsSecret(_ text: String) -> Bool {
+        guard case .refresh(let refresh) = credentials.kind else { return false }
+        let text = Array(text.utf8)
+        return [refresh.clientSecret, refresh.token].contains { secret in
+            var hidden = unsafe secret.withBytes { unsafe Array($0) }
+            defer { SecretBytes.cleanse(&hidden) }
+            guard !hidden.isEmpty, text.count >= hidden.count else { return false }
+            return (0...(text.count - hidden.count)).contains { text[$0...].starts(with: hidden) }
+        }
     }
 
     /// The error that clocks differ, if those of an answer and of this machine do, by more than Google accepts.

@@ -191,7 +191,9 @@ struct VerificationOptions: ParsableArguments {
             (try? context.key($0, offline: offline, allowsHTTP: allowHTTPKey).trustVariables) ?? []
         }
         let ofRoot = needsNoRoot(identity, trust, context) ? [] : trust.sources(context).variables
-        return context.trustVariables.named(ofRoot + ofKeys.filter { !ofRoot.contains($0) })
+        var names = ofRoot
+        for name in ofKeys where !names.contains(name) { names.append(name) }
+        return context.trustVariables.named(names)
     }
 
     /// What looks up the log entries of signatures that come without one; `nil` if none may or need be.

@@ -396,13 +396,14 @@ struct GoogleCredentialTests {
 
     @Test("Without credentials each place that was looked in is named; another host than Google's is not asked")
     func none() async throws {
+        let nothing = Service { _, _ throws(SigstoreError) in throw SigstoreError(.unreachable, "there is no network") }
         for (service, variables, words) in [
-            (AWSTests.unreachable, [:], "no metadata service (169.254.169.254)"),
+            (nothing, [:], "no metadata service (169.254.169.254)"),
             (Service { _, _ throws(SigstoreError) in (200, [], "<html>") }, [:], "not Google's metadata service"),
             (
                 Service { _, _ throws(SigstoreError) in (404, [(name: "metadata-flavor", value: "Google")], "") }, [:],
                 "no service account"
-            ), (AWSTests.unreachable, ["NO_GCE_CHECK": "true"], "NO_GCE_CHECK is true"),
+            ), (nothing, ["NO_GCE_CHECK": "true"], "NO_GCE_CHECK is true"),
         ] as [(Service, [String: String], String)] {
             let count = service.requests.count
             let error = await AWSTests.failure {

@@ -74,9 +74,9 @@ struct AdviceTests {
         (
             "Azure",
             [
-                "AZURE_", "IDENTITY_", "IMDS_ENDPOINT", "MSI_", "--enabled", "--name", "--output", "--query",
-                "--resource",
-                "--tenant", "--vault-name",
+                "AZURE_", "IDENTITY_", "IMDS_ENDPOINT", "MSI_", "--enabled", "--hsm-name", "--name", "--output",
+                "--query",
+                "--resource", "--tenant", "--vault-name",
             ]
         ),
         // With the names that AWS KMS has for kinds of keys and for algorithms, and a flag of AWS's own program.

@@ -508,7 +508,7 @@ struct AzureCredentialChain: Sendable {
         do throws(SigstoreError) { return .token(try await askNear(request, source, client)) } catch {
             // A machine may have no identity, and something else may answer there.
             guard [400, 403, 404].contains(error.httpStatus) else { throw error }
-            return .nothing("\(source) cannot be used: \(error.message)")
+            return .nothing(error.message)
         }
     }
 
@@ -634,9 +634,8 @@ struct AzureClientAssertion {
             "aud": .string(audience.description), "exp": .integer(now + 600), "iat": .integer(now),
             "iss": .string(client), "jti": .string(id), "nbf": .integer(now), "sub": .string(client),
         ]
-        let signed = [header, claims].map { Base64.encodeURLSafe(JSONValue.object($0).serialized()) }
-            .joined(separator: ".")
-        let signature = try credential.key.sign(Array(signed.utf8), scheme: .rsaPSS(.sha256))
-        token = "\(signed).\(Base64.encodeURLSafe(signature))"
+        var bytes = try SignedToken.make(header: header, claims: claims, key: credential.key, scheme: .rsaPSS(.sha256))
+        defer { SecretBytes.cleanse(&bytes) }
+        token = String(decoding: bytes, as: UTF8.self)
     }
 }

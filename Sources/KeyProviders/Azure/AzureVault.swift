@@ -190,6 +190,7 @@ final class AzureVault: Sendable {
         let who =
             token.map { "\($0.source)\($0.identity.map { identity in ", \(identity)" } ?? "")" } ?? "no account yet"
         let vault = origin.host.prefix { $0 != "." }
+        let flag = key.isManagedHSM ? "--hsm-name" : "--vault-name"
         func error(
             _ errorCode: SigstoreError.Code, _ what: String, _ advice: String, _ kind: FailedRequest.Kind = .lasting
         ) -> FailedRequest {
@@ -253,7 +254,7 @@ final class AzureVault: Sendable {
             if says("keynotfound", "was not found in this key vault") || code.utf8.elementsEqual("KeyNotFound".utf8) {
                 return error(
                     .keyNotFound, "there is no key \(name) (\(place), \(who))",
-                    "check the name and the vault; az keyvault key list --vault-name \(vault) shows them")
+                    "check the name and the vault; az keyvault key list \(flag) \(vault) shows them")
             }
             return error(
                 .keyServiceAnswer,
@@ -263,7 +264,7 @@ final class AzureVault: Sendable {
             return error(
                 .keyUnusable,
                 "a key \(key.key) was deleted and can still be recovered, so that none can be made (\(place))",
-                "recover it with az keyvault key recover --vault-name \(vault) --name \(key.key), or use another name")
+                "recover it with az keyvault key recover \(flag) \(vault) --name \(key.key), or use another name")
         case 429:
             return error(
                 .keyServiceFailed, "too many requests for the vault's limits, after all attempts (\(place))",
@@ -275,7 +276,7 @@ final class AzureVault: Sendable {
             if operation == .create {
                 return error(
                     .keyServiceFailed, "\(key.serviceName) failed, and whether it made the key is not known (\(place))",
-                    "look whether the key is there, with az keyvault key show --vault-name \(vault) --name \(key.key)")
+                    "look whether the key is there, with az keyvault key show \(flag) \(vault) --name \(key.key)")
             }
             return error(
                 .keyServiceFailed, "\(key.serviceName) failed (\(place))", "try again later",

@@ -121,7 +121,8 @@ struct VaultTests {
     @Test(
         "What would send the token or fetch the key in the clear, or is not read, is refused before anything is asked",
         arguments: [
-            ["VAULT_ADDR": "http://vault.example:8200"], ["VAULT_CACERT_BYTES": "x"], ["VAULT_PROXY_ADDR": "http://p"],
+            ["VAULT_ADDR": "http://vault.example:8200"], ["VAULT_CACERT_BYTES": "x"], ["VAULT_CAPATH": "/nonexistent"],
+            ["VAULT_PROXY_ADDR": "http://p"],
             ["VAULT_TOKEN": " "], ["VAULT_TOKEN": "two words"], ["TRANSIT_SECRET_ENGINE_PATH": "../sys"],
             ["VAULT_SKIP_VERIFY": "perhaps"], ["VAULT_HEADERS": #"{"X-Vault-Token":"x"}"#],
         ])

@@ -130,6 +130,29 @@ struct VaultKeyTests {
         #expect(verified.output.contains(#""trustVariables":["VAULT_ADDR"]"#), "\(verified.output)")
     }
 
+    @Test("Authorities that a variable or a folder holds are believed, and no other ones")
+    func authorities() async throws {
+        // A server with a certificate: those of Azure answer as Vault too.
+        let secured = try AzureServices.running()
+        let place = ["VAULT_ADDR": "https://server.vault.azure.net", "HTTPS_PROXY": secured.url]
+        try directory.makeDirectory("authorities/more")
+        try directory.write("authorities/notes", "no certificate")
+        let arguments = ["generate-key-pair", "--kms", "hashivault://secured", "--output-key-prefix"]
+        let empty = await swsign(arguments + ["a"], place.merging(["VAULT_CAPATH": "authorities"]) { $1 })
+        #expect(empty.code == "key-service-settings", "\(empty.messages)")
+        try directory.write("authorities/ca.pem", secured.authority)
+        for (number, more) in [["VAULT_CACERT_BYTES": secured.authority], ["BAO_CAPATH": "authorities"]].enumerated() {
+            let outcome = await swsign(arguments + ["key\(number)"], place.merging(more) { $1 })
+            #expect(outcome.succeeded, "\(outcome.messages)")
+        }
+        for more in [
+            [:], ["VAULT_CACERT": "/etc/ssl/certs/ca-certificates.crt", "VAULT_CACERT_BYTES": secured.authority],
+        ] {
+            let outcome = await swsign(arguments + ["none"], place.merging(more) { $1 })
+            #expect(outcome.code == "tls-failed", "\(outcome.messages)")
+        }
+    }
+
     @Test("A token that may not use the key says which policy is missing, and nothing is written")
     func denied() async throws {
         let outcome = await swsign(

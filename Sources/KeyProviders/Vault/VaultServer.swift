@@ -47,7 +47,17 @@ struct VaultServer: Sendable {
                 advice: "name the path at which the transit engine is mounted, such as transit")
         }
         var tls = TLSOptions()
+        // The first of the three counts, as Vault's own client has it.
         tls.authorityFile = Self.first(["VAULT_CACERT", "BAO_CACERT"], around)?.value
+        if tls.authorityFile == nil {
+            if let (name, text) = Self.first(["VAULT_CACERT_BYTES", "BAO_CACERT_BYTES"], around) {
+                tls.authority = try Self.authority([Array(text.utf8)], name)
+            } else if let (name, folder) = Self.first(["VAULT_CAPATH", "BAO_CAPATH"], around) {
+                tls.authority = try await onBlockingThread { () throws(SigstoreError) in
+                    try Self.authority(Self.files(in: folder, name), "\(name), the folder \(folder),")
+                }
+            }
+        }
         tls.clientCertificateFile = Self.first(["VAULT_CLIENT_CERT", "BAO_CLIENT_CERT"], around)?.value
         tls.clientKeyFile = Self.first(["VAULT_CLIENT_KEY", "BAO_CLIENT_KEY"], around)?.value
         tls.serverName = Self.first(["VAULT_TLS_SERVER_NAME", "BAO_TLS_SERVER_NAME"], around)?.value
@@ -72,14 +82,14 @@ struct VaultServer: Sendable {
 
     /// Those of Vault's variables that are not read, and what is in place of them.
     private static let unread = [
-        ("VAULT_CACERT_BYTES", "a file, with VAULT_CACERT"), ("VAULT_CAPATH", "one file, with VAULT_CACERT"),
         ("VAULT_PROXY_ADDR", "HTTPS_PROXY"), ("VAULT_HTTP_PROXY", "HTTPS_PROXY"),
     ]
 
     /// What says where a key is, and so whom to believe.
     static let trustVariables = [
         "VAULT_ADDR", "BAO_ADDR", "VAULT_NAMESPACE", "BAO_NAMESPACE", "TRANSIT_SECRET_ENGINE_PATH", "VAULT_CACERT",
-        "BAO_CACERT", "VAULT_TLS_SERVER_NAME", "BAO_TLS_SERVER_NAME", "VAULT_SKIP_VERIFY", "BAO_SKIP_VERIFY",
+        "BAO_CACERT", "VAULT_CACERT_BYTES", "BAO_CACERT_BYTES", "VAULT_CAPATH", "BAO_CAPATH", "VAULT_TLS_SERVER_NAME",
+        "BAO_TLS_SERVER_NAME", "VAULT_SKIP_VERIFY", "BAO_SKIP_VERIFY",
         "VAULT_HEADERS", "BAO_HEADERS",
     ]
 
@@ -95,6 +105,43 @@ struct VaultServer: Sendable {
             if let value = around.variable(name) { return (name, value) }
         }
         return nil
+    }
+
+    /// The certificates of files, of which one must have some.
+    private static func authority(_ files: [[UInt8]], _ place: String) throws(SigstoreError) -> TLSMaterial {
+        var pem = ""
+        for file in files {
+            do throws(SigstoreError) {
+                for block in try PEM.blocks(in: file, limit: 1024)
+                where block.label.utf8.elementsEqual("CERTIFICATE".utf8) {
+                    pem += PEM.encode(label: block.label, block.bytes)
+                }
+            } catch { throw error.concerning(place) }
+        }
+        guard !pem.isEmpty else {
+            throw SigstoreError(
+                .keyServiceSettings, "\(place) holds no certificate in PEM",
+                advice: "give the certificates of the authorities that are to be believed")
+        }
+        return TLSMaterial(pem.utf8)
+    }
+
+    /// The files of a folder. What is below other folders does not count.
+    private static func files(in folder: String, _ variable: String) throws(SigstoreError) -> [[UInt8]] {
+        do throws(SigstoreError) {
+            var files: [[UInt8]] = []
+            for name in try LocalFile.names(folder, limit: 1024) {
+                do throws(SigstoreError) {
+                    files.append(try LocalFile.contents("\(folder)/\(name)", limit: 1 << 20))
+                } catch {
+                    guard error.code == .isDirectory else { throw error }
+                }
+            }
+            return files
+        } catch {
+            throw SigstoreError(
+                .keyServiceSettings, "\(variable): \(error.message)", advice: error.advice, cause: error)
+        }
     }
 
     private static func withoutSlashes(_ path: String) -> String {

@@ -112,6 +112,8 @@ struct EnvironmentCommand: SwSignCommand {
         TRANSIT_SECRET_ENGINE_PATH|where the transit engine is mounted, in place of transit|keys in Vault
         VAULT_CONFIG_PATH|the file that names the token helper, in place of ~/.vault|keys in Vault
         VAULT_CACERT|the certificates of the authorities to believe for Vault, in PEM|keys in Vault
+        VAULT_CACERT_BYTES|these certificates themselves, if VAULT_CACERT is not set|keys in Vault
+        VAULT_CAPATH|a folder of files with such certificates, if neither is set|keys in Vault
         VAULT_CLIENT_CERT|the client's certificate for Vault, in PEM|keys in Vault
         VAULT_CLIENT_KEY|the key of that certificate, in PEM|keys in Vault
         VAULT_TLS_SERVER_NAME|the name that Vault's certificate must have|keys in Vault
@@ -121,6 +123,8 @@ struct EnvironmentCommand: SwSignCommand {
         *BAO_TOKEN|as VAULT_TOKEN, if that is not set|keys in Vault
         BAO_NAMESPACE|as VAULT_NAMESPACE, if that is not set|keys in Vault
         BAO_CACERT|as VAULT_CACERT, if that is not set|keys in Vault
+        BAO_CACERT_BYTES|as VAULT_CACERT_BYTES, if that is not set|keys in Vault
+        BAO_CAPATH|as VAULT_CAPATH, if that is not set|keys in Vault
         BAO_CLIENT_CERT|as VAULT_CLIENT_CERT, if that is not set|keys in Vault
         BAO_CLIENT_KEY|as VAULT_CLIENT_KEY, if that is not set|keys in Vault
         BAO_TLS_SERVER_NAME|as VAULT_TLS_SERVER_NAME, if that is not set|keys in Vault

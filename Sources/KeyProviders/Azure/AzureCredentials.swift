@@ -381,7 +381,7 @@ struct AzureCredentialChain: Sendable {
             guard let member = try json.optional(name) else { return nil }
             let value: Int64?
             if case .string(let text) = member.value { value = Int64(text) } else { value = try member.integer() }
-            // Of 2001 the App Service wrote dates, which say nothing that is not said otherwise.
+            // Older services write a date as text, which is passed over: a token that is not accepted is had anew.
             guard let value, (0...1 << 40).contains(value) else { return nil }
             return value
         }

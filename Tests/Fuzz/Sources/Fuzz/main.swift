@@ -103,7 +103,8 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
     "web-key": { bytes in
         let key = try JSONWebKey(JSONCursor(try JSONValue(parsing: bytes)))
         // What was read is a sound key, of which there is one encoding.
-        precondition(try PublicKey(der: key.publicKey.spki).isSame(as: key.publicKey))
+        let again = try PublicKey(der: key.publicKey.spki)
+        precondition(again.isSame(as: key.publicKey))
     },
     "ec-point": { bytes in
         // Which curve, then a point or a signature of fixed width.

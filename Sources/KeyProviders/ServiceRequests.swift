@@ -88,7 +88,7 @@ extension HTTPClient {
             do throws(SigstoreError) {
                 request.latestStart = .now + .seconds(60)
                 let answer = try await send(request)
-                guard answer.status >= 500, attempt < attempts else { return answer }
+                guard answer.status >= 500 || answer.status == 429, attempt < attempts else { return answer }
             } catch {
                 guard error.code == .unreachable, attempt < attempts else { throw error }
             }

@@ -24,6 +24,8 @@ package enum ChildProcess {
     private static let providerNames = [
         "BUILDKITE_AGENT_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN", "VAULT_TOKEN",
         "BAO_TOKEN", "VAULT_HEADERS", "BAO_HEADERS", "GITLAB_TOKEN", "GITHUB_TOKEN",
+        "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET",
+        "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET",
     ]
 
     /// Whether a variable is kept from a program.

@@ -393,6 +393,11 @@ struct AzureCredentialChain: Sendable {
     private static func refusal(
         _ answer: HTTPResponse, _ source: String, client: String, tenant: String, now: Int64
     ) -> SigstoreError {
+        if answer.status == 429 || answer.status >= 500 {
+            return SigstoreError(
+                .keyServiceFailed, "\(source): \(answer.url.origin.authority) answers HTTP \(answer.status)",
+                advice: "try again later")
+        }
         let json = (try? JSONValue(parsing: answer.body, depth: 8, values: 1024)).map(JSONCursor.init)
         let words = ((try? json?.optional("error_description")?.string()) ?? nil) ?? ""
         guard words.utf8.starts(with: "AADSTS".utf8) else {
@@ -423,7 +428,10 @@ struct AzureCredentialChain: Sendable {
             return error("the secret of \(who) has expired", "make another secret for the application")
         case 700016:
             return error("there is no \(who)", "check AZURE_CLIENT_ID and AZURE_TENANT_ID")
-        case 90002, 900023, 90013:
+        case 90033, 50196:
+            return SigstoreError(
+                .keyServiceFailed, "\(source): Entra ID cannot answer now; \(said)", advice: "try again later")
+        case 90002, 900023:
             return error("there is no tenant \(tenant)", "check AZURE_TENANT_ID, and the cloud (AZURE_AUTHORITY_HOST)")
         case 700024:
             return error(
@@ -497,7 +505,7 @@ struct AzureCredentialChain: Sendable {
         )
         (probe.isDirect, probe.refusesRedirects, probe.latestStart) = (true, true, .now + .seconds(5))
         do throws(SigstoreError) { _ = try await http.send(probe) } catch {
-            guard [.unreachable, .timedOut].contains(error.code) else { throw error }
+            guard [.unreachable, .timedOut, .redirectRefused].contains(error.code) else { throw error }
             return .nothing("no metadata service of a virtual machine answers at \(host.origin.authority)")
         }
         var url = place.adding("api-version", "2018-02-01")
@@ -506,8 +514,8 @@ struct AzureCredentialChain: Sendable {
         let request = HTTPRequest("GET", url, headers: [(name: "Metadata", value: "true")])
         let source = "the managed identity of the virtual machine"
         do throws(SigstoreError) { return .token(try await askNear(request, source, client)) } catch {
-            // A machine may have no identity, and something else may answer there.
-            guard [400, 403, 404].contains(error.httpStatus) else { throw error }
+            // A machine may have no identity, and something else may answer there. Who named one gets that one or none.
+            guard client == nil, [400, 401, 403, 404].contains(error.httpStatus) else { throw error }
             return .nothing(error.message)
         }
     }
@@ -577,7 +585,7 @@ struct AzureCredentialChain: Sendable {
         }
         defer { SecretBytes.cleanse(&output) }
         guard !output.isEmpty else {
-            return .nothing("Azure's CLI gives no token: nobody has logged in, or not to this tenant")
+            return .nothing("Azure's CLI (az) gives no token, and says above why; perhaps nobody has logged in")
         }
         do throws(SigstoreError) {
             let json = JSONCursor(try JSONValue(parsing: output, depth: 8, values: 1024))

@@ -57,6 +57,11 @@ struct AzureKeyReference: Sendable {
             throw malformed(
                 "\"keys/\" does not stand in it", prefix + ([host] + parts.dropFirst(2)).joined(separator: "/"))
         }
+        guard origin.host.utf8.last != 0x2e else {
+            throw malformed(
+                "the host ends with a dot",
+                prefix + ([String(host.dropLast())] + parts.dropFirst()).joined(separator: "/"))
+        }
         guard origin.host.utf8.contains(0x2e) else {
             throw malformed(
                 "\"\(host)\" is the name of a vault, and not its host",

@@ -97,6 +97,9 @@ public final class AzureKeys: KeyMaker {
                     "\(reference): there is a key already, and it is \(found.publicKey.kind), not one for \(wanted.rawValue); nothing was made",
                     advice: "use another name, or leave the algorithm out to use the key that is there")
             }
+            do throws(SigstoreError) { try found.expectSigns(place, now: surroundings.now()) } catch {
+                surroundings.warning("\(error.message): it is there already, and cannot sign")
+            }
             return (found.publicKey, false)
         } catch {
             guard error.code == .keyNotFound else { throw error }

@@ -200,9 +200,10 @@ final class AzureVault: Sendable {
                     cause: HTTPStatusError(response: answer)), kind)
         }
         func says(_ words: String...) -> Bool {
-            words.contains { word in
-                [inner, SigstoreError.shortened(self.lowered(answer))].contains { $0.lowercased().contains(word) }
-            }
+            // A code of its own says what it is. Words may go on with the names of resources, which may hold anything.
+            let said =
+                inner.isEmpty ? self.lowered(answer).split(separator: "resource:").first ?? "" : inner.lowercased()[...]
+            return words.contains { said.contains($0) }
         }
         switch answer.status {
         case 401:
@@ -239,6 +240,12 @@ final class AzureVault: Sendable {
                 return error(
                     .keyDenied, "the firewall of \(place) does not let this machine's address through",
                     "add the address to the vault's network rules, or run it in a network that they allow")
+            }
+            guard !code.isEmpty || !words.isEmpty else {
+                return error(
+                    .keyDenied, "\(place) refuses it and does not say why, as a proxy between may do (\(who))",
+                    "check what stands between, and the role \"\(operation.role(isManagedHSM: key.isManagedHSM))\" of the account"
+                )
             }
             let action = operation.action(isManagedHSM: key.isManagedHSM)
             let caller = Self.caller(in: words) ?? token?.identity

@@ -73,7 +73,20 @@ public final class PKCS11Keys: KeyPlace {
     }
 
     public func certificate(_ reference: String) async throws(SigstoreError) -> Certificate? {
-        try await use(reference) { _, found in found.key.certificate }
+        let (around, shown) = (around, shown(reference))
+        return try await use(reference) { (_, found) throws(SigstoreError) in
+            let all = found.key.certificates
+            let now = around.now()
+            let valid = all.filter { $0.notBefore <= now && now <= $0.notAfter }
+            guard valid.count <= 1 else {
+                throw SigstoreError(
+                    .ambiguousKey,
+                    "\(shown): \(valid.count) certificates for \(found.key.name) are on the token and valid: \(valid.prefix(20).map { "\($0.displayName), until \(Instant(seconds: $0.notAfter))" }.joined(separator: "; "))",
+                    advice: "take those away that are not needed, or give the right one as a file")
+            }
+            // One that has ended is refused by what signs, with its dates.
+            return valid.first ?? all.first
+        }
     }
 
     public func facts(_ reference: String) async throws(SigstoreError) -> [KeyFact] {
@@ -90,7 +103,7 @@ public final class PKCS11Keys: KeyPlace {
                 KeyFact("algorithm", "\(key.publicKey.kind)"),
                 KeyFact("signs as", key.schemes.map(\.description).joined(separator: ", ")),
                 KeyFact("credentials", token.needsLogin ? "the PIN, from \(pin)" : "none: the token needs no login"),
-                KeyFact("certificate", key.certificate?.displayName ?? ""),
+                KeyFact("certificate", key.certificates.map(\.displayName).joined(separator: "; ")),
                 KeyFact(
                     "reference",
                     PKCS11URI.reference(
@@ -292,9 +305,18 @@ public final class PKCS11Keys: KeyPlace {
     private func tokens(_ module: PKCS11Module) throws(SigstoreError) -> [PKCS11Token] {
         do throws(PKCS11Failure) {
             var tokens: [PKCS11Token] = []
+            var failure: PKCS11Failure?
+            // One reader that fails does not keep from the others.
             for slot in try module.slots() {
-                if let token = try module.token(in: slot) { tokens.append(token) }
+                do throws(PKCS11Failure) {
+                    if let token = try module.token(in: slot) { tokens.append(token) }
+                } catch {
+                    failure = error
+                    around.notice(
+                        "the PKCS#11 module \(module.path): slot \(slot) is left out, \(error.call) gave \(error.name)")
+                }
             }
+            if tokens.isEmpty, let failure { throw failure }
             return tokens
         } catch { throw error.error("the PKCS#11 module \(module.path)") }
     }

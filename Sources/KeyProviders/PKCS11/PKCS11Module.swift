@@ -126,8 +126,8 @@ struct PKCS11Token: Sendable {
             var code = unsafe initialize(&arguments)
             // It is called by one thread at a time, so it need not lock.
             if code == CKR_CANT_LOCK { code = initialize(nil) }
-            isOurs = code != CKR_CRYPTOKI_ALREADY_INITIALIZED
-            if isOurs { try Self.expect(code, "C_Initialize") }
+            if code != CKR_CRYPTOKI_ALREADY_INITIALIZED { try Self.expect(code, "C_Initialize") }
+            isOurs = code == CKR_OK
         } catch {
             throw SigstoreError(
                 .keyServiceSettings,
@@ -266,8 +266,9 @@ struct PKCS11Token: Sendable {
         guard let begin = unsafe functions.pointee.C_FindObjectsInit,
             let next = unsafe functions.pointee.C_FindObjects, let end = unsafe functions.pointee.C_FindObjectsFinal
         else { throw Self.missing("C_FindObjects") }
-        var values = [unsafe withUnsafeBytes(of: kind) { unsafe Array($0) }]
-        var types: [CK_ATTRIBUTE_TYPE] = [CK_ATTRIBUTE_TYPE(CKA_CLASS)]
+        // What is kept on the token: others, such as what a YubiKey attests of its keys, are made up by the module.
+        var values = [unsafe withUnsafeBytes(of: kind) { unsafe Array($0) }, [CK_BBOOL(CK_TRUE)]]
+        var types: [CK_ATTRIBUTE_TYPE] = [CK_ATTRIBUTE_TYPE(CKA_CLASS), CK_ATTRIBUTE_TYPE(CKA_TOKEN)]
         for (type, value) in [(CKA_ID, id), (CKA_LABEL, label)] {
             guard let value else { continue }
             types.append(CK_ATTRIBUTE_TYPE(type))

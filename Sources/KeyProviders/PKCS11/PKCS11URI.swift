@@ -67,10 +67,11 @@ public struct PKCS11URI: Sendable {
             }
             guard names.contains(where: { $0.utf8.elementsEqual(name.utf8) }) else {
                 guard name.utf8.starts(with: "x-".utf8) else {
-                    let place = names.contains("token") ? "before the ?" : "behind the ?"
+                    // Behind the ? it may be a piece of a PIN.
+                    let isPath = names.contains("token")
                     throw malformed(
                         text,
-                        "there is no attribute \"\(name.prefix(64))\" \(place); those are \(names.joined(separator: ", "))"
+                        "there is no \(isPath ? "attribute \"\(name.prefix(64))\" before" : "such attribute behind") the ?; those are \(names.joined(separator: ", ")) (a & in a value is written as %26)"
                     )
                 }
                 unknown.append(name)
@@ -79,6 +80,10 @@ public struct PKCS11URI: Sendable {
             guard found[name] == nil else { throw malformed(text, "the attribute \(name) stands twice") }
             guard let value = decoded(sides[1]) else {
                 throw malformed(text, "the value of \(name) has a % that two hexadecimal digits do not follow")
+            }
+            // It would be shown with the value.
+            guard name.utf8.starts(with: "pin-".utf8) || !hidesPIN(Array(part)) else {
+                throw malformed(text, "a PIN stands within the value of \(name), and not behind the ? by itself")
             }
             found[name] = value
         }
@@ -243,6 +248,23 @@ public struct PKCS11URI: Sendable {
         }.joined()
     }
 
+    /// Whether a part of a reference, decoded, has what names a PIN in its value.
+    private static func hidesPIN(_ part: [UInt8]) -> Bool {
+        let value = part.drop { $0 != 0x3d }.dropFirst()
+        var plain: [UInt8] = []
+        var rest = value
+        while let byte = rest.popFirst() {
+            if byte == 0x25, let high = rest.first.flatMap(digit), let low = rest.dropFirst().first.flatMap(digit) {
+                plain.append(high << 4 | low)
+                rest = rest.dropFirst(2)
+            } else {
+                plain.append(byte)
+            }
+        }
+        let text = String(decoding: plain, as: UTF8.self).lowercased()
+        return text.contains("pin-value") || text.contains("pin-source")
+    }
+
     /// A reference as it may be shown: whatever can be a PIN is left out, also of one that cannot be read.
     /// - Parameter text: The reference, or what was meant to be one.
     public static func withoutPIN(_ text: String) -> String {
@@ -258,7 +280,7 @@ public struct PKCS11URI: Sendable {
                     || word == "pin-source" && part.dropFirst(name.count + 1).first != 0x7c
                 : !word.contains("pin") && !name.contains(0x25)
             shown +=
-                isHarmless || part.isEmpty
+                isHarmless && !hidesPIN(part) || part.isEmpty
                 ? part
                 : (isQuery && !["pin-value", "pin-source"].contains(word) ? [] : Array(name) + [0x3d]) + "…".utf8
             part = []

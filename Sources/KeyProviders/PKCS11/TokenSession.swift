@@ -10,8 +10,8 @@ struct TokenKey: Sendable {
     let publicKey: PublicKey
     /// How the token can sign with it, the best first.
     let schemes: [SignatureScheme]
-    /// A certificate for it that is on the token too.
-    let certificate: Certificate?
+    /// The certificates for it that are on the token too.
+    let certificates: [Certificate]
     /// The token and the key, for messages.
     let name: String
 }
@@ -131,7 +131,7 @@ final class TokenSession: Sendable {
         }
         return TokenKey(
             label: first.label, id: first.id, publicKey: first.publicKey, schemes: schemes(first.publicKey),
-            certificate: try certificate(for: first),
+            certificates: try certificates(for: first),
             name:
                 "\(name), key \(first.label.isEmpty ? "" : "\"\(first.label)\" ")(id \(first.id.map(PKCS11URI.hexadecimal).joined()))"
         )
@@ -174,16 +174,17 @@ final class TokenSession: Sendable {
         String(decoding: module.attribute(type, of: object, handle) ?? [], as: UTF8.self)
     }
 
-    /// A certificate for a key, with the same identifier or label.
-    private func certificate(for key: Shown) throws(SigstoreError) -> Certificate? {
+    /// The certificates for a key, with the same identifier or label.
+    private func certificates(for key: Shown) throws(SigstoreError) -> [Certificate] {
+        var found: [Certificate] = []
         do throws(PKCS11Failure) {
             let (id, label) = (key.id.isEmpty ? nil : key.id, key.id.isEmpty ? Array(key.label.utf8) : nil)
             for object in try module.find(handle, CK_OBJECT_CLASS(CKO_CERTIFICATE), id: id, label: label) {
                 if let certificate = certificate(object), certificate.publicKey.spki == key.publicKey.spki {
-                    return certificate
+                    found.append(certificate)
                 }
             }
-            return nil
+            return found
         } catch { throw error.error(name) }
     }
 
@@ -286,6 +287,7 @@ final class TokenSession: Sendable {
 
     /// Signs in a session of its own, so that what failed half-way is over with it.
     func sign(_ message: HashedMessage, _ scheme: SignatureScheme, _ key: TokenKey) throws(SigstoreError) -> [UInt8] {
+        if case .refused(let error) = login.withLock(\.self) { throw error }
         guard let object = try privateKey(key) else {
             throw SigstoreError(
                 .keyServiceFailed, "\(key.name): the private key is not on the token any more", advice: "try again")
@@ -305,7 +307,11 @@ final class TokenSession: Sendable {
                 throw PKCS11Failure(call: "C_Sign", code: CKR_DATA_LEN_RANGE)
             }
         } catch {
-            throw error.call == "C_Login" ? refusal(error) : error.error(key.name)
+            guard error.call == "C_Login" else { throw error.error(key.name) }
+            // A PIN that was refused for one signature is not tried for the next.
+            let refusal = refusal(error)
+            login.withLock { $0 = .refused(refusal) }
+            throw refusal
         }
     }
 

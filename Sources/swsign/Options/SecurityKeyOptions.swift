@@ -1,5 +1,6 @@
 import ArgumentParser
 import KeyProviders
+import LocalSystem
 import StrictJSON
 import SwSignCore
 
@@ -39,7 +40,9 @@ struct SecurityKeyOptions: ParsableArguments {
                 advice: .sentence("the slots are \(Self.slots.map(\.0).joined(separator: ", "))"))
         }
         // Another module may serve the YubiKey too; by its name, Yubico's own is found.
-        let module = context.environment.value("COSIGN_PKCS11_MODULE_PATH") == nil ? "?module-name=ykcs11" : ""
+        let path = context.environment.value("COSIGN_PKCS11_MODULE_PATH")
+        let isFile = path.map { FileStatus($0)?.kind != .folder } ?? false
+        let module = isFile ? "" : "?module-name=ykcs11"
         return "pkcs11:id=%0\(id)\(module)"
     }
 }

@@ -160,7 +160,7 @@ final class TrustVariables: Sendable {
     /// among them: each warns by itself.
     private static let flags = [
         "trusted-root", "staging", "ca-roots", "ca-intermediates", "certificate-chain", "timestamp-certificate-chain",
-        "key", "certificate-identity", "certificate-identity-regexp", "certificate-oidc-issuer",
+        "key", "sk", "slot", "certificate-identity", "certificate-identity-regexp", "certificate-oidc-issuer",
         "certificate-oidc-issuer-regexp", "certificate-github-workflow-name", "certificate-github-workflow-ref",
         "certificate-github-workflow-repository", "certificate-github-workflow-sha",
         "certificate-github-workflow-trigger", "certificate-claim", "signer", "signers", "threshold",

@@ -180,6 +180,27 @@ struct GitLabTests {
             "\(error?.description ?? "")")
     }
 
+    @Test("A public key that is not that of the private key beside it is told before anything is signed")
+    func halves() async throws {
+        let (one, other) = (try pair(), try pair())
+        func signer(_ publicKey: String) async throws -> any Signer {
+            let values = [
+                "COSIGN_PRIVATE_KEY": one.privateKey, "COSIGN_PASSWORD": "a-long-password",
+                "COSIGN_PUBLIC_KEY": publicKey,
+            ]
+            let client = Answers { request in
+                let name = String(request.url.path.split(separator: "/").last ?? "")
+                guard let value = values[name] else { return (200, #"{"id":5}"#) }
+                let object = JSONValue.object(["key": .string(name), "value": .string(value)])
+                return (200, String(decoding: object.serialized(), as: UTF8.self))
+            }
+            return try await GitLabKeys(around(client)).signer("gitlab://5") { SecretBytes([]) }
+        }
+        #expect(try await signer(one.publicKey).publicKey.pem == one.publicKey)
+        let error = await #expect(throws: SigstoreError.self) { try await signer(other.publicKey) }
+        #expect(error?.code == .keyMismatch && error?.message.contains("project 5") == true)
+    }
+
     // MARK: - Refusals
 
     @Test(

@@ -435,6 +435,14 @@ final class KubernetesTests {
                 "current-context: x\ncontexts: [{name: x, context: {cluster: c}}]\nclusters:\n- name: c\n  cluster:\n    server: https://h\n    certificate-authority-data: '*'\n",
                 7, "base64"
             ),
+            (
+                "current-context: x\ncontexts: [{name: x, context: {cluster: c}}]\nclusters:\n- name: c\n  cluster:\n    server: http://127.0.0.1:1\n    proxy-url: http://192.0.2.2:1\n",
+                nil, "proxy"
+            ),
+            (
+                "current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: 'https://h'}}]\nusers:\n- name: u\n  user: {token: 12345678}\n",
+                6, "quotation marks"
+            ),
         ] as [(String, Int?, String)])
     func malformed(_ text: String, _ line: Int?, _ word: String) async throws {
         let client = Capturing()

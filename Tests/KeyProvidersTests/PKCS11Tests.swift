@@ -55,7 +55,9 @@ struct PKCS11Tests {
             "pkcs11:?module-path=a", "pkcs11:?module-name=a/b", "pkcs11:?module-name=..",
             "pkcs11:?pin-source=%7Ca", "pkcs11:?pin-source=|a", "pkcs11:?pin-source=file:a",
             "pkcs11:?pin-source=file://host/a", "pkcs11:?pin-value=1&pin-source=a", "pkcs11:?pin-value=",
-            "pkcs11:?pin-value=1+1", "pkcs11:?vendor=1",
+            "pkcs11:?pin-value=1+1", "pkcs11:?vendor=1", "pkcs11:token=L%3Fpin-value=98765",
+            "pkcs11:object=k%20PIN-value=98765",
+            "pkcs11:object=k1?module-path=/x.so?pin-value=98765", "pkcs11:?pin-value=1&98765=1",
         ])
     func refused(reference: String) {
         for text in [reference, reference + (reference.contains("?") ? "&" : "?") + "pin-value=98765"] {

@@ -57,6 +57,23 @@ struct YAMLDocumentTests {
         #expect(error?.description.contains("0123456") == false && error?.description.contains("secret") == false)
     }
 
+    @Test("Messages hold nothing of the values, which may be secrets; what takes libyaml long is not begun")
+    func secrets() {
+        for text in [
+            "a: 0hidden", "a: 0x1f", "a: *hidden", "a: !hidden x", "a: yes", "a: [hidden", "a: 'x\u{85}hidden'",
+            "a: \u{2028}hidden",
+            "%TAG !h! hidden\n---\na: 1\n",
+        ] {
+            do {
+                let document = try YAMLDocument(parsing: Array(text.utf8))
+                #expect(text == "a: 0hidden", "\(document)")
+            } catch {
+                #expect(error.code == .malformedYAML && error.message.contains("line "), "\(error)")
+                for word in ["hidden", "0x1f", "yes"] { #expect(!"\(error)".contains(word), "\(error)") }
+            }
+        }
+    }
+
     @Test("Bytes that are not UTF-8 are refused")
     func encoding() {
         for bytes: [UInt8] in [

@@ -10,13 +10,16 @@ import Testing
 struct TokenPairTests {
     private let environment: [String: String]
     private let place: Workplace
+    /// Of its own: SoftHSM fails at times if several programs log in to one token at once.
+    private let token: SoftToken
 
     init() async throws {
         place = try Workplace()
         try FileManager.default.createDirectory(atPath: "\(place.path)/bin", withIntermediateDirectories: true)
         try FileManager.default.createSymbolicLink(
             atPath: "\(place.path)/bin/sigstore-kms-swsign", withDestinationPath: try await Tool.swsign.program)
-        environment = try SoftToken.shared().environment.merging([
+        token = try SoftToken()
+        environment = token.environment.merging([
             "PATH": "\(place.path)/bin:/usr/bin:/bin", "COSIGN_PKCS11_PIN": SoftToken.pin,
         ]) { $1 }
         try place.write("the release", to: "file")

@@ -25,7 +25,7 @@ public struct YAMLDocument: Sendable {
     ///   - limit: How many bytes it may have, and how many those that aliases repeat.
     ///   - depth: How many sequences and mappings may stand within one another.
     ///   - values: How many values there may be in all, with those that aliases repeat.
-    /// - Throws: ``SigstoreError`` with ``SigstoreError/Code/malformedYAML``, whose message names the line.
+    /// - Throws: `SigstoreError` with `malformed-yaml`, whose message names the line.
     public init(parsing bytes: [UInt8], limit: Int = 1 << 20, depth: Int = 64, values: Int = 1 << 16)
         throws(SigstoreError)
     {
@@ -64,7 +64,7 @@ public struct YAMLDocument: Sendable {
     }
 
     /// The line of a value, counted from 1.
-    /// - Parameter path: Where it stands, as in ``JSONCursor/path``, such as `users[0].name`.
+    /// - Parameter path: Where it stands, as in `JSONCursor.path`, such as `users[0].name`.
     /// - Returns: The line of the value, or of what is nearest above it.
     public func line(of path: String) -> Int {
         var (value, lines, rest) = (value, lines, path.utf8[...])

@@ -464,4 +464,29 @@ struct GoogleCredentialTests {
         }
         #expect(service.requests.count == 2)
     }
+
+    @Test("A token that is refused before its time is renewed once, and no secret that an answer repeats is shown")
+    func refusedToken() async throws {
+        let variables = try file(Self.user)
+        let service = Service { request, number throws(SigstoreError) in
+            if request.url.path == "/token" { return (200, [], #"{"access_token":"t\#(number)","expires_in":3599}"#) }
+            return AWSTests.value(request.authorization) == "Bearer t1" ? (401, [], "") : (404, [], "")
+        }
+        let error = await AWSTests.failure {
+            _ = try await GoogleTests.place(service, variables).publicKey(GoogleTests.reference)
+        }
+        #expect(error?.code == .keyNotFound && service.requests.count == 4, "\(error?.description ?? "")")
+        let never = Service { request, _ throws(SigstoreError) in
+            request.url.path == "/token" ? (200, [], #"{"access_token":"t","expires_in":3599}"#) : (401, [], "")
+        }
+        let refused = await AWSTests.failure {
+            _ = try await GoogleTests.place(never, variables).publicKey(GoogleTests.reference)
+        }
+        #expect(refused?.code == .keyDenied && never.requests.count == 4)
+        let echo = Service { _, _ throws(SigstoreError) in
+            (400, [], #"{"error":"invalid_grant","error_description":"no such token: rt"}"#)
+        }
+        let repeated = await AWSTests.failure { _ = try await token(echo, variables) }
+        #expect(repeated?.code == .keyDenied && repeated?.message.contains("no such token") == false)
+    }
 }

@@ -518,6 +518,17 @@ struct GoogleTests {
         #expect(service.requests.allSatisfy { $0.header("X-Goog-User-Project") == "quota-project" })
     }
 
+    @Test("One key by the id and by the number of its project is refused: it would count twice")
+    func spellings() throws {
+        let place = Self.place(AWSTests.unreachable)
+        let number = Self.reference.replacing("projects/proj", with: "projects/12")
+        for text in [Self.reference, "\(Self.reference)/versions/2", number.replacing("signkey", with: "other")] {
+            try place.check(text)
+        }
+        let error = #expect(throws: SigstoreError.self) { try place.check(number) }
+        #expect(error?.code == .unknownKeyReference && error?.message.contains("may be the same one") == true)
+    }
+
     @Test("A list that may not be had says how to do without; a clock that is wrong is named with both times")
     func deniedList() async throws {
         let denied = Service { _, _ throws(SigstoreError) in (403, [], #"{"error":{"status":"PERMISSION_DENIED"}}"#) }

@@ -15,7 +15,8 @@ struct GuideTests {
     private static let cures = [
         "1.4abc": "sha256:<64 hexadecimal digits", "1.7": "SIGSTORE_ID_TOKEN", "1.18": "verify-attestation",
         "1.18att": "--policy cannot be used yet", "1.26": "SIGSTORE_ID_TOKEN", "1.27": "SIGSTORE_ID_TOKEN",
-        "1.29": "awskms://", "1.30": "awskms://", "1.31": "gcloud auth application-default login", "1.32": "azurekms://",
+        "1.29": "awskms://", "1.30": "awskms://", "1.31": "--output-key-prefix",
+        "1.32": "azurekms://",
         "1.39": "SIGSTORE_ID_TOKEN", "1.40": "SIGSTORE_ID_TOKEN",
         "2.2": "awskms://", "2.4": "awskms://", "2.4k": "sign-blob", "2.6": "awskms://",
     ]

@@ -49,8 +49,13 @@ else
 release := $(link)
 endif
 
-# What is given to others also does not name itself by a digest of all that went in, the names of folders among it.
-given := $(link) -Xlinker --build-id=none
+# What is given to others also does not name itself by a digest of all that went in, the names of folders among it; and it is
+# compiled for size, since its addresses to be relocated, which are not packed, take a megabyte more.
+given := $(link) -Xlinker --build-id=none -Xswiftc -Osize -Xswiftc -num-threads -Xswiftc 1
+# The compiler orders some instructions by where its own memory is: one thread at a time, and always at the same addresses, if the
+# system allows that.
+still := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+swift_given = $(subst swift build,$(still) swift build,$(swift_build))
 # Nor may it hold swiftc's own digests of each module, which are for a next build only. They are overwritten: if strip took their
 # section out, it would also take out what makes the relocated data read-only (RELRO).
 define strip_given
@@ -98,7 +103,7 @@ release: deps ## builds the program for use: .build/swsign, stripped, the standa
 dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a private key, or DIST_SIGN, flags for sign-blob)
 	@$(call install_missing,dpkg-dev openssl python3 ca-certificates)
 	@$(static_libraries)
-	$(swift_build) $(given) --product swsign
+	$(swift_given) $(given) --product swsign
 	@$(call strip_given,.build/swsign.dist,swsign)
 	Tests/Release/size .build/swsign.dist
 	Tests/Release/systems .build/swsign.dist
@@ -109,7 +114,7 @@ dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a
 .PHONY: smaller
 smaller:
 	@$(static_libraries)
-	$(swift_build) $(given) --product tuf-conformance-client
+	$(swift_given) $(given) --product tuf-conformance-client
 	@$(call strip_given,.build/smaller,tuf-conformance-client)
 
 dist-check: test-deps ## makes dist in two folders, compares, and tries all of it in bare systems (root; fetches them)

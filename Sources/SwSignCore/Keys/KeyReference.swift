@@ -12,6 +12,8 @@ public struct KeyReference: Sendable {
     /// The reference as it may be shown: as the person wrote it, without a secret that stands in it.
     public let text: String
     private let place: any KeyPlace
+    /// The place, if the key is read from a file or a variable.
+    private let contents: (any KeyContents)?
     private let notice: @Sendable (String) -> Void
 
     /// All places that are built. A place keeps what it has learned, so these are made once a run, for all its references.
@@ -40,6 +42,8 @@ public struct KeyReference: Sendable {
         self.notice = notice
         guard let place = places.first(where: { $0.knows(text) }) else { throw Self.unknown(text) }
         self.place = place
+        // By name: asking whether it is of a protocol has the run time look through all that the program knows of protocols.
+        contents = (place as? FileKeyPlace) ?? (place as? VariableKeyPlace)
         reference = text
         self.text = place.shown(text)
         try place.check(text)
@@ -63,7 +67,7 @@ public struct KeyReference: Sendable {
     /// The public key.
     /// - Throws: `SigstoreError` that names the reference.
     public func publicKey() async throws(SigstoreError) -> PublicKey {
-        if let contents = place as? any KeyContents { return try await contents.publicKey(reference, notice) }
+        if let contents { return try await contents.publicKey(reference, notice) }
         return try await place.publicKey(reference)
     }
 
@@ -71,7 +75,7 @@ public struct KeyReference: Sendable {
     /// signs now first.
     /// - Throws: `SigstoreError` that names the reference.
     public func publicKeys() async throws(SigstoreError) -> [PublicKey] {
-        if place is any KeyContents { return [try await publicKey()] }
+        if contents != nil { return [try await publicKey()] }
         return try await place.publicKeys(reference)
     }
 
@@ -79,7 +83,7 @@ public struct KeyReference: Sendable {
     /// - Parameter password: Asked for only if the key is encrypted.
     /// - Throws: `SigstoreError` that names the reference.
     public func signer(password: @escaping PasswordSource) async throws(SigstoreError) -> any Signer {
-        if let contents = place as? any KeyContents {
+        if let contents {
             return try await contents.signer(reference, password: password, notice)
         }
         return try await place.signer(reference, password: password)
@@ -90,7 +94,7 @@ public struct KeyReference: Sendable {
     /// - Parameter password: Asked for only if a private key is read and encrypted.
     /// - Throws: `SigstoreError` that names the reference.
     public func publicKey(ofPair password: @escaping PasswordSource) async throws(SigstoreError) -> PublicKey {
-        if place is any KeyContents { return try await signer(password: password).publicKey }
+        if contents != nil { return try await signer(password: password).publicKey }
         do throws(SigstoreError) { return try await place.publicKey(reference) } catch {
             // A pair that is kept somewhere may stand there without its public half.
             guard place is any KeyPairKeeper, error.code == .keyNotFound else { throw error }
@@ -105,7 +109,7 @@ public struct KeyReference: Sendable {
     public func facts(password: @escaping PasswordSource) async throws(SigstoreError) -> [KeyFact] {
         var facts: [KeyFact]
         let key: PublicKey
-        if let contents = place as? any KeyContents {
+        if let contents {
             (facts, key) = try await contents.facts(self, password)
         } else {
             facts = try await place.facts(reference)

@@ -50,8 +50,9 @@ release := $(link)
 endif
 
 # What is given to others also does not name itself by a digest of all that went in, the names of folders among it; and it is
-# compiled for size, since its addresses to be relocated, which are not packed, take a megabyte more.
-given := $(link) -Xlinker --build-id=none -Xswiftc -Osize -Xswiftc -num-threads -Xswiftc 1
+# compiled for size, since its addresses to be relocated, which are not packed, take a megabyte more. In a folder of its own: other
+# flags in the same one would build everything again, there and back.
+given := --scratch-path .build/given $(link) -Xlinker --build-id=none -Xswiftc -Osize -Xswiftc -num-threads -Xswiftc 1
 # The compiler orders some instructions by where its own memory is: one thread at a time, and always at the same addresses, if the
 # system allows that.
 still := $(shell setarch -R true 2>/dev/null && echo setarch -R)

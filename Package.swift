@@ -26,6 +26,7 @@ let package = Package(
         .library(name: "SigstoreClients", targets: ["SigstoreClients"]),
         .library(name: "SigstoreVerification", targets: ["SigstoreVerification"]),
         .library(name: "KeyProviders", targets: ["KeyProviders"]),
+        .library(name: "Provenance", targets: ["Provenance"]),
         .library(name: "SwSignCore", targets: ["SwSignCore"]),
     ],
     dependencies: [
@@ -81,12 +82,16 @@ let package = Package(
             name: "KeyProviders",
             dependencies: ["StrictJSON", "StrictYAML", "HTTPTransport", "LocalSystem", "SigstoreCrypto", "CPKCS11"],
             swiftSettings: settings),
+        // Values only: it sees neither the network nor files.
+        .target(
+            name: "Provenance", dependencies: ["InToto", "StrictJSON", "SigstoreCrypto", "SigstoreVerification"],
+            swiftSettings: settings),
 
         // L3
         .target(
             name: "SwSignCore",
             dependencies: [
-                "InToto", "StrictJSON", "HTTPTransport", "KeyProviders", "LocalSystem", "OCIRegistry",
+                "InToto", "StrictJSON", "HTTPTransport", "KeyProviders", "LocalSystem", "OCIRegistry", "Provenance",
                 "SigstoreClients",
                 "SigstoreCrypto", "SigstoreVerification",
             ],
@@ -106,6 +111,7 @@ let package = Package(
             name: "swsign",
             dependencies: [
                 "CMemory", "InToto", "StrictJSON", "HTTPTransport", "KeyProviders", "LocalSystem", "OCIRegistry",
+                "Provenance",
                 "SigstoreClients",
                 "SigstoreCrypto",
                 "SigstoreVerification",
@@ -183,6 +189,10 @@ let package = Package(
                 "Spawning",
                 "TestServices",
             ], swiftSettings: settings),
+        .testTarget(
+            name: "ProvenanceTests",
+            dependencies: ["Provenance", "SigstoreVerification", "SigstoreCrypto", "InToto", "StrictJSON"],
+            swiftSettings: settings),
         .testTarget(
             name: "SwSignCoreTests",
             dependencies: [

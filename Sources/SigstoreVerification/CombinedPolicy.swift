@@ -105,7 +105,7 @@ extension Verifier {
     ) throws(RejectedBundle) -> [VerifiedBundle] {
         let claim = claim.readOnce()
         guard let threshold = signers.threshold else {
-            let verified = try firstHeld(of: bundles) { bundle throws(RejectedBundle) in
+            let verified = try firstHeld(ofBundles: bundles) { bundle throws(RejectedBundle) in
                 try evaluate(bundle, claim, signers.anyOne, report)
             }
             return [verified]

@@ -93,6 +93,8 @@ public struct SigstoreBundle: Sendable {
     public var timestamps: [[UInt8]]
     /// The envelope as it was written, if cosign 2 had that timestamped in place of the signature within it.
     private(set) var timestampedEnvelope: [UInt8]?
+    /// Where the bundle stood in a file with several, such as `line 3`: it is named in errors, and part of no bundle.
+    public var place: String?
     /// The statement that was read last, and the payload that it was read from.
     private var lastRead: (payload: [UInt8], statement: Statement)?
 
@@ -240,12 +242,6 @@ extension SigstoreBundle {
     public init(_ top: JSONCursor) throws(SigstoreError) {
         // The media type comes first: of another kind of file nothing else is worth saying.
         guard let mediaType = try top.optional("mediaType")?.string() else {
-            // PEP 740, "Attestation objects".
-            if try top.optional("verification_material") != nil, try top.optional("envelope") != nil {
-                throw SigstoreError(
-                    .notABundle, "not a Sigstore bundle, but an attestation of PyPI (PEP 740)",
-                    advice: "verify it with pypi-attestations, or give a Sigstore bundle")
-            }
             throw SigstoreError(
                 .notABundle, "not a Sigstore bundle: there is no \"mediaType\"",
                 advice: .remedy(.giveBundle))

@@ -55,10 +55,37 @@ public struct Verifier: Sendable {
         oneOf bundles: [SigstoreBundle], _ claim: BundleClaim, _ policy: VerificationPolicy,
         report: ((VerificationCheck) -> Void)? = nil
     ) throws(RejectedBundle) -> VerifiedBundle {
-        try firstHeld(of: bundles) { bundle throws(RejectedBundle) in
+        try firstHeld(ofBundles: bundles) { bundle throws(RejectedBundle) in
             try verify(bundle, claim, policy, report: report)
         }
     }
+
+    /// Tries one bundle after the other until one holds. If none does, and they are from a file of several, it is said of each
+    /// where it stood and why it does not hold.
+    func firstHeld(
+        ofBundles bundles: [SigstoreBundle], _ verify: (SigstoreBundle) throws(RejectedBundle) -> VerifiedBundle
+    ) throws(RejectedBundle) -> VerifiedBundle {
+        var details: [String] = []
+        do throws(RejectedBundle) {
+            return try firstHeld(of: bundles) { bundle throws(RejectedBundle) in
+                do throws(RejectedBundle) { return try verify(bundle) } catch {
+                    guard let place = bundle.place else { throw error }
+                    let reason = error.explained
+                    details.append("\(place): \(reason.message) [\(reason.code)]")
+                    throw error
+                }
+            }
+        } catch {
+            guard bundles.count > 1, details.count == bundles.count else { throw error }
+            var none = error.error
+            none.details = Array(details.prefix(Self.detailLimit))
+            if details.count > Self.detailLimit { none.details.append("and \(details.count - Self.detailLimit) more") }
+            throw RejectedBundle(error: none, step: error.step, checks: error.checks, warnings: error.warnings)
+        }
+    }
+
+    /// Of how many bundles it is said why each does not hold.
+    private static let detailLimit = 10
 
     /// Tries one after the other until one holds.
     /// - Throws: ``RejectedBundle`` of the first that came furthest; with `no-bundle` if there are none.

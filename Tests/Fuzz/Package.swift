@@ -12,6 +12,7 @@ let package = Package(
                 .product(name: "InToto", package: "swsign"), .product(name: "OCIRegistry", package: "swsign"),
                 .product(name: "HTTPTransport", package: "swsign"),
                 .product(name: "KeyProviders", package: "swsign"),
+                .product(name: "Provenance", package: "swsign"),
                 .product(name: "SigstoreClients", package: "swsign"),
                 .product(name: "SigstoreCrypto", package: "swsign"),
                 .product(name: "SigstoreVerification", package: "swsign"),

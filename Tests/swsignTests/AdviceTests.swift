@@ -12,7 +12,7 @@ struct AdviceTests {
     private static func librarySources() throws -> [(name: String, text: String)] {
         try [
             "StrictJSON", "InToto", "SigstoreCrypto", "HTTPTransport", "LocalSystem", "OCIRegistry",
-            "SigstoreVerification", "SigstoreClients", "KeyProviders", "SwSignCore",
+            "SigstoreVerification", "SigstoreClients", "KeyProviders", "Provenance", "SwSignCore",
         ].flatMap { module in
             let folder = root.appendingPathComponent("Sources/\(module)")
             return try FileManager.default.subpathsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".swift") }
@@ -287,7 +287,9 @@ struct AdviceTests {
                     "\(byKey) -", "there is no bundle beside standard input [usage]", "give --bundle or --signature"),
                 Failure(
                     "\(byKey) --bundle other.json file",
-                    "other.json: not a Sigstore bundle: there is no \"mediaType\" [not-a-bundle]",
+                    "other.json: not a Sigstore bundle: it looks like JSON, but has no \"mediaType\"; expected a bundle, several "
+                        + "of them (one a line or in an array), npm's answer with \"attestations\", or an attestation or "
+                        + "provenance object of PyPI [not-a-bundle]",
                     "give the file that was written with --bundle"),
                 Failure(
                     "\(byKey) --bundle bundle.json --signature sig file",

@@ -192,8 +192,10 @@ struct BadInputTests {
             try await expectRejection("not-a-bundle", "b.json", "mediaType")
         }
         try directory.write("b.json", #"{"version":1,"verification_material":{},"envelope":{}}"#)
-        try await expectRejection("not-a-bundle", "b.json", "PyPI (PEP 740)")
-        for text in ["[]", "null", "1", "\"x\"", #"{"mediaType":1}"#] {
+        try await expectRejection("unexpected-json", "b.json", "has no \"transparency_entries\"")
+        try directory.write("b.json", "[]")
+        try await expectRejection("no-bundle", "b.json", "nothing was signed")
+        for text in ["null", "1", "\"x\"", #"{"mediaType":1}"#] {
             try directory.write("b.json", text)
             try await expectRejection("unexpected-json", "b.json")
         }

@@ -104,7 +104,7 @@ struct InformationTests {
         var codes: Set<String> = []
         for module in [
             "StrictJSON", "StrictYAML", "InToto", "SigstoreCrypto", "HTTPTransport", "LocalSystem", "OCIRegistry",
-            "SigstoreVerification", "SigstoreClients", "KeyProviders", "SwSignCore", "swsign",
+            "SigstoreVerification", "SigstoreClients", "KeyProviders", "Provenance", "SwSignCore", "swsign",
         ] {
             let folder = root.appendingPathComponent("Sources/\(module)")
             for path in try FileManager.default.subpathsOfDirectory(atPath: folder.path) where path.hasSuffix(".swift")

@@ -1,4 +1,5 @@
 internal import LocalSystem
+internal import Provenance
 internal import SigstoreCrypto
 public import SigstoreVerification
 public import StrictJSON
@@ -263,7 +264,7 @@ public enum SignatureFile {
         for (form, place) in forms {
             do throws(SigstoreError) {
                 switch form {
-                case .bundle(let whole): bundles.append(whole)
+                case .published(let document): bundles += document.attestations.map(\.bundle)
                 case .older(let older):
                     bundles.append(
                         try SigstoreBundle(
@@ -273,6 +274,9 @@ public enum SignatureFile {
                     bundles.append(try SigstoreBundle(envelope: JSONCursor(envelope), written: written))
                 }
             } catch { throw error.concerning(place) }
+        }
+        guard bundles.count <= lineLimit else {
+            throw SigstoreError(.tooManyEntries, "\(name) holds \(bundles.count) bundles, more than \(lineLimit)")
         }
         return bundles
     }
@@ -289,7 +293,7 @@ public enum SignatureFile {
         var forms: [(form: Form, place: String)] = []
         for line in lines {
             let place = "\(name), line \(line.number)"
-            do throws(SigstoreError) { forms.append((try Form(line.text), place)) } catch {
+            do throws(SigstoreError) { forms.append((try Form(line.text, "line \(line.number)"), place)) } catch {
                 throw error.concerning(place)
             }
         }
@@ -298,13 +302,18 @@ public enum SignatureFile {
 
     /// What a bundle file can hold. It is parsed once, whatever it turns out to be.
     private enum Form {
-        case bundle(SigstoreBundle)
+        /// One or more bundles, in a form in which they are published.
+        case published(AttestationDocument)
         case older(LegacyBlobBundle)
         /// An envelope alone, and the bytes that it was parsed from.
         case envelope(JSONValue, [UInt8])
 
-        init(_ content: [UInt8]) throws(SigstoreError) {
-            let json = try JSONValue(parsing: content, values: SigstoreBundle.valueLimit)
+        /// - Parameter place: Where it stands in its file; empty if it is the whole file.
+        init(_ content: [UInt8], _ place: String = "") throws(SigstoreError) {
+            let json: JSONValue
+            do throws(SigstoreError) {
+                json = try JSONValue(parsing: content, values: SigstoreBundle.valueLimit)
+            } catch { throw AttestationDocument.unreadable(content) ?? error }
             if case .object(let object) = json, object["mediaType"] == nil {
                 if object["base64Signature"] != nil {
                     self = .older(try LegacyBlobBundle(JSONCursor(json)))
@@ -315,7 +324,7 @@ public enum SignatureFile {
                     return
                 }
             }
-            self = .bundle(try SigstoreBundle(JSONCursor(json)))
+            self = .published(try AttestationDocument(JSONCursor(json), place: place, limit: lineLimit))
         }
     }
 

@@ -93,6 +93,7 @@ enum ErrorTable {
         malformed-pattern|A regular expression cannot be read.|write it in RE2's syntax, as Go has it; there are no look-arounds and no back references
         malformed-pem|PEM text is cut short, mixed up or not base64.|give the file as it was written, with its line breaks
         malformed-predicate|A predicate is not what its type needs.|check the predicate against its type (--type); --type custom takes any text
+        malformed-provenance|An attestation holds, and says what its ecosystem does not allow.|do not use the file, and tell its publisher
         malformed-reference|The name of an image, repository, registry, tag or digest breaks a rule.|write it as registry.example/team/app:tag or registry.example/team/app@sha256:…
         malformed-request|A method or a header field cannot be sent as it is.|check what was given for headers, tokens and names: line breaks and control characters cannot be sent
         malformed-sct|Bytes that should be a signed certificate timestamp are not one.|give the file that the certificate transparency log's answer was written to
@@ -171,6 +172,7 @@ enum ErrorTable {
         tuf-threshold|Too few of the right keys have signed the TUF repository's metadata.|do not trust it until its keeper says why; check that TUF_ROOT_JSON is this mirror's
         tuf-unreachable|The TUF mirror could not be asked.|check the network and the proxy, or go on with what is here: --offline
         unauthorized|The registry wants credentials, or does not accept these.|log in with swsign login, or give --registry-username and --registry-password
+        unclear-provenance|It is not plain which ecosystem an attestation is from, or it is from another one than was asked for.|say which with --from
         unexpected-answer|A service's answer is not what its interface says.|check that the URL is that service's
         unexpected-json|A part of JSON is missing, unknown, of the wrong type, or out of range.|what was read may be of another kind or a newer version: check what was given
         unknown-algorithm|There is no signing algorithm of that name.|the command's --help lists the algorithms
@@ -196,10 +198,14 @@ enum ErrorTable {
         wrong-issuer|The certificate shows another issuer than was asked for, or none.|if this is who vouches for the signer, give it with --certificate-oidc-issuer
         wrong-key|The bundle names another key than the one that was given.|give the public key of the signer, or do not use the signature
         wrong-key-type|The signature is of another kind than the key.|give the public key of the signer
+        wrong-package|The attestation is about a package or file of another name.|get the attestation that belongs to the file; give the file by the name that it was published under
         wrong-password|The password does not open the private key.|check COSIGN_PASSWORD, or unset it to be asked
         wrong-payload-type|The envelope holds something else than an in-toto statement.|check that this is an attestation
         wrong-predicate-type|The attestation's predicate is of another type than was asked for.|give the attestation's type with --type
+        wrong-publisher|Another publisher signed than was asked for, or than the provenance states.|do not use the file, unless its project is at another place than you think
+        wrong-source|Another repository was built than was asked for, or what was given is no repository.|check the repository that was given; if it is right, do not use the file
         wrong-subject|The attestation is about something else.|check that the attestation belongs to this file or image, unchanged
+        wrong-version|The attestation is about another version of the package.|get the attestation that belongs to the file
         wrong-workflow|The certificate shows another GitHub workflow than was asked for.|swsign bundle inspect shows the workflow; demand the right one, or do not use the signature
         """
 }

@@ -3,6 +3,7 @@ import HTTPTransport
 import InToto
 import KeyProviders
 import OCIRegistry
+import Provenance
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
@@ -19,6 +20,11 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
         let bundle = try SigstoreBundle(parsing: bytes)
         // What was read is written and read again as the same.
         if bundle.version == .v03 { _ = try SigstoreBundle(parsing: bundle.serialized()) }
+    },
+    "attestations": { bytes in
+        let document = try AttestationDocument(parsing: bytes)
+        _ = document.source
+        for attestation in document.attestations { _ = try attestation.bundle.statement() }
     },
     "older-bundle": { bytes in _ = try LegacyBlobBundle(parsing: bytes) },
     "trusted-root": { bytes in

@@ -1,0 +1,264 @@
+internal import InToto
+public import SigstoreVerification
+public import StrictJSON
+
+/// One signature or attestation as it was published: brought into the one form that is verified.
+public struct PublishedAttestation: Sendable {
+    /// The bundle, of which nothing is believed yet. Its ``SigstoreVerification/SigstoreBundle/place`` says where it stood.
+    public var bundle: SigstoreBundle
+    /// The predicate type that npm's answer names beside the bundle; `nil` in every other form.
+    public var statedPredicateType: String?
+    /// Who published, as PyPI's provenance object states it, without a proof; `nil` in every other form.
+    public var publisher: PyPIPublisher?
+
+    init(_ bundle: SigstoreBundle, _ place: String, statedPredicateType: String? = nil, publisher: PyPIPublisher? = nil)
+    {
+        self.bundle = bundle
+        if !place.isEmpty { self.bundle.place = place }
+        self.statedPredicateType = statedPredicateType
+        self.publisher = publisher
+    }
+}
+
+/// What ecosystems publish attestations in, told by what it is and never by a file's name. Each form becomes bundles here, at the
+/// door; whether one of them holds is the verifier's to say.
+public struct AttestationDocument: Sendable {
+    /// The forms of a document.
+    public enum Form: String, Sendable, Hashable, CaseIterable {
+        /// A Sigstore bundle.
+        case bundle = "a Sigstore bundle"
+        /// What npm's registry answers for a version of a package: `{"attestations":[{"predicateType","bundle"},…]}`.
+        case npmAnswer = "npm's answer for a package"
+        /// An attestation object of PyPI (PEP 740).
+        case pypiAttestation = "an attestation of PyPI (PEP 740)"
+        /// A provenance object of PyPI (PEP 740): attestations with who published.
+        case pypiProvenance = "a provenance object of PyPI (PEP 740)"
+        /// An array of bundles, as conda's channels and RubyGems have it.
+        case array = "an array of bundles"
+    }
+
+    /// How many attestations one document may hold.
+    public static let limit = 1000
+    /// How many JSON values one document, or one line of it, may consist of.
+    private static let valueLimit = 1 << 18
+
+    /// The attestations in their order, at least one.
+    public let attestations: [PublishedAttestation]
+    /// The forms that were found: one, or as many as lines differ.
+    public let forms: Set<Form>
+
+    /// Reads a document: one JSON value of any form, or several, one a line (JSON Lines).
+    /// - Parameters:
+    ///   - content: The whole file: JSON in UTF-8, at most 128 MiB.
+    ///   - limit: How many attestations it may hold.
+    /// - Throws: `SigstoreError` that names the line and the member that is wrong; with `not-a-bundle` what the file looks like
+    ///   instead, with `too-many-entries`, and with `no-bundle` for an empty list.
+    public init(parsing content: [UInt8], limit: Int = Self.limit) throws(SigstoreError) {
+        guard content.count <= SigstoreBundle.sizeLimit else {
+            throw SigstoreError(.tooManyEntries, "the file is larger than 128 MiB")
+        }
+        guard let lines = JSONValue.lines(of: content, limit: limit) else {
+            let json: JSONValue
+            do throws(SigstoreError) { json = try JSONValue(parsing: content, values: Self.valueLimit) } catch {
+                throw Self.unreadable(content) ?? error
+            }
+            try self.init(JSONCursor(json), limit: limit)
+            return
+        }
+        var (found, forms): ([PublishedAttestation], Set<Form>) = ([], [])
+        for line in lines {
+            do throws(SigstoreError) {
+                let json = JSONCursor(try JSONValue(parsing: line.text, values: Self.valueLimit))
+                let document = try AttestationDocument(json, place: "line \(line.number)", limit: limit)
+                found += document.attestations
+                forms.formUnion(document.forms)
+            } catch { throw error.concerning("line \(line.number)") }
+            try Self.bound(found.count, limit)
+        }
+        self.init(found, forms)
+    }
+
+    private init(_ attestations: [PublishedAttestation], _ forms: Set<Form>) {
+        (self.attestations, self.forms) = (attestations, forms)
+    }
+
+    /// Reads a document that was parsed already.
+    /// - Parameters:
+    ///   - json: The document, or one line of it.
+    ///   - place: Where it stands in its file, such as `line 3`; empty if it is the whole file.
+    ///   - limit: How many attestations it may hold.
+    /// - Throws: As ``init(parsing:limit:)`` does.
+    public init(_ json: JSONCursor, place: String = "", limit: Int = Self.limit) throws(SigstoreError) {
+        func at(_ inside: String) -> String { place.isEmpty ? inside : "\(place), \(inside)" }
+        var found: [PublishedAttestation] = []
+        if case .array(let list) = json.value {
+            try Self.bound(list.count, limit)
+            for (index, each) in try json.elements().enumerated() {
+                found.append(PublishedAttestation(try SigstoreBundle(each), at("bundle \(index + 1)")))
+            }
+            forms = [.array]
+        } else if try json.optional("mediaType") != nil {
+            found = [PublishedAttestation(try SigstoreBundle(json), place)]
+            forms = [.bundle]
+        } else if try json.optional("attestation_bundles") != nil {
+            for (publisher, attestation, inside) in try Self.provenance(json, limit) {
+                found.append(PublishedAttestation(attestation, at(inside), publisher: publisher))
+            }
+            forms = [.pypiProvenance]
+        } else if try json.optional("verification_material") != nil, try json.optional("envelope") != nil {
+            found = [PublishedAttestation(try Self.attestation(json), place)]
+            forms = [.pypiAttestation]
+        } else if let list = try json.optional("attestations")?.elements() {
+            try json.expectOnly(["attestations"])
+            try Self.bound(list.count, limit)
+            for (index, each) in list.enumerated() {
+                try each.expectOnly(["predicateType", "bundle"])
+                found.append(
+                    PublishedAttestation(
+                        try SigstoreBundle(try each.member("bundle")), at("attestation \(index + 1)"),
+                        statedPredicateType: try each.member("predicateType").string()))
+            }
+            forms = [.npmAnswer]
+        } else {
+            throw Self.notABundle(Self.kind(of: json) ?? "JSON, but has no \"mediaType\"")
+        }
+        guard !found.isEmpty else {
+            throw SigstoreError(
+                .noBundle, "the file is \(forms.first?.rawValue ?? "a list"), and an empty one: nothing was signed",
+                advice: "get the attestations from where the file was published, or do not use it")
+        }
+        attestations = found
+    }
+
+    /// Joins what several files hold about one thing.
+    /// - Parameter documents: The documents, each with the name of its file.
+    /// - Throws: `SigstoreError` with `too-many-entries`.
+    public init(joining documents: [(name: String, document: AttestationDocument)]) throws(SigstoreError) {
+        attestations = documents.flatMap { name, document in
+            document.attestations.map { attestation in
+                var named = attestation
+                named.bundle.place = attestation.bundle.place.map { "\(name), \($0)" } ?? name
+                return named
+            }
+        }
+        forms = documents.reduce(into: []) { $0.formUnion($1.document.forms) }
+        try Self.bound(attestations.count, Self.limit)
+    }
+
+    private static func bound(_ count: Int, _ limit: Int) throws(SigstoreError) {
+        guard count <= limit else {
+            throw SigstoreError(
+                .tooManyEntries, "it holds \(count) attestations or more, and at most \(limit) are read")
+        }
+    }
+
+    // MARK: - PyPI
+
+    /// A provenance object (PEP 740, "Provenance objects"): each attestation with who published it and where it stands.
+    private static func provenance(_ json: JSONCursor, _ limit: Int) throws(SigstoreError)
+        -> [(publisher: PyPIPublisher, bundle: SigstoreBundle, place: String)]
+    {
+        try json.expectOnly(["version", "attestation_bundles"])
+        try expectVersion1(json)
+        var found: [(publisher: PyPIPublisher, bundle: SigstoreBundle, place: String)] = []
+        for (index, group) in try json.member("attestation_bundles").elements().enumerated() {
+            try group.expectOnly(["publisher", "attestations"])
+            let publisher = try PyPIPublisher(try group.member("publisher"))
+            let list = try group.member("attestations").elements()
+            try bound(found.count + list.count, limit)
+            for (inside, each) in list.enumerated() {
+                let place = "publisher \(index + 1), attestation \(inside + 1)"
+                found.append((publisher, try attestation(each), place))
+            }
+        }
+        return found
+    }
+
+    /// An attestation object (PEP 740, "Attestation objects") as a bundle of version 0.3.
+    private static func attestation(_ json: JSONCursor) throws(SigstoreError) -> SigstoreBundle {
+        try json.expectOnly(["version", "verification_material", "envelope"])
+        try expectVersion1(json)
+        let material = try json.member("verification_material")
+        try material.expectOnly(["certificate", "transparency_entries"])
+        let entries = try material.member("transparency_entries").elements()
+        guard (1...SigstoreBundle.limit).contains(entries.count) else {
+            throw SigstoreError(
+                entries.isEmpty ? .malformedBundle : .tooManyEntries,
+                "the attestation has \(entries.count) log entries, expected 1 to \(SigstoreBundle.limit)")
+        }
+        var logEntries: [TransparencyLogEntry] = []
+        for entry in entries { logEntries.append(try TransparencyLogEntry(entry)) }
+        let envelope = try json.member("envelope")
+        try envelope.expectOnly(["statement", "signature"])
+        let bundle = SigstoreBundle(
+            keyMaterial: .certificates([try wrappedBytes(try material.member("certificate"))]),
+            content: .dsse(
+                DSSEEnvelope(
+                    payloadType: Statement.payloadType, payload: try wrappedBytes(try envelope.member("statement")),
+                    signatures: [.init(signature: try wrappedBytes(try envelope.member("signature")))])),
+            logEntries: logEntries)
+        try bundle.validate()
+        return bundle
+    }
+
+    private static func expectVersion1(_ json: JSONCursor) throws(SigstoreError) {
+        let version = try json.member("version")
+        guard try version.integer() == 1, case .number = version.value else { throw version.fault("is not 1") }
+    }
+
+    /// Bytes in base64 that may be broken into lines, as Python's `encodebytes` writes it.
+    private static func wrappedBytes(_ json: JSONCursor) throws(SigstoreError) -> [UInt8] {
+        guard let bytes = Base64.decode(try json.string().utf8.filter { $0 != 0x0a && $0 != 0x0d }) else {
+            throw SigstoreError(.malformedBase64, "\(json.path) is not base64")
+        }
+        return bytes
+    }
+
+    // MARK: - What is no attestation
+
+    /// What is said of a file that holds no attestation in any form.
+    /// - Parameter looks: What it looks like.
+    public static func notABundle(_ looks: String) -> SigstoreError {
+        SigstoreError(
+            .notABundle,
+            "not a Sigstore bundle: it looks like \(looks); expected a bundle, several of them (one a line or in an array), npm's "
+                + "answer with \"attestations\", or an attestation or provenance object of PyPI",
+            advice: .remedy(.giveBundle))
+    }
+
+    /// What a file looks like that is no JSON; `nil` if it seems to be JSON, of which its own error says more, or nothing known.
+    public static func unreadable(_ content: [UInt8]) -> SigstoreError? {
+        guard let first = content.first(where: { $0 > 0x20 || $0 == 0x1f }), first != 0x7b, first != 0x5b else {
+            return nil
+        }
+        let text = content.drop { $0 == 0x20 || $0 == 0x0a || $0 == 0x0d || $0 == 0x09 }
+        func begins(_ words: String) -> Bool { text.starts(with: words.utf8) }
+        for (beginning, kind) in [
+            ("-----BEGIN PUBLIC KEY", "a public key in PEM"), ("-----BEGIN CERTIFICATE", "a certificate in PEM"),
+            ("-----BEGIN PGP", "a signature or key of OpenPGP"), ("-----BEGIN SSH SIGNATURE", "a signature by SSH"),
+            ("-----BEGIN ", "a file in PEM"), ("PK\u{3}\u{4}", "a ZIP archive, such as a wheel"),
+            ("<", "a web page or XML"), ("untrusted comment:", "a signature or key of minisign"),
+        ] where begins(beginning) { return notABundle(kind) }
+        if content.starts(with: [0x1f, 0x8b]) { return notABundle("a gzip archive, such as a package") }
+        return nil
+    }
+
+    /// What JSON looks like that is no attestation.
+    private static func kind(of json: JSONCursor) -> String? {
+        guard let names = try? json.names() else { return "JSON that is no object" }
+        func has(_ all: String...) -> Bool {
+            all.allSatisfy { name in names.contains { $0.utf8.elementsEqual(name.utf8) } }
+        }
+        if has("payload", "payloadType", "signatures") { return "a DSSE envelope alone, without what verifies it" }
+        if has("_type", "predicateType") { return "an in-toto statement, which nobody signed" }
+        if has("lockfileVersion") { return "npm's package-lock.json" }
+        if has("dist-tags") || has("dist", "name") { return "npm's description of a package" }
+        if has("keys") { return "a list of keys" }
+        if has("spdxVersion") { return "an SBOM (SPDX)" }
+        if has("bomFormat") { return "an SBOM (CycloneDX)" }
+        if has("schemaVersion") { return "an image's manifest" }
+        if has("base64Signature") { return "a bundle of cosign 2" }
+        if has("signed", "signatures") { return "metadata of TUF" }
+        return nil
+    }
+}

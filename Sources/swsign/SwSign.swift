@@ -46,7 +46,9 @@ struct SwSign: ParsableCommand {
             CommandGroup(name: "Registries", subcommands: [Login.self, Logout.self]),
             CommandGroup(
                 name: "Files",
-                subcommands: [SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self]),
+                subcommands: [
+                    SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self, VerifyProvenance.self,
+                ]),
             CommandGroup(
                 name: "Bundles and trust",
                 subcommands: [

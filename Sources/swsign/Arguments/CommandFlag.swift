@@ -187,6 +187,19 @@ enum FlagTable {
                 CommandFlag("type"), CommandFlag("check-claims", .on), CommandFlag("digest"), CommandFlag("digestAlg"),
             ]
         },
+        "verify-provenance": {
+            [
+                CommandFlag("from"), CommandFlag("attestations", short: "b", aliases: ["bundle"]),
+                // COSIGN_REPOSITORY is where images keep their signatures.
+                CommandFlag("repository", variable: "COSIGN_PYPI_REPOSITORY"),
+                CommandFlag("certificate-identity", aliases: ["cert-identity"]),
+                CommandFlag(
+                    "certificate-identity-regexp", aliases: ["cert-identity-regexp", "cert-identity-regex"]),
+                CommandFlag("certificate-oidc-issuer", aliases: ["cert-oidc-issuer"]),
+                CommandFlag("trusted-root", aliases: ["custom-trusted-root"]), CommandFlag("staging", .off),
+                CommandFlag("output", aliases: ["format"]), CommandFlag("max-workers"),
+            ]
+        },
         "sign": {
             imageSigning + [
                 CommandFlag("annotations", .list, short: "a"), CommandFlag("payload"), CommandFlag("output-payload"),

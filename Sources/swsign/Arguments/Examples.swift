@@ -140,6 +140,10 @@ enum Examples {
         swsign verify-blob-attestation --type spdxjson --bundle file.att.json --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example file
         swsign verify-blob-attestation --type slsaprovenance1 --key cosign.pub --insecure-ignore-tlog --bundle bykey.att.json file
 
+        verify-provenance
+        swsign verify-provenance --from pypi --repository https://github.com/trailofbits/pypi-attestations pypi_attestations-0.0.19.tar.gz
+        swsign verify-provenance --repository https://github.com/trailofbits/pypi-attestations --attestations pypi_attestations-0.0.19.tar.gz.provenance pypi_attestations-0.0.19.tar.gz
+
         bundle inspect
         swsign bundle inspect file.sigstore.json
         swsign bundle inspect --output json file.sigstore.json

@@ -1,0 +1,82 @@
+internal import LocalSystem
+public import Provenance
+internal import SigstoreVerification
+public import StrictJSON
+
+/// Files of published attestations, beside the files that they are about or in a folder of their own.
+public enum AttestationFiles {
+    /// What such a file's name ends with behind the name of the file that it is about: of PyPI's, all that are there count.
+    private static let endings = (
+        pypi: [".provenance", ".publish.attestation", ".slsa.attestation", ".attestation"],
+        others: [
+            ".sigstore.json", ".sigstore", ".sigstore.jsonl", ".attestations.json", ".intoto.jsonl", ".sigs", ".jsonl",
+        ]
+    )
+
+    /// Tells the files of a directory apart: what has the name of another file that is there and an ending of attestations belongs
+    /// to that file, and everything else must be proven.
+    public static func artifacts(among files: [InputFile]) -> [InputFile] {
+        let paths = Set(files.map { Array($0.path.utf8) })
+        return files.filter { file in
+            let path = Array(file.path.utf8)
+            return !(endings.pypi + endings.others).contains { ending in
+                path.suffix(ending.utf8.count).elementsEqual(ending.utf8)
+                    && paths.contains(Array(path.dropLast(ending.utf8.count)))
+            }
+        }
+    }
+
+    /// The attestations about a file.
+    /// - Parameters:
+    ///   - artifact: The file.
+    ///   - place: The file with its attestations, or a folder with a file for each; without one, they stand beside the file.
+    /// - Returns: All that are there, of which nothing is believed yet.
+    /// - Throws: `SigstoreError` that names the file which cannot be read, or with `file-not-found` those that were looked for.
+    public static func document(for artifact: InputFile, at place: InputFile? = nil) throws(SigstoreError)
+        -> AttestationDocument
+    {
+        if let place, place.isStandardInput || FileStatus(place.path)?.kind != .folder { return try document(place) }
+        let stem: String
+        if let place {
+            stem = place.path.hasSuffix("/") ? place.path + artifact.baseName : "\(place.path)/\(artifact.baseName)"
+        } else {
+            stem = artifact.path
+        }
+        guard !artifact.isStandardInput else {
+            throw SigstoreError(
+                .usage, "there are no attestations beside standard input", advice: .remedy(.giveAttestations))
+        }
+        var paths = endings.pypi.map { stem + $0 }.filter(LocalFile.exists)
+        if paths.isEmpty { paths = Array(endings.others.lazy.map { stem + $0 }.filter(LocalFile.exists).prefix(1)) }
+        guard !paths.isEmpty else {
+            try LocalFile.expectThere(artifact.path)
+            throw SigstoreError(
+                .fileNotFound,
+                "there are no attestations of \(artifact.path): none of "
+                    + (endings.pypi + endings.others).map { stem + $0 }.joined(separator: ", ") + " is there",
+                advice: .remedy(.giveAttestations))
+        }
+        var documents: [(name: String, document: AttestationDocument)] = []
+        for path in paths {
+            var file = InputFile(path)
+            // What came with the file could be a pipe that nobody writes to.
+            file.isFound = true
+            try file.expectFile()
+            documents.append((file.name, try document(file)))
+        }
+        if let only = documents.first, documents.count == 1 { return only.document }
+        return try AttestationDocument(joining: documents)
+    }
+
+    private static func document(_ file: InputFile) throws(SigstoreError) -> AttestationDocument {
+        let content = try file.contents(limit: SigstoreBundle.sizeLimit)
+        do throws(SigstoreError) { return try AttestationDocument(parsing: content) } catch {
+            throw error.concerning(file.name)
+        }
+    }
+}
+
+extension SigstoreError.Remedy {
+    /// No attestations were given for the file.
+    public static let giveAttestations = Self("give-the-attestations")
+}

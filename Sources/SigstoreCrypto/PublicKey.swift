@@ -26,6 +26,8 @@ public import StrictJSON
     public let spki: [UInt8]
     /// What kind of key it is.
     public let kind: Kind
+    /// Whether a signature by RSASSA-PSS counts only if its salt is as long as the digest; else a salt of any length does.
+    public let demandsDigestSalt: Bool
     /// OpenSSL's `EVP_PKEY`, owned by this object and never changed.
     let pointer: OpaquePointer
 
@@ -47,9 +49,20 @@ public import StrictJSON
         unsafe self.pointer = unsafe pointer
         self.kind = kind
         self.spki = encoded
+        demandsDigestSalt = false
+    }
+
+    private init(demandingDigestSaltOf key: PublicKey) {
+        unsafe EVP_PKEY_up_ref(key.pointer)
+        unsafe pointer = unsafe key.pointer
+        (kind, spki, demandsDigestSalt) = (key.kind, key.spki, true)
     }
 
     deinit { unsafe EVP_PKEY_free(pointer) }
+
+    /// The same key, of which it is known that what signs with it by RSASSA-PSS always takes a salt as long as the digest: a
+    /// signature with another salt does not count (RFC 8017, section 9.1.2, takes the length for known).
+    public func demandingDigestSalt() -> PublicKey { PublicKey(demandingDigestSaltOf: self) }
 
     /// Reads a DER SubjectPublicKeyInfo, or a PKCS#1 RSAPublicKey, as some trusted roots have it.
     /// - Parameter der: The key, with nothing after it.
@@ -383,7 +396,8 @@ public import StrictJSON
             return Self.verifiesEd25519ph(signature, of: digest, publicKey: raw)
         case .ecdsa(let hash), .rsaPKCS1(let hash), .rsaPSS(let hash):
             guard let digest = message.digest(hash) else { throw Self.notRead(scheme) }
-            let context = try unsafe DigestSignatureContext(pointer, scheme, hash, signing: false)
+            let context = try unsafe DigestSignatureContext(
+                pointer, scheme, hash, signing: false, anySalt: !demandsDigestSalt)
             let result = unsafe EVP_PKEY_verify(
                 context.pointer, signature, signature.count, digest.bytes, digest.bytes.count)
             ERR_clear_error()
@@ -436,7 +450,9 @@ public import StrictJSON
 @safe final class DigestSignatureContext {
     let pointer: OpaquePointer
 
-    init(_ key: OpaquePointer, _ scheme: SignatureScheme, _ hash: HashAlgorithm, signing: Bool) throws(SigstoreError) {
+    init(
+        _ key: OpaquePointer, _ scheme: SignatureScheme, _ hash: HashAlgorithm, signing: Bool, anySalt: Bool = false
+    ) throws(SigstoreError) {
         guard let context = unsafe EVP_PKEY_CTX_new_from_pkey(nil, key, nil) else {
             throw opensslFailure("preparing a signature")
         }
@@ -451,7 +467,7 @@ public import StrictJSON
         case .rsaPSS:
             guard unsafe EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PSS_PADDING) == 1,
                 unsafe EVP_PKEY_CTX_set_rsa_pss_saltlen(
-                    context, signing ? RSA_PSS_SALTLEN_DIGEST : RSA_PSS_SALTLEN_AUTO)
+                    context, anySalt ? RSA_PSS_SALTLEN_AUTO : RSA_PSS_SALTLEN_DIGEST)
                     == 1
             else { throw opensslFailure("preparing a signature") }
         case .ecdsa, .ed25519, .ed25519ph: break

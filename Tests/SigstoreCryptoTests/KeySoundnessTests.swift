@@ -182,7 +182,7 @@ struct KeySoundnessTests {
         }
     }
 
-    @Test("A PSS signature holds with a salt of any length, over the same hash only; ours is as long as the digest")
+    @Test("A PSS signature holds with a salt of any length, unless that of the digest is demanded; ours has it")
     func saltLengths() throws {
         let key = try PrivateKey.generate(.rsa2048)
         let folder = try OpenSSLCommandTests.Folder()
@@ -190,16 +190,24 @@ struct KeySoundnessTests {
         try folder.write("key.pub", key.publicKey.pem)
         try folder.write("message", "message")
         let message = Array("message".utf8)
+        let strict = key.publicKey.demandingDigestSalt()
+        #expect(strict.isSame(as: key.publicKey) && strict.kind == key.publicKey.kind)
         let pss = ["dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss", "-sigopt"]
         for length in ["0", "1", "20", "32", "48", "max"] {
             try folder.openssl(pss + ["rsa_pss_saltlen:\(length)", "-sign", "key.pem", "-out", "sig", "message"])
             let made = try folder.read("sig")
             #expect(try key.publicKey.verifies(made, ofBytes: message, scheme: .rsaPSS(.sha256)), "\(length)")
+            let isDigests = try strict.verifies(made, ofBytes: message, scheme: .rsaPSS(.sha256))
+            #expect(isDigests == (length == "32"), "\(length)")
             #expect(try !key.publicKey.verifies(made, ofBytes: message + [0], scheme: .rsaPSS(.sha256)), "\(length)")
         }
         try folder.openssl(pss + ["rsa_mgf1_md:sha1", "-sign", "key.pem", "-out", "sig", "message"])
         #expect(try !key.publicKey.verifies(folder.read("sig"), ofBytes: message, scheme: .rsaPSS(.sha256)))
         let own = try key.sign(message, scheme: .rsaPSS(.sha256))
+        #expect(try strict.verifies(own, ofBytes: message, scheme: .rsaPSS(.sha256)))
+        #expect(
+            try strict.verifies(
+                key.sign(message, scheme: .rsaPKCS1(.sha256)), ofBytes: message, scheme: .rsaPKCS1(.sha256)))
         try Data(own).write(to: folder.url.appendingPathComponent("sig"))
         // The command succeeds only if the salt has this length.
         try folder.openssl(pss + ["rsa_pss_saltlen:32", "-verify", "key.pub", "-signature", "sig", "message"])

@@ -28,26 +28,8 @@ public struct TLSOptions: Sendable {
     public init() {}
 }
 
-/// Certificates or a key in PEM, in memory. They are overwritten when nobody needs them any more.
-@safe public final class TLSMaterial: @unchecked Sendable {
-    /// It does not change after `init`.
-    private let memory: UnsafeMutableRawBufferPointer
-
-    /// Copies certificates or a key in.
-    /// - Parameter pem: PEM blocks (RFC 7468). The caller's copy is the caller's to cleanse.
-    public init(_ pem: some Collection<UInt8>) {
-        unsafe memory = .allocate(byteCount: pem.count, alignment: 1)
-        unsafe memory.copyBytes(from: pem)
-    }
-
-    deinit {
-        unsafe memory.cleanse()
-        unsafe memory.deallocate()
-    }
-
-    /// The bytes, valid as long as this object.
-    var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(memory) }
-}
+/// Certificates or a key as PEM blocks (RFC 7468).
+public typealias TLSMaterial = OutgoingSecret
 
 /// HTTP over libcurl: connections are shared and reused, requests run side by side, everything is bounded.
 ///

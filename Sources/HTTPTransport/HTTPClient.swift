@@ -40,6 +40,7 @@ public struct HTTPRequest: Sendable {
     public enum Body: Sendable {
         case none
         case bytes([UInt8])
+        case secret(OutgoingSecret)
         /// `count` bytes of an open file from `offset` on.
         case file(OpenFile, offset: Int64, count: Int64)
     }

@@ -277,6 +277,7 @@ final class Transfer: @unchecked Sendable {
         switch plan.body {
         case .none: 0
         case .bytes(let bytes): Int64(bytes.count)
+        case .secret(let secret): unsafe Int64(secret.bytes.count)
         case .file(_, _, let count): count
         }
     }
@@ -292,6 +293,13 @@ final class Transfer: @unchecked Sendable {
             let start = Int(clamping: sent)
             let space = unsafe UnsafeMutableRawBufferPointer(start: buffer, count: count)
             unsafe space.copyBytes(from: bytes[start..<start + count])
+            sent += Int64(count)
+            plan.transferred?(0, count)
+            return count
+        case .secret(let secret):
+            let start = Int(clamping: sent)
+            let space = unsafe UnsafeMutableRawBufferPointer(start: buffer, count: count)
+            unsafe space.copyBytes(from: UnsafeRawBufferPointer(rebasing: secret.bytes[start..<start + count]))
             sent += Int64(count)
             plan.transferred?(0, count)
             return count

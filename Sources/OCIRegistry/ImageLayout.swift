@@ -546,6 +546,8 @@ public struct ImageLayout: ImageStore {
             unsafe try bytes.span.bytes.withUnsafeBytes { (bytes) throws(SigstoreError) in
                 unsafe try check.receive(bytes)
             }
+        case .secret(let secret):
+            unsafe try secret.withBytes { (bytes) throws(SigstoreError) in unsafe try check.receive(bytes) }
         case .file(let source, let offset, let count):
             unsafe try source.forEachPiece(from: offset, count: count) { (piece) throws(SigstoreError) in
                 unsafe try check.receive(piece)

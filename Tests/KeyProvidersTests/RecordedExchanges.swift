@@ -127,8 +127,11 @@ final class Answers: HTTPClient, @unchecked Sendable {
 extension HTTPRequest {
     /// The body, if it is in memory.
     var text: String {
-        guard case .bytes(let bytes) = body else { return "" }
-        return String(decoding: bytes, as: UTF8.self)
+        switch body {
+        case .bytes(let bytes): return String(decoding: bytes, as: UTF8.self)
+        case .secret(let secret): return unsafe secret.withBytes { unsafe String(decoding: $0, as: UTF8.self) }
+        case .none, .file: return ""
+        }
     }
 
     /// The value of a header field.

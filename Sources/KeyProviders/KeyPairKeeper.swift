@@ -124,10 +124,10 @@ extension KeySurroundings {
     func token(_ name: String, field: String, scheme: String? = nil, _ advice: String) throws(SigstoreError)
         -> Authorization
     {
-        guard let text = variable(name) else {
+        guard let secret = secret(name) else {
             throw SigstoreError(.keyServiceSettings, "\(name) is not set", advice: .sentence(advice))
         }
-        var bytes = Array(text.utf8)
+        var bytes = unsafe secret.withBytes { unsafe Array($0) }
         defer { SecretBytes.cleanse(&bytes) }
         guard bytes.allSatisfy({ (0x21...0x7e).contains($0) }) else {
             throw SigstoreError(

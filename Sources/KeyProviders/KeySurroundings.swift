@@ -16,12 +16,22 @@ public struct KeySurroundings: Sendable {
 
     /// Takes a sentence about what makes the result weaker than usual; by default a notice.
     public var warning: @Sendable (String) -> Void
+    /// The value of a variable of the environment that may be a secret, byte for byte; `nil` if it is not set. It stays there. By
+    /// default none is empty.
+    public var secretBytes: @Sendable (String) -> SecretBytes?
     /// Takes a secret out of a variable of the environment; `nil` if it is not set. By default it stays there.
     public var secretVariable: @Sendable (String) -> SecretBytes?
     /// Asks a person at the terminal for something secret, by this prompt; `nil` if there is nobody to ask, as by default.
     public var askSecret: @Sendable (String) throws(SigstoreError) -> SecretBytes? = { _ in nil }
     /// Whether a public key may come over plain HTTP from another machine, where it can be replaced on its way.
     public var allowsHTTPKeys = false
+    /// Lets time pass before something is asked for again.
+    var pause: @Sendable (Duration) async throws(SigstoreError) -> Void = ServiceAttempts.pause
+    /// What the machine's maker calls it, such as `Google Compute Engine`, as its firmware says (DMI); `nil` if it says nothing.
+    var machineName: @Sendable () -> String? = {
+        let bytes = (try? LocalFile.read("/sys/class/dmi/id/product_name", limit: 256)) ?? nil
+        return bytes.map { String(decoding: $0, as: UTF8.self) }
+    }
 
     /// Names what is around.
     public init(
@@ -31,12 +41,16 @@ public struct KeySurroundings: Sendable {
     ) {
         (self.variable, self.now, self.client, self.notice) = (variable, now, client, notice)
         warning = notice
-        secretVariable = { name in variable(name).map { SecretBytes($0.utf8) } }
+        secretBytes = { name in variable(name).map { SecretBytes($0.utf8) } }
+        secretVariable = secretBytes
     }
+
+    /// The value of a variable that is a secret; `nil` if it is not set or empty.
+    func secret(_ name: String) -> SecretBytes? { secretBytes(name).flatMap { $0.count == 0 ? nil : $0 } }
 
     /// This process's own: its variables, the system's clock, libcurl. What would be said to a person is not said.
     public static var process: KeySurroundings {
-        KeySurroundings(
+        var surroundings = KeySurroundings(
             variable: ProcessEnvironment.value, now: SystemClock.now,
             client: { tls throws(SigstoreError) in
                 // OpenSSL first, which libcurl would set up by a configuration file.
@@ -45,5 +59,7 @@ public struct KeySurroundings: Sendable {
                 configuration.tls = tls
                 return CurlClient(configuration)
             })
+        surroundings.secretBytes = { name in unsafe ProcessEnvironment.withBytes(name) { unsafe SecretBytes($0) } }
+        return surroundings
     }
 }

@@ -39,10 +39,22 @@ struct AWSTests {
         "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
     ]
 
-    static func surroundings(_ client: any HTTPClient, _ variables: [String: String]) -> KeySurroundings {
-        KeySurroundings(
+    static func surroundings(_ client: any HTTPClient, _ variables: [String: String], now: Int64 = now)
+        -> KeySurroundings
+    {
+        var surroundings = KeySurroundings(
             variable: { variables[$0].flatMap { $0.isEmpty ? nil : $0 } }, now: { now },
             client: { (_) throws(SigstoreError) in client })
+        surroundings.secretBytes = { variables[$0].map { SecretBytes($0.utf8) } }
+        surroundings.machineName = { nil }
+        return surroundings
+    }
+
+    /// Pauses that were asked for, none of which is made.
+    final class Pauses: Sendable {
+        private let seen = Mutex<[Duration]>([])
+        var all: [Duration] { seen.withLock { $0 } }
+        @Sendable func add(_ time: Duration) async { seen.withLock { $0.append(time) } }
     }
 
     static func place(_ client: any HTTPClient, _ variables: [String: String] = keys) -> AWSKeys {

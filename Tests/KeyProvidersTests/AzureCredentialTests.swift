@@ -11,19 +11,21 @@ import Testing
 struct AzureCredentialTests {
     private static let recordings: Comment = "left out: the recorded exchanges, in ../shared/keys/wire"
     private typealias Service = AWSTests.Service
+    private static let client = AzureTests.client
     private static let ids = ["AZURE_TENANT_ID": AzureTests.tenant, "AZURE_CLIENT_ID": AzureTests.client]
 
     private func token(
         _ service: any HTTPClient, _ variables: [String: String], host: String = "v.vault.azure.net",
-        tenant: String = AzureTests.tenant
+        tenant: String = AzureTests.tenant, arcFolder: String = "/nonexistent", pauses: AWSTests.Pauses? = nil
     ) async throws -> AzureToken {
         let origin = try HTTPURL.origin(host, .https)
         let resource = host.split(separator: ".").dropFirst().joined(separator: ".")
         let challenge = try AzureChallenge(
             ["Bearer authorization=\"https://login.microsoftonline.com/\(tenant)\", resource=\"https://\(resource)\""],
             of: origin)
-        return try await AzureCredentialChain(AWSTests.surroundings(service, variables), service, host: host).token(
-            challenge)
+        var surroundings = AWSTests.surroundings(service, variables)
+        if let pauses { surroundings.pause = pauses.add }
+        return try await AzureCredentialChain(surroundings, service, host: host, arcFolder: arcFolder).token(challenge)
     }
 
     private static func entra(_ answer: String = #"{"access_token":"t","expires_in":3599}"#, _ status: Int = 200)
@@ -72,53 +74,94 @@ struct AzureCredentialTests {
     @Test(
         "Settings that cannot be meant are refused before anything is sent",
         arguments: [
-            (["AZURE_AUTHORITY_HOST": "http://login.example"], "over plain HTTP"),
-            (["AZURE_AUTHORITY_HOST": "https://user@login.example"], "AZURE_AUTHORITY_HOST"),
-            (["AZURE_ENVIRONMENT": "AZUREGERMANCLOUD"], "AZURE_ENVIRONMENT"),
-            (["AZURE_TENANT_ID": ""], "AZURE_TENANT_ID is not"), (["AZURE_CLIENT_ID": ""], "AZURE_CLIENT_ID is not"),
-            (["AZURE_TENANT_ID": "a/../b"], "AZURE_TENANT_ID"), (["AZURE_CLIENT_ID": "a b"], "AZURE_CLIENT_ID"),
-            (["AZURE_TENANT_ID": "99999999-2222-3333-4444-555555555555"], "belongs to the tenant \(AzureTests.tenant)"),
-            (["AZURE_TOKEN_CREDENTIALS": "AzurePowerShellCredential"], "AzurePowerShellCredential"),
+            (AzureTests.secret, ["AZURE_AUTHORITY_HOST": "http://login.example"], "over plain HTTP"),
+            (AzureTests.secret, ["AZURE_AUTHORITY_HOST": "https://user@login.example"], "AZURE_AUTHORITY_HOST"),
+            (AzureTests.secret, ["AZURE_ENVIRONMENT": "AZUREGERMANCLOUD"], "AZURE_ENVIRONMENT"),
+            (AzureTests.secret, ["AZURE_TENANT_ID": ""], "AZURE_TENANT_ID is not"),
+            (AzureTests.secret, ["AZURE_CLIENT_ID": ""], "AZURE_CLIENT_ID is not"),
+            (AzureTests.secret, ["AZURE_TENANT_ID": "a/../b"], "AZURE_TENANT_ID"),
+            (AzureTests.secret, ["AZURE_CLIENT_ID": "a b"], "AZURE_CLIENT_ID"),
             (
-                ["AZURE_CLIENT_SECRET": "", "AZURE_USERNAME": "u", "AZURE_PASSWORD": "p"],
-                "AZURE_USERNAME and AZURE_PASSWORD"
+                AzureTests.secret, ["AZURE_TENANT_ID": "99999999-2222-3333-4444-555555555555"],
+                "belongs to the tenant \(AzureTests.tenant)"
             ),
-            (["AZURE_CLIENT_SECRET": "", "AZURE_CLIENT_CERTIFICATE_PATH": "/nonexistent"], "/nonexistent"),
-            (["AZURE_CLIENT_SECRET": "", "AZURE_FEDERATED_TOKEN_FILE": "/nonexistent"], "/nonexistent"),
+            (AzureTests.secret, ["AZURE_TOKEN_CREDENTIALS": "AzurePowerShellCredential"], "AzurePowerShellCredential"),
+            (ids, ["AZURE_USERNAME": "u", "AZURE_PASSWORD": "p"], "AZURE_USERNAME and AZURE_PASSWORD"),
+            (ids, ["AZURE_CLIENT_CERTIFICATE_PATH": "/nonexistent"], "/nonexistent"),
+            (ids, ["AZURE_FEDERATED_TOKEN_FILE": "/nonexistent"], "/nonexistent"),
             (
-                ["AZURE_CLIENT_SECRET": "", "AZURE_FEDERATED_TOKEN_FILE": "/nonexistent", "AZURE_CLIENT_ID": ""],
-                "AZURE_CLIENT_ID is not"
-            ),
-            (
-                [
-                    "AZURE_CLIENT_SECRET": "", "IDENTITY_ENDPOINT": "http://127.0.0.1/",
-                    "IDENTITY_SERVER_THUMBPRINT": "x",
-                ],
-                "Service Fabric"
+                ids, ["AZURE_FEDERATED_TOKEN_FILE": "/nonexistent", "AZURE_CLIENT_ID": ""], "AZURE_CLIENT_ID is not"
             ),
             (
-                [
-                    "AZURE_CLIENT_SECRET": "", "IDENTITY_ENDPOINT": "http://127.0.0.1/",
-                    "IMDS_ENDPOINT": "http://127.0.0.1/",
-                ],
-                "Azure Arc"
+                ids, ["IDENTITY_ENDPOINT": "http://127.0.0.1/", "IDENTITY_SERVER_THUMBPRINT": "x"], "Service Fabric"
             ),
             (
-                ["AZURE_CLIENT_SECRET": "", "IDENTITY_ENDPOINT": "http://evil.example/", "IDENTITY_HEADER": "h"],
+                ids, ["IDENTITY_ENDPOINT": "http://evil.example/", "IDENTITY_HEADER": "h"], "not asked for over http"
+            ),
+            (
+                ids, ["IDENTITY_ENDPOINT": "http://evil.example/", "IMDS_ENDPOINT": "http://127.0.0.1/"],
                 "not asked for over http"
             ),
-            (["AZURE_CLIENT_SECRET": "", "MSI_ENDPOINT": "http://evil.example/"], "not asked for over http"),
-            (
-                ["AZURE_CLIENT_SECRET": "", "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://evil.example/"],
-                "not asked for over http"
-            ),
-        ])
-    func settings(_ more: [String: String], _ words: String) async throws {
+            (ids, ["MSI_ENDPOINT": "http://evil.example/"], "not asked for over http"),
+            (ids, ["AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://evil.example/"], "not asked for over http"),
+        ] as [([String: String], [String: String], String)])
+    func settings(_ base: [String: String], _ more: [String: String], _ words: String) async throws {
         let service = Self.entra()
-        let error = await AWSTests.failure { _ = try await token(service, AzureTests.secret.merging(more) { $1 }) }
+        let error = await AWSTests.failure { _ = try await token(service, base.merging(more) { $1 }) }
         #expect(error?.code == .keyServiceSettings, "\(error?.description ?? "")")
         #expect(error?.message.contains(words) == true, "\(error?.description ?? "")")
         #expect(service.requests.isEmpty && error?.description.contains("s3cr3t") == false)
+    }
+
+    @Test(
+        "Half of a setting is an error that names both halves, and nobody else's token is asked for",
+        arguments: [
+            (ids.merging(["AZURE_CLIENT_SECRET": ""]) { $1 }, ["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"]),
+            (["AZURE_TENANT_ID": "t", "AZURE_CLIENT_SECRET": ""], ["AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"]),
+            (
+                ids.merging(["AZURE_CLIENT_CERTIFICATE_PATH": ""]) { $1 },
+                ["AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_PATH"]
+            ),
+            (
+                ids.merging(["AZURE_FEDERATED_TOKEN_FILE": ""]) { $1 },
+                ["AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"]
+            ),
+            (
+                ["AZURE_CLIENT_CERTIFICATE_PASSWORD": "p"],
+                ["AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_CLIENT_CERTIFICATE_PATH"]
+            ),
+            (["IDENTITY_ENDPOINT": "http://127.0.0.1:1/"], ["IDENTITY_ENDPOINT", "IDENTITY_HEADER"]),
+            (
+                ["IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": ""],
+                ["IDENTITY_ENDPOINT", "IDENTITY_HEADER"]
+            ),
+            (["IDENTITY_HEADER": "h"], ["IDENTITY_HEADER", "IDENTITY_ENDPOINT"]),
+            (["MSI_SECRET": "h"], ["MSI_SECRET", "MSI_ENDPOINT"]),
+            (
+                ["MSI_ENDPOINT": "http://localhost:50342/", "AZURE_CLIENT_ID": client],
+                ["MSI_ENDPOINT", "AZURE_CLIENT_ID"]
+            ),
+            (
+                [
+                    "IDENTITY_ENDPOINT": "http://localhost:40342/", "IMDS_ENDPOINT": "http://localhost:40342",
+                    "AZURE_CLIENT_ID": client,
+                ], ["IDENTITY_ENDPOINT", "AZURE_CLIENT_ID"]
+            ),
+            (["AZURE_TENANT_ID": "-x"], ["AZURE_TENANT_ID"]),
+            (["AZURE_TENANT_ID": "-x", "AZURE_TOKEN_CREDENTIALS": "dev"], ["AZURE_TENANT_ID"]),
+            (["AZURE_TENANT_ID": "-x", "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"], ["AZURE_TENANT_ID"]),
+        ] as [([String: String], [String])])
+    func halves(_ variables: [String: String], _ names: [String]) async throws {
+        let home = try Home()
+        try Spawning.writeProgram(
+            "\(home.path)/az", "#!/bin/sh\necho '{\"accessToken\":\"of-another\",\"expires_on\":4102444800}'\n")
+        let service = Self.entra()
+        let error = await AWSTests.failure {
+            _ = try await token(service, variables.merging(["PATH": home.path]) { $1 })
+        }
+        #expect(error?.code == .keyServiceSettings, "\(error?.description ?? "no error")")
+        for name in names { #expect(error?.message.contains(name) == true, "\(error?.description ?? "")") }
+        #expect(service.requests.isEmpty)
     }
 
     @Test("A vault of another tenant is asked for there if that is allowed")
@@ -353,6 +396,85 @@ struct AzureCredentialTests {
         #expect(request.secrets.map { AWSTests.value($0) } == [exchange.headers["x-identity-header"]])
     }
 
+    @Test(
+        "A virtual machine's metadata service is asked again while it changes and until it knows the identity, within limits",
+        arguments: [
+            (400, [404, 404], [1, 2], true), (400, [404, 404, 404], [1, 2, 4], true),
+            (400, [404, 404, 404, 404], [1, 2, 4], false), (400, [410, 410], [10, 10], true),
+            (400, [410, 404], [10, 2], true), (410, [410], [10], true),
+            (400, Array(repeating: 410, count: 8), Array(repeating: 10, count: 7), false),
+            // Of another cloud: it says the same to what Azure would refuse.
+            (404, [404], [], false),
+        ])
+    func changingInstance(_ probe: Int, _ statuses: [Int], _ seconds: [Int], _ holds: Bool) async throws {
+        let pauses = AWSTests.Pauses()
+        let service = Service { request, number throws(SigstoreError) in
+            guard request.header("metadata") != nil else { return (probe, [], "") }
+            return number - 2 < statuses.count
+                ? (statuses[number - 2], [], #"{"error":"x","error_description":"not ready"}"#)
+                : (200, [], #"{"access_token":"t","expires_in":"3599"}"#)
+        }
+        let only = ["AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"]
+        let error = await AWSTests.failure { _ = try await token(service, only, pauses: pauses) }
+        #expect((error == nil) == holds, "\(error?.description ?? "")")
+        #expect(pauses.all == seconds.map { .seconds($0) })
+        #expect(service.requests.count == seconds.count + 2)
+        if !holds { #expect(error?.message.contains("not ready") == true, "\(error?.description ?? "")") }
+    }
+
+    @Test("Azure Arc's agent is shown its file; without the agent or the right to read the file, Azure's CLI is next")
+    func arc() async throws {
+        let home = try Home()
+        try FileManager.default.createDirectory(atPath: "\(home.path)/tokens", withIntermediateDirectories: true)
+        try home.write("tokens/1.key", "arc-secret")
+        try home.write("other.key", "another-secret")
+        try Spawning.writeProgram(
+            "\(home.path)/az", "#!/bin/sh\necho '{\"accessToken\":\"of-az\",\"expires_on\":4102444800}'\n")
+        let variables = [
+            "IDENTITY_ENDPOINT": "http://localhost:40342/metadata/identity/oauth2/token",
+            "IMDS_ENDPOINT": "http://localhost:40342", "PATH": home.path,
+        ]
+        func agent(_ header: String) -> Service {
+            Service { request, _ throws(SigstoreError) in
+                request.authorization == nil
+                    ? (401, [(name: "www-authenticate", value: header)], "")
+                    : (200, [], #"{"access_token":"of-arc","expires_in":"3599"}"#)
+            }
+        }
+        let folder = "\(home.path)/tokens"
+        let good = agent("Basic realm=\(folder)/1.key")
+        let found = try await token(good, variables, arcFolder: folder)
+        #expect(AWSTests.value(found.authorization) == "Bearer of-arc" && found.source.contains("Azure Arc"))
+        #expect(
+            good.requests.map(\.url.description)
+                == Array(
+                    repeating:
+                        "http://localhost:40342/metadata/identity/oauth2/token?api-version=2020-06-01&resource=https%3A%2F%2Fvault.azure.net",
+                    count: 2))
+        #expect(good.requests.map { AWSTests.value($0.authorization) } == ["", "Basic arc-secret"])
+        #expect(good.requests.allSatisfy { $0.isDirect && $0.refusesRedirects && $0.header("metadata") == "true" })
+
+        let unreadable = agent("Basic realm=\(folder)/2.key")
+        let second = try await token(unreadable, variables, arcFolder: folder)
+        #expect(AWSTests.value(second.authorization) == "Bearer of-az" && unreadable.requests.count == 1)
+        let third = try await token(AWSTests.unreachable, variables, arcFolder: folder)
+        #expect(AWSTests.value(third.authorization) == "Bearer of-az")
+        let narrowed = variables.merging(["AZURE_TOKEN_CREDENTIALS": "prod"]) { $1 }
+        let none = await AWSTests.failure {
+            _ = try await token(agent("Basic realm=\(folder)/2.key"), narrowed, arcFolder: folder)
+        }
+        #expect(none?.message.contains("2.key") == true && none?.message.contains("himds") == true)
+
+        for header in [
+            "Basic realm=\(home.path)/other.key", "Basic realm=\(folder)/../other.key", "Basic realm=\(folder)/1.pem",
+            "Basic realm=/etc/passwd", "Basic realm=", "Bearer realm=\(folder)/1.key", "",
+        ] {
+            let service = agent(header)
+            let error = await AWSTests.failure { _ = try await token(service, variables, arcFolder: folder) }
+            #expect(error?.code == .keyServiceAnswer && service.requests.count == 1, "\(error?.description ?? "")")
+        }
+    }
+
     // MARK: - Azure's CLI
 
     @Test(
@@ -389,21 +511,63 @@ struct AzureCredentialTests {
         #expect(loggedOut?.message.contains("nobody has logged in") == true)
     }
 
-    @Test("AZURE_TOKEN_CREDENTIALS leaves one place, or those for production")
-    func narrowing() async throws {
+    @Test(
+        "AZURE_TOKEN_CREDENTIALS leaves one place, or those for production or for people, and no other one is asked",
+        arguments: [
+            ("", "client_secret"), ("prod", "client_secret"), ("PROD", "client_secret"), ("dev", "az"),
+            ("Dev", "az"), ("EnvironmentCredential", "client_secret"), ("environmentcredential", "client_secret"),
+            ("WorkloadIdentityCredential", "client_assertion"), ("ManagedIdentityCredential", "metadata"),
+            ("AzureCLICredential", "az"), ("production", nil), ("prod,dev", nil), ("devs", nil),
+        ] as [(String, String?)])
+    func narrowing(_ value: String, _ source: String?) async throws {
+        // All four places have a token.
         let home = try Home()
         try home.write("token", "federated")
-        let all = AzureTests.secret.merging(["AZURE_FEDERATED_TOKEN_FILE": "\(home.path)/token"]) { $1 }
-        for (value, member) in [
-            ("", "client_secret"), ("prod", "client_secret"), ("WorkloadIdentityCredential", "client_assertion"),
-            ("environmentcredential", "client_secret"),
-        ] {
-            let service = Self.entra()
-            _ = try await token(service, all.merging(["AZURE_TOKEN_CREDENTIALS": value]) { $1 })
-            #expect(form(service.requests.first)[member] != nil)
+        try Spawning.writeProgram(
+            "\(home.path)/az",
+            "#!/bin/sh\ntouch '\(home.path)/asked'\necho '{\"accessToken\":\"az\",\"expires_on\":4102444800}'\n")
+        let all = AzureTests.secret.merging(["AZURE_FEDERATED_TOKEN_FILE": "\(home.path)/token", "PATH": home.path]) {
+            $1
         }
+        let service = Service { request, _ throws(SigstoreError) in
+            request.url.origin.host == "169.254.169.254" && request.header("metadata") == nil
+                ? (400, [], "") : (200, [], #"{"access_token":"t","expires_in":3599}"#)
+        }
+        let error = await AWSTests.failure {
+            _ = try await token(service, all.merging(["AZURE_TOKEN_CREDENTIALS": value]) { $1 })
+        }
+        var asked = service.requests.map { request in
+            request.url.origin.host == "169.254.169.254"
+                ? "metadata" : ["client_secret", "client_assertion"].first { form(request)[$0] != nil } ?? "other"
+        }
+        if FileManager.default.fileExists(atPath: "\(home.path)/asked") { asked.append("az") }
+        #expect(Set(asked) == (source.map { [$0] } ?? []), "\(asked)")
+        #expect((error == nil) == (source != nil), "\(error?.description ?? "")")
+        guard source == nil else { return }
+        #expect(error?.code == .keyServiceSettings)
+        for words in [value, "prod", "dev", "AzureCLICredential"] {
+            #expect(error?.description.contains(words) == true, "\(error?.description ?? "")")
+        }
+    }
+
+    @Test("For production, a person's login does not count; for development, nothing but it does")
+    func nothingElse() async throws {
+        let home = try Home()
+        try Spawning.writeProgram(
+            "\(home.path)/az", "#!/bin/sh\necho '{\"accessToken\":\"az\",\"expires_on\":4102444800}'\n")
+        let login = ["PATH": home.path]
+        let unreachable = AWSTests.unreachable
+        #expect(AWSTests.value(try await token(unreachable, login).authorization) == "Bearer az")
+        let prod = await AWSTests.failure {
+            _ = try await token(unreachable, login.merging(["AZURE_TOKEN_CREDENTIALS": "prod"]) { $1 })
+        }
+        #expect(prod?.code == .keyServiceSettings && prod?.message.contains("(az)") == false)
         let service = Self.entra()
-        _ = try await token(service, all.merging(["AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"]) { $1 })
-        #expect(service.requests.allSatisfy { $0.url.origin.host == "169.254.169.254" })
+        let dev = await AWSTests.failure {
+            _ = try await token(
+                service, AzureTests.secret.merging(["AZURE_TOKEN_CREDENTIALS": "dev", "PATH": "/nonexistent"]) { $1 })
+        }
+        #expect(dev?.code == .keyServiceSettings && dev?.message.contains("(az)") == true)
+        #expect(dev?.message.contains("AZURE_CLIENT_SECRET") == false && service.requests.isEmpty)
     }
 }

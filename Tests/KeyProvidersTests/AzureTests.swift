@@ -558,13 +558,6 @@ struct AzureTests {
         }
         #expect(deleted?.code == .keyUnusable)
         #expect(deleted?.description.contains("az keyvault key recover --vault-name testvault --name signkey") == true)
-        // What failed may have been done.
-        let failing = try service("testvault.vault.azure.net", 500)
-        let failed = await AWSTests.failure {
-            _ = try await Self.place(failing).makeKey(Self.reference, algorithm: nil)
-        }
-        #expect(failed?.code == .keyServiceFailed && failed?.message.contains("is not known") == true)
-        #expect(failing.requests.filter { $0.method == "POST" && $0.url.path.hasSuffix("/create") }.count == 1)
         let there = Self.place(try Self.vault(key))
         #expect(try await !there.makeKey(Self.reference, algorithm: nil).isNew)
         for (reference, algorithm) in [(Self.reference, SigningAlgorithm.ecdsaP256), (Self.reference, .ed25519)] {
@@ -575,6 +568,103 @@ struct AzureTests {
             _ = try await there.makeKey("\(Self.reference)/\(Self.version)", algorithm: nil)
         }
         #expect(named?.code == .unknownKeyReference)
+    }
+
+    @Test(
+        "If nobody knows whether a key was made, that is said, with the command that shows it, and it is made no second time",
+        arguments: [
+            (500, "", true), (408, "", true), (0, "", true), (200, "{", true), (200, "{}", true), (400, "{}", false),
+        ])
+    func lostAnswer(_ status: Int, _ answer: String, _ mayBeThere: Bool) async throws {
+        let service = try Self.vault(try PrivateKey.generate(.ecdsaP256)) { request, _ throws(SigstoreError) in
+            guard request.authorization != nil else { return nil }
+            guard request.method == "POST" else { return (404, [], #"{"error":{"code":"KeyNotFound","message":""}}"#) }
+            guard status != 0 else { throw SigstoreError(.unreachable, "the connection broke off") }
+            return (status, [], answer)
+        }
+        let error = await AWSTests.failure {
+            _ = try await Self.place(service).makeKey(Self.reference, algorithm: nil)
+        }
+        let text = error?.description ?? "no error"
+        #expect(text.contains("the key may have been made") == mayBeThere, "\(text)")
+        let command = "az keyvault key show --vault-name testvault --name signkey"
+        #expect(text.contains(command) == mayBeThere, "\(text)")
+        #expect(service.requests.filter { $0.url.path.hasSuffix("/create") }.count == 1)
+    }
+
+    @Test(
+        "A conflict says which one it is",
+        arguments: [
+            (
+                "ObjectIsDeletedButRecoverable", "was deleted and can still be recovered",
+                "az keyvault key recover --vault-name testvault --name signkey"
+            ),
+            ("ObjectIsBeingDeleted", "is being deleted", "in a minute"),
+            ("ObjectIsBeingRecovered", "is being recovered", "in a minute"),
+            ("Other", "does something else with the key signkey just now", "az keyvault key show"),
+        ])
+    func conflicts(_ inner: String, _ words: String, _ advice: String) async throws {
+        for isInner in [true, false] {
+            // Older answers say it in words alone.
+            let said = [
+                "ObjectIsDeletedButRecoverable": "Key signkey is currently in a deleted but recoverable state",
+                "ObjectIsBeingDeleted": "Key signkey is currently being deleted",
+                "ObjectIsBeingRecovered": "Key signkey is currently being recovered",
+            ]
+            let error =
+                isInner
+                ? #"{"code":"Conflict","message":"x","innererror":{"code":"\#(inner)"}}"#
+                : #"{"code":"Conflict","message":"\#(said[inner] ?? "x")"}"#
+            let service = try Self.vault(try PrivateKey.generate(.ecdsaP256)) { request, _ throws(SigstoreError) in
+                guard request.authorization != nil else { return nil }
+                return request.method == "POST"
+                    ? (409, [], "{\"error\":\(error)}")
+                    : (404, [], #"{"error":{"code":"KeyNotFound","message":""}}"#)
+            }
+            let found = await AWSTests.failure {
+                _ = try await Self.place(service).makeKey(Self.reference, algorithm: nil)
+            }
+            #expect(
+                found?.code == .keyUnusable && found?.message.contains(words) == true, "\(found?.description ?? "")")
+            #expect(found?.advice?.description.contains(advice) == true, "\(found?.description ?? "")")
+        }
+    }
+
+    @Test("Two keys, and two vaults, whose names are nearly one are never taken for each other")
+    func nearlyOne() async throws {
+        let (prod, dev) = (try PrivateKey.generate(.ecdsaP256), try PrivateKey.generate(.ecdsaP256))
+        let references = [
+            "azurekms://team-prod.vault.azure.net/prod", "azurekms://team-prod.vault.azure.net/prod1",
+            "azurekms://team-prod1.vault.azure.net/prod", "azurekms://team-dev.vault.azure.net/prod",
+            "azurekms://team-prod.managedhsm.azure.net/prod", "azurekms://team-prod.vault.azure.cn/prod",
+        ]
+        let place = Self.place(AWSTests.unreachable)
+        #expect(Set(references.map { place.owner(of: $0) }).count == references.count)
+        let expected = try AzureKeyReference(references[0])
+        for other in references {
+            let id = other.replacing("azurekms://", with: "https://").replacing(".net/", with: ".net/keys/")
+                .replacing(".cn/", with: ".cn/keys/")
+            #expect((expected.version(in: "\(id)/\(Self.version)") == nil) == (other != references[0]), "\(other)")
+        }
+        // One run with both: each is asked for by its name, and answers with its own key.
+        let service = AWSTests.Service { request, _ throws(SigstoreError) in
+            if request.url.origin.host.hasPrefix("login") {
+                return (200, [], #"{"access_token":"t","expires_in":3599}"#)
+            }
+            guard request.authorization != nil else { return (401, Self.challenge, "") }
+            let parts = request.url.path.split(separator: "/")
+            let isProd = parts[1] == "prod" && request.url.origin.host == "team-prod.vault.azure.net"
+            do {
+                let text = try Self.answer((isProd ? prod : dev).publicKey, host: request.url.origin.host)
+                return (200, [], text.replacing("/keys/signkey/", with: "/keys/\(parts[1])/"))
+            } catch { throw SigstoreError(.unexpectedJSON, "\(error)") }
+        }
+        let both = Self.place(service)
+        for reference in references.prefix(4) + references.prefix(4) {
+            let key = try await both.publicKey(reference)
+            #expect(key.isSame(as: (reference == references[0] ? prod : dev).publicKey), "\(reference)")
+        }
+        #expect(service.requests.filter { $0.authorization != nil }.count == 4)
     }
 
     // MARK: - For whom a token is

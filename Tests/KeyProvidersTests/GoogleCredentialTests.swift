@@ -13,11 +13,12 @@ struct GoogleCredentialTests {
     private typealias Service = AWSTests.Service
 
     private func token(
-        _ client: any HTTPClient, _ variables: [String: String], now: Int64 = AWSTests.now
+        _ client: any HTTPClient, _ variables: [String: String], now: Int64 = AWSTests.now, machine: String? = nil,
+        pauses: AWSTests.Pauses? = nil
     ) async throws -> GoogleToken {
-        let surroundings = KeySurroundings(
-            variable: { variables[$0].flatMap { $0.isEmpty ? nil : $0 } }, now: { now },
-            client: { (_) throws(SigstoreError) in client })
+        var surroundings = AWSTests.surroundings(client, variables, now: now)
+        surroundings.machineName = { machine }
+        if let pauses { surroundings.pause = pauses.add }
         return try await GoogleCredentialChain(surroundings, client).token()
     }
 
@@ -420,6 +421,51 @@ struct GoogleCredentialTests {
             let error = await AWSTests.failure { _ = try await token(service, ["GCE_METADATA_HOST": host]) }
             #expect(error != nil && service.requests.isEmpty, "\(host)")
         }
+    }
+
+    @Test(
+        "A metadata service that is being started is asked again, if the machine is Google's or one is named; another machine is not kept waiting",
+        arguments: [
+            ("Google Compute Engine\n", nil, 4), ("Google", nil, 4), (nil, "127.0.0.1:7", 4), (nil, nil, 0),
+            ("ThinkPad", nil, 0),
+        ] as [(String?, String?, Int)])
+    func starting(_ machine: String?, _ host: String?, _ attempts: Int) async throws {
+        let variables = ["HOME": "/nonexistent", "GCE_METADATA_HOST": host ?? ""]
+        let flavor = [(name: "metadata-flavor", value: "Google")]
+        for failures in [1, 4, 5] {
+            let pauses = AWSTests.Pauses()
+            let service = Service { request, number throws(SigstoreError) in
+                if number <= failures {
+                    guard number == 2 else { throw SigstoreError(.unreachable, "connection refused") }
+                    return (503, flavor, "")
+                }
+                return request.url.path.hasSuffix("/email") ? (200, flavor, "sa@p") : (200, flavor, Self.given)
+            }
+            let error = await AWSTests.failure {
+                _ = try await token(service, variables, machine: machine, pauses: pauses)
+            }
+            #expect((error == nil) == (failures <= attempts), "\(failures): \(error?.description ?? "")")
+            #expect(pauses.all.count == min(failures, attempts))
+            #expect(pauses.all.reduce(.zero, +) < .seconds(8))
+        }
+        // Nothing answers in time: not for long either.
+        let pauses = AWSTests.Pauses()
+        let silent = Service { _, _ throws(SigstoreError) in throw SigstoreError(.timedOut, "no answer") }
+        let error = await AWSTests.failure { _ = try await token(silent, variables, machine: machine, pauses: pauses) }
+        #expect(error?.code == .keyServiceSettings && silent.requests.count == (attempts == 0 ? 1 : 3))
+        #expect(silent.requests.allSatisfy { $0.timeout <= .seconds(host == nil ? 1 : 5) })
+    }
+
+    @Test("A metadata service that cannot give a token now is asked again, also where nobody knows whose machine it is")
+    func busyMachine() async throws {
+        let pauses = AWSTests.Pauses()
+        let flavor = [(name: "metadata-flavor", value: "Google")]
+        let service = Service { request, number throws(SigstoreError) in
+            if request.url.path.hasSuffix("/email") { return (200, flavor, "sa@p") }
+            return number < 5 ? ([503, 429, 500][number - 2], flavor, "") : (200, flavor, Self.given)
+        }
+        let found = try await token(service, ["HOME": "/nonexistent"], pauses: pauses)
+        #expect(found.account == "sa@p" && pauses.all == [.milliseconds(500), .seconds(1), .seconds(2)])
     }
 
     // MARK: - Refusals

@@ -2,7 +2,9 @@ import FaultServer
 import Foundation
 import HTTPTransport
 import SigstoreCrypto
+import Spawning
 import StrictJSON
+import Synchronization
 import Testing
 
 @testable import KeyProviders
@@ -254,6 +256,86 @@ struct GoogleTests {
         for (key, number) in zip(all, [10, 9, 1]) { #expect(key.isSame(as: try #require(keys[number]))) }
         let facts = try await place.facts(Self.reference)
         #expect(facts.contains(KeyFact("version", "10")) && facts.contains(KeyFact("other versions", "9, 2, 1")))
+    }
+
+    /// Cloud KMS with one key of many versions, which answers for their public keys only when several questions are open.
+    private final class Gathering: HTTPClient, Sendable {
+        let key: PublicKey
+        let versions: Int
+        private let state = Mutex((open: 0, most: 0, waiting: [CheckedContinuation<Void, Never>](), isFull: false))
+        /// How many questions were open at once, at the most.
+        var most: Int { state.withLock { $0.most } }
+
+        init(_ key: PublicKey, versions: Int) { (self.key, self.versions) = (key, versions) }
+
+        func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
+            var body = GoogleTests.list(Array(1...versions))
+            if GoogleTests.asked(request) == "GET publicKey" {
+                let number = request.url.path.split(separator: "/").dropLast().last.flatMap { Int($0) } ?? 0
+                // One that was disabled meanwhile, in the middle.
+                body = GoogleTests.answer(
+                    key, number == 7 ? "PQ_SIGN_ML_DSA_65" : "EC_SIGN_P256_SHA256", version: number)
+                await withCheckedContinuation { continuation in
+                    let free = state.withLock { state in
+                        state.open += 1
+                        state.most = max(state.most, state.open)
+                        state.waiting.append(continuation)
+                        state.isFull = state.isFull || state.open == 5
+                        guard state.isFull else { return [CheckedContinuation<Void, Never>]() }
+                        defer { state.waiting = [] }
+                        return state.waiting
+                    }
+                    for continuation in free { continuation.resume() }
+                }
+                for _ in 0..<10 { await Task.yield() }
+                state.withLock { $0.open -= 1 }
+            }
+            return HTTPResponse(status: 200, headers: [], body: Array(body.utf8), url: request.url)
+        }
+    }
+
+    @Test(
+        "To verify, the versions' keys are asked for side by side, five at once, and come in their order",
+        .timeLimit(.minutes(2)))
+    func manyVersions() async throws {
+        let key = try PrivateKey.generate(.ecdsaP256).publicKey
+        let client = Gathering(key, versions: 25)
+        let keys = try await Self.place(client).publicKeys(Self.reference)
+        // The newest twenty, without the one that is of no known kind.
+        #expect(keys.count == 19 && client.most == 5)
+    }
+
+    @Test(
+        "Of a service that takes a salt as long as the digest, a signature by RSA-PSS with another one does not count")
+    func salts() async throws {
+        let (home, key) = (try Home(), try Self.privateKey(.rsa2048))
+        let pem = try unsafe key.pkcs8().withBytes { unsafe PEM.encode(label: "PRIVATE KEY", Array($0)) }
+        try home.write("key.pem", pem)
+        try home.write("message", "message")
+        let script =
+            "openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:$1 -sign key.pem -out $1 message"
+        func signature(_ salt: String) async throws -> [UInt8] {
+            let status = try await Spawning.run(
+                "/bin/sh", ["-c", script, "sh", salt], in: home.path, environment: ["PATH": "/usr/bin:/bin"],
+                output: "/dev/null", errors: "/dev/null")
+            try #require(status == 0)
+            return Array(try Data(contentsOf: URL(fileURLWithPath: "\(home.path)/\(salt)")))
+        }
+        let (right, other) = (try await signature("32"), try await signature("20"))
+        let services: [(any KeyPlace, String)] = [
+            (Self.place(Self.kms(key, "RSA_SIGN_PSS_2048_SHA256", .rsaPSS(.sha256))), Self.reference),
+            (AzureTests.place(try AzureTests.vault(key)), AzureTests.reference),
+            (AWSTests.place(AWSTests.kms(key, algorithms: ["RSASSA_PSS_SHA_256"])), "awskms:///alias/x"),
+        ]
+        let message = Array("message".utf8)
+        for (place, reference) in services {
+            let found = try await place.publicKeys(reference)[0]
+            #expect(try found.verifies(right, ofBytes: message, scheme: .rsaPSS(.sha256)), "\(reference)")
+            #expect(try !found.verifies(other, ofBytes: message, scheme: .rsaPSS(.sha256)), "\(reference)")
+            // Of a key that was exported nobody knows what signs with it.
+            let exported = try PublicKey(file: Array(found.pem.utf8))
+            #expect(try exported.verifies(other, ofBytes: message, scheme: .rsaPSS(.sha256)))
+        }
     }
 
     @Test("A key without an enabled version says in which states its versions are")

@@ -85,6 +85,7 @@ public final class AzureServices: Sendable {
             "rbac": (403, error("Forbidden", "Caller is not authorized\r\nCaller: appid=app-1;oid=obj-1\x1b[31m", "ForbiddenByRbac")),
             "firewall": (403, error("Forbidden", "Client address is not authorized.", "ForbiddenByFirewall")),
             "disabled": (403, error("Forbidden", "Operation sign is not allowed on a disabled key.", "KeyDisabled")),
+            "deleted": (409, error("Conflict", "Key is in a deleted but recoverable state.", "ObjectIsDeletedButRecoverable")),
             "throttled": (429, error("Throttled", "Too many", ""), {"Retry-After": "99"}),
             "redirect": (302, {}, {"Location": "https://elsewhere.vault.azure.net/"}),
             "large": (200, b"[" + b" " * 100000 + b"]"), "type": (200, b"<html>"), "wrong": (200, {"key": 7}),
@@ -105,6 +106,9 @@ public final class AzureServices: Sendable {
             def azure(self, m, p, q, j, raw, host):
                 parts = p.split("/")
                 fault = parts[2][6:] if len(parts) > 2 and parts[2].startswith("fault-") else None
+                if fault in ("lost", "deleted") and m == "POST":
+                    if fault == "lost": fault = "truncated"
+                elif fault in ("lost", "deleted"): fault = None
                 if fault and self.headers.get("Authorization") == "Bearer az-token":
                     if fault in faults:
                         self.out(*faults[fault])

@@ -1,3 +1,4 @@
+import FaultServer
 import Foundation
 import TestServices
 import Testing
@@ -19,8 +20,11 @@ struct AzureKeyTests {
         try directory.write("predicate.json", "{}")
     }
 
-    private func swsign(_ arguments: [String], _ more: [String: String] = [:]) async -> Program.Outcome {
-        await Program(directory: directory.path, environment: environment.merging(more) { $1 }).run(arguments)
+    private func swsign(_ arguments: [String], _ more: [String: String] = [:], withSecret: Bool = true) async
+        -> Program.Outcome
+    {
+        let own = environment.filter { withSecret || $0.key != "AZURE_CLIENT_SECRET" }
+        return await Program(directory: directory.path, environment: own.merging(more) { $1 }).run(arguments)
     }
 
     private func key(_ name: String) -> String { "azurekms://testvault.vault.azure.net/\(name)" }
@@ -141,9 +145,63 @@ struct AzureKeyTests {
                 ["AZURE_TOKEN_CREDENTIALS": "dev", "PATH": "\(directory["bin"]):/usr/bin:/bin"],
                 "Azure's CLI (az login)"
             ),
+            (
+                // Of Azure Arc's agent there are only its variables.
+                [
+                    "IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IMDS_ENDPOINT": "http://127.0.0.1:1",
+                    "AZURE_CLIENT_ID": "", "PATH": "\(directory["bin"]):/usr/bin:/bin",
+                ], "Azure's CLI (az login)"
+            ),
         ] {
-            let info = await swsign(["key", "info", key], more.merging(["AZURE_CLIENT_SECRET": ""]) { $1 })
+            let info = await swsign(["key", "info", key], more, withSecret: false)
             #expect(info.output.contains("credentials: \(source)"), "\(info.output)\(info.messages)")
+        }
+    }
+
+    @Test("An identity of a machine that is not ready yet is waited for")
+    func unreadyIdentity() async throws {
+        let metadata = FaultServer { request, connection in
+            guard request.header("metadata") == "true" else { return connection.respond(400, [], "{}") }
+            guard request.number > 1 else { return connection.respond(404, [], #"{"error":"invalid_request"}"#) }
+            connection.respond(
+                200, ["Content-Type: application/json"], #"{"access_token":"az-token","expires_in":"3599"}"#)
+        }
+        defer { metadata.stop() }
+        #expect(await swsign(["generate-key-pair", "--kms", key("unready")]).succeeded)
+        let info = await swsign(
+            ["key", "info", key("unready")], ["AZURE_POD_IDENTITY_AUTHORITY_HOST": metadata.url], withSecret: false)
+        #expect(info.output.contains("the managed identity of the virtual machine"), "\(info.output)\(info.messages)")
+        #expect(metadata.requests.count == 3)
+    }
+
+    @Test(
+        "Half of a setting stops the command, with the names of both halves",
+        arguments: [
+            (["AZURE_CLIENT_SECRET": ""], "AZURE_CLIENT_ID is set, and AZURE_CLIENT_SECRET is empty"),
+            (["IDENTITY_ENDPOINT": "http://127.0.0.1:1/"], "IDENTITY_ENDPOINT is set, and neither IDENTITY_HEADER"),
+            (["MSI_ENDPOINT": "http://127.0.0.1:1/"], "AZURE_CLIENT_ID is set, and MSI_ENDPOINT"),
+            (["AZURE_TENANT_ID": "-x"], "AZURE_TENANT_ID is neither"),
+        ])
+    func halves(_ more: [String: String], _ words: String) async throws {
+        let outcome = await swsign(["public-key", "--key", key("x")], more, withSecret: false)
+        #expect(outcome.code == "key-service-settings", "\(outcome.messages)")
+        #expect(outcome.messages.contains(words), "\(outcome.messages)")
+    }
+
+    @Test(
+        "A key that may have been made, and one that was deleted, are said with the commands that show and recover them"
+    )
+    func unmade() async throws {
+        for (name, code, words) in [
+            (
+                "fault-lost", "unreachable",
+                ["the key may have been made", "az keyvault key show --vault-name testvault"]
+            ),
+            ("fault-deleted", "key-unusable", ["can still be recovered", "az keyvault key recover --vault-name"]),
+        ] {
+            let outcome = await swsign(["generate-key-pair", "--kms", key(name)])
+            #expect(outcome.code == code && !directory.exists("cosign.pub"), "\(outcome.messages)")
+            for words in words { #expect(outcome.messages.contains(words), "\(outcome.messages)") }
         }
     }
 

@@ -212,6 +212,26 @@ struct GoogleKeyTests {
         }
     }
 
+    @Test("A machine's metadata service that is just starting is waited for")
+    func startingMachine() async throws {
+        let metadata = FaultServer { request, connection in
+            let fields = ["Metadata-Flavor: Google", "Content-Type: application/json"]
+            guard request.number > 0 else { return connection.respond(503, fields, "") }
+            let isEmail = request.path.hasSuffix("/email")
+            connection.respond(200, fields, isEmail ? "sa@proj" : #"{"access_token":"ya29.m","expires_in":3599}"#)
+        }
+        defer { metadata.stop() }
+        #expect(await swsign(["generate-key-pair", "--kms", key("starting")]).succeeded)
+        let info = await swsign(
+            ["key", "info", key("starting")],
+            [
+                "GOOGLE_OAUTH_ACCESS_TOKEN": "", "HOME": directory.path,
+                "GCE_METADATA_HOST": String(metadata.url.dropFirst("http://".count)),
+            ])
+        #expect(info.output.contains("identity: sa@proj\n"), "\(info.output)\(info.messages)")
+        #expect(metadata.requests.count == 3)
+    }
+
     @Test("A signature by another key is refused, with service, version, algorithm and hash")
     func otherKey() async throws {
         let key = key("signs-with-another")

@@ -54,7 +54,12 @@ struct AWSCredentials: Sendable {
         -> HTTPRequest
     {
         var body: [UInt8] = []
-        if case .bytes(let bytes) = request.body { body = bytes }
+        defer { SecretBytes.cleanse(&body) }
+        switch request.body {
+        case .bytes(let bytes): body = bytes
+        case .secret(let secret): body = unsafe secret.withBytes { unsafe Array($0) }
+        case .none, .file: break
+        }
         let date = RequestSignature.date(now)
         var request = request
         request.headers.append((name: "X-Amz-Date", value: date))
@@ -105,9 +110,8 @@ struct AWSCredentialChain: Sendable {
         let credentials = try await credentials()
         if let identity = credentials.identity { return identity }
         do throws(SigstoreError) {
-            let form = [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")]
             let (document, endpoint) = try await stsAnswer(
-                form, signedBy: credentials, region: nil, source: credentials.source)
+                "GetCallerIdentity", [], signedBy: credentials, region: nil, source: credentials.source)
             guard let arn = document.text(["GetCallerIdentityResponse", "GetCallerIdentityResult", "Arn"]), !arn.isEmpty
             else { throw endpoint.strangeAnswer(SigstoreError(.unexpectedJSON, "it has no Arn")) }
             return arn
@@ -143,8 +147,8 @@ struct AWSCredentialChain: Sendable {
     // MARK: - Variables
 
     private func fromVariables() throws(SigstoreError) -> AWSCredentials? {
-        func first(_ names: [String]) -> (name: String, value: String)? {
-            for name in names { if let value = variable(name) { return (name, value) } }
+        func first(_ names: [String]) -> (name: String, value: SecretBytes)? {
+            for name in names { if let value = surroundings.secret(name) { return (name, value) } }
             return nil
         }
         let id = first(["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"])
@@ -161,8 +165,7 @@ struct AWSCredentialChain: Sendable {
             return nil
         }
         return try AWSCredentials(
-            id.value, secret: SecretBytes(secret.value.utf8),
-            sessionToken: variable("AWS_SESSION_TOKEN").map { SecretBytes($0.utf8) },
+            variable(id.name) ?? "", secret: secret.value, sessionToken: surroundings.secret("AWS_SESSION_TOKEN"),
             source: "the variables \(id.name) and \(secret.name)")
     }
 
@@ -250,13 +253,13 @@ struct AWSCredentialChain: Sendable {
                 "take the role first (aws sts assume-role), and give its credentials as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN"
             )
         }
-        var form = [
-            ("Action", "AssumeRole"), ("DurationSeconds", setting("duration_seconds") ?? "900"), ("RoleArn", role),
-            ("RoleSessionName", setting("role_session_name") ?? sessionName), ("Version", "2011-06-15"),
+        var fields: [(String, FormValue)] = [
+            ("DurationSeconds", .text(setting("duration_seconds") ?? "900")), ("RoleArn", .text(role)),
+            ("RoleSessionName", .text(setting("role_session_name") ?? sessionName)),
         ]
-        if let external = setting("external_id") { form.insert(("ExternalId", external), at: 2) }
+        if let external = setting("external_id") { fields.append(("ExternalId", .text(external))) }
         return try await askSTS(
-            form, signedBy: base, region: setting("region"),
+            "AssumeRole", fields, signedBy: base, region: setting("region"),
             source: "the role \(role), taken with \(base.source), by \(place)")
     }
 
@@ -432,14 +435,15 @@ struct AWSCredentialChain: Sendable {
             }
         }
         defer { SecretBytes.cleanse(&token) }
-        let text = String(decoding: token.filter { $0 > 0x20 }, as: UTF8.self)
-        guard !text.isEmpty else {
+        let word = SecretBytes(token.lazy.filter { $0 > 0x20 })
+        guard word.count > 0 else {
             throw SigstoreError(.keyServiceSettings, "\(source): the identity token in \(file) is empty")
         }
         return try await askSTS(
+            "AssumeRoleWithWebIdentity",
             [
-                ("Action", "AssumeRoleWithWebIdentity"), ("RoleArn", role), ("RoleSessionName", session ?? sessionName),
-                ("Version", "2011-06-15"), ("WebIdentityToken", text),
+                ("RoleArn", .text(role)), ("RoleSessionName", .text(session ?? sessionName)),
+                ("WebIdentityToken", .secret(word)),
             ], signedBy: nil, region: nil,
             source: "the role \(role), taken with the identity token \(file), by \(source)")
     }
@@ -447,10 +451,11 @@ struct AWSCredentialChain: Sendable {
     /// Asks the security token service for credentials of a role (AWS STS API Reference, AssumeRole and
     /// AssumeRoleWithWebIdentity).
     private func askSTS(
-        _ form: [(String, String)], signedBy base: AWSCredentials?, region ownRegion: String?, source: String
+        _ action: String, _ fields: [(String, FormValue)], signedBy base: AWSCredentials?, region ownRegion: String?,
+        source: String
     ) async throws(SigstoreError) -> AWSCredentials {
-        let (document, endpoint) = try await stsAnswer(form, signedBy: base, region: ownRegion, source: source)
-        let action = form[0].1
+        let (document, endpoint) = try await stsAnswer(
+            action, fields, signedBy: base, region: ownRegion, source: source)
         func value(_ name: String) throws(SigstoreError) -> String {
             guard let text = document.text(["\(action)Response", "\(action)Result", "Credentials", name]), !text.isEmpty
             else { throw endpoint.strangeAnswer(SigstoreError(.unexpectedJSON, "it has no Credentials/\(name)")) }
@@ -480,17 +485,16 @@ struct AWSCredentialChain: Sendable {
     /// Asks the security token service.
     /// - Returns: Its answer, and where it was asked.
     private func stsAnswer(
-        _ form: [(String, String)], signedBy base: AWSCredentials?, region ownRegion: String?, source: String
+        _ action: String, _ fields: [(String, FormValue)], signedBy base: AWSCredentials?, region ownRegion: String?,
+        source: String
     ) async throws(SigstoreError) -> (ShortXML, HTTPURL) {
         let region = profiles.region ?? ownRegion ?? self.region ?? "us-east-1"
         var endpoint = try profiles.endpoint("sts")?.url
         if endpoint == nil { endpoint = try profiles.standardEndpoint("sts", region: region) }
         guard let endpoint else { throw SigstoreError(.keyServiceSettings, "\(source): there is no endpoint to ask") }
         try Self.expectTLS(endpoint, "STS")
-        let body = form.map { "\($0)=\(HTTPURL.percentEncoded($1))" }.joined(separator: "&")
-        var request = HTTPRequest(
-            "POST", endpoint, headers: [(name: "Content-Type", value: "application/x-www-form-urlencoded")],
-            body: .bytes(Array(body.utf8)))
+        let form = [("Action", FormValue.text(action)), ("Version", .text("2011-06-15"))] + fields
+        var request = HTTPRequest(form: form.sorted { $0.0 < $1.0 }, to: endpoint)
         let now = surroundings.now()
         if let base { request = try base.signing(request, region: region, service: "sts", at: now) }
         let answer = try await http.askForCredentials(request, limit: 1 << 17, attempts: 3)
@@ -570,8 +574,8 @@ struct AWSCredentialChain: Sendable {
                         .keyServiceSettings, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: \(error.message)", cause: error)
                 }
             }
-        } else if let text = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN") {
-            token = Array(text.utf8)
+        } else if let secret = surroundings.secret("AWS_CONTAINER_AUTHORIZATION_TOKEN") {
+            token = unsafe secret.withBytes { unsafe Array($0) }
         }
         if var token {
             defer { SecretBytes.cleanse(&token) }

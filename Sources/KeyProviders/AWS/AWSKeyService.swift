@@ -120,11 +120,7 @@ final class AWSKeyService: Sendable {
 
     /// An answer that cannot be.
     static func fault(_ key: Subject, _ what: String, _ cause: SigstoreError? = nil) -> SigstoreError {
-        SigstoreError(
-            .keyServiceAnswer, "\(key.reference): \(what)",
-            advice:
-                "check that the endpoint is that of AWS KMS, and that nothing stands between that changes its answers",
-            cause: cause)
+        .strangeAnswer(key.reference, what, check: "that the endpoint is that of AWS KMS", cause)
     }
 
     // MARK: - What errors mean

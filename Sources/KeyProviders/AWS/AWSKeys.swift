@@ -78,24 +78,25 @@ public final class AWSKeys: KeyMaker {
 
     // MARK: - Making keys
 
-    /// The kinds of keys by the names that KMS has for them (KMS API, CreateKey, KeySpec).
-    private static let specifications: [(algorithm: SigningAlgorithm, kind: PublicKey.Kind, name: String)] = [
-        (.ecdsaP256, .ecP256, "ECC_NIST_P256"), (.ecdsaP384, .ecP384, "ECC_NIST_P384"),
-        (.ecdsaP521, .ecP521, "ECC_NIST_P521"), (.rsa2048, .rsa(bits: 2048), "RSA_2048"),
-        (.rsa3072, .rsa(bits: 3072), "RSA_3072"), (.rsa4096, .rsa(bits: 4096), "RSA_4096"),
-    ]
+    /// What KMS calls a kind of key (KMS API, CreateKey, KeySpec).
+    private static func specification(_ algorithm: SigningAlgorithm) -> (kind: PublicKey.Kind, name: String)? {
+        switch algorithm {
+        case .ecdsaP256: (.ecP256, "ECC_NIST_P256")
+        case .ecdsaP384: (.ecP384, "ECC_NIST_P384")
+        case .ecdsaP521: (.ecP521, "ECC_NIST_P521")
+        case .rsa2048: (.rsa(bits: 2048), "RSA_2048")
+        case .rsa3072: (.rsa(bits: 3072), "RSA_3072")
+        case .rsa4096: (.rsa(bits: 4096), "RSA_4096")
+        case .ed25519, .ed25519ph: nil
+        }
+    }
 
     public func makeKey(_ reference: String, algorithm: SigningAlgorithm?) async throws(SigstoreError) -> (
         publicKey: PublicKey, isNew: Bool
     ) {
         let place = try AWSKeyReference(reference)
         let wanted = algorithm ?? .ecdsaP256
-        guard let specification = Self.specifications.first(where: { $0.algorithm == wanted }) else {
-            throw SigstoreError(
-                .keyUnusable, "\(reference): AWS KMS makes no keys for \(wanted.rawValue) that are known here",
-                advice: .sentence("use one of \(Self.specifications.map(\.algorithm.rawValue).joined(separator: ", "))")
-            )
-        }
+        let specification = try name(of: wanted, reference, "AWS KMS", Self.specification)
         guard let alias = place.alias else {
             throw SigstoreError(
                 .unknownKeyReference, "\(reference): a key is made under an alias, and this names one by its id",
@@ -107,18 +108,13 @@ public final class AWSKeys: KeyMaker {
                 .unknownKeyReference, "\(reference): the alias \(alias) is not one that can be made",
                 advice: "use letters, digits, / _ and - behind alias/, and not alias/aws/…, which is AWS's own")
         }
-        do throws(SigstoreError) {
-            let found = try await key(place)
-            guard algorithm == nil || found.publicKey.kind == specification.kind else {
-                throw SigstoreError(
-                    .keyUnusable,
-                    "\(reference): there is a key already, and it is \(found.publicKey.kind), not one for \(wanted.rawValue); nothing was made",
-                    advice: "use another alias, or leave the algorithm out to use the key that is there")
-            }
-            return (found.publicKey, false)
-        } catch {
-            guard error.code == .keyNotFound else { throw error }
+        let there = try await keyThere(reference) { () async throws(SigstoreError) in
+            try await key(place)
+        } difference: { there in
+            algorithm == nil || there.publicKey.kind == specification.kind
+                ? nil : "is \(there.publicKey.kind), not one for \(wanted.rawValue)"
         }
+        if let there { return (there.publicKey, false) }
         let service = try await service(place)
         let subject = subject(place)
         let made = try await service.ask(
@@ -224,14 +220,15 @@ public final class AWSKeys: KeyMaker {
                 }
                 let publicKey: PublicKey
                 do throws(SigstoreError) {
-                    publicKey = try PublicKey(der: try answer.member("PublicKey").bytes())
+                    // KMS takes a salt for PSS that is as long as the digest (KMS Developer Guide, "Key spec reference").
+                    publicKey = try PublicKey(der: try answer.member("PublicKey").bytes()).demandingDigestSalt()
                 } catch {
                     guard error.code == .unsupportedKey else { throw error }
                     throw unusable(error.message)
                 }
-                if let known = Self.specifications.first(where: { $0.name == specification }),
-                    known.kind != publicKey.kind
-                {
+                if let known = SigningAlgorithm.allCases.lazy.compactMap(Self.specification).first(where: {
+                    $0.name == specification
+                }), known.kind != publicKey.kind {
                     throw SigstoreError(
                         .unexpectedJSON,
                         "it says that the key is \(known.name), and gives one that is \(publicKey.kind)")

@@ -98,10 +98,15 @@ struct AzureCredentialChain: Sendable {
     private let http: any HTTPClient
     /// The host of the vault, which says in which cloud it is.
     private let host: String
+    /// The folder in which the agent of Azure Arc shows that a program may read its files.
+    private let arcFolder: String
     private let once = Once<AzureChallenge, AzureToken>()
 
-    init(_ surroundings: KeySurroundings, _ http: any HTTPClient, host: String) {
-        (self.surroundings, self.http, self.host) = (surroundings, http, host)
+    init(
+        _ surroundings: KeySurroundings, _ http: any HTTPClient, host: String,
+        arcFolder: String = "/var/opt/azcmagent/tokens"
+    ) {
+        (self.surroundings, self.http, self.host, self.arcFolder) = (surroundings, http, host, arcFolder)
     }
 
     /// A token that holds for a minute at least.
@@ -144,6 +149,7 @@ struct AzureCredentialChain: Sendable {
     }
 
     private func find(_ challenge: AzureChallenge) async throws(SigstoreError) -> AzureToken {
+        _ = try ownTenant()
         var missing: [String] = []
         for source in try sources() {
             let result: Found
@@ -185,7 +191,7 @@ struct AzureCredentialChain: Sendable {
             && text.utf8.allSatisfy {
                 (0x30...0x39).contains($0) || (0x41...0x5a).contains($0) || (0x61...0x7a).contains($0) || $0 == 0x2d
                     || $0 == 0x2e
-            } && text.utf8.first != 0x2e
+            } && text.utf8.first != 0x2e && text.utf8.first != 0x2d
     }
 
     /// Whether a text is an id: 36 characters with hyphens.
@@ -195,13 +201,19 @@ struct AzureCredentialChain: Sendable {
     }
 
     /// The tenant that is set.
-    private func tenant(_ challenge: AzureChallenge) throws(SigstoreError) -> String? {
+    private func ownTenant() throws(SigstoreError) -> String? {
         guard let tenant = variable("AZURE_TENANT_ID") else { return nil }
         guard Self.isTenant(tenant) else {
             throw SigstoreError(
                 .keyServiceSettings, "AZURE_TENANT_ID is neither the id of a tenant nor a domain",
                 advice: "copy it again; az account show --query tenantId shows it")
         }
+        return tenant
+    }
+
+    /// The tenant that is set, or that of the vault if both are allowed.
+    private func tenant(_ challenge: AzureChallenge) throws(SigstoreError) -> String? {
+        guard let tenant = try ownTenant() else { return nil }
         let allowed = (variable("AZURE_ADDITIONALLY_ALLOWED_TENANTS") ?? "").split { $0 == ";" || $0 == "," }
         // Of a domain nobody here knows which id it has.
         guard let theirs = challenge.tenant, Self.isID(theirs), Self.isID(tenant),
@@ -250,10 +262,18 @@ struct AzureCredentialChain: Sendable {
 
     private func needed(_ name: String, for other: String) throws(SigstoreError) -> String {
         if let value = variable(name) { return value }
-        throw SigstoreError(
+        throw Self.half(other, "\(name) is not", "set \(name), or unset \(other)")
+    }
+
+    /// The error for half of a setting.
+    /// - Parameters:
+    ///   - name: What is set.
+    ///   - what: What is missing, or does not go with it.
+    private static func half(_ name: String, _ what: String, _ advice: String) -> SigstoreError {
+        SigstoreError(
             .keyServiceSettings,
-            "\(other) is set, and \(name) is not: another account than the one that was meant could be used",
-            advice: .sentence("set \(name), or unset \(other)"))
+            "\(name) is set, and \(what): another account than the one that was meant could be used",
+            advice: .sentence(advice))
     }
 
     private func client(for other: String) throws(SigstoreError) -> String {
@@ -270,6 +290,8 @@ struct AzureCredentialChain: Sendable {
     private func fromVariables(_ challenge: AzureChallenge) async throws(SigstoreError) -> Found {
         let names = ["AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"]
         guard let name = names.first(where: { variable($0) != nil }), let value = variable(name) else {
+            try expectNotEmpty(names)
+            if variable(Self.certificatePassword) != nil { _ = try needed(names[1], for: Self.certificatePassword) }
             if variable("AZURE_USERNAME") != nil, variable("AZURE_PASSWORD") != nil {
                 throw SigstoreError(
                     .keyServiceSettings,
@@ -282,14 +304,14 @@ struct AzureCredentialChain: Sendable {
         let client = try client(for: name)
         let tenant = try tenant(challenge) ?? ""
         let endpoint = try tokenEndpoint(tenant)
-        if name.utf8.elementsEqual(names[0].utf8) {
+        if name.utf8.elementsEqual(names[0].utf8), let secret = surroundings.secret(name) {
             return .token(
                 try await ask(
-                    endpoint, [("client_secret", value)], client: client, challenge, tenant: tenant,
+                    endpoint, [("client_secret", .secret(secret))], client: client, challenge, tenant: tenant,
                     source: "the variable \(name)"))
         }
         let source = "the certificate \(value) (\(name))"
-        let password = variable("AZURE_CLIENT_CERTIFICATE_PASSWORD").map { SecretBytes($0.utf8) }
+        let password = surroundings.secret(Self.certificatePassword)
         let credential = try await onBlockingThread { () throws(SigstoreError) in
             do throws(SigstoreError) {
                 var bytes = try LocalFile.contents(value, limit: 1 << 20)
@@ -314,9 +336,26 @@ struct AzureCredentialChain: Sendable {
                 endpoint, assertion.form, client: client, challenge, tenant: tenant, source: source))
     }
 
+    private static let certificatePassword = "AZURE_CLIENT_CERTIFICATE_PASSWORD"
+    private static let tokenFile = "AZURE_FEDERATED_TOKEN_FILE"
+
+    /// Refuses a variable that was meant to prove who an application is, and is empty, as in a job that has no such secret.
+    /// - Parameter names: The variables, none of which holds anything.
+    private func expectNotEmpty(_ names: [String]) throws(SigstoreError) {
+        guard let empty = names.first(where: { surroundings.secretBytes($0)?.count == 0 }),
+            let other = ["AZURE_CLIENT_ID", "AZURE_TENANT_ID"].first(where: { variable($0) != nil }),
+            // The workload's own identity may stand beside it.
+            variable(Self.tokenFile) == nil
+        else { return }
+        throw Self.half(other, "\(empty) is empty", "give \(empty) its value, or unset it")
+    }
+
     private func fromWorkload(_ challenge: AzureChallenge) async throws(SigstoreError) -> Found {
-        let name = "AZURE_FEDERATED_TOKEN_FILE"
-        guard let file = variable(name) else { return .nothing("\(name) is not set") }
+        let name = Self.tokenFile
+        guard let file = variable(name) else {
+            try expectNotEmpty([name])
+            return .nothing("\(name) is not set")
+        }
         _ = try needed("AZURE_TENANT_ID", for: name)
         let client = try client(for: name)
         let tenant = try tenant(challenge) ?? ""
@@ -330,31 +369,25 @@ struct AzureCredentialChain: Sendable {
             }
         }
         defer { SecretBytes.cleanse(&token) }
-        let text = String(decoding: token.filter { $0 > 0x20 }, as: UTF8.self)
-        guard !text.isEmpty else { throw SigstoreError(.keyServiceSettings, "\(source) is empty") }
+        let word = SecretBytes(token.lazy.filter { $0 > 0x20 })
+        guard word.count > 0 else { throw SigstoreError(.keyServiceSettings, "\(source) is empty") }
         return .token(
             try await ask(
-                try tokenEndpoint(tenant), AzureClientAssertion(text).form, client: client, challenge, tenant: tenant,
+                try tokenEndpoint(tenant), AzureClientAssertion(word).form, client: client, challenge, tenant: tenant,
                 source: source))
     }
 
     /// Asks Entra ID for a token of an application (Microsoft identity platform, "OAuth 2.0 client credentials flow").
     private func ask(
-        _ endpoint: HTTPURL, _ proof: [(String, String)], client: String, _ challenge: AzureChallenge, tenant: String,
+        _ endpoint: HTTPURL, _ proof: [(String, FormValue)], client: String, _ challenge: AzureChallenge,
+        tenant: String,
         source: String
     ) async throws(SigstoreError) -> AzureToken {
-        var form = [
-            ("client_id", client), ("grant_type", "client_credentials"),
-            ("scope", "\(challenge.resource)/.default openid offline_access profile"),
+        let form: [(String, FormValue)] = [
+            ("client_id", .text(client)), ("grant_type", .text("client_credentials")),
+            ("scope", .text("\(challenge.resource)/.default openid offline_access profile")),
         ]
-        form += proof
-        // A space is a plus sign in a form.
-        var bytes = Array(
-            form.map { "\($0)=\(HTTPURL.percentEncoded($1).replacing("%20", with: "+"))" }.joined(separator: "&").utf8)
-        defer { SecretBytes.cleanse(&bytes) }
-        let request = HTTPRequest(
-            "POST", endpoint, headers: [(name: "Content-Type", value: "application/x-www-form-urlencoded")],
-            body: .bytes(bytes))
+        let request = HTTPRequest(form: form + proof, to: endpoint)
         var answer = try await http.askForCredentials(request, limit: 1 << 17, attempts: 3)
         defer { SecretBytes.cleanse(&answer.body) }
         guard answer.status == 200 else {
@@ -459,39 +492,98 @@ struct AzureCredentialChain: Sendable {
 
     private func fromManagedIdentity(_ challenge: AzureChallenge) async throws(SigstoreError) -> Found {
         let client = variable("AZURE_CLIENT_ID")
-        let endpoint = variable("IDENTITY_ENDPOINT")
-        let isArc = variable("IDENTITY_HEADER") == nil && variable("IMDS_ENDPOINT") != nil
-        if endpoint != nil, isArc || variable("IDENTITY_SERVER_THUMBPRINT") != nil {
-            throw SigstoreError(
-                .keyServiceSettings,
-                "the managed identities of \(isArc ? "Azure Arc" : "Service Fabric") (IDENTITY_ENDPOINT with \(isArc ? "IMDS_ENDPOINT" : "IDENTITY_SERVER_THUMBPRINT")) are not used here",
-                advice: "use an application with a secret or certificate, or log in with az login")
-        }
-        if let endpoint, let secret = variable("IDENTITY_HEADER") {
-            let url = try near(endpoint, "IDENTITY_ENDPOINT").adding("api-version", "2019-08-01")
+        let (place, header) = ("IDENTITY_ENDPOINT", "IDENTITY_HEADER")
+        if let endpoint = variable(place) {
+            guard variable("IDENTITY_SERVER_THUMBPRINT") == nil else {
+                throw SigstoreError(
+                    .keyServiceSettings,
+                    "the managed identities of Service Fabric (\(place) with IDENTITY_SERVER_THUMBPRINT) are not used here",
+                    advice: "use an application with a secret or certificate, or log in with az login")
+            }
+            guard let secret = surroundings.secret(header) else {
+                guard variable("IMDS_ENDPOINT") != nil else {
+                    throw Self.half(
+                        place,
+                        "neither \(header), as an App Service has it, nor IMDS_ENDPOINT, as Azure Arc has it, is",
+                        "set \(header), or unset \(place)")
+                }
+                return try await fromArc(try near(endpoint, place), challenge, client)
+            }
+            let url = try near(endpoint, place).adding("api-version", "2019-08-01")
                 .adding("resource", challenge.resource)
             var request = HTTPRequest("GET", client.map { url.adding("client_id", $0) } ?? url)
-            request.secrets = [Authorization(field: "X-IDENTITY-HEADER", secret.utf8)]
-            return .token(
-                try await askNear(request, "the managed identity of the App Service (IDENTITY_ENDPOINT)", client))
+            request.secrets = [unsafe secret.withBytes { unsafe Authorization(field: "X-IDENTITY-HEADER", $0) }]
+            return .token(try await askNear(request, "the managed identity of the App Service (\(place))", client))
         }
+        if surroundings.secret(header) != nil { _ = try needed(place, for: header) }
         if let endpoint = variable("MSI_ENDPOINT") {
             let url = try near(endpoint, "MSI_ENDPOINT")
-            if let secret = variable("MSI_SECRET") {
+            if let secret = surroundings.secret("MSI_SECRET") {
                 let asked = url.adding("api-version", "2017-09-01").adding("resource", challenge.resource)
                 var request = HTTPRequest("GET", client.map { asked.adding("clientid", $0) } ?? asked)
-                request.secrets = [Authorization(field: "secret", secret.utf8)]
+                request.secrets = [unsafe secret.withBytes { unsafe Authorization(field: "secret", $0) }]
                 return .token(try await askNear(request, "the managed identity of Azure ML (MSI_ENDPOINT)", client))
             }
-            let request = HTTPRequest(
-                "POST", url,
-                headers: [
-                    (name: "Metadata", value: "true"),
-                    (name: "Content-Type", value: "application/x-www-form-urlencoded"),
-                ], body: .bytes(Array("resource=\(HTTPURL.percentEncoded(challenge.resource))".utf8)))
+            guard client == nil else {
+                throw Self.half(
+                    "AZURE_CLIENT_ID", "MSI_ENDPOINT, of a Cloud Shell, gives the identity of its person alone",
+                    "unset AZURE_CLIENT_ID, or set what proves that application, such as AZURE_CLIENT_SECRET")
+            }
+            var request = HTTPRequest(form: [("resource", .text(challenge.resource))], to: url)
+            request.headers.append((name: "Metadata", value: "true"))
             return .token(try await askNear(request, "the Cloud Shell (MSI_ENDPOINT)", nil))
         }
+        if surroundings.secret("MSI_SECRET") != nil { _ = try needed("MSI_ENDPOINT", for: "MSI_SECRET") }
         return try await fromInstance(challenge, client)
+    }
+
+    /// The agent of Azure Arc, which names a file that only those may read who may have a token (Azure Arc-enabled servers,
+    /// "Authenticate against Azure resources").
+    private func fromArc(_ url: HTTPURL, _ challenge: AzureChallenge, _ client: String?) async throws(SigstoreError)
+        -> Found
+    {
+        guard client == nil else {
+            throw Self.half(
+                "AZURE_CLIENT_ID", "Azure Arc (IDENTITY_ENDPOINT with IMDS_ENDPOINT) has one identity for the machine",
+                "unset AZURE_CLIENT_ID, or set what proves that application, such as AZURE_CLIENT_SECRET")
+        }
+        let source = "the managed identity of Azure Arc (IDENTITY_ENDPOINT)"
+        var request = HTTPRequest(
+            "GET", url.adding("api-version", "2020-06-01").adding("resource", challenge.resource),
+            headers: [(name: "Metadata", value: "true")])
+        request.isDirect = true
+        let first: HTTPResponse
+        do throws(SigstoreError) {
+            first = try await http.askForCredentials(request, timeout: .seconds(1), pause: surroundings.pause)
+        } catch {
+            guard [.unreachable, .timedOut].contains(error.code) else { throw error }
+            return .nothing("\(source): its agent does not answer at \(url.origin.authority)")
+        }
+        let start = "basic realm="
+        let named = first.header("www-authenticate").map { header in
+            header.lowercased().utf8.starts(with: start.utf8)
+                ? String(header.dropFirst(start.count)) : ""
+        }
+        let (folder, end) = ("\(arcFolder)/", ".key")
+        // A file that another one could have written would be sent to who asks for it.
+        guard first.status == 401, let path = named, path.utf8.starts(with: folder.utf8),
+            path.utf8.reversed().starts(with: end.utf8.reversed()),
+            !path.utf8.dropFirst(folder.utf8.count).contains(0x2f)
+        else {
+            throw SigstoreError(
+                .keyServiceAnswer,
+                "\(source): \(url.origin.authority) answered \(first.status), and names no file of \(arcFolder), but \"\(SigstoreError.shortened(named ?? ""))\"",
+                advice: "check that this is the agent of Azure Arc (azcmagent show)")
+        }
+        var key: [UInt8]
+        do throws(SigstoreError) {
+            key = try await onBlockingThread { () throws(SigstoreError) in try LocalFile.contents(path, limit: 4096) }
+        } catch {
+            return .nothing("\(source): \(error.message); root and members of the group himds may read it")
+        }
+        defer { SecretBytes.cleanse(&key) }
+        request.authorization = Authorization(scheme: "Basic", key)
+        return .token(try await askNear(request, source, nil))
     }
 
     /// The metadata service of a virtual machine (Azure Instance Metadata Service, "Acquire an access token").
@@ -504,7 +596,8 @@ struct AzureCredentialChain: Sendable {
             "GET", place, bodyLimit: 1 << 16, timeout: .seconds(1), handledStatuses: Set(300...599), isIdempotent: false
         )
         (probe.isDirect, probe.refusesRedirects, probe.latestStart) = (true, true, .now + .seconds(5))
-        do throws(SigstoreError) { _ = try await http.send(probe) } catch {
+        let isAzure: Bool
+        do throws(SigstoreError) { isAzure = try await http.send(probe).status != 404 } catch {
             guard [.unreachable, .timedOut, .redirectRefused].contains(error.code) else { throw error }
             return .nothing("no metadata service of a virtual machine answers at \(host.origin.authority)")
         }
@@ -513,10 +606,22 @@ struct AzureCredentialChain: Sendable {
         url = url.adding("resource", challenge.resource)
         let request = HTTPRequest("GET", url, headers: [(name: "Metadata", value: "true")])
         let source = "the managed identity of the virtual machine"
-        do throws(SigstoreError) { return .token(try await askNear(request, source, client)) } catch {
+        do throws(SigstoreError) {
+            return .token(try await askNear(request, source, client, again: isAzure ? Self.whileChanging : nil))
+        } catch {
             // A machine may have no identity, and something else may answer there. Who named one gets that one or none.
-            guard client == nil, [400, 401, 403, 404].contains(error.httpStatus) else { throw error }
+            guard client == nil, [400, 401, 403, 404, 410].contains(error.httpStatus) else { throw error }
             return .nothing(error.message)
+        }
+    }
+
+    /// Asks the metadata service again while it changes or does not know the identity yet: for some seconds, and while it says that
+    /// it is being changed, which takes 70 seconds at the most (Azure Instance Metadata Service, "Retry guidance").
+    @Sendable private static func whileChanging(_ failure: CredentialFailure, _ attempt: Int) -> Duration? {
+        switch failure {
+        case .status(404): attempt <= 3 ? .seconds(1 << (attempt - 1)) : nil
+        case .status(410): attempt <= 7 ? .seconds(10) : nil
+        case .status, .unreachable, .late: CredentialFailure.soon(attempts: 3)(failure, attempt)
         }
     }
 
@@ -532,12 +637,13 @@ struct AzureCredentialChain: Sendable {
         return url
     }
 
-    private func askNear(_ request: HTTPRequest, _ source: String, _ client: String?) async throws(SigstoreError)
-        -> AzureToken
-    {
+    private func askNear(
+        _ request: HTTPRequest, _ source: String, _ client: String?,
+        again: (@Sendable (CredentialFailure, Int) -> Duration?)? = nil
+    ) async throws(SigstoreError) -> AzureToken {
         var request = request
         request.isDirect = true
-        var answer = try await http.askForCredentials(request, attempts: 3)
+        var answer = try await http.askForCredentials(request, attempts: 3, pause: surroundings.pause, again: again)
         defer { SecretBytes.cleanse(&answer.body) }
         guard answer.status == 200 else {
             let json = (try? JSONValue(parsing: answer.body, depth: 8, values: 1024)).map(JSONCursor.init)
@@ -562,8 +668,8 @@ struct AzureCredentialChain: Sendable {
             return .nothing("Azure's CLI (az) is not installed")
         }
         var command = [path, "account", "get-access-token", "--output", "json", "--resource", challenge.resource]
-        // What is on a command line must be no flag.
-        if let tenant = try tenant(challenge) ?? challenge.tenant, tenant.utf8.first != 0x2d {
+        // A tenant begins with no hyphen, so that it is no flag.
+        if let tenant = try tenant(challenge) ?? challenge.tenant {
             command += ["--tenant", tenant]
         }
         let arguments = command
@@ -607,18 +713,18 @@ extension UInt8 {
 
 /// What an application shows in place of a secret: a JSON Web Token, by itself or by an issuer that it trusts (RFC 7523, section 2.2).
 struct AzureClientAssertion {
-    private let token: String
+    private let token: SecretBytes
 
     /// The parameters that it is sent in.
-    var form: [(String, String)] {
+    var form: [(String, FormValue)] {
         [
-            ("client_assertion", token),
-            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", .secret(token)),
+            ("client_assertion_type", .text("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")),
         ]
     }
 
     /// Takes the token of an issuer that the application trusts.
-    init(_ token: String) { self.token = token }
+    init(_ token: SecretBytes) { self.token = token }
 
     /// Signs one with a certificate's key (Microsoft identity platform, "Application authentication certificate credentials").
     /// - Parameters:
@@ -644,6 +750,6 @@ struct AzureClientAssertion {
         ]
         var bytes = try SignedToken.make(header: header, claims: claims, key: credential.key, scheme: .rsaPSS(.sha256))
         defer { SecretBytes.cleanse(&bytes) }
-        token = String(decoding: bytes, as: UTF8.self)
+        token = SecretBytes(bytes)
     }
 }

@@ -20,6 +20,9 @@ struct AzureKeyReference: Sendable {
         origin.host.split(separator: ".").dropFirst().first?.utf8.elementsEqual("managedhsm".utf8) == true
     }
 
+    /// The flag by which Azure's CLI takes the vault or HSM.
+    var place: String { "\(isManagedHSM ? "--hsm-name" : "--vault-name") \(origin.host.prefix { $0 != "." })" }
+
     /// What the service is called.
     var serviceName: String { isManagedHSM ? "Azure Managed HSM" : "Azure Key Vault" }
 

@@ -64,45 +64,42 @@ public final class AzureKeys: KeyMaker {
 
     // MARK: - Making keys
 
-    /// The kinds of keys by the members that ask for them (Key Vault REST API, Create Key).
-    private static let specifications: [(algorithm: SigningAlgorithm, kind: PublicKey.Kind, members: JSONObject)] = [
-        (.ecdsaP256, .ecP256, ["crv": .string("P-256")]), (.ecdsaP384, .ecP384, ["crv": .string("P-384")]),
-        (.ecdsaP521, .ecP521, ["crv": .string("P-521")]), (.rsa2048, .rsa(bits: 2048), ["key_size": .integer(2048)]),
-        (.rsa3072, .rsa(bits: 3072), ["key_size": .integer(3072)]),
-        (.rsa4096, .rsa(bits: 4096), ["key_size": .integer(4096)]),
-    ]
+    /// What a vault is asked for to make a kind of key (Key Vault REST API, Create Key).
+    private static func specification(_ algorithm: SigningAlgorithm) -> (kind: PublicKey.Kind, members: JSONObject)? {
+        switch algorithm {
+        case .ecdsaP256: (.ecP256, ["crv": .string("P-256")])
+        case .ecdsaP384: (.ecP384, ["crv": .string("P-384")])
+        case .ecdsaP521: (.ecP521, ["crv": .string("P-521")])
+        case .rsa2048: (.rsa(bits: 2048), ["key_size": .integer(2048)])
+        case .rsa3072: (.rsa(bits: 3072), ["key_size": .integer(3072)])
+        case .rsa4096: (.rsa(bits: 4096), ["key_size": .integer(4096)])
+        case .ed25519, .ed25519ph: nil
+        }
+    }
 
     public func makeKey(_ reference: String, algorithm: SigningAlgorithm?) async throws(SigstoreError) -> (
         publicKey: PublicKey, isNew: Bool
     ) {
         let place = try AzureKeyReference(reference)
         let wanted = algorithm ?? .ecdsaP256
-        guard let specification = Self.specifications.first(where: { $0.algorithm == wanted }) else {
-            throw SigstoreError(
-                .keyUnusable, "\(reference): Azure makes no keys for \(wanted.rawValue)",
-                advice: .sentence("use one of \(Self.specifications.map(\.algorithm.rawValue).joined(separator: ", "))")
-            )
-        }
+        let specification = try name(of: wanted, reference, "Azure", Self.specification)
         guard place.version == nil else {
             throw SigstoreError(
                 .unknownKeyReference, "\(reference): a key is made without a version, which the vault chooses",
                 advice: .sentence(
                     "write it as \(AzureKeyReference.scheme.name)://\(place.origin.authority)/\(place.key)"))
         }
-        do throws(SigstoreError) {
-            let found = try await key(place)
-            guard algorithm == nil || found.publicKey.kind == specification.kind else {
-                throw SigstoreError(
-                    .keyUnusable,
-                    "\(reference): there is a key already, and it is \(found.publicKey.kind), not one for \(wanted.rawValue); nothing was made",
-                    advice: "use another name, or leave the algorithm out to use the key that is there")
-            }
-            do throws(SigstoreError) { try found.expectSigns(place, now: surroundings.now()) } catch {
+        let there = try await keyThere(reference) { () async throws(SigstoreError) in
+            try await key(place)
+        } difference: { there in
+            algorithm == nil || there.publicKey.kind == specification.kind
+                ? nil : "is \(there.publicKey.kind), not one for \(wanted.rawValue)"
+        }
+        if let there {
+            do throws(SigstoreError) { try there.expectSigns(place, now: surroundings.now()) } catch {
                 surroundings.warning("\(error.message): it is there already, and cannot sign")
             }
-            return (found.publicKey, false)
-        } catch {
-            guard error.code == .keyNotFound else { throw error }
+            return (there.publicKey, false)
         }
         var members: JSONObject = [
             "attributes": .object(["enabled": .bool(true)]), "key_ops": .array([.string("sign"), .string("verify")]),
@@ -111,7 +108,11 @@ public final class AzureKeys: KeyMaker {
             "tags": .object(["use": .string("sigstore")]),
         ]
         for (name, value) in specification.members.members { members[name] = value }
-        let made = try AzureKey(try await vault(place).ask(.create, place, members), place)
+        let answer = try await vault(place).ask(.create, place, members)
+        let made: AzureKey
+        do throws(SigstoreError) { made = try AzureKey(answer, place) } catch {
+            throw AzureVault.mayHaveMade(place, error)
+        }
         guard made.publicKey.kind == specification.kind else {
             throw AzureVault.fault(
                 place, "a key for \(wanted.rawValue) was asked for, and one that is \(made.publicKey.kind) was made")
@@ -178,7 +179,8 @@ private struct AzureKey: Sendable {
             self.version = version
             name = place.key
             let key = try JSONWebKey(json)
-            (publicKey, type) = (key.publicKey, key.type)
+            // What a vault signs by RSASSA-PSS has a salt as long as the digest (RFC 7518, section 3.5).
+            (publicKey, type) = (key.publicKey.demandingDigestSalt(), key.type)
             var operations: [String]?
             if let list = try json.optional("key_ops")?.elements() {
                 var names: [String] = []

@@ -77,7 +77,11 @@ final class AzureVault: Sendable {
                 if answer.status == 200 || answer.status == 401 && last == nil { return (answer, token) }
                 throw failure(answer, operation, key, token)
             }
-            if answer.status == 200 { return try Self.read(answer, key) }
+            if answer.status == 200 {
+                do throws(SigstoreError) { return try Self.read(answer, key) } catch {
+                    throw operation == .create ? Self.mayHaveMade(key, error) : error
+                }
+            }
             refused = token
         }
     }
@@ -107,16 +111,23 @@ final class AzureVault: Sendable {
         request.isIdempotent = false
         request.latestStart = .now + .seconds(240)
         do throws(SigstoreError) { return try await http.send(request) } catch {
-            // Whether a key was made, if the connection broke off, nobody knows.
-            let mayRepeat = error.code == .unreachable && (operation != .create || error.wasNotSent)
+            // Whether a key was made, if the answer was lost, nobody knows: a second one would be a second version.
+            let mayBeDone = operation == .create && !error.wasNotSent
+            let mayRepeat = error.code == .unreachable && !mayBeDone
             var error = error.concerning(key.text)
             if error.code == .unreachable {
                 error.advice = SigstoreError.Advice.sentence(
                     "check the name of the vault, and that this machine may reach it"
                 ).after(error.advice)
             }
-            throw FailedRequest(error, mayRepeat ? .passing : .lasting)
+            throw FailedRequest(mayBeDone ? Self.mayHaveMade(key, error) : error, mayRepeat ? .passing : .lasting)
         }
+    }
+
+    /// The error of a request that makes a key, of which nobody knows whether it was done.
+    static func mayHaveMade(_ key: AzureKeyReference, _ error: SigstoreError) -> SigstoreError {
+        error.mayHaveMadeKey(
+            "look whether it is there before you try again: az keyvault key show \(key.place) --name \(key.key)")
     }
 
     private static func read(_ answer: HTTPResponse, _ key: AzureKeyReference) throws(SigstoreError) -> JSONCursor {
@@ -129,10 +140,7 @@ final class AzureVault: Sendable {
 
     /// An answer that cannot be.
     static func fault(_ key: AzureKeyReference, _ what: String, _ cause: SigstoreError? = nil) -> SigstoreError {
-        SigstoreError(
-            .keyServiceAnswer, "\(key.text): \(what)",
-            advice: "check the name of the vault, and that nothing stands between that changes its answers",
-            cause: cause)
+        .strangeAnswer(key.text, what, check: "the name of the vault", cause)
     }
 
     // MARK: - For whom a token must be
@@ -189,8 +197,6 @@ final class AzureVault: Sendable {
         let place = origin.authority
         let who =
             token.map { "\($0.source)\($0.identity.map { identity in ", \(identity)" } ?? "")" } ?? "no account yet"
-        let vault = origin.host.prefix { $0 != "." }
-        let flag = key.isManagedHSM ? "--hsm-name" : "--vault-name"
         func error(
             _ errorCode: SigstoreError.Code, _ what: String, _ advice: String, _ kind: FailedRequest.Kind = .lasting
         ) -> FailedRequest {
@@ -261,44 +267,49 @@ final class AzureVault: Sendable {
             if says("keynotfound", "was not found in this key vault") || code.utf8.elementsEqual("KeyNotFound".utf8) {
                 return error(
                     .keyNotFound, "there is no key \(name) (\(place), \(who))",
-                    "check the name and the vault; az keyvault key list \(flag) \(vault) shows them")
+                    "check the name and the vault; az keyvault key list \(key.place) shows them")
             }
             return error(
                 .keyServiceAnswer,
                 "\(place) does not say that there is no such key, but that there is nothing at all (\(who))",
                 "check the name of the vault")
         case 409:
+            let command = "az keyvault key"
+            if says("objectisdeletedbutrecoverable", "deleted but recoverable") {
+                return error(
+                    .keyUnusable,
+                    "a key \(key.key) was deleted and can still be recovered, so that none can be made (\(place))",
+                    "recover it with \(command) recover \(key.place) --name \(key.key), or use another name")
+            }
+            let isEnding = says("objectisbeingdeleted", "being deleted")
+            if isEnding || says("objectisbeingrecovered", "being recovered") {
+                return error(
+                    .keyUnusable,
+                    "the key \(key.key) is being \(isEnding ? "deleted" : "recovered") just now (\(place))",
+                    "try again in a minute\(isEnding ? ", or use another name" : "")")
+            }
             return error(
-                .keyUnusable,
-                "a key \(key.key) was deleted and can still be recovered, so that none can be made (\(place))",
-                "recover it with az keyvault key recover \(flag) \(vault) --name \(key.key), or use another name")
+                .keyUnusable, "\(key.serviceName) does something else with the key \(name) just now (\(place))",
+                "try again; \(command) show and \(command) show-deleted, \(key.place) --name \(key.key), say what is there"
+            )
         case 429:
             return error(
                 .keyServiceFailed, "too many requests for the vault's limits, after all attempts (\(place))",
                 "try again later, sign fewer at once, or use another vault",
-                .throttled(after: wait(answer)))
+                .throttled(after: answer.retryAfter(now: surroundings.now())))
         case 408, 500...599:
-            let wait = answer.status == 503 ? wait(answer) : nil
-            // What failed may have been done: a second key would be a second version.
-            if operation == .create {
-                return error(
-                    .keyServiceFailed, "\(key.serviceName) failed, and whether it made the key is not known (\(place))",
-                    "look whether the key is there, with az keyvault key show \(flag) \(vault) --name \(key.key)")
-            }
-            return error(
+            let wait = answer.status == 503 ? answer.retryAfter(now: surroundings.now()) : nil
+            let failed = error(
                 .keyServiceFailed, "\(key.serviceName) failed (\(place))", "try again later",
                 wait.map { .throttled(after: $0) } ?? .passing)
+            guard operation == .create else { return failed }
+            return FailedRequest(Self.mayHaveMade(key, failed.error))
         default:
             return error(
                 operation == .sign ? .keyUnusable : .keyServiceFailed,
                 "\(key.serviceName) refuses \(operation.rawValue) for \(name) (\(place), \(who))",
                 "what it says names the cause")
         }
-    }
-
-    /// For how long the service wants no requests, if it says so.
-    private func wait(_ answer: HTTPResponse) -> Duration? {
-        answer.header("retry-after").flatMap { RetryPolicy.retryAfter($0, now: surroundings.now()) }
     }
 
     private func lowered(_ answer: HTTPResponse) -> String { Self.code(answer).words.lowercased() }

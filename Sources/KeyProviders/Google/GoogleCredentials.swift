@@ -51,14 +51,16 @@ extension GoogleCredentials {
     static func find(_ surroundings: KeySurroundings) async throws(SigstoreError) -> GoogleCredentials {
         let variable = surroundings.variable
         for name in ["GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN"] {
-            guard let text = variable(name) else { continue }
-            guard text.utf8.allSatisfy({ (0x21...0x7e).contains($0) }), text.utf8.count <= 1 << 14 else {
+            guard let token = surroundings.secret(name) else { continue }
+            let isWord = unsafe token.withBytes { unsafe $0.allSatisfy { (0x21...0x7e).contains($0) } }
+            guard isWord, token.count <= 1 << 14 else {
                 throw SigstoreError(
                     .keyServiceSettings, "\(name) holds no token: it is too long, or not one word of visible ASCII",
                     advice: .sentence("set it to what gcloud auth print-access-token prints, or unset it"))
             }
             return GoogleCredentials(
-                kind: .token(Authorization(scheme: "Bearer", text.utf8)), source: "the token in the variable \(name)",
+                kind: .token(unsafe token.withBytes { unsafe Authorization(scheme: "Bearer", $0) }),
+                source: "the token in the variable \(name)",
                 renewal: "set \(name) to a new token (gcloud auth print-access-token)")
         }
         return try await onBlockingThread { () throws(SigstoreError) in

@@ -115,7 +115,9 @@ struct GoogleFederation: Sendable {
 
     /// The token that is exchanged.
     /// - Throws: `SigstoreError` that names the source, and nothing of what it holds.
-    func subjectToken(_ surroundings: KeySurroundings, _ http: any HTTPClient) async throws(SigstoreError) -> String {
+    func subjectToken(_ surroundings: KeySurroundings, _ http: any HTTPClient) async throws(SigstoreError)
+        -> SecretBytes
+    {
         switch source {
         case .file(let path, let field):
             var bytes = try await onBlockingThread { () throws(SigstoreError) in
@@ -148,27 +150,27 @@ struct GoogleFederation: Sendable {
             advice: "check credential_source in the credentials file, and that the token is there", cause: cause)
     }
 
-    private func token(in bytes: [UInt8], _ field: String?) throws(SigstoreError) -> String {
-        var text: String
+    private func token(in bytes: [UInt8], _ field: String?) throws(SigstoreError) -> SecretBytes {
+        var bytes = bytes
         if let field {
             do throws(SigstoreError) {
-                text = try JSONCursor(try JSONValue(parsing: bytes, depth: 16, values: 4096)).member(field).string()
+                let json = JSONCursor(try JSONValue(parsing: bytes, depth: 16, values: 4096))
+                bytes = Array(try json.member(field).string().utf8)
             } catch { throw failed("holds no token: \(error.message)", error) }
-        } else {
-            text = String(decoding: bytes, as: UTF8.self)
         }
+        defer { if field != nil { SecretBytes.cleanse(&bytes) } }
         let isSpace = { (byte: UInt8) in [0x20, 0x09, 0x0a, 0x0d].contains(byte) }
-        let end = text.utf8.lastIndex { !isSpace($0) }.map { text.utf8.index(after: $0) } ?? text.utf8.startIndex
-        text = String(Substring(text.utf8[..<end].drop(while: isSpace)))
-        guard !text.isEmpty, text.utf8.count <= 1 << 16 else { throw failed("holds no token: it is empty or too long") }
-        return text
+        let end = bytes.lastIndex { !isSpace($0) }.map { $0 + 1 } ?? 0
+        let token = bytes[..<end].drop(while: isSpace)
+        guard (1...(1 << 16)).contains(token.count) else { throw failed("holds no token: it is empty or too long") }
+        return SecretBytes(token)
     }
 
     // MARK: - A program
 
     private func run(
         _ command: [String], _ timeout: Duration, _ output: String?, _ surroundings: KeySurroundings
-    ) throws(SigstoreError) -> String {
+    ) throws(SigstoreError) -> SecretBytes {
         guard surroundings.variable(Self.allowance) == "1" else {
             throw SigstoreError(
                 .keyServiceSettings,
@@ -204,7 +206,7 @@ struct GoogleFederation: Sendable {
     }
 
     /// The token in what a program answers (AIP-4117, "Executable sourced credentials").
-    private func answer(_ bytes: [UInt8], now: Int64, needsEnd: Bool) throws(SigstoreError) -> String {
+    private func answer(_ bytes: [UInt8], now: Int64, needsEnd: Bool) throws(SigstoreError) -> SecretBytes {
         let token: String
         do throws(SigstoreError) {
             let json = JSONCursor(try JSONValue(parsing: bytes, depth: 8, values: 1024))
@@ -229,7 +231,7 @@ struct GoogleFederation: Sendable {
 
     /// A signed request for who asks AWS, which Google sends there (AIP-4117, "Determining the subject token in AWS").
     private func proof(_ url: String, _ surroundings: KeySurroundings, _ http: any HTTPClient)
-        async throws(SigstoreError) -> String
+        async throws(SigstoreError) -> SecretBytes
     {
         let profiles = try await onBlockingThread { () throws(SigstoreError) in try AWSProfiles(surroundings.variable) }
         var region = profiles.region
@@ -263,6 +265,6 @@ struct GoogleFederation: Sendable {
                 fields.map { .object(["key": .string($0.name), "value": .string($0.value)]) }),
             "method": .string("POST"), "url": .string(text),
         ])
-        return HTTPURL.percentEncoded(String(decoding: request.serialized(), as: UTF8.self))
+        return SecretBytes(HTTPURL.percentEncoded(String(decoding: request.serialized(), as: UTF8.self)).utf8)
     }
 }

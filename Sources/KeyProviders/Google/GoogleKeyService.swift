@@ -118,11 +118,7 @@ final class GoogleKeyService: Sendable {
 
     /// An answer that cannot be.
     static func fault(_ subject: Subject, _ what: String, _ cause: SigstoreError? = nil) -> SigstoreError {
-        SigstoreError(
-            .keyServiceAnswer, "\(subject.reference.text): \(what)",
-            advice:
-                "check that the endpoint is that of Google Cloud KMS, and that nothing stands between that changes its answers",
-            cause: cause)
+        .strangeAnswer(subject.reference.text, what, check: "that the endpoint is that of Google Cloud KMS", cause)
     }
 
     // MARK: - What errors mean
@@ -211,9 +207,9 @@ final class GoogleKeyService: Sendable {
                 .keyServiceFailed,
                 "too many requests for the quota of the project \(token.quotaProject ?? reference.project)",
                 "try again later, sign fewer at once, or have the quota of Cloud KMS raised",
-                .throttled(after: retryAfter(answer)))
+                .throttled(after: answer.retryAfter(now: surroundings.now())))
         case (503, _):
-            let pause = retryAfter(answer)
+            let pause = answer.retryAfter(now: surroundings.now())
             return error(
                 .keyServiceFailed, "Google Cloud KMS cannot answer now", "try again later",
                 pause == nil ? .passing : .throttled(after: pause))
@@ -308,9 +304,5 @@ final class GoogleKeyService: Sendable {
             .keyDenied,
             "the permission \(permission) is missing on \(place) for \(who)\(status.words.contains("may not exist") && !isMaking ? ", or there is no such key" : "")",
             advice, .lasting)
-    }
-
-    private func retryAfter(_ answer: HTTPResponse) -> Duration? {
-        answer.header("retry-after").flatMap { RetryPolicy.retryAfter($0, now: surroundings.now()) }
     }
 }

@@ -77,10 +77,16 @@ public final class GoogleKeys: KeyMaker {
                 "\(reference) has \(numbers.count) versions that are enabled; the newest \(Self.versionLimit) count, and another one if the reference names it"
             )
         }
+        let found = await sideBySide(numbers.prefix(Self.versionLimit)) {
+            number async -> Result<Version, SigstoreError> in
+            do throws(SigstoreError) { return .success(try await self.version(number, of: place)) } catch {
+                return .failure(error)
+            }
+        }
         var keys: [PublicKey] = []
         var unusable: SigstoreError?
-        for number in numbers.prefix(Self.versionLimit) {
-            do throws(SigstoreError) { keys.append(try await version(number, of: place).publicKey) } catch {
+        for version in found {
+            do throws(SigstoreError) { keys.append(try version.get().publicKey) } catch {
                 // One of a kind that is not known here, or that was disabled meanwhile, verifies nothing.
                 guard error.code == .keyUnusable else { throw error }
                 unusable = unusable ?? error
@@ -121,29 +127,19 @@ public final class GoogleKeys: KeyMaker {
     ) {
         let place = try GoogleKeyReference(reference)
         let wanted = algorithm ?? .ecdsaP256
-        guard let template = Self.template(of: wanted) else {
-            let known = SigningAlgorithm.allCases.filter { Self.template(of: $0) != nil }.map(\.rawValue)
-            throw SigstoreError(
-                .keyUnusable, "\(reference): Google Cloud KMS makes no keys for \(wanted.rawValue)",
-                advice: .sentence("use one of \(known.joined(separator: ", "))"))
-        }
+        let template = try name(of: wanted, reference, "Google Cloud KMS", Self.template)
         guard place.version == nil else {
             throw SigstoreError(
                 .unknownKeyReference, "\(reference): a key is made, and its versions get their numbers from Google",
                 advice: .sentence("write it as gcpkms://\(place.keyName)"))
         }
-        do throws(SigstoreError) {
-            let found = try await newest(place)
-            guard algorithm == nil || found.algorithm.name.utf8.elementsEqual(template.utf8) else {
-                throw SigstoreError(
-                    .keyUnusable,
-                    "\(reference): there is a key already, and it signs as \(found.algorithm.name), not as \(template); nothing was made",
-                    advice: "name another key, or leave the algorithm out to use the key that is there")
-            }
-            return (found.publicKey, false)
-        } catch {
-            guard error.code == .keyNotFound else { throw error }
+        let there = try await keyThere(reference) { () async throws(SigstoreError) in
+            try await newest(place)
+        } difference: { there in
+            algorithm == nil || there.algorithm.name.utf8.elementsEqual(template.utf8)
+                ? nil : "signs as \(there.algorithm.name), not as \(template)"
         }
+        if let there { return (there.publicKey, false) }
         let service = try await service()
         let ring = try await makeRing(place, service) ? "; the key ring \(place.ringName) was made" : ""
         var isOurs = true
@@ -158,6 +154,11 @@ public final class GoogleKeys: KeyMaker {
             // Others have made it meanwhile, or a first attempt of ours whose answer was lost.
             guard error.httpStatus == 409 else {
                 var error = error
+                if !error.wroteNothing {
+                    error = error.mayHaveMadeKey(
+                        "look whether it is there: gcloud kms keys list --keyring \(place.ringID) --location \(place.location) --project \(place.project)"
+                    )
+                }
                 error.message += ring
                 throw error
             }
@@ -217,7 +218,7 @@ public final class GoogleKeys: KeyMaker {
     }
 
     /// What Google calls a kind of key (Cloud KMS API, CryptoKeyVersionAlgorithm).
-    private static func template(of algorithm: SigningAlgorithm) -> String? {
+    private static func template(_ algorithm: SigningAlgorithm) -> String? {
         switch algorithm {
         case .ecdsaP256: "EC_SIGN_P256_SHA256"
         case .ecdsaP384: "EC_SIGN_P384_SHA384"
@@ -321,7 +322,8 @@ public final class GoogleKeys: KeyMaker {
                             "use a key of the kind EC_SIGN_P256_SHA256, EC_SIGN_P384_SHA384, EC_SIGN_ED25519, RSA_SIGN_PKCS1_… or RSA_SIGN_PSS_…"
                     )
                 }
-                let key = try PublicKey(file: Array(pem.utf8))
+                // Google takes a salt for PSS that is as long as the digest (Cloud KMS, "Key purposes and algorithms").
+                let key = try PublicKey(file: Array(pem.utf8)).demandingDigestSalt()
                 guard key.kind == known.kind else {
                     throw SigstoreError(
                         .unexpectedJSON, "the public key is \(key.kind), and \(known.name) is for \(known.kind)")

@@ -126,49 +126,50 @@ struct GoogleTokens: Sendable {
     // MARK: - Tokens for tokens
 
     private func refreshed(_ refresh: GoogleRefresh) async throws(SigstoreError) -> Token {
-        func text(_ secret: SecretBytes) -> String {
-            unsafe secret.withBytes { unsafe String(decoding: $0, as: UTF8.self) }
+        let form: [(String, FormValue)] = [
+            ("grant_type", .text("refresh_token")), ("refresh_token", .secret(refresh.token)),
+        ]
+        guard refresh.hasClientInHeader else {
+            return try await ask(
+                refresh.url,
+                [("client_id", .text(refresh.client)), ("client_secret", .secret(refresh.clientSecret))] + form)
         }
-        var form = [("grant_type", "refresh_token"), ("refresh_token", text(refresh.token))]
-        var request = HTTPRequest("POST", refresh.url)
-        if refresh.hasClientInHeader {
-            request.authorization = unsafe refresh.clientSecret.withBytes {
-                unsafe Authorization(user: refresh.client.utf8, password: $0)
-            }
-        } else {
-            form = [("client_id", refresh.client), ("client_secret", text(refresh.clientSecret))] + form
+        let client = unsafe refresh.clientSecret.withBytes {
+            unsafe Authorization(user: refresh.client.utf8, password: $0)
         }
-        return try await ask(request, form)
+        return try await ask(refresh.url, form, client)
     }
 
     /// The security token service (RFC 8693).
     private func exchanged(_ federation: GoogleFederation, _ scopes: [String]) async throws(SigstoreError) -> Token {
-        let subject: String
+        let subject: SecretBytes
         do throws(SigstoreError) { subject = try await federation.subjectToken(surroundings, http) } catch {
             throw error.concerning(credentials.source)
         }
-        var form = [
-            ("audience", federation.audience), ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-            ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
-            ("scope", scopes.joined(separator: " ")), ("subject_token", subject),
-            ("subject_token_type", federation.tokenType),
+        var form: [(String, FormValue)] = [
+            ("audience", .text(federation.audience)),
+            ("grant_type", .text("urn:ietf:params:oauth:grant-type:token-exchange")),
+            ("requested_token_type", .text("urn:ietf:params:oauth:token-type:access_token")),
+            ("scope", .text(scopes.joined(separator: " "))), ("subject_token", .secret(subject)),
+            ("subject_token_type", .text(federation.tokenType)),
         ]
-        var request = HTTPRequest("POST", federation.url)
+        var client: Authorization?
         if let (id, secret) = federation.client {
-            request.authorization = unsafe secret.withBytes { unsafe Authorization(user: id.utf8, password: $0) }
+            client = unsafe secret.withBytes { unsafe Authorization(user: id.utf8, password: $0) }
         } else if let project = federation.userProject {
             let options = JSONValue.object(["userProject": .string(project)]).serialized()
-            form.insert(("options", String(decoding: options, as: UTF8.self)), at: 2)
+            form.insert(("options", .text(String(decoding: options, as: UTF8.self))), at: 2)
         }
-        return try await ask(request, form)
+        return try await ask(federation.url, form, client)
     }
 
     /// Sends a form, and reads the token in the answer (RFC 6749, section 5).
-    private func ask(_ request: HTTPRequest, _ form: [(String, String)]) async throws(SigstoreError) -> Token {
-        var request = request
-        request.headers.append((name: "Content-Type", value: "application/x-www-form-urlencoded"))
-        request.body = .bytes(
-            Array(form.map { "\($0)=\(HTTPURL.percentEncoded($1))" }.joined(separator: "&").utf8))
+    /// - Parameter client: What proves which client asks, if that does not stand in the form.
+    private func ask(_ url: HTTPURL, _ form: [(String, FormValue)], _ client: Authorization? = nil)
+        async throws(SigstoreError) -> Token
+    {
+        var request = HTTPRequest(form: form, to: url)
+        request.authorization = client
         var answer = try await http.askForCredentials(request, attempts: 3)
         defer { SecretBytes.cleanse(&answer.body) }
         guard answer.status == 200 else { throw refusal(answer, of: request.url) }
@@ -291,6 +292,18 @@ struct GoogleTokens: Sendable {
 
     // MARK: - The machine
 
+    /// Asks the metadata service again while it starts, for 7.5 seconds at the most besides the attempts (GKE, "Troubleshoot
+    /// authentication": it takes some seconds until a new container may ask; Compute Engine, "Query VM metadata", on HTTP 503).
+    @Sendable private static func whileStarting(_ failure: CredentialFailure, _ attempt: Int) -> Duration? {
+        guard (1...4).contains(attempt) else { return nil }
+        let pause = Duration.milliseconds(250 << attempt)
+        switch failure {
+        case .status(let status): return status == 429 || status >= 500 ? pause : nil
+        case .unreachable: return pause
+        case .late: return attempt < 3 ? pause : nil
+        }
+    }
+
     /// The token of the service account that a machine has (Compute Engine, "About VM metadata"), and that account.
     private func ofMachine() async throws(SigstoreError) -> (Token, String?) {
         let name = "GCE_METADATA_HOST"
@@ -330,13 +343,15 @@ struct GoogleTokens: Sendable {
             }
             guard answer.status != 404 else { throw nothing("this machine has no service account") }
         }
-        // It is on the link or not there: a machine without one is not kept waiting.
-        var first = try request("email")
-        (first.timeout, first.bodyLimit, first.refusesRedirects) = (.seconds(given == nil ? 1 : 5), 1024, true)
-        (first.handledStatuses, first.isIdempotent) = (Set(400...599), false)
-        first.latestStart = .now + .seconds(5)
+        // It is on the link or not there: a machine without one is not kept waiting. One of Google's may have just been started, or a
+        // container on it, and then the service needs some seconds more.
+        let isThere = given != nil || surroundings.machineName()?.utf8.starts(with: "Google".utf8) == true
         let email: HTTPResponse
-        do throws(SigstoreError) { email = try await http.send(first) } catch {
+        do throws(SigstoreError) {
+            email = try await http.askForCredentials(
+                try request("email"), limit: 1024, timeout: .seconds(given == nil ? 1 : 5), pause: surroundings.pause,
+                again: isThere ? Self.whileStarting : nil)
+        } catch {
             guard [.unreachable, .timedOut].contains(error.code) else { throw error }
             throw nothing("this machine has no metadata service (\(host))", error)
         }
@@ -345,7 +360,8 @@ struct GoogleTokens: Sendable {
         let account = isEmail ? String(decoding: email.body, as: UTF8.self) : nil
         var second = try request("token")
         second.url = second.url.adding("scopes", Self.scopes.joined(separator: ","))
-        var answer = try await http.askForCredentials(second, attempts: 3)
+        var answer = try await http.askForCredentials(
+            second, timeout: .seconds(5), pause: surroundings.pause, again: Self.whileStarting)
         defer { SecretBytes.cleanse(&answer.body) }
         try expectGoogle(answer)
         guard answer.status == 200 else { throw refusal(answer, of: second.url) }

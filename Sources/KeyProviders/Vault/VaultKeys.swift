@@ -61,26 +61,15 @@ public final class VaultKeys: KeyMaker {
     ) {
         let (server, name) = (try await server(), try VaultReference(reference).key)
         let wanted = algorithm ?? .ecdsaP256
-        guard let type = VaultKey.type(of: wanted) else {
-            throw SigstoreError(
-                .keyUnusable, "\(reference): Vault makes no keys for \(wanted.rawValue)",
-                advice:
-                    "use \(SigningAlgorithm.allCases.filter { VaultKey.type(of: $0) != nil }.map(\.rawValue).joined(separator: ", "))"
-            )
-        }
+        let type = try self.name(of: wanted, reference, "Vault", VaultKey.type)
         // The server keeps a key that is there, whatever kind is asked for, and does not say so.
-        do throws(SigstoreError) {
-            let there = try await VaultKey(server, VaultReference(reference))
-            guard there.type == type else {
-                throw SigstoreError(
-                    .keyUnusable,
-                    "\(reference): the key is there already and is of the type \(there.type), not \(type)",
-                    advice: "name another key, or name no kind of key")
-            }
-            return (there.newest.publicKey, false)
-        } catch {
-            guard error.code == .keyNotFound else { throw error }
+        let there = try await keyThere(reference) { () async throws(SigstoreError) in
+            try await VaultKey(server, VaultReference(reference))
+        } difference: { there in
+            algorithm == nil || there.type.utf8.elementsEqual(type.utf8)
+                ? nil : "is of the type \(there.type), not \(type)"
         }
+        if let there { return (there.newest.publicKey, false) }
         _ = try await server.call("PUT", "keys/\(name)", .object(["type": .string(type)]), key: name)
         let made = try await VaultKey(server, VaultReference(reference))
         guard made.type == type else {

@@ -177,8 +177,9 @@ struct VaultServer: Sendable {
 
     /// The token: from a variable, from the helper that `~/.vault` names, or from `~/.vault-token`.
     private static func token(_ around: KeySurroundings) async throws(SigstoreError) -> (Authorization, String) {
-        if let (name, text) = first(["VAULT_TOKEN", "BAO_TOKEN"], around) {
-            var bytes = Array(text.utf8)
+        for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
+            guard let secret = around.secret(name) else { continue }
+            var bytes = unsafe secret.withBytes { unsafe Array($0) }
             defer { SecretBytes.cleanse(&bytes) }
             return (try authorization(bytes, "the variable \(name)"), "the variable \(name)")
         }

@@ -94,6 +94,7 @@ extension Context {
                 return try self.http(tls)
             }, notice: { [output] in output.note($0) })
         surroundings.warning = { [output] in output.warn($0) }
+        surroundings.secretBytes = { [environment] in environment.secret($0) }
         surroundings.secretVariable = { [environment] in environment.takeSecret($0) }
         surroundings.askSecret = { [terminal] prompt throws(SigstoreError) in
             try terminal.secret(Output.escaped(prompt))

@@ -34,16 +34,21 @@ enum Environment: Sendable {
         }
     }
 
+    /// A secret that a variable holds, which stays there.
+    /// - Returns: `nil` if the variable is not set.
+    func secret(_ name: String) -> SecretBytes? {
+        switch self {
+        case .process: return unsafe ProcessEnvironment.withBytes(name) { unsafe SecretBytes($0) }
+        case .values(let values): return values[name].map { SecretBytes($0.utf8) }
+        }
+    }
+
     /// A secret that a variable holds, which is erased in this process's own environment.
     /// - Returns: `nil` if the variable is not set.
     func takeSecret(_ name: String) -> SecretBytes? {
-        switch self {
-        case .process:
-            guard let secret = unsafe ProcessEnvironment.withBytes(name, { unsafe SecretBytes($0) }) else { return nil }
-            ProcessEnvironment.erase(name)
-            return secret
-        case .values(let values): return values[name].map { SecretBytes($0.utf8) }
-        }
+        guard let secret = secret(name) else { return nil }
+        if case .process = self { ProcessEnvironment.erase(name) }
+        return secret
     }
 
     /// All of them, for what is looked up by libraries or handed to other programs.

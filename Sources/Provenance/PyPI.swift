@@ -38,6 +38,9 @@ public struct PyPIPublisher: Sendable {
     /// The publisher in words.
     public var description: String { "\(kind) \(repository ?? email ?? "")" }
 
+    /// Whether the kind is known, so that the certificate is held to what the publisher says.
+    fileprivate var isCompared: Bool { email != nil || service != nil }
+
     fileprivate var service: Service? { Service.all.first { $0.kind.utf8.elementsEqual(kind.utf8) } }
 
     /// A service that builds, and says so in certificates.
@@ -111,7 +114,8 @@ public struct PyPIPolicy: Sendable {
                 throw attestation.bundle.place.map { error.concerning($0) } ?? error
             }
         }
-        let publisher = document.attestations.lazy.compactMap(\.publisher).first
+        // A publisher of a kind that is not known was compared with nothing, and is not repeated.
+        let publisher = document.attestations.lazy.compactMap(\.publisher).first { $0.isCompared }
         return VerifiedProvenance(
             .pypi, held,
             [

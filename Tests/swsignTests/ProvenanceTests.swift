@@ -100,6 +100,15 @@ struct ProvenanceTests {
         let attestation = try #require(try object.member("attestations").elements().first)
         #expect(try attestation.member("times").elements().first?.string() == "2024-12-04T23:14:01Z")
         #expect(outcome.messages.contains("Verified OK\n  package: pypi_attestations\n  version: 0.0.19\n"))
+        // A publisher of another kind is compared with nothing, so it is not shown as if it had been.
+        let stated = try Self.text("pypi/\(Self.package).provenance").replacing(
+            #""kind":"GitHub""#, with: #""kind":"Other""#)
+        try directory.write("other.provenance", stated)
+        let other = await verify(
+            "--cert-identity",
+            "\(Self.repository)/.github/workflows/release.yml@refs/tags/v0.0.19",
+            "--cert-oidc-issuer", "https://token.actions.githubusercontent.com", "-b", "other.provenance", Self.package)
+        #expect(other.succeeded && !other.messages.contains("publisher"), "\(other.messages)")
         let refused = await verify("--repository", Self.repository + "x", "--output", "json", Self.package)
         let error = try #require(try refused.objects().first).member("error")
         #expect(try error.member("code").string() == "wrong-publisher")

@@ -14,7 +14,7 @@ struct EnvironmentCommand: SwSignCommand {
     var showSensitiveValues = false
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
-    /// The variables that give no flag: name, purpose and where they count; those with a star hold a secret.
+    /// The variables that are more than the value of a flag: name, purpose and where they count; those with a star hold a secret.
     private static let table = """
         *COSIGN_PASSWORD|the password of the private key; set but empty means an empty one|wherever a private key is read or made
         COSIGN_REPOSITORY|where the signatures of images are, in place of the image's repository|commands on images
@@ -137,7 +137,8 @@ struct EnvironmentCommand: SwSignCommand {
         *GITLAB_TOKEN|the access token for it|keys in GitLab
         GITHUB_HOST|the GitHub server, in place of https://api.github.com|generate-key-pair
         *GITHUB_TOKEN|the access token for it|generate-key-pair
-        *COSIGN_PKCS11_PIN|the PIN of a token; without it, that of the reference, or one that is typed|keys on PKCS#11 tokens
+        COSIGN_PKCS11_MODULE_PATH|the PKCS#11 module of the token's maker, unless the reference names one (module-path); or a folder of modules, if it names one by module-name|keys on PKCS#11 tokens, and --sk
+        *COSIGN_PKCS11_PIN|the PIN of a token, unless --pin or the reference has one (pin-value, pin-source); without any, it is typed|keys on PKCS#11 tokens
         COSIGN_PKCS11_IGNORE_CERTIFICATE|1 to leave a certificate on a token aside, whatever is asked for|keys on PKCS#11 tokens
         HTTPS_PROXY|the proxy for HTTPS; in small letters too|every request
         HTTP_PROXY|the proxy for HTTP, unless REQUEST_METHOD is set; http_proxy always|every request
@@ -190,7 +191,12 @@ struct EnvironmentCommand: SwSignCommand {
         }
         for variable in variables.sorted(by: { $0.name < $1.name }) {
             let flags = variable.flags.map { "--\($0.name) of \($0.commands.joined(separator: ", "))" }
-            all.append((variable.name, flags.joined(separator: "; "), isSecret.contains(variable.name)))
+                .joined(separator: "; ")
+            if let place = all.firstIndex(where: { $0.name == variable.name }) {
+                all[place].purpose += "; \(flags)"
+            } else {
+                all.append((variable.name, flags, isSecret.contains(variable.name)))
+            }
         }
         return all
     }

@@ -212,19 +212,21 @@ struct ServiceOptions: ParsableArguments {
                 .notBuiltYet, "--rekor-entry-type \(rekorEntryType) cannot be used; nothing was signed",
                 advice: "leave it out: dsse is written")
         }
-        // Before a person is asked for anything: that a key cannot be used is said first.
+        // Before a person is asked for anything: that a key cannot be used, or a flag has no sense, is said first.
         let reference = try signing.securityKey.key(or: signing.key, context).map { key throws(SigstoreError) in
             try context.key(key)
         }
-        let key = try reference.map { key throws(SigstoreError) in
-            try Self.signer(key, standardInputIsTaken: standardInputIsTaken, context)
-        }
-        guard key != nil || algorithm == nil || algorithm == .ecdsaP256 else {
+        guard reference != nil || algorithm == nil || algorithm == .ecdsaP256 else {
             throw SigstoreError(
                 .unsupportedKey, "without a key, signatures are made with ecdsa-sha2-256-nistp256",
                 advice: "leave --signing-algorithm out, or give a key")
         }
-        let certificates = try self.certificates(of: reference, context)
+        let given = try certificatesGiven(for: reference)
+        let key = try reference.map { key throws(SigstoreError) in
+            try Self.signer(key, standardInputIsTaken: standardInputIsTaken, context)
+        }
+        // Now that the token is logged in to, it shows the certificates that only its owner may see too.
+        let certificates = try (certificateOnToken(reference, context).map { [$0] } ?? []) + given
         let instance = try self.instance(needsServices: key == nil || tlogUpload, context)
         let (options, unfinished) = (self, Self.unfinished(context))
         let session = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
@@ -254,21 +256,9 @@ struct ServiceOptions: ParsableArguments {
     private func certificateOnToken(_ reference: KeyReference?, _ context: Context) throws(SigstoreError)
         -> Certificate?
     {
-        guard let reference else {
-            guard !pkcs11Certificate else {
-                throw SigstoreError(
-                    .usage, "--pkcs11-certificate is about a key on a token, and no key was given",
-                    advice: "give the key with --key pkcs11:…, or with --sk")
-            }
-            return nil
-        }
+        guard let reference, certificate == nil else { return nil }
         let found = try waiting { () throws(SigstoreError) in try await reference.certificate() }
-        let wanted = pkcs11Certificate && certificate == nil && !reference.ignoresCertificates
-        guard !pkcs11Certificate || certificate == nil else {
-            throw SigstoreError(
-                .usage, "--certificate and --pkcs11-certificate cannot be given together",
-                advice: "leave one of them out")
-        }
+        let wanted = pkcs11Certificate && !reference.ignoresCertificates
         guard let found else {
             guard !wanted else {
                 throw SigstoreError(
@@ -279,12 +269,10 @@ struct ServiceOptions: ParsableArguments {
             return nil
         }
         guard wanted else {
-            if certificate == nil {
-                context.output.note(
-                    "The signature names the key; the certificate of \(found.displayName) on the token is left out "
-                        + (pkcs11Certificate
-                            ? "(COSIGN_PKCS11_IGNORE_CERTIFICATE)" : "(--pkcs11-certificate puts it in)"))
-            }
+            context.output.note(
+                "The signature names the key; the certificate of \(found.displayName) on the token is left out "
+                    + (pkcs11Certificate
+                        ? "(COSIGN_PKCS11_IGNORE_CERTIFICATE)" : "(--pkcs11-certificate puts it in)"))
             return nil
         }
         context.output.note(
@@ -293,20 +281,30 @@ struct ServiceOptions: ParsableArguments {
         return found
     }
 
-    /// The certificate of the key that signs, and those above it; none if none was given.
-    private func certificates(of reference: KeyReference?, _ context: Context) throws(SigstoreError) -> [Certificate] {
-        let hasKey = reference != nil
-        let onToken = try certificateOnToken(reference, context)
+    /// The certificate of the key that signs, and those above it, as files were given for them; none if none was given. No key is
+    /// opened, so nobody is asked for a PIN before flags are refused that cannot be meant.
+    private func certificatesGiven(for reference: KeyReference?) throws(SigstoreError) -> [Certificate] {
+        if pkcs11Certificate {
+            guard reference != nil else {
+                throw SigstoreError(
+                    .usage, "--pkcs11-certificate is about a key on a token, and no key was given",
+                    advice: "give the key with --key pkcs11:…, or with --sk")
+            }
+            guard certificate == nil else {
+                throw SigstoreError(
+                    .usage, "--certificate and --pkcs11-certificate cannot be given together",
+                    advice: "leave one of them out")
+            }
+        }
         guard let certificate else {
-            if let onToken { return try [onToken] + chain() }
-            guard certificateChain == nil else {
+            guard certificateChain == nil || pkcs11Certificate && reference?.ignoresCertificates == false else {
                 throw SigstoreError(
                     .usage, "--certificate-chain needs --certificate",
                     advice: "give the signer's own certificate with --certificate")
             }
-            return []
+            return try chain()
         }
-        guard hasKey else {
+        guard reference != nil else {
             throw SigstoreError(
                 .usage, "--certificate is the certificate of a key, and no key was given",
                 advice: "give its key with --key, or leave --certificate out: Fulcio issues one for an identity")

@@ -24,6 +24,54 @@ struct PKCS11Tests {
         #expect(uri.libraryVersion?.0 == 2 && uri.libraryVersion?.1 == 3)
         #expect(uri.modulePath == ["/a/b.so"] && uri.moduleName == "n" && uri.pinValue == Array("1;2".utf8))
         #expect(try PKCS11URI("pkcs11:").tokenAttributes.isEmpty)
+        // One number is the major one, and the minor one is 0 then.
+        let major = try PKCS11URI("pkcs11:library-version=2").libraryVersion
+        #expect(major?.0 == 2 && major?.1 == 0)
+    }
+
+    @Test("What names a token and a key may be any bytes, or none")
+    func bytes() throws {
+        let uri = try PKCS11URI("pkcs11:token=;object=%ff%00%3b;id=;serial=%0a")
+        #expect(uri.object?.readings == [[0xff, 0, 0x3b]] && uri.id == [])
+        #expect(uri.tokenAttributes.map(\.value.plain) == [[], [0x0a]])
+    }
+
+    @Test(
+        "A reference that is written is one that is read, whatever the names are",
+        arguments: [
+            ([], [1], "k", true), ([0xff, 0x3b, 0x20], [0, 0xff], "a;b?c&d=e+f%g#h/i:j@k", true),
+            ([0x41], [], "only", true),
+            ([0x41], [], "", true), ([0x41], [], "pin-value=1", false),
+            (Array("pin-source".utf8), [1], "pin-value=1", true),
+        ] as [([UInt8], [UInt8], String, Bool)])
+    func written(token: [UInt8], id: [UInt8], label: String, isNamed: Bool) throws {
+        let text = PKCS11Text(bytes: Array("t".utf8))
+        let place = PKCS11Token(
+            slot: 7, label: PKCS11Text(bytes: token), manufacturer: text, model: text, serial: text, flags: 0)
+        for (module, query) in [("/a+b/m.so", "module-path=/a%2bb/m.so"), ("libykcs11.so.2", "module-name=ykcs11")] {
+            let reference = PKCS11URI.reference(
+                token: place, id: id, label: PKCS11Text(bytes: Array(label.utf8)), module: module)
+            #expect((reference != nil) == isNamed)
+            guard let reference else { continue }
+            #expect(reference.hasSuffix("?\(query)"))
+            let uri = try PKCS11URI(reference)
+            #expect(uri.slotID == 7 && uri.id ?? [] == id)
+            #expect(uri.object == nil || uri.object?.readings == [Array(label.utf8)])
+            #expect(uri.tokenAttributes.allSatisfy { $0.name == "token" && $0.value.readings == [token] })
+        }
+        // A name that is longer than any reference is left out.
+        let long = [UInt8](repeating: 0xff, count: 1 << 14)
+        #expect(PKCS11URI.reference(token: place, id: long, label: PKCS11Text(bytes: long), module: "/m.so") == nil)
+    }
+
+    @Test(
+        "A module is named without what systems put around the name",
+        arguments: [
+            ("/usr/lib/libsofthsm2.so", "SoftHSM2", true), ("/a/ykcs11.so.2.1", "ykcs11", true), ("/a/b", "b", true),
+            ("/a/libsofthsm2.so", "softhsm", false), ("/a/libsofthsm2.so", "libsofthsm2", false), ("", "a", false),
+        ])
+    func moduleNames(path: String, name: String, isMeant: Bool) {
+        #expect(PKCS11URI.isModule(path, named: name) == isMeant)
     }
 
     @Test("A + is a space, and else a plus; in an identifier it is a plus")
@@ -48,9 +96,12 @@ struct PKCS11Tests {
         "What cannot be meant is refused with the right form, and no PIN is shown",
         arguments: [
             "PKCS11:object=a", "pkcs11", "pkcs11://object=a", "pkcs11:/object=a", "pkcs11:Object=a", "pkcs11:object",
-            "pkcs11:object=", "pkcs11:object=a;object=b", "pkcs11:object=%", "pkcs11:object=%4", "pkcs11:object=%zz",
-            "pkcs11:object=%00", "pkcs11:object=%ff", "pkcs11:id=", "pkcs11:slot-id=a", "pkcs11:slot-id=-1",
+            "pkcs11:object=a\nb", "pkcs11:object=a;object=b", "pkcs11:object=%", "pkcs11:object=%4",
+            "pkcs11:object=%zz",
+            "pkcs11:?module-path=/%00", "pkcs11:?module-name=%ff", "pkcs11:slot-id=", "pkcs11:slot-id=a",
+            "pkcs11:slot-id=-1",
             "pkcs11:slot-id=99999999999999999999", "pkcs11:library-version=a", "pkcs11:library-version=1.2.3",
+            "pkcs11:library-version=", "pkcs11:library-version=256", "pkcs11:library-version=1.", "pkcs11:type=",
             "pkcs11:type=cert", "pkcs11:pin-value=1", "pkcs11:module-path=/a", "pkcs11:?object=a",
             "pkcs11:?module-path=a", "pkcs11:?module-name=a/b", "pkcs11:?module-name=..",
             "pkcs11:?pin-source=%7Ca", "pkcs11:?pin-source=|a", "pkcs11:?pin-source=file:a",
@@ -138,36 +189,57 @@ struct PKCS11Tests {
         static const unsigned char oid[] = {6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7};
         static CK_RV ok1(void *a) { return CKR_OK; }
         static CK_RV slots(CK_BBOOL t, CK_SLOT_ID *l, CK_ULONG *n) {
-          if (l) l[0] = 1;
-          *n = MANNER == 1 ? (CK_ULONG)-1 : 1;
+          if (l) { l[0] = 1; l[1] = 2; }
+          *n = MANNER == 1 ? (CK_ULONG)-1 : MANNER == 27 || MANNER == 28 ? 2 : 1;
           return MANNER == 2 ? CKR_GENERAL_ERROR : CKR_OK;
         }
+        static int tries, logins;
         static CK_RV token(CK_SLOT_ID s, CK_TOKEN_INFO *i) {
+          if (s == 2) return CKR_DEVICE_ERROR;
           memset(i, MANNER == 3 ? 0xff : ' ', sizeof *i);
           i->flags = CKF_TOKEN_INITIALIZED;
           if (MANNER == 4) i->flags |= CKF_LOGIN_REQUIRED | CKF_USER_PIN_FINAL_TRY;
           if (MANNER == 5) i->flags |= CKF_LOGIN_REQUIRED | CKF_USER_PIN_LOCKED;
+          if (MANNER == 23) i->flags |= CKF_LOGIN_REQUIRED | (tries ? CKF_USER_PIN_LOCKED : CKF_USER_PIN_FINAL_TRY);
+          if (MANNER == 24) i->flags |= CKF_LOGIN_REQUIRED;
+          if (MANNER == 28) memcpy(i->label, "known", 5);
           return CKR_OK;
         }
-        static CK_RV mechanism(CK_SLOT_ID s, CK_MECHANISM_TYPE t, CK_MECHANISM_INFO *i) { i->flags = CKF_SIGN; return CKR_OK; }
+        static CK_RV mechanism(CK_SLOT_ID s, CK_MECHANISM_TYPE t, CK_MECHANISM_INFO *i) {
+          i->flags = CKF_SIGN;
+          return MANNER == 26 ? CKR_DEVICE_ERROR : CKR_OK;
+        }
         static CK_RV session(CK_SLOT_ID s, CK_FLAGS f, void *a, CK_NOTIFY n, CK_SESSION_HANDLE *h) {
           *h = 1;
           return f & CKF_RW_SESSION ? CKR_TOKEN_WRITE_PROTECTED : CKR_OK;
         }
         static CK_RV end(CK_SESSION_HANDLE h) { return CKR_OK; }
-        static CK_RV login(CK_SESSION_HANDLE h, CK_USER_TYPE u, unsigned char *p, CK_ULONG n) { return CKR_PIN_INCORRECT; }
+        static CK_RV login(CK_SESSION_HANDLE h, CK_USER_TYPE u, unsigned char *p, CK_ULONG n) {
+          tries++;
+          if (MANNER != 24 && MANNER != 25) return CKR_PIN_INCORRECT;
+          if (u == CKU_CONTEXT_SPECIFIC && !logins) return CKR_USER_NOT_LOGGED_IN;
+          logins++;
+          return CKR_OK;
+        }
         static int done;
-        static CK_RV begin(CK_SESSION_HANDLE h, CK_ATTRIBUTE *a, CK_ULONG n) { done = 0; return CKR_OK; }
+        static CK_RV begin(CK_SESSION_HANDLE h, CK_ATTRIBUTE *a, CK_ULONG n) {
+          done = 0;
+          return MANNER == 24 && !logins ? CKR_USER_NOT_LOGGED_IN : CKR_OK;
+        }
         static CK_RV next(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE *o, CK_ULONG max, CK_ULONG *n) {
           // Without end, if it is asked to.
-          *n = MANNER == 6 ? (CK_ULONG)-1 : !done++;
-          o[0] = 1;
+          *n = MANNER == 6 ? (CK_ULONG)-1 : MANNER == 20 ? max : !done++;
+          for (CK_ULONG i = 0; i < max; i++) o[i] = 1;
           return CKR_OK;
         }
         static CK_RV get(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o, CK_ATTRIBUTE *a, CK_ULONG n) {
           unsigned char *bytes = a->pValue;
           CK_ULONG number = CKK_EC;
+          if (MANNER == 21 && a->type == CKA_ID || MANNER == 29 && a->type == CKA_ALWAYS_AUTHENTICATE) return CKR_DEVICE_ERROR;
+          if (MANNER == 22 && a->type == CKA_ID) return CKR_ATTRIBUTE_SENSITIVE;
           switch (a->type) {
+          case CKA_ALWAYS_AUTHENTICATE: bytes[0] = MANNER == 25; a->ulValueLen = 1; break;
+          case CKA_SIGN: bytes[0] = MANNER != 30; a->ulValueLen = 1; break;
           case CKA_KEY_TYPE: memcpy(bytes, &number, sizeof number); a->ulValueLen = MANNER == 7 ? 1 : sizeof number; break;
           case CKA_EC_PARAMS: memcpy(bytes, oid, sizeof oid); a->ulValueLen = sizeof oid; break;
           case CKA_EC_POINT: memcpy(bytes, POINT, 65); a->ulValueLen = MANNER == 8 ? 64 : 65; break;
@@ -179,6 +251,7 @@ struct PKCS11Tests {
         static CK_RV sign_begin(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE k) { return CKR_OK; }
         static CK_RV sign(CK_SESSION_HANDLE h, unsigned char *d, CK_ULONG dn, unsigned char *s, CK_ULONG *n) {
           *n = MANNER == 11 ? (CK_ULONG)-1 : MANNER == 12 ? 63 : MANNER == 13 ? 0 : 64;
+          if (MANNER == 25 && logins != 2) return CKR_USER_NOT_LOGGED_IN;
           return MANNER == 14 ? CKR_DEVICE_REMOVED : MANNER == 15 ? CKR_KEY_FUNCTION_NOT_PERMITTED : MANNER == 16 ? 0x80000123UL : CKR_OK;
         }
         static CK_FUNCTION_LIST list;
@@ -200,11 +273,14 @@ struct PKCS11Tests {
         arguments: [
             (0, nil), (1, "key-service-answer"), (2, "key-service-failed"), (3, nil), (4, "pin-refused"),
             (5, "pin-refused"),
-            (6, "key-service-answer"), (7, "key-not-found"), (8, "key-not-found"), (9, nil), (10, nil),
+            (6, "key-service-answer"), (7, "key-unusable"), (8, "key-unusable"), (9, nil),
+            (10, "key-service-answer"),
             (11, "key-service-answer"),
             (12, "key-service-answer"), (13, "key-service-answer"), (14, "key-service-failed"), (15, "key-unusable"),
             (16, "key-service-answer"), (17, "key-service-settings"), (18, "key-service-settings"),
-            (19, "key-unusable"),
+            (19, "key-unusable"), (20, "ambiguous-key"), (21, "key-service-failed"), (22, nil), (23, "pin-refused"),
+            (24, nil), (25, nil), (26, "key-service-failed"), (27, "key-service-failed"), (28, nil),
+            (29, "key-service-failed"), (30, "key-unusable"),
         ] as [(Int, String?)])
     func hostile(manner: Int, code: String?) async throws {
         let folder = NSTemporaryDirectory() + "swsign-module-\(UUID().uuidString)"
@@ -223,9 +299,11 @@ struct PKCS11Tests {
         try #require(compiler.terminationStatus == 0)
         let place = PKCS11Keys(
             Self.surroundings(["COSIGN_PKCS11_MODULE_PATH": folder + "/m.so", "COSIGN_PKCS11_PIN": "1"]))
+        // Of two tokens, one cannot be read.
+        let reference = manner == 28 ? "pkcs11:token=known" : "pkcs11:"
         do {
-            let signer = try await place.signer("pkcs11:") { SecretBytes([]) }
-            _ = try await place.facts("pkcs11:")
+            let signer = try await place.signer(reference) { SecretBytes([]) }
+            _ = try await place.facts(reference)
             let message = try HashedMessage.of([1, 2, 3], schemes: [.ecdsa(.sha256)])
             let signature = try await signer.sign(message, scheme: .ecdsa(.sha256))
             #expect(try !signer.publicKey.verifies(signature, of: message, scheme: .ecdsa(.sha256)))
@@ -235,6 +313,10 @@ struct PKCS11Tests {
             let words = error.message
             if manner == 4 { #expect(words.contains("one try is left"), "\(words)") }
             if manner == 5 { #expect(words.contains("none was tried"), "\(words)") }
+            if manner == 20 { #expect(words.contains("more than 4096 objects"), "\(words)") }
+            if manner == 21 { #expect(words.contains("(C_GetAttributeValue: CKR_DEVICE_ERROR)"), "\(words)") }
+            if manner == 23 { #expect(words.contains("is locked now"), "\(words)") }
+            if manner == 27 { #expect(words.contains("C_GetTokenInfo: CKR_DEVICE_ERROR"), "\(words)") }
         }
         place.close()
     }

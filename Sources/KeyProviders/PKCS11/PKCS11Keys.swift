@@ -52,9 +52,14 @@ public final class PKCS11Keys: KeyPlace {
         // The module says what the public key is.
         guard let uri = try? PKCS11URI(reference), uri.modulePath == nil,
             let path = around.variable(Self.moduleVariable),
-            uri.moduleName == nil || FileStatus(path)?.kind == .folder
+            uri.moduleName.map({ Self.isMeant(path, $0) }) ?? true
         else { return [] }
         return [Self.moduleVariable]
+    }
+
+    /// Whether the variable's path counts for a module's name: it is the module of this name, or a folder of modules.
+    private static func isMeant(_ path: String, _ name: String) -> Bool {
+        FileStatus(path)?.kind == .folder || PKCS11URI.isModule(path, named: name)
     }
 
     public func publicKey(_ reference: String) async throws(SigstoreError) -> PublicKey {
@@ -65,9 +70,9 @@ public final class PKCS11Keys: KeyPlace {
         -> any Signer
     {
         try await use(reference) { [self] (state, found) throws(SigstoreError) in
-            try open(found, PKCS11URI(reference), &state)
-            return PKCS11Signer(
-                place: self, reference: reference, publicKey: found.key.publicKey, schemes: found.key.schemes,
+            PKCS11Signer(
+                place: self, reference: reference, publicKey: found.key.publicKey,
+                schemes: try open(found, PKCS11URI(reference), &state),
                 displayName: found.key.name)
         }
     }
@@ -75,7 +80,8 @@ public final class PKCS11Keys: KeyPlace {
     public func certificate(_ reference: String) async throws(SigstoreError) -> Certificate? {
         let (around, shown) = (around, shown(reference))
         return try await use(reference) { (_, found) throws(SigstoreError) in
-            let all = found.key.certificates
+            // By now the token may be logged in to, and show more than it did.
+            let all = try found.session.certificates(for: found.key)
             let now = around.now()
             let valid = all.filter { $0.notBefore <= now && now <= $0.notAfter }
             guard valid.count <= 1 else {
@@ -90,25 +96,26 @@ public final class PKCS11Keys: KeyPlace {
     }
 
     public func facts(_ reference: String) async throws(SigstoreError) -> [KeyFact] {
-        let pin = try pinSource(PKCS11URI(reference))
-        return try await use(reference) { _, found in
+        try await use(reference) { [self] (state, found) throws(SigstoreError) in
             let (token, key) = (found.session.token, found.key)
+            let pin = try pinSource(PKCS11URI(reference), token, state)
             let facts = [
                 KeyFact("service", "PKCS#11 module \(found.session.module.path)"),
                 KeyFact(
                     "token",
                     "\(token.label) (\(token.manufacturer), \(token.model), serial \(token.serial)), slot \(token.slot)"
                 ),
-                KeyFact("name", key.label), KeyFact("id", key.id.map(PKCS11URI.hexadecimal).joined()),
+                KeyFact("name", key.label.description), KeyFact("id", key.id.map(PKCS11URI.hexadecimal).joined()),
                 KeyFact("algorithm", "\(key.publicKey.kind)"),
                 KeyFact("signs as", key.schemes.map(\.description).joined(separator: ", ")),
                 KeyFact("credentials", token.needsLogin ? "the PIN, from \(pin)" : "none: the token needs no login"),
-                KeyFact("certificate", key.certificates.map(\.displayName).joined(separator: "; ")),
+                KeyFact(
+                    "certificate",
+                    try found.session.certificates(for: key).map(\.displayName).joined(separator: "; ")),
                 KeyFact(
                     "reference",
-                    PKCS11URI.reference(
-                        token: token.label, slot: token.slot, id: key.id, label: key.label,
-                        module: found.session.module.path)),
+                    PKCS11URI.reference(token: token, id: key.id, label: key.label, module: found.session.module.path)
+                        ?? ""),
             ]
             return facts.filter { !$0.value.isEmpty }
         }
@@ -133,10 +140,10 @@ public final class PKCS11Keys: KeyPlace {
             let module = try self.module(listed: module, &state)
             return (
                 module.path,
-                try tokens(module).map { token in
+                try tokens(module).tokens.map { token in
                     TokenDescription(
-                        slot: token.slot, label: token.label, manufacturer: token.manufacturer, model: token.model,
-                        serial: token.serial)
+                        slot: token.slot, label: token.label.description, manufacturer: token.manufacturer.description,
+                        model: token.model.description, serial: token.serial.description)
                 }
             )
         }
@@ -231,8 +238,8 @@ public final class PKCS11Keys: KeyPlace {
             return try open(paths, name: uri.moduleName, from: "module-path", &state)
         }
         if let name = uri.moduleName {
-            // A folder in the variable is where modules are looked for by name.
-            if let variable, FileStatus(variable)?.kind == .folder {
+            // The variable names the module itself, or a folder in which it is looked for by name.
+            if let variable, Self.isMeant(variable, name) {
                 return try open([variable], name: name, from: Self.moduleVariable, &state)
             }
             return try open(named: name, &state)
@@ -265,7 +272,7 @@ public final class PKCS11Keys: KeyPlace {
                 advice: "install the software of the token's maker, and check the path")
         }
         if status.kind == .folder, let name {
-            for file in ["lib\(name).so", "\(name).so"] {
+            for file in Self.files(name) {
                 guard let found = FileStatus("\(path)/\(file)") else { continue }
                 (path, status) = ("\(path)/\(file)", found)
                 break
@@ -276,13 +283,23 @@ public final class PKCS11Keys: KeyPlace {
                 .keyServiceSettings, "the PKCS#11 module \(path) (\(source)) is no file",
                 advice: name == nil ? "name the module itself" : "check the name: lib\(name ?? "").so is not in there")
         }
+        if let name, !PKCS11URI.isModule(path, named: name) {
+            throw SigstoreError(
+                .keyServiceSettings, "the PKCS#11 module \(path) (\(source)) is not \(name), which module-name demands",
+                advice: "leave module-name out, or give the path of that module")
+        }
         return try opened(path, &state)
+    }
+
+    /// The names of a module's file, without a version.
+    private static func files(_ name: String) -> [String] {
+        [name, name.lowercased()].flatMap { ["lib\($0).so", "\($0).so"] }
     }
 
     /// Opens a module that the system finds by its name, once a run.
     private func open(named name: String, _ state: inout State) throws(SigstoreError) -> PKCS11Module {
         var failure: SigstoreError?
-        for file in ["lib\(name).so", "\(name).so", "lib\(name).so.2", "lib\(name).so.1"] {
+        for file in Self.files(name) + ["lib\(name.lowercased()).so.2", "lib\(name.lowercased()).so.1"] {
             do throws(SigstoreError) { return try opened(file, &state) } catch { failure = failure ?? error }
         }
         throw SigstoreError(
@@ -302,7 +319,10 @@ public final class PKCS11Keys: KeyPlace {
         return module
     }
 
-    private func tokens(_ module: PKCS11Module) throws(SigstoreError) -> [PKCS11Token] {
+    /// The tokens of a module, and what kept from reading one of them.
+    private func tokens(_ module: PKCS11Module) throws(SigstoreError) -> (
+        tokens: [PKCS11Token], failure: PKCS11Failure?
+    ) {
         do throws(PKCS11Failure) {
             var tokens: [PKCS11Token] = []
             var failure: PKCS11Failure?
@@ -317,24 +337,28 @@ public final class PKCS11Keys: KeyPlace {
                 }
             }
             if tokens.isEmpty, let failure { throw failure }
-            return tokens
+            return (tokens, failure)
         } catch { throw error.error("the PKCS#11 module \(module.path)") }
     }
 
     /// The one token that a reference means.
     private func token(_ module: PKCS11Module, _ uri: PKCS11URI) throws(SigstoreError) -> PKCS11Token {
-        let all = try tokens(module)
-        var candidates: [(token: PKCS11Token, values: [String: String])] = []
+        let (all, failure) = try tokens(module)
+        if let failure, uri.slotID == nil,
+            !uri.tokenAttributes.contains(where: { $0.name == "token" || $0.name == "serial" })
+        {
+            // The one that could not be read may be meant too.
+            throw failure.error("\(uri.shown): a token of the PKCS#11 module \(module.path)")
+        }
+        var candidates: [(token: PKCS11Token, values: [String: PKCS11Text])] = []
         do throws(PKCS11Failure) {
-            var library: [String: String] = [:]
+            var library: [String: PKCS11Text] = [:]
             if uri.libraryVersion != nil
                 || uri.tokenAttributes.contains(where: { $0.name.utf8.starts(with: "library-".utf8) })
             {
                 let info = try module.libraryInfo()
                 library = ["library-manufacturer": info.manufacturer, "library-description": info.description]
-                if let (major, minor) = uri.libraryVersion,
-                    major != info.version.0 || minor ?? info.version.1 != info.version.1
-                {
+                if let version = uri.libraryVersion, version != info.version {
                     throw PKCS11Failure(call: "", code: CKR_TOKEN_NOT_PRESENT)
                 }
             }
@@ -359,7 +383,7 @@ public final class PKCS11Keys: KeyPlace {
         for reading in [\PKCS11URI.Value.spaced, \.plain] where found.isEmpty {
             found = candidates.filter { candidate in
                 uri.tokenAttributes.allSatisfy { name, value in
-                    candidate.values[name]?.utf8.elementsEqual(value[keyPath: reading]) == true
+                    candidate.values[name]?.bytes == value[keyPath: reading]
                 }
             }.map(\.token)
         }
@@ -407,10 +431,12 @@ public final class PKCS11Keys: KeyPlace {
     // MARK: - PINs
 
     /// Where the PIN comes from, in words.
-    private func pinSource(_ uri: PKCS11URI) throws(SigstoreError) -> String {
+    private func pinSource(_ uri: PKCS11URI, _ token: PKCS11Token, _ state: State) throws(SigstoreError) -> String {
+        if token.hasPINPad { return "the keys of the token's reader" }
         if uri.pinValue != nil { return "the reference (pin-value)" }
         if let file = try uri.pinFile() { return "the file \(file) (pin-source)" }
-        return around.variable(Self.pinVariable) == nil ? "a person, who is asked" : "the variable \(Self.pinVariable)"
+        return state.environmentPIN == nil && around.variable(Self.pinVariable) == nil
+            ? "a person, who is asked" : "the variable \(Self.pinVariable)"
     }
 
     /// Logs in with the PIN that is given, that of the reference, the variable's, or one that a person types.
@@ -465,17 +491,23 @@ public final class PKCS11Keys: KeyPlace {
     // MARK: - Signing
 
     /// Opens the private key, with a login if that is needed.
-    private func open(_ found: Found, _ uri: PKCS11URI, _ state: inout State) throws(SigstoreError) {
-        if found.session.token.needsLogin { try logIn(found.session, uri, nil, &state) }
-        if try found.session.privateKey(found.key) != nil { return }
-        // Some tokens do not say that they need a login.
-        if !found.session.isLoggedIn {
-            try logIn(found.session, uri, nil, &state)
-            if try found.session.privateKey(found.key) != nil { return }
+    /// - Returns: How it can sign, the best first.
+    private func open(_ found: Found, _ uri: PKCS11URI, _ state: inout State) throws(SigstoreError) -> [SignatureScheme]
+    {
+        let (session, key) = (found.session, found.key)
+        if session.token.needsLogin { try logIn(session, uri, nil, &state) }
+        var opened = try session.open(key, uri)
+        // Some tokens do not say that they need a login, or only some of their keys do.
+        if !session.isLoggedIn, opened?.demandsPIN ?? true {
+            try logIn(session, uri, nil, &state)
+            opened = try session.open(key, uri)
         }
-        throw SigstoreError(
-            .keyUnusable, "\(uri.shown): the private key of \(found.key.name) is not on the token",
-            advice: "check that the PIN is that of the key's owner, and that the key was made on this token")
+        guard let opened else {
+            throw SigstoreError(
+                .keyUnusable, "\(uri.shown): the private key of \(key.name) is not on the token",
+                advice: "check that the PIN is that of the key's owner, and that the key was made on this token")
+        }
+        return opened.schemes
     }
 
     fileprivate func sign(_ reference: String, _ message: HashedMessage, _ scheme: SignatureScheme)
@@ -504,8 +536,8 @@ public struct TokenKeyDescription: Sendable {
     public let label: String
     /// The identifier; it may be empty.
     public let id: [UInt8]
-    /// A reference to the key, without a PIN.
-    public let reference: String
+    /// A reference to the key, without a PIN; `nil` if no reference means it alone.
+    public let reference: String?
 }
 
 /// Signs with a key on a token.

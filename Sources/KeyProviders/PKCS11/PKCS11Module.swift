@@ -8,6 +8,8 @@ struct PKCS11Failure: Error {
     /// The function, such as `C_Login`.
     let call: String
     let code: CK_RV
+    /// How many objects are taken, if the call gave more.
+    var limit: Int?
 
     /// The name that the standard has for it.
     var name: String {
@@ -19,7 +21,8 @@ struct PKCS11Failure: Error {
         (CKR_GENERAL_ERROR, "CKR_GENERAL_ERROR"), (CKR_FUNCTION_FAILED, "CKR_FUNCTION_FAILED"),
         (CKR_ARGUMENTS_BAD, "CKR_ARGUMENTS_BAD"), (CKR_CANT_LOCK, "CKR_CANT_LOCK"),
         (CKR_ATTRIBUTE_SENSITIVE, "CKR_ATTRIBUTE_SENSITIVE"),
-        (CKR_ATTRIBUTE_TYPE_INVALID, "CKR_ATTRIBUTE_TYPE_INVALID"), (CKR_DATA_INVALID, "CKR_DATA_INVALID"),
+        (CKR_ATTRIBUTE_TYPE_INVALID, "CKR_ATTRIBUTE_TYPE_INVALID"),
+        (CKR_ATTRIBUTE_VALUE_INVALID, "CKR_ATTRIBUTE_VALUE_INVALID"), (CKR_DATA_INVALID, "CKR_DATA_INVALID"),
         (CKR_DATA_LEN_RANGE, "CKR_DATA_LEN_RANGE"), (CKR_DEVICE_ERROR, "CKR_DEVICE_ERROR"),
         (CKR_DEVICE_MEMORY, "CKR_DEVICE_MEMORY"), (CKR_DEVICE_REMOVED, "CKR_DEVICE_REMOVED"),
         (CKR_FUNCTION_CANCELED, "CKR_FUNCTION_CANCELED"),
@@ -29,13 +32,15 @@ struct PKCS11Failure: Error {
         (CKR_KEY_FUNCTION_NOT_PERMITTED, "CKR_KEY_FUNCTION_NOT_PERMITTED"),
         (CKR_MECHANISM_INVALID, "CKR_MECHANISM_INVALID"),
         (CKR_MECHANISM_PARAM_INVALID, "CKR_MECHANISM_PARAM_INVALID"),
+        (CKR_OBJECT_HANDLE_INVALID, "CKR_OBJECT_HANDLE_INVALID"),
         (CKR_OPERATION_ACTIVE, "CKR_OPERATION_ACTIVE"),
         (CKR_OPERATION_NOT_INITIALIZED, "CKR_OPERATION_NOT_INITIALIZED"),
         (CKR_PIN_INCORRECT, "CKR_PIN_INCORRECT"), (CKR_PIN_INVALID, "CKR_PIN_INVALID"),
         (CKR_PIN_LEN_RANGE, "CKR_PIN_LEN_RANGE"), (CKR_PIN_EXPIRED, "CKR_PIN_EXPIRED"),
         (CKR_PIN_LOCKED, "CKR_PIN_LOCKED"), (CKR_SESSION_CLOSED, "CKR_SESSION_CLOSED"),
         (CKR_SESSION_COUNT, "CKR_SESSION_COUNT"), (CKR_SESSION_HANDLE_INVALID, "CKR_SESSION_HANDLE_INVALID"),
-        (CKR_TOKEN_NOT_PRESENT, "CKR_TOKEN_NOT_PRESENT"),
+        (CKR_SESSION_PARALLEL_NOT_SUPPORTED, "CKR_SESSION_PARALLEL_NOT_SUPPORTED"),
+        (CKR_TEMPLATE_INCONSISTENT, "CKR_TEMPLATE_INCONSISTENT"), (CKR_TOKEN_NOT_PRESENT, "CKR_TOKEN_NOT_PRESENT"),
         (CKR_TOKEN_NOT_RECOGNIZED, "CKR_TOKEN_NOT_RECOGNIZED"),
         (CKR_USER_NOT_LOGGED_IN, "CKR_USER_NOT_LOGGED_IN"),
         (CKR_USER_PIN_NOT_INITIALIZED, "CKR_USER_PIN_NOT_INITIALIZED"),
@@ -49,7 +54,13 @@ struct PKCS11Failure: Error {
     /// What it means for a person.
     /// - Parameter place: Which token, or which key.
     func error(_ place: String) -> SigstoreError {
-        switch code {
+        if let limit {
+            return SigstoreError(
+                .ambiguousKey,
+                "\(place): more than \(limit) objects on it fit, and none is chosen from a part of them (\(call))",
+                advice: "name the key by object and id, so that the token itself finds it")
+        }
+        return switch code {
         case CKR_DEVICE_REMOVED, CKR_TOKEN_NOT_PRESENT, CKR_TOKEN_NOT_RECOGNIZED, CKR_SESSION_HANDLE_INVALID,
             CKR_SESSION_CLOSED:
             SigstoreError(
@@ -81,10 +92,18 @@ struct PKCS11Failure: Error {
     }
 }
 
+/// What a token or a module says as text, which need not be text: it is compared and named byte for byte.
+struct PKCS11Text: Sendable, Hashable, CustomStringConvertible {
+    let bytes: [UInt8]
+
+    /// For people, with a mark in place of what is no text.
+    var description: String { String(decoding: bytes, as: UTF8.self) }
+}
+
 /// What a token says of itself.
 struct PKCS11Token: Sendable {
     let slot: UInt
-    let label, manufacturer, model, serial: String
+    let label, manufacturer, model, serial: PKCS11Text
     let flags: CK_FLAGS
 
     var isInitialized: Bool { flags & CKF_TOKEN_INITIALIZED != 0 }
@@ -193,7 +212,7 @@ struct PKCS11Token: Sendable {
     }
 
     /// What a slot says of itself: its description and its manufacturer.
-    func slotInfo(_ slot: UInt) throws(PKCS11Failure) -> (description: String, manufacturer: String) {
+    func slotInfo(_ slot: UInt) throws(PKCS11Failure) -> (description: PKCS11Text, manufacturer: PKCS11Text) {
         guard let ask = unsafe functions.pointee.C_GetSlotInfo else { throw Self.missing("C_GetSlotInfo") }
         var info = CK_SLOT_INFO()
         try Self.expect(unsafe ask(slot, &info), "C_GetSlotInfo")
@@ -201,28 +220,33 @@ struct PKCS11Token: Sendable {
     }
 
     /// What the module says of itself.
-    func libraryInfo() throws(PKCS11Failure) -> (manufacturer: String, description: String, version: (UInt, UInt)) {
+    func libraryInfo() throws(PKCS11Failure) -> (
+        manufacturer: PKCS11Text, description: PKCS11Text, version: (UInt8, UInt8)
+    ) {
         guard let ask = unsafe functions.pointee.C_GetInfo else { throw Self.missing("C_GetInfo") }
         var info = CK_INFO()
         try Self.expect(unsafe ask(&info), "C_GetInfo")
         return (
             Self.text(info.manufacturerID), Self.text(info.libraryDescription),
-            (UInt(info.libraryVersion.major), UInt(info.libraryVersion.minor))
+            (info.libraryVersion.major, info.libraryVersion.minor)
         )
     }
 
     /// The text of a field of fixed width, without the spaces (and with some modules zeros) that fill it up.
-    private static func text<Field: BitwiseCopyable>(_ field: Field) -> String {
+    private static func text<Field: BitwiseCopyable>(_ field: Field) -> PKCS11Text {
         var bytes = unsafe withUnsafeBytes(of: field) { unsafe Array($0) }
         while let last = bytes.last, last == 0x20 || last == 0 { bytes.removeLast() }
-        return String(decoding: bytes, as: UTF8.self)
+        return PKCS11Text(bytes: bytes)
     }
 
     /// Whether the token in a slot signs by a mechanism.
-    func signs(by mechanism: CK_MECHANISM_TYPE, in slot: UInt) -> Bool {
-        guard let ask = unsafe functions.pointee.C_GetMechanismInfo else { return false }
+    func signs(by mechanism: CK_MECHANISM_TYPE, in slot: UInt) throws(PKCS11Failure) -> Bool {
+        guard let ask = unsafe functions.pointee.C_GetMechanismInfo else { throw Self.missing("C_GetMechanismInfo") }
         var info = CK_MECHANISM_INFO()
-        return unsafe ask(slot, mechanism, &info) == CKR_OK && info.flags & CK_FLAGS(CKF_SIGN) != 0
+        let code = unsafe ask(slot, mechanism, &info)
+        if code == CKR_MECHANISM_INVALID { return false }
+        try Self.expect(code, "C_GetMechanismInfo")
+        return info.flags & CK_FLAGS(CKF_SIGN) != 0
     }
 
     // MARK: - Sessions
@@ -259,7 +283,9 @@ struct PKCS11Token: Sendable {
 
     // MARK: - Objects
 
-    /// The objects of a class, with an identifier and a label if these are given.
+    /// The objects of a class, with an identifier and a label if these are given and not empty: what a template without a value
+    /// means, modules do not agree on.
+    /// - Throws: `PKCS11Failure`, also if there are more than 4096: a part of them says nothing of the rest.
     func find(_ session: CK_SESSION_HANDLE, _ kind: CK_OBJECT_CLASS, id: [UInt8]?, label: [UInt8]?)
         throws(PKCS11Failure) -> [CK_OBJECT_HANDLE]
     {
@@ -270,7 +296,7 @@ struct PKCS11Token: Sendable {
         var values = [unsafe withUnsafeBytes(of: kind) { unsafe Array($0) }, [CK_BBOOL(CK_TRUE)]]
         var types: [CK_ATTRIBUTE_TYPE] = [CK_ATTRIBUTE_TYPE(CKA_CLASS), CK_ATTRIBUTE_TYPE(CKA_TOKEN)]
         for (type, value) in [(CKA_ID, id), (CKA_LABEL, label)] {
-            guard let value else { continue }
+            guard let value, !value.isEmpty else { continue }
             types.append(CK_ATTRIBUTE_TYPE(type))
             values.append(value)
         }
@@ -294,7 +320,7 @@ struct PKCS11Token: Sendable {
         defer { _ = end(session) }
         var found: [CK_OBJECT_HANDLE] = []
         var some = [CK_OBJECT_HANDLE](repeating: 0, count: 64)
-        while found.count < Self.objectLimit {
+        while true {
             var count: CK_ULONG = 0
             let code = unsafe some.withUnsafeMutableBufferPointer {
                 unsafe next(session, $0.baseAddress, CK_ULONG($0.count), &count)
@@ -303,30 +329,53 @@ struct PKCS11Token: Sendable {
             guard count > 0 else { break }
             guard count <= CK_ULONG(some.count) else { throw Self.tooMany("C_FindObjects") }
             found += some.prefix(Int(count))
+            guard found.count <= Self.objectLimit else {
+                throw PKCS11Failure(call: "C_FindObjects", code: CKR_OK, limit: Self.objectLimit)
+            }
         }
         return found
     }
 
-    /// An attribute of an object; `nil` if it has none, or one that is larger than 64 KiB.
-    func attribute(_ type: UInt, of object: CK_OBJECT_HANDLE, _ session: CK_SESSION_HANDLE) -> [UInt8]? {
-        guard let get = unsafe functions.pointee.C_GetAttributeValue else { return nil }
+    /// An attribute of an object, of at most 64 KiB.
+    /// - Returns: `nil` only if the module says that the object has none, or that it is not shown.
+    /// - Throws: `PKCS11Failure` for every other answer: what could not be read is not taken for absent.
+    func attribute(_ type: UInt, of object: CK_OBJECT_HANDLE, _ session: CK_SESSION_HANDLE) throws(PKCS11Failure)
+        -> [UInt8]?
+    {
+        guard let get = unsafe functions.pointee.C_GetAttributeValue else { throw Self.missing("C_GetAttributeValue") }
         var memory = [UInt8](repeating: 0, count: Self.attributeLimit)
-        let length: CK_ULONG? = unsafe memory.withUnsafeMutableBytes { buffer in
+        let (code, length) = unsafe memory.withUnsafeMutableBytes { buffer in
             var attribute = unsafe CK_ATTRIBUTE(
                 type: CK_ATTRIBUTE_TYPE(type), pValue: buffer.baseAddress, ulValueLen: CK_ULONG(buffer.count))
-            guard unsafe get(session, object, &attribute, 1) == CKR_OK else { return nil }
-            return unsafe attribute.ulValueLen
+            let code = unsafe get(session, object, &attribute, 1)
+            return unsafe (code, attribute.ulValueLen)
         }
-        guard let length, length <= CK_ULONG(Self.attributeLimit) else { return nil }
+        if code == CKR_ATTRIBUTE_TYPE_INVALID || code == CKR_ATTRIBUTE_SENSITIVE { return nil }
+        try Self.expect(code, "C_GetAttributeValue")
+        // CK_UNAVAILABLE_INFORMATION.
+        if length == CK_ULONG.max { return nil }
+        guard length <= CK_ULONG(Self.attributeLimit) else { throw Self.tooMany("C_GetAttributeValue") }
         return Array(memory.prefix(Int(length)))
     }
 
-    /// An attribute that is a number.
-    func number(_ type: UInt, of object: CK_OBJECT_HANDLE, _ session: CK_SESSION_HANDLE) -> UInt? {
-        guard let bytes = attribute(type, of: object, session), bytes.count == MemoryLayout<CK_ULONG>.size else {
-            return nil
+    /// An attribute that is numbers, one after another; `nil` if it is none, or has another length.
+    func numbers(_ type: UInt, of object: CK_OBJECT_HANDLE, _ session: CK_SESSION_HANDLE) throws(PKCS11Failure)
+        -> [UInt]?
+    {
+        let size = MemoryLayout<CK_ULONG>.size
+        guard let bytes = try attribute(type, of: object, session), bytes.count.isMultiple(of: size) else { return nil }
+        return unsafe bytes.withUnsafeBytes { buffer in
+            stride(from: 0, to: buffer.count, by: size).map { offset in
+                unsafe buffer.loadUnaligned(fromByteOffset: offset, as: CK_ULONG.self)
+            }
         }
-        return unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(as: CK_ULONG.self) }
+    }
+
+    /// An attribute that is one number.
+    func number(_ type: UInt, of object: CK_OBJECT_HANDLE, _ session: CK_SESSION_HANDLE) throws(PKCS11Failure) -> UInt?
+    {
+        guard let numbers = try numbers(type, of: object, session), numbers.count == 1 else { return nil }
+        return numbers.first
     }
 
     // MARK: - Signing

@@ -2,8 +2,9 @@ public import StrictJSON
 
 /// A reference to a key on a token: a PKCS#11 URI (RFC 7512), such as `pkcs11:token=release;object=signing?module-path=/lib/x.so`.
 ///
-/// All attributes of RFC 7512 are read, and none may stand twice. As in cosign's references, `&` parts attributes as `;`
-/// does, and `+` is a space; if nothing has that name, it is a plus.
+/// All attributes of RFC 7512 are read, and none may stand twice. The values of those that name the token and the key are any
+/// bytes, or none, for what has no such name. As in cosign's references, `&` parts attributes as `;` does, and `+` is a space; if
+/// nothing has that name, it is a plus.
 public struct PKCS11URI: Sendable {
     /// The value of an attribute, percent-decoded.
     struct Value: Sendable, Hashable {
@@ -43,6 +44,9 @@ public struct PKCS11URI: Sendable {
             throw Self.malformed(text, "it does not begin with pkcs11: in small letters")
         }
         guard bytes.count <= 1 << 14 else { throw Self.malformed(text, "it is longer than 16 KiB") }
+        guard !bytes.contains(where: { $0 < 0x20 || $0 == 0x7f }) else {
+            throw Self.malformed(text, "it holds control characters, which are written as %0a")
+        }
         let rest = bytes.dropFirst("pkcs11:".utf8.count)
         guard rest.first != 0x2f else {
             throw Self.malformed(text, "nothing but attributes follow the colon, no slashes")
@@ -119,7 +123,7 @@ public struct PKCS11URI: Sendable {
     }
 
     private func check(_ text: String) throws(SigstoreError) {
-        for name in Self.pathNames + Self.queryNames where name != "id" && name != "pin-value" {
+        for name in ["slot-id", "library-version", "type"] + Self.queryNames where name != "pin-value" {
             guard let value = path[name] ?? query[name] else { continue }
             guard !value.plain.isEmpty else { throw Self.malformed(text, "the attribute \(name) has no value") }
             guard String(validating: value.plain, as: UTF8.self) != nil, !value.plain.contains(where: { $0 < 0x20 })
@@ -127,12 +131,11 @@ public struct PKCS11URI: Sendable {
                 throw Self.malformed(text, "the value of \(name) is no text")
             }
         }
-        if path["id"]?.plain.isEmpty == true { throw Self.malformed(text, "the attribute id has no value") }
         if let value = path["slot-id"], slotID == nil {
             throw Self.malformed(text, "slot-id is \"\(Self.text(value))\", expected a decimal number")
         }
         if let value = path["library-version"], libraryVersion == nil {
-            throw Self.malformed(text, "library-version is \"\(Self.text(value))\", expected N or N.N")
+            throw Self.malformed(text, "library-version is \"\(Self.text(value))\", expected N or N.N, of at most 255")
         }
         if let type = path["type"].map(Self.text), type != "private", type != "public" {
             throw Self.malformed(text, "type=\(type) is no key that signs: leave it out, or write type=private")
@@ -173,14 +176,14 @@ public struct PKCS11URI: Sendable {
     }
     /// The slot's number.
     var slotID: UInt? { path["slot-id"].flatMap { Self.number($0.plain) } }
-    /// The library's version; without the second number, only the first counts.
-    var libraryVersion: (UInt, UInt?)? {
+    /// The library's version; without the second number, that is 0 (RFC 7512, section 2.3).
+    var libraryVersion: (UInt8, UInt8)? {
         guard let value = path["library-version"] else { return nil }
         let numbers = value.plain.split(separator: 0x2e, omittingEmptySubsequences: false).map {
-            Self.number(Array($0))
+            Self.number(Array($0)).flatMap { UInt8(exactly: $0) }
         }
         guard (1...2).contains(numbers.count), let major = numbers[0] else { return nil }
-        if numbers.count == 1 { return (major, nil) }
+        if numbers.count == 1 { return (major, 0) }
         return numbers[1].map { (major, $0) }
     }
     /// The key's label.
@@ -189,8 +192,22 @@ public struct PKCS11URI: Sendable {
     var id: [UInt8]? { path["id"]?.plain }
     /// Where the module is: what it may mean, the likelier first.
     var modulePath: [String]? { query["module-path"]?.readings.map { String(decoding: $0, as: UTF8.self) } }
-    /// The module's name, without `lib` and `.so`.
+    /// The module's name, without `lib` and `.so`; capitals do not count.
     var moduleName: String? { query["module-name"].map(Self.text) }
+
+    /// The name of the module in a file: the file's name without `lib` and without `.so` and what follows that.
+    static func moduleName(ofFile path: String) -> String {
+        var name = path.utf8.split(separator: 0x2f).last.map { Array($0) } ?? []
+        let suffix = Array(".so".utf8)
+        if let end = name.indices.first(where: { name[$0...].starts(with: suffix) }) { name.removeSubrange(end...) }
+        if name.starts(with: "lib".utf8) { name.removeFirst(3) }
+        return String(decoding: name, as: UTF8.self)
+    }
+
+    /// Whether the module in a file has a name.
+    static func isModule(_ path: String, named name: String) -> Bool {
+        moduleName(ofFile: path).lowercased().utf8.elementsEqual(name.lowercased().utf8)
+    }
     /// The PIN.
     var pinValue: [UInt8]? { query["pin-value"]?.plain }
 
@@ -227,12 +244,37 @@ public struct PKCS11URI: Sendable {
     // MARK: - Writing
 
     /// A reference to one key, in the order in which cosign writes the attributes; without a PIN.
-    static func reference(token: String, slot: UInt, id: [UInt8], label: String, module: String) -> String {
-        var parts = ["token=\(encoded(Array(token.utf8)))", "slot-id=\(slot)"]
+    /// - Parameters:
+    ///   - token: The token that the key is on.
+    ///   - id: The key's identifier.
+    ///   - label: The key's label.
+    ///   - namesEmpty: Whether an identifier or a label without bytes is named too, to tell the key from others.
+    ///   - module: The path of the module, or the name of the file that the system found it by.
+    /// - Returns: `nil` if no reference that can be read here names the key.
+    static func reference(
+        token: PKCS11Token, id: [UInt8], label: PKCS11Text, namesEmpty: Bool = false, module: String
+    ) -> String? {
+        func attribute(_ name: String, _ value: String) -> String? {
+            // Not of one that would be refused, such as a label that reads like a PIN.
+            let text = "\(name)=\(value)"
+            return (try? PKCS11URI("pkcs11:\(text)")) == nil ? nil : text
+        }
+        let place = [attribute("token", encoded(token.label.bytes)), "slot-id=\(token.slot)"].compactMap(\.self)
+        let namesEmpty = namesEmpty || id.isEmpty && label.bytes.isEmpty
+        var key: [String] = []
         // Each byte is encoded: an identifier is no text.
-        if !id.isEmpty { parts.append("id=\(id.map { "%\(hexadecimal($0))" }.joined())") }
-        if !label.isEmpty { parts.append("object=\(encoded(Array(label.utf8)))") }
-        return "pkcs11:\(parts.joined(separator: ";"))?module-path=\(encoded(Array(module.utf8)))"
+        if namesEmpty || !id.isEmpty, let id = attribute("id", id.map { "%\(hexadecimal($0))" }.joined()) {
+            key.append(id)
+        }
+        if namesEmpty || !label.bytes.isEmpty, let label = attribute("object", encoded(label.bytes)) {
+            key.append(label)
+        }
+        let query =
+            module.utf8.first == 0x2f
+            ? "module-path=\(encoded(Array(module.utf8)))"
+            : "module-name=\(encoded(Array(moduleName(ofFile: module).utf8)))"
+        let reference = "pkcs11:\((place + key).joined(separator: ";"))?\(query)"
+        return key.isEmpty || (try? PKCS11URI(reference)) == nil ? nil : reference
     }
 
     /// Bytes in hexadecimal, two small letters or digits each.

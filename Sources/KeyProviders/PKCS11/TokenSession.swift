@@ -5,13 +5,11 @@ internal import Synchronization
 
 /// A key on a token, as far as it can be seen without a login.
 struct TokenKey: Sendable {
-    let label: String
+    let label: PKCS11Text
     let id: [UInt8]
     let publicKey: PublicKey
-    /// How the token can sign with it, the best first.
+    /// How the token can sign with such a key, the best first.
     let schemes: [SignatureScheme]
-    /// The certificates for it that are on the token too.
-    let certificates: [Certificate]
     /// The token and the key, for messages.
     let name: String
 }
@@ -90,51 +88,134 @@ final class TokenSession: Sendable {
 
     // MARK: - Objects
 
+    /// What an object is called.
+    private struct Name: Hashable {
+        let id: [UInt8]
+        let label: PKCS11Text
+
+        /// For people, with the kind of the key if it is known.
+        func shown(_ kind: PublicKey.Kind? = nil) -> String {
+            "\"\(label)\" (id \(hexadecimalID)\(kind.map { ", \($0)" } ?? ""))"
+        }
+
+        var hexadecimalID: String { id.map(PKCS11URI.hexadecimal).joined() }
+    }
+
     /// One object that shows a public key.
     private struct Shown {
-        let id: [UInt8]
-        let label: String
+        let name: Name
         let publicKey: PublicKey
     }
 
+    /// The objects of a class with an identifier and a label, if these are given.
+    private func objects(_ kind: UInt, id: [UInt8]?, label: [UInt8]?) throws(PKCS11Failure) -> [(
+        object: CK_OBJECT_HANDLE, name: Name
+    )] {
+        var found: [(object: CK_OBJECT_HANDLE, name: Name)] = []
+        for object in try module.find(handle, CK_OBJECT_CLASS(kind), id: id, label: label) {
+            let name = Name(
+                id: try module.attribute(CKA_ID, of: object, handle) ?? [],
+                label: PKCS11Text(bytes: try module.attribute(CKA_LABEL, of: object, handle) ?? []))
+            // Whatever the module took the template for.
+            if name.id == id ?? name.id, name.label.bytes == label ?? name.label.bytes { found.append((object, name)) }
+        }
+        return found
+    }
+
+    /// The objects of a class that a reference means.
+    private func objects(_ kind: UInt, _ uri: PKCS11URI) throws(PKCS11Failure) -> [(
+        object: CK_OBJECT_HANDLE, name: Name
+    )] {
+        guard let labels = uri.object?.readings else { return try objects(kind, id: uri.id, label: nil) }
+        for label in labels {
+            let found = try objects(kind, id: uri.id, label: label)
+            if !found.isEmpty { return found }
+        }
+        return []
+    }
+
     /// The key that a reference means; `nil` if none is seen, which may be for want of a login.
+    /// - Throws: `SigstoreError` with `ambiguous-key` if several are meant, and `key-unusable` if what is meant shows no public key.
     func key(_ uri: PKCS11URI) throws(SigstoreError) -> TokenKey? {
         var found: [Shown] = []
-        let labels: [[UInt8]?] = uri.object.map { $0.readings } ?? [nil]
+        // What is meant, and shows no public key.
+        var (unread, bare): ([Name], [Name]) = ([], [])
+        func add(_ name: Name, _ key: PublicKey) {
+            if !found.contains(where: { $0.publicKey.spki == key.spki && $0.name.id == name.id }) {
+                found.append(Shown(name: name, publicKey: key))
+            }
+        }
         do throws(PKCS11Failure) {
-            // A public key, a certificate's, or what the private key shows of it.
-            for kind in [CKO_PUBLIC_KEY, CKO_CERTIFICATE, CKO_PRIVATE_KEY] where found.isEmpty {
-                for label in labels where found.isEmpty {
-                    for object in try module.find(handle, CK_OBJECT_CLASS(kind), id: uri.id, label: label) {
-                        let key =
-                            kind == CKO_CERTIFICATE ? certificate(object)?.publicKey : publicKey(object)
-                        guard let key else { continue }
-                        let shown = Shown(
-                            id: module.attribute(CKA_ID, of: object, handle) ?? [],
-                            label: text(CKA_LABEL, of: object), publicKey: key)
-                        if !found.contains(where: { $0.publicKey.spki == key.spki && $0.id == shown.id }) {
-                            found.append(shown)
-                        }
-                    }
+            // A public key, a certificate's, or what belongs to the private key.
+            for (object, name) in try objects(CKO_PUBLIC_KEY, uri) {
+                if let key = try publicKey(object) { add(name, key) } else { unread.append(name) }
+            }
+            if found.isEmpty {
+                for (object, name) in try objects(CKO_CERTIFICATE, uri) {
+                    if let key = try certificate(object)?.publicKey { add(name, key) }
                 }
             }
-        } catch { throw error.error(name) }
-        guard let first = found.first else { return nil }
-        guard found.count == 1 else {
-            let names = found.prefix(20).map { shown in
-                "\"\(shown.label)\" (id \(shown.id.map(PKCS11URI.hexadecimal).joined()), \(shown.publicKey.kind))"
+            if found.isEmpty {
+                for (object, name) in try objects(CKO_PRIVATE_KEY, uri) {
+                    let keys = try publicKeys(ofPrivate: object, name)
+                    for key in keys { add(name, key) }
+                    if keys.isEmpty { bare.append(name) }
+                }
             }
-            throw SigstoreError(
-                .ambiguousKey,
-                "\(uri.shown): \(found.count) keys on \(name) are meant: \(names.joined(separator: ", "))",
-                advice: "name one, by object or id")
+        } catch {
+            // Some tokens let nobody look who is not logged in.
+            if error.code == CKR_USER_NOT_LOGGED_IN, !isLoggedIn { return nil }
+            throw error.error(name)
         }
-        return TokenKey(
-            label: first.label, id: first.id, publicKey: first.publicKey, schemes: schemes(first.publicKey),
-            certificates: try certificates(for: first),
-            name:
-                "\(name), key \(first.label.isEmpty ? "" : "\"\(first.label)\" ")(id \(first.id.map(PKCS11URI.hexadecimal).joined()))"
-        )
+        if found.isEmpty, let name = unread.first {
+            throw SigstoreError(
+                .keyUnusable,
+                "\(uri.shown): the public key \(name.shown()) on \(self.name) is of a kind that is not known here, or broken",
+                advice: "use a key on P-256, P-384 or P-521, or one of RSA or Ed25519")
+        }
+        if found.isEmpty, bare.count == 1, let name = bare.first {
+            let id = name.hexadecimalID
+            throw SigstoreError(
+                .keyUnusable,
+                "\(uri.shown): the private key \(name.shown()) is on \(self.name), and its public key is not: the private key does not show it, and no public key and no certificate with its id is there",
+                advice: .sentence(
+                    "write the public key, or a certificate for it, to the token with \(id.isEmpty ? "the same label" : "the id \(id)"), with the program of the token's maker or OpenSC's pkcs11-tool"
+                ))
+        }
+        if found.isEmpty, bare.isEmpty { return nil }
+        guard found.count + bare.count == 1, let first = found.first else {
+            throw ambiguous(
+                uri, found.map { $0.name.shown($0.publicKey.kind) } + bare.map { $0.shown() })
+        }
+        do throws(PKCS11Failure) {
+            return TokenKey(
+                label: first.name.label, id: first.name.id, publicKey: first.publicKey,
+                schemes: try schemes(first.publicKey),
+                name:
+                    "\(name), key \(first.name.label.bytes.isEmpty ? "" : "\"\(first.name.label)\" ")(id \(first.name.hexadecimalID))"
+            )
+        } catch { throw error.error(name) }
+    }
+
+    private func ambiguous(_ uri: PKCS11URI, _ names: [String]) -> SigstoreError {
+        SigstoreError(
+            .ambiguousKey,
+            "\(uri.shown): \(names.count) keys on \(name) are meant: \(names.prefix(20).joined(separator: ", "))",
+            advice: "name one, by object or id")
+    }
+
+    /// The public key of a private one: what that shows of it, or what is on the token with its identifier, whatever the label.
+    private func publicKeys(ofPrivate object: CK_OBJECT_HANDLE, _ name: Name) throws(PKCS11Failure) -> [PublicKey] {
+        if let key = try publicKey(object) { return [key] }
+        guard !name.id.isEmpty else { return [] }
+        var found: [PublicKey] = []
+        for kind in [CKO_PUBLIC_KEY, CKO_CERTIFICATE] where found.isEmpty {
+            for (other, _) in try objects(kind, id: name.id, label: nil) {
+                let key = kind == CKO_CERTIFICATE ? try certificate(other)?.publicKey : try publicKey(other)
+                if let key, !found.contains(where: { $0.spki == key.spki }) { found.append(key) }
+            }
+        }
+        return found
     }
 
     /// The names of the keys that can be seen.
@@ -142,45 +223,45 @@ final class TokenSession: Sendable {
         do throws(PKCS11Failure) {
             var names: [String] = []
             for kind in [CKO_PUBLIC_KEY, CKO_CERTIFICATE] {
-                for object in try module.find(handle, CK_OBJECT_CLASS(kind), id: nil, label: nil) {
-                    let id = (module.attribute(CKA_ID, of: object, handle) ?? []).map(PKCS11URI.hexadecimal).joined()
-                    let name = "\"\(text(CKA_LABEL, of: object))\" (id \(id))"
-                    if !names.contains(name) { names.append(name) }
+                for (_, name) in try objects(kind, id: nil, label: nil) where !names.contains(name.shown()) {
+                    names.append(name.shown())
                 }
             }
             return names
-        } catch { throw error.error(name) }
+        } catch {
+            if error.code == CKR_USER_NOT_LOGGED_IN, !isLoggedIn { return [] }
+            throw error.error(name)
+        }
     }
 
     /// All private keys that can be seen.
     func privateKeys() throws(SigstoreError) -> [TokenKeyDescription] {
         do throws(PKCS11Failure) {
-            var keys: [TokenKeyDescription] = []
-            for object in try module.find(handle, CK_OBJECT_CLASS(CKO_PRIVATE_KEY), id: nil, label: nil) {
-                let (id, label) = (module.attribute(CKA_ID, of: object, handle) ?? [], text(CKA_LABEL, of: object))
-                // By nothing could it be named.
-                guard !id.isEmpty || !label.isEmpty else { continue }
-                keys.append(
-                    TokenKeyDescription(
-                        label: label, id: id,
-                        reference: PKCS11URI.reference(
-                            token: token.label, slot: token.slot, id: id, label: label, module: module.path)))
+            let names = try objects(CKO_PRIVATE_KEY, id: nil, label: nil).map(\.name)
+            return names.map { name in
+                // What is left out of a reference fits every key.
+                let fitting = names.filter { other in
+                    (name.id.isEmpty || other.id == name.id) && (name.label.bytes.isEmpty || other.label == name.label)
+                }
+                let isTwin = names.filter { $0 == name }.count > 1
+                return TokenKeyDescription(
+                    label: name.label.description, id: name.id,
+                    reference: isTwin
+                        ? nil
+                        : PKCS11URI.reference(
+                            token: token, id: name.id, label: name.label, namesEmpty: fitting.count > 1,
+                            module: module.path))
             }
-            return keys
         } catch { throw error.error(name) }
     }
 
-    private func text(_ type: UInt, of object: CK_OBJECT_HANDLE) -> String {
-        String(decoding: module.attribute(type, of: object, handle) ?? [], as: UTF8.self)
-    }
-
-    /// The certificates for a key, with the same identifier or label.
-    private func certificates(for key: Shown) throws(SigstoreError) -> [Certificate] {
+    /// The certificates for a key that can be seen, with the same identifier or, without one, the same label.
+    func certificates(for key: TokenKey) throws(SigstoreError) -> [Certificate] {
         var found: [Certificate] = []
         do throws(PKCS11Failure) {
-            let (id, label) = (key.id.isEmpty ? nil : key.id, key.id.isEmpty ? Array(key.label.utf8) : nil)
-            for object in try module.find(handle, CK_OBJECT_CLASS(CKO_CERTIFICATE), id: id, label: label) {
-                if let certificate = certificate(object), certificate.publicKey.spki == key.publicKey.spki {
+            let label = key.id.isEmpty ? key.label.bytes : nil
+            for (object, _) in try objects(CKO_CERTIFICATE, id: key.id.isEmpty ? nil : key.id, label: label) {
+                if let certificate = try certificate(object), certificate.publicKey.spki == key.publicKey.spki {
                     found.append(certificate)
                 }
             }
@@ -188,30 +269,32 @@ final class TokenSession: Sendable {
         } catch { throw error.error(name) }
     }
 
-    private func certificate(_ object: CK_OBJECT_HANDLE) -> Certificate? {
-        guard module.number(CKA_CERTIFICATE_TYPE, of: object, handle) == CKC_X_509 else { return nil }
-        return module.attribute(CKA_VALUE, of: object, handle).flatMap { try? Certificate(der: $0) }
+    private func certificate(_ object: CK_OBJECT_HANDLE) throws(PKCS11Failure) -> Certificate? {
+        guard try module.number(CKA_CERTIFICATE_TYPE, of: object, handle) == CKC_X_509 else { return nil }
+        guard let der = try module.attribute(CKA_VALUE, of: object, handle) else { return nil }
+        return try? Certificate(der: der)
     }
 
     // MARK: - Public keys
 
-    /// The public key that an object shows; `nil` if it is of a kind that is not known here, or broken.
-    private func publicKey(_ object: CK_OBJECT_HANDLE) -> PublicKey? {
-        func value(_ type: UInt) -> [UInt8]? { module.attribute(type, of: object, handle) }
-        let parts: PublicKey?
-        switch module.number(CKA_KEY_TYPE, of: object, handle) {
+    /// The public key that an object shows; `nil` if it shows none, or one of a kind that is not known here, or broken.
+    private func publicKey(_ object: CK_OBJECT_HANDLE) throws(PKCS11Failure) -> PublicKey? {
+        func value(_ type: UInt) throws(PKCS11Failure) -> [UInt8]? { try module.attribute(type, of: object, handle) }
+        var key: PublicKey?
+        switch try module.number(CKA_KEY_TYPE, of: object, handle) {
         case CKK_EC, CKK_EC_EDWARDS:
-            parts = value(CKA_EC_PARAMS).flatMap { curve in
-                value(CKA_EC_POINT).flatMap { Self.publicKey(curve: curve, point: $0) }
+            if let curve = try value(CKA_EC_PARAMS), let point = try value(CKA_EC_POINT) {
+                key = Self.publicKey(curve: curve, point: point)
             }
         case CKK_RSA:
-            parts = value(CKA_MODULUS).flatMap { modulus in
-                value(CKA_PUBLIC_EXPONENT).flatMap { try? PublicKey(rsaModulus: modulus, exponent: $0) }
+            if let modulus = try value(CKA_MODULUS), let exponent = try value(CKA_PUBLIC_EXPONENT) {
+                key = try? PublicKey(rsaModulus: modulus, exponent: exponent)
             }
         default: return nil
         }
         // A private key may show the whole public one (PKCS #11 2.40, section 4.9).
-        return parts ?? value(CKA_PUBLIC_KEY_INFO).flatMap { $0.isEmpty ? nil : try? PublicKey(der: $0) }
+        if key == nil, let whole = try value(CKA_PUBLIC_KEY_INFO), !whole.isEmpty { key = try? PublicKey(der: whole) }
+        return key
     }
 
     /// A key from the curve's name and the point, which modules give as the octet string that the standard has, or bare.
@@ -248,41 +331,87 @@ final class TokenSession: Sendable {
     // MARK: - Signing
 
     /// How the token signs with such a key.
-    private func schemes(_ key: PublicKey) -> [SignatureScheme] {
-        func has(_ mechanism: UInt) -> Bool { module.signs(by: CK_MECHANISM_TYPE(mechanism), in: token.slot) }
-        let (hasPKCS1, hasPSS, hasECDSA, hasEdDSA) = (
-            has(CKM_RSA_PKCS), has(CKM_RSA_PKCS_PSS), has(CKM_ECDSA), has(CKM_EDDSA)
-        )
+    private func schemes(_ key: PublicKey) throws(PKCS11Failure) -> [SignatureScheme] {
         let best = key.defaultScheme
-        let all = ([best] + key.schemes.filter { $0 != best }).filter { scheme in
-            switch scheme {
-            case .ecdsa: hasECDSA
-            case .rsaPKCS1: hasPKCS1
-            case .rsaPSS: hasPSS
-            case .ed25519: hasEdDSA
-            case .ed25519ph: false
-            }
+        let known = [best] + key.schemes.filter { $0 != best }
+        var able: [CK_MECHANISM_TYPE] = []
+        for mechanism in Set(known.compactMap(Self.mechanism)) {
+            if try module.signs(by: mechanism, in: token.slot) { able.append(mechanism) }
         }
+        let all = known.filter { scheme in Self.mechanism(scheme).map(able.contains) ?? false }
         // PSS comes last: what it signs, no log records.
         return all.filter { !$0.isPSS } + all.filter(\.isPSS)
     }
 
-    /// The one private key that belongs to a key; `nil` if it is not seen.
-    func privateKey(_ key: TokenKey) throws(SigstoreError) -> CK_OBJECT_HANDLE? {
-        var found: [CK_OBJECT_HANDLE]
+    /// The mechanism that a token signs by.
+    private static func mechanism(_ scheme: SignatureScheme) -> CK_MECHANISM_TYPE? {
+        switch scheme {
+        case .ecdsa: CK_MECHANISM_TYPE(CKM_ECDSA)
+        case .rsaPKCS1: CK_MECHANISM_TYPE(CKM_RSA_PKCS)
+        case .rsaPSS: CK_MECHANISM_TYPE(CKM_RSA_PKCS_PSS)
+        case .ed25519: CK_MECHANISM_TYPE(CKM_EDDSA)
+        case .ed25519ph: nil
+        }
+    }
+
+    /// Opens the private key that belongs to a key, as far as it is seen.
+    /// - Returns: How it can sign, the best first; `nil` if it is not seen.
+    /// - Throws: `SigstoreError` with `ambiguous-key` if the reference means several private keys, and `key-unusable` if the key may
+    ///   not sign.
+    func open(_ key: TokenKey, _ uri: PKCS11URI) throws(SigstoreError) -> (
+        schemes: [SignatureScheme], demandsPIN: Bool
+    )? {
+        let meant: [Name]
+        do throws(PKCS11Failure) { meant = try objects(CKO_PRIVATE_KEY, uri).map(\.name) } catch {
+            if error.code == CKR_USER_NOT_LOGGED_IN, !isLoggedIn { return nil }
+            throw error.error(name)
+        }
+        // Of some, the public halves may not be there to tell.
+        guard meant.count <= 1 else { throw ambiguous(uri, meant.map { $0.shown() }) }
+        guard let object = try privateKey(key) else { return nil }
         do throws(PKCS11Failure) {
-            found = try module.find(
-                handle, CK_OBJECT_CLASS(CKO_PRIVATE_KEY), id: key.id.isEmpty ? nil : key.id,
-                label: key.id.isEmpty ? Array(key.label.utf8) : nil)
-        } catch { throw error.error(name) }
+            guard try module.attribute(CKA_SIGN, of: object, handle) != [0] else {
+                throw PKCS11Failure(call: "CKA_SIGN", code: CKR_KEY_FUNCTION_NOT_PERMITTED)
+            }
+            var schemes = key.schemes
+            if let allowed = try module.numbers(CKA_ALLOWED_MECHANISMS, of: object, handle), !allowed.isEmpty {
+                schemes = schemes.filter { scheme in Self.mechanism(scheme).map(allowed.contains) ?? false }
+                guard !schemes.isEmpty else {
+                    throw PKCS11Failure(call: "CKA_ALLOWED_MECHANISMS", code: CKR_MECHANISM_INVALID)
+                }
+            }
+            return (schemes, try demandsPIN(object))
+        } catch { throw error.error(key.name) }
+    }
+
+    /// Whether a key demands the PIN for each signature.
+    private func demandsPIN(_ object: CK_OBJECT_HANDLE) throws(PKCS11Failure) -> Bool {
+        let value = try module.attribute(CKA_ALWAYS_AUTHENTICATE, of: object, handle)
+        return value.map { $0 != [0] && !$0.isEmpty } ?? false
+    }
+
+    /// The one private key that belongs to a key; `nil` if it is not seen.
+    private func privateKey(_ key: TokenKey) throws(SigstoreError) -> CK_OBJECT_HANDLE? {
+        var found: [(object: CK_OBJECT_HANDLE, name: Name)]
+        do throws(PKCS11Failure) {
+            found = try objects(CKO_PRIVATE_KEY, id: key.id, label: key.id.isEmpty ? key.label.bytes : nil)
+            if found.isEmpty, key.id.isEmpty, !key.label.bytes.isEmpty {
+                found = try objects(CKO_PRIVATE_KEY, id: nil, label: key.label.bytes)
+            }
+        } catch {
+            if error.code == CKR_USER_NOT_LOGGED_IN, !isLoggedIn { return nil }
+            throw error.error(name)
+        }
+        guard found.count > 1 else { return found.first?.object }
         // Of several with one identifier, the one of this name.
-        if found.count > 1 { found = found.filter { text(CKA_LABEL, of: $0).utf8.elementsEqual(key.label.utf8) } }
-        guard found.count <= 1 else {
+        let named = found.filter { $0.name.label == key.label }
+        guard named.count == 1 else {
             throw SigstoreError(
-                .ambiguousKey, "\(key.name): \(found.count) private keys have this label and id",
+                .ambiguousKey,
+                "\(key.name): \(found.count) private keys have this id, and \(named.count) of them this label",
                 advice: "give each key an id of its own, with the program of the token's maker")
         }
-        return found.first
+        return named.first?.object
     }
 
     /// Signs in a session of its own, so that what failed half-way is over with it.
@@ -294,7 +423,7 @@ final class TokenSession: Sendable {
         }
         let (mechanism, data, pss) = try Self.operation(message, scheme, key)
         do throws(PKCS11Failure) {
-            let demandsPIN = module.attribute(CKA_ALWAYS_AUTHENTICATE, of: object, handle) == [1]
+            let demandsPIN = try demandsPIN(object)
             let session = try module.openSession(in: token.slot)
             defer { module.closeSession(session) }
             let signature = try module.sign(data, with: object, by: mechanism, pss, session) {

@@ -32,7 +32,12 @@ struct ListKeysURIs: SwSignCommand {
             }
             try line("Label", key.label)
             try line("ID", key.id.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined())
-            try line("URI", key.reference)
+            try line("URI", key.reference ?? "")
+            if key.reference == nil {
+                context.output.warn(
+                    "no reference means the key of object \(index) alone: give it a label and an id of its own, with the program of the token's maker"
+                )
+            }
         }
     }
 }

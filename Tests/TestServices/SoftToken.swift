@@ -38,6 +38,8 @@ public final class SoftToken: Sendable {
     public let slot: String
     /// What a program needs to find the token.
     public let environment: [String: String]
+    /// The version of SoftHSM's library, such as 2.6.
+    public let libraryVersion: String
     /// OpenSC's tool, logged in to the token; what it is to do follows.
     public let tool: [String]
 
@@ -151,6 +153,9 @@ public final class SoftToken: Sendable {
         let made = try Self.run(["sh", "-c", make], folder, environment)
         // "The token has been initialized and is reassigned to slot N".
         slot = String(made.reversed().drop { !$0.isNumber }.prefix { $0.isNumber }.reversed())
+        // "Library          Implementation of PKCS11 (ver 2.6)".
+        let about = try Self.run(["pkcs11-tool", "--module", module, "--show-info"], folder, environment)
+        libraryVersion = String(about.components(separatedBy: "(ver ").last?.prefix { $0 != ")" } ?? "")
         tool = ["pkcs11-tool", "--module", module, "--slot", slot, "--login", "--pin", Self.pin]
         if hasSpare {
             try run([

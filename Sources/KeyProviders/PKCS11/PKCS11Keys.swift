@@ -114,7 +114,9 @@ public final class PKCS11Keys: KeyPlace {
                     try found.session.certificates(for: key).map(\.displayName).joined(separator: "; ")),
                 KeyFact(
                     "reference",
-                    PKCS11URI.reference(token: token, id: key.id, label: key.label, module: found.session.module.path)
+                    // It means this key alone, also if others have the same id or label.
+                    PKCS11URI.reference(
+                        token: token, id: key.id, label: key.label, namesEmpty: true, module: found.session.module.path)
                         ?? ""),
             ]
             return facts.filter { !$0.value.isEmpty }
@@ -293,7 +295,9 @@ public final class PKCS11Keys: KeyPlace {
 
     /// The names of a module's file, without a version.
     private static func files(_ name: String) -> [String] {
-        [name, name.lowercased()].flatMap { ["lib\($0).so", "\($0).so"] }
+        [name, PKCS11URI.moduleName(ofFile: name), PKCS11URI.moduleName(ofFile: name).lowercased()].flatMap {
+            ["lib\($0).so", "\($0).so"]
+        }
     }
 
     /// Opens a module that the system finds by its name, once a run.

@@ -204,9 +204,9 @@ public struct PKCS11URI: Sendable {
         return String(decoding: name, as: UTF8.self)
     }
 
-    /// Whether the module in a file has a name.
+    /// Whether the module in a file has a name, which may have been given with `lib` and `.so` all the same.
     static func isModule(_ path: String, named name: String) -> Bool {
-        moduleName(ofFile: path).lowercased().utf8.elementsEqual(name.lowercased().utf8)
+        moduleName(ofFile: path).lowercased().utf8.elementsEqual(moduleName(ofFile: name).lowercased().utf8)
     }
     /// The PIN.
     var pinValue: [UInt8]? { query["pin-value"]?.plain }

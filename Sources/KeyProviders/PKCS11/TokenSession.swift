@@ -366,9 +366,10 @@ final class TokenSession: Sendable {
             if error.code == CKR_USER_NOT_LOGGED_IN, !isLoggedIn { return nil }
             throw error.error(name)
         }
-        // Of some, the public halves may not be there to tell.
-        guard meant.count <= 1 else { throw ambiguous(uri, meant.map { $0.shown() }) }
-        guard let object = try privateKey(key) else { return nil }
+        guard let (object, opened) = try privateKey(key) else { return nil }
+        // Of some, the public halves may not be there to tell, or be called otherwise.
+        let all = meant + (meant.isEmpty || meant.contains(opened) ? [] : [opened])
+        guard all.count <= 1 else { throw ambiguous(uri, all.map { $0.shown() }) }
         do throws(PKCS11Failure) {
             guard try module.attribute(CKA_SIGN, of: object, handle) != [0] else {
                 throw PKCS11Failure(call: "CKA_SIGN", code: CKR_KEY_FUNCTION_NOT_PERMITTED)
@@ -391,7 +392,7 @@ final class TokenSession: Sendable {
     }
 
     /// The one private key that belongs to a key; `nil` if it is not seen.
-    private func privateKey(_ key: TokenKey) throws(SigstoreError) -> CK_OBJECT_HANDLE? {
+    private func privateKey(_ key: TokenKey) throws(SigstoreError) -> (object: CK_OBJECT_HANDLE, name: Name)? {
         var found: [(object: CK_OBJECT_HANDLE, name: Name)]
         do throws(PKCS11Failure) {
             found = try objects(CKO_PRIVATE_KEY, id: key.id, label: key.id.isEmpty ? key.label.bytes : nil)
@@ -402,7 +403,7 @@ final class TokenSession: Sendable {
             if error.code == CKR_USER_NOT_LOGGED_IN, !isLoggedIn { return nil }
             throw error.error(name)
         }
-        guard found.count > 1 else { return found.first?.object }
+        guard found.count > 1 else { return found.first }
         // Of several with one identifier, the one of this name.
         let named = found.filter { $0.name.label == key.label }
         guard named.count == 1 else {
@@ -411,13 +412,13 @@ final class TokenSession: Sendable {
                 "\(key.name): \(found.count) private keys have this id, and \(named.count) of them this label",
                 advice: "give each key an id of its own, with the program of the token's maker")
         }
-        return named.first?.object
+        return named.first
     }
 
     /// Signs in a session of its own, so that what failed half-way is over with it.
     func sign(_ message: HashedMessage, _ scheme: SignatureScheme, _ key: TokenKey) throws(SigstoreError) -> [UInt8] {
         if case .refused(let error) = login.withLock(\.self) { throw error }
-        guard let object = try privateKey(key) else {
+        guard let object = try privateKey(key)?.object else {
             throw SigstoreError(
                 .keyServiceFailed, "\(key.name): the private key is not on the token any more", advice: "try again")
         }

@@ -216,7 +216,7 @@ struct PKCS11Tests {
         static CK_RV end(CK_SESSION_HANDLE h) { return CKR_OK; }
         static CK_RV login(CK_SESSION_HANDLE h, CK_USER_TYPE u, unsigned char *p, CK_ULONG n) {
           tries++;
-          if (MANNER != 24 && MANNER != 25) return CKR_PIN_INCORRECT;
+          if (MANNER != 24 && MANNER != 25 && MANNER != 31) return CKR_PIN_INCORRECT;
           if (u == CKU_CONTEXT_SPECIFIC && !logins) return CKR_USER_NOT_LOGGED_IN;
           logins++;
           return CKR_OK;
@@ -228,7 +228,7 @@ struct PKCS11Tests {
         }
         static CK_RV next(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE *o, CK_ULONG max, CK_ULONG *n) {
           // Without end, if it is asked to.
-          *n = MANNER == 6 ? (CK_ULONG)-1 : MANNER == 20 ? max : !done++;
+          *n = MANNER == 6 ? (CK_ULONG)-1 : MANNER == 20 ? max : MANNER == 31 && !logins ? 0 : !done++;
           for (CK_ULONG i = 0; i < max; i++) o[i] = 1;
           return CKR_OK;
         }
@@ -280,7 +280,7 @@ struct PKCS11Tests {
             (16, "key-service-answer"), (17, "key-service-settings"), (18, "key-service-settings"),
             (19, "key-unusable"), (20, "ambiguous-key"), (21, "key-service-failed"), (22, nil), (23, "pin-refused"),
             (24, nil), (25, nil), (26, "key-service-failed"), (27, "key-service-failed"), (28, nil),
-            (29, "key-service-failed"), (30, "key-unusable"),
+            (29, "key-service-failed"), (30, "key-unusable"), (31, nil),
         ] as [(Int, String?)])
     func hostile(manner: Int, code: String?) async throws {
         let folder = NSTemporaryDirectory() + "swsign-module-\(UUID().uuidString)"
@@ -299,6 +299,13 @@ struct PKCS11Tests {
         try #require(compiler.terminationStatus == 0)
         let place = PKCS11Keys(
             Self.surroundings(["COSIGN_PKCS11_MODULE_PATH": folder + "/m.so", "COSIGN_PKCS11_PIN": "1"]))
+        // It does not say that it needs a login.
+        if manner == 31 {
+            #expect(try await place.keys(of: nil, slot: nil, pin: nil).keys.isEmpty)
+            let other = PKCS11Keys(Self.surroundings(["COSIGN_PKCS11_MODULE_PATH": folder + "/m.so"]))
+            #expect(try await other.keys(of: nil, slot: nil, pin: SecretBytes([0x31])).keys.map(\.id) == [[1]])
+            return
+        }
         // Of two tokens, one cannot be read.
         let reference = manner == 28 ? "pkcs11:token=known" : "pkcs11:"
         do {

@@ -165,7 +165,8 @@ public final class PKCS11Keys: KeyPlace {
             let module = try self.module(listed: module, &state)
             let token = try self.token(module, PKCS11URI(slot.map { "pkcs11:slot-id=\($0)" } ?? "pkcs11:"))
             let session = try self.session(module, token, &state)
-            if token.needsLogin { try logIn(session, nil, pin, &state) }
+            // Some tokens do not say that they need a login, and show no private keys without one.
+            if token.needsLogin || pin != nil { try logIn(session, nil, pin, &state) }
             return (module.path, token.slot, try session.privateKeys())
         }
     }

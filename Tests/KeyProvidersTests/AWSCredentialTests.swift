@@ -25,14 +25,6 @@ struct AWSCredentialTests {
         secret.map { secret in unsafe secret.withBytes { unsafe String(decoding: $0, as: UTF8.self) } } ?? ""
     }
 
-    private func recorded(_ name: String) throws -> RecordedExchanges.Exchange {
-        let folder = try #require(RecordedExchanges.folder)
-        let file = try #require(
-            try FileManager.default.contentsOfDirectory(atPath: folder.path).first { $0.hasPrefix(name + "-") })
-        return try #require(
-            RecordedExchanges.Exchange(String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)))
-    }
-
     /// The form with what differs from run to run left out.
     private func form(_ text: String) -> [String] {
         text.split(separator: "&").map(String.init).filter { !$0.hasPrefix("RoleSessionName=") }.sorted()
@@ -75,7 +67,7 @@ struct AWSCredentialTests {
     )
     func webIdentity() async throws {
         for (name, profile) in [("awssts-01", false), ("awssts-03", true)] {
-            let exchange = try recorded(name)
+            let exchange = try RecordedExchanges.exchange(name)
             let home = try Home()
             try home.write("token", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.x\n")
             let role = profile ? "arn:aws:iam::123456789012:role/x" : "arn:aws:iam::123456789012:role/irsa"
@@ -104,7 +96,7 @@ struct AWSCredentialTests {
         "A role is taken with the source profile's keys as the real client does",
         .enabled(if: RecordedExchanges.folder != nil, recordings))
     func assumedRole() async throws {
-        let exchange = try recorded("awssts-02")
+        let exchange = try RecordedExchanges.exchange("awssts-02")
         let home = try Home(
             config: """
                 [profile work]
@@ -205,7 +197,7 @@ struct AWSCredentialTests {
         "Containers are asked with their token, over http only where they are",
         .enabled(if: RecordedExchanges.folder != nil, recordings))
     func containers() async throws {
-        let exchange = try recorded("awscred-04")
+        let exchange = try RecordedExchanges.exchange("awscred-04")
         let service = Service { _, _ throws(SigstoreError) in (200, [], exchange.answer) }
         let full = ["AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:7/ecs/creds"]
         let found = try await credentials(
@@ -236,7 +228,7 @@ struct AWSCredentialTests {
 
     @Test("An instance is asked as the real client does", .enabled(if: RecordedExchanges.folder != nil, recordings))
     func instance() async throws {
-        let exchanges = try ["awscred-01", "awscred-02", "awscred-03"].map(recorded)
+        let exchanges = try ["awscred-01", "awscred-02", "awscred-03"].map(RecordedExchanges.exchange)
         let service = Service { request, _ throws(SigstoreError) in
             guard let exchange = exchanges.first(where: { $0.path == request.url.path && $0.method == request.method })
             else { return (404, [], "") }

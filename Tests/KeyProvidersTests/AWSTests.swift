@@ -240,11 +240,7 @@ struct AWSTests {
             ),
         ])
     func wrongReferences(_ text: String, _ form: String) {
-        let place = Self.place(Self.unreachable)
-        #expect(place.knows(text))
-        let error = #expect(throws: SigstoreError.self) { try place.check(text) }
-        #expect(error?.message.contains("is not a reference to a key of AWS KMS") == true)
-        #expect(error?.advice?.description.contains(form) == true, "\(error?.description ?? "")")
+        Self.place(Self.unreachable).expectForm(form, for: text)
     }
 
     // MARK: - Signatures of requests

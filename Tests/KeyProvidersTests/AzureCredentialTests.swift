@@ -325,19 +325,13 @@ struct AzureCredentialTests {
 
     // MARK: - Managed identity
 
-    private func recorded(_ name: String) throws -> RecordedExchanges.Exchange {
-        let folder = try #require(RecordedExchanges.folder)
-        let file = try #require(
-            try FileManager.default.contentsOfDirectory(atPath: folder.path).first { $0.hasPrefix(name + "-") })
-        return try #require(
-            RecordedExchanges.Exchange(String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)))
-    }
-
     @Test(
         "A virtual machine is asked as the real client asks: first whether it is there",
         .enabled(if: RecordedExchanges.folder != nil, recordings))
     func instance() async throws {
-        let (probe, exchange) = (try recorded("azuremi-01"), try recorded("azuremi-02"))
+        let (probe, exchange) = (
+            try RecordedExchanges.exchange("azuremi-01"), try RecordedExchanges.exchange("azuremi-02")
+        )
         let service = Service { request, number throws(SigstoreError) in
             number == 1 ? (probe.status, [], probe.answer) : (exchange.status, [], exchange.answer)
         }
@@ -387,7 +381,7 @@ struct AzureCredentialTests {
 
     @Test("The App Service is asked as the real client asks", .enabled(if: RecordedExchanges.folder != nil, recordings))
     func recordedAppService() async throws {
-        let exchange = try recorded("azuremi-03")
+        let exchange = try RecordedExchanges.exchange("azuremi-03")
         let service = Self.entra()
         let place = "http://127.0.0.1:1/metadata/identity/oauth2/token"
         _ = try await token(service, ["IDENTITY_ENDPOINT": place, "IDENTITY_HEADER": "hdr"])

@@ -130,11 +130,7 @@ struct AzureTests {
             ("azurekms://user@v.vault.azure.net/r", "azurekms://VAULT.vault.azure.net/KEY"),
         ])
     func wrongReferences(_ text: String, _ form: String) {
-        let place = Self.place(AWSTests.unreachable)
-        #expect(place.knows(text))
-        let error = #expect(throws: SigstoreError.self) { try place.check(text) }
-        #expect(error?.code == .unknownKeyReference)
-        #expect(error?.advice?.description.contains(form) == true, "\(error?.description ?? "")")
+        Self.place(AWSTests.unreachable).expectForm(form, for: text)
     }
 
     @Test("Versions of one key, in any letter case, are one signer's")
@@ -177,11 +173,7 @@ struct AzureTests {
         ) { SecretBytes([]) }
         #expect(signer.schemes.first == scheme)
         // The digest that was signed when it was recorded.
-        let folder = try #require(RecordedExchanges.folder)
-        let file = try #require(
-            try FileManager.default.contentsOfDirectory(atPath: folder.path).first { $0.hasPrefix(names[1] + "-") })
-        let exchange = try #require(
-            RecordedExchanges.Exchange(String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)))
+        let exchange = try RecordedExchanges.exchange(names[1])
         let asked = JSONCursor(try JSONValue(parsing: Array(exchange.body.utf8)))
         let bytes = try #require(Base64.decodeURLSafe(try asked.member("value").string()))
         let message = HashedMessage(digest: try Digest(scheme.hash ?? .sha256, bytes: bytes))

@@ -22,16 +22,6 @@ struct GoogleCredentialTests {
         return try await GoogleCredentialChain(surroundings, client).token()
     }
 
-    private func recorded(_ name: String) throws -> RecordedExchanges.Exchange {
-        let folder = try #require(RecordedExchanges.folder)
-        let file = try #require(
-            try FileManager.default.contentsOfDirectory(atPath: folder.path).first { $0.hasPrefix(name + "-") })
-        let text = try String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)
-        return try #require(
-            RecordedExchanges.Exchange(
-                text.replacing("# request (TLS)", with: "# request").replacing("GAPIS-HOST", with: "googleapis.com")))
-    }
-
     private let home: Home
 
     init() throws { home = try Home() }
@@ -137,7 +127,7 @@ struct GoogleCredentialTests {
         "A person's token is renewed as the real client does it",
         .enabled(if: RecordedExchanges.folder != nil, recordings))
     func authorizedUser() async throws {
-        let exchange = try recorded("gcpauth-01")
+        let exchange = try RecordedExchanges.exchange("gcpauth-01")
         let service = Service { _, _ throws(SigstoreError) in (exchange.status, [], exchange.answer) }
         let variables = try file(Self.user)
         let found = try await token(service, variables)
@@ -153,7 +143,7 @@ struct GoogleCredentialTests {
         "Another issuer's token is exchanged, and a service account acted as, as the real client does it",
         .enabled(if: RecordedExchanges.folder != nil, recordings))
     func federation() async throws {
-        let exchanges = try ["gcpauth-02", "gcpauth-03"].map(recorded)
+        let exchanges = try ["gcpauth-02", "gcpauth-03"].map(RecordedExchanges.exchange)
         let service = Service { _, number throws(SigstoreError) in (200, [], exchanges[min(number, 2) - 1].answer) }
         try home.write("token", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.x\n")
         let variables = try file(Self.external(#"{"file":"\#(home.path)/token"}"#, Self.impersonation))
@@ -373,7 +363,7 @@ struct GoogleCredentialTests {
 
     @Test("The machine is asked as the real client asks it", .enabled(if: RecordedExchanges.folder != nil, recordings))
     func machine() async throws {
-        let exchange = try recorded("gcpmeta-01")
+        let exchange = try RecordedExchanges.exchange("gcpmeta-01")
         let service = Service { request, _ throws(SigstoreError) in
             let flavor = [(name: "metadata-flavor", value: "Google")]
             return request.url.path.hasSuffix("/email") ? (200, flavor, "") : (200, flavor, exchange.answer)

@@ -116,11 +116,7 @@ struct GoogleTests {
             ("gcpkms://projects/p%2F/locations/l/keyRings/r/cryptoKeys/k", "projects/PROJECT"),
         ])
     func wrongReferences(_ text: String, _ form: String) {
-        let place = Self.place(AWSTests.unreachable)
-        #expect(place.knows(text))
-        let error = #expect(throws: SigstoreError.self) { try place.check(text) }
-        #expect(error?.code == .unknownKeyReference)
-        #expect(error?.advice?.description.contains(form) == true, "\(error?.description ?? "")")
+        Self.place(AWSTests.unreachable).expectForm(form, for: text)
     }
 
     // MARK: - What is sent
@@ -131,23 +127,11 @@ struct GoogleTests {
         #expect(CRC32C.of(try Digest.sha256(Array("hello kms\n".utf8)).bytes) == 3_763_676_297)
     }
 
-    /// What was recorded, without what Google's own client adds to each question.
-    private static func recorded(_ name: String) throws -> RecordedExchanges.Exchange {
-        let folder = try #require(RecordedExchanges.folder)
-        let file = try #require(
-            try FileManager.default.contentsOfDirectory(atPath: folder.path).first { $0.hasPrefix(name + "-") })
-        let text = try String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)
-        let optional = "%24alt=json%3Benum-encoding%3Dint"
-        return try #require(
-            RecordedExchanges.Exchange(
-                text.replacing("?\(optional)&", with: "?").replacing("?\(optional) ", with: " ")))
-    }
-
     @Test(
         "A key is looked up and signs as the real client asks for it",
         .enabled(if: RecordedExchanges.folder != nil, recordings))
     func recordedSignature() async throws {
-        let exchanges = try ["gcprest-05", "gcprest-06", "gcprest-07"].map(Self.recorded)
+        let exchanges = try ["gcprest-05", "gcprest-06", "gcprest-07"].map(RecordedExchanges.exchange)
         let service = Service { _, number throws(SigstoreError) in (200, [], exchanges[min(number, 3) - 1].answer) }
         let signer = try await Self.place(service).signer(Self.reference) { SecretBytes([]) }
         let digest = try Digest.sha256(Array("hello kms\n".utf8))
@@ -176,10 +160,11 @@ struct GoogleTests {
         .enabled(if: RecordedExchanges.folder != nil, recordings))
     func recordedMaking() async throws {
         let (missing, ring, made) = (
-            try Self.recorded("gcprest-01"), try Self.recorded("gcprest-02"), try Self.recorded("gcprest-04")
+            try RecordedExchanges.exchange("gcprest-01"), try RecordedExchanges.exchange("gcprest-02"),
+            try RecordedExchanges.exchange("gcprest-04")
         )
         let pending = Self.list([1], state: "PENDING_GENERATION")
-        let (list, key) = (try Self.recorded("gcprest-05"), try Self.recorded("gcprest-06"))
+        let (list, key) = (try RecordedExchanges.exchange("gcprest-05"), try RecordedExchanges.exchange("gcprest-06"))
         let service = Service { request, number throws(SigstoreError) in
             switch number {
             // There is no key; then it is made, and not ready yet.

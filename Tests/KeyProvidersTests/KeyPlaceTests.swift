@@ -19,3 +19,13 @@ struct KeyPlaceTests {
         #expect(!place.takesStandardInput("one"))
     }
 }
+
+extension KeyPlace {
+    /// Expects that a reference is taken for one of this place's, and is refused with the right form.
+    func expectForm(_ form: String, for reference: String) {
+        #expect(knows(reference))
+        let error = #expect(throws: SigstoreError.self) { try check(reference) }
+        #expect(error?.code == .unknownKeyReference)
+        #expect(error?.advice?.description.contains(form) == true, "\(error?.description ?? "")")
+    }
+}

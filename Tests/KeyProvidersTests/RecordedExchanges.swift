@@ -54,6 +54,23 @@ final class RecordedExchanges: HTTPClient, @unchecked Sendable {
         return FileManager.default.fileExists(atPath: folder.path) ? folder : nil
     }()
 
+    /// What was recorded, without what Google's own client adds to each question.
+    /// - Parameter name: What the file's name begins with, such as `vault-04`.
+    static func exchange(_ name: String) throws -> Exchange {
+        guard let folder = Self.folder,
+            let file = try FileManager.default.contentsOfDirectory(atPath: folder.path).first(where: {
+                $0.hasPrefix(name + "-")
+            })
+        else { throw CocoaError(.fileNoSuchFile) }
+        let text = try String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)
+        let optional = "%24alt=json%3Benum-encoding%3Dint"
+        let exchange = Exchange(
+            text.replacing("GAPIS-HOST", with: "googleapis.com").replacing("?\(optional)&", with: "?")
+                .replacing("?\(optional) ", with: " "))
+        guard let exchange else { throw CocoaError(.fileReadCorruptFile) }
+        return exchange
+    }
+
     private let exchanges: [Exchange]
     private let lock = NSLock()
     private var asked: [(request: HTTPRequest, recorded: Exchange)] = []

@@ -29,11 +29,7 @@ struct VaultTests {
             "hashivault://release?", "hashivault:release", "hashivault://release?version=99999999999999999999",
         ])
     func wrongReferences(_ reference: String) {
-        let place = place(NoNetwork())
-        #expect(place.knows(reference))
-        let error = #expect(throws: SigstoreError.self) { try place.check(reference) }
-        #expect(error?.code == .unknownKeyReference)
-        #expect(error?.advice?.description.contains("://KEY, with ?version=N") == true)
+        place(NoNetwork()).expectForm("://KEY, with ?version=N", for: reference)
     }
 
     @Test(

@@ -1,5 +1,4 @@
 import Foundation
-import Spawning
 
 /// The servers of Azure from the material beside this checkout, under their real names: a proxy that answers for each host itself,
 /// with certificates of an authority of its own. One process for all tests, which ends with this one.
@@ -12,9 +11,7 @@ public final class AzureServices: Sendable {
     public let url: String
     /// The authority's certificate, in PEM.
     public let authority: String
-    private let process: Process
-    /// The server ends when this one is closed.
-    private let input = Pipe()
+    private let server: PythonServer
 
     /// The variables that lead a program to the servers, with credentials.
     /// - Parameter authorityFile: A file with ``authority``.
@@ -27,38 +24,19 @@ public final class AzureServices: Sendable {
     }
 
     private init() throws {
-        let (output, process) = (Pipe(), Process())
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["python3", "-c", Self.script]
-        process.environment = [
-            "FAKES": KeyServices.folder ?? "", "PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin",
-        ]
-        process.standardInput = input
-        process.standardOutput = output
-        try Spawning.exclusively { try process.run() }
         // The port on one line, and the certificate up to its end.
-        var said = ""
-        while !said.contains("-----END CERTIFICATE-----\n") {
-            let bytes = output.fileHandleForReading.availableData
-            guard !bytes.isEmpty else { throw CocoaError(.executableLoad) }
-            said += String(decoding: bytes, as: UTF8.self)
-        }
-        let parts = said.split(separator: "\n", maxSplits: 1)
+        server = try PythonServer(onFakes: Self.script) { $0.contains("-----END CERTIFICATE-----\n") }
+        let parts = server.said.split(separator: "\n", maxSplits: 1)
         guard parts.count == 2, let port = Int(parts[0]) else { throw CocoaError(.executableLoad) }
-        (url, authority, self.process) = ("http://127.0.0.1:\(port)", String(parts[1]), process)
+        (url, authority) = ("http://127.0.0.1:\(port)", String(parts[1]))
     }
 
     /// A key whose name begins with `fault-` does what the rest of its name says.
     private static let script = #"""
-        import datetime, os, socketserver, ssl, sys, tempfile, threading
-        sys.argv = ["fakes", "0"]
-        sys.path.insert(0, os.environ["FAKES"])
-        sys.dont_write_bytecode = True
-        import fakes, http.server
+        import datetime, socketserver, ssl, tempfile
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization as ser
         from cryptography.hazmat.primitives.asymmetric import ec
-        threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 
         def name(text): return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
         def certificate(subject, issuer, key, signer, extensions):

@@ -1,5 +1,4 @@
 import Foundation
-import Spawning
 
 /// Servers that stand in for key services, from the material beside this checkout: one process for all tests, which ends with this
 /// one.
@@ -18,37 +17,20 @@ public final class KeyServices: Sendable {
 
     /// The port on 127.0.0.1.
     public let port: Int
-    private let process: Process
-    /// The server ends when this one is closed.
-    private let input = Pipe()
+    private let server: PythonServer
 
     private init() throws {
-        let script = """
-            import sys, os, threading
-            sys.argv = ["fakes", "0"]
-            sys.path.insert(0, os.environ["FAKES"])
-            sys.dont_write_bytecode = True
-            import fakes, http.server
-            \(Self.googleKeys)
-            threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), fakes.H)
-            print(server.server_port, flush=True)
-            server.serve_forever()
-            """
-        let (output, process) = (Pipe(), Process())
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["python3", "-c", script]
-        process.environment = [
-            "FAKES": Self.folder ?? "", "PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin",
-        ]
-        process.standardInput = input
-        process.standardOutput = output
-        try Spawning.exclusively { try process.run() }
-        let line = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
-        guard let port = Int(line.trimmingCharacters(in: .whitespacesAndNewlines)) else {
+        server = try PythonServer(
+            onFakes: """
+                \(Self.googleKeys)
+                server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), fakes.H)
+                print(server.server_port, flush=True)
+                server.serve_forever()
+                """)
+        guard let port = Int(server.said.trimmingCharacters(in: .whitespacesAndNewlines)) else {
             throw CocoaError(.executableLoad)
         }
-        (self.port, self.process) = (port, process)
+        self.port = port
     }
 
     /// What the script's Google Cloud KMS has not: keys on Ed25519, which sign the message itself, further versions of a key, and a

@@ -1,5 +1,4 @@
 import Foundation
-import Spawning
 
 /// Servers that keep secrets for others, from the material beside this checkout: Kubernetes over TLS with credentials, and GitLab
 /// and GitHub over plain HTTP on loopback. One process for all tests, which ends with this one.
@@ -21,16 +20,10 @@ public final class SecretServices: Sendable {
     public let tlsPort: Int
     /// The folder with `server.pem`, and `client.pem` with `client.key`, a certificate that Kubernetes knows.
     public let folder: String
-    private let process: Process
-    /// The server ends when this one is closed.
-    private let input = Pipe()
+    private let server: PythonServer
 
     private static let script = #"""
-        import base64, ctypes, http.server, json, os, re, shutil, ssl, subprocess, sys, tempfile, threading, urllib.parse
-        sys.argv = ["fakes", "0"]
-        sys.path.insert(0, os.environ["FAKES"])
-        sys.dont_write_bytecode = True
-        import fakes
+        import base64, ctypes, json, re, shutil, ssl, subprocess, tempfile, urllib.parse
 
         folder = tempfile.mkdtemp(prefix="secret-services-")
         for name in ("server", "client"):
@@ -109,11 +102,7 @@ public final class SecretServices: Sendable {
                         self.out(201, {})
                 return True
 
-        def watch():
-            sys.stdin.read()
-            shutil.rmtree(folder, ignore_errors=True)
-            os._exit(0)
-        threading.Thread(target=watch, daemon=True).start()
+        def ends(): shutil.rmtree(folder, ignore_errors=True)
 
         class Secure(http.server.ThreadingHTTPServer):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -136,21 +125,12 @@ public final class SecretServices: Sendable {
         """#
 
     private init() throws {
-        let (output, process) = (Pipe(), Process())
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["python3", "-c", Self.script]
-        process.environment = [
-            "FAKES": KeyServices.folder ?? "", "PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin",
-        ]
-        process.standardInput = input
-        process.standardOutput = output
-        try Spawning.exclusively { try process.run() }
-        let words = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
-            .trimmingCharacters(in: .whitespacesAndNewlines).split(separator: " ")
+        server = try PythonServer(onFakes: Self.script)
+        let words = server.said.trimmingCharacters(in: .whitespacesAndNewlines).split(separator: " ")
         guard words.count == 3, let port = Int(words[0]), let tlsPort = Int(words[1]) else {
             throw CocoaError(.executableLoad)
         }
-        (self.port, self.tlsPort, folder, self.process) = (port, tlsPort, String(words[2]), process)
+        (self.port, self.tlsPort, folder) = (port, tlsPort, String(words[2]))
     }
 
     /// A kubeconfig for the cluster.

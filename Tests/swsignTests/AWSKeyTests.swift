@@ -8,17 +8,18 @@ import Testing
     "Keys in AWS KMS",
     .enabled(if: KeyManagementServer.isThere, "left out: moto's AWS KMS, by make test-deps and ../shared/keys/fakes"))
 struct AWSKeyTests {
-    private let directory = TemporaryDirectory()
-    private let environment: [String: String]
+    private let fixture: KeyServiceFixture
+    private let address: String
+    private var directory: TemporaryDirectory { fixture.directory }
 
     init() throws {
-        environment = try KeyManagementServer.running().environment
-        try directory.write("file", "the release")
-        try directory.write("predicate.json", "{}")
+        let server = try KeyManagementServer.running()
+        address = server.url
+        fixture = try KeyServiceFixture { _ in server.environment }
     }
 
     private func swsign(_ arguments: [String], _ more: [String: String] = [:]) async -> Program.Outcome {
-        await Program(directory: directory.path, environment: environment.merging(more) { $1 }).run(arguments)
+        await fixture.swsign(arguments, more)
     }
 
     @Test(
@@ -32,67 +33,20 @@ struct AWSKeyTests {
         let key = "awskms:///alias/swsign-\(algorithm)"
         let made = await swsign(["generate-key-pair", "--kms", key, "--signing-algorithm", algorithm])
         #expect(made.succeeded, "\(made.messages)")
-        let away = ["AWS_ENDPOINT_URL": "http://127.0.0.1:1"]
-        for (sign, verify) in [
-            (["sign-blob"], ["verify-blob"]),
-            (
-                ["attest-blob", "--type", "custom", "--predicate", "predicate.json"],
-                ["verify-blob-attestation", "--type", "custom"]
-            ),
-        ] {
-            let signed = await swsign(
-                sign + ["--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"])
-            #expect(signed.succeeded, "\(signed.messages)")
-            for given in [key, "cosign.pub"] {
-                let verified = await swsign(
-                    verify + ["--key", given, "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
-                    given == key ? [:] : away)
-                #expect(verified.succeeded, "\(verified.messages)")
-            }
-        }
-        // What is made is kept, and signed alone too.
+        let detached = try await fixture.expectSigns(
+            key, away: ["AWS_ENDPOINT_URL": "http://127.0.0.1:1"], openssl: ["-\(hash)"])
+        #expect(detached.messages.contains("stands by itself is ECDSA with \(hash)") == (hash != "sha256"))
+        // What is made is kept.
         let again = await swsign(["generate-key-pair", "--kms", key, "--output-key-prefix", "again"])
         #expect(again.succeeded, "\(again.messages)")
         #expect(try directory.text("again.pub") == directory.text("cosign.pub"))
-        let detached = await swsign(
-            [
-                "sign-blob", "--key", key, "--tlog-upload=false", "--new-bundle-format=false", "--output-signature",
-                "sig", "file",
-            ])
-        #expect(detached.succeeded, "\(detached.messages)")
-        #expect(detached.messages.contains("stands by itself is ECDSA with \(hash)") == (hash != "sha256"))
-        let signature = try #require(
-            Data(base64Encoded: try directory.text("sig").replacingOccurrences(of: "\n", with: "")))
-        try directory.write("sig.der", Array(signature))
-        var openssl = Program(directory: directory.path)
-        openssl.executable = "/usr/bin/openssl"
-        let checked = await openssl.run(["dgst", "-\(hash)", "-verify", "cosign.pub", "-signature", "sig.der", "file"])
-        #expect(checked.succeeded, "\(checked.messages)")
     }
 
     @Test("Images are signed and attested, and one look-up of the key is enough for many")
     func images() async throws {
-        let key = "awskms:///alias/swsign-images"
-        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
-        let layout = try await ImageFixture()
-        let images = try await [layout.push(tag: "1"), layout.push(tag: "2"), layout.push(tag: "3")]
-        let names = images.map { "\(layout.repository)@\($0.digest)" }
-        let signed = await swsign(["sign", "--verbose", "--key", key, "--tlog-upload=false"] + names)
-        #expect(signed.succeeded, "\(signed.messages)")
-        func asked(_ outcome: Program.Outcome) throws -> Int {
-            let address = try #require(environment["AWS_ENDPOINT_URL"])
-            return outcome.messages.components(separatedBy: "\n").filter { $0.contains("POST \(address)/") }.count
-        }
-        #expect(try asked(signed) == 4, "\(signed.messages)")
-        let verified = await swsign(["verify", "--verbose", "--key", key, "--insecure-ignore-tlog"] + names)
-        #expect(verified.succeeded, "\(verified.messages)")
-        #expect(try asked(verified) == 1, "\(verified.messages)")
-        let attest = ["--key", key, "--type", "custom"]
-        let attested = await swsign(
-            ["attest", "--tlog-upload=false", "--predicate", "predicate.json"] + attest + [names[0]])
-        #expect(attested.succeeded, "\(attested.messages)")
-        let held = await swsign(["verify-attestation", "--insecure-ignore-tlog"] + attest + [names[0]])
-        #expect(held.succeeded, "\(held.messages)")
+        let (signed, verified) = try await fixture.expectSignsImages("awskms:///alias/swsign-images")
+        #expect(signed.lines(with: "POST \(address)/") == 4, "\(signed.messages)")
+        #expect(verified.map { $0.lines(with: "POST \(address)/") } == [1], "\(verified)")
     }
 
     @Test("A role of a profile signs, and its secrets are in no message")
@@ -124,6 +78,17 @@ struct AWSKeyTests {
         for text in [outcome.messages, outcome.output, info.output, info.messages] {
             #expect(!text.contains("hidden-secret"))
         }
+    }
+
+    @Test("A service with a certificate of nobody known, and answers that cannot be, are refused")
+    func transport() async throws {
+        let key = "awskms:///alias/x"
+        // A server with a certificate: those of Azure.
+        let secured = [
+            "AWS_ENDPOINT_URL": "https://kms.vault.azure.net", "HTTPS_PROXY": try AzureServices.running().url,
+        ]
+        await fixture.expectUntrusted(key, host: "kms.vault.azure.net", secured)
+        await fixture.expectRefusesAnswers(key) { ["AWS_ENDPOINT_URL": $0] }
     }
 
     @Test("What is missing or refused is said before anything is written")

@@ -8,23 +8,23 @@ import Testing
     "Keys in Azure Key Vault",
     .enabled(if: KeyServices.folder != nil, "left out: the servers of key services, in ../shared/keys/fakes"))
 struct AzureKeyTests {
-    private let directory = TemporaryDirectory()
+    private let fixture: KeyServiceFixture
     private let services: AzureServices
-    private let environment: [String: String]
+    private var directory: TemporaryDirectory { fixture.directory }
 
     init() throws {
-        services = try AzureServices.running()
-        try directory.write("authority.pem", services.authority)
-        environment = services.environment(authorityFile: directory["authority.pem"])
-        try directory.write("file", "the release")
-        try directory.write("predicate.json", "{}")
+        let services = try AzureServices.running()
+        self.services = services
+        fixture = try KeyServiceFixture { directory in
+            try directory.write("authority.pem", services.authority)
+            return services.environment(authorityFile: directory["authority.pem"])
+        }
     }
 
     private func swsign(_ arguments: [String], _ more: [String: String] = [:], withSecret: Bool = true) async
         -> Program.Outcome
     {
-        let own = environment.filter { withSecret || $0.key != "AZURE_CLIENT_SECRET" }
-        return await Program(directory: directory.path, environment: own.merging(more) { $1 }).run(arguments)
+        await fixture.swsign(arguments, more, without: withSecret ? nil : "AZURE_CLIENT_SECRET")
     }
 
     private func key(_ name: String) -> String { "azurekms://testvault.vault.azure.net/\(name)" }
@@ -40,64 +40,18 @@ struct AzureKeyTests {
         let key = key("file-\(algorithm)")
         let made = await swsign(["generate-key-pair", "--kms", key, "--signing-algorithm", algorithm])
         #expect(made.succeeded, "\(made.messages)")
-        for (sign, verify) in [
-            (["sign-blob"], ["verify-blob"]),
-            (
-                ["attest-blob", "--type", "custom", "--predicate", "predicate.json"],
-                ["verify-blob-attestation", "--type", "custom"]
-            ),
-        ] {
-            let signed = await swsign(
-                sign + ["--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"])
-            #expect(signed.succeeded, "\(signed.messages)")
-            for given in [key, "cosign.pub"] {
-                let verified = await swsign(
-                    verify + ["--key", given, "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
-                    given == key ? [:] : ["HTTPS_PROXY": "http://127.0.0.1:1"])
-                #expect(verified.succeeded, "\(verified.messages)")
-            }
-        }
-        let detached = await swsign([
-            "sign-blob", "--key", key, "--tlog-upload=false", "--new-bundle-format=false", "--output-signature", "sig",
-            "file",
-        ])
-        #expect(detached.succeeded, "\(detached.messages)")
-        let signature = try #require(
-            Data(base64Encoded: try directory.text("sig").replacingOccurrences(of: "\n", with: "")))
-        try directory.write("sig.der", Array(signature))
-        var openssl = Program(directory: directory.path)
-        openssl.executable = "/usr/bin/openssl"
-        let checked = await openssl.run(["dgst", "-\(hash)", "-verify", "cosign.pub", "-signature", "sig.der", "file"])
-        #expect(checked.succeeded, "\(checked.messages)")
-        let exported = await swsign(["public-key", "--key", key])
-        #expect(exported.output == (try directory.text("cosign.pub")))
+        try await fixture.expectSigns(key, away: ["HTTPS_PROXY": "http://127.0.0.1:1"], openssl: ["-\(hash)"])
     }
 
     @Test("Images are signed and attested, and one look-up of the key is enough for many")
     func images() async throws {
-        let key = key("images")
-        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
-        let layout = try await ImageFixture()
-        let images = try await [layout.push(tag: "1"), layout.push(tag: "2"), layout.push(tag: "3")]
-        let names = images.map { "\(layout.repository)@\($0.digest)" }
-        func asked(_ outcome: Program.Outcome, _ words: String) -> Int {
-            outcome.messages.components(separatedBy: "\n").filter { $0.contains(words) }.count
-        }
-        let signed = await swsign(["sign", "--verbose", "--key", key, "--tlog-upload=false"] + names)
-        #expect(signed.succeeded, "\(signed.messages)")
+        let (signed, verified) = try await fixture.expectSignsImages(key("images"))
         // Without a token and with one, and then once for each image.
-        #expect(asked(signed, "GET https://testvault.vault.azure.net/keys/") == 2, "\(signed.messages)")
-        #expect(asked(signed, "POST https://testvault.vault.azure.net/keys/") == 3, "\(signed.messages)")
-        #expect(asked(signed, "POST https://login.microsoftonline.com/") == 1, "\(signed.messages)")
-        let verified = await swsign(["verify", "--verbose", "--key", key, "--insecure-ignore-tlog"] + names)
-        #expect(verified.succeeded, "\(verified.messages)")
-        #expect(asked(verified, "https://testvault.vault.azure.net/") == 2, "\(verified.messages)")
-        let attest = ["--key", key, "--type", "custom"]
-        let attested = await swsign(
-            ["attest", "--tlog-upload=false", "--predicate", "predicate.json"] + attest + [names[0]])
-        #expect(attested.succeeded, "\(attested.messages)")
-        let held = await swsign(["verify-attestation", "--insecure-ignore-tlog"] + attest + [names[0]])
-        #expect(held.succeeded, "\(held.messages)")
+        let vault = "https://testvault.vault.azure.net/keys/"
+        #expect(signed.lines(with: "GET \(vault)") == 2, "\(signed.messages)")
+        #expect(signed.lines(with: "POST \(vault)") == 3, "\(signed.messages)")
+        #expect(signed.lines(with: "POST https://login.microsoftonline.com/") == 1, "\(signed.messages)")
+        #expect(verified.map { $0.lines(with: vault) } == [2], "\(verified)")
     }
 
     @Test("A Managed HSM makes keys in hardware, and key info says so, with who signs and no secret")
@@ -211,7 +165,6 @@ struct AzureKeyTests {
             ("none", [:], "key-not-found", "there is no key none"),
             ("x", ["AZURE_CLIENT_SECRET": "wrong"], "key-denied", "AADSTS7000215: Invalid client secret provided."),
             ("x", ["AZURE_TENANT_ID": ""], "key-service-settings", "AZURE_TENANT_ID is not"),
-            ("x", ["SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"], "tls-failed", "testvault.vault.azure.net"),
             ("fault-rbac", [:], "key-denied", "Microsoft.KeyVault/vaults/keys/read is missing on the key fault-rbac"),
             ("fault-firewall", [:], "key-denied", "firewall"), ("fault-disabled", [:], "key-unusable", "is disabled"),
             ("fault-throttled", [:], "key-service-failed", "too many requests"),
@@ -229,6 +182,9 @@ struct AzureKeyTests {
         #expect(!outcome.messages.contains("az-token") && !outcome.messages.contains("s3cr3t"))
         #expect(!directory.exists("none.json"))
     }
+
+    @Test("A vault whose certificate nobody known has issued is refused")
+    func untrusted() async { await fixture.expectUntrusted(key("x"), host: "testvault.vault.azure.net", [:]) }
 
     @Test("A reference that is nearly right is refused with the right form")
     func nearlyRight() async throws {

@@ -11,22 +11,24 @@ import Testing
     "Keys in Google Cloud KMS",
     .enabled(if: KeyServices.folder != nil, "left out: the servers of key services, in ../shared/keys/fakes"))
 struct GoogleKeyTests {
-    private let directory = TemporaryDirectory()
+    private let fixture: KeyServiceFixture
     private let address: String
-    private let environment: [String: String]
+    private var directory: TemporaryDirectory { fixture.directory }
     private static let ring = "projects/proj/locations/global/keyRings/swsign"
 
     init() throws {
-        address = "http://127.0.0.1:\(try KeyServices.running().port)"
-        environment = [
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": address, "GOOGLE_OAUTH_ACCESS_TOKEN": "ya29.of-the-variable",
-        ]
-        try directory.write("file", "the release")
-        try directory.write("predicate.json", "{}")
+        let address = "http://127.0.0.1:\(try KeyServices.running().port)"
+        self.address = address
+        fixture = try KeyServiceFixture { _ in
+            [
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": address,
+                "GOOGLE_OAUTH_ACCESS_TOKEN": "ya29.of-the-variable",
+            ]
+        }
     }
 
     private func swsign(_ arguments: [String], _ more: [String: String] = [:]) async -> Program.Outcome {
-        await Program(directory: directory.path, environment: environment.merging(more) { $1 }).run(arguments)
+        await fixture.swsign(arguments, more)
     }
 
     private func key(_ name: String) -> String { "gcpkms://\(Self.ring)/cryptoKeys/\(name)" }
@@ -43,13 +45,13 @@ struct GoogleKeyTests {
     @Test(
         "A file and an attestation are signed, and verified by reference, by the exported key and by openssl",
         arguments: [
-            ("EC_SIGN_P256_SHA256", "ecdsa-sha2-256-nistp256", ["dgst", "-sha256"]),
-            ("EC_SIGN_P384_SHA384", "ecdsa-sha2-384-nistp384", ["dgst", "-sha384"]),
+            ("EC_SIGN_P256_SHA256", "ecdsa-sha2-256-nistp256", ["-sha256"]),
+            ("EC_SIGN_P384_SHA384", "ecdsa-sha2-384-nistp384", ["-sha384"]),
             ("EC_SIGN_ED25519", "ed25519", []),
-            ("RSA_SIGN_PKCS1_2048_SHA256", "rsa-sign-pkcs1-2048-sha256", ["dgst", "-sha256"]),
-            ("RSA_SIGN_PKCS1_4096_SHA512", nil, ["dgst", "-sha512"]),
-            ("RSA_SIGN_PSS_2048_SHA256", nil, ["dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss"]),
-            ("RSA_SIGN_PSS_4096_SHA512", nil, ["dgst", "-sha512", "-sigopt", "rsa_padding_mode:pss"]),
+            ("RSA_SIGN_PKCS1_2048_SHA256", "rsa-sign-pkcs1-2048-sha256", ["-sha256"]),
+            ("RSA_SIGN_PKCS1_4096_SHA512", nil, ["-sha512"]),
+            ("RSA_SIGN_PSS_2048_SHA256", nil, ["-sha256", "-sigopt", "rsa_padding_mode:pss"]),
+            ("RSA_SIGN_PSS_4096_SHA512", nil, ["-sha512", "-sigopt", "rsa_padding_mode:pss"]),
         ] as [(String, String?, [String])])
     func everyKind(_ name: String, _ algorithm: String?, _ check: [String]) async throws {
         let key = key(name)
@@ -63,42 +65,9 @@ struct GoogleKeyTests {
                 #"{"purpose":"ASYMMETRIC_SIGN","versionTemplate":{"algorithm":"\#(name)"}}"#)
             #expect(await swsign(["public-key", "--key", key, "--outfile", "cosign.pub"]).succeeded)
         }
-        let away = ["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": "http://127.0.0.1:1"]
-        for (sign, verify) in [
-            (["sign-blob"], ["verify-blob"]),
-            (
-                ["attest-blob", "--type", "custom", "--predicate", "predicate.json"],
-                ["verify-blob-attestation", "--type", "custom"]
-            ),
-        ] {
-            let signed = await swsign(
-                sign + ["--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"])
-            #expect(signed.succeeded, "\(signed.messages)")
-            for given in [key, "\(key)/versions/1", "cosign.pub"] {
-                let verified = await swsign(
-                    verify + ["--key", given, "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
-                    given == "cosign.pub" ? away : [:])
-                #expect(verified.succeeded, "\(given): \(verified.messages)")
-            }
-        }
-        let detached = await swsign(
-            [
-                "sign-blob", "--key", key, "--tlog-upload=false", "--new-bundle-format=false", "--output-signature",
-                "sig", "file",
-            ])
-        #expect(detached.succeeded, "\(detached.messages)")
-        let signature = try #require(Base64.decode(try directory.text("sig").replacing("\n", with: "")))
-        try directory.write("sig.der", signature)
-        var openssl = Program(directory: directory.path)
-        openssl.executable = "/usr/bin/openssl"
-        let checked = await openssl.run(
-            check.isEmpty
-                ? [
-                    "pkeyutl", "-verify", "-pubin", "-inkey", "cosign.pub", "-rawin", "-in", "file", "-sigfile",
-                    "sig.der",
-                ]
-                : check + ["-verify", "cosign.pub", "-signature", "sig.der", "file"])
-        #expect(checked.succeeded, "\(checked.messages)")
+        try await fixture.expectSigns(
+            key, also: ["\(key)/versions/1"], away: ["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": "http://127.0.0.1:1"],
+            openssl: check)
         let facts = await swsign(["key", "info", key])
         for line in [
             "service: Google Cloud KMS, \(address)", "key: \(Self.ring)/cryptoKeys/\(name)", "version: 1",
@@ -110,28 +79,12 @@ struct GoogleKeyTests {
     @Test("Images are signed and attested, and one look-up of the key is enough for many")
     func images() async throws {
         let key = key("images")
-        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
-        let layout = try await ImageFixture()
-        let images = try await [layout.push(tag: "1"), layout.push(tag: "2"), layout.push(tag: "3")]
-        let names = images.map { "\(layout.repository)@\($0.digest)" }
-        func asked(_ outcome: Program.Outcome, _ path: String) -> Int {
-            outcome.messages.components(separatedBy: "\n").filter { $0.contains("\(address)/v1/") && $0.contains(path) }
-                .count
-        }
-        let signed = await swsign(["sign", "--verbose", "--key", key, "--tlog-upload=false"] + names)
-        #expect(signed.succeeded, "\(signed.messages)")
-        #expect(asked(signed, "/publicKey") == 1 && asked(signed, ":asymmetricSign") == 3, "\(signed.messages)")
-        let verify = ["verify", "--verbose", "--insecure-ignore-tlog", "--key"]
-        let verified = await swsign(verify + [key] + names)
-        #expect(verified.succeeded && asked(verified, "/v1/") == 2, "\(verified.messages)")
-        let fixed = await swsign(verify + ["\(key)/cryptoKeyVersions/1"] + names)
-        #expect(fixed.succeeded && asked(fixed, "/v1/") == 1, "\(fixed.messages)")
-        let attest = ["--key", key, "--type", "custom"]
-        let attested = await swsign(
-            ["attest", "--tlog-upload=false", "--predicate", "predicate.json"] + attest + [names[0]])
-        #expect(attested.succeeded, "\(attested.messages)")
-        let held = await swsign(["verify-attestation", "--insecure-ignore-tlog"] + attest + [names[0]])
-        #expect(held.succeeded, "\(held.messages)")
+        let (signed, verified) = try await fixture.expectSignsImages(key, also: "\(key)/cryptoKeyVersions/1")
+        let service = "\(address)/v1/"
+        #expect(signed.lines(with: service, "/publicKey") == 1, "\(signed.messages)")
+        #expect(signed.lines(with: service, ":asymmetricSign") == 3, "\(signed.messages)")
+        // Without the version, the list of versions is asked for too.
+        #expect(verified.map { $0.lines(with: service) } == [2, 1], "\(verified)")
     }
 
     @Test("A new version signs, and what the older one signed holds too; both are one signer")
@@ -241,6 +194,15 @@ struct GoogleKeyTests {
         for words in ["Google Cloud KMS", "signs-with-another/cryptoKeyVersions/1", "EC_SIGN_P256_SHA256", "sha256"] {
             #expect(outcome.messages.contains(words), "\(outcome.messages)")
         }
+    }
+
+    @Test("A service with a certificate of nobody known, and answers that cannot be, are refused")
+    func transport() async throws {
+        let name = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"
+        // A server with a certificate: those of Azure.
+        let secured = [name: "https://kms.vault.azure.net", "HTTPS_PROXY": try AzureServices.running().url]
+        await fixture.expectUntrusted(key("x"), host: "kms.vault.azure.net", secured)
+        await fixture.expectRefusesAnswers(key("x")) { [name: $0] }
     }
 
     @Test("What is missing or refused is said before anything is written")

@@ -8,65 +8,40 @@ import Testing
     "Keys in Vault",
     .enabled(if: KeyServices.folder != nil, "left out: the servers of key services, in ../shared/keys/fakes"))
 struct VaultKeyTests {
-    private let directory = TemporaryDirectory()
+    private let fixture: KeyServiceFixture
     private let services: KeyServices
-    private let environment: [String: String]
+    private var directory: TemporaryDirectory { fixture.directory }
 
     init() throws {
-        services = try KeyServices.running()
-        environment = ["VAULT_ADDR": "http://127.0.0.1:\(services.port)", "VAULT_TOKEN": "test-root"]
-        try directory.write("file", "the release")
+        let services = try KeyServices.running()
+        self.services = services
+        fixture = try KeyServiceFixture { _ in
+            ["VAULT_ADDR": "http://127.0.0.1:\(services.port)", "VAULT_TOKEN": "test-root"]
+        }
     }
 
     private func swsign(_ arguments: [String], _ more: [String: String] = [:]) async -> Program.Outcome {
-        await Program(directory: directory.path, environment: environment.merging(more) { $1 }).run(arguments)
+        await fixture.swsign(arguments, more)
     }
 
     @Test(
-        "A file and an attestation are signed and verified, by reference and by the exported key",
+        "A file and an attestation are signed, and verified by reference, by the exported key and by openssl",
         arguments: [
-            "ecdsa-sha2-256-nistp256", "ecdsa-sha2-384-nistp384", "ecdsa-sha2-512-nistp521", "ed25519",
-            "rsa-sign-pkcs1-2048-sha256",
+            // What stands alone is over SHA-256, if the key can sign so: that is what a file without a bundle is taken for.
+            ("ecdsa-sha2-256-nistp256", ["-sha256"]), ("ecdsa-sha2-384-nistp384", ["-sha256"]),
+            ("ecdsa-sha2-512-nistp521", ["-sha256"]), ("ed25519", []), ("rsa-sign-pkcs1-2048-sha256", ["-sha256"]),
         ])
-    func everyKind(_ algorithm: String) async throws {
+    func everyKind(_ algorithm: String, _ check: [String]) async throws {
         let key = "hashivault://file-\(algorithm)"
         let made = await swsign(["generate-key-pair", "--kms", key, "--signing-algorithm", algorithm])
         #expect(made.succeeded, "\(made.messages)")
-        try directory.write("predicate.json", "{}")
-        for (sign, verify) in [
-            (["sign-blob"], ["verify-blob"]),
-            (
-                ["attest-blob", "--type", "custom", "--predicate", "predicate.json"],
-                ["verify-blob-attestation", "--type", "custom"]
-            ),
-        ] {
-            let signed = await swsign(
-                sign + ["--key", key, "--tlog-upload=false", "--yes", "--bundle", "b.json", "file"])
-            #expect(signed.succeeded, "\(signed.messages)")
-            for given in [key, "cosign.pub"] {
-                let verified = await swsign(
-                    verify + ["--key", given, "--insecure-ignore-tlog", "--bundle", "b.json", "file"],
-                    given == key ? [:] : ["VAULT_ADDR": "http://127.0.0.1:1"])
-                #expect(verified.succeeded, "\(verified.messages)")
-            }
-        }
-        let facts = await swsign(["public-key", "--key", key])
-        #expect(facts.output == (try directory.text("cosign.pub")))
+        try await fixture.expectSigns(key, away: ["VAULT_ADDR": "http://127.0.0.1:1"], openssl: check)
     }
 
-    @Test("An image is signed and verified, and one look-up of the key is enough for many")
+    @Test("Images are signed and attested, and one look-up of the key is enough for many")
     func images() async throws {
-        let key = "openbao://images"
-        #expect(await swsign(["generate-key-pair", "--kms", key]).succeeded)
-        let layout = try await ImageFixture()
-        let images = try await [layout.push(tag: "1"), layout.push(tag: "2"), layout.push(tag: "3")]
-        let names = images.map { "\(layout.repository)@\($0.digest)" }
-        let signed = await swsign(["sign", "--key", key, "--tlog-upload=false"] + names)
-        #expect(signed.succeeded, "\(signed.messages)")
-        let verified = await swsign(["verify", "--verbose", "--key", key, "--insecure-ignore-tlog"] + names)
-        #expect(verified.succeeded, "\(verified.messages)")
-        let asked = verified.messages.components(separatedBy: "\n").filter { $0.contains("/v1/transit/") }
-        #expect(asked.count == 1, "\(verified.messages)")
+        let (_, verified) = try await fixture.expectSignsImages("openbao://images")
+        #expect(verified.map { $0.lines(with: "/v1/transit/") } == [1], "\(verified)")
     }
 
     @Test("After a rotation both versions' signatures hold, and count as one signer")
@@ -151,6 +126,14 @@ struct VaultKeyTests {
             let outcome = await swsign(arguments + ["none"], place.merging(more) { $1 })
             #expect(outcome.code == "tls-failed", "\(outcome.messages)")
         }
+    }
+
+    @Test("A service with a certificate of nobody known, and answers that cannot be, are refused")
+    func transport() async throws {
+        // A server with a certificate: those of Azure.
+        let secured = ["VAULT_ADDR": "https://kms.vault.azure.net", "HTTPS_PROXY": try AzureServices.running().url]
+        await fixture.expectUntrusted("hashivault://x", host: "kms.vault.azure.net", secured)
+        await fixture.expectRefusesAnswers("hashivault://x") { ["VAULT_ADDR": $0] }
     }
 
     @Test("A token that may not use the key says which policy is missing, and nothing is written")

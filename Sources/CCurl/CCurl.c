@@ -2,10 +2,15 @@
 #include "CCurl.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 // The macros that check argument types would expand the members of the table below.
 #undef curl_easy_setopt
@@ -124,9 +129,32 @@ CURLcode ccurl_set_string(CURL *easy, CURLoption option, const char *value) {
   return curl.easy_setopt(easy, option, value);
 }
 CURLcode ccurl_set_bytes(CURL *easy, CURLoption option, const void *bytes, size_t count) {
+  // Over GnuTLS it takes a client's certificate and key so, and does not use them.
+  if (strstr(curl.version(), "GnuTLS")) return CURLE_NOT_BUILT_IN;
   struct curl_blob blob = {(void *)bytes, count, CURL_BLOB_NOCOPY};
   return curl.easy_setopt(easy, option, &blob);
 }
+
+int ccurl_file_in_memory(const void *bytes, size_t count) {
+#if defined(__linux__)
+  int file = memfd_create("certificates", MFD_CLOEXEC);
+  if (file < 0) return -1;
+  size_t written = 0;
+  while (written < count) {
+    ssize_t more = write(file, (const char *)bytes + written, count - written);
+    if (more < 0 && errno == EINTR) continue;
+    if (more <= 0) break;
+    written += (size_t)more;
+  }
+  if (written == count && fchmod(file, S_IRUSR) == 0) return file;
+  close(file);
+#else
+  (void)bytes, (void)count;
+#endif
+  return -1;
+}
+void ccurl_close_file(int file) { close(file); }
+
 CURLcode ccurl_set_pointer(CURL *easy, CURLoption option, void *value) { return curl.easy_setopt(easy, option, value); }
 CURLcode ccurl_set_list(CURL *easy, CURLoption option, struct curl_slist *list) {
   return curl.easy_setopt(easy, option, list);

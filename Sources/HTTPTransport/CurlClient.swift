@@ -23,6 +23,8 @@ public struct TLSOptions: Sendable {
     /// The name to ask for and to verify in place of the host's. It counts for the origin of a request, not for where
     /// it redirects.
     public var serverName: String?
+    /// Whether libcurl gets certificates in memory as files that are in memory too, as one before 7.77 must.
+    package var passesMemoryAsFiles = false
 
     /// The system's authorities, and verification.
     public init() {}
@@ -98,7 +100,7 @@ public final class CurlClient: HTTPClient {
             method: request.method, url: request.url, headers: request.headers,
             secrets: request.secrets + (request.authorization.map { [$0] } ?? []),
             body: request.body, bodyLimit: request.bodyLimit, timeout: request.timeout,
-            deadline: configuration.deadline, latestStart: request.latestStart,
+            deadline: request.outlastsDeadline ? nil : configuration.deadline, latestStart: request.latestStart,
             goesFirst: request.goesFirst, isDirect: request.isDirect, proxy: request.proxy, tls: configuration.tls,
             transferred: configuration.transferred)
         if !plan.headers.contains(where: { $0.name.lowercased() == "user-agent" }) {
@@ -205,7 +207,7 @@ public final class CurlClient: HTTPClient {
         while true {
             var plan = first
             let start = ContinuousClock.now
-            if let deadline = configuration.deadline {
+            if let deadline = first.deadline {
                 guard start < deadline else { throw ended(.deadlineIsOver(plan.url)) }
                 let left = deadline - start
                 plan.timeout = configuration.attemptsTakeAllTime ? left : min(plan.timeout, left)
@@ -218,7 +220,7 @@ public final class CurlClient: HTTPClient {
             switch outcome {
             case .failure(let error, let isTransient):
                 wasSent = wasSent || !error.wasNotSent
-                guard isTransient, isIdempotent, !isLast, hasTime(for: delay) else { throw ended(error) }
+                guard isTransient, isIdempotent, !isLast, first.hasTime(for: delay) else { throw ended(error) }
             case .response(let response):
                 wasSent = true
                 // 429 says that nothing was done, so that what is not idempotent may be repeated, too.
@@ -231,7 +233,7 @@ public final class CurlClient: HTTPClient {
                     guard asked <= policy.maxRetryAfter else { return response }
                     delay = max(delay, asked)
                 }
-                guard hasTime(for: delay) else { return response }
+                guard first.hasTime(for: delay) else { return response }
             }
             do {
                 try await Task.sleep(for: delay)
@@ -240,10 +242,6 @@ public final class CurlClient: HTTPClient {
             }
             attempt += 1
         }
-    }
-
-    private func hasTime(for delay: Duration) -> Bool {
-        configuration.deadline.map { ContinuousClock.now.advanced(by: delay) < $0 } ?? true
     }
 
     private func log(_ plan: TransferPlan, _ outcome: TransferOutcome, _ time: Duration, _ attempt: Int) {

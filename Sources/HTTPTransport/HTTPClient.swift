@@ -70,6 +70,8 @@ public struct HTTPRequest: Sendable {
     public var latestStart: ContinuousClock.Instant?
     /// Whether it goes before others that wait for their turn.
     public var goesFirst = false
+    /// Whether it is sent also after the client's deadline: it takes back what was done before, of which no half may be left.
+    public var outlastsDeadline = false
     /// Whether a redirect is an error: a request that is signed, or whose answer is a secret, is for one place alone.
     public var refusesRedirects = false
     /// Whether no proxy is asked: for services of this machine or of the network that it is in.

@@ -86,7 +86,7 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
         guard let colon = text.utf8.firstIndex(of: 0x3a),
             let scheme = Scheme(rawValue: text[..<colon].lowercased()),
             text.utf8[colon...].starts(with: "://".utf8)
-        else { throw Self.malformed(text, "it does not begin with https:// or http://") }
+        else { throw Self.malformed(Self.withoutUser(text), "it does not begin with https:// or http://") }
         let rest = text.utf8[colon...].dropFirst(3)
         let end = rest.firstIndex { $0 == 0x2f || $0 == 0x3f || $0 == 0x23 } ?? rest.endIndex
         let origin = try Self.origin(String(decoding: rest[..<end], as: UTF8.self), scheme)
@@ -111,7 +111,14 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
             let digits = bytes[(colon + 1)...]
             guard !digits.isEmpty, digits.count <= 5, digits.allSatisfy({ (0x30...0x39).contains($0) }),
                 let number = UInt16(String(decoding: digits, as: UTF8.self)), number > 0
-            else { throw malformed(authority, "its port is not a number from 1 to 65535") }
+            else {
+                // What stands there may be a password that lost its @.
+                let shown =
+                    digits.contains { !(0x30...0x39).contains($0) } ? "…" : String(decoding: digits, as: UTF8.self)
+                throw malformed(
+                    "\(String(decoding: bytes[..<colon], as: UTF8.self)):\(shown)",
+                    "its port is not a number from 1 to 65535")
+            }
             port = number
             host = bytes[..<colon]
         }
@@ -132,6 +139,28 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
         }
         guard valid else { throw malformed(authority, "its host is not a name or an address") }
         return Origin(scheme: scheme, host: String(decoding: name, as: UTF8.self), port: port)
+    }
+
+    /// What is meant as a URL or something like it, as it may be shown: without the user and password that stand before the
+    /// host, also if it is malformed.
+    /// - Parameter text: Any text. Without an `@` behind the first colon it stays as it is.
+    public static func withoutUser(_ text: String) -> String {
+        let bytes = Array(text.utf8)
+        func isSlash(_ byte: UInt8) -> Bool { byte == 0x2f || byte == 0x5c }
+        guard let colon = bytes.firstIndex(of: 0x3a),
+            let start = bytes[(colon + 1)...].firstIndex(where: { !isSlash($0) })
+        else { return text }
+        let rest = bytes[start...]
+        let authority = rest.prefix { !isSlash($0) && $0 != 0x3f && $0 != 0x23 }
+        var end = authority.lastIndex(of: 0x40)
+        // A password with a slash in it: what stands behind the colon is no port.
+        if end == nil, let inner = authority.firstIndex(of: 0x3a), authority.first != 0x5b,
+            authority[(inner + 1)...].contains(where: { !(0x30...0x39).contains($0) })
+        {
+            end = rest.lastIndex(of: 0x40)
+        }
+        guard let end else { return text }
+        return String(decoding: bytes[..<start] + "***".utf8 + bytes[end...], as: UTF8.self)
     }
 
     /// The URL that a reference means when it stands in an answer to this one (RFC 3986, section 5.2).

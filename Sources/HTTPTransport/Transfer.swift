@@ -32,6 +32,11 @@ struct TransferPlan: Sendable {
     var tls: TLSOptions
     /// Told of the bytes of bodies as they come and go.
     var transferred: (@Sendable (_ received: Int, _ sent: Int) -> Void)?
+
+    /// Whether the deadline is not over after this time.
+    func hasTime(for delay: Duration) -> Bool {
+        deadline.map { ContinuousClock.now.advanced(by: delay) < $0 } ?? true
+    }
 }
 
 /// One attempt at one request: owns libcurl's handle and everything that its callbacks touch.
@@ -212,17 +217,25 @@ final class Transfer: @unchecked Sendable {
         if origin.scheme == .https {
             let tls = plan.tls
             try check(unsafe ccurl_set_long(easy, CURLOPT_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2)), "TLS 1.2")
-            func give(_ option: CURLoption, _ material: TLSMaterial) throws(SigstoreError) {
-                guard unsafe ccurl_set_bytes(easy, option, material.bytes.baseAddress, material.bytes.count) == CURLE_OK
-                else {
+            func give(
+                _ material: TLSMaterial, _ option: CURLoption, file: CURLoption
+            ) throws(SigstoreError) {
+                if !tls.passesMemoryAsFiles,
+                    unsafe ccurl_set_bytes(easy, option, material.bytes.baseAddress, material.bytes.count) == CURLE_OK
+                {
+                    return
+                }
+                // libcurl takes all of them from memory from 7.77 on, and over OpenSSL.
+                guard let path = material.path() else {
                     throw SigstoreError(
                         .httpUnavailable,
-                        "this libcurl takes no certificates from memory, which it does from 7.77 on, over OpenSSL",
-                        advice: "install a newer libcurl, or give the certificates in files")
+                        "this libcurl takes no certificates from memory, and the system makes no files in memory",
+                        advice: "install libcurl 7.77 or newer, over OpenSSL, or give the certificates in files")
                 }
+                try set(file, path)
             }
             if let authority = tls.authority {
-                try give(CURLOPT_CAINFO_BLOB, authority)
+                try give(authority, CURLOPT_CAINFO_BLOB, file: CURLOPT_CAINFO)
                 try check(unsafe ccurl_set_string(easy, CURLOPT_CAPATH, nil), "no folder of authorities")
             } else if let file = tls.authorityFile {
                 try set(CURLOPT_CAINFO, file)
@@ -238,8 +251,10 @@ final class Transfer: @unchecked Sendable {
             }
             if let certificate = tls.clientCertificateFile { try set(CURLOPT_SSLCERT, certificate) }
             if let key = tls.clientKeyFile { try set(CURLOPT_SSLKEY, key) }
-            if let certificate = tls.clientCertificate { try give(CURLOPT_SSLCERT_BLOB, certificate) }
-            if let key = tls.clientKey { try give(CURLOPT_SSLKEY_BLOB, key) }
+            if let certificate = tls.clientCertificate {
+                try give(certificate, CURLOPT_SSLCERT_BLOB, file: CURLOPT_SSLCERT)
+            }
+            if let key = tls.clientKey { try give(key, CURLOPT_SSLKEY_BLOB, file: CURLOPT_SSLKEY) }
             if let name = tls.serverName {
                 // libcurl takes the name for SNI and verification from the URL: the URL names it, the connection
                 // goes to the real host, and so does the Host field.

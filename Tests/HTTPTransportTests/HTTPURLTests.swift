@@ -25,6 +25,26 @@ import Testing
         #expect(throws: SigstoreError.self) { try HTTPURL(parsing: text) }
     }
 
+    @Test(
+        "What may be shown of a URL, or of what is meant as one, has no user and password",
+        arguments: [
+            ("https://user:secret@a/key.pub", "https://***@a/key.pub"), ("https://secret@a:80/", "https://***@a:80/"),
+            ("hashivault:secret@a", "hashivault:***@a"), ("https:///u:secret@a/", "https:///***@a/"),
+            ("https:\\\\u:secret@a\\b@c", "https:\\\\***@a\\b@c"), ("x://u:sec/ret@a/b", "x://***@a/b"),
+            ("x://u:sec?ret#s@a", "x://***@a"), ("x://secret@secret@a", "x://***@a"),
+            // Nothing of these is a user.
+            ("https://a/@scope/key", "https://a/@scope/key"), ("https://a:80/@scope/key", "https://a:80/@scope/key"),
+            ("https://[::1]/a@b", "https://[::1]/a@b"), ("a@b", "a@b"), ("", ""), ("x:", "x:"), ("x://", "x://"),
+            ("awskms:///arn:aws:kms:r:1:key/x", "awskms:///arn:aws:kms:r:1:key/x"),
+        ])
+    func withoutUser(_ text: String, _ shown: String) { #expect(HTTPURL.withoutUser(text) == shown) }
+
+    @Test("A password that lost its @ is taken for a port, and not repeated")
+    func lostAt() throws {
+        let error = #expect(throws: SigstoreError.self) { try HTTPURL(parsing: "https://user:secret/") }
+        #expect(error?.message.contains("secret") == false && error?.message.contains("port") == true)
+    }
+
     @Test func neverRepeatsAPassword() throws {
         let error = #expect(throws: SigstoreError.self) { try HTTPURL(parsing: "https://user:secret@a/") }
         #expect(try !#require(error).message.contains("secret"))

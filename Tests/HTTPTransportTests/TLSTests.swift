@@ -116,7 +116,8 @@ private final class TLSServer: Sendable {
         #expect(await code("\(server.url)/hello") { $0.insecureSkipsVerification = true } != nil)
     }
 
-    @Test func takesCertificatesFromMemory() async throws {
+    @Test("Certificates in memory count, also if libcurl takes files only", arguments: [false, true])
+    func takesCertificatesFromMemory(asFiles: Bool) async throws {
         let server = try await TLSServer(
             answers: ["hello": Self.hello], options: ["-Verify", "1", "-verify_return_error", "-CAfile", "client.pem"])
         func material(_ name: String) throws -> TLSMaterial {
@@ -126,6 +127,7 @@ private final class TLSServer: Sendable {
         let (certificate, key) = (try material("client.pem"), try material("client.key"))
         func code(_ authority: TLSMaterial, _ key: TLSMaterial?) async -> SigstoreError.Code? {
             await self.code("\(server.url)/hello") {
+                $0.passesMemoryAsFiles = asFiles
                 $0.authority = authority
                 $0.serverName = "registry.test"
                 $0.clientCertificate = key == nil ? nil : certificate

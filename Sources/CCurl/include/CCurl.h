@@ -30,8 +30,12 @@ CURLcode ccurl_set_long(CURL *easy, CURLoption option, long value);
 CURLcode ccurl_set_offset(CURL *easy, CURLoption option, curl_off_t value);
 /// libcurl copies the string.
 CURLcode ccurl_set_string(CURL *easy, CURLoption option, const char *value);
-/// The bytes must outlive the transfer.
+/// The bytes must outlive the transfer. Fails if this libcurl, or the library that it does TLS with, takes files only.
 CURLcode ccurl_set_bytes(CURL *easy, CURLoption option, const void *bytes, size_t count);
+/// Makes a file of bytes that is in memory only, and that /proc/self/fd/NUMBER names for this process.
+/// Returns its number, or -1 if the system has no such files.
+int ccurl_file_in_memory(const void *bytes, size_t count);
+void ccurl_close_file(int file);
 CURLcode ccurl_set_pointer(CURL *easy, CURLoption option, void *value);
 /// The list must outlive the transfer.
 CURLcode ccurl_set_list(CURL *easy, CURLoption option, struct curl_slist *list);

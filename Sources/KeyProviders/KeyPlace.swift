@@ -1,3 +1,4 @@
+internal import HTTPTransport
 public import SigstoreCrypto
 public import StrictJSON
 
@@ -11,7 +12,8 @@ public protocol KeyPlace: Sendable {
     func knows(_ reference: String) -> Bool
     /// Refuses a reference that has the form and cannot be meant. Nothing is opened or asked. By default none is refused.
     func check(_ reference: String) throws(SigstoreError)
-    /// The reference as it may be shown, without a secret that stands in it. By default as it is.
+    /// The reference as it may be shown, without a secret that stands in it. By default without what stands before an `@`, as a
+    /// password does in a URL.
     func shown(_ reference: String) -> String
     /// Whether reading the key takes standard input; by default not.
     func takesStandardInput(_ reference: String) -> Bool
@@ -110,9 +112,10 @@ public struct ReferenceScheme: Sendable {
     ///   - reference: The reference.
     ///   - why: What is wrong with it, as in "it names no key".
     public func malformed(_ reference: String, _ why: String) -> SigstoreError {
-        SigstoreError(
-            .unknownKeyReference, "\"\(reference)\" is no reference to a key: \(why)",
-            advice: .sentence("write it as \(form); a file of that name is ./\(reference)"))
+        let shown = HTTPURL.withoutUser(reference)
+        return SigstoreError(
+            .unknownKeyReference, "\"\(shown)\" is no reference to a key: \(why)",
+            advice: .sentence("write it as \(form); a file of that name is ./\(shown)"))
     }
 }
 
@@ -121,7 +124,7 @@ extension KeyPlace {
     public func takesStandardInput(_ reference: String) -> Bool { false }
     public func forget(_ reference: String) {}
     public func owner(of reference: String) -> String { reference }
-    public func shown(_ reference: String) -> String { reference }
+    public func shown(_ reference: String) -> String { HTTPURL.withoutUser(reference) }
     public func certificate(_ reference: String) async throws(SigstoreError) -> Certificate? { nil }
     public var ignoresCertificates: Bool { false }
     public func close() {}

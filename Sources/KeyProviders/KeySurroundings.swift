@@ -23,6 +23,8 @@ public struct KeySurroundings: Sendable {
     public var secretVariable: @Sendable (String) -> SecretBytes?
     /// Asks a person at the terminal for something secret, by this prompt; `nil` if there is nobody to ask, as by default.
     public var askSecret: @Sendable (String) throws(SigstoreError) -> SecretBytes? = { _ in nil }
+    /// Whether a person sits at standard input, so that a program for credentials may ask there; by default not.
+    public var hasTerminal: @Sendable () -> Bool = { false }
     /// Whether a public key may come over plain HTTP from another machine, where it can be replaced on its way.
     public var allowsHTTPKeys = false
     /// Lets time pass before something is asked for again.

@@ -1,3 +1,4 @@
+import HTTPTransport
 import KeyProviders
 import SigstoreCrypto
 import StrictJSON
@@ -64,6 +65,63 @@ struct KeyReferenceTests {
         let service = try Service()
         let error = #expect(throws: SigstoreError.self) { try KeyReference(text, in: [service]) }
         #expect(error?.code == .unknownKeyReference && error?.advice?.description.contains("service://NAME") == true)
+    }
+
+    @Test("A second call with other settings is answered by those, and what one looked up is no other's")
+    func keyRing() async throws {
+        let (ring, key) = (KeyRing(), try PrivateKey.generate(.ecdsaP256).publicKey)
+        let client = Counting(key.pem)
+        func surroundings(_ access: KeyRing.Access) -> KeySurroundings {
+            var surroundings = KeySurroundings(
+                variable: { _ in nil }, now: { 0 },
+                client: { _ throws(SigstoreError) in
+                    guard !access.isOffline else { throw SigstoreError(.usage, "offline") }
+                    return client
+                })
+            surroundings.allowsHTTPKeys = access.allowsHTTPKeys
+            return surroundings
+        }
+        func look(_ text: String, _ access: KeyRing.Access) async throws(SigstoreError) {
+            let reference = try KeyReference(text, in: ring.places(access, surroundings(access)))
+            _ = try await reference.publicKey()
+        }
+        let (usual, offline) = (KeyRing.Access(), KeyRing.Access(isOffline: true))
+        let plain = KeyRing.Access(allowsHTTPKeys: true)
+        try await look("https://keys.example/a.pub", usual)
+        try await look("https://keys.example/a.pub", usual)
+        #expect(client.count == 1)
+        // Not even what is known already.
+        #expect(
+            await failure { () async throws(SigstoreError) in
+                try await look("https://keys.example/a.pub", offline)
+            }?.message == "offline")
+        try await look("http://keys.example/b.pub", plain)
+        for access in [usual, offline] {
+            #expect(
+                await failure { () async throws(SigstoreError) in
+                    try await look("http://keys.example/b.pub", access)
+                }?.code == .keyServiceSettings)
+        }
+        #expect(client.count == 2)
+        // A module is opened once, so tokens have one place.
+        func tokens(_ access: KeyRing.Access) -> PKCS11Keys? {
+            ring.places(access, surroundings(access)).lazy.compactMap { $0 as? PKCS11Keys }.first
+        }
+        #expect(tokens(usual) != nil && tokens(usual) === tokens(offline) && tokens(usual) === tokens(plain))
+    }
+
+    /// A client without a network that counts its requests.
+    private final class Counting: HTTPClient {
+        private let answer: [UInt8]
+        private let asked = Mutex(0)
+        var count: Int { asked.withLock { $0 } }
+
+        init(_ answer: String) { self.answer = Array(answer.utf8) }
+
+        func send(_ request: HTTPRequest, into sink: (any BodySink)?) async throws(SigstoreError) -> HTTPResponse {
+            asked.withLock { $0 += 1 }
+            return HTTPResponse(status: 200, headers: [], body: answer, url: request.url)
+        }
     }
 
     @Test("What makes no keys is refused before anything is asked")

@@ -133,6 +133,92 @@ struct KeyReferenceTests {
         ] { try await directory.expectRefusal("unknown-key-reference", form, of: arguments) }
     }
 
+    @Test(
+        "A password that stands in a reference is never shown",
+        arguments: [
+            "https://user:hunter2@127.0.0.1:9/key.pub", "https:user:hunter2@h/key.pub",
+            "https://user:hun/ter2@h/key.pub",
+            "https://user:hunter2/key.pub", "http://hunter2@127.0.0.1/key.pub", "awskms://user:hunter2@h/alias/x",
+            "awskms://user:hunter2@h/arn:aws:kms:r:1:key/x",
+            "gcpkms://user:hunter2@projects/p/locations/l/keyRings/r/cryptoKeys/k",
+            "azurekms://user:hunter2@v.vault.azure.net/k", "AzureKMS://user:hunter2@v.vault.azure.net/k",
+            "hashivault://user:hunter2@vault/key", "openbao:user:hunter2@key", "k8s://user:hunter2@ns/name",
+            "gitlab://user:hunter2@group/project", "github://user:hunter2@owner/repository",
+            "env://user:hunter2@NAME", "zoo://user:hunter2@host/x", "zo o://user:hunter2@host/x",
+        ])
+    func passwordInReference(_ reference: String) async throws {
+        try directory.write("file", "content")
+        var commands = [
+            ["public-key", "--key", reference], ["key", "info", "-o", "json", reference],
+            ["verify-blob", "--key", reference, "--insecure-ignore-tlog", "--signature", "AQID", "-o", "json", "file"],
+            ["generate-key-pair", reference],
+        ]
+        // One that a plugin would have, and one that is refused by its form.
+        if reference.hasPrefix("zoo:") || reference.hasPrefix("hashivault:") {
+            commands += [
+                ["sign-blob", "--key", reference, "--tlog-upload=false", "--bundle", "b", "file"],
+                [
+                    "verify-blob", "--offline", "--key", reference, "--insecure-ignore-tlog", "--signature", "AQID",
+                    "file",
+                ],
+                ["generate-key-pair", "--kms", reference], ["generate-key-pair", "--kms", reference, reference],
+                ["import-key-pair", "--key", reference],
+            ]
+        }
+        for arguments in commands {
+            let errors = arguments.count == 3 ? ["--errors", "json"] : []
+            let outcome = await Program(directory: directory.path).run(arguments + ["--verbose"] + errors)
+            let said = outcome.output + outcome.messages
+            #expect(!outcome.succeeded && !outcome.messages.isEmpty)
+            #expect(!said.contains("hunter2") && !said.contains("hun/ter2"), "\(arguments): \(said)")
+        }
+    }
+
+    @Test("What a key's URL has behind its ? is never shown, and neither what stands before an @ for a plugin")
+    func secretsInUse() async throws {
+        let key = try directory.makeKey()
+        try directory.write("file", "content")
+        let pem = Base64.encode(Array(key.publicKey.pem.utf8))
+        try directory.makeDirectory("bin")
+        try directory.write(
+            "bin/sigstore-kms-zoo",
+            #"""
+            #!/bin/sh
+            case $2 in
+            *user:hunter2@host/x*publicKey*) echo '{"publicKey":{"publicKeyPEM":"\#(pem)"}}' ;;
+            *signMessage*) cat > m; echo '{"signMessage":{"signature":"'$(openssl dgst -sha256 -sign key.pem m | base64 -w0)'"}}' ;;
+            esac
+            """#, mode: 0o755)
+        let server = FaultServer { request, connection in
+            connection.respond(
+                request.target == "/key.pub?sig=hunter2" ? 200 : 404, [], pem.isEmpty ? "" : key.publicKey.pem)
+        }
+        let path = ["PATH": "\(directory["bin"]):/usr/bin:/bin"]
+        let plugin = "zoo://user:hunter2@host/x"
+        let program = Program(directory: directory.path, environment: path)
+        func run(_ arguments: [String]) async {
+            let outcome = await program.run(arguments + ["--verbose"])
+            #expect(outcome.succeeded, "\(arguments): \(outcome.messages)")
+            #expect(!(outcome.output + outcome.messages).contains("hunter2"), "\(outcome.output)\(outcome.messages)")
+        }
+        await run(["sign-blob", "--key", plugin, "--tlog-upload=false", "--bundle", "file.sigstore.json", "file"])
+        for reference in [plugin, "\(server.url)/key.pub?sig=hunter2"] {
+            await run(["verify-blob", "--key", reference, "--insecure-ignore-tlog", "file"])
+            await run(["verify-blob", "--key", reference, "--insecure-ignore-tlog", "-o", "json", "file"])
+            await run(["public-key", "--key", reference])
+            await run(["key", "info", reference])
+            await run(["key", "info", "-o", "json", reference])
+        }
+        // What fails says no more of it.
+        for (reference, more) in [
+            ("zoo://user:hunter2@host/y", "***@host/y"), ("\(server.url)/none?sig=hunter2", "/none?…"),
+        ] {
+            let outcome = await program.run(["public-key", "--key", reference, "--verbose"])
+            #expect(!outcome.succeeded && outcome.messages.contains(more), "\(outcome.messages)")
+            #expect(!outcome.messages.contains("hunter2"), "\(outcome.messages)")
+        }
+    }
+
     @Test("Only a key service makes keys by --kms")
     func kmsNeedsService() async throws {
         for reference in ["cosign.key", "env://MY_KEY"] {

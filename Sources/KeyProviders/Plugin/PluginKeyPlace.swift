@@ -18,12 +18,16 @@ public final class PluginKeyPlace: KeyMaker {
     // MARK: - References
 
     private struct Subject: Sendable {
+        /// The reference as it may be shown.
         let reference: String
         /// The program's name.
         let program: String
         /// Where it is.
         let path: String
         let resource: String
+
+        /// What the program is asked for, as it may be shown.
+        var shownResource: String { PluginKeyPlace.parts(reference)?.resource ?? reference }
     }
 
     public func knows(_ reference: String) -> Bool { Self.parts(reference) != nil }
@@ -43,6 +47,7 @@ public final class PluginKeyPlace: KeyMaker {
     }
 
     private func subject(_ reference: String) throws(SigstoreError) -> Subject {
+        let shown = shown(reference)
         guard let (name, resource) = Self.parts(reference), !name.isEmpty,
             name.utf8.allSatisfy({ byte in
                 switch byte {
@@ -52,7 +57,7 @@ public final class PluginKeyPlace: KeyMaker {
             })
         else {
             throw SigstoreError(
-                .unknownKeyReference, "\"\(reference)\" is not a kind of key reference that is known",
+                .unknownKeyReference, "\"\(shown)\" is not a kind of key reference that is known",
                 advice: "use a path, env://NAME, - or a key service's reference")
         }
         let program = PluginCall.programPrefix + name
@@ -62,10 +67,10 @@ public final class PluginKeyPlace: KeyMaker {
         else {
             throw SigstoreError(
                 .unknownKeyReference,
-                "\"\(reference)\" is not a kind of key reference that is known, and there is no program \(program) in PATH that knows it",
+                "\"\(shown)\" is not a kind of key reference that is known, and there is no program \(program) in PATH that knows it",
                 advice: .sentence("use a path, env://NAME, - or a key service's reference, or install \(program)"))
         }
-        return Subject(reference: reference, program: program, path: path, resource: resource)
+        return Subject(reference: shown, program: program, path: path, resource: resource)
     }
 
     // MARK: - Keys
@@ -92,7 +97,8 @@ public final class PluginKeyPlace: KeyMaker {
         case .found(let answer): return (try publicKey(subject, answer), false)
         case .refused(let words):
             surroundings.notice(
-                "\(reference): \(subject.program) gives no public key (it says: \(words)), and is asked to make a key")
+                "\(subject.reference): \(subject.program) gives no public key (it says: \(words)), and is asked to make a key"
+            )
         }
         let name: String
         if let algorithm {
@@ -111,7 +117,7 @@ public final class PluginKeyPlace: KeyMaker {
             else {
                 throw SigstoreError(
                     .keyUnusable,
-                    "\(reference): \(subject.program) makes no keys for \(algorithm.rawValue), but \(Self.shortened(names.joined(separator: ", ")))",
+                    "\(subject.reference): \(subject.program) makes no keys for \(algorithm.rawValue), but \(Self.shortened(names.joined(separator: ", ")))",
                     advice: "leave the algorithm out, or name one of these")
             }
             name = found
@@ -143,7 +149,7 @@ public final class PluginKeyPlace: KeyMaker {
         let key = try await publicKey(reference)
         return [
             KeyFact("service", "plugin \(subject.program)"), KeyFact("program", subject.path),
-            KeyFact("key", subject.resource), KeyFact("algorithm", "\(key.kind)"),
+            KeyFact("key", subject.shownResource), KeyFact("algorithm", "\(key.kind)"),
             KeyFact("signs as", PluginSigner.schemes(of: key).map(\.description).joined(separator: ", ")),
             KeyFact("credentials", "those that the program finds"),
         ]
@@ -274,7 +280,7 @@ private struct PluginSigner: Signer {
     var schemes: [SignatureScheme] { Self.schemes(of: publicKey) }
     /// Many plugins look at the message only.
     var takesWholeMessages: Bool { true }
-    var displayName: String { "the plugin of \(reference)" }
+    var displayName: String { "the plugin of \(place.shown(reference))" }
 
     func sign(_ message: HashedMessage, scheme: SignatureScheme) async throws(SigstoreError) -> [UInt8] {
         try await place.sign(reference, message, scheme)

@@ -12,6 +12,13 @@ public final class URLKeys: KeyPlace {
     /// Nothing is opened or asked yet.
     public init(_ around: KeySurroundings) { self.around = around }
 
+    public func shown(_ reference: String) -> String {
+        let shown = HTTPURL.withoutUser(reference)
+        // A query can hold a secret too, such as a signature that opens a storage account.
+        guard let mark = shown.utf8.firstIndex(of: 0x3f) else { return shown }
+        return "\(shown[...mark])…"
+    }
+
     private static let schemes = [
         ReferenceScheme("https", form: "https://HOST/PATH"), ReferenceScheme("http", form: "https://HOST/PATH"),
     ]
@@ -21,7 +28,11 @@ public final class URLKeys: KeyPlace {
     public func check(_ reference: String) throws(SigstoreError) { _ = try url(reference) }
 
     private func url(_ reference: String) throws(SigstoreError) -> HTTPURL {
-        if let scheme = Self.schemes.first(where: { $0.isMeant(by: reference) }) { _ = try scheme.rest(of: reference) }
+        if let scheme = Self.schemes.first(where: { $0.isMeant(by: reference) }),
+            !reference.utf8.starts(with: "\(scheme.name)://".utf8)
+        {
+            throw scheme.malformed(shown(reference), "it does not begin with \(scheme.name)://")
+        }
         let url = try HTTPURL(parsing: reference)
         guard url.origin.scheme == .https || url.origin.isLoopback || around.allowsHTTPKeys else {
             throw SigstoreError(

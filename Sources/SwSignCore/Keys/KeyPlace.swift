@@ -64,16 +64,16 @@ extension KeyContents {
             do throws(SigstoreError) { return try parse(bytes) } catch {
                 guard error.code == .malformedPEM || error.code == .malformedKey, !takesStandardInput(reference),
                     var bent = BentKey(bytes)
-                else { throw error.concerning(reference) }
+                else { throw error.concerning(shown(reference)) }
                 guard var text = bent.take() else {
                     throw SigstoreError(
-                        error.code, "\(reference): the key cannot be read, and it seems that \(bent.words)",
+                        error.code, "\(shown(reference)): the key cannot be read, and it seems that \(bent.words)",
                         advice: .remedy(.giveKeyAsWritten), cause: error)
                 }
                 defer { SecretBytes.cleanse(&text) }
                 let key: Key
-                do throws(SigstoreError) { key = try parse(text) } catch { throw error.concerning(reference) }
-                notice("the key \(reference) was changed on its way, and was read as it had been: \(bent.words)")
+                do throws(SigstoreError) { key = try parse(text) } catch { throw error.concerning(shown(reference)) }
+                notice("the key \(shown(reference)) was changed on its way, and was read as it had been: \(bent.words)")
                 return key
             }
         }
@@ -85,6 +85,9 @@ struct FileKeyPlace: KeyContents {
     var name: String { "file" }
 
     func knows(_ reference: String) -> Bool { !reference.unicodeScalars.contains("://".unicodeScalars) }
+
+    /// A name may have any characters.
+    func shown(_ reference: String) -> String { reference }
 
     func takesStandardInput(_ reference: String) -> Bool { InputFile(reference).isStandardInput }
 
@@ -106,7 +109,8 @@ struct VariableKeyPlace: KeyContents {
     func contents(_ reference: String) throws(SigstoreError) -> [UInt8] {
         let name = try Self.scheme.rest(of: reference)
         guard let value = unsafe ProcessEnvironment.withBytes(name, { unsafe Array($0) }) else {
-            throw SigstoreError(.fileNotFound, "the environment variable \(name) is not set")
+            let shown = (try? Self.scheme.rest(of: shown(reference))) ?? ""
+            throw SigstoreError(.fileNotFound, "the environment variable \(shown) is not set")
         }
         return value
     }

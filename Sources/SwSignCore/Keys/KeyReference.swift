@@ -1,3 +1,4 @@
+internal import HTTPTransport
 public import KeyProviders
 public import SigstoreCrypto
 public import StrictJSON
@@ -19,11 +20,16 @@ public struct KeyReference: Sendable {
     /// All places that are built. A place keeps what it has learned, so these are made once a run, for all its references.
     /// - Parameter surroundings: What the places have of the world around them; by default this process's own.
     public static func places(_ surroundings: KeySurroundings = .process) -> [any KeyPlace] {
+        places(surroundings, tokens: PKCS11Keys(surroundings))
+    }
+
+    /// - Parameter tokens: The place of tokens, which may be that of other lists too.
+    static func places(_ surroundings: KeySurroundings, tokens: PKCS11Keys) -> [any KeyPlace] {
         [
             VariableKeyPlace(), AWSKeys(surroundings), GoogleKeys(surroundings), AzureKeys(surroundings),
             VaultKeys(surroundings),
             KubernetesKeys(surroundings), GitLabKeys(surroundings), GitHubKeys(surroundings), URLKeys(surroundings),
-            PKCS11Keys(surroundings),
+            tokens,
             PluginKeyPlace(surroundings), FileKeyPlace(),
         ]
     }
@@ -40,13 +46,23 @@ public struct KeyReference: Sendable {
         notice: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(SigstoreError) {
         self.notice = notice
-        guard let place = places.first(where: { $0.knows(text) }) else { throw Self.unknown(text) }
+        guard let place = places.first(where: { $0.knows(text) }) else {
+            throw Self.unknown(HTTPURL.withoutUser(text))
+        }
         self.place = place
         // By name: asking whether it is of a protocol has the run time look through all that the program knows of protocols.
         contents = (place as? FileKeyPlace) ?? (place as? VariableKeyPlace)
         reference = text
         self.text = place.shown(text)
-        try place.check(text)
+        do throws(SigstoreError) { try place.check(text) } catch {
+            // Whatever is wrong with it is said of what may be shown. A token's URI has PINs and no users.
+            let shown = HTTPURL.withoutUser(text)
+            guard !shown.utf8.elementsEqual(text.utf8), !(place is PKCS11Keys) else { throw error }
+            try place.check(shown)
+            throw SigstoreError(
+                error.code, "\"\(shown)\" is no reference to a key: a user or password stands in it",
+                advice: "leave out what stands before the @")
+        }
     }
 
     static func unknown(_ text: String) -> SigstoreError {

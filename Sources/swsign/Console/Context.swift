@@ -5,7 +5,6 @@ import LocalSystem
 import SigstoreCrypto
 import StrictJSON
 import SwSignCore
-import Synchronization
 
 /// What a command has of the world around it: variables, the time, the network and the person who called it.
 ///
@@ -74,11 +73,13 @@ extension Context {
     func key(
         _ reference: String, offline: Bool = false, allowsHTTP: Bool = false, usingPlugins: Bool = true
     ) throws(SigstoreError) -> KeyReference {
-        let surroundings = surroundings(offline: offline, allowsHTTP: allowsHTTP)
-        var places = keyRing.places(surroundings)
+        let access = KeyRing.Access(isOffline: offline, allowsHTTPKeys: allowsHTTP)
+        var places = keyRing.places(access, surroundings(access))
         // What another program does, nobody knows; it is not asked offline.
         if !usingPlugins || offline { places.removeAll { $0 is PluginKeyPlace } }
-        if offline, !places.contains(where: { $0.knows(reference) }), PluginKeyPlace(surroundings).knows(reference) {
+        if offline, !places.contains(where: { $0.knows(reference) }),
+            PluginKeyPlace(surroundings(access)).knows(reference)
+        {
             throw Self.notOffline
         }
         return try KeyReference(reference, in: places, notice: output.warn)
@@ -86,11 +87,11 @@ extension Context {
 }
 
 extension Context {
-    private func surroundings(offline: Bool, allowsHTTP: Bool) -> KeySurroundings {
+    private func surroundings(_ access: KeyRing.Access) -> KeySurroundings {
         var surroundings = KeySurroundings(
             variable: { [environment] in environment.value($0) }, now: now,
             client: { tls throws(SigstoreError) in
-                guard !offline else { throw Self.notOffline }
+                guard !access.isOffline else { throw Self.notOffline }
                 return try self.http(tls)
             }, notice: { [output] in output.note($0) })
         surroundings.warning = { [output] in output.warn($0) }
@@ -99,38 +100,22 @@ extension Context {
         surroundings.askSecret = { [terminal] prompt throws(SigstoreError) in
             try terminal.secret(Output.escaped(prompt))
         }
-        surroundings.allowsHTTPKeys = allowsHTTP
+        surroundings.hasTerminal = { [terminal] in terminal.isInteractive }
+        surroundings.allowsHTTPKeys = access.allowsHTTPKeys
         return surroundings
     }
 
     /// The tokens of this machine.
     func tokens() -> PKCS11Keys {
-        let surroundings = surroundings(offline: false, allowsHTTP: false)
-        for place in keyRing.places(surroundings) {
+        let access = KeyRing.Access()
+        for place in keyRing.places(access, surroundings(access)) {
             if let tokens = place as? PKCS11Keys { return tokens }
         }
-        return PKCS11Keys(surroundings)
+        return PKCS11Keys(surroundings(access))
     }
 
     /// Ends what the places of keys have open: the modules of tokens.
     func closeKeys() { keyRing.close() }
-}
-
-/// The places where keys may be: made with the first reference that is read, and kept for the run.
-private final class KeyRing: Sendable {
-    private let made = Mutex<[any KeyPlace]?>(nil)
-
-    func places(_ surroundings: KeySurroundings) -> [any KeyPlace] {
-        made.withLock { made in
-            let places = made ?? KeyReference.places(surroundings)
-            made = places
-            return places
-        }
-    }
-
-    func close() {
-        for place in made.withLock({ $0.take() }) ?? [] { place.close() }
-    }
 }
 
 /// A command of this program.

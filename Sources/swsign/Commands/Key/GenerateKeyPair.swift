@@ -37,7 +37,7 @@ struct GenerateKeyPair: SwSignCommand {
             guard kms == nil else {
                 throw SigstoreError(
                     .usage,
-                    "--kms has a key made in a service, and \(place) keeps one that is made here: both cannot be",
+                    "--kms has a key made in a service, and \(try context.key(place).text) keeps one that is made here: both cannot be",
                     advice: "give one of them")
             }
             return try output.keep(in: try context.key(place), algorithm ?? .ecdsaP256)

@@ -51,8 +51,9 @@ struct PluginService {
             let made = try waiting { () throws(SigstoreError) in try await reference.makeKey(kind) }
             return Self.publicKey(made.publicKey, call)
         case .publicKey:
-            guard let key = try publicKeys(try reference(call)).first else {
-                throw SigstoreError(.keyNotFound, "\(call.resource) has no public key")
+            let reference = try reference(call)
+            guard let key = try publicKeys(reference).first else {
+                throw SigstoreError(.keyNotFound, "\(reference.text) has no public key")
             }
             return Self.publicKey(key, call)
         case .signMessage(let digest): return call.answer("signature", .bytes(try sign(call, digest)))
@@ -137,7 +138,8 @@ struct PluginService {
     }
 
     private func verify(_ signature: [UInt8], _ call: PluginCall, _ digest: [UInt8]?) throws(SigstoreError) {
-        let keys = try publicKeys(try reference(call))
+        let reference = try reference(call)
+        let keys = try publicKeys(reference)
         let hash = try digest.map { bytes throws(SigstoreError) in try Self.hash(of: bytes) }
         let schemes = Set(keys.flatMap(\.schemes).filter { hash == nil || $0.hash == hash || $0.hash == nil })
         let message = try message(digest, hash, schemes: schemes)
@@ -149,7 +151,7 @@ struct PluginService {
             }
         }
         throw SigstoreError(
-            .invalidSignature, "the signature does not hold for the key \(call.resource)",
+            .invalidSignature, "the signature does not hold for the key \(reference.text)",
             advice: "what was signed or the signature was changed, or another key signed it")
     }
 }

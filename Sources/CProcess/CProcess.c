@@ -12,8 +12,8 @@
 #endif
 
 // The children of a process are the process's: a signal handler, which gets nothing but a number, ends all of them.
-static _Atomic pid_t groups[64];
-static const size_t limit = sizeof groups / sizeof groups[0];
+static _Atomic pid_t targets[64];
+static const size_t limit = sizeof targets / sizeof targets[0];
 
 int cprocess_pipe(int ends[2]) {
 #if defined(__linux__)
@@ -71,16 +71,16 @@ char **cprocess_arguments(void) { return words; }
 static void change(pid_t from, pid_t to) {
   for (size_t i = 0; i < limit; i++) {
     pid_t expected = from;
-    if (atomic_compare_exchange_strong(&groups[i], &expected, to)) return;
+    if (atomic_compare_exchange_strong(&targets[i], &expected, to)) return;
   }
 }
 
-void cprocess_began(int group) { change(0, group); }
-void cprocess_ended(int group) { change(group, 0); }
+void cprocess_began(int target) { change(0, target); }
+void cprocess_ended(int target) { change(target, 0); }
 
 void cprocess_kill_all(void) {
   for (size_t i = 0; i < limit; i++) {
-    pid_t group = atomic_exchange(&groups[i], 0);
-    if (group > 0) kill(-group, SIGKILL);
+    pid_t target = atomic_exchange(&targets[i], 0);
+    if (target != 0) kill(target, SIGKILL);
   }
 }

@@ -83,11 +83,13 @@ package enum ChildProcess {
     ///   - environment: Its environment; `nil` is that of this process. It gets neither with our secrets in it.
     ///   - more: Variables that are set besides, or in place of those of that name.
     ///   - input: What it finds on its standard input.
+    ///   - hasOurInput: Whether it gets this process's standard input in place of that, a terminal at which it may ask a person.
+    ///     Control-C there ends it too, and of what it has started nothing else is killed with it.
     ///   - timeout: How long it may take; then it is killed, with everything that it has started.
     /// - Throws: ``Failure``.
     package static func run(
         _ arguments: [String], environment: [String: String]? = nil, more: [String: String] = [:], input: [UInt8] = [],
-        timeout: Duration
+        hasOurInput: Bool = false, timeout: Duration
     ) throws(Failure) -> Answer {
         let end = ContinuousClock.now + timeout
         // What it reads from, what we write to; what we read from, what it writes to.
@@ -96,10 +98,14 @@ package enum ChildProcess {
         guard unsafe cprocess_pipe(&toProgram) == 0, unsafe cprocess_pipe(&fromProgram) == 0,
             fcntl(toProgram[1], F_SETFL, O_NONBLOCK) == 0,
             let process = spawn(
-                arguments, environment, more, [toProgram[0], fromProgram[1], STDERR_FILENO], flag: .group)
+                arguments, environment, more,
+                [hasOurInput ? STDIN_FILENO : toProgram[0], fromProgram[1], STDERR_FILENO],
+                flag: hasOurInput ? .ours : .group)
         else { throw .notStarted }
-        cprocess_began(process)
-        defer { cprocess_ended(process) }
+        // A group other than that of the terminal may not read from it.
+        let target = hasOurInput ? process : -process
+        cprocess_began(target)
+        defer { cprocess_ended(target) }
         for descriptor in [toProgram[0], fromProgram[1]] { close(descriptor) }
         (toProgram[0], fromProgram[1]) = (-1, -1)
         var signals = sigset_t()
@@ -122,7 +128,7 @@ package enum ChildProcess {
         }
         if let failure {
             // Also what it started itself, which could hold the pipe open.
-            kill(-process, SIGKILL)
+            kill(target, SIGKILL)
             while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
             throw failure
         }
@@ -180,6 +186,8 @@ package enum ChildProcess {
 
     /// Whose signals a program gets.
     private enum Flag {
+        /// Those of this process's group.
+        case ours
         /// `POSIX_SPAWN_SETPGROUP`: those of a process group of its own.
         case group
         /// `POSIX_SPAWN_SETSID`, a macro that Swift does not import on Linux: those of no terminal.
@@ -187,6 +195,7 @@ package enum ChildProcess {
 
         var rawValue: Int16 {
             switch self {
+            case .ours: 0
             case .group: 0x02
             case .session:
                 #if canImport(Darwin)
@@ -241,7 +250,7 @@ package enum ChildProcess {
         // Freed below; posix_spawnp copies what it needs.
         var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] =
-            unsafe copies(of: environment, more, isSource: flag == .group) + [nil]
+            unsafe copies(of: environment, more, isSource: flag != .session) + [nil]
         defer {
             unsafe words.forEach { unsafe free($0) }
             unsafe variables.forEach { unsafe free($0) }

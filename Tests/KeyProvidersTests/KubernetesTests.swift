@@ -514,6 +514,92 @@ final class KubernetesTests {
         )
     }
 
+    /// Writes a program that gives the token `exec-1` the first time, `exec-2` the second, and so on, with an end if one is told.
+    private func writeCountingProgram(end: String = "") throws {
+        let more = end.isEmpty ? "" : #","expirationTimestamp":"\#(end)""#
+        try Spawning.writeProgram(
+            "\(folder)/plugin",
+            #"""
+            #!/bin/sh
+            echo >> "${0%/*}/runs"
+            n=$(wc -l < "${0%/*}/runs")
+            echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"exec-'$n'"\#(more)}}'
+            """#)
+    }
+
+    private static let exec =
+        "exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: %}"
+
+    /// The tokens that were shown.
+    private func tokens(_ client: Answers) -> [String] {
+        client.requests.compactMap { request in
+            request.authorization.map { unsafe $0.withValue { unsafe String(decoding: $0, as: UTF8.self) } }
+        }
+    }
+
+    private static let secret = #"{"metadata":{"name":"s","namespace":"n"},"data":{"other":"QQ=="}}"#
+
+    @Test("A program is asked once more if the cluster refuses what it gave, and then no more")
+    func renewal() async throws {
+        let user = Self.exec.replacing("%", with: "Never")
+        try writeCountingProgram()
+        let client = Answers { request in
+            let token = request.authorization.map { unsafe $0.withValue { unsafe Array($0) } } ?? []
+            return token == Array("Bearer exec-1".utf8) ? (401, Self.status("Unauthorized", 401)) : (200, Self.secret)
+        }
+        let place = try place(client, config: config(user: user))
+        #expect(try await place.existing("k8s://n/s").isEmpty)
+        #expect(try await place.existing("k8s://n/s").isEmpty)
+        #expect(tokens(client) == ["Bearer exec-1", "Bearer exec-2", "Bearer exec-2"])
+        // What is refused again is refused, and credentials that stand in the file are not asked for again.
+        for (user, count) in [(user, 2), ("token: mine", 1)] {
+            let refusing = Answers { _ in (401, Self.status("Unauthorized", 401)) }
+            let other = try self.place(refusing, config: config(user: user))
+            let error = await #expect(throws: SigstoreError.self) { try await other.existing("k8s://n/s") }
+            #expect(error?.code == .keyDenied && refusing.requests.count == count, "\(error?.description ?? "")")
+        }
+        #expect(Set(tokens(client)).count == 2)
+    }
+
+    @Test("Credentials whose time is over are not shown: the program is asked again")
+    func ended() async throws {
+        let client = Answers { _ in (200, Self.secret) }
+        for (end, expected) in [
+            ("2026-01-01T00:00:00Z", ["Bearer exec-2", "Bearer exec-3"]),
+            ("2030-01-01T00:00:00Z", ["Bearer exec-4", "Bearer exec-4"]),
+        ] {
+            try writeCountingProgram(end: end)
+            let place = try place(client, config: config(user: Self.exec.replacing("%", with: "Never")))
+            let before = client.requests.count
+            for _ in 0..<2 { #expect(try await place.existing("k8s://n/s").isEmpty) }
+            #expect(Array(tokens(client)[before...]) == expected)
+        }
+    }
+
+    @Test(
+        "A program that must ask a person is not run without a terminal; one that may do so is told",
+        arguments: ["Always", "IfAvailable"])
+    func withoutTerminal(_ mode: String) async throws {
+        try Spawning.writeProgram(
+            "\(folder)/plugin",
+            #"""
+            #!/bin/sh
+            echo "$KUBERNETES_EXEC_INFO" > "${0%/*}/said"
+            echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"t"}}'
+            """#)
+        let client = Answers { _ in (200, Self.secret) }
+        let place = try place(client, config: config(user: Self.exec.replacing("%", with: mode)))
+        if mode == "Always" {
+            let error = await #expect(throws: SigstoreError.self) { try await place.existing("k8s://n/s") }
+            #expect(error?.description.contains("standard input is not a terminal") == true)
+            #expect(client.requests.isEmpty && !FileManager.default.fileExists(atPath: "\(folder)/said"))
+        } else {
+            _ = try await place.existing("k8s://n/s")
+            let said = try String(contentsOfFile: "\(folder)/said", encoding: .utf8)
+            #expect(said.contains(#""interactive":false"#))
+        }
+    }
+
     @Test(
         "A program that gives no credentials is named, with what it did",
         arguments: [

@@ -20,11 +20,12 @@ char **cprocess_environment(void);
 /// The words that this program was started with, after which there is NULL; NULL itself where they are not known.
 char **cprocess_arguments(void);
 
-/// Remembers a process group that is to end with this process. If too many run already, it is not remembered.
-void cprocess_began(int group);
-void cprocess_ended(int group);
+/// Remembers what is to end with this process: a process, or the group that a negative number names, as kill() has it. If too
+/// many run already, it is not remembered.
+void cprocess_began(int target);
+void cprocess_ended(int target);
 
-/// Kills the process groups that are remembered. May be called by a signal handler.
+/// Kills what is remembered. May be called by a signal handler.
 void cprocess_kill_all(void);
 
 #ifdef __cplusplus

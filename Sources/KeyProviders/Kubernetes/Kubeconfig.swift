@@ -97,12 +97,20 @@ public struct Kubeconfig: Sendable {
         case file(String)
     }
 
+    /// Whether a program for credentials gets the terminal (`interactiveMode`).
+    enum Interaction: String, Sendable {
+        case never = "Never"
+        case ifAvailable = "IfAvailable"
+        case always = "Always"
+    }
+
     /// A program that gives credentials (client-go's credential plugins, KEP 541).
     struct Program: Sendable {
         let version: String
         let command: String
         let arguments: [String]
         let environment: [(name: String, value: String)]
+        let interaction: Interaction
         let providesClusterInfo: Bool
         let hint: String?
         /// The user that it belongs to, and where that stands.
@@ -278,12 +286,10 @@ public struct Kubeconfig: Sendable {
             throw error
         }
         let mode = try optionalText(exec, "interactiveMode") ?? (name == known[1] ? "IfAvailable" : nil)
-        switch mode {
-        case "Never"?, "IfAvailable"?: break
-        case "Always"?:
+        guard let interaction = mode.flatMap(Interaction.init) else {
             throw exec.fault(
-                "of the user \"\(user)\" wants a terminal (interactiveMode: Always), which it does not get here")
-        default: throw exec.fault("of the user \"\(user)\" has no interactiveMode, or one that is not known")
+                "of the user \"\(user)\" has no interactiveMode, or one that is not known: expected Never, IfAvailable or Always"
+            )
         }
         let command = try text(exec.member("command"))
         var arguments: [String] = []
@@ -300,7 +306,8 @@ public struct Kubeconfig: Sendable {
         }
         return Program(
             version: name, command: command.utf8.contains(0x2f) ? entry.path(command) : command, arguments: arguments,
-            environment: environment, providesClusterInfo: try exec.optional("provideClusterInfo")?.bool() ?? false,
+            environment: environment, interaction: interaction,
+            providesClusterInfo: try exec.optional("provideClusterInfo")?.bool() ?? false,
             hint: try optionalText(exec, "installHint"), place: "the user \"\(user)\" in \(entry.place)")
     }
 

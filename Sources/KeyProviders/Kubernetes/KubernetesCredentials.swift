@@ -40,12 +40,13 @@ struct KubernetesCredentials: Sendable {
     }
 
     /// The credentials of a kubeconfig's user.
-    init(_ current: Kubeconfig.Current) async throws(SigstoreError) {
+    /// - Parameter hasTerminal: Whether a program may ask a person at standard input.
+    init(_ current: Kubeconfig.Current, hasTerminal: Bool) async throws(SigstoreError) {
         let user = current.user
         let name = "the user \"\(current.userName)\" in \(current.place)"
         if let program = user.program {
             source = "the program \(program.command) of \(program.place)"
-            try await ask(program, current)
+            try await ask(program, current, hasTerminal)
         } else if !user.hasCredentials {
             source =
                 "none: \(current.userName.isEmpty ? "the context \"\(current.context)\" names no user" : "\(name) has none")"
@@ -96,8 +97,16 @@ struct KubernetesCredentials: Sendable {
     // MARK: - A program
 
     /// Runs a program for credentials (client.authentication.k8s.io, `ExecCredential`).
-    private mutating func ask(_ program: Kubeconfig.Program, _ current: Kubeconfig.Current) async throws(SigstoreError)
-    {
+    private mutating func ask(
+        _ program: Kubeconfig.Program, _ current: Kubeconfig.Current, _ hasTerminal: Bool
+    ) async throws(SigstoreError) {
+        let isInteractive = hasTerminal && program.interaction != .never
+        guard isInteractive || program.interaction != .always else {
+            throw SigstoreError(
+                .keyServiceSettings,
+                "\(source) must ask a person (interactiveMode: Always), and standard input is not a terminal",
+                advice: "run this on a terminal, or use credentials that need no person")
+        }
         var cluster: JSONObject = ["server": .string(current.server.description)]
         if let name = current.serverName { cluster["tls-server-name"] = .string(name) }
         if current.isInsecure { cluster["insecure-skip-tls-verify"] = .bool(true) }
@@ -112,7 +121,7 @@ struct KubernetesCredentials: Sendable {
         }
         if let proxy = current.proxy { cluster["proxy-url"] = .string(proxy) }
         cluster["config"] = current.programConfiguration
-        var specification: JSONObject = ["interactive": .bool(false)]
+        var specification: JSONObject = ["interactive": .bool(isInteractive)]
         if program.providesClusterInfo { specification["cluster"] = .object(cluster) }
         let information = JSONValue.object([
             "kind": .string("ExecCredential"), "apiVersion": .string(program.version),
@@ -131,7 +140,8 @@ struct KubernetesCredentials: Sendable {
             let answer: ChildProcess.Answer
             do throws(ChildProcess.Failure) {
                 answer = try ChildProcess.run(
-                    [program.command] + program.arguments, more: set, timeout: .seconds(300))
+                    [program.command] + program.arguments, more: set, hasOurInput: isInteractive,
+                    timeout: .seconds(300))
             } catch {
                 switch error {
                 case .notStarted:

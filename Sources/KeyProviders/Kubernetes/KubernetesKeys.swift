@@ -90,9 +90,10 @@ public final class KubernetesKeys: KeyPairKeeper {
             let key = try await publicKey(reference)
             facts += [KeyFact("algorithm", "\(key.kind)"), KeyFact("signs as", "\(key.defaultScheme)")]
         }
-        facts.append(KeyFact("credentials", server.credentials.source))
+        let credentials = try await server.credentials
+        facts.append(KeyFact("credentials", credentials.source))
         for field in server.impersonation { facts.append(KeyFact("acts for", "\(field.name): \(field.value)")) }
-        if let end = server.credentials.expiration { facts.append(KeyFact("credentials end", "\(end)")) }
+        if let end = credentials.expiration { facts.append(KeyFact("credentials end", "\(end)")) }
         return facts
     }
 

@@ -2,17 +2,22 @@ import HTTPTransport
 import LocalSystem
 import SigstoreCrypto
 import StrictJSON
+import Synchronization
 
 /// The API of a cluster, and who asks it.
 struct KubernetesServer: Sendable {
     let url: HTTPURL
     /// Which context of which files, or the pod, for a person.
     let setting: String
-    let credentials: KubernetesCredentials
     /// Header fields that say for whom the user acts.
     let impersonation: [(name: String, value: String)]
-    private let http: any HTTPClient
+    private let access: KubernetesAccess
     private let proxy: Proxy?
+
+    /// What proves to the cluster who asks.
+    var credentials: KubernetesCredentials {
+        get async throws(SigstoreError) { try await access.pass().credentials }
+    }
 
     /// What says which cluster is asked, and so whom to believe.
     static let trustVariables = ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"]
@@ -62,11 +67,14 @@ struct KubernetesServer: Sendable {
                 "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT name no server: \(error.message)")
         }
         setting = "of this pod (KUBERNETES_SERVICE_HOST)"
-        credentials = KubernetesCredentials(tokenFile: "\(serviceAccount)/token")
         (impersonation, proxy) = ([], nil)
-        var tls = TLSOptions()
-        tls.authorityFile = "\(serviceAccount)/ca.crt"
-        http = try around.client(tls)
+        access = KubernetesAccess(around.now) { () throws(SigstoreError) in
+            var tls = TLSOptions()
+            tls.authorityFile = "\(serviceAccount)/ca.crt"
+            return KubernetesPass(
+                credentials: KubernetesCredentials(tokenFile: "\(serviceAccount)/token"),
+                http: try around.client(tls))
+        }
     }
 
     /// The cluster of a kubeconfig.
@@ -80,16 +88,21 @@ struct KubernetesServer: Sendable {
                 "\(cluster) is at \(url.redacted): over plain HTTP the key could be read and replaced on its way",
                 advice: "give the server with https://")
         }
-        var tls = TLSOptions()
-        if url.origin.scheme == .https {
-            credentials = try await KubernetesCredentials(current)
+        let origin = url.origin
+        if origin.scheme == .https {
             impersonation = current.user.impersonation
-            if let authority = current.authority {
-                tls.authority = try await KubernetesCredentials.material(authority, cluster)
+            access = KubernetesAccess(around.now, isRenewed: current.user.program != nil) {
+                () async throws(SigstoreError) in
+                let credentials = try await KubernetesCredentials(current, hasTerminal: around.hasTerminal())
+                var tls = TLSOptions()
+                if let authority = current.authority {
+                    tls.authority = try await KubernetesCredentials.material(authority, cluster)
+                }
+                tls.insecureSkipsVerification = current.isInsecure
+                tls.serverName = current.serverName
+                (tls.clientCertificate, tls.clientKey) = (credentials.certificate, credentials.key)
+                return KubernetesPass(credentials: credentials, http: try around.client(tls))
             }
-            tls.insecureSkipsVerification = current.isInsecure
-            tls.serverName = current.serverName
-            (tls.clientCertificate, tls.clientKey) = (credentials.certificate, credentials.key)
             if current.isInsecure {
                 around.warning(
                     "the certificate of \(url.origin.authority) is not verified (insecure-skip-tls-verify of \(cluster))"
@@ -103,7 +116,11 @@ struct KubernetesServer: Sendable {
                     advice: "leave proxy-url out for a server on this machine")
             }
             // kubectl sends none either; what listens here, such as kubectl proxy, has its own.
-            credentials = KubernetesCredentials(anonymous: "none: nothing is sent to \(url.origin)")
+            access = KubernetesAccess(around.now) { () throws(SigstoreError) in
+                KubernetesPass(
+                    credentials: KubernetesCredentials(anonymous: "none: nothing is sent to \(origin)"),
+                    http: try around.client(TLSOptions()))
+            }
             impersonation = []
         }
         if let text = current.proxy {
@@ -113,7 +130,6 @@ struct KubernetesServer: Sendable {
         } else {
             proxy = nil
         }
-        http = try around.client(tls)
     }
 
     // MARK: - Calls
@@ -158,12 +174,21 @@ struct KubernetesServer: Sendable {
             method, try HTTPURL(url.origin, path: base + path),
             headers: [("Accept", "application/json")] + (body == nil ? [] : [("Content-Type", "application/json")])
                 + impersonation,
-            authorization: try await credentials.field(), body: body.map { .bytes($0.serialized()) } ?? .none,
-            timeout: .seconds(30), handledStatuses: Set(400...599), isIdempotent: body == nil)
+            body: body.map { .bytes($0.serialized()) } ?? .none, timeout: .seconds(30), handledStatuses: Set(400...599),
+            isIdempotent: body == nil)
         request.refusesRedirects = true
         request.proxy = proxy
-        let response = try await http.send(request)
-        guard (200...299).contains(response.status) else { throw refusal(response, method, purpose) }
+        var pass = try await access.pass()
+        request.authorization = try await pass.credentials.field()
+        var response = try await pass.http.send(request)
+        if response.status == 401, let renewed = try await access.renewed(after: pass) {
+            pass = renewed
+            request.authorization = try await pass.credentials.field()
+            response = try await pass.http.send(request)
+        }
+        guard (200...299).contains(response.status) else {
+            throw refusal(response, method, purpose, pass.credentials.source)
+        }
         do throws(SigstoreError) {
             let answer = JSONCursor(try JSONValue(parsing: response.body, depth: 32, values: 1 << 16))
             let metadata = try answer.member("metadata")
@@ -181,7 +206,10 @@ struct KubernetesServer: Sendable {
     }
 
     /// What an error of the server means.
-    private func refusal(_ response: HTTPResponse, _ method: String, _ purpose: Purpose) -> SigstoreError {
+    /// - Parameter source: Where the credentials are from.
+    private func refusal(_ response: HTTPResponse, _ method: String, _ purpose: Purpose, _ source: String)
+        -> SigstoreError
+    {
         let secret = purpose.secret
         let status = try? JSONCursor(JSONValue(parsing: response.body, depth: 16, values: 1 << 12))
         let isStatus = (try? status?.member("kind").string()) == "Status"
@@ -196,12 +224,12 @@ struct KubernetesServer: Sendable {
         switch response.status {
         case 401:
             return error(
-                .keyDenied, "the cluster does not accept the credentials (\(credentials.source))",
+                .keyDenied, "the cluster does not accept the credentials (\(source))",
                 "log in again with the cluster's own tool, and try kubectl get secret \(secret.name) -n \(secret.namespace)"
             )
         case 403:
             return error(
-                .keyDenied, "the credentials (\(credentials.source)) may not \(purpose.verb) it",
+                .keyDenied, "the credentials (\(source)) may not \(purpose.verb) it",
                 "bind them to a Role in the namespace \(secret.namespace) with the verb \(purpose.verb) on the resource secrets"
                     + (purpose.verb == "create" ? "" : ", which may be for the name \(secret.name) alone"))
         case 404 where isStatus && method == "GET":
@@ -227,6 +255,61 @@ struct KubernetesServer: Sendable {
             var error = response.failure(method)
             if isStatus { error.message = "\(subject): the answer is \(response.status)\(words)" }
             return error
+        }
+    }
+}
+
+/// What a cluster is asked with: credentials, and the connections that show their certificate.
+struct KubernetesPass: Sendable {
+    let credentials: KubernetesCredentials
+    let http: any HTTPClient
+    /// How many came before it.
+    fileprivate var number = 0
+
+    init(credentials: KubernetesCredentials, http: any HTTPClient) {
+        (self.credentials, self.http) = (credentials, http)
+    }
+}
+
+/// Gets what a cluster is asked with when it is first needed, and anew if it has ended or the cluster refuses it.
+private final class KubernetesAccess: Sendable {
+    private let now: @Sendable () -> Int64
+    /// Whether getting it again can give something else.
+    private let isRenewed: Bool
+    private let get: @Sendable () async throws(SigstoreError) -> KubernetesPass
+    private let passes = Once<Int, KubernetesPass>()
+    /// Which of them counts.
+    private let number = Mutex(0)
+
+    init(
+        _ now: @escaping @Sendable () -> Int64, isRenewed: Bool = false,
+        _ get: @escaping @Sendable () async throws(SigstoreError) -> KubernetesPass
+    ) { (self.now, self.isRenewed, self.get) = (now, isRenewed, get) }
+
+    /// What counts now.
+    func pass() async throws(SigstoreError) -> KubernetesPass {
+        let pass = try await pass(number.withLock { $0 })
+        guard let end = pass.credentials.expiration, end.seconds <= now() else { return pass }
+        return try await renewed(after: pass) ?? pass
+    }
+
+    /// What counts after the cluster has refused one: it is got once, also if several requests were refused.
+    /// - Returns: `nil` if there is nothing else to get.
+    func renewed(after pass: KubernetesPass) async throws(SigstoreError) -> KubernetesPass? {
+        guard isRenewed else { return nil }
+        let next = number.withLock { number in
+            number = max(number, pass.number + 1)
+            return number
+        }
+        return try await self.pass(next)
+    }
+
+    private func pass(_ number: Int) async throws(SigstoreError) -> KubernetesPass {
+        let get = get
+        return try await passes.value(number) { () async throws(SigstoreError) in
+            var pass = try await get()
+            pass.number = number
+            return pass
         }
     }
 }

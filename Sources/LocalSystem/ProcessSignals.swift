@@ -28,15 +28,24 @@ package enum ProcessSignals {
         }
     }
 
-    /// Does something that nothing may stop halfway: what would stop the process meanwhile is ignored.
-    package static func withoutInterruption<Value, Failure: Error>(_ body: () throws(Failure) -> Value) throws(Failure)
-        -> Value
-    {
+    /// Does something that nothing may stop halfway. What would stop the process meanwhile is given to the handler, each time, and
+    /// an alarm is ignored; a signal that is ignored, as by `nohup`, stays so.
+    package static func withoutInterruption<Value, Failure: Error>(
+        _ handler: @escaping @convention(c) (CInt) -> Void, _ body: () throws(Failure) -> Value
+    ) throws(Failure) -> Value {
         let numbers = [SIGINT, SIGTERM, SIGHUP, SIGALRM]
         let before = numbers.map { number in
             var (old, new) = (sigaction(), sigaction())
-            new.handler = SIG_IGN
-            unsafe sigaction(number, &new, &old)
+            unsafe sigaction(number, nil, &old)
+            if number == SIGALRM || old.isIgnored {
+                new.handler = SIG_IGN
+            } else {
+                new.handler = handler
+                new.sa_flags = CInt(truncatingIfNeeded: SA_RESTART)
+                // One at a time, whichever it is.
+                for other in numbers { unsafe sigaddset(&new.sa_mask, other) }
+            }
+            unsafe sigaction(number, &new, nil)
             return old
         }
         defer {
@@ -63,7 +72,10 @@ package enum ProcessSignals {
     }
 
     /// Ends this process by a signal, as what waits for it expects. May be called by a signal handler.
-    package static func end(by number: CInt) { raise(number) }
+    package static func end(by number: CInt) {
+        signal(number, SIG_DFL)
+        raise(number)
+    }
 
     /// Ends this process as a write to a pipe ends it that nothing reads any more.
     package static func endAsReaderEnded() -> Never {
@@ -83,6 +95,10 @@ package enum ProcessSignals {
 }
 
 extension sigaction {
+    fileprivate var isIgnored: Bool {
+        unsafe unsafeBitCast(handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
+    }
+
     /// The handler: each C library has it under another name.
     fileprivate var handler: (@convention(c) (CInt) -> Void)? {
         get {

@@ -22,6 +22,8 @@ struct Program: Sendable {
         case interrupted(after: [UInt8], signal: Int32)
         /// `/dev/null`; once that is so, the program gets the signal.
         case stopped(by: Int32, when: @Sendable () -> Bool)
+        /// `/dev/null`; the program gets each of these signals once its time has come.
+        case signalled([(by: Int32, when: @Sendable () -> Bool)])
         /// The terminal of the conversation.
         case terminal
 
@@ -153,7 +155,8 @@ private struct Running {
         if let slave { unsafe posix_spawn_file_actions_addopen(&actions, 0, slave, O_RDWR, 0) }
         switch input {
         case .terminal: break
-        case .nothing, .stopped: unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        case .nothing, .stopped, .signalled:
+            unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         case .bytes, .interrupted: unsafe posix_spawn_file_actions_adddup2(&actions, typed.reading, 0)
         }
         if let slave, program.printsOnTerminal {
@@ -237,11 +240,16 @@ private struct Running {
         var rest: ArraySlice<UInt8> = []
         var signalToSend: Int32?
         var isTime: (@Sendable () -> Bool)?
+        var later: ArraySlice<(by: Int32, when: @Sendable () -> Bool)> = []
         switch input {
         case .bytes(let bytes): rest = bytes[...]
         case .interrupted(let bytes, let number): (rest, signalToSend) = (bytes[...], number)
         case .stopped(let number, let when):
             (signalToSend, isTime) = (number, when)
+            typed.closeWriting()
+        case .signalled(let signals):
+            later = signals.dropFirst()
+            (signalToSend, isTime) = (signals.first?.by, signals.first?.when)
             typed.closeWriting()
         case .nothing, .terminal: typed.closeWriting()
         }
@@ -262,7 +270,8 @@ private struct Running {
             unsafe poll(&polled, nfds_t(polled.count), signalToSend != nil ? 3 : 100)
             if let number = signalToSend, isTime?() == true {
                 kill(child, number)
-                signalToSend = nil
+                let next = later.popFirst()
+                (signalToSend, isTime) = (next?.by, next?.when)
             }
             if polled[0].revents != 0, !output.read(into: &outcome.stdout) { output.closeReading() }
             if polled[1].revents != 0, !errors.read(into: &outcome.stderr) { errors.closeReading() }

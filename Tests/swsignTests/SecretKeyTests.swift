@@ -1,6 +1,9 @@
+import FaultServer
 import Foundation
 import HTTPTransport
 import SigstoreCrypto
+import StrictJSON
+import Synchronization
 import TestServices
 import Testing
 
@@ -149,6 +152,33 @@ struct SecretKeyTests {
         #expect(outcome.messages.contains("[key-not-found]"), "\(outcome.messages)")
     }
 
+    @Test(
+        "A program for credentials gets the terminal, and may ask a person there, if it says so",
+        arguments: ["Always", "IfAvailable"])
+    func asksPerson(_ mode: String) async throws {
+        try directory.write(
+            "plugin",
+            #"""
+            #!/bin/sh
+            echo "$KUBERNETES_EXEC_INFO" > said
+            printf 'Code: ' > /dev/tty
+            read code
+            echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"'$code'"}}'
+            """#, mode: 0o755)
+        let user =
+            "exec:\n  apiVersion: client.authentication.k8s.io/v1\n  command: ./plugin\n  interactiveMode: \(mode)"
+        let outcome = await swsign(
+            ["key", "info", "k8s://team-a/none"], try cluster(user), terminal: [Program.Turn("Code: ", "exec-token\n")])
+        #expect(outcome.code == "key-not-found", "\(outcome.messages)\(outcome.screen)")
+        #expect(try directory.text("said").contains(#""interactive":true"#))
+        // Without a terminal it cannot ask.
+        let without = await swsign(["key", "info", "k8s://team-a/none"], try cluster(user))
+        #expect(without.code == "key-service-settings", "\(without.messages)")
+        #expect(
+            without.messages.contains(mode == "Always" ? "is not a terminal" : "neither a token"), "\(without.messages)"
+        )
+    }
+
     @Test("Certificates and the client's key stand in the kubeconfig itself too, and another name can be demanded")
     func inlineCertificates() async throws {
         func data(_ name: String) throws -> String {
@@ -244,6 +274,109 @@ struct SecretKeyTests {
             ["sign-blob", "--key", "gitlab://team/broken", "--tlog-upload=false", "--bundle", "b.json", "file"],
             environment)
         #expect(left.code == "key-not-found" && left.messages.contains("COSIGN_PRIVATE_KEY"), "\(left.messages)")
+    }
+
+    /// What a GitLab of a test has.
+    private final class Variables: Sendable {
+        private let state = Mutex<(names: [String], posts: Int)>(([], 0))
+        var names: [String] { state.withLock { $0.names } }
+        /// How many variables were to be made.
+        var posts: Int { state.withLock { $0.posts } }
+
+        func askedToMake() -> Int {
+            state.withLock { state in
+                state.posts += 1
+                return state.posts
+            }
+        }
+        func make(_ name: String) { state.withLock { $0.names.append(name) } }
+        func delete(_ name: String) { state.withLock { $0.names.removeAll { $0 == name } } }
+    }
+
+    /// A GitLab that answers all but one thing at once.
+    /// - Parameter wait: Waits before the second variable is made; returns whether it is.
+    private func slowGitLab(
+        _ variables: Variables, _ wait: @escaping @Sendable (FaultServer.Connection) -> Bool
+    ) -> FaultServer {
+        FaultServer { request, connection in
+            let name = request.path.split(separator: "/").last.map(String.init) ?? ""
+            switch request.method {
+            case "POST":
+                let body = (try? JSONValue(parsing: request.body)).map { JSONCursor($0) }
+                guard variables.askedToMake() != 2 || wait(connection) else { return }
+                variables.make((try? body?.member("key").string()) ?? "?")
+                connection.respond(201, [], "{}")
+            case "DELETE":
+                variables.delete(name)
+                connection.respond(204)
+            default:
+                let isThere = name == "team%2Fslow"
+                connection.respond(isThere ? 200 : 404, [], isThere ? #"{"id":7}"# : "{}")
+            }
+        }
+    }
+
+    /// Makes a pair in a GitLab, and says what came of it and what was said meanwhile.
+    private func makePair(
+        in server: FaultServer, _ flags: [String] = [], input: Program.Input = .nothing
+    ) async throws -> (outcome: Program.Outcome, said: String) {
+        var environment = gitlab
+        environment["GITLAB_HOST"] = server.url
+        var program = Program(directory: directory.path, environment: environment)
+        program.limits = "exec 2> said"
+        let outcome = await program.run(["generate-key-pair", "gitlab://team/slow"] + flags, input: input)
+        return (outcome, try directory.text("said"))
+    }
+
+    private func hasSaid(_ words: String) -> Bool { (try? directory.text("said").contains(words)) == true }
+
+    @Test(
+        "Who stops it while a pair is written is told that it finishes first, and then it ends",
+        arguments: [SIGINT, SIGTERM])
+    func finishing(_ signal: Int32) async throws {
+        let variables = Variables()
+        let server = slowGitLab(variables) { [self] connection in
+            for _ in 0..<30_000 where !hasSaid("Finishing first") { connection.pause(milliseconds: 10) }
+            return true
+        }
+        let (outcome, said) = try await makePair(
+            in: server, input: .signalled([(signal, { @Sendable in variables.posts == 2 })]))
+        #expect(outcome.ending == .signal(signal), "\(said)")
+        #expect(said.contains("Finishing first, so that no half of a key pair is left"), "\(said)")
+        #expect(variables.names == ["COSIGN_PASSWORD", "COSIGN_PRIVATE_KEY", "COSIGN_PUBLIC_KEY"], "\(said)")
+        #expect(directory.exists("cosign.pub") && !said.contains("[interrupted]"))
+    }
+
+    @Test("Who stops it a second time ends it at once, and is told that a half may be left")
+    func stoppedTwice() async throws {
+        let variables = Variables()
+        let server = slowGitLab(variables) { connection in
+            connection.waitForEnd()
+            return false
+        }
+        let (outcome, said) = try await makePair(
+            in: server,
+            input: .signalled([
+                (SIGINT, { @Sendable in variables.posts == 2 }),
+                (SIGINT, { @Sendable [self] in hasSaid("Finishing first") }),
+            ]))
+        #expect(outcome.ending == .signal(SIGINT), "\(said)")
+        #expect(said.contains("a half may be left [interrupted]"), "\(said)")
+        #expect(variables.names == ["COSIGN_PASSWORD"] && !directory.exists("cosign.pub"))
+    }
+
+    @Test("If --timeout is over while a pair is written, what was written is taken back all the same")
+    func timeOut() async throws {
+        let variables = Variables()
+        let server = slowGitLab(variables) { connection in
+            connection.waitForEnd()
+            return false
+        }
+        let (outcome, said) = try await makePair(in: server, ["--timeout", "3s", "--errors", "json"])
+        #expect(outcome.ending == .exit(1) && said.contains(#""code":"timed-out""#), "\(said)")
+        #expect(variables.names.isEmpty && !directory.exists("cosign.pub"), "\(said)")
+        // On a machine that is too busy it may not have come as far.
+        if variables.posts > 1 { #expect(said.contains("as they were"), "\(said)") }
     }
 
     @Test("A short password is not masked, and that is said; a longer one is")

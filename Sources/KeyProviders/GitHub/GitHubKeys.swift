@@ -172,9 +172,9 @@ private struct GitHubSecrets: Sendable {
         http = try around.client(TLSOptions())
     }
 
-    private func call(_ method: String, _ rest: String, _ body: JSONValue? = nil) async throws(SigstoreError)
-        -> HTTPResponse
-    {
+    private func call(
+        _ method: String, _ rest: String, _ body: JSONValue? = nil, isUndoing: Bool = false
+    ) async throws(SigstoreError) -> HTTPResponse {
         var request = HTTPRequest(
             method, try HTTPURL(base.origin, path: "\(path)/\(rest)"),
             headers: [("Accept", "application/vnd.github+json"), ("X-GitHub-Api-Version", "2022-11-28")]
@@ -182,6 +182,7 @@ private struct GitHubSecrets: Sendable {
             authorization: token, body: body.map { .bytes($0.serialized()) } ?? .none, bodyLimit: 1 << 16,
             timeout: .seconds(30), handledStatuses: Set(400...599))
         request.refusesRedirects = true
+        request.outlastsDeadline = isUndoing
         let response: HTTPResponse
         do throws(SigstoreError) { response = try await http.send(request) } catch {
             var error = error
@@ -237,8 +238,9 @@ private struct GitHubSecrets: Sendable {
         guard (200...299).contains(response.status) else { throw refusal(response, "write") }
     }
 
+    /// Deletes a secret that was made a moment ago, also after the time that all may take.
     func delete(_ secret: String) async throws(SigstoreError) {
-        let response = try await call("DELETE", secret)
+        let response = try await call("DELETE", secret, isUndoing: true)
         guard (200...299).contains(response.status) || response.status == 404 else {
             throw refusal(response, "delete")
         }

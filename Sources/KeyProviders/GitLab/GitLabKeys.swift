@@ -186,7 +186,7 @@ public final class GitLabKeys: KeyPairKeeper {
                 for member in ["key", "value", "masked", "protected", "variable_type", "raw", "environment_scope"] {
                     if case .object(let there) = value, let was = there[member] { body[member] = was }
                 }
-                try await owner.write(name, .init(body.members), isNew: false)
+                try await owner.write(name, .init(body.members), isNew: false, isUndoing: true)
             } catch { left.append(name) }
         }
         var error = error
@@ -275,7 +275,8 @@ private struct GitLabOwner: Sendable {
     }
 
     private static func send(
-        _ method: String, _ url: HTTPURL, _ body: JSONObject?, _ token: Authorization, _ http: any HTTPClient
+        _ method: String, _ url: HTTPURL, _ body: JSONObject?, _ token: Authorization, _ http: any HTTPClient,
+        isUndoing: Bool = false
     ) async throws(SigstoreError) -> HTTPResponse {
         var request = HTTPRequest(
             method, url,
@@ -283,6 +284,7 @@ private struct GitLabOwner: Sendable {
             authorization: token, body: body.map { .bytes(JSONValue.object($0).serialized()) } ?? .none,
             bodyLimit: 1 << 20, timeout: .seconds(30), handledStatuses: Set(400...599))
         request.refusesRedirects = true
+        request.outlastsDeadline = isUndoing
         do throws(SigstoreError) { return try await http.send(request) } catch {
             var error = error
             if error.code == .redirectRefused { error.advice = "if that is this GitLab, name it in GITLAB_HOST" }
@@ -290,10 +292,11 @@ private struct GitLabOwner: Sendable {
         }
     }
 
-    private func call(_ method: String, _ rest: String, _ body: JSONObject? = nil) async throws(SigstoreError)
-        -> HTTPResponse
-    {
-        try await Self.send(method, Self.url(base, "\(kind)s", path, "/variables\(rest)"), body, token, http)
+    private func call(
+        _ method: String, _ rest: String, _ body: JSONObject? = nil, isUndoing: Bool = false
+    ) async throws(SigstoreError) -> HTTPResponse {
+        try await Self.send(
+            method, Self.url(base, "\(kind)s", path, "/variables\(rest)"), body, token, http, isUndoing: isUndoing)
     }
 
     /// A variable as the server has it; `nil` if there is none.
@@ -327,14 +330,18 @@ private struct GitLabOwner: Sendable {
         try await object(variable)?.member("value").string()
     }
 
-    func write(_ variable: String, _ body: JSONObject, isNew: Bool) async throws(SigstoreError) {
-        let response = try await call(isNew ? "POST" : "PUT", isNew ? "" : "/\(variable)", body)
+    /// - Parameter isUndoing: Whether it is put back, also after the time that all may take.
+    func write(_ variable: String, _ body: JSONObject, isNew: Bool, isUndoing: Bool = false)
+        async throws(SigstoreError)
+    {
+        let response = try await call(
+            isNew ? "POST" : "PUT", isNew ? "" : "/\(variable)", body, isUndoing: isUndoing)
         guard (200...299).contains(response.status) else { throw refusal(response, variable, "write") }
     }
 
-    /// Deletes a variable; one that is not there is gone already.
+    /// Deletes a variable that was made a moment ago; one that is not there is gone already.
     func delete(_ variable: String) async throws(SigstoreError) {
-        let response = try await call("DELETE", "/\(variable)")
+        let response = try await call("DELETE", "/\(variable)", isUndoing: true)
         guard (200...299).contains(response.status) || response.status == 404 else {
             throw refusal(response, variable, "delete")
         }

@@ -48,6 +48,41 @@ enum Interruption {
         ProcessSignals.end(by: number)
     }
 
+    /// The signal that came while something was finished first; 0 if none did.
+    nonisolated(unsafe) private static var heldBack: CInt = 0
+
+    /// Does something of which no half may be left. A person who stops the program meanwhile is told so, and by a second time ends
+    /// it at once.
+    static func finishing<Value, Failure: Error>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {
+        try ProcessSignals.withoutInterruption(Self.finishing, body)
+    }
+
+    /// Ends the program by the signal that came while something was finished, if one did.
+    static func endIfHeldBack() {
+        if unsafe heldBack != 0 { ProcessSignals.end(by: unsafe heldBack) }
+    }
+
+    private static let finishing: @convention(c) (CInt) -> Void = { number in
+        if unsafe heldBack == 0 {
+            unsafe heldBack = number
+            if unsafe isTerminal { say("\r\u{1b}[K") }
+            say("Finishing first, so that no half of a key pair is left; interrupt again to end at once\n")
+            return
+        }
+        clean()
+        if unsafe isJSON {
+            say(
+                #"{"error":{"code":"interrupted","message":"interrupted while a key pair was written, of which a half may be left","advice":"look at what is there before it is used"}}"#
+            )
+            say("\n")
+        } else {
+            sayError()
+            say(" interrupted while a key pair was written, of which a half may be left [interrupted]\n")
+            say("       look at what is there before it is used\n")
+        }
+        ProcessSignals.end(by: number)
+    }
+
     /// What is done if `--timeout` is over.
     static let timedOut: @convention(c) (CInt) -> Void = { _ in
         clean()

@@ -58,7 +58,7 @@ struct KeyPairOutput {
         }
         let (key, password) = (try PrivateKey.generate(algorithm), try context.terminal.password(new: true))
         // A half of a pair would be worse than none.
-        let stored = try ProcessSignals.withoutInterruption { () throws(SigstoreError) in
+        let stored = try Interruption.finishing { () throws(SigstoreError) in
             try waiting { () throws(SigstoreError) in
                 try await reference.keep(key, password: password, replacing: !existing.isEmpty)
             }
@@ -67,6 +67,7 @@ struct KeyPairOutput {
         context.output.note("Public key written to \(stored.publicKey)")
         try file.write(Array(key.publicKey.pem.utf8), replacing: isThere)
         context.output.note("Public key also written to \(file.path)")
+        Interruption.endIfHeldBack()
     }
 
     /// The file for a public key whose private half is elsewhere.

@@ -110,7 +110,7 @@ let package = Package(
         .executableTarget(
             name: "swsign",
             dependencies: [
-                "CMemory", "InToto", "StrictJSON", "HTTPTransport", "KeyProviders", "LocalSystem", "OCIRegistry",
+                "CMemory", "InToto", "StrictJSON", "StrictYAML", "HTTPTransport", "KeyProviders", "LocalSystem", "OCIRegistry",
                 "Provenance",
                 "SigstoreClients",
                 "SigstoreCrypto",

@@ -12,6 +12,9 @@ public struct YAMLDocument: Sendable {
     public let value: JSONValue
     private let lines: Lines
 
+    /// The version of libyaml, such as `0.2.5`.
+    public static var libraryVersion: String { unsafe String(cString: yaml_get_version_string()) }
+
     /// Where values stand.
     fileprivate struct Lines: Sendable {
         let line: Int

@@ -66,6 +66,7 @@ struct DoctorTests {
         #expect(text.output.split(separator: "\n").count < 70)
         for line in [
             "  version: \(Version.number), linux/", "  OpenSSL: OpenSSL 3.", "  libcurl: libcurl/", "  system: ",
+            "  libyaml: 0.",
             ", glibc 2.", "  instance: \(place.services.tufMirror.url), an instance of one's own\n",
             "  first root: version 1, given, expires ", "  kept: nothing yet\n", "  last asked: never\n",
             "  asked now: it has root 1, expires ", "; timestamp 1, expires ",

@@ -6,6 +6,7 @@ import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
 import StrictJSON
+import StrictYAML
 import SwSignCore
 import Synchronization
 
@@ -79,6 +80,7 @@ struct Doctor: SwSignCommand {
             report.add("OpenSSL", Cryptography.openSSLVersion)
             report.add("libsodium", "\(Cryptography.sodiumVersion), in the program")
         } catch { report.add("OpenSSL", fault: error) }
+        report.add("libyaml", "\(YAMLDocument.libraryVersion), in the program")
         // Some of the libraries that it brings ask the system's name service, over a socket, as soon as they are opened.
         guard !offline else { return report.add("libcurl", "not opened (--offline)") }
         do throws(SigstoreError) { report.add("libcurl", try CurlClient.libraryVersion()) } catch {

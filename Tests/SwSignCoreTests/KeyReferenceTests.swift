@@ -67,6 +67,24 @@ struct KeyReferenceTests {
         #expect(error?.code == .unknownKeyReference && error?.advice?.description.contains("service://NAME") == true)
     }
 
+    @Test("What is taken for a path at once is what no other place knows")
+    func paths() {
+        let places = KeyReference.places()
+        let texts = [
+            "cosign.pub", "-", "./a/b.key", "/a", "keyRings", "my-vault.vault.azure.net/key", "a@b/c",
+            "projects/p/locations/l/keyRings/r/cryptoKeys/k", "//cloudkms.googleapis.com/projects/p/keyRings/r",
+            "projects/x.pub",
+            "arn:aws:kms:r:1:key/k", "AWSKMS:x", "awskms://alias/x", "env://A", "env:A", "pkcs11:a", "k8s:a/b", "a:b",
+            "other://x",
+            "https://h/k", "http:h", "GITLAB:1", "github:o", "hashivault:k", "openbao:k", "azurekms:v/k", "gcpkms:p",
+        ]
+        for text in texts where KeyReference.isPath(text) {
+            #expect(places.firstIndex { $0.knows(text) } == places.count - 1, "\(text)")
+        }
+        // Of these, the first seven.
+        #expect(texts.prefix { KeyReference.isPath($0) }.count == 7 && texts.count(where: KeyReference.isPath) == 7)
+    }
+
     @Test("A second call with other settings is answered by those, and what one looked up is no other's")
     func keyRing() async throws {
         let (ring, key) = (KeyRing(), try PrivateKey.generate(.ecdsaP256).publicKey)

@@ -65,6 +65,22 @@ public struct KeyReference: Sendable {
         }
     }
 
+    /// Whether a reference can be nothing but a file's path: no scheme stands before it, and no service has such names.
+    /// - Parameter text: The reference.
+    public static func isPath(_ text: String) -> Bool {
+        !text.utf8.contains(0x3a) && !text.utf8.starts(with: "projects/".utf8) && !text.utf8.starts(with: "//".utf8)
+    }
+
+    /// Reads the path of a file, as most references are: no other place is made for it.
+    /// - Parameters:
+    ///   - path: The path, or `-` for standard input.
+    ///   - notice: Takes what had happened on its way to a key that was read all the same, as a sentence.
+    public init(path: String, notice: @escaping @Sendable (String) -> Void = { _ in }) {
+        let file = FileKeyPlace()
+        (reference, text, place, contents) = (path, file.shown(path), file, file)
+        self.notice = notice
+    }
+
     static func unknown(_ text: String) -> SigstoreError {
         SigstoreError(
             .unknownKeyReference, "\"\(text)\" is not a kind of key reference that is known",

@@ -73,6 +73,7 @@ extension Context {
     func key(
         _ reference: String, offline: Bool = false, allowsHTTP: Bool = false, usingPlugins: Bool = true
     ) throws(SigstoreError) -> KeyReference {
+        if KeyReference.isPath(reference) { return KeyReference(path: reference, notice: output.warn) }
         let access = KeyRing.Access(isOffline: offline, allowsHTTPKeys: allowsHTTP)
         var places = keyRing.places(access, surroundings(access))
         // What another program does, nobody knows; it is not asked offline.

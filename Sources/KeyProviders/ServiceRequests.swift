@@ -66,6 +66,20 @@ final class ServiceAttempts: Sendable {
     }
 }
 
+/// What shows who asks, until it ends.
+protocol Expiring: Sendable {
+    /// When it ends; `nil` if nobody knows.
+    var expiration: Instant? { get }
+}
+
+extension Expiring {
+    /// Whether it ends within the next minute.
+    /// - Parameter now: Unix seconds.
+    func isEnding(at now: Int64) -> Bool {
+        expiration.map { $0.seconds <= now.addingReportingOverflow(60).partialValue } ?? false
+    }
+}
+
 /// How a request for a credential went that did not succeed.
 enum CredentialFailure: Sendable, Equatable {
     /// The service answered with this status.

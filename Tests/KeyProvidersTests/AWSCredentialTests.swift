@@ -2,6 +2,7 @@ import Foundation
 import HTTPTransport
 import SigstoreCrypto
 import StrictJSON
+import Synchronization
 import Testing
 
 @testable import KeyProviders
@@ -224,6 +225,31 @@ struct AWSCredentialTests {
             #expect(error?.code == .keyServiceSettings, "\(more)")
         }
         #expect(service.requests.count == count)
+    }
+
+    @Test("An instance's metadata service that cannot answer now is asked again, and one that is not there is not")
+    func busyInstance() async throws {
+        let counts = Mutex<[String: Int]>([:])
+        let service = Service { request, _ throws(SigstoreError) in
+            let count = counts.withLock { counts in
+                counts[request.url.path, default: 0] += 1
+                return counts[request.url.path]
+            }
+            guard count == 2 else { return (count == 1 ? 503 : 500, [], "") }
+            if request.method == "PUT" { return (200, [], "token") }
+            return request.url.path.hasSuffix("/")
+                ? (200, [], "role")
+                : (
+                    200, [],
+                    #"{"Code":"Success","AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"s","Token":"t","Expiration":"2099-01-01T00:00:00Z"}"#
+                )
+        }
+        #expect(try await credentials(service).accessKeyID == "ASIAEXAMPLE")
+        #expect(service.requests.count == 6 && counts.withLock { $0.values.allSatisfy { $0 == 2 } })
+        let missing = Service { _, _ throws(SigstoreError) in throw SigstoreError(.unreachable, "there is no network") }
+        let error = await AWSTests.failure { _ = try await credentials(missing) }
+        #expect(error?.code == .keyServiceSettings && error?.message.contains("there are no credentials") == true)
+        #expect(missing.requests.count == 1)
     }
 
     @Test("An instance is asked as the real client does", .enabled(if: RecordedExchanges.folder != nil, recordings))

@@ -191,6 +191,26 @@ struct GoogleTests {
         #expect(service.requests.count == 8)
     }
 
+    @Test("If nobody knows whether a key was made, that is said, with the command that shows it")
+    func lostAnswer() async throws {
+        for (status, answer, mayBeThere) in [
+            (200, "{", true), (403, #"{"error":{"status":"PERMISSION_DENIED"}}"#, false),
+        ] {
+            let service = Service { request, _ throws(SigstoreError) in
+                if request.method == "POST" { return (status, [], answer) }
+                return request.url.path.hasSuffix(Self.ring) ? (200, [], #"{"name":"\#(Self.ring)"}"#) : (404, [], "{}")
+            }
+            let error = await AWSTests.failure {
+                _ = try await Self.place(service).makeKey(Self.reference, algorithm: nil)
+            }
+            let command = "gcloud kms keys list --keyring ring --location global --project proj"
+            for words in ["the key may have been made", command] {
+                #expect(error?.description.contains(words) == mayBeThere, "\(error?.description ?? "none")")
+            }
+            #expect(service.requests.filter { $0.method == "POST" }.count == 1)
+        }
+    }
+
     @Test("With a version, only its public key is asked for")
     func fixedVersion() async throws {
         let key = try PrivateKey.generate(.ecdsaP256)

@@ -4,7 +4,7 @@ import SigstoreCrypto
 import StrictJSON
 
 /// What proves to AWS who asks.
-struct AWSCredentials: Sendable {
+struct AWSCredentials: Expiring {
     /// The public half.
     let accessKeyID: String
     /// The secret half.
@@ -42,11 +42,6 @@ struct AWSCredentials: Sendable {
     private static func isWordByte(_ byte: UInt8) -> Bool {
         (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte) || byte == 0x5f
             || byte == 0x2d
-    }
-
-    /// Whether they end within the next minute.
-    func isEnding(at now: Int64) -> Bool {
-        expiration.map { $0.seconds <= now.addingReportingOverflow(60).partialValue } ?? false
     }
 
     /// A request with the signature of these credentials.
@@ -396,7 +391,8 @@ struct AWSCredentialChain: Sendable {
         try Self.expectTLS(url, "single sign-on")
         var request = HTTPRequest("GET", url.adding("role_name", role).adding("account_id", account))
         request.secrets = [unsafe token.withBytes { unsafe Authorization(field: "X-Amz-Sso_bearer_token", $0) }]
-        let answer = try await http.askForCredentials(request)
+        var answer = try await http.askForCredentials(request, attempts: 3)
+        defer { SecretBytes.cleanse(&answer.body) }
         guard answer.status == 200 else {
             if answer.status == 401 { throw login("AWS does not accept the token in \(path) any more") }
             if answer.status == 403 || answer.status == 404 {
@@ -497,7 +493,8 @@ struct AWSCredentialChain: Sendable {
         var request = HTTPRequest(form: form.sorted { $0.0 < $1.0 }, to: endpoint)
         let now = surroundings.now()
         if let base { request = try base.signing(request, region: region, service: "sts", at: now) }
-        let answer = try await http.askForCredentials(request, limit: 1 << 17, attempts: 3)
+        var answer = try await http.askForCredentials(request, limit: 1 << 17, attempts: 3)
+        defer { SecretBytes.cleanse(&answer.body) }
         let document: ShortXML
         do throws(SigstoreError) { document = try ShortXML(parsing: answer.body) } catch {
             guard answer.status == 200 else { throw answer.failure("POST").concerning(source) }
@@ -586,7 +583,8 @@ struct AWSCredentialChain: Sendable {
             request.authorization = Authorization(field: "Authorization", token)
         }
         let source = "the container's credentials (\(name))"
-        let answer = try await http.askForCredentials(request, attempts: 3)
+        var answer = try await http.askForCredentials(request, attempts: 3)
+        defer { SecretBytes.cleanse(&answer.body) }
         guard answer.status == 200 else { throw answer.failure("GET").concerning(source) }
         do throws(SigstoreError) {
             let json = JSONCursor(try JSONValue(parsing: answer.body, depth: 8, values: 1024))
@@ -616,9 +614,10 @@ struct AWSCredentialChain: Sendable {
         let list = try await metadata.get(path)
         let role = list.map { String(decoding: $0.prefix { $0 != 0x0a && $0 != 0x0d }, as: UTF8.self) } ?? ""
         guard !role.isEmpty else { throw nothing("the instance has no role") }
-        guard let body = try await metadata.get(path + HTTPURL.percentEncoded(role)) else {
+        guard var body = try await metadata.get(path + HTTPURL.percentEncoded(role)) else {
             throw nothing("the instance has no credentials for its role \(role)")
         }
+        defer { SecretBytes.cleanse(&body) }
         do throws(SigstoreError) {
             let json = JSONCursor(try JSONValue(parsing: body, depth: 8, values: 1024))
             let code = try json.member("Code").string()
@@ -651,11 +650,14 @@ struct AWSInstanceMetadata: Sendable {
         let text = surroundings.variable(name) ?? (isIPv6 ? "http://[fd00:ec2::254]" : "http://169.254.169.254")
         do throws(SigstoreError) { url = try HTTPURL(parsing: text) } catch { throw error.concerning(name) }
         try url.expectNear(name, also: ["169.254.169.254", "[fd00:ec2::254]"])
-        var request = HTTPRequest(
+        let request = HTTPRequest(
             "PUT", try HTTPURL(url.origin, path: "/latest/api/token"),
             headers: [(name: "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", value: "300")])
-        Self.bound(&request)
-        var answer = try await http.send(request)
+        var answer = try await Self.ask(request, http) { failure, attempt in
+            // It is on the link or not there: a machine without one is not kept waiting.
+            guard case .status = failure else { return nil }
+            return CredentialFailure.soon(attempts: 3)(failure, attempt)
+        }
         defer { SecretBytes.cleanse(&answer.body) }
         guard answer.status == 200, !answer.body.isEmpty, answer.body.allSatisfy({ (0x21...0x7e).contains($0) }) else {
             throw SigstoreError(
@@ -665,25 +667,21 @@ struct AWSInstanceMetadata: Sendable {
         token = SecretBytes(answer.body)
     }
 
-    /// What stands at a path; `nil` if there is nothing.
+    /// What stands at a path; `nil` if there is nothing. It may be a secret, and the caller's to cleanse.
     func get(_ path: String) async throws(SigstoreError) -> [UInt8]? {
         var request = HTTPRequest("GET", try HTTPURL(url.origin, path: path))
-        Self.bound(&request)
         request.secrets = [unsafe token.withBytes { unsafe Authorization(field: "X-Aws-Ec2-Metadata-Token", $0) }]
-        let answer = try await http.send(request)
+        let answer = try await Self.ask(request, http, again: CredentialFailure.soon(attempts: 3))
         if answer.status == 404 { return nil }
         guard answer.status == 200 else { throw answer.failure("GET") }
         return answer.body
     }
 
-    /// It is on the link or not there: a machine without one is not kept waiting.
-    private static func bound(_ request: inout HTTPRequest) {
-        request.timeout = .seconds(1)
-        request.bodyLimit = 1 << 16
+    private static func ask(
+        _ request: HTTPRequest, _ http: any HTTPClient, again: @escaping @Sendable (CredentialFailure, Int) -> Duration?
+    ) async throws(SigstoreError) -> HTTPResponse {
+        var request = request
         request.isDirect = true
-        request.refusesRedirects = true
-        request.handledStatuses = Set(400...599)
-        request.isIdempotent = false
-        request.latestStart = .now + .seconds(5)
+        return try await http.askForCredentials(request, timeout: .seconds(1), again: again)
     }
 }

@@ -97,18 +97,21 @@ final class AWSKeyService: Sendable {
             throw Self.final(
                 failure(answer, operation, key, credentials, now), operation, wasNotDone: answer.status < 500)
         }
-        do throws(SigstoreError) { return try Self.read(answer, key) } catch { throw FailedRequest(error) }
+        do throws(SigstoreError) { return try Self.read(answer, key) } catch {
+            throw Self.final(FailedRequest(error), operation, wasNotDone: false)
+        }
     }
 
     /// What failed, for good if a key may have been made: nobody knows then, and a second one would be left alone.
     private static func final(_ failed: FailedRequest, _ operation: Operation, wasNotDone: Bool) -> FailedRequest {
         if case .throttled = failed.kind { return failed }
         guard operation == .createKey, !wasNotDone else { return failed }
-        var error = failed.error
-        error.message += "; a key may have been made, without an alias"
-        error.advice = SigstoreError.Advice.sentence("look for it with aws kms list-keys before you try again").after(
-            error.advice)
-        return FailedRequest(error)
+        return FailedRequest(mayHaveMade(failed.error))
+    }
+
+    /// The error of a request that makes a key, of which nobody knows whether it was done.
+    static func mayHaveMade(_ error: SigstoreError) -> SigstoreError {
+        error.mayHaveMadeKey("look for it, which has no alias, with aws kms list-keys before you try again")
     }
 
     private static func read(_ answer: HTTPResponse, _ key: Subject) throws(SigstoreError) -> JSONValue {
@@ -200,7 +203,7 @@ final class AWSKeyService: Sendable {
             return error(
                 .keyServiceFailed, "too many requests for the account's quota, after all attempts (\(place))",
                 "try again later, sign fewer at once, or have the quota for cryptographic operations raised",
-                .throttled(after: nil))
+                .throttled(after: answer.retryAfter(now: now)))
         }
         switch code {
         case "NotFoundException":

@@ -137,8 +137,9 @@ public final class AWSKeys: KeyMaker {
             }
         } catch {
             if error.code == .keyDenied { throw error }
-            throw AWSKeyService.fault(
-                subject, "what AWS KMS answers to CreateKey is not as it should be: \(error.message)", error)
+            throw AWSKeyService.mayHaveMade(
+                AWSKeyService.fault(
+                    subject, "what AWS KMS answers to CreateKey is not as it should be: \(error.message)", error))
         }
         do throws(SigstoreError) {
             _ = try await service.ask(

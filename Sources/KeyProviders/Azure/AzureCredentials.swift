@@ -4,7 +4,7 @@ import SigstoreCrypto
 import StrictJSON
 
 /// What proves to a vault who asks.
-struct AzureToken: Sendable {
+struct AzureToken: Expiring {
     /// The token.
     let authorization: Authorization
     /// When it ends; `nil` if nobody knows.
@@ -47,11 +47,6 @@ struct AzureToken: Sendable {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3, let json = Base64.decodeURLSafe(String(parts[1])) else { return nil }
         return (try? JSONValue(parsing: json, depth: 16, values: 4096)).map(JSONCursor.init)
-    }
-
-    /// Whether it ends within the next minute.
-    func isEnding(at now: Int64) -> Bool {
-        expiration.map { $0.seconds <= now.addingReportingOverflow(60).partialValue } ?? false
     }
 }
 

@@ -3,7 +3,7 @@ import SigstoreCrypto
 import StrictJSON
 
 /// A token that Google's services take.
-struct GoogleToken: Sendable {
+struct GoogleToken: Expiring {
     let authorization: Authorization
     /// When it ends; `nil` if nobody says.
     let expiration: Instant?
@@ -15,11 +15,6 @@ struct GoogleToken: Sendable {
     let quotaProject: String?
     /// What to do if it is not accepted.
     let renewal: String
-
-    /// Whether it ends within the next minute.
-    func isEnding(at now: Int64) -> Bool {
-        expiration.map { $0.seconds <= now.addingReportingOverflow(60).partialValue } ?? false
-    }
 }
 
 /// The credentials of a run, looked for once, and their token, had anew before it ends.

@@ -100,10 +100,10 @@ struct EnvironmentCommand: SwSignCommand {
         AZURE_AUTHORITY_HOST|where tokens are had; without it, what belongs to the vault's cloud|keys in Azure
         AZURE_ENVIRONMENT|the cloud; counts before AZURE_AUTHORITY_HOST|keys in Azure
         AZURE_POD_IDENTITY_AUTHORITY_HOST|the metadata service of a virtual machine, in place of http://169.254.169.254|keys in Azure
-        IDENTITY_ENDPOINT|where an App Service has tokens of its managed identity, set by it|keys in Azure
-        *IDENTITY_HEADER|what it wants to see for that|keys in Azure
+        IDENTITY_ENDPOINT|where an App Service or Azure Arc has tokens of its managed identity, set by it|keys in Azure
+        *IDENTITY_HEADER|what an App Service wants to see for that|keys in Azure
         IDENTITY_SERVER_THUMBPRINT|set by Service Fabric, whose managed identities are refused|keys in Azure
-        IMDS_ENDPOINT|set by Azure Arc, whose managed identities are refused|keys in Azure
+        IMDS_ENDPOINT|set by Azure Arc, beside IDENTITY_ENDPOINT|keys in Azure
         MSI_ENDPOINT|where the Cloud Shell or Azure ML has tokens, set by it|keys in Azure
         *MSI_SECRET|what Azure ML wants to see for that|keys in Azure
         VAULT_ADDR|the server of Vault or OpenBao|keys in Vault

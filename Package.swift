@@ -110,8 +110,8 @@ let package = Package(
         .executableTarget(
             name: "swsign",
             dependencies: [
-                "CMemory", "InToto", "StrictJSON", "StrictYAML", "HTTPTransport", "KeyProviders", "LocalSystem", "OCIRegistry",
-                "Provenance",
+                "CMemory", "InToto", "StrictJSON", "StrictYAML", "HTTPTransport", "KeyProviders", "LocalSystem",
+                "OCIRegistry", "Provenance",
                 "SigstoreClients",
                 "SigstoreCrypto",
                 "SigstoreVerification",

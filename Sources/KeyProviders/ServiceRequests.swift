@@ -146,6 +146,15 @@ extension HTTPClient {
     }
 }
 
+extension HTTPRequest.Body {
+    /// JSON that holds a key or a password, kept as a secret.
+    static func json(secret value: JSONValue) -> Self {
+        var bytes = value.serialized()
+        defer { SecretBytes.cleanse(&bytes) }
+        return .secret(OutgoingSecret(bytes))
+    }
+}
+
 /// A value in a form.
 enum FormValue: Sendable {
     case text(String)

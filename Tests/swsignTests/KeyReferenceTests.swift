@@ -186,6 +186,7 @@ struct KeyReferenceTests {
             #!/bin/sh
             case $2 in
             *user:hunter2@host/x*publicKey*) echo '{"publicKey":{"publicKeyPEM":"\#(pem)"}}' ;;
+            *@host/z*) echo '{"errorMessage":"no key user:hunter2@host/z"}' ;;
             *signMessage*) cat > m; echo '{"signMessage":{"signature":"'$(openssl dgst -sha256 -sign key.pem m | base64 -w0)'"}}' ;;
             esac
             """#, mode: 0o755)
@@ -209,9 +210,15 @@ struct KeyReferenceTests {
             await run(["key", "info", reference])
             await run(["key", "info", "-o", "json", reference])
         }
+        let facts = await program.run(["key", "info", "\(server.url)/key.pub?sig=hunter2"])
+        for line in [
+            "service: web server, \(server.url)", "key: \(server.url)/key.pub?…", "algorithm: ECDSA P-256",
+            "signs as: ECDSA with ", "hint: \(try key.publicKey.hint())",
+        ] { #expect(facts.output.contains(line), "\(line): \(facts.output)") }
         // What fails says no more of it.
         for (reference, more) in [
-            ("zoo://user:hunter2@host/y", "***@host/y"), ("\(server.url)/none?sig=hunter2", "/none?…"),
+            ("zoo://user:hunter2@host/y", "***@host/y"), ("zoo://user:hunter2@host/z", "no key ***@host/z"),
+            ("\(server.url)/none?sig=hunter2", "/none?…"),
         ] {
             let outcome = await program.run(["public-key", "--key", reference, "--verbose"])
             #expect(!outcome.succeeded && outcome.messages.contains(more), "\(outcome.messages)")

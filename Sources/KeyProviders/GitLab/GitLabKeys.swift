@@ -281,7 +281,7 @@ private struct GitLabOwner: Sendable {
         var request = HTTPRequest(
             method, url,
             headers: [("Accept", "application/json")] + (body == nil ? [] : [("Content-Type", "application/json")]),
-            authorization: token, body: body.map { .bytes(JSONValue.object($0).serialized()) } ?? .none,
+            authorization: token, body: body.map { .json(secret: .object($0)) } ?? .none,
             bodyLimit: 1 << 20, timeout: .seconds(30), handledStatuses: Set(400...599))
         request.refusesRedirects = true
         request.outlastsDeadline = isUndoing

@@ -174,7 +174,7 @@ struct KubernetesServer: Sendable {
             method, try HTTPURL(url.origin, path: base + path),
             headers: [("Accept", "application/json")] + (body == nil ? [] : [("Content-Type", "application/json")])
                 + impersonation,
-            body: body.map { .bytes($0.serialized()) } ?? .none, timeout: .seconds(30), handledStatuses: Set(400...599),
+            body: body.map { .json(secret: $0) } ?? .none, timeout: .seconds(30), handledStatuses: Set(400...599),
             isIdempotent: body == nil)
         request.refusesRedirects = true
         request.proxy = proxy

@@ -237,7 +237,10 @@ public final class PluginKeyPlace: KeyMaker {
             }
             let whole = JSONCursor(try JSONValue(parsing: answer.output, depth: 16))
             if let words = try whole.optional("errorMessage")?.string(), !words.isEmpty {
-                return .refused(Self.shortened(words))
+                // It may repeat what it was asked for.
+                let (asked, shown) = (subject.resource, subject.shownResource)
+                let isShown = asked.utf8.elementsEqual(shown.utf8)
+                return .refused(Self.shortened(isShown ? words : words.replacing(asked, with: shown)))
             }
             return .found(try whole.member(call.method.name))
         }

@@ -62,6 +62,15 @@ public final class URLKeys: KeyPlace {
         }
     }
 
+    public func facts(_ reference: String) async throws(SigstoreError) -> [KeyFact] {
+        let (url, key) = (try url(reference), try await publicKey(reference))
+        return [
+            KeyFact("service", "web server, \(url.origin)"), KeyFact("key", shown(reference)),
+            KeyFact("holds", "a public key"), KeyFact("algorithm", "\(key.kind)"),
+            KeyFact("signs as", "\(key.defaultScheme)"), KeyFact("credentials", "none"),
+        ]
+    }
+
     public func signer(_ reference: String, password: @escaping PasswordSource) async throws(SigstoreError)
         -> any Signer
     {

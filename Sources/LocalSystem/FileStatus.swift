@@ -46,6 +46,13 @@ package struct FileStatus: Sendable {
         self.init(status)
     }
 
+    /// Looks at something in an open folder, and through no link; `nil` if nothing can be seen there.
+    init?(_ name: String, in folder: OpenFolder) {
+        var status = stat()
+        guard unsafe fstatat(folder.descriptor, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else { return nil }
+        self.init(status)
+    }
+
     /// Looks at an open file.
     init?(_ descriptor: CInt) {
         var status = stat()

@@ -182,7 +182,13 @@ package enum LocalFile {
             throw .reading(path, number)
         }
         defer { unsafe closedir(stream) }
-        while let entry = unsafe readdir(stream) {
+        while true {
+            errno = 0
+            guard let entry = unsafe readdir(stream) else {
+                // The end, or the rest cannot be read.
+                guard errno == 0 else { throw .reading(path, errno) }
+                return
+            }
             let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) { unsafe Array($0.prefix { $0 != 0 }) }
             if name == [0x2e] || name == [0x2e, 0x2e] { continue }
             try body(name)
@@ -287,20 +293,28 @@ public final class OpenFile: Sendable {
     public let size: Int64
 
     /// Opens a file; `nil` if there is none. Waits for nothing: a pipe or a device is refused.
-    package init?(reading path: String, in folder: OpenFolder? = nil) throws(SigstoreError) {
-        let descriptor = unsafe openat(
-            OpenFolder.descriptor(folder), path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+    /// - Parameters:
+    ///   - path: The file.
+    ///   - folder: An open folder that a relative path begins at.
+    ///   - followingLinks: Whether a symbolic link to a file will do.
+    ///   - name: What errors call it; by default its path.
+    package init?(
+        reading path: String, in folder: OpenFolder? = nil, followingLinks: Bool = true, calling name: String? = nil
+    ) throws(SigstoreError) {
+        let name = name ?? path
+        let flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (followingLinks ? 0 : O_NOFOLLOW)
+        let descriptor = unsafe openat(OpenFolder.descriptor(folder), path, flags)
         guard descriptor >= 0 else {
             if errno == ENOENT || errno == ENOTDIR { return nil }
-            throw .reading(path, errno)
+            throw .reading(name, errno)
         }
         var status = stat()
         guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             close(descriptor)
-            throw SigstoreError(.fileUnreadable, "\(path) cannot be read: it is not a regular file")
+            throw SigstoreError(.fileUnreadable, "\(name) cannot be read: it is not a regular file")
         }
         self.descriptor = descriptor
-        self.path = path
+        self.path = name
         size = Int64(status.st_size)
     }
 

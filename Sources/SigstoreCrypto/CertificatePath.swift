@@ -28,16 +28,19 @@ public enum CertificatePath {
         case codeSigning
         /// Signing timestamps (RFC 3161, section 2.3).
         case timestamping
+        /// Signing models with a certificate of one's own authority: as for code, but the usage may be stated by one of its
+        /// two extensions alone, and the signer's certificate may be an authority's, as in `model_signing`'s own examples.
+        case modelSigning
 
         var extendedKeyUsage: String {
             switch self {
-            case .codeSigning: "1.3.6.1.5.5.7.3.3"
+            case .codeSigning, .modelSigning: "1.3.6.1.5.5.7.3.3"
             case .timestamping: "1.3.6.1.5.5.7.3.8"
             }
         }
         var description: String {
             switch self {
-            case .codeSigning: "code signing"
+            case .codeSigning, .modelSigning: "code signing"
             case .timestamping: "timestamping"
             }
         }
@@ -245,6 +248,17 @@ public enum CertificatePath {
         func refusal(_ what: String) -> SigstoreError {
             SigstoreError(.certificateKeyUsage, "the certificate of \(leaf.displayName) \(what)")
         }
+        if case .modelSigning = purpose {
+            // What the certificate says of its use must fit, and it must say something.
+            let usage = leaf.keyUsage.map { $0.contains(.digitalSignature) }
+            let extended = leaf.extendedKeyUsage.map {
+                $0.contains(purpose.extendedKeyUsage) || $0.contains(anyExtendedKeyUsage)
+            }
+            guard usage != nil || extended != nil, usage != false, extended != false else {
+                throw refusal("is not meant for signing: its key usage, or extended key usage, lacks that")
+            }
+            return
+        }
         guard !leaf.isCA else { throw refusal("is an authority's, and may not be used for \(purpose.description)") }
         guard let usages = leaf.extendedKeyUsage, usages.contains(purpose.extendedKeyUsage) else {
             throw refusal("is not meant for \(purpose.description): it lacks that extended key usage")
@@ -264,6 +278,7 @@ public enum CertificatePath {
             if let usage = leaf.keyUsage, usage.isDisjoint(with: [.digitalSignature, .nonRepudiation]) {
                 throw refusal("may not make digital signatures: its key usage lacks digitalSignature")
             }
+        case .modelSigning: break
         }
     }
 

@@ -2,6 +2,7 @@ import HTTPTransport
 import KeyProviders
 import LocalSystem
 import OCIRegistry
+import Provenance
 import SigstoreClients
 import SigstoreCrypto
 import SigstoreVerification
@@ -40,6 +41,11 @@ extension SigstoreError {
         case .verifyAsSignature: "verify it with verify-blob (verify for images)"
         case .giveIdentity: "give --certificate-identity and --certificate-oidc-issuer in place of --key"
         case .givePublicKey: "give the signer's public key with --key"
+        case .giveKeyOfModel: "give the signer's public key with --key"
+        case .giveIdentityOfModel: "give --certificate-identity and --certificate-oidc-issuer"
+        case .giveAuthorityOfModel: "give the authority's certificates with --certificate-chain, if you trust it"
+        case .leaveOutOrAllowLinks:
+            "leave it out with --ignore-paths; links to files in the folder are followed with --allow-symlinks"
         case .giveTrustedRoot: "give a trusted root with --trusted-root"
         case .giveCertificateTimestamp: "give one with --sct, or do not look for one with --insecure-ignore-sct"
         case .expectIdentity: "if this is who should have signed, give it with --certificate-identity"

@@ -76,6 +76,7 @@ enum ErrorTable {
         key-service-failed|The key service, or the program that was asked, refuses or cannot answer now.|the message has its words; if they name no cause, try again later
         key-service-settings|What says where the key service is, or who asks, is missing or cannot be used.|set the variables that the message names; the guide of that service lists them all
         key-unusable|The key is there and cannot be used for this: it is disabled, ended, of another kind, or made for something else.|the message has what the service says; use another key, or have this one changed
+        link-leads-out|A symbolic link leads out of the folder that is read, or may not be followed.|put the file itself in the place of the link
         log-entry-exists|The transparency log has such an entry already, and does not give it out.|look for it with swsign tlog search
         log-entry-mismatch|The log entry is about another signature, key, certificate, file or kind than the bundle.|do not use it; get the bundle again from where it was published
         log-entry-refused|The transparency log does not record this signature.|the log's reason is in the message; another kind of key, or a log of the other Rekor version, may do
@@ -90,6 +91,7 @@ enum ErrorTable {
         malformed-key|Bytes that should be a key are not one; or others could sign for it; or its halves do not belong together.|give the key as it was written; make a new one with swsign generate-key-pair if it is lost
         malformed-layout|A folder is no image layout, or a damaged one.|check the path after oci-layout:, and copy the image into it again
         malformed-manifest|A manifest is not JSON, is two things at once, or lacks what its kind needs.|push the image again
+        malformed-model-signature|The signature of a model is damaged, or what it says of the files does not fit together.|get the signature again from who made it; if it stays so, have the model signed again
         malformed-pattern|A regular expression cannot be read.|write it in RE2's syntax, as Go has it; there are no look-arounds and no back references
         malformed-pem|PEM text is cut short, mixed up or not base64.|give the file as it was written, with its line breaks
         malformed-predicate|A predicate is not what its type needs.|check the predicate against its type (--type); --type custom takes any text
@@ -107,6 +109,12 @@ enum ErrorTable {
         malformed-yaml|Bytes that should be YAML are not, have a member twice, or are written in a way that programs read differently.|correct the line that the message names; put values that are meant as text in quotation marks
         message-not-read|The signature needs the file itself, or another digest of it, than what was given or kept.|give the file itself in place of its digest
         message-too-large|Ed25519 signs the whole file at once, and this one is too large to be kept in memory.|use Ed25519ph (--signing-algorithm ed25519-ph) or an ECDSA key
+        model-file-changed|A file of the model is not the one that was signed.|get the model again, or the signature that belongs to it
+        model-file-extra|Something in the model's folder was not signed.|remove it, or leave it out with --ignore-paths if it does not belong to the model
+        model-file-link|A symbolic link stands in the model's folder that was not signed, or that leads out of the folder or to another folder.|put the file itself in the place of the link
+        model-file-missing|A file that was signed is not in the model's folder.|get the model again, whole
+        model-file-name|A model has a file whose name a signature may not hold, or two that some systems take for the same.|rename the file, and have the model signed again
+        model-signature-form|The signature of a model is by a key, by an identity, or by a certificate of one's own authority, and another of these was demanded.|demand what signed it, if you trust it: --key, --certificate-identity with --certificate-oidc-issuer, or --certificate-chain
         no-bundle|One of several bundles must hold, and there are none.|give a file with at least one bundle
         no-certificate|An identity is demanded, and the image is signed with keys only (exit code 13).|give the signer's public key with --key
         no-certificate-timestamp|The certificate has no signed certificate timestamp that counts.|give one with --sct, or do not look for one with --insecure-ignore-sct
@@ -122,6 +130,7 @@ enum ErrorTable {
         no-trusted-root|Something has to be verified against a trusted root, and there is none.|give a trusted root with --trusted-root
         no-usable-service|The signing config names no service that can be used now, or fewer than it demands.|give another --signing-config, or the service's URL
         not-a-bundle|The file is JSON, but not a bundle.|give the file that was written with --bundle
+        not-a-model-signature|An attestation was given that is not about a model.|give the model's own signature, most often model.sig
         not-an-index|The registry answers the question for an image's signatures with something that is no list.|check that the registry is sound; name another repository for signatures with COSIGN_REPOSITORY
         not-built-yet|cosign can do this, and this version cannot yet.|use cosign for it; the list of changes says when it comes
         not-found|The registry or layout has no such manifest or blob.|check the name and the digest; what belongs to the image may have been deleted
@@ -188,6 +197,7 @@ enum ErrorTable {
         unreadable-token-file|A file that should hold a token cannot be read.|check the path and who may read it
         unsupported|The registry or layout cannot do what is asked of it.|what it cannot do is in the message; another registry or repository may do it
         unsupported-key|The key is of a kind, curve or size that is not used here.|keys that can be used are ECDSA P-256, P-384 and P-521, Ed25519, and RSA of 2048 to 4096 bits
+        unsupported-model-signature|The signature of a model names its files in a way that swsign does not know, such as BLAKE3 or parts of files.|verify it with model_signing, or have the model signed by files with SHA-256
         unusable-name|The certificate does not have exactly one name of a kind that is used here.|have the authority issue a certificate with one email address or one URI
         unusable-redirect-url|The redirect URL does not lead to this machine, or its port cannot be listened on.|give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device
         usage|What was asked for contradicts itself, or cannot be understood.|see the command's --help

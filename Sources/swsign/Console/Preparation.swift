@@ -8,7 +8,7 @@ enum Preparation {
     static func begin(for arguments: [String]) {
         let makesRequests: Bool
         switch arguments.first {
-        case "sign-blob", "attest-blob":
+        case "sign-blob", "attest-blob", "sign-model":
             makesRequests = !arguments.contains { $0 == "--sk" || $0.utf8.starts(with: "--key=".utf8) }
         case "sign", "attest", "verify", "verify-attestation":
             let images = arguments.drop { $0 != "--" }.dropFirst()

@@ -6,6 +6,8 @@ public import StrictJSON
 public enum ProvenanceSource: String, Sendable, CaseIterable {
     /// Packages of PyPI (PEP 740).
     case pypi
+    /// Folders of models, signed as `model_signing` does.
+    case model
 }
 
 extension AttestationDocument {

@@ -48,6 +48,7 @@ struct SwSign: ParsableCommand {
                 name: "Files",
                 subcommands: [
                     SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self, VerifyProvenance.self,
+                    SignModel.self,
                 ]),
             CommandGroup(
                 name: "Bundles and trust",

@@ -109,7 +109,7 @@ struct HelpTests {
             }
             if !line.contains("swsign tlog") { environment["COSIGN_REKOR_URL"] = nil }
             // What was published is of the public instance.
-            if line.contains("verify-provenance") {
+            if line.contains("verify-provenance --from pypi") || line.contains("verify-provenance --repository") {
                 for name in ["COSIGN_TRUSTED_ROOT", "TUF_MIRROR", "TUF_ROOT_JSON"] { environment[name] = nil }
             }
             if !line.contains("swsign tlog"), line.contains("--key ") { environment["COSIGN_TRUSTED_ROOT"] = nil }
@@ -143,9 +143,12 @@ struct HelpTests {
         try await template.must("copy", "oci-layout:layout:one", "oci-layout:layout:1.0")
         try await template.must("copy", "oci-layout:layout:multi", "oci-layout:layout:2.0")
         let signing = "--key cosign.key --tlog-upload=false"
+        try template.makeDirectory("model")
+        try template.write("model/weights", "content")
         for line in [
             "swsign generate-key-pair", "openssl ecparam -name prime256v1 -genkey -noout -out openssl.pem",
-            "mkdir dist", "cp file dist/file",
+            "mkdir dist", "cp file dist/file", "swsign sign-model --key cosign.key model",
+            "swsign sign-model --signature keyless.model.sig model",
             "swsign sign-blob --bundle file.sigstore.json file",
             "swsign sign-blob \(signing) --bundle bykey.sigstore.json file",
             "swsign sign-blob \(signing) file > file.sig",

@@ -105,6 +105,11 @@ enum FlagTable {
         CommandFlag("bundle"), CommandFlag("signature"), CommandFlag("certificate", aliases: ["cert"]),
         CommandFlag("rfc3161-timestamp"),
     ]
+    /// The flags of `model_signing`, in its spelling and in ours.
+    private static let model = [
+        CommandFlag("ignore-paths", .each, aliases: ["ignore_paths"]),
+        CommandFlag("ignore-git-paths", .on),
+    ]
     private static let registry = [
         CommandFlag("registry-username"), CommandFlag("registry-password"), CommandFlag("registry-token"),
         CommandFlag("registry-auth-realm", .list), CommandFlag("allow-http-registry", .off),
@@ -189,7 +194,7 @@ enum FlagTable {
         },
         "verify-provenance": {
             [
-                CommandFlag("from"), CommandFlag("attestations", short: "b", aliases: ["bundle"]),
+                CommandFlag("from"), CommandFlag("attestations", short: "b", aliases: ["bundle", "signature"]),
                 // COSIGN_REPOSITORY is where images keep their signatures.
                 CommandFlag("repository", variable: "COSIGN_PYPI_REPOSITORY"),
                 CommandFlag("certificate-identity", aliases: ["cert-identity"]),
@@ -198,6 +203,13 @@ enum FlagTable {
                 CommandFlag("certificate-oidc-issuer", aliases: ["cert-oidc-issuer"]),
                 CommandFlag("trusted-root", aliases: ["custom-trusted-root"]), CommandFlag("staging", .off),
                 CommandFlag("output", aliases: ["format"]), CommandFlag("max-workers"),
+                CommandFlag("key", .each), CommandFlag("certificate-chain", aliases: ["cert-chain"]),
+            ] + model
+        },
+        "sign-model": {
+            [CommandFlag("key"), CommandFlag("yes", .off, short: "y")] + securityKey + services + model + [
+                CommandFlag("signature", aliases: ["output"]),
+                CommandFlag("allow-symlinks", .off, aliases: ["allow_symlinks"]), CommandFlag("hash-type"),
             ]
         },
         "sign": {

@@ -143,6 +143,13 @@ enum Examples {
         verify-provenance
         swsign verify-provenance --from pypi --repository https://github.com/trailofbits/pypi-attestations pypi_attestations-0.0.19.tar.gz
         swsign verify-provenance --repository https://github.com/trailofbits/pypi-attestations --attestations pypi_attestations-0.0.19.tar.gz.provenance pypi_attestations-0.0.19.tar.gz
+        swsign verify-provenance --from model --key cosign.pub model
+        swsign verify-provenance --from model --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example --signature keyless.model.sig model
+
+        sign-model
+        swsign sign-model dist
+        swsign sign-model --key cosign.key dist
+        swsign sign-model --key cosign.key --ignore-paths dist/README.md --signature bykey.model.sig dist
 
         bundle inspect
         swsign bundle inspect file.sigstore.json

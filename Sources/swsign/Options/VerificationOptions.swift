@@ -67,10 +67,11 @@ struct VerificationOptions: ParsableArguments {
     /// - Parameters:
     ///   - identity: Who must have signed, if it was not the owner of a key.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
+    ///   - keysAreLogged: Whether signatures by keys have log entries, if nobody says otherwise.
     /// - Returns: Who must have signed, for the whole run.
-    func signers(_ identity: IdentityOptions, standardInputIsTaken: Bool, _ context: Context) throws(SigstoreError)
-        -> DemandedSigners
-    {
+    func signers(
+        _ identity: IdentityOptions, standardInputIsTaken: Bool, keysAreLogged: Bool = true, _ context: Context
+    ) throws(SigstoreError) -> DemandedSigners {
         let signedBy = try signedBy(identity, standardInputIsTaken: standardInputIsTaken, context)
         var logs = VerificationPolicy.TransparencyLogRule.required(threshold: 1)
         if insecureIgnoreTlog || privateInfrastructure {
@@ -95,6 +96,7 @@ struct VerificationOptions: ParsableArguments {
                 signedTimestamps: useSignedTimestamps ? .required(threshold: 1) : .whenPresent,
                 certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required)
             policy.detachedCertificateTimestamps = detached
+            if case .key = signedBy, !keysAreLogged { policy.transparencyLog = .insecurelyIgnored }
             return .policy(policy)
         }
         let policies = signedBy.map { $0.count == 1 ? policy($0[0]) : .anyOf($0.map(policy)) }
@@ -174,8 +176,10 @@ struct VerificationOptions: ParsableArguments {
     private static let signerLimit = 100
 
     /// A key without a log needs no authority, unless the person named one.
-    private func needsNoRoot(_ identity: IdentityOptions, _ trust: TrustOptions, _ context: Context) -> Bool {
-        isByKeys(identity) && (insecureIgnoreTlog || privateInfrastructure) && !useSignedTimestamps
+    private func needsNoRoot(
+        _ identity: IdentityOptions, _ trust: TrustOptions, keysAreLogged: Bool, _ context: Context
+    ) -> Bool {
+        isByKeys(identity) && (insecureIgnoreTlog || privateInfrastructure || !keysAreLogged) && !useSignedTimestamps
             && !trust.isStated(context)
     }
 
@@ -186,11 +190,14 @@ struct VerificationOptions: ParsableArguments {
 
     /// The variables of the environment that say whom to believe.
     @discardableResult
-    func trustVariables(_ identity: IdentityOptions, _ trust: TrustOptions, _ context: Context) -> [String] {
+    func trustVariables(
+        _ identity: IdentityOptions, _ trust: TrustOptions, keysAreLogged: Bool = true, _ context: Context
+    ) -> [String] {
         let ofKeys = ((try? keys(context)) ?? []).flatMap {
             (try? context.key($0, offline: offline, allowsHTTP: allowHTTPKey).trustVariables) ?? []
         }
-        let ofRoot = needsNoRoot(identity, trust, context) ? [] : trust.sources(context).variables
+        let ofRoot =
+            needsNoRoot(identity, trust, keysAreLogged: keysAreLogged, context) ? [] : trust.sources(context).variables
         var names = ofRoot
         for name in ofKeys where !names.contains(name) { names.append(name) }
         return context.trustVariables.named(names)
@@ -208,11 +215,14 @@ struct VerificationOptions: ParsableArguments {
     }
 
     /// The verifier to use. It is said which variables of the environment have a part in whom it believes.
-    func verifier(_ identity: IdentityOptions, _ trust: TrustOptions, _ context: Context) throws(SigstoreError)
-        -> Verifier
-    {
-        trustVariables(identity, trust, context)
-        if needsNoRoot(identity, trust, context) { return Verifier(trustedRoot: nil, now: context.now) }
+    /// - Parameter keysAreLogged: Whether signatures by keys have log entries, if nobody says otherwise.
+    func verifier(
+        _ identity: IdentityOptions, _ trust: TrustOptions, keysAreLogged: Bool = true, _ context: Context
+    ) throws(SigstoreError) -> Verifier {
+        trustVariables(identity, trust, keysAreLogged: keysAreLogged, context)
+        if needsNoRoot(identity, trust, keysAreLogged: keysAreLogged, context) {
+            return Verifier(trustedRoot: nil, now: context.now)
+        }
         let root = try TUFAccess.advising("try again later, or go on with what was verified before by --offline") {
             () throws(SigstoreError) in try trust.trust(offline: offline, context)
         }

@@ -25,6 +25,7 @@ struct VerifyProvenance: SwSignCommand {
     )
     var attestations: String?
     @OptionGroup(title: "Who must have built it") var publisher: PublisherOptions
+    @OptionGroup(title: "Models") var model: ModelSignerOptions
     @Option(
         name: .customLong("trusted-root"), help: "A trusted root file; without it, the public Sigstore instance's.")
     var trustedRoot: String?
@@ -38,6 +39,10 @@ struct VerifyProvenance: SwSignCommand {
 
     func run(_ context: Context) throws(SigstoreError) {
         try BlobBatch.expectOneStandardInput(files + [attestations].compactMap { $0 })
+        if from?.source == .model || from == nil && files.allSatisfy(ModelSignerOptions.isModel) {
+            return try verifyModels(context)
+        }
+        try model.expectUnused()
         var inputs: [InputFile] = []
         for name in files {
             guard let inside = try InputFile(name).filesInDirectory() else {
@@ -124,6 +129,10 @@ struct ProvenanceRules: Sendable {
                     advice: "give --repository, or --certificate-identity and --certificate-oidc-issuer")
             }
             return try pypi.verify(file, name: file.baseName, document, with: verifier)
+        case .model:
+            throw SigstoreError(
+                .unclearProvenance, "this is about a package, and models were named",
+                advice: "name the model's folder")
         }
     }
 }

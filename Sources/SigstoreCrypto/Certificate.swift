@@ -232,6 +232,9 @@ extension SigstoreError.Code {
     /// The subject's common name, the first if there are several.
     public var commonName: String? { Certificate.attributes(ofName: subject).first { $0.type == "2.5.4.3" }?.value }
 
+    /// The issuer in words, as ``displayName`` says the subject.
+    public var issuerName: String { Certificate.text(ofName: issuer) }
+
     /// A distinguished name as `O=sigstore.dev, CN=sigstore`, for people only.
     static func text(ofName name: [UInt8]) -> String {
         let labels: [String: String] = [

@@ -343,6 +343,7 @@ extension VerifiedBundle {
         let more = other.checks.filter { check in !checks.contains { $0.isSame(as: check) } }
         both.checks = VerificationStep.allCases.flatMap { step in (checks + more).filter { $0.step == step } }
         for time in other.times where !times.contains(where: { $0.isSame(as: time) }) { both.times.append(time) }
+        both.unproven += other.unproven.filter { !unproven.contains($0) }
         // What warnings are about is the bundle, which is the same.
         for warning in other.warnings
         where !warnings.contains(where: { $0.message.utf8.elementsEqual(warning.message.utf8) }) {

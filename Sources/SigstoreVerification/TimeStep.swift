@@ -82,11 +82,13 @@ extension Verification {
                         advice: "check that the trusted root knows the timestamp authority that was used"))
             }
         }
-        if case .required(let threshold) = policy.signedTimestamps, counted.count < max(1, threshold) {
+        var demanded = isPrivateInstance ? 1 : 0
+        if case .required(let threshold) = policy.signedTimestamps { demanded = max(1, threshold) }
+        if counted.count < demanded {
             if let uncountedTimestamp { throw uncountedTimestamp }
             throw SigstoreError(
                 .noTimestamp,
-                "expected verified timestamps of \(max(1, threshold)) authorities, found \(counted.count)"
+                "expected verified timestamps of \(demanded) authorities, found \(counted.count)"
                     + (authorities.isEmpty && !bundle.timestamps.isEmpty
                         ? ": the trusted root knows no authority" : ""),
                 advice: "sign with a timestamp authority, and give a trusted root that knows it")

@@ -14,6 +14,8 @@ public struct TrustedRoot: Sendable {
         public var logID: [UInt8]
         /// When the key counts.
         public var validFor: ValidityWindow
+        /// The line of its root in a file of several roots; `nil` if it belongs to all of them.
+        fileprivate(set) var line: Int?
 
         /// Makes a log.
         public init(baseURL: String, publicKey: PublicKey, logID: [UInt8], validFor: ValidityWindow) {
@@ -67,6 +69,8 @@ public struct TrustedRoot: Sendable {
         public var intermediates: [Certificate]
         /// When the authority counts.
         public var validFor: ValidityWindow
+        /// The line of its root in a file of several roots; `nil` if it belongs to all of them.
+        fileprivate(set) var line: Int?
 
         /// Makes an authority.
         public init(uri: String, anchors: [Certificate], intermediates: [Certificate], validFor: ValidityWindow) {
@@ -149,6 +153,84 @@ public struct TrustedRoot: Sendable {
     }
 }
 
+// MARK: - One of several roots
+
+extension TrustedRoot {
+    /// The root to which the issuer of a certificate leads, of several that one file holds; no other is tried after it. A root of
+    /// which the file holds one alone is that one.
+    ///
+    /// The issuer's name is looked for among the authorities of each root, byte for byte; if none has it, the name of whoever issued
+    /// the intermediate certificate of that name that came with the signature. If several roots have it, as instances that name
+    /// their authorities alike do, it is the one whose authority has signed the certificate.
+    /// - Parameters:
+    ///   - leaf: The signer's certificate.
+    ///   - brought: The certificates that came with it.
+    /// - Throws: `SigstoreError` with `certificate-path` if it leads to none of the roots, and with `ambiguous-trusted-root` if it
+    ///   leads to more than one.
+    func root(for leaf: Certificate, _ brought: [Certificate]) throws(SigstoreError) -> TrustedRoot {
+        let lines = Set(certificateAuthorities.compactMap(\.line)).sorted()
+        guard !lines.isEmpty else { return self }
+        var issued = leaf
+        var found = authorities(named: issued.issuer)
+        for _ in 0..<10 where found.isEmpty {
+            guard let next = brought.first(where: { $0.subject == issued.issuer && !$0.isSelfIssued }) else { break }
+            issued = next
+            found = authorities(named: issued.issuer)
+        }
+        // Those that belong to no line were named by themselves, and belong to every root.
+        var candidates = Set(found.flatMap { $0.line.map { [$0] } ?? lines })
+        if candidates.count > 1 {
+            let signers = found.filter { issued.isSigned(by: $0.certificate) }
+            let narrowed = Set(signers.flatMap { $0.line.map { [$0] } ?? lines })
+            if !narrowed.isEmpty { candidates = narrowed }
+        }
+        guard let line = candidates.first else {
+            throw SigstoreError(
+                .certificatePath,
+                "the certificate is by \(leaf.issuerName), and none of the \(lines.count) trusted roots in the file knows that "
+                    + "authority",
+                advice: .remedy(.giveTrustedRoot))
+        }
+        guard candidates.count == 1 else {
+            throw SigstoreError(
+                .ambiguousTrustedRoot,
+                "the certificate is by \(leaf.issuerName), and the trusted roots in the lines "
+                    + "\(candidates.sorted().map(String.init).joined(separator: " and ")) both know that authority",
+                advice: "leave one of these lines out: whom it is to be verified by must be plain")
+        }
+        var root = self
+        root.certificateAuthorities.removeAll { $0.line != nil && $0.line != line }
+        root.certificateTransparencyLogs.removeAll { $0.line != nil && $0.line != line }
+        root.transparencyLogs.removeAll { $0.line != nil && $0.line != line }
+        root.timestampAuthorities.removeAll { $0.line != nil && $0.line != line }
+        return root
+    }
+
+    /// The certificates of that name among the authorities, each with the line of its root.
+    private func authorities(named name: [UInt8]) -> [(line: Int?, certificate: Certificate)] {
+        certificateAuthorities.flatMap { authority in
+            (authority.intermediates + authority.anchors).filter { $0.subject == name }.map {
+                (line: authority.line, certificate: $0)
+            }
+        }
+    }
+
+    /// Whether this is the root of an instance that publishes nothing: it has authorities, and no log at all.
+    var isWithoutLogs: Bool {
+        !certificateAuthorities.isEmpty && !timestampAuthorities.isEmpty && transparencyLogs.isEmpty
+            && certificateTransparencyLogs.isEmpty
+    }
+}
+
+extension Certificate {
+    /// Whether an authority's key made the signature on this certificate.
+    fileprivate func isSigned(by authority: Certificate) -> Bool {
+        (try? CertificatePath.build(
+            leaf: self, intermediates: [], anchors: [authority], at: max(notBefore, authority.notBefore),
+            purpose: .codeSigning)) != nil
+    }
+}
+
 // MARK: - Certificates that signatures bring
 
 extension [TrustedRoot.Authority] {
@@ -211,9 +293,9 @@ extension TrustedRoot {
 
     /// Reads a file of trusted roots: one, or several, one a line (JSON Lines), as `gh attestation trusted-root` prints them.
     ///
-    /// Several are believed together, as if one root listed all that they list: an authority of one may vouch beside a log
-    /// of another, and what one of them has ended still counts if another has not. If one of them lists intermediate
-    /// certificates below an anchor, only listed ones count for all.
+    /// For a signature with a certificate, one of several counts: the one to which the certificate's issuer leads. Authorities and
+    /// logs of the others say nothing of it. For a signature by a key, which no authority has issued, logs and timestamp
+    /// authorities of all of them count.
     /// - Parameter content: The whole file, in UTF-8.
     /// - Throws: As ``init(parsing:)`` does, naming the line.
     public init(file content: [UInt8]) throws(SigstoreError) {
@@ -231,10 +313,17 @@ extension TrustedRoot {
             do throws(SigstoreError) { root = try TrustedRoot(parsing: line.text) } catch {
                 throw error.concerning("line \(line.number) of \(lines.count) trusted roots")
             }
-            certificateAuthorities += root.certificateAuthorities
-            certificateTransparencyLogs += root.certificateTransparencyLogs
-            transparencyLogs += root.transparencyLogs
-            timestampAuthorities += root.timestampAuthorities
+            func numbered<Part>(_ parts: [Part], _ place: WritableKeyPath<Part, Int?>) -> [Part] {
+                parts.map { part in
+                    var part = part
+                    part[keyPath: place] = line.number
+                    return part
+                }
+            }
+            certificateAuthorities += numbered(root.certificateAuthorities, \.line)
+            certificateTransparencyLogs += numbered(root.certificateTransparencyLogs, \.line)
+            transparencyLogs += numbered(root.transparencyLogs, \.line)
+            timestampAuthorities += numbered(root.timestampAuthorities, \.line)
         }
     }
 
@@ -365,4 +454,6 @@ extension TrustedRoot {
 extension SigstoreError.Code {
     /// A trusted root that cannot be read, or lacks what it needs.
     public static let malformedTrustedRoot = Self("malformed-trusted-root")
+    /// Several trusted roots in one file know the authority of a certificate.
+    public static let ambiguousTrustedRoot = Self("ambiguous-trusted-root")
 }

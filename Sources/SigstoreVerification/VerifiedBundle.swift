@@ -114,10 +114,21 @@ public struct VerifiedBundle: Sendable {
     /// What a person should know though the policy holds, such as a timestamp that is not counted. It may hold text from
     /// outside.
     public internal(set) var warnings: [SigstoreError]
+    /// What was demanded and cannot be proven, since the Sigstore instance has no logs at all; empty for every other.
+    public internal(set) var unproven: [Unproven]
+
+    /// What logs prove.
+    public enum Unproven: String, Sendable, CaseIterable {
+        /// That the signature is in a transparency log.
+        case logEntry = "log-entry"
+        /// That the certificate is in a certificate transparency log.
+        case certificateTimestamp = "certificate-timestamp"
+    }
 
     init(
         bundle: SigstoreBundle, statement: Statement?, signer: VerifiedSigner, claims: CertificateClaims?,
-        scheme: SignatureScheme, times: [VerifiedTime], checks: [VerificationCheck], warnings: [SigstoreError]
+        scheme: SignatureScheme, times: [VerifiedTime], checks: [VerificationCheck], warnings: [SigstoreError],
+        unproven: [Unproven]
     ) {
         self.bundle = bundle
         self.statement = statement
@@ -127,6 +138,7 @@ public struct VerifiedBundle: Sendable {
         self.times = times
         self.checks = checks
         self.warnings = warnings
+        self.unproven = unproven
     }
 }
 

@@ -109,7 +109,12 @@ struct Verification {
     let bundle: SigstoreBundle
     let claim: BundleClaim
     let policy: VerificationPolicy
-    let trustedRoot: TrustedRoot?
+    /// Of several roots in one file, step 2 leaves the one that the certificate leads to.
+    var trustedRoot: TrustedRoot?
+    /// Whether what logs would prove is not demanded, since the instance has none; set by step 2.
+    var isPrivateInstance = false
+    /// What was demanded and is not proven; set by steps 3 and 5.
+    var unproven: [VerifiedBundle.Unproven] = []
     /// The verifier's clock in seconds since 1970.
     let currentTime: Int64
     let report: ((VerificationCheck) -> Void)?
@@ -154,6 +159,11 @@ struct Verification {
             if bundle.version != .v03, chain.count > 1, chain.last?.isSelfIssued == true { chain.removeLast() }
         }
         statedCertificate = chain.first
+        if case .identities = policy.signedBy, let leaf = chain.first {
+            step = .certificate
+            trustedRoot = try trustedRoot?.root(for: leaf, Array(chain.dropFirst()))
+            isPrivateInstance = isOfPrivateInstance(leaf)
+        }
 
         // 2. The times at which the signature existed (client specification, section 4.2).
         step = .time
@@ -200,7 +210,21 @@ struct Verification {
 
         return VerifiedBundle(
             bundle: bundle, statement: statement, signer: signer, claims: claims, scheme: scheme, times: times,
-            checks: checks, warnings: warnings)
+            checks: checks, warnings: warnings,
+            unproven: VerifiedBundle.Unproven.allCases.filter(unproven.contains))
+    }
+
+    /// Whether a signature is of an instance that publishes nothing, such as GitHub's for private repositories. All of this holds
+    /// then: the trusted root has authorities for certificates and timestamps and no log of either kind, the signature has neither
+    /// a log entry nor a signed certificate timestamp, and has a timestamp, which must then hold. An entry or a certificate
+    /// timestamp that such a root does not know stays refused.
+    private func isOfPrivateInstance(_ leaf: Certificate) -> Bool {
+        guard trustedRoot?.isWithoutLogs == true, bundle.logEntries.isEmpty, !bundle.timestamps.isEmpty,
+            policy.detachedCertificateTimestamps.isEmpty,
+            let embedded = try? SignedCertificateTimestamp.embedded(in: leaf), embedded.isEmpty
+        else { return false }
+        if case .required(let threshold) = policy.transparencyLog, threshold > 1 { return false }
+        return true
     }
 
     /// Records a check that was made and held.

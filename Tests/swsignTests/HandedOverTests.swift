@@ -408,7 +408,7 @@ struct HandedOverTrustTests {
         ).expectSuccess()
     }
 
-    @Test("Of several trusted roots, one a line, all are believed together, also when signing")
+    @Test("Of several trusted roots, one a line, the one counts that the certificate leads to, also when signing")
     func rootLines() async throws {
         try await sign()
         let whole = try String(contentsOfFile: place.services.files.trustedRoot, encoding: .utf8)
@@ -419,16 +419,26 @@ struct HandedOverTrustTests {
         }
         let line = String(decoding: JSONValue.object(root).serialized(), as: UTF8.self)
         let verify = ["verify-blob", "--bundle", "b.json"] + place.expecting(SigningFixture.alice)
-        for lines in [
-            [try part(), line], [line, try part("tlogs")],
-            [try part("certificateAuthorities", "ctlogs"), try part("tlogs", "timestampAuthorities")],
-        ] {
+        // What belongs together stands in two lines: no log of another root says anything of the signature.
+        try place.directory.write(
+            "split",
+            [try part("certificateAuthorities", "ctlogs"), try part("tlogs", "timestampAuthorities")]
+                .joined(separator: "\n"))
+        await place.run(verify + ["--trusted-root", "split", "file"]).expectRefusal(1, "unknown-log")
+        // Twice the same root: which of them counts is not plain.
+        try place.directory.write("twice", "\(line)\n\(line)\n")
+        await place.run(verify + ["--trusted-root", "twice", "file"]).expectRefusal(
+            1, "ambiguous-trusted-root", "lines 1 and 2")
+        let stranger = String(decoding: try TrustedRoot.embedded(.production).serialized(), as: UTF8.self)
+        try place.directory.write("strangers", "\(stranger)\n\(try part("tlogs"))\n")
+        await place.run(verify + ["--trusted-root", "strangers", "file"]).expectRefusal(1, "certificate-path")
+        for lines in [[try part(), line], [line, try part("tlogs")], [stranger, line]] {
             try place.directory.write("roots", lines.joined(separator: "\n\n") + "\n")
             await place.run(verify + ["--trusted-root", "roots", "file"]).expectSuccess("\(lines)")
         }
         try place.directory.write(
             "half", [try part("certificateAuthorities"), try part("tlogs")].joined(separator: "\n"))
-        await place.run(verify + ["--trusted-root", "half", "file"]).expectRefusal(1, "no-certificate-timestamp")
+        await place.run(verify + ["--trusted-root", "half", "file"]).expectRefusal(1, "unknown-log")
         try place.directory.write("bad", "\(line)\n{}\n")
         await place.run(verify + ["--trusted-root", "bad", "file"]).expectRefusal(
             1, "malformed-trusted-root", "line 2 of 2")

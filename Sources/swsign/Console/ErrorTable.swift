@@ -25,6 +25,7 @@ enum ErrorTable {
         already-reported|The command failed, and what failed has been printed above.|
         already-there|Something else stands at the place to which an image is to be copied.|give another place, or --force if it is to be replaced
         ambiguous-key|The reference means more than one token, or more than one key on it.|name one of those in the message: by token, serial or slot-id, and by object or id
+        ambiguous-trusted-root|Several trusted roots in one file know the authority that issued the certificate.|leave one of the lines out that the message names
         artifact-mismatch|The signature is over another file than the one that was given.|check that this is the file that was signed, unchanged, and that the bundle belongs to it
         attestation-not-signature|An attestation was found, but a signature over a file was expected.|verify it with verify-blob-attestation (verify-attestation for images)
         authority-not-valid|The trusted root knows the certificate authority, but not for the time of the signature.|get a newer trusted root with swsign initialize; if it stays so, have it signed anew

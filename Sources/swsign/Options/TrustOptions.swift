@@ -12,7 +12,7 @@ struct TrustOptions: ParsableArguments {
     @Option(
         name: .customLong("trusted-root"),
         help:
-            "A trusted root file, or several roots, one a line, all of which are believed; without it, the public Sigstore instance's."
+            "A trusted root file, or several roots, one a line, of which the one counts that the certificate leads to; without it, the public Sigstore instance's."
     )
     var trustedRoot: String?
     @Flag(help: "Believe the public instance's staging, which is for rehearsals only.")
@@ -164,6 +164,9 @@ final class TrustVariables: Sendable {
         "certificate-oidc-issuer-regexp", "certificate-github-workflow-name", "certificate-github-workflow-ref",
         "certificate-github-workflow-repository", "certificate-github-workflow-sha",
         "certificate-github-workflow-trigger", "certificate-claim", "signer", "signers", "threshold",
+        // Those of `verify-provenance`.
+        "repo", "owner", "signer-repo", "signer-workflow", "repository", "package", "package-version", "npm-keys",
+        "source-uri", "builder-id",
         // Those of `initialize` and `trusted-root create`.
         "mirror", "root", "fulcio", "ctfe", "rekor", "tsa", "ctfe-key", "rekor-key",
     ]

@@ -153,6 +153,7 @@ struct FileVerification {
             for description in descriptions {
                 context.output.note("  \(description.line)")
                 context.output.note("  checked: \(description.checks)")
+                if let unproven = description.unproven { context.output.note("  \(unproven)") }
             }
         }
         return "Verified OK, \(descriptions.map(\.signer).joined(separator: ", and "))"
@@ -199,6 +200,8 @@ struct VerifiedDescription {
     let line: String
     /// The checks that were made.
     let checks: String
+    /// What was not proven, in a line; `nil` if all was.
+    let unproven: String?
     /// Who signed, as JSON.
     let who: JSONValue
     /// The same as JSON members.
@@ -224,6 +227,10 @@ struct VerifiedDescription {
         }
         line = ([signer] + times).joined(separator: ", ")
         checks = verified.checks.map(\.name).joined(separator: ", ")
+        let missing = verified.unproven.map { $0 == .logEntry ? "no log has the signature" : "no SCT" }
+        unproven =
+            missing.isEmpty
+            ? nil : "not proven: \(missing.joined(separator: ", ")): the trusted root is of an instance without logs"
         var members: [(name: String, value: JSONValue)] = [
             ("checks", Self.json(verified.checks)), ("signer", who),
             ("signatureScheme", .string(verified.scheme.description)),
@@ -231,6 +238,9 @@ struct VerifiedDescription {
         ]
         if let statement = verified.statement {
             members.append(("predicateType", .string(statement.predicateType.uri)))
+        }
+        if !verified.unproven.isEmpty {
+            members.append(("notProven", .array(verified.unproven.map { .string($0.rawValue) })))
         }
         for (name, values) in [
             ("claims", verified.claims?.values), ("deprecatedClaims", verified.claims?.deprecatedValues),

@@ -72,7 +72,9 @@ struct VerificationHeader {
         let onAll = held.first?.verified.checks.filter { check in made.allSatisfy { $0.contains(check.name) } } ?? []
         for check in onAll { output.note("  - \(check.step.rawValue): \(check.name)") }
         for signature in held {
-            output.note("\(signature.signature.place): \(VerifiedDescription(signature.verified).line)")
+            let description = VerifiedDescription(signature.verified)
+            output.note("\(signature.signature.place): \(description.line)")
+            if let unproven = description.unproven { output.note("\(signature.signature.place): \(unproven)") }
         }
         warn(held)
     }

@@ -6,6 +6,10 @@ public import StrictJSON
 public enum ProvenanceSource: String, Sendable, CaseIterable {
     /// Packages of PyPI (PEP 740).
     case pypi
+    /// Packages of npm.
+    case npm
+    /// Anything that a workflow of GitHub attested.
+    case github
     /// Folders of models, signed as `model_signing` does.
     case model
 }
@@ -15,9 +19,24 @@ extension AttestationDocument {
     /// which rules are held to, and proves nothing.
     public var source: ProvenanceSource? {
         if forms.isSubset(of: [.pypiAttestation, .pypiProvenance]) { return .pypi }
+        if forms == [.npmAnswer] { return .npm }
         let types = attestations.compactMap { (try? $0.bundle.statement())??.predicateType }
         guard types.count == attestations.count else { return nil }
-        return types.allSatisfy { $0.matches(PyPIPolicy.publishType) } ? .pypi : nil
+        if types.allSatisfy({ $0.matches(PyPIPolicy.publishType) }) { return .pypi }
+        return attestations.allSatisfy { Self.isOfGitHub($0.bundle) } ? .github : nil
+    }
+}
+
+extension AttestationDocument {
+    /// Whether a statement says that it is about a run of a workflow of GitHub.
+    private static func isOfGitHub(_ bundle: SigstoreBundle) -> Bool {
+        guard let statement = try? bundle.statement(),
+            let type = try? JSONCursor(statement.predicate).optional("buildDefinition")?.optional("buildType")?.string()
+        else { return false }
+        return [
+            "https://actions.github.io/buildtypes/workflow/v1",
+            "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1",
+        ].contains { $0.utf8.elementsEqual(type.utf8) }
     }
 }
 

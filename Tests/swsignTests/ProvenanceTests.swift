@@ -1,5 +1,6 @@
 import Foundation
 import InToto
+import SigstoreCrypto
 import SigstoreVerification
 import StrictJSON
 import Testing
@@ -12,7 +13,9 @@ struct ProvenanceTests {
     private static let trusting = ["--trusted-root", "\(trust)/production/trusted_root.json"]
     private let directory = TemporaryDirectory()
 
-    private func verify(_ arguments: String...) async -> Program.Outcome {
+    private func verify(_ arguments: String...) async -> Program.Outcome { await verify(arguments: arguments) }
+
+    private func verify(arguments: [String]) async -> Program.Outcome {
         await Program(directory: directory.path).run(["verify-provenance"] + Self.trusting + arguments)
     }
 
@@ -271,5 +274,388 @@ struct ProvenanceTests {
         #expect(await verify(rekor).ending == .exit(1))
         #expect(await verify("bundle-no-digest.sigstore").code == "unexpected-json")
         #expect(await verify("bundle.dsse.sigstore").code == "attestation-not-signature")
+    }
+
+    // MARK: - Trusted roots as they are handed out
+
+    private static let gitHubIdentity = [
+        "--certificate-identity-regexp", "^https://github.com/", "--certificate-oidc-issuer",
+        "https://token.actions.githubusercontent.com", "--type", "slsaprovenance1",
+    ]
+
+    @Test("GitHub's instance for private repositories: no flag is needed, and what was not proven is said")
+    func privateInstance() async throws {
+        let folder = "\(Self.published)/github"
+        let roots = "\(folder)/github-private-no-tlog/trusted_root.jsonl"
+        let lines = try Self.text("github/github-private-no-tlog/trusted_root.jsonl").split(separator: "\n")
+        try directory.write("private.json", String(lines[1]))
+        let demo = "github_provenance_demo-0.0.12-py3-none-any"
+        let subjects = [
+            ["--bundle", "\(folder)/\(demo)-bundle.jsonl", "\(folder)/\(demo).whl"],
+            [
+                "--bundle", "\(folder)/github-private-no-tlog/attestation.sigstore.json", "--digest",
+                "caa015ef69e9bc31a41322d6c71563ed9600c75bb988e4d639b1edc578580551",
+            ],
+        ]
+        func verify(_ root: String, _ subject: [String], _ flags: String...) async -> Program.Outcome {
+            await Program(directory: directory.path).run(
+                ["verify-blob-attestation", "--trusted-root", root] + Self.gitHubIdentity + flags + subject)
+        }
+        for root in [roots, "private.json"] {
+            for subject in subjects {
+                let outcome = await verify(root, subject)
+                #expect(outcome.succeeded && !outcome.messages.contains("WARNING"), "\(outcome.messages)")
+                #expect(
+                    outcome.messages.contains("  not proven: no log has the signature, no SCT: "), "\(outcome.messages)"
+                )
+            }
+        }
+        let json = await verify(roots, subjects[0], "--output", "json")
+        let unproven = try #require(try json.objects().first).member("notProven").elements().map { try $0.string() }
+        #expect(unproven == ["log-entry", "certificate-timestamp"])
+        // The public root alone does not know the authority; in the file, no other root is tried for a public signature.
+        try directory.write("public.json", String(lines[0]))
+        #expect(await verify("public.json", subjects[0]).code == "timestamp-authority")
+        let js = ["--bundle", "\(folder)/sigstore-js-2.1.0-bundle.json", "\(folder)/sigstore-js-2.1.0.tgz"]
+        let publicOne = await verify(roots, js)
+        #expect(publicOne.succeeded && !publicOne.messages.contains("not proven"), "\(publicOne.messages)")
+        #expect(await verify("private.json", js).ending == .exit(1))
+        // Without the timestamp, with one byte of it changed, or with a root that has no authority for it: refused.
+        let bundle = try JSONValue(
+            parsing: Array(try Self.text("github/\(demo)-bundle.jsonl").split(separator: "\n")[0].utf8))
+        let text = String(decoding: bundle.serialized(), as: UTF8.self)
+        let timestamp = try #require(text.firstMatch(of: /"timestampVerificationData":\{[^}]*\}\]\}/)).0
+        for (changed, code) in [
+            (text.replacing(timestamp, with: #""timestampVerificationData":{}"#), "no-time"),
+            (text.replacing(#""signedTimestamp":"M"#, with: #""signedTimestamp":"N"#), "malformed-timestamp"),
+        ] {
+            #expect(changed != text)
+            try directory.write("changed.json", changed)
+            let refused = await verify(roots, ["--bundle", "changed.json", "\(folder)/\(demo).whl"])
+            #expect(refused.code == code, "\(refused.messages)")
+        }
+        guard case .object(var root) = try JSONValue(parsing: Array(lines[1].utf8)) else { return }
+        guard case .object(let whole) = try JSONValue(parsing: Array(lines[0].utf8)) else { return }
+        root["timestampAuthorities"] = nil
+        try directory.write("no-tsa.json", JSONValue.object(root).serialized())
+        #expect(await verify("no-tsa.json", subjects[0]).ending == .exit(1))
+        // A log of either kind in the root: then an entry and an SCT are demanded.
+        for name in ["tlogs", "ctlogs"] {
+            guard case .object(var root) = try JSONValue(parsing: Array(lines[1].utf8)) else { return }
+            root[name] = whole[name]
+            try directory.write("with-log.json", JSONValue.object(root).serialized())
+            let refused = await verify("with-log.json", subjects[0])
+            #expect(
+                ["no-certificate-timestamp", "no-log-entry"].contains(refused.code), "\(name): \(refused.messages)")
+        }
+    }
+
+    @Test("A public signature is not taken for a private one by a root whose logs were cut out")
+    func rootWithoutLogs() async throws {
+        guard
+            case .object(var root) = try JSONValue(
+                parsing: Array(try Data(contentsOf: URL(fileURLWithPath: "\(Self.trust)/production/trusted_root.json")))
+            )
+        else { return }
+        (root["tlogs"], root["ctlogs"]) = (nil, nil)
+        try directory.write("root.json", JSONValue.object(root).serialized())
+        let js = "\(Self.published)/github/sigstore-js-2.1.0"
+        let bundle = try Self.text("github/sigstore-js-2.1.0-bundle.json")
+        try directory.write("with-entry.json", bundle)
+        let json = JSONCursor(try JSONValue(parsing: Array(bundle.utf8)))
+        guard case .object(var top) = json.value,
+            case .object(var material) = try json.member("verificationMaterial").value
+        else { return }
+        material["tlogEntries"] = nil
+        top["verificationMaterial"] = .object(material)
+        try directory.write("without-entry.json", JSONValue.object(top).serialized())
+        for name in ["with-entry.json", "without-entry.json"] {
+            let outcome = await Program(directory: directory.path).run(
+                ["verify-blob-attestation", "--trusted-root", "root.json", "--bundle", name] + Self.gitHubIdentity
+                    + ["\(js).tgz"])
+            #expect(outcome.ending == .exit(1), "\(name): \(outcome.messages)")
+        }
+    }
+
+    // MARK: - npm
+
+    private static let npmKey = "\(published)/npm/npm-attestations-2022.pub"
+    private static let npmDigest =
+        "282c0c5fa936d264321643581b65d3de5c0af6ed4fdfac12f5851115df39cc25cfaf0ad22d908487bfef30114d61c25746206d1834be4f8fd1659178f77cc004"
+
+    private static func npm(
+        _ file: String = "valid-attestations.json", package: String = "sigstore", version: String = "0.4.0",
+        source: String = "github.com/sigstore/sigstore-js", keys: String = npmKey,
+        digest: String = "sha512:" + npmDigest,
+        more: [String] = []
+    ) -> [String] {
+        [
+            "--from", "npm", "--package", package, "--package-version", version, "--source-uri", source, "--npm-keys",
+            keys, "-b", file.contains("/") ? file : "\(published)/npm/\(file)", digest,
+        ] + more
+    }
+
+    @Test("npm: the registry's answer holds, with the key in PEM and as the registry and TUF hand it out")
+    func npm() async throws {
+        let pem = try Self.text("npm/npm-attestations-2022.pub")
+        let der = pem.split(separator: "\n")[1]
+        let id = "SHA256:jl3bwswu80PjjokCgh0o2w5c2U4LhQAE57gj9cz1kzA"
+        func tuf(_ id: String, _ end: String = "", _ usage: String = "npm:attestations") -> String {
+            #"{"keys":[{"keyId":"\#(id)","keyUsage":"\#(usage)","publicKey":{"rawBytes":"\#(der)","keyDetails":"#
+                + #""PKIX_ECDSA_P256_SHA_256","validFor":{"start":"1999-01-01T00:00:00.000Z"\#(end)}}}]}"#
+        }
+        try directory.write("tuf.json", tuf(id))
+        try directory.write("until.json", tuf(id, #","end":"2023-01-12T00:00:00Z""#))
+        try directory.write("expired.json", tuf(id, #","end":"2023-01-01T00:00:00Z""#))
+        try directory.write("other.json", tuf("SHA256:other"))
+        try directory.write("usage.json", tuf(id, "", "npm:signatures"))
+        let answer =
+            #"{"keys":[{"expires":null,"keyid":"\#(id)","keytype":"ecdsa-sha2-nistp256","scheme":"x","key":"\#(der)"}]}"#
+        try directory.write("answer.json", answer)
+        try directory.write("gone.json", answer.replacing("null", with: #""2023-01-01T00:00:00.000Z""#))
+        let run = { (arguments: [String]) in
+            await Program(directory: directory.path).run(["verify-provenance"] + Self.trusting + arguments)
+        }
+        for keys in [Self.npmKey, "tuf.json", "until.json", "answer.json"] {
+            let outcome = await run(Self.npm(keys: keys))
+            #expect(outcome.succeeded, "\(keys): \(outcome.messages)")
+        }
+        for (keys, code) in [
+            ("expired.json", "registry-key-expired"), ("gone.json", "registry-key-expired"),
+            ("other.json", "unknown-registry-key"), ("usage.json", "unexpected-json"),
+        ] { await expectRefusal(code, of: Self.npm(keys: keys)) }
+        // What the person is told, and the program.
+        let integrity = "sha512-" + Base64.encode(try #require(Hexadecimal.decode(Self.npmDigest)))
+        let builder = "https://github.com/npm/cli@9.2.0"
+        let outcome = await run(
+            Self.npm(source: "git+https://github.com/sigstore/sigstore-js", digest: integrity)
+                + ["--builder-id", builder, "--format", "json"])
+        let facts = try #require(try outcome.objects().first, "\(outcome.messages)").member("facts")
+        for (name, value) in [
+            ("package", "sigstore"), ("version", "0.4.0"), ("digest", "sha512:" + Self.npmDigest), ("builder", builder),
+            ("sourceRepository", "https://github.com/sigstore/sigstore-js"), ("sourceRef", "refs/tags/v0.4.0"),
+            ("sourceCommit", "8a2ee2fd20dda58ffa4a8d808a65cb1e04711c03"), ("publisher", "https://registry.npmjs.org"),
+        ] { #expect(try facts.member(name).string() == value) }
+        #expect(outcome.messages.contains("at 2023-01-11T17:31:54Z"), "\(outcome.messages)")
+    }
+
+    @Test("npm: each of the registry's answers that are not right is refused by its own code")
+    func npmRefused() async throws {
+        for (file, code, words) in [
+            ("mismatched-subject-name", "wrong-version", "expected 0.4.0, found 1.4.0"),
+            ("mismatched-subject-digest", "wrong-subject", "found sha512:123c0c5f"),
+            ("mismatched-keyid", "unknown-registry-key", "JXkT/aBM9baLZ7dpjJLQhJrj3Ru5s/OSXoZzZsPUyhg"),
+            ("no-keyid", "malformed-base64", "signatures[0].sig"),
+            ("malformed-subject", "unexpected-json", "attestation 2"),
+            ("invalid", "malformed-base64", "attestations[1]"),
+            ("unsupported", "wrong-payload-type", "tlog-entry-mismatch"),
+        ] { await expectRefusal(code, words, of: Self.npm("\(file)-attestations.json")) }
+        await expectRefusal("wrong-package", "expected sigstor, found sigstore", of: Self.npm(package: "sigstor"))
+        await expectRefusal("wrong-version", of: Self.npm(version: "0.4.1"))
+        await expectRefusal("wrong-subject", of: Self.npm(digest: "sha512:1" + Self.npmDigest.dropFirst()))
+        await expectRefusal("wrong-subject", of: Self.npm(digest: "sha256:" + Self.npmDigest.prefix(64)))
+        await expectRefusal("wrong-source", "certificate says", of: Self.npm(source: "github.com/sigstore/sigstore"))
+        await expectRefusal("wrong-source", of: Self.npm(source: "example.org/sigstore/sigstore"))
+        await expectRefusal("wrong-builder", of: Self.npm(more: ["--builder-id", "https://github.com/npm/cli@9.2"]))
+        await expectRefusal(
+            "wrong-identity",
+            of: Self.npm(more: [
+                "--cert-identity", "a", "--cert-oidc-issuer", "https://token.actions.githubusercontent.com",
+            ]))
+        let whole = try Self.text("npm/valid-attestations.json")
+        guard case .object(let top) = try JSONValue(parsing: Array(whole.utf8)),
+            case .array(let attestations)? = top["attestations"]
+        else { return }
+        for index in [0, 1] {
+            try directory.write(
+                "half.json", JSONValue.object(["attestations": .array([attestations[index]])]).serialized())
+            await expectRefusal("no-provenance", of: Self.npm(directory["half.json"]))
+        }
+        // The same without the key's name, and with one byte of a signature changed.
+        let compact = String(decoding: JSONValue.object(top).serialized(), as: UTF8.self)
+        for (old, new, code) in [
+            (#""keyid":"SHA256:jl3"#, #""keyid":"SHA256:jl4"#, "unknown-registry-key"),
+            (#""hint":"SHA256:jl3"#, #""hint":"SHA256:jl4"#, "unknown-registry-key"),
+            (#""sig":"MEUCIQ"#, #""sig":"MEUCIR"#, "log-entry-mismatch"),
+        ] {
+            let changed = compact.replacing(old, with: new)
+            #expect(changed != compact, "\(old)")
+            try directory.write("changed.json", changed)
+            await expectRefusal(code, of: Self.npm(directory["changed.json"]))
+        }
+        try directory.write(
+            "types.json",
+            whole.replacing(#""predicateType": "https://slsa.dev/provenance/v0.2""#, with: #""predicateType": "x""#)
+                .replacing(#""predicateType":"https://slsa.dev/provenance/v0.2""#, with: #""predicateType":"x""#))
+        await expectRefusal("attestations-disagree", of: Self.npm(directory["types.json"]))
+        await expectRefusal(
+            "usage", "--package",
+            of: ["-b", "\(Self.published)/npm/valid-attestations.json", "sha512:" + Self.npmDigest])
+        await expectRefusal("usage", of: ["--from", "npm", "--package", "a", "file"])
+    }
+
+    // MARK: - GitHub
+
+    private static let gitHub = "\(published)/github"
+    private static let js = [
+        "--repo", "sigstore/sigstore-js", "-b", "\(gitHub)/sigstore-js-2.1.0-bundle.json",
+        "\(gitHub)/sigstore-js-2.1.0.tgz",
+    ]
+    private static let reusable = [
+        "-b", "\(gitHub)/reusable-workflow-attestation.sigstore.json", "\(gitHub)/reusable-workflow-artifact",
+    ]
+    private static let called = "github/artifact-attestations-workflows"
+
+    @Test("GitHub: bundles, lines of them, a called workflow, and the instance for private repositories hold")
+    func gitHub() async throws {
+        let demo = "\(Self.gitHub)/github_provenance_demo-0.0.12-py3-none-any"
+        let private1 = [
+            "--custom-trusted-root", "\(Self.gitHub)/github-private-no-tlog/trusted_root.jsonl", "--repo",
+            "actions/attest-demo", "-b", "\(demo)-bundle.jsonl", "\(demo).whl",
+        ]
+        func of(_ bundle: String) -> [String] {
+            ["-R", "sigstore/sigstore-js", "-b", "\(Self.gitHub)/sigstore-js-2.1.0\(bundle)"] + Self.js.suffix(1)
+        }
+        let workflow = "sigstore/sigstore-js/.github/workflows/release.yml"
+        let commit = "26d16513386ffaa790b1c32f927544f1322e4194"
+        var calls: [[String]] = [Self.js, ["--from", "github", "-o", "SigStore"] + Self.js.dropFirst(2)]
+        calls += [of("-bundle-v0.1.json"), of("_with_2_bundles.jsonl")]
+        for flags in [
+            [
+                "--signer-workflow", workflow, "--source-ref", "refs/heads/main", "--source-digest", commit,
+                "--deny-self-hosted-runners", "--digest-alg", "sha512",
+            ],
+            ["--signer-workflow", "github.com/\(workflow)@refs/heads/main", "--signer-digest", commit],
+            ["--cert-identity", "https://github.com/\(workflow)@refs/heads/main"],
+        ] { calls.append(Self.js + flags) }
+        calls.append(["--repo", "malancas/attest-demo", "--signer-repo", Self.called] + Self.reusable)
+        calls = calls.map { Self.trusting + $0 } + [private1, private1 + ["--from", "github"]]
+        for arguments in calls {
+            let outcome = await Program(directory: directory.path).run(["verify-provenance"] + arguments)
+            #expect(outcome.succeeded, "\(arguments): \(outcome.messages)")
+            #expect(outcome.messages.contains("not proven") == arguments.contains("--custom-trusted-root"))
+        }
+    }
+
+    @Test("GitHub: the JSON is what users of gh read")
+    func gitHubJSON() async throws {
+        let outcome = await verify(arguments: Self.js + ["--format", "json"])
+        let entry = try #require(try outcome.objects().first?.elements().first, "\(outcome.messages)")
+        let result = try entry.member("verificationResult")
+        let statement = try result.member("statement")
+        #expect(try statement.member("subject").elements().first?.member("name").string() == "pkg:npm/sigstore@2.1.0")
+        #expect(try statement.member("predicateType").string() == "https://slsa.dev/provenance/v1")
+        let time = try #require(try result.member("verifiedTimestamps").elements().first)
+        #expect(try time.member("timestamp").string() == "2023-08-29T15:40:23Z")
+        #expect(try time.member("type").string() == "Tlog")
+        let certificate = try result.member("signature").member("certificate")
+        for (name, value) in [
+            ("sourceRepositoryURI", "https://github.com/sigstore/sigstore-js"), ("runnerEnvironment", "github-hosted"),
+            ("githubWorkflowRepository", "sigstore/sigstore-js"),
+            ("issuer", "https://token.actions.githubusercontent.com"),
+        ] { #expect(try certificate.member(name).string() == value) }
+        let bundle = try entry.member("attestation").member("bundle")
+        _ = try SigstoreBundle(bundle)
+    }
+
+    @Test("GitHub: each demand that is not met has its own code; patterns are closed")
+    func gitHubRefused() async throws {
+        let workflow = "sigstore/sigstore-js/.github/workflows/"
+        for (flags, code) in [
+            (["--signer-workflow", workflow + "rel"], "wrong-workflow"),
+            (["--signer-workflow", workflow + "release"], "wrong-workflow"),
+            (["--signer-workflow", workflow + "release.y"], "wrong-workflow"),
+            (["--signer-workflow", workflow + "release?yml"], "wrong-workflow"),
+            (["--signer-workflow", workflow + "Release.yml"], "wrong-workflow"),
+            (["--signer-workflow", workflow + "release.yml@refs/heads/mai"], "wrong-workflow"),
+            (["--signer-workflow", "sigstore.sigstore-js/.github/workflows/release.yml"], "wrong-workflow"),
+            (["--signer-workflow", "release.yml"], "wrong-source"),
+            (["--signer-repo", "sigstore/sigstore-j"], "wrong-workflow"), (["--signer-repo", "a"], "wrong-source"),
+            (["--source-ref", "refs/heads/mai"], "wrong-branch"), (["--source-ref", "refs/tags/v2.1.0"], "wrong-tag"),
+            (["--source-digest", "26d16513386ffaa790b1c32f927544f1322e4195"], "wrong-commit"),
+            (["--signer-digest", "26d1"], "wrong-commit"), (["--predicate-type", "spdxjson"], "wrong-predicate-type"),
+            (["--cert-oidc-issuer", "https://gitlab.com"], "wrong-issuer"),
+            (["--cert-identity", "https://github.com/sigstore/sigstore-js"], "wrong-identity"),
+            (["--cert-identity-regex", "^https://github.com/other/"], "wrong-identity"),
+            (["--digest-alg", "sha256"], "wrong-subject"), (["--digest-alg", "md5"], "unknown-algorithm"),
+            (["--owner", "sigstore"], "usage"), (["--signer-repo", "a/b", "--cert-identity", "c"], "usage"),
+        ] { await expectRefusal(code, of: Self.js + flags) }
+        for (repository, code) in [
+            ("sigstore/sigstore-j", "wrong-source"), ("sigstore/sigstore", "wrong-source"), ("other/x", "wrong-source"),
+            ("sigstore", "wrong-source"), ("sigstore/sigstore-js/x", "wrong-source"), ("a b/c", "wrong-source"),
+        ] { await expectRefusal(code, of: ["--from", "github", "--repo", repository] + Self.js.dropFirst(2)) }
+        // The called workflow signs for the caller's repository only if that was said.
+        await expectRefusal("wrong-workflow", of: ["--repo", "malancas/attest-demo"] + Self.reusable)
+        await expectRefusal(
+            "wrong-source", of: ["--repo", Self.called, "--signer-repo", Self.called] + Self.reusable)
+        await expectRefusal("usage", "--repo", of: ["--from", "github"] + Self.reusable)
+        await expectRefusal("usage", "--source-ref", of: ["--source-ref", "a"] + Self.reusable)
+        let artifact = try Array(Data(contentsOf: URL(fileURLWithPath: Self.js[4])))
+        try directory.write("changed.tgz", artifact + [0])
+        let lines = "\(Self.gitHub)/sigstore-js-2.1.0_with_2_bundles.jsonl"
+        await expectRefusal(
+            "wrong-subject", "line 1: ", "line 2: ", of: ["-R", "sigstore/sigstore-js", "-b", lines, "changed.tgz"])
+        await expectRefusal(
+            "wrong-payload-type",
+            of: [
+                "--from", "github", "-R", "github/example", "-b",
+                "\(Self.gitHub)/sigstoreBundle-invalid-signature.json",
+                "changed.tgz",
+            ])
+    }
+
+    @Test("npm: a whole lock file in one call; what cannot be proven is named, and the exit code says so")
+    func npmLockFile() async throws {
+        let integrity = "sha512-" + Base64.encode(try #require(Hexadecimal.decode(Self.npmDigest)))
+        func lock(_ more: String = "") -> String {
+            #"{"name":"p","lockfileVersion":3,"packages":{"":{"name":"p"},"node_modules/sigstore":{"version":"0.4.0","#
+                + #""resolved":"https://registry.npmjs.org/sigstore/-/sigstore-0.4.0.tgz","integrity":"\#(integrity)"}"#
+                + more + "}}"
+        }
+        try FileManager.default.createDirectory(atPath: directory["folder"], withIntermediateDirectories: false)
+        try directory.write("folder/sigstore@0.4.0.json", try Self.text("npm/valid-attestations.json"))
+        let demanding = ["--from", "npm", "--npm-keys", Self.npmKey, "-b", "folder", "package-lock.json"]
+        try directory.write("package-lock.json", lock())
+        let outcome = await verify(arguments: demanding + ["--output", "json"])
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        let facts = try #require(try outcome.objects().first).member("facts")
+        #expect(try facts.member("sourceRepository").string() == "https://github.com/sigstore/sigstore-js")
+        let unprovable = [
+            (#""packages/own":{"version":"1.0.0"}"#, "packages/own", "a workspace or folder of the project"),
+            (#""node_modules/own":{"resolved":"packages/own","link":true}"#, "node_modules/own", "a link"),
+            (
+                #""node_modules/a":{"version":"1.0.0","resolved":"git+ssh://git@github.com/a/a.git#1"}"#,
+                "node_modules/a",
+                "of a git repository"
+            ),
+            (#""node_modules/b":{"version":"1.0.0","resolved":"file:b.tgz"}"#, "node_modules/b", "a file or folder"),
+            (
+                #""node_modules/@x/c":{"version":"1.0.0","resolved":"https://x/c.tgz"}"#, "node_modules/@x/c",
+                "without an \"integrity\""
+            ),
+        ]
+        try directory.write("package-lock.json", lock(unprovable.map { "," + $0.0 }.joined()))
+        let refused = await verify(arguments: demanding)
+        #expect(
+            refused.ending == .exit(1) && refused.messages.contains("1 of 6 packages verified"), "\(refused.messages)")
+        for (_, place, words) in unprovable {
+            #expect(refused.messages.contains("  not verified: \(place)\n"), "\(refused.messages)")
+            #expect(refused.messages.contains(words), "\(words): \(refused.messages)")
+        }
+        // Without attestations; of another version; with another digest.
+        for (old, new, code) in [
+            ("node_modules/sigstore", "node_modules/other", "no-provenance"),
+            (#""version":"0.4.0""#, #""version":"0.4.1""#, "no-provenance"),
+            (integrity, "sha512-" + Base64.encode([UInt8](repeating: 1, count: 64)), "wrong-subject"),
+            (#""version":"0.4.0""#, #""name":"../x","version":"0.4.0""#, "no-provenance"),
+            (#""lockfileVersion":3"#, #""lockfileVersion":1"#, "malformed-lock-file"),
+        ] {
+            try directory.write("package-lock.json", lock().replacing(old, with: new))
+            await expectRefusal(code, of: demanding)
+        }
+        await expectRefusal(
+            "usage", "--attestations", of: ["--from", "npm", "--npm-keys", Self.npmKey, "package-lock.json"])
+        await expectRefusal(
+            "wrong-source", of: demanding + ["--source-uri", "github.com/other/other"])
     }
 }

@@ -194,7 +194,13 @@ enum FlagTable {
         },
         "verify-provenance": {
             [
-                CommandFlag("from"), CommandFlag("attestations", short: "b", aliases: ["bundle", "signature"]),
+                CommandFlag("from"), CommandFlag("owner", short: "o"), CommandFlag("repo", short: "R"),
+                CommandFlag("signer-repo"), CommandFlag("signer-workflow"), CommandFlag("signer-digest"),
+                CommandFlag("source-ref"), CommandFlag("source-digest"), CommandFlag("deny-self-hosted-runners", .off),
+                CommandFlag("predicate-type"), CommandFlag("digest-alg"), CommandFlag("package"),
+                CommandFlag("package-version"), CommandFlag("npm-keys"),
+                CommandFlag("source-uri"), CommandFlag("builder-id"),
+                CommandFlag("attestations", short: "b", aliases: ["bundle", "signature"]),
                 // COSIGN_REPOSITORY is where images keep their signatures.
                 CommandFlag("repository", variable: "COSIGN_PYPI_REPOSITORY"),
                 CommandFlag("certificate-identity", aliases: ["cert-identity"]),

@@ -28,6 +28,7 @@ enum ErrorTable {
         ambiguous-trusted-root|Several trusted roots in one file know the authority that issued the certificate.|leave one of the lines out that the message names
         artifact-mismatch|The signature is over another file than the one that was given.|check that this is the file that was signed, unchanged, and that the bundle belongs to it
         attestation-not-signature|An attestation was found, but a signature over a file was expected.|verify it with verify-blob-attestation (verify-attestation for images)
+        attestations-disagree|Attestations about one thing contradict each other, or themselves.|get them again from where they were published; if they stay so, do not use the file
         authority-not-valid|The trusted root knows the certificate authority, but not for the time of the signature.|get a newer trusted root with swsign initialize; if it stays so, have it signed anew
         cancelled|The command was stopped while it waited.|
         certificate-constraint|A certificate in the path breaks a rule of one above it: path length, names, or not being an authority.|have the authority issue a certificate within its own limits
@@ -91,6 +92,7 @@ enum ErrorTable {
         malformed-json|Bytes that should be JSON are not, have a member twice, or are nested too deeply.|what was read may be cut short, altered or of another kind: get it again
         malformed-key|Bytes that should be a key are not one; or others could sign for it; or its halves do not belong together.|give the key as it was written; make a new one with swsign generate-key-pair if it is lost
         malformed-layout|A folder is no image layout, or a damaged one.|check the path after oci-layout:, and copy the image into it again
+        malformed-lock-file|A lock file of npm cannot be read, or names no packages.|have a current npm write it: npm install --package-lock-only
         malformed-manifest|A manifest is not JSON, is two things at once, or lacks what its kind needs.|push the image again
         malformed-model-signature|The signature of a model is damaged, or what it says of the files does not fit together.|get the signature again from who made it; if it stays so, have the model signed again
         malformed-pattern|A regular expression cannot be read.|write it in RE2's syntax, as Go has it; there are no look-arounds and no back references
@@ -124,6 +126,7 @@ enum ErrorTable {
         no-matching-signature|The image is signed, but no signature holds, or not by the signer who is demanded (exit code 12).|check what is demanded of the signature (key, identity, annotations, type), or have the image signed anew
         no-password|A password is needed, and there is none.|for a key, set COSIGN_PASSWORD; for a registry, give --password-stdin; other questions need a terminal
         no-pin|The token needs its PIN, and there is none.|set COSIGN_PKCS11_PIN, write pin-source=file:/PATH into the reference, or run it at a terminal
+        no-provenance|An attestation that the ecosystem's rules demand is not there.|get all attestations from where the file was published; if there are no more, do not use it
         no-signature|The image has no signature, or no attestation (exit code 10).|check that this is the image that was signed, or sign it with swsign sign or swsign attest
         no-such-log-entry|The log has no such entry.|check the index or the UUID, and that this is the log (--rekor-url)
         no-time|Nothing proves when the signature was made, and its certificate has ended since.|sign with a transparency log or a timestamp authority, so that the time is proven
@@ -145,6 +148,7 @@ enum ErrorTable {
         reader-ended|Nothing reads the output any more.|
         redirect-refused|A server sends us on to a place that must not be trusted with this request.|give the server's real address
         refused-key-parameters|The encrypted key file asks for another key derivation than cosign's.|make the key file again with swsign import-key-pair
+        registry-key-expired|The registry's key did not count when it signed.|get the registry's keys again; if they are current, do not use the package
         root-in-bundle|A bundle brings a root certificate, which only the verifier may choose.|have it signed by a current program; the root belongs into --trusted-root or --ca-roots
         sct-log-mismatch|The signed certificate timestamp is another log's than the one at hand.|get a newer trusted root with swsign initialize, or give the log's key
         sct-signature|The signed certificate timestamp does not hold for this certificate.|do not use it: the certificate was altered, or the timestamp belongs to another one
@@ -191,6 +195,7 @@ enum ErrorTable {
         unknown-key-reference|The key's name is of no known kind, or not written as names of its kind are.|write it as the message says; --key takes a file, env://NAME, - or a key service's reference
         unknown-log|The log entry names a log that the trusted root does not know.|get a newer trusted root with swsign initialize, or name the one that knows this log with --trusted-root
         unknown-predicate-type|The predicate type is neither a known short name nor a URI.|the command's --help lists the short names; others are written as a URI
+        unknown-registry-key|The registry's attestation is by a key that is not known, or does not say by which.|get the registry's keys and the attestations again; if both are current, do not use the package
         unknown-token-provider|There is no identity token provider of that name.|the command's --help lists the providers
         unproven-time|The log entry states a time that nothing proves.|have it signed anew with a timestamp authority
         unreachable|There is no connection to the server, or it broke off.|check the name, the network and the proxy; swsign doctor shows what is used
@@ -204,7 +209,10 @@ enum ErrorTable {
         usage|What was asked for contradicts itself, or cannot be understood.|see the command's --help
         workload-api-failed|SPIFFE's workload API gave no token.|check SPIFFE_ENDPOINT_SOCKET, and that this workload is registered
         wrong-annotation|What the signer says of the image is not what -a demands.|check the annotations with swsign download signature
+        wrong-branch|Another branch was built than was asked for.|check the branch that was given; if it is right, do not use the file
+        wrong-builder|Another builder made it than was asked for.|check the builder that was given; if it is right, do not use the file
         wrong-claim|The certificate makes another claim than was asked for, or does not make it.|swsign bundle inspect shows the claims; demand the right one, or do not use the signature
+        wrong-commit|Another commit was built, or signed, than was asked for.|check the commit that was given; if it is right, do not use the file
         wrong-identity|The certificate shows another name than was asked for.|if this is who should have signed, give it with --certificate-identity
         wrong-issuer|The certificate shows another issuer than was asked for, or none.|if this is who vouches for the signer, give it with --certificate-oidc-issuer
         wrong-key|The bundle names another key than the one that was given.|give the public key of the signer, or do not use the signature
@@ -214,8 +222,10 @@ enum ErrorTable {
         wrong-payload-type|The envelope holds something else than an in-toto statement.|check that this is an attestation
         wrong-predicate-type|The attestation's predicate is of another type than was asked for.|give the attestation's type with --type
         wrong-publisher|Another publisher signed than was asked for, or than the provenance states.|do not use the file, unless its project is at another place than you think
+        wrong-runner|Another kind of machine built it than was asked for.|do not use the file, or allow machines of the repository's owner by leaving out --deny-self-hosted-runners
         wrong-source|Another repository was built than was asked for, or what was given is no repository.|check the repository that was given; if it is right, do not use the file
         wrong-subject|The attestation is about something else.|check that the attestation belongs to this file or image, unchanged
+        wrong-tag|Another tag was built than was asked for.|check the tag that was given; if it is right, do not use the file
         wrong-version|The attestation is about another version of the package.|get the attestation that belongs to the file
         wrong-workflow|The certificate shows another GitHub workflow than was asked for.|swsign bundle inspect shows the workflow; demand the right one, or do not use the signature
         """

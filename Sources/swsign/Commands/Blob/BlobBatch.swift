@@ -11,6 +11,8 @@ struct BlobBatch {
     /// How many files are worked on at the same time.
     var workers = 10
     let context: Context
+    /// What they are called, many of them and as the title of a column.
+    var names = (many: "files", title: "FILE")
 
     static func expectOneStandardInput(_ files: [String]) throws(SigstoreError) {
         if files.filter({ $0 == "-" }).count > 1 {
@@ -125,7 +127,7 @@ struct BlobBatch {
     private func report(_ files: [InputFile], _ outcomes: [Result<String, SigstoreError>?]) throws(SigstoreError) {
         let isTerminal = context.output.streams.isTerminal(.errors)
         if isTerminal {
-            ResultTable(title: "FILE", rows: zip(files, outcomes).map { ($0.name, $1.map { $0.map { [$0] } }) })
+            ResultTable(title: names.title, rows: zip(files, outcomes).map { ($0.name, $1.map { $0.map { [$0] } }) })
                 .print(context.output)
         }
         var failures = FailureReport()
@@ -138,10 +140,10 @@ struct BlobBatch {
             case nil: failures.add(file.name, nil)
             }
         }
-        failures.print(of: "files", context.output)
-        failures.printCount(of: files.count, "files", verb, context.output)
+        failures.print(of: names.many, context.output)
+        failures.printCount(of: files.count, names.many, verb, context.output)
         guard failures.count > 0 else { return }
-        throw SigstoreError(.alreadyReported, "\(failures.count) of \(files.count) files were not \(verb)")
+        throw SigstoreError(.alreadyReported, "\(failures.count) of \(files.count) \(names.many) were not \(verb)")
     }
 }
 

@@ -14,6 +14,11 @@ extension VerifyProvenance {
                 .usage, "--repository is not about models",
                 advice: "give --key, --certificate-chain, or --certificate-identity and --certificate-oidc-issuer")
         }
+        guard !publisher.isAboutPackages else {
+            throw SigstoreError(
+                .usage, "a flag of packages or of GitHub is given, and this is a model",
+                advice: "give --key, --certificate-chain, or --certificate-identity and --certificate-oidc-issuer")
+        }
         guard files.count == 1, let path = files.first else {
             throw SigstoreError(
                 .usage, "\(files.count) models are named", advice: "name one model's folder in each call")

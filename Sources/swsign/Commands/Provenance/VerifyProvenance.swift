@@ -1,6 +1,7 @@
 import ArgumentParser
 import LocalSystem
 import Provenance
+import SigstoreCrypto
 import SigstoreVerification
 import StrictJSON
 import SwSignCore
@@ -27,7 +28,10 @@ struct VerifyProvenance: SwSignCommand {
     @OptionGroup(title: "Who must have built it") var publisher: PublisherOptions
     @OptionGroup(title: "Models") var model: ModelSignerOptions
     @Option(
-        name: .customLong("trusted-root"), help: "A trusted root file; without it, the public Sigstore instance's.")
+        name: .customLong("trusted-root"),
+        help:
+            "A trusted root file, or several roots, one a line, of which the one counts that the certificate leads to; without it, the public Sigstore instance's."
+    )
     var trustedRoot: String?
     @Flag(help: "Believe the public instance's staging, which is for rehearsals only.")
     var staging = false
@@ -55,9 +59,15 @@ struct VerifyProvenance: SwSignCommand {
             }
             inputs += found
         }
-        let rules = ProvenanceRules(from: from?.source, pypi: try publisher.pypi())
         var sources = TrustSources(context: context)
         (sources.trustedRoot, sources.staging) = (trustedRoot, staging)
+        // One file without a name of a package is a lock file.
+        if from?.source == .npm, inputs.count == 1, !publisher.namesPackage, let lock = inputs.first {
+            return try verifyLockFile(lock, sources, context)
+        }
+        let rules = ProvenanceRules(
+            from: from?.source, github: try publisher.github(), pypi: try publisher.pypi(),
+            npm: try publisher.npm(files: inputs.count, sources))
         context.trustVariables.named(sources.variables)
         let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: true), now: context.now)
         let place = attestations.map(InputFile.init)
@@ -69,7 +79,7 @@ struct VerifyProvenance: SwSignCommand {
                 let document = try AttestationFiles.document(for: file, at: place)
                 let verified = try rules.verify(file, document, with: verifier)
                 let description = ProvenanceDescription(file.name, verified)
-                if output == .json { try context.output.json(description.json) }
+                if output == .json { try context.output.json(try description.json()) }
                 if !isOneOfMany {
                     context.output.note("Verified OK", .success)
                     for line in description.lines { context.output.note("  \(line)") }
@@ -89,6 +99,63 @@ struct VerifyProvenance: SwSignCommand {
 }
 
 extension VerifyProvenance {
+    /// Verifies every package of npm's lock file, each with its attestations in the folder: `NAME@VERSION.json`.
+    private func verifyLockFile(_ file: InputFile, _ sources: TrustSources, _ context: Context) throws(SigstoreError) {
+        let lock: NPMLockFile
+        let content = try file.contents(limit: 1 << 26)
+        do throws(SigstoreError) { lock = try NPMLockFile(parsing: content) } catch {
+            throw error.concerning(file.name)
+        }
+        guard let attestations else {
+            throw SigstoreError(
+                .usage, "nothing says where the packages' attestations are",
+                advice: "give the folder with --attestations: a file NAME@VERSION.json for each package")
+        }
+        let folder = attestations.hasSuffix("/") ? String(attestations.dropLast()) : attestations
+        let keys = try publisher.keys(sources)
+        let build: BuildDemand
+        if let given = try publisher.build() { build = given } else { build = try BuildDemand() }
+        context.trustVariables.named(sources.variables)
+        let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: true), now: context.now)
+        var outcomes: [[UInt8]: Result<NPMLockFile.Package, SigstoreError>] = [:]
+        var names: [InputFile] = []
+        for (name, outcome) in lock.packages.map({ ($0.reference, Result<_, SigstoreError>.success($0)) })
+            + lock.unprovable.map({ ($0.place, .failure($0.reason)) })
+        {
+            names.append(InputFile(name))
+            outcomes[Array(name.utf8)] = outcome
+        }
+        var batch = BlobBatch(verb: "verified", workers: maxWorkers, context: context)
+        batch.names = (many: "packages", title: "PACKAGE")
+        try batch.forEachOnThreads(names) { [outcomes, output] (label) throws(SigstoreError) -> String in
+            do throws(SigstoreError) {
+                guard let package = try outcomes[Array(label.path.utf8)]?.get() else {
+                    throw SigstoreError(.noProvenance, "it was not looked at")
+                }
+                let path = "\(folder)/\(package.reference).json"
+                guard OutputFile(path).exists else {
+                    throw SigstoreError(
+                        .noProvenance, "there are no attestations of it: \(path) is not there",
+                        advice: .sentence(
+                            "get https://registry.npmjs.org/-/npm/v1/attestations/\(package.reference); a package without "
+                                + "provenance has none"))
+                }
+                let policy = try NPMPolicy(
+                    package: package.name, version: package.version, keys: keys, build: build)
+                let document = try AttestationFiles.document(for: label, at: InputFile(path))
+                let description = ProvenanceDescription(
+                    label.name, try policy.verify(ArtifactDigest(package.digest), document, with: verifier))
+                if output == .json { try context.output.json(try description.json()) }
+                return "Verified OK, \(description.summary)"
+            } catch {
+                if output == .json, error.code != .outputFailed, error.code != .readerEnded {
+                    try context.output.json(ProvenanceDescription.json(label.name, error))
+                }
+                throw error
+            }
+        }
+    }
+
     /// An ecosystem by its name.
     struct Origin: ExpressibleByArgument {
         let source: ProvenanceSource
@@ -106,14 +173,19 @@ extension VerifyProvenance {
 struct ProvenanceRules: Sendable {
     /// The ecosystem that was named; `nil` if each file's attestations are to say it.
     let from: ProvenanceSource?
+    /// What is demanded of what workflows of GitHub attested; `nil` if nothing was said of it.
+    let github: GitHubPolicy?
     /// What is demanded of files of PyPI; `nil` if nothing was said of them.
     let pypi: PyPIPolicy?
+    /// What is demanded of a package of npm; `nil` if nothing was said of one.
+    let npm: NPMPolicy?
 
     /// Verifies one file by the rules of the ecosystem that its attestations are from.
     func verify(_ file: InputFile, _ document: AttestationDocument, with verifier: Verifier) throws(SigstoreError)
         -> VerifiedProvenance
     {
-        guard let source = from ?? document.source else {
+        // An owner or a repository of GitHub was named, and of nothing else.
+        guard let source = from ?? document.source ?? (github == nil ? nil : .github) else {
             throw SigstoreError(
                 .unclearProvenance,
                 "the attestations are \(document.forms.map(\.rawValue).sorted().joined(separator: " and ")), and do not say "
@@ -122,6 +194,12 @@ struct ProvenanceRules: Sendable {
                     "say it with --from: \(ProvenanceSource.allCases.map(\.rawValue).joined(separator: ", "))"))
         }
         switch source {
+        case .github:
+            guard let github else {
+                throw SigstoreError(
+                    .usage, "nothing says whose workflow must have built the file", advice: "give --repo or --owner")
+            }
+            return try github.verify(try file.artifact(), document, with: verifier)
         case .pypi:
             guard let pypi else {
                 throw SigstoreError(
@@ -133,106 +211,25 @@ struct ProvenanceRules: Sendable {
             throw SigstoreError(
                 .unclearProvenance, "this is about a package, and models were named",
                 advice: "name the model's folder")
-        }
-    }
-}
-
-/// The flags that say who must have built or published.
-struct PublisherOptions: ParsableArguments {
-    @Option(help: "pypi: the repository that must have published, such as https://github.com/OWNER/NAME.")
-    var repository: String?
-    @Option(
-        name: .customLong("certificate-identity"),
-        help: "The identity that the certificate must show, byte for byte; needs --certificate-oidc-issuer.")
-    var identity: String?
-    @Option(
-        name: .customLong("certificate-identity-regexp"),
-        help: "A regular expression (RE2, unanchored) that the identity must match; needs --certificate-oidc-issuer.")
-    var identityPattern: String?
-    @Option(name: .customLong("certificate-oidc-issuer"), help: "The issuer of the identity token, byte for byte.")
-    var issuer: String?
-
-    /// The identity that is demanded; `nil` if none is.
-    func demandedIdentity() throws(SigstoreError) -> CertificateIdentity? {
-        guard identity != nil || identityPattern != nil || issuer != nil else { return nil }
-        guard identity == nil || identityPattern == nil else {
-            throw SigstoreError(
-                .usage, "--certificate-identity and --certificate-identity-regexp cannot be given together")
-        }
-        guard let issuer, !issuer.isEmpty, let subject = try subject() else {
-            throw SigstoreError(
-                .usage, "an identity needs both a name and an issuer, since one without the other trusts a stranger",
-                advice: "give --certificate-identity and --certificate-oidc-issuer")
-        }
-        return CertificateIdentity(subject: subject, issuer: .exactly(issuer))
-    }
-
-    private func subject() throws(SigstoreError) -> CertificateIdentity.Pattern? {
-        if let identityPattern { return .matching(try IdentityPattern(identityPattern)) }
-        return identity.flatMap { $0.isEmpty ? nil : .exactly($0) }
-    }
-
-    /// What is demanded of files of PyPI; `nil` if nothing is.
-    func pypi() throws(SigstoreError) -> PyPIPolicy? {
-        let identity = try demandedIdentity()
-        switch (repository, identity) {
-        case (nil, nil): return nil
-        case (let repository?, nil): return try PyPIPolicy(.repository(repository))
-        case (nil, let identity?): return try PyPIPolicy(.identity(identity))
-        case (_?, _?):
-            throw SigstoreError(.usage, "--repository and --certificate-identity cannot be given together")
-        }
-    }
-}
-
-/// Provenance that holds, in words and for programs.
-struct ProvenanceDescription {
-    private let name: String
-    private let verified: VerifiedProvenance
-    private let attestations: [VerifiedDescription]
-
-    init(_ name: String, _ verified: VerifiedProvenance) {
-        (self.name, self.verified) = (name, verified)
-        attestations = verified.attestations.map { VerifiedDescription($0) }
-    }
-
-    /// What came of it, for a person: a line for each fact, and for each attestation.
-    var lines: [String] {
-        verified.facts.map { "\($0.fact.words): \($0.value)" }
-            + zip(verified.attestations, attestations).flatMap { attestation, description in
-                [
-                    "attested: \(attestation.statement?.predicateType.uri ?? "the file itself"), \(description.line)",
-                    "checked: \(description.checks)",
-                ]
+        case .npm:
+            guard let npm else {
+                throw SigstoreError(
+                    .usage, "nothing says which package it is, and who must have built it",
+                    advice: "give --package, --package-version and --source-uri")
             }
-    }
-
-    /// The same in a few words.
-    var summary: String {
-        func fact(_ name: VerifiedProvenance.Fact) -> String? { verified.facts.first { $0.fact == name }?.value }
-        let what = [fact(.package), fact(.version)].compactMap { $0 }.joined(separator: " ")
-        let by = fact(.sourceRepository) ?? attestations.first?.signer
-        return [what, by].compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: ", ")
-    }
-
-    /// The object that `--output json` prints.
-    var json: JSONValue {
-        var object: JSONObject = [
-            "version": .integer(1), "file": .string(name), "verified": .bool(true),
-            "from": .string(verified.source.rawValue),
-        ]
-        object["facts"] = .object(
-            JSONObject(verified.facts.map { (name: $0.fact.rawValue, value: .string($0.value)) }))
-        object["attestations"] = .array(attestations.map { .object(JSONObject($0.members)) })
-        return .object(object)
-    }
-
-    /// The object for a file whose provenance does not hold.
-    static func json(_ name: String, _ error: SigstoreError) -> JSONValue {
-        var object: JSONObject = ["version": .integer(1), "file": .string(name), "verified": .bool(false)]
-        if case .object(let members) = Output.report(error.advised), let words = members["error"] {
-            object["error"] = words
+            return try npm.verify(try file.package(), document, with: verifier)
         }
-        return .object(object)
+    }
+}
+
+extension InputFile {
+    /// A package's archive, or its digest: `sha512:<hex>`, or `sha512-<base64>` as lock files have it, if no file has that name.
+    func package() throws(SigstoreError) -> any ArtifactSource {
+        let integrity = "sha512-"
+        guard path.utf8.starts(with: integrity.utf8), !OutputFile(path).exists else { return try artifact() }
+        guard let bytes = Base64.decode(Array(path.utf8.dropFirst(integrity.utf8.count))) else {
+            throw SigstoreError(.malformedDigest, "\(path) is no digest: expected sha512- and base64")
+        }
+        return ArtifactDigest(try Digest(.sha512, bytes: bytes))
     }
 }

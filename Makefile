@@ -22,24 +22,16 @@ link := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=
 # program offers no symbols to other libraries, which would look through them at every start, but for two (Sources/CMemory),
 # which local-sigstore does not have.
 link += -Xlinker --version-script=$(static)/symbols.map -Xlinker --undefined-version
-# Swift's libraries without the tables by which exceptions pass through code, a tenth of the program: Swift throws none, and
-# those of RE2 are caught beside it. swiftc has its own folder of libraries searched first, so clang is told by its variable
-# for this (CCC_OVERRIDE_OPTIONS) to take another one in its place.
+# And without the tables by which exceptions pass through code, a fifteenth of the program: Swift throws none. What C++ throws, which is
+# for want of memory alone, ends the program, as it does in Swift.
+link += -Xlinker --no-eh-frame-hdr -Xlinker -T -Xlinker $(static)/tables.ld
 define static_libraries
-mkdir -p $(static)/swift; \
+mkdir -p $(static); \
 ln -sf "$$(clang -print-file-name=libstdc++.a)" $(static)/libstdc++.a; \
 ln -sf "$$(clang -print-file-name=libgcc_eh.a)" $(static)/libgcc_s.a; \
 echo '{ global: free; realloc; local: *; };' > $(static)/symbols.map; \
-resources=$$(swift -print-target-info | sed -nE 's/.*"runtimeResourcePath": "(.*)".*/\1/p'); \
-ln -sfn "$${resources}"_static/linux/* $(static)/swift/; \
-for name in swiftCore swift_Concurrency swift_RegexParser swift_StringProcessing swiftSynchronization swiftDispatch dispatch \
-    FoundationEssentials _FoundationCollections; do \
-    objcopy --remove-section=.eh_frame --remove-section=.rela.eh_frame \
-        "$${resources}_static/linux/lib$$name.a" $(static)/swift/new.a; \
-    mv -f $(static)/swift/new.a $(static)/swift/lib$$name.a; \
-done
+echo 'SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT BEFORE .text;' > $(static)/tables.ld
 endef
-swift_build := CCC_OVERRIDE_OPTIONS='\# s/^.*swift_static.linux$$/$(static)/swift/' swift build
 # Where the C library knows it (2.36 and later), addresses to be relocated are listed in a form that takes a tenth. What is
 # given to others (`make dist`) does without: it runs from glibc 2.34 on.
 packed := -Xlinker -z -Xlinker pack-relative-relocs
@@ -56,7 +48,7 @@ given := --scratch-path .build/given $(link) -Xlinker --build-id=none -Xswiftc -
 # The compiler orders some instructions by where its own memory is: one thread at a time, and always at the same addresses, if the
 # system allows that.
 still := $(shell setarch -R true 2>/dev/null && echo setarch -R)
-swift_given = $(subst swift build,$(still) swift build,$(swift_build))
+swift_given := $(still) swift build
 # Nor may it hold swiftc's own digests of each module, which are for a next build only. They are overwritten: if strip took their
 # section out, it would also take out what makes the relocated data read-only (RELRO).
 define strip_given
@@ -97,7 +89,7 @@ build: deps ## builds everything for debugging
 
 release: deps ## builds the program for use: .build/swsign, stripped, the standard library linked in
 	@$(static_libraries)
-	$(swift_build) $(release) --product swsign
+	swift build $(release) --product swsign
 	cp "$$(swift build $(release) --show-bin-path)/swsign" .build/swsign.unstripped
 	strip -o .build/swsign .build/swsign.unstripped
 
@@ -127,7 +119,7 @@ update-trust: $(if $(SWSIGN),,release) ## brings what is built in of Sigstore's 
 	Fixtures/tuf/embed-trust.py update $(or $(SWSIGN),.build/swsign) "$(TRUST_MIRROR)" "$(TRUST_ROOT)"
 
 local-sigstore: release ## builds a Sigstore for one's own machine: .build/local-sigstore
-	$(swift_build) $(release) --product local-sigstore
+	swift build $(release) --product local-sigstore
 	cp "$$(swift build $(release) --show-bin-path)/local-sigstore" .build/local-sigstore
 
 install: release ## puts the program into PREFIX/bin (PREFIX=/usr/local)

@@ -453,7 +453,7 @@ struct ProvenanceTests {
         await expectRefusal("wrong-package", "expected sigstor, found sigstore", of: Self.npm(package: "sigstor"))
         await expectRefusal("wrong-version", of: Self.npm(version: "0.4.1"))
         await expectRefusal("wrong-subject", of: Self.npm(digest: "sha512:1" + Self.npmDigest.dropFirst()))
-        await expectRefusal("wrong-subject", of: Self.npm(digest: "sha256:" + Self.npmDigest.prefix(64)))
+        await expectRefusal("other-digest-needed", of: Self.npm(digest: "sha256:" + Self.npmDigest.prefix(64)))
         await expectRefusal("wrong-source", "certificate says", of: Self.npm(source: "github.com/sigstore/sigstore"))
         await expectRefusal("wrong-source", of: Self.npm(source: "example.org/sigstore/sigstore"))
         await expectRefusal("wrong-builder", of: Self.npm(more: ["--builder-id", "https://github.com/npm/cli@9.2"]))
@@ -653,6 +653,7 @@ struct ProvenanceTests {
             try directory.write("package-lock.json", lock().replacing(old, with: new))
             await expectRefusal(code, of: demanding)
         }
+        try directory.write("package-lock.json", lock())
         await expectRefusal(
             "usage", "--attestations", of: ["--from", "npm", "--npm-keys", Self.npmKey, "package-lock.json"])
         await expectRefusal(

@@ -137,7 +137,7 @@ package enum ChildProcess {
             status: signal == 0 ? status >> 8 & 0xff : 128 + signal, wasKilled: signal != 0, output: output)
     }
 
-    /// Kills the programs that ``run(_:environment:more:input:timeout:)`` waits for. May be called by a signal
+    /// Kills the programs that ``run(_:environment:more:input:hasOurInput:timeout:)`` waits for. May be called by a signal
     /// handler.
     package static func killAll() { cprocess_kill_all() }
 

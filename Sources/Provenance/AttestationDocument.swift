@@ -4,7 +4,7 @@ public import StrictJSON
 
 /// One signature or attestation as it was published: brought into the one form that is verified.
 public struct PublishedAttestation: Sendable {
-    /// The bundle, of which nothing is believed yet. Its ``SigstoreVerification/SigstoreBundle/place`` says where it stood.
+    /// The bundle, of which nothing is believed yet. Its `place` says where it stood.
     public var bundle: SigstoreBundle
     /// The predicate type that npm's answer names beside the bundle; `nil` in every other form.
     public var statedPredicateType: String?

@@ -17,7 +17,7 @@ public struct ModelSignature: Sendable {
 
     /// Reads a signature.
     /// - Parameter json: The bundle as JSON in UTF-8.
-    /// - Throws: `SigstoreError` that names what is wrong, as ``SigstoreBundle/init(parsing:)`` does.
+    /// - Throws: `SigstoreError` that names what is wrong, as `SigstoreBundle.init(parsing:)` does.
     public init(parsing json: [UInt8]) throws(SigstoreError) {
         guard json.count <= SigstoreBundle.sizeLimit else {
             throw SigstoreError(.malformedBundle, "the bundle is larger than 128 MiB")

@@ -31,7 +31,7 @@ public struct ModelFolder: Sendable {
     ///   - path: The folder.
     ///   - signature: Where the signature is; by default `model.sig` in the folder.
     ///   - ignoredPaths: Paths, as any program takes them, of what is left out. Each lies in the folder.
-    ///   - ignoresGit: Whether what belongs to Git is left out too (``ModelManifest/gitPaths``).
+    ///   - ignoresGit: Whether what belongs to Git is left out too (`ModelManifest.gitPaths`).
     /// - Throws: `SigstoreError` with `file-not-found` or `file-unreadable`; with `usage` for a path that is not in the folder.
     public init(_ path: String, signature: String? = nil, ignoredPaths: [String] = [], ignoresGit: Bool = true)
         throws(SigstoreError)

@@ -44,7 +44,7 @@ public struct ModelVerifier: Sendable {
     ///   - folder: The model's folder.
     ///   - signature: Its signature.
     ///   - report: Called for each check of the signature as soon as it has held.
-    /// - Throws: `SigstoreError` that says what does not hold, as ``Verifier``, ``ModelManifest`` and ``ModelFolder`` do.
+    /// - Throws: `SigstoreError` that says what does not hold, as `Verifier`, `ModelManifest` and `ModelFolder` do.
     public func verify(
         _ folder: ModelFolder, _ signature: ModelSignature, report: (@Sendable (VerificationCheck) -> Void)? = nil
     ) async throws(SigstoreError) -> VerifiedModel {

@@ -194,10 +194,13 @@ private struct Running {
         ]
         variables.merge(program.environment) { $1 }
         var child: pid_t = 0
+        // Before the program runs: this thread may wait for its turn after that.
+        var start = ContinuousClock.now
         let result = Spawning.exclusively {
             unsafe Spawning.withCStrings(words) { argv in
                 unsafe Spawning.withCStrings(variables.map { "\($0)=\($1)" }) { envp in
-                    unsafe posix_spawnp(&child, words[0], &actions, &attributes, argv, envp)
+                    start = .now
+                    return unsafe posix_spawnp(&child, words[0], &actions, &attributes, argv, envp)
                 }
             }
         }
@@ -208,7 +211,6 @@ private struct Running {
         output.closeWriting()
         errors.closeWriting()
         typed.closeReading()
-        let start = ContinuousClock.now
         converse(child, input, terminal ?? [], output, errors, typed, master, program.warnsOnTerminal)
         wait(for: child)
         // What it showed last; then nobody has the terminal open any more.

@@ -159,8 +159,8 @@ extension TrustedRoot {
     /// The root to which the issuer of a certificate leads, of several that one file holds; no other is tried after it. A root of
     /// which the file holds one alone is that one.
     ///
-    /// The issuer's name is looked for among the authorities of each root, byte for byte; if none has it, the name of whoever issued
-    /// the intermediate certificate of that name that came with the signature. If several roots have it, as instances that name
+    /// The issuer's name is looked for among the authorities of each root, byte for byte; if none has it, the name of the
+    /// authority that issued the intermediate certificate of that name that came with the signature. If several roots have it, as instances that name
     /// their authorities alike do, it is the one whose authority has signed the certificate.
     /// - Parameters:
     ///   - leaf: The signer's certificate.

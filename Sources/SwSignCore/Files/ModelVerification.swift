@@ -19,7 +19,7 @@ public struct ModelVerifier: Sendable {
     public enum Signers: Sendable {
         /// Owners of keys, or of identities that Sigstore vouches for.
         case demanded(DemandedSigners)
-        /// Anybody for whose key one of these authorities has issued a certificate for signing.
+        /// Every owner of a key for which one of these authorities has issued a certificate for signing.
         case certified(anchors: [Certificate], intermediates: [Certificate])
     }
 

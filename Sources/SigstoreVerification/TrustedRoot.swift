@@ -140,6 +140,9 @@ public struct TrustedRoot: Sendable {
     public var transparencyLogs: [Log]
     /// Who signs timestamps.
     public var timestampAuthorities: [Authority]
+    /// Where logs were passed over, since the kind of their keys is not known: in which of several roots, by their lines, or in the
+    /// only one (`nil`).
+    private var unknownLogs: Set<Int?> = []
 
     /// Makes a trusted root from its parts.
     public init(
@@ -160,8 +163,8 @@ extension TrustedRoot {
     /// which the file holds one alone is that one.
     ///
     /// The issuer's name is looked for among the authorities of each root, byte for byte; if none has it, the name of the
-    /// authority that issued the intermediate certificate of that name that came with the signature. If several roots have it, as instances that name
-    /// their authorities alike do, it is the one whose authority has signed the certificate.
+    /// authority that issued the intermediate certificate of that name that came with the signature. If several roots have it, as
+    /// instances that name their authorities alike do, it is the one whose authority has signed the certificate.
     /// - Parameters:
     ///   - leaf: The signer's certificate.
     ///   - brought: The certificates that came with it.
@@ -203,6 +206,7 @@ extension TrustedRoot {
         root.certificateTransparencyLogs.removeAll { $0.line != nil && $0.line != line }
         root.transparencyLogs.removeAll { $0.line != nil && $0.line != line }
         root.timestampAuthorities.removeAll { $0.line != nil && $0.line != line }
+        root.unknownLogs = root.unknownLogs.filter { $0 == nil || $0 == line }
         return root
     }
 
@@ -215,10 +219,11 @@ extension TrustedRoot {
         }
     }
 
-    /// Whether this is the root of an instance that publishes nothing: it has authorities, and no log at all.
+    /// Whether this is the root of an instance that publishes nothing: it has authorities, and no log at all, also none that is
+    /// not known here.
     var isWithoutLogs: Bool {
         !certificateAuthorities.isEmpty && !timestampAuthorities.isEmpty && transparencyLogs.isEmpty
-            && certificateTransparencyLogs.isEmpty
+            && certificateTransparencyLogs.isEmpty && unknownLogs.isEmpty
     }
 }
 
@@ -278,8 +283,10 @@ extension TrustedRoot {
                 Self.mediaTypes.contains(where: { $0.utf8.elementsEqual(mediaType.utf8) })
             else { throw top.fault("has no media type of a trusted root of version 0.1 or 0.2") }
             certificateAuthorities = try Self.authorities(top, "certificateAuthorities")
-            certificateTransparencyLogs = try Self.logs(top, "ctlogs")
-            transparencyLogs = try Self.logs(top, "tlogs")
+            var passesOver = false
+            certificateTransparencyLogs = try Self.logs(top, "ctlogs", &passesOver)
+            transparencyLogs = try Self.logs(top, "tlogs", &passesOver)
+            if passesOver { unknownLogs.insert(nil) }
             timestampAuthorities = try Self.authorities(top, "timestampAuthorities")
         } catch {
             throw SigstoreError(
@@ -324,10 +331,13 @@ extension TrustedRoot {
             certificateTransparencyLogs += numbered(root.certificateTransparencyLogs, \.line)
             transparencyLogs += numbered(root.transparencyLogs, \.line)
             timestampAuthorities += numbered(root.timestampAuthorities, \.line)
+            if !root.unknownLogs.isEmpty { unknownLogs.insert(line.number) }
         }
     }
 
-    private static func logs(_ top: JSONCursor, _ name: String) throws(SigstoreError) -> [Log] {
+    /// - Parameter passesOver: Set if there is a log whose kind of key is not known.
+    private static func logs(_ top: JSONCursor, _ name: String, _ passesOver: inout Bool) throws(SigstoreError) -> [Log]
+    {
         var logs: [Log] = []
         for entry in try top.optional(name)?.elements() ?? [] {
             let key = try entry.member("publicKey")
@@ -335,6 +345,7 @@ extension TrustedRoot {
             do throws(SigstoreError) {
                 publicKey = try PublicKey(der: try key.member("rawBytes").bytes())
             } catch  where error.code == .unsupportedKey {
+                passesOver = true
                 continue
             }
             logs.append(

@@ -347,6 +347,20 @@ struct ProvenanceTests {
             let refused = await verify("with-log.json", subjects[0])
             #expect(
                 ["no-certificate-timestamp", "no-log-entry"].contains(refused.code), "\(name): \(refused.messages)")
+            // A log with a key of a kind that is not known (X25519, which signs nothing) is passed over, and is a log all the same.
+            let logs = String(decoding: try #require(whole[name]).serialized(), as: UTF8.self)
+            let unknown = logs.replacing(
+                /"rawBytes":"[^"]*"/,
+                with: #""rawBytes":"MCowBQYDK2VuAyEAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=""#)
+            root[name] = try JSONValue(parsing: Array(unknown.utf8))
+            try directory.write("unknown-log.json", JSONValue.object(root).serialized())
+            try directory.write(
+                "unknown-log.jsonl", JSONValue.object(whole).serialized() + [0x0a] + JSONValue.object(root).serialized()
+            )
+            for file in ["unknown-log.json", "unknown-log.jsonl"] {
+                let demanded = await verify(file, subjects[0])
+                #expect(demanded.ending == .exit(1), "\(name), \(file): \(demanded.messages)")
+            }
         }
     }
 

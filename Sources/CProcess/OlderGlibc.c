@@ -14,7 +14,8 @@ __attribute__((visibility("hidden"))) float hypotf(float x, float y) {
   return (float)sqrt((double)x * (double)x + (double)y * (double)y);
 }
 
-// Of glibc 2.35; libgcc's unwinder, which handles the exceptions of RE2, asks it for the tables of the code at an address.
+// Of glibc 2.35; libgcc's unwinder, which handles the exceptions of RE2, asks it for the tables of the code at an address. The release
+// program has no such tables, and the answer is that there are none.
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
 struct search {
   ElfW(Addr) address;

@@ -9,6 +9,8 @@ struct swsign_re2 {
     RE2 expression;
 };
 
+// What is thrown, for want of memory alone, is caught for programs that import the library and for debug builds. The release program
+// has no tables of exceptions (Makefile): it ends.
 swsign_re2 *swsign_re2_compile(const char *pattern, size_t pattern_length, char *error, size_t error_capacity) {
     try {
         RE2::Options options;

@@ -45,17 +45,19 @@ endif
 # compiled for size, since its addresses to be relocated, which are not packed, take a megabyte more. In a folder of its own: other
 # flags in the same one would build everything again, there and back.
 given := --scratch-path .build/given $(link) -Xlinker --build-id=none -Xswiftc -Osize -Xswiftc -num-threads -Xswiftc 1
-# The compiler orders some instructions by where its own memory is: one thread at a time, and always at the same addresses, if the
-# system allows that.
-still := $(shell setarch -R true 2>/dev/null && echo setarch -R)
-swift_given := $(still) swift build
+# What the compiler makes depends, here and there, on where its own memory is: on the length of the folder's name, too. So one thread
+# at a time, always at the same addresses, and in a folder that is seen as /mnt meanwhile: what of it the system allows.
+in_mnt := unshare --map-root-user --mount sh -c 'mount --bind . /mnt && cd /mnt && unset OLDPWD && exec "$$@"' sh
+still = $(shell setarch -R true 2>/dev/null && echo setarch -R) $(if $(shell $(in_mnt) swift --version 2>/dev/null),$(in_mnt))
 # Nor may it hold swiftc's own digests of each module, which are for a next build only. They are overwritten: if strip took their
 # section out, it would also take out what makes the relocated data read-only (RELRO).
-define strip_given
-strip -o $(1) "$$(swift build $(given) --show-bin-path)/$(2)"; \
-read -r at size < <(readelf -SW $(1) | sed -nE 's/.* \.swift_modhash +PROGBITS +[0-9a-f]+ ([0-9a-f]+) ([0-9a-f]+) .*/\1 \2/p'); \
-dd if=/dev/zero of=$(1) bs=1 seek=$$((16#$$at)) count=$$((16#$$size)) conv=notrunc status=none
-endef
+.PHONY: given
+given:
+	@$(static_libraries)
+	swift build $(given) --product $(PRODUCT)
+	@strip -o $(PROGRAM) "$$(swift build $(given) --show-bin-path)/$(PRODUCT)"; \
+	read -r at size < <(readelf -SW $(PROGRAM) | sed -nE 's/.* \.swift_modhash +PROGBITS +[0-9a-f]+ ([0-9a-f]+) ([0-9a-f]+) .*/\1 \2/p'); \
+	dd if=/dev/zero of=$(PROGRAM) bs=1 seek=$$((16#$$at)) count=$$((16#$$size)) conv=notrunc status=none
 
 as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
 # Installs those of the packages $(1) that are missing; asks nothing of the network where none is.
@@ -95,9 +97,7 @@ release: deps ## builds the program for use: .build/swsign, stripped, the standa
 
 dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a private key, or DIST_SIGN, flags for sign-blob)
 	@$(call install_missing,dpkg-dev openssl python3 ca-certificates)
-	@$(static_libraries)
-	$(swift_given) $(given) --product swsign
-	@$(call strip_given,.build/swsign.dist,swsign)
+	@$(still) $(MAKE) given PRODUCT=swsign PROGRAM=.build/swsign.dist
 	Tests/Release/size .build/swsign.dist
 	Tests/Release/systems .build/swsign.dist
 	.github/dist/dist .build/swsign.dist .build/dist
@@ -106,9 +106,7 @@ dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a
 # A smaller program, built as that of `dist`, by which Tests/Release/same compares two folders.
 .PHONY: smaller
 smaller:
-	@$(static_libraries)
-	$(swift_given) $(given) --product tuf-conformance-client
-	@$(call strip_given,.build/smaller,tuf-conformance-client)
+	@$(still) $(MAKE) given PRODUCT=tuf-conformance-client PROGRAM=.build/smaller
 
 dist-check: test-deps ## makes dist in two folders, compares, and tries all of it in bare systems (root; fetches them)
 	@$(call install_missing,debootstrap lintian)

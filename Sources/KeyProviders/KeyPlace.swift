@@ -133,7 +133,7 @@ extension KeyPlace {
         [try await publicKey(reference)]
     }
     public func facts(_ reference: String) async throws(SigstoreError) -> [KeyFact] {
-        [KeyFact("key", "\(try await publicKey(reference).kind)")]
+        [KeyFact("algorithm", "\(try await publicKey(reference).kind)")]
     }
 }
 

@@ -15,7 +15,7 @@ struct KeyPlaceTests {
     @Test("A place says of a key at least what kind it is")
     func facts() async throws {
         let place = OneKey(key: try PrivateKey.generate(.ecdsaP384))
-        #expect(try await place.facts("one") == [KeyFact("key", "\(place.key.publicKey.kind)")])
+        #expect(try await place.facts("one") == [KeyFact("algorithm", "\(place.key.publicKey.kind)")])
         #expect(!place.takesStandardInput("one"))
     }
 }

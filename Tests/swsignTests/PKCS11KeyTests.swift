@@ -405,7 +405,7 @@ struct PKCS11KeyTests {
         for line in [
             "service: PKCS#11 module \(SoftToken.module ?? "")\n",
             "token: release token (SoftHSM project, SoftHSM v2, serial ",
-            "name: p384\nid: 02\nalgorithm: ECDSA P-384\n",
+            "key: p384\nid: 02\nalgorithm: ECDSA P-384\n",
             "signs as: ECDSA with sha384, ECDSA with sha256\n",
             "credentials: the PIN, from the variable COSIGN_PKCS11_PIN\n",
             "slot-id=\(token.slot);id=%02;object=p384?module-path=",

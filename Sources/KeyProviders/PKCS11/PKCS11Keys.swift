@@ -105,7 +105,7 @@ public final class PKCS11Keys: KeyPlace {
                     "token",
                     "\(token.label) (\(token.manufacturer), \(token.model), serial \(token.serial)), slot \(token.slot)"
                 ),
-                KeyFact("name", key.label.description), KeyFact("id", key.id.map(PKCS11URI.hexadecimal).joined()),
+                KeyFact("key", key.label.description), KeyFact("id", key.id.map(PKCS11URI.hexadecimal).joined()),
                 KeyFact("algorithm", "\(key.publicKey.kind)"),
                 KeyFact("signs as", key.schemes.map(\.description).joined(separator: ", ")),
                 KeyFact("credentials", token.needsLogin ? "the PIN, from \(pin)" : "none: the token needs no login"),

@@ -48,10 +48,10 @@ public final class VaultKeys: KeyMaker {
         let (server, key) = (try await server(), try await key(reference))
         return [
             KeyFact("service", "Vault or OpenBao at \(server.address.origin), engine \(server.mount)"),
-            KeyFact("name", key.name), KeyFact("version", "\(key.newest.number)"),
+            KeyFact("key", key.name), KeyFact("version", "\(key.newest.number)"),
             KeyFact("other versions", key.versions.dropFirst().map { "\($0.number)" }.joined(separator: ", ")),
-            KeyFact("key", "\(key.newest.publicKey.kind)"),
-            KeyFact("signs with", key.newest.schemes.map(\.description).joined(separator: ", ")),
+            KeyFact("algorithm", "\(key.newest.publicKey.kind)"),
+            KeyFact("signs as", key.newest.schemes.map(\.description).joined(separator: ", ")),
             KeyFact("credentials", "the token of \(server.tokenSource)"),
         ].filter { !$0.value.isEmpty }
     }

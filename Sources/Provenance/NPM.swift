@@ -293,12 +293,13 @@ public struct BuildDemand: Sendable {
 
     /// Makes the demand that a workflow of GitHub or GitLab has built it, of whatever repository: certificate and provenance have to
     /// name the same.
-    public init() throws(SigstoreError) {
+    /// - Parameter builderID: The builder that the provenance names; `nil` if any will do.
+    public init(builderID: String? = nil) throws(SigstoreError) {
         let anyName = CertificateIdentity.Pattern.matching(try IdentityPattern("^https://"))
         identities = ["https://token.actions.githubusercontent.com", "https://gitlab.com"].map {
             CertificateIdentity(subject: anyName, issuer: .exactly($0))
         }
-        (repository, builderID, isAnyRepository) = (nil, nil, true)
+        (repository, self.builderID, isAnyRepository) = (nil, builderID, true)
     }
 
     /// The builder that a provenance names.
@@ -366,7 +367,7 @@ public struct BuildDemand: Sendable {
             }
             try expect(claimed, "certificate")
             try expect(stated, "provenance")
-        } else if isAnyRepository {
+        } else if isAnyRepository || claimed != nil && stated != nil {
             guard let claimed, let stated, claimed.utf8.elementsEqual(stated.utf8) else {
                 throw SigstoreError(
                     .attestationsDisagree,
@@ -374,11 +375,13 @@ public struct BuildDemand: Sendable {
                     advice: "do not use it")
             }
         }
-        try expectBuilder(statement, claims)
+        try expectBuilder(statement, claims, verified.signer)
         return verified
     }
 
-    private func expectBuilder(_ statement: Statement, _ claims: CertificateClaims) throws(SigstoreError) {
+    private func expectBuilder(_ statement: Statement, _ claims: CertificateClaims, _ signer: VerifiedSigner)
+        throws(SigstoreError)
+    {
         let found = Self.builder(of: statement)
         if let builderID {
             guard let found, found.utf8.elementsEqual(builderID.utf8) else {
@@ -387,9 +390,20 @@ public struct BuildDemand: Sendable {
                     advice: "do not use it, unless it is built in another way than you think")
             }
         }
+        guard let found else { return }
+        // A workflow that is named as the builder has signed, and none but it.
+        if found.utf8.starts(with: "https://github.com/".utf8), found.contains("/.github/workflows/") {
+            guard case .certificate(let name, _) = signer,
+                name.utf8.elementsEqual(found.utf8) || name.utf8.starts(with: "\(found)@".utf8)
+            else {
+                throw SigstoreError(
+                    .wrongBuilder, "the provenance says the builder \(found), and \(signer.description) signed it",
+                    advice: "do not use it")
+            }
+        }
         // What the provenance says of the machine, the certificate has to say too.
         let runner = "https://github.com/actions/runner/"
-        guard let found, found.utf8.starts(with: runner.utf8) else { return }
+        guard found.utf8.starts(with: runner.utf8) else { return }
         let claimed = try claims.value(.runnerEnvironment)
         guard let claimed, found.utf8.elementsEqual((runner + claimed).utf8) else {
             throw SigstoreError(

@@ -23,7 +23,7 @@ public struct NPMLockFile: Sendable {
 
     /// The packages that a registry has, each once, in the order of the file.
     public let packages: [Package]
-    /// What no registry has published, each by its place in the file, with why nothing can be proven of it.
+    /// What no registry has published, or has two digests, each by its place in the file, with why nothing can be proven of it.
     public let unprovable: [(place: String, reason: SigstoreError)]
 
     /// Reads a lock file.
@@ -45,14 +45,27 @@ public struct NPMLockFile: Sendable {
             throw SigstoreError(.tooManyEntries, "the lock file has more than \(Self.limit) packages")
         }
         var (packages, unprovable): ([Package], [(place: String, reason: SigstoreError)]) = ([], [])
-        var seen: Set<[UInt8]> = []
+        var seen: [[UInt8]: Digest] = [:]
         // The first is the project itself.
         for (place, value) in entries.members where !place.isEmpty {
             switch try Self.package(place, JSONCursor(value)) {
             case .failure(let reason): unprovable.append((place, reason))
             case .success(let package):
-                let key = Array("\(package.reference) \(package.digest)".utf8)
-                if seen.insert(key).inserted { packages.append(package) }
+                let key = Array(package.reference.utf8)
+                guard let known = seen[key] else {
+                    seen[key] = package.digest
+                    packages.append(package)
+                    continue
+                }
+                guard known != package.digest else { continue }
+                unprovable.append(
+                    (
+                        place,
+                        SigstoreError(
+                            .malformedLockFile,
+                            "the lock file has two archives of \(package.reference): \(known) and \(package.digest)",
+                            advice: "npm has published one: find out which, and who changed the other")
+                    ))
             }
         }
         guard !packages.isEmpty || !unprovable.isEmpty else {

@@ -122,6 +122,10 @@ struct ModelTests {
             ),
             ("model-file-extra", "extra: more", { try directory.write("model/more", "") }),
             (
+                "model-file-extra", "extra: signature",
+                { try FileManager.default.linkItem(atPath: "\(model)/model.sig", toPath: "\(model)/signature") }
+            ),
+            (
                 "model-file-missing", "missing: signme-2",
                 { try FileManager.default.removeItem(atPath: "\(model)/signme-2") }
             ),

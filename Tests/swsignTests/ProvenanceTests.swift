@@ -200,6 +200,59 @@ struct ProvenanceTests {
         await expectRefusal("malformed-base64", of: ["--repository", Self.repository, Self.package])
     }
 
+    @Test("In a directory, a file is passed over for its name only if it is read as attestations, or holds some")
+    func namedLikeAttestations() async throws {
+        try copy(Self.package, Self.package + ".provenance", from: "pypi")
+        for folder in ["dist", "apart"] {
+            try FileManager.default.createDirectory(atPath: directory[folder], withIntermediateDirectories: false)
+        }
+        func put(_ name: String, _ from: String) throws {
+            try directory.write("dist/\(name)", try directory.read(from))
+        }
+        try put(Self.package, Self.package)
+        try put(Self.package + ".provenance", Self.package + ".provenance")
+        try put(Self.package + ".sigs", Self.package + ".provenance")
+        let held = await verify("--repository", Self.repository, "dist")
+        #expect(held.succeeded, "\(held.messages)")
+        for ending in [".jsonl", ".sigs"] {
+            try directory.write("dist/\(Self.package)\(ending)", "a program that nobody signed")
+        }
+        let refused = await verify("--repository", Self.repository, "dist")
+        #expect(refused.ending == .exit(1) && refused.messages.contains("1 of 3 files verified"), "\(refused.messages)")
+        // The attestations are in another folder: none in this one is read for a file.
+        try put(Self.package + ".provenance", Self.package)
+        try directory.write("apart/\(Self.package).provenance", try directory.read(Self.package + ".provenance"))
+        let elsewhere = await verify("--repository", Self.repository, "-b", "apart", "dist")
+        #expect(
+            elsewhere.ending == .exit(1) && elsewhere.messages.contains("1 of 4 files verified"),
+            "\(elsewhere.messages)")
+    }
+
+    @Test("A flag that says nothing of the ecosystem is refused, and never passed over")
+    func flagsOfOthers() async throws {
+        let pypi = [
+            "--repository", Self.repository, "-b", "\(Self.published)/pypi/\(Self.package).provenance",
+            "\(Self.published)/pypi/\(Self.package)",
+        ]
+        let npm = Self.npm()
+        let identity = ["--cert-identity", "nobody", "--cert-oidc-issuer", "https://example.org"]
+        for (flags, arguments) in [
+            (["--repo", "a/b", "--source-ref", "refs/tags/v9"], ["--from", "pypi"] + pypi),
+            (["--repo", "a/b"] + identity, pypi), (["--owner", "a"], pypi), (["--predicate-type", "custom"], npm),
+            (["--repo", "a/b"], npm), (["--repository", Self.repository], npm), (["--signer-digest", "a"], npm),
+            (["--deny-self-hosted-runners"], npm),
+            (["--source-uri", "github.com/a/b"], ["--from", "github"] + Self.js),
+            (["--repository", Self.repository], Self.js),
+            (["--repository", Self.repository, "--from", "github"], Self.js),
+            (
+                [
+                    "--package", "a", "--package-version", "1", "--source-uri", "github.com/a/b", "--npm-keys",
+                    Self.npmKey,
+                ], pypi
+            ),
+        ] { await expectRefusal("usage", of: flags + arguments) }
+    }
+
     // MARK: - Every wrapping at the door
 
     @Test("verify-blob-attestation reads each wrapping; of several bundles one must hold, and each failure is named")
@@ -592,6 +645,7 @@ struct ProvenanceTests {
             (["--cert-identity", "https://github.com/sigstore/sigstore-js"], "wrong-identity"),
             (["--cert-identity-regex", "^https://github.com/other/"], "wrong-identity"),
             (["--digest-alg", "sha256"], "wrong-subject"), (["--digest-alg", "md5"], "unknown-algorithm"),
+            (["--digest-alg", "sha384"], "unknown-algorithm"),
             (["--owner", "sigstore"], "usage"), (["--signer-repo", "a/b", "--cert-identity", "c"], "usage"),
         ] { await expectRefusal(code, of: Self.js + flags) }
         for (repository, code) in [
@@ -667,7 +721,36 @@ struct ProvenanceTests {
             try directory.write("package-lock.json", lock().replacing(old, with: new))
             await expectRefusal(code, of: demanding)
         }
+        // Two archives of one package: the one that npm published does not vouch for the other, whichever stands first.
+        let other = "sha512-" + Base64.encode([UInt8](repeating: 1, count: 64))
+        func second(_ integrity: String) -> String {
+            #","node_modules/a/node_modules/sigstore":{"version":"0.4.0","integrity":"\#(integrity)"}"#
+        }
+        for (text, code) in [
+            (lock(second(other)), "malformed-lock-file"),
+            (
+                lock(second(other)).replacing(integrity, with: "#").replacing(other, with: integrity)
+                    .replacing("#", with: other), "malformed-lock-file, wrong-subject"
+            ),
+        ] {
+            try directory.write("package-lock.json", text)
+            let twice = await verify(arguments: demanding)
+            #expect(twice.ending == .exit(1), "\(twice.messages)")
+            for code in code.split(separator: ", ") {
+                #expect(twice.messages.contains("[\(code)]"), "\(twice.messages)")
+            }
+        }
+        try directory.write("package-lock.json", lock(second(integrity)))
+        let same = await verify(arguments: demanding)
+        #expect(same.succeeded && same.messages.contains("Verified OK\n  package: sigstore\n"), "\(same.messages)")
         try directory.write("package-lock.json", lock())
+        await expectRefusal(
+            "wrong-builder", "sigstore@0.4.0: ", of: demanding + ["--builder-id", "https://github.com/npm"])
+        for flags in [
+            ["--repo", "a/b", "--cert-identity", "nobody", "--cert-oidc-issuer", "a"],
+            ["--source-ref", "refs/tags/v1"],
+            ["--repository", Self.repository], ["--deny-self-hosted-runners"],
+        ] { await expectRefusal("usage", of: demanding + flags) }
         await expectRefusal(
             "usage", "--attestations", of: ["--from", "npm", "--npm-keys", Self.npmKey, "package-lock.json"])
         await expectRefusal(

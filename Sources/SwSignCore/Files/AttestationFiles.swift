@@ -13,16 +13,31 @@ public enum AttestationFiles {
         ]
     )
 
-    /// Tells the files of a directory apart: what has the name of another file that is there and an ending of attestations belongs
-    /// to that file, and everything else must be proven.
-    public static func artifacts(among files: [InputFile]) -> [InputFile] {
+    /// Tells the files of a directory apart: what has the name of another file that is there and an ending of attestations, and is
+    /// read for that file or holds attestations, belongs to it; everything else must be proven.
+    /// - Parameters:
+    ///   - files: The files of the directory.
+    ///   - areElsewhere: Whether the attestations are in another place, so that none of these files is read for another.
+    public static func artifacts(among files: [InputFile], areElsewhere: Bool = false) -> [InputFile] {
         let paths = Set(files.map { Array($0.path.utf8) })
+        /// The endings of what ``document(for:at:)`` reads for a file.
+        func read(_ stem: [UInt8]) -> ArraySlice<String> {
+            func there(_ endings: [String]) -> [String] { endings.filter { paths.contains(stem + $0.utf8) } }
+            let pypi = there(endings.pypi)
+            return pypi.isEmpty ? there(endings.others).prefix(1) : pypi[...]
+        }
         return files.filter { file in
             let path = Array(file.path.utf8)
-            return !(endings.pypi + endings.others).contains { ending in
+            let named = (endings.pypi + endings.others).filter { ending in
                 path.suffix(ending.utf8.count).elementsEqual(ending.utf8)
                     && paths.contains(Array(path.dropLast(ending.utf8.count)))
             }
+            guard !named.isEmpty else { return true }
+            if !areElsewhere, named.contains(where: { read(path.dropLast($0.utf8.count)).contains($0) }) {
+                return false
+            }
+            // What only has such a name could be anything.
+            return (try? file.expectFile()) == nil || (try? document(file)) == nil
         }
     }
 

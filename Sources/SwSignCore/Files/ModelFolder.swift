@@ -136,9 +136,10 @@ public struct ModelFolder: Sendable {
         let git = ignoresGit ? ModelManifest.gitPaths : []
         let byName = git.filter { name in !manifest.files.contains { ModelManifest.isIgnored($0.name, by: [name]) } }
         let ignored = manifest.ignoredPaths + ignoredPaths + byName
-        let own = FileStatus(signature)?.identity
-        let found = try await entries(without: ignored).filter {
-            $0.identity != own || expected[Array($0.path.utf8)] != nil
+        // By its name: a file by another name is one of the model's, even if it is the same.
+        let own = Self.path(of: LocalFile.realPath(signature) ?? signature, in: path)
+        let found = try await entries(without: ignored).filter { entry in
+            own.map { !$0.utf8.elementsEqual(entry.path.utf8) } ?? true || expected[Array(entry.path.utf8)] != nil
         }
         var differences = Differences()
         var hashed: [FolderEntry] = []

@@ -73,13 +73,20 @@ struct PublisherOptions: ParsableArguments {
     @Option(name: .customLong("certificate-oidc-issuer"), help: "The issuer of the identity token, byte for byte.")
     var issuer: String?
 
-    /// Whether a flag is given that is about packages, or about what workflows of GitHub attested.
-    var isAboutPackages: Bool {
-        let texts = [
-            repo, owner, signerRepo, signerWorkflow, signerDigest, sourceRef, sourceDigest, predicateType,
-            digestAlgorithm, package, packageVersion, npmKeys, sourceURI, builderID,
+    /// The flags that are given and are not about every ecosystem.
+    var given: [PublisherFlag] {
+        let flags: [(isGiven: Bool, name: String, about: [ProvenanceSource])] = [
+            (repo != nil, "repo", [.github]), (owner != nil, "owner", [.github]),
+            (signerRepo != nil, "signer-repo", [.github]), (signerWorkflow != nil, "signer-workflow", [.github]),
+            (signerDigest != nil, "signer-digest", [.github]), (sourceRef != nil, "source-ref", [.github]),
+            (sourceDigest != nil, "source-digest", [.github]),
+            (denySelfHostedRunners, "deny-self-hosted-runners", [.github]),
+            (predicateType != nil, "predicate-type", [.github]), (digestAlgorithm != nil, "digest-alg", [.github]),
+            (package != nil, "package", [.npm]), (packageVersion != nil, "package-version", [.npm]),
+            (npmKeys != nil, "npm-keys", [.npm]), (sourceURI != nil, "source-uri", [.npm]),
+            (builderID != nil, "builder-id", [.npm]), (repository != nil, "repository", [.pypi]),
         ]
-        return denySelfHostedRunners || texts.contains { $0 != nil }
+        return flags.filter(\.isGiven).map { PublisherFlag(name: $0.name, about: $0.about) }
     }
 
     /// What is demanded of what workflows of GitHub attested; `nil` if no owner or repository is named.
@@ -116,7 +123,8 @@ struct PublisherOptions: ParsableArguments {
         (policy.sourceRef, policy.sourceDigest, policy.signerDigest) = (sourceRef, sourceDigest, signerDigest)
         policy.deniesSelfHosted = denySelfHostedRunners
         if let digestAlgorithm {
-            guard let algorithm = HashAlgorithm(rawValue: digestAlgorithm) else {
+            guard let algorithm = HashAlgorithm(rawValue: digestAlgorithm), [.sha256, .sha512].contains(algorithm)
+            else {
                 throw SigstoreError(
                     .unknownAlgorithm, "the digest algorithm \"\(digestAlgorithm)\" is not known",
                     advice: "use sha256 or sha512")
@@ -212,6 +220,27 @@ struct PublisherOptions: ParsableArguments {
         case (nil, let identity?): return try PyPIPolicy(.identity(identity))
         case (_?, _?):
             throw SigstoreError(.usage, "--repository and --certificate-identity cannot be given together")
+        }
+    }
+}
+
+/// A flag that is given, and the ecosystems that it is about.
+struct PublisherFlag: Sendable {
+    let name: String
+    let about: [ProvenanceSource]
+}
+
+extension [PublisherFlag] {
+    /// Refuses a flag that says nothing of an ecosystem: what is demanded has to be compared with something.
+    func expectAbout(_ source: ProvenanceSource) throws(SigstoreError) {
+        for flag in self where !flag.about.contains(source) {
+            throw SigstoreError(
+                .usage,
+                "--\(flag.name) is about \(flag.about.map(\.rawValue).joined(separator: " and ")), and what is verified is of "
+                    + source.rawValue,
+                advice: source == .model
+                    ? "give --key, --certificate-chain, or --certificate-identity and --certificate-oidc-issuer"
+                    : "leave the flag out, or say with --from where it is from")
         }
     }
 }

@@ -9,16 +9,7 @@ extension VerifyProvenance {
     /// Verifies folders of models by their signatures: `--from model`. One after the other, since the files of each are hashed
     /// side by side.
     func verifyModels(_ context: Context) throws(SigstoreError) {
-        guard publisher.repository == nil else {
-            throw SigstoreError(
-                .usage, "--repository is not about models",
-                advice: "give --key, --certificate-chain, or --certificate-identity and --certificate-oidc-issuer")
-        }
-        guard !publisher.isAboutPackages else {
-            throw SigstoreError(
-                .usage, "a flag of packages or of GitHub is given, and this is a model",
-                advice: "give --key, --certificate-chain, or --certificate-identity and --certificate-oidc-issuer")
-        }
+        try publisher.given.expectAbout(.model)
         guard files.count == 1, let path = files.first else {
             throw SigstoreError(
                 .usage, "\(files.count) models are named", advice: "name one model's folder in each call")

@@ -47,13 +47,14 @@ struct VerifyProvenance: SwSignCommand {
             return try verifyModels(context)
         }
         try model.expectUnused()
+        if let source = from?.source { try publisher.given.expectAbout(source) }
         var inputs: [InputFile] = []
         for name in files {
             guard let inside = try InputFile(name).filesInDirectory() else {
                 inputs.append(InputFile(name))
                 continue
             }
-            let found = AttestationFiles.artifacts(among: inside)
+            let found = AttestationFiles.artifacts(among: inside, areElsewhere: attestations != nil)
             guard !found.isEmpty else {
                 throw SigstoreError(.fileNotFound, "there is no file to verify in the directory \(name)")
             }
@@ -67,7 +68,7 @@ struct VerifyProvenance: SwSignCommand {
         }
         let rules = ProvenanceRules(
             from: from?.source, github: try publisher.github(), pypi: try publisher.pypi(),
-            npm: try publisher.npm(files: inputs.count, sources))
+            npm: try publisher.npm(files: inputs.count, sources), flags: publisher.given)
         context.trustVariables.named(sources.variables)
         let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: true), now: context.now)
         let place = attestations.map(InputFile.init)
@@ -78,16 +79,7 @@ struct VerifyProvenance: SwSignCommand {
                 try file.expectFile()
                 let document = try AttestationFiles.document(for: file, at: place)
                 let verified = try rules.verify(file, document, with: verifier)
-                let description = ProvenanceDescription(file.name, verified)
-                if output == .json { try context.output.json(try description.json()) }
-                if !isOneOfMany {
-                    context.output.note("Verified OK", .success)
-                    for line in description.lines { context.output.note("  \(line)") }
-                }
-                for warning in verified.attestations.flatMap(\.warnings) {
-                    context.output.warn("\(file.name): \(warning.message)")
-                }
-                return "Verified OK, \(description.summary)"
+                return try Self.report(file.name, verified, isAlone: !isOneOfMany, output, context)
             } catch {
                 if output == .json, error.code != .outputFailed, error.code != .readerEnded {
                     try context.output.json(ProvenanceDescription.json(file.name, error))
@@ -114,7 +106,11 @@ extension VerifyProvenance {
         let folder = attestations.hasSuffix("/") ? String(attestations.dropLast()) : attestations
         let keys = try publisher.keys(sources)
         let build: BuildDemand
-        if let given = try publisher.build() { build = given } else { build = try BuildDemand() }
+        if let given = try publisher.build() {
+            build = given
+        } else {
+            build = try BuildDemand(builderID: publisher.builderID)
+        }
         context.trustVariables.named(sources.variables)
         let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: true), now: context.now)
         var outcomes: [[UInt8]: Result<NPMLockFile.Package, SigstoreError>] = [:]
@@ -127,6 +123,7 @@ extension VerifyProvenance {
         }
         var batch = BlobBatch(verb: "verified", workers: maxWorkers, context: context)
         batch.names = (many: "packages", title: "PACKAGE")
+        let isAlone = names.count == 1
         try batch.forEachOnThreads(names) { [outcomes, output] (label) throws(SigstoreError) -> String in
             do throws(SigstoreError) {
                 guard let package = try outcomes[Array(label.path.utf8)]?.get() else {
@@ -143,17 +140,29 @@ extension VerifyProvenance {
                 let policy = try NPMPolicy(
                     package: package.name, version: package.version, keys: keys, build: build)
                 let document = try AttestationFiles.document(for: label, at: InputFile(path))
-                let description = ProvenanceDescription(
-                    label.name, try policy.verify(ArtifactDigest(package.digest), document, with: verifier))
-                if output == .json { try context.output.json(try description.json()) }
-                return "Verified OK, \(description.summary)"
+                let verified = try policy.verify(ArtifactDigest(package.digest), document, with: verifier)
+                return try Self.report(label.name, verified, isAlone: isAlone, output, context)
             } catch {
                 if output == .json, error.code != .outputFailed, error.code != .readerEnded {
                     try context.output.json(ProvenanceDescription.json(label.name, error))
                 }
-                throw error
+                throw isAlone ? error.concerning(label.name) : error
             }
         }
+    }
+
+    /// Prints what holds, and says it in a few words for a list.
+    private static func report(
+        _ name: String, _ verified: VerifiedProvenance, isAlone: Bool, _ format: OutputFormat, _ context: Context
+    ) throws(SigstoreError) -> String {
+        let description = ProvenanceDescription(name, verified)
+        if format == .json { try context.output.json(try description.json()) }
+        if isAlone {
+            context.output.note("Verified OK", .success)
+            for line in description.lines { context.output.note("  \(line)") }
+        }
+        for warning in verified.attestations.flatMap(\.warnings) { context.output.warn("\(name): \(warning.message)") }
+        return "Verified OK, \(description.summary)"
     }
 
     /// An ecosystem by its name.
@@ -179,6 +188,8 @@ struct ProvenanceRules: Sendable {
     let pypi: PyPIPolicy?
     /// What is demanded of a package of npm; `nil` if nothing was said of one.
     let npm: NPMPolicy?
+    /// The flags that say all this: each has to be about the ecosystem that is verified.
+    let flags: [PublisherFlag]
 
     /// Verifies one file by the rules of the ecosystem that its attestations are from.
     func verify(_ file: InputFile, _ document: AttestationDocument, with verifier: Verifier) throws(SigstoreError)
@@ -193,6 +204,7 @@ struct ProvenanceRules: Sendable {
                 advice: .sentence(
                     "say it with --from: \(ProvenanceSource.allCases.map(\.rawValue).joined(separator: ", "))"))
         }
+        try flags.expectAbout(source)
         switch source {
         case .github:
             guard let github else {

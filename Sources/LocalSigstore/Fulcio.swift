@@ -216,16 +216,16 @@ private struct Principal {
         func encoded(_ number: Int, _ text: String) -> CertificateExtension {
             CertificateExtension(oid: "1.3.6.1.4.1.57264.1.\(number)", value: DER.utf8String(text))
         }
+        var named = source
+        if case .object(let federated)? = claims["federated_claims"],
+            case .string(let connector)? = federated["connector_id"]
+        {
+            named = connector
+        }
         switch String(source.dropFirst(issuer.url.count)) {
         case "", "/fed":
             guard let email = text("email"), case .bool(true)? = claims["email_verified"], email.contains("@") else {
                 return nil
-            }
-            var named = source
-            if case .object(let federated)? = claims["federated_claims"],
-                case .string(let connector)? = federated["connector_id"]
-            {
-                named = connector
             }
             name = email
             isEmail = true
@@ -251,8 +251,8 @@ private struct Principal {
             isEmail = false
             challenge = subject
             extensions = [
-                raw(1, source), raw(2, event), raw(3, sha), raw(4, workflow), raw(5, repository), raw(6, ref),
-                encoded(8, source), encoded(9, "\(host)/\(job)"), encoded(10, jobSHA), encoded(11, runner),
+                raw(1, named), raw(2, event), raw(3, sha), raw(4, workflow), raw(5, repository), raw(6, ref),
+                encoded(8, named), encoded(9, "\(host)/\(job)"), encoded(10, jobSHA), encoded(11, runner),
                 encoded(12, "\(host)/\(repository)"), encoded(13, sha), encoded(14, ref), encoded(15, repositoryID),
                 encoded(16, "\(host)/\(owner)"), encoded(17, ownerID), encoded(18, "\(host)/\(workflowRef)"),
                 encoded(19, workflowSHA), encoded(20, event),

@@ -29,6 +29,12 @@ public struct GitHubWorkflow: Sendable, Equatable {
     public var event: String
     /// The workflow's name.
     public var name: String
+    /// The reusable workflow that it calls and that signs, `OWNER/NAME/FILE@REF`; `nil` if it signs itself.
+    public var builder: String?
+    /// The issuer that certificates name in place of this one, such as GitHub's own.
+    public var certificateIssuer: String?
+    /// Whose machine it runs on: `github-hosted`, `self-hosted`.
+    public var runner = "github-hosted"
 
     /// Describes a job.
     public init(
@@ -45,21 +51,25 @@ public struct GitHubWorkflow: Sendable, Equatable {
     }
 
     /// The identity in its certificates.
-    public var identity: String { "https://github.com/\(repository)/\(file)@\(ref)" }
+    public var identity: String { "https://github.com/\(builder ?? "\(repository)/\(file)@\(ref)")" }
 
     fileprivate var claims: JSONObject {
         let owner = String(repository.prefix { $0 != "/" })
-        return [
+        var claims: JSONObject = [
             "sub": .string("repo:\(repository):ref:\(ref)"), "repository": .string(repository),
             "repository_owner": .string(owner), "repository_id": .string("1001"),
             "repository_owner_id": .string("2002"), "repository_visibility": .string("public"), "ref": .string(ref),
             "ref_type": .string(ref.hasPrefix("refs/tags/") ? "tag" : "branch"), "sha": .string(sha),
             "event_name": .string(event), "workflow": .string(name),
             "workflow_ref": .string("\(repository)/\(file)@\(ref)"), "workflow_sha": .string(sha),
-            "job_workflow_ref": .string("\(repository)/\(file)@\(ref)"), "job_workflow_sha": .string(sha),
-            "runner_environment": .string("github-hosted"), "run_id": .string("42"), "run_number": .string("7"),
+            "job_workflow_ref": .string(builder ?? "\(repository)/\(file)@\(ref)"), "job_workflow_sha": .string(sha),
+            "runner_environment": .string(runner), "run_id": .string("42"), "run_number": .string("7"),
             "run_attempt": .string("1"), "actor": .string("octo"), "actor_id": .string("3003"),
         ]
+        if let certificateIssuer {
+            claims["federated_claims"] = .object(["connector_id": .string(certificateIssuer)])
+        }
+        return claims
     }
 }
 
@@ -99,7 +109,7 @@ public struct IdentityIssuer: Sendable {
     public func issuer(of identity: LocalIdentity) -> String {
         switch identity {
         case .email: url
-        case .gitHubWorkflow: "\(url)/github"
+        case .gitHubWorkflow(let workflow): workflow.certificateIssuer ?? "\(url)/github"
         case .uri: "\(url)/uri"
         case .federated(_, let connector): connector
         }
@@ -123,7 +133,12 @@ public struct IdentityIssuer: Sendable {
         -> String
     {
         let now = Int64(Date().timeIntervalSince1970)
-        let issuer = if case .federated = identity { "\(url)/fed" } else { issuer(of: identity) }
+        let issuer =
+            switch identity {
+            case .federated: "\(url)/fed"
+            case .gitHubWorkflow: "\(url)/github"
+            case .email, .uri: issuer(of: identity)
+            }
         var claims: JSONObject = [
             "iss": .string(issuer), "aud": .string(options.audience), "iat": .integer(now),
             "nbf": .integer(now + options.delay), "exp": .integer(now + options.delay + options.lifetime),

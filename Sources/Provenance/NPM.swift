@@ -423,6 +423,6 @@ extension SigstoreError.Code {
     public static let registryKeyExpired = Self("registry-key-expired")
     /// Attestations about one thing contradict each other, or themselves.
     public static let attestationsDisagree = Self("attestations-disagree")
-    /// Another builder made it than was asked for.
+    /// Another builder made it than was asked for or is trusted, or than the provenance names.
     public static let wrongBuilder = Self("wrong-builder")
 }

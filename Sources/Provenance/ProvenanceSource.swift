@@ -12,6 +12,8 @@ public enum ProvenanceSource: String, Sendable, CaseIterable {
     case github
     /// Folders of models, signed as `model_signing` does.
     case model
+    /// What builders on GitHub made, by SLSA's provenance.
+    case slsa
 }
 
 extension AttestationDocument {
@@ -23,6 +25,7 @@ extension AttestationDocument {
         let types = attestations.compactMap { (try? $0.bundle.statement())??.predicateType }
         guard types.count == attestations.count else { return nil }
         if types.allSatisfy({ $0.matches(PyPIPolicy.publishType) }) { return .pypi }
+        if isByGenerator { return .slsa }
         return attestations.allSatisfy { Self.isOfGitHub($0.bundle) } ? .github : nil
     }
 }

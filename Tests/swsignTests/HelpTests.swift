@@ -130,6 +130,11 @@ struct HelpTests {
         {
             try FileManager.default.copyItem(atPath: "\(published)/pypi/\(name)", toPath: template[name])
         }
+        // A build by SLSA's generator.
+        try template.write("app", SLSATests.content)
+        var build = SLSATests.Build()
+        build.ref = "refs/tags/v1.2.3"
+        try await SLSATests.sign("app.intoto.jsonl", build, in: place)
         // A chain as OpenSSL writes it, its root last.
         let folder = URL(fileURLWithPath: services.files.trustedRoot).deletingLastPathComponent()
         let end = "-----END CERTIFICATE-----\n"

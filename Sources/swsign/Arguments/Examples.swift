@@ -143,6 +143,7 @@ enum Examples {
         verify-provenance
         swsign verify-provenance --from pypi --repository https://github.com/trailofbits/pypi-attestations pypi_attestations-0.0.19.tar.gz
         swsign verify-provenance --repository https://github.com/trailofbits/pypi-attestations --attestations pypi_attestations-0.0.19.tar.gz.provenance pypi_attestations-0.0.19.tar.gz
+        swsign verify-provenance --from slsa --source-uri github.com/example/demo --source-tag v1.2.3 app
         swsign verify-provenance --from model --key cosign.pub model
         swsign verify-provenance --from model --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example --signature keyless.model.sig model
 

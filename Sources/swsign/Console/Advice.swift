@@ -90,6 +90,7 @@ extension SigstoreError {
         case .useNoLogOrOtherKey: "use \(noLogOrOtherKey.dropFirst(3))"
         case .giveJSONPredicate: "a predicate of type \(subject) must be JSON; use --type custom for other text"
         case .giveAttestations: "name the file or folder that they are in with --attestations"
+        case .giveBuilder: "if this is who must have built it, name it with --builder-id"
         case .giveBundleOrSignature: "give --bundle or --signature"
         case .nameServiceOnce: "name each service once, in --signing-config or by its flag"
         case .giveKeyAsWritten:

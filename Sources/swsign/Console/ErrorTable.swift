@@ -201,6 +201,7 @@ enum ErrorTable {
         unreachable|There is no connection to the server, or it broke off.|check the name, the network and the proxy; swsign doctor shows what is used
         unreadable-signature|A signature was found that cannot be read.|look at it with swsign tree and swsign download signature; sign anew if it is damaged
         unreadable-token-file|A file that should hold a token cannot be read.|check the path and who may read it
+        unreleased-builder|The builder was called at a branch or commit, and not at a release's full tag.|have the project call its builder by a tag like v1.2.3
         unsupported|The registry or layout cannot do what is asked of it.|what it cannot do is in the message; another registry or repository may do it
         unsupported-key|The key is of a kind, curve or size that is not used here.|keys that can be used are ECDSA P-256, P-384 and P-521, Ed25519, and RSA of 2048 to 4096 bits
         unsupported-model-signature|The signature of a model names its files in a way that swsign does not know, such as BLAKE3 or parts of files.|verify it with model_signing, or have the model signed by files with SHA-256
@@ -210,7 +211,7 @@ enum ErrorTable {
         workload-api-failed|SPIFFE's workload API gave no token.|check SPIFFE_ENDPOINT_SOCKET, and that this workload is registered
         wrong-annotation|What the signer says of the image is not what -a demands.|check the annotations with swsign download signature
         wrong-branch|Another branch was built than was asked for.|check the branch that was given; if it is right, do not use the file
-        wrong-builder|Another builder made it than was asked for.|check the builder that was given; if it is right, do not use the file
+        wrong-builder|Another builder made it than was asked for or is trusted, or than the provenance names.|if this builder is trusted, name it with --builder-id; else do not use the file
         wrong-claim|The certificate makes another claim than was asked for, or does not make it.|swsign bundle inspect shows the claims; demand the right one, or do not use the signature
         wrong-commit|Another commit was built, or signed, than was asked for.|check the commit that was given; if it is right, do not use the file
         wrong-identity|The certificate shows another name than was asked for.|if this is who should have signed, give it with --certificate-identity
@@ -227,6 +228,8 @@ enum ErrorTable {
         wrong-subject|The attestation is about something else.|check that the attestation belongs to this file or image, unchanged
         wrong-tag|Another tag was built than was asked for.|check the tag that was given; if it is right, do not use the file
         wrong-version|The attestation is about another version of the package.|get the attestation that belongs to the file
+        wrong-versioned-tag|A tag of another version was built than was asked for, or what was given is no version.|check the version that was given; if it is right, do not use the file
         wrong-workflow|The certificate shows another GitHub workflow than was asked for.|swsign bundle inspect shows the workflow; demand the right one, or do not use the signature
+        wrong-workflow-input|The build was started with other inputs than was asked for, or not by hand.|check the inputs that were given; if they are right, do not use the file
         """
 }

@@ -6,6 +6,29 @@ import SigstoreVerification
 import StrictJSON
 import SwSignCore
 
+/// A flag that is given and demands something of the provenance.
+struct DemandFlag: Sendable {
+    /// The flag's name, without its dashes.
+    let name: String
+    private let sources: [ProvenanceSource]
+
+    /// Describes a flag.
+    /// - Returns: `nil` if it is not given.
+    init?(_ name: String, _ value: String?, _ sources: ProvenanceSource...) {
+        guard value != nil else { return nil }
+        (self.name, self.sources) = (name, sources)
+    }
+
+    /// Expects that an ecosystem's rules know every flag that is given: what is demanded is never passed over.
+    static func expect(_ flags: [DemandFlag], by source: ProvenanceSource, isNamed: Bool) throws(SigstoreError) {
+        guard let unknown = flags.first(where: { !$0.sources.contains(source) }) else { return }
+        throw SigstoreError(
+            .usage, "--\(unknown.name) was given, and the rules of \(source.rawValue) do not know it",
+            advice: isNamed
+                ? "leave it out, or name another ecosystem with --from" : "say with --from which rules are meant")
+    }
+}
+
 /// The flags that say who must have built or published.
 struct PublisherOptions: ParsableArguments {
     @Option(
@@ -56,9 +79,13 @@ struct PublisherOptions: ParsableArguments {
     var npmKeys: String?
     @Option(
         name: .customLong("source-uri"),
-        help: "npm: the repository that must have been built, such as github.com/OWNER/NAME.")
+        help: "npm, slsa: the repository that must have been built, such as github.com/OWNER/NAME.")
     var sourceURI: String?
-    @Option(name: .customLong("builder-id"), help: "npm: the builder that the provenance must name.")
+    @Option(
+        name: .customLong("builder-id"),
+        help:
+            "npm: the builder that the provenance must name. slsa: the workflow that must have built it, https://github.com/OWNER/NAME/PATH, with @v1.2.3 if it must be that version; without it, any of the trusted ones of slsa-framework/slsa-github-generator."
+    )
     var builderID: String?
     @Option(help: "pypi: the repository that must have published, such as https://github.com/OWNER/NAME.")
     var repository: String?
@@ -73,20 +100,22 @@ struct PublisherOptions: ParsableArguments {
     @Option(name: .customLong("certificate-oidc-issuer"), help: "The issuer of the identity token, byte for byte.")
     var issuer: String?
 
-    /// The flags that are given and are not about every ecosystem.
-    var given: [PublisherFlag] {
-        let flags: [(isGiven: Bool, name: String, about: [ProvenanceSource])] = [
-            (repo != nil, "repo", [.github]), (owner != nil, "owner", [.github]),
-            (signerRepo != nil, "signer-repo", [.github]), (signerWorkflow != nil, "signer-workflow", [.github]),
-            (signerDigest != nil, "signer-digest", [.github]), (sourceRef != nil, "source-ref", [.github]),
-            (sourceDigest != nil, "source-digest", [.github]),
-            (denySelfHostedRunners, "deny-self-hosted-runners", [.github]),
-            (predicateType != nil, "predicate-type", [.github]), (digestAlgorithm != nil, "digest-alg", [.github]),
-            (package != nil, "package", [.npm]), (packageVersion != nil, "package-version", [.npm]),
-            (npmKeys != nil, "npm-keys", [.npm]), (sourceURI != nil, "source-uri", [.npm]),
-            (builderID != nil, "builder-id", [.npm]), (repository != nil, "repository", [.pypi]),
-        ]
-        return flags.filter(\.isGiven).map { PublisherFlag(name: $0.name, about: $0.about) }
+    /// The flags that are given, each with the ecosystems whose rules know it.
+    var given: [DemandFlag] {
+        [
+            DemandFlag("repo", repo, .github), DemandFlag("owner", owner, .github),
+            DemandFlag("signer-repo", signerRepo, .github), DemandFlag("signer-workflow", signerWorkflow, .github),
+            DemandFlag("signer-digest", signerDigest, .github), DemandFlag("source-ref", sourceRef, .github),
+            DemandFlag("source-digest", sourceDigest, .github),
+            DemandFlag("deny-self-hosted-runners", denySelfHostedRunners ? "" : nil, .github),
+            DemandFlag("predicate-type", predicateType, .github), DemandFlag("digest-alg", digestAlgorithm, .github),
+            DemandFlag("package", package, .npm), DemandFlag("package-version", packageVersion, .npm),
+            DemandFlag("npm-keys", npmKeys, .npm), DemandFlag("source-uri", sourceURI, .npm, .slsa),
+            DemandFlag("builder-id", builderID, .npm, .slsa), DemandFlag("repository", repository, .pypi),
+            DemandFlag("certificate-identity", identity, .github, .npm, .pypi, .model),
+            DemandFlag("certificate-identity-regexp", identityPattern, .github, .npm, .pypi, .model),
+            DemandFlag("certificate-oidc-issuer", issuer, .github, .npm, .pypi, .model),
+        ].compactMap { $0 }
     }
 
     /// What is demanded of what workflows of GitHub attested; `nil` if no owner or repository is named.
@@ -160,7 +189,7 @@ struct PublisherOptions: ParsableArguments {
     ///   - files: How many files are verified.
     ///   - sources: Where the registry's keys are, if no file of them is named.
     func npm(files: Int, _ sources: TrustSources) throws(SigstoreError) -> NPMPolicy? {
-        guard namesPackage || npmKeys != nil || sourceURI != nil || builderID != nil else { return nil }
+        guard isAboutNPM else { return nil }
         guard let package, let packageVersion else {
             throw SigstoreError(
                 .usage, "a package of npm needs both a name and a version",
@@ -179,6 +208,9 @@ struct PublisherOptions: ParsableArguments {
 
     /// Whether a package of npm is named.
     var namesPackage: Bool { package != nil || packageVersion != nil }
+
+    /// Whether a flag is given that only packages of npm have.
+    var isAboutNPM: Bool { namesPackage || npmKeys != nil }
 
     /// Who must have built a package of npm; `nil` if nothing says it.
     func build() throws(SigstoreError) -> BuildDemand? {
@@ -220,27 +252,6 @@ struct PublisherOptions: ParsableArguments {
         case (nil, let identity?): return try PyPIPolicy(.identity(identity))
         case (_?, _?):
             throw SigstoreError(.usage, "--repository and --certificate-identity cannot be given together")
-        }
-    }
-}
-
-/// A flag that is given, and the ecosystems that it is about.
-struct PublisherFlag: Sendable {
-    let name: String
-    let about: [ProvenanceSource]
-}
-
-extension [PublisherFlag] {
-    /// Refuses a flag that says nothing of an ecosystem: what is demanded has to be compared with something.
-    func expectAbout(_ source: ProvenanceSource) throws(SigstoreError) {
-        for flag in self where !flag.about.contains(source) {
-            throw SigstoreError(
-                .usage,
-                "--\(flag.name) is about \(flag.about.map(\.rawValue).joined(separator: " and ")), and what is verified is of "
-                    + source.rawValue,
-                advice: source == .model
-                    ? "give --key, --certificate-chain, or --certificate-identity and --certificate-oidc-issuer"
-                    : "leave the flag out, or say with --from where it is from")
         }
     }
 }

@@ -9,7 +9,7 @@ extension VerifyProvenance {
     /// Verifies folders of models by their signatures: `--from model`. One after the other, since the files of each are hashed
     /// side by side.
     func verifyModels(_ context: Context) throws(SigstoreError) {
-        try publisher.given.expectAbout(.model)
+        try DemandFlag.expect(publisher.given + build.given, by: .model, isNamed: from != nil)
         guard files.count == 1, let path = files.first else {
             throw SigstoreError(
                 .usage, "\(files.count) models are named", advice: "name one model's folder in each call")

@@ -26,6 +26,7 @@ struct VerifyProvenance: SwSignCommand {
     )
     var attestations: String?
     @OptionGroup(title: "Who must have built it") var publisher: PublisherOptions
+    @OptionGroup(title: "At which branch or tag, and with what (slsa)") var build: BuildOptions
     @OptionGroup(title: "Models") var model: ModelSignerOptions
     @Option(
         name: .customLong("trusted-root"),
@@ -43,11 +44,12 @@ struct VerifyProvenance: SwSignCommand {
 
     func run(_ context: Context) throws(SigstoreError) {
         try BlobBatch.expectOneStandardInput(files + [attestations].compactMap { $0 })
+        let given = publisher.given + build.given
         if from?.source == .model || from == nil && files.allSatisfy(ModelSignerOptions.isModel) {
             return try verifyModels(context)
         }
         try model.expectUnused()
-        if let source = from?.source { try publisher.given.expectAbout(source) }
+        if let source = from?.source { try DemandFlag.expect(given, by: source, isNamed: true) }
         var inputs: [InputFile] = []
         for name in files {
             guard let inside = try InputFile(name).filesInDirectory() else {
@@ -66,9 +68,13 @@ struct VerifyProvenance: SwSignCommand {
         if from?.source == .npm, inputs.count == 1, !publisher.namesPackage, let lock = inputs.first {
             return try verifyLockFile(lock, sources, context)
         }
+        // A source without a package is what SLSA's rules begin with.
+        let slsa =
+            publisher.isAboutNPM || from?.source == .npm
+            ? nil : try build.slsa(source: publisher.sourceURI, builder: publisher.builderID)
         let rules = ProvenanceRules(
-            from: from?.source, github: try publisher.github(), pypi: try publisher.pypi(),
-            npm: try publisher.npm(files: inputs.count, sources), flags: publisher.given)
+            from: from?.source, given: given, github: try publisher.github(), pypi: try publisher.pypi(),
+            npm: try publisher.npm(files: inputs.count, sources), slsa: slsa)
         context.trustVariables.named(sources.variables)
         let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: true), now: context.now)
         let place = attestations.map(InputFile.init)
@@ -182,29 +188,23 @@ extension VerifyProvenance {
 struct ProvenanceRules: Sendable {
     /// The ecosystem that was named; `nil` if each file's attestations are to say it.
     let from: ProvenanceSource?
+    /// The flags that demand something.
+    let given: [DemandFlag]
     /// What is demanded of what workflows of GitHub attested; `nil` if nothing was said of it.
     let github: GitHubPolicy?
     /// What is demanded of files of PyPI; `nil` if nothing was said of them.
     let pypi: PyPIPolicy?
     /// What is demanded of a package of npm; `nil` if nothing was said of one.
     let npm: NPMPolicy?
-    /// The flags that say all this: each has to be about the ecosystem that is verified.
-    let flags: [PublisherFlag]
+    /// What is demanded of what has SLSA's provenance; `nil` if nothing was said of it.
+    let slsa: SLSAPolicy?
 
     /// Verifies one file by the rules of the ecosystem that its attestations are from.
     func verify(_ file: InputFile, _ document: AttestationDocument, with verifier: Verifier) throws(SigstoreError)
         -> VerifiedProvenance
     {
-        // An owner or a repository of GitHub was named, and of nothing else.
-        guard let source = from ?? document.source ?? (github == nil ? nil : .github) else {
-            throw SigstoreError(
-                .unclearProvenance,
-                "the attestations are \(document.forms.map(\.rawValue).sorted().joined(separator: " and ")), and do not say "
-                    + "plainly where they are from",
-                advice: .sentence(
-                    "say it with --from: \(ProvenanceSource.allCases.map(\.rawValue).joined(separator: ", "))"))
-        }
-        try flags.expectAbout(source)
+        let source = try source(of: document)
+        try DemandFlag.expect(given, by: source, isNamed: from != nil)
         switch source {
         case .github:
             guard let github else {
@@ -230,7 +230,34 @@ struct ProvenanceRules: Sendable {
                     advice: "give --package, --package-version and --source-uri")
             }
             return try npm.verify(try file.package(), document, with: verifier)
+        case .slsa:
+            guard let slsa else {
+                throw SigstoreError(
+                    .usage, "nothing says which repository must have been built",
+                    advice: "give --source-uri github.com/OWNER/NAME")
+            }
+            return try slsa.verify(try file.artifact(), document, with: verifier)
         }
+    }
+
+    /// Whose rules the attestations are read by.
+    private func source(of document: AttestationDocument) throws(SigstoreError) -> ProvenanceSource {
+        if let from { return from }
+        let stated = document.source
+        // Rules for what a workflow of GitHub attested are gh's and SLSA's: the flags say which are meant.
+        if [nil, .github, .slsa].contains(stated) {
+            if github != nil { return .github }
+            if slsa != nil { return .slsa }
+        }
+        guard let stated else {
+            throw SigstoreError(
+                .unclearProvenance,
+                "the attestations are \(document.forms.map(\.rawValue).sorted().joined(separator: " and ")), and do not say "
+                    + "plainly where they are from",
+                advice: .sentence(
+                    "say it with --from: \(ProvenanceSource.allCases.map(\.rawValue).joined(separator: ", "))"))
+        }
+        return stated
     }
 }
 

@@ -1,0 +1,288 @@
+import Foundation
+import LocalSigstore
+import SigstoreCrypto
+import StrictJSON
+import TestServices
+import Testing
+
+/// SLSA's provenance of builders on GitHub, signed and verified by the real program. The certificates are by a local Sigstore that
+/// names GitHub as the issuer.
+@Suite("SLSA provenance", .localSigstore)
+struct SLSATests {
+    private static let generator = "slsa-framework/slsa-github-generator/.github/workflows"
+    private static let generic = "\(generator)/generator_generic_slsa3.yml"
+    private static let delegator = "\(generator)/delegator_generic_slsa3.yml"
+    private static let own = "example/builder/.github/workflows/build.yml"
+    private static let source = "git+https://github.com/example/demo"
+    static let content = "what was built"
+
+    /// One build: who signs, and what its provenance says.
+    struct Build: Sendable {
+        var signer = "\(generic)@refs/tags/v2.1.0"
+        var isGitHub = true
+        var event = "push"
+        var ref = "refs/tags/v13.0.30"
+        /// The ref in the certificate, if it is another one.
+        var certifiedRef: String?
+        /// The ref among the build's variables, if it is another one.
+        var variable: String?
+        /// The builder that the provenance names, if it is not the signer.
+        var builder: String?
+        var trigger = source
+        var built: String?
+        /// The kind of a build of version 1; without one it is version 0.2.
+        var kind: String?
+        var algorithm = HashAlgorithm.sha256
+        var algorithmName: String?
+        var predicateType: String?
+        var subject = content
+
+        func statement() throws -> String {
+            let digest = try Digest.hash(Array(subject.utf8), algorithm)
+            let builder = self.builder ?? "https://github.com/\(signer)"
+            let built = self.built ?? "\(source)@\(ref)"
+            let kindOfRef = ref.hasPrefix("refs/tags/") ? "tag" : "branch"
+            let payload = #"{"base_ref":"refs/heads/main","inputs":{"release":"yes"}}"#
+            let predicate: String
+            switch kind {
+            case nil:
+                predicate =
+                    #"{"builder":{"id":"\#(builder)"},"buildType":"https://github.com/slsa-framework/slsa-github-generator/generic@v1","invocation":{"configSource":{"uri":"\#(trigger)@\#(ref)"},"environment":{"github_event_name":"\#(event)","github_ref":"\#(variable ?? ref)","github_ref_type":"\#(kindOfRef)","github_base_ref":"","github_event_payload":\#(payload)}},"materials":[{"uri":"\#(built)"}]}"#
+            case let kind? where kind.contains("workflow"):
+                predicate =
+                    #"{"runDetails":{"builder":{"id":"\#(builder)"}},"buildDefinition":{"buildType":"\#(kind)","externalParameters":{"workflow":{"repository":"\#(trigger.dropFirst(4))","ref":"\#(ref)","path":".github/workflows/release.yml"}},"resolvedDependencies":[{"uri":"\#(built)"}]}}"#
+            case let kind?:
+                let name = trigger.dropFirst("git+https://github.com/".count)
+                predicate =
+                    #"{"runDetails":{"builder":{"id":"\#(builder)"}},"buildDefinition":{"buildType":"\#(kind)","internalParameters":{"GITHUB_WORKFLOW_REF":"\#(name)/.github/workflows/release.yml@\#(ref)","GITHUB_EVENT_NAME":"\#(event)","GITHUB_EVENT_PAYLOAD":\#(payload)},"resolvedDependencies":[{"uri":"\#(built)"}]}}"#
+            }
+            let type = predicateType ?? "https://slsa.dev/provenance/\(kind == nil ? "v0.2" : "v1")"
+            return
+                #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"app","digest":{"\#(algorithmName ?? algorithm.rawValue)":"\#(digest.hex)"}}],"predicateType":"\#(type)","predicate":\#(predicate)}"#
+        }
+    }
+
+    private static let containerBased = "https://slsa.dev/container-based-build/v0.1?draft"
+    private static let delegated = "https://github.com/slsa-framework/slsa-github-generator/delegator-generic@v0"
+    private static let byAction = "https://actions.github.io/buildtypes/workflow/v1"
+
+    private static let builds: [String: Build] = [
+        "generic": Build(),
+        "sha512": Build(algorithm: .sha512),
+        "container-based": Build(
+            signer: "\(generator)/builder_container-based_slsa3.yml@refs/tags/v2.1.0", kind: containerBased),
+        "branch": Build(signer: "\(generator)/builder_go_slsa3.yml@refs/tags/v2.1.0", ref: "refs/heads/main"),
+        "by-hand": Build(event: "workflow_dispatch", ref: "refs/heads/main"),
+        "delegated": Build(
+            signer: "\(delegator)@refs/tags/v2.1.0", event: "workflow_dispatch", ref: "refs/heads/main",
+            builder: "https://github.com/\(own)@refs/tags/v1.4.0", kind: delegated),
+        "delegated-trusted": Build(
+            signer: "\(delegator)@refs/tags/v2.1.0",
+            builder: "https://github.com/\(generator)/builder_maven_slsa3.yml@refs/tags/v2.1.0", built: source,
+            kind: delegated),
+        "delegated-branch": Build(
+            signer: "\(delegator)@refs/tags/v2.1.0", builder: "https://github.com/\(own)@refs/heads/main",
+            kind: delegated),
+        "own": Build(signer: "\(own)@refs/tags/v1.4.0", kind: byAction),
+        "unreleased": Build(signer: "\(generic)@refs/heads/main"),
+        "prerelease": Build(signer: "\(generic)@refs/tags/v2.1.0-rc.1"),
+        "short-tag": Build(signer: "\(generic)@refs/tags/v2"),
+        "image-builder": Build(signer: "\(generator)/generator_container_slsa3.yml@refs/tags/v2.1.0"),
+        "other-builder": Build(builder: "https://github.com/\(generator)/builder_go_slsa3.yml@refs/tags/v2.1.0"),
+        "other-version": Build(builder: "https://github.com/\(generic)@refs/tags/v2.0.0"),
+        "other-trigger": Build(trigger: "git+https://github.com/example/other"),
+        "other-source": Build(built: "git+https://github.com/example/other@refs/tags/v13.0.30"),
+        "other-ref": Build(built: "\(source)@refs/heads/main"),
+        "other-certified-ref": Build(certifiedRef: "refs/heads/main"),
+        "other-variable": Build(variable: "refs/tags/v13.0.31"),
+        "no-ref": Build(built: source),
+        "no-git": Build(built: "https://github.com/example/demo@refs/tags/v13.0.30"),
+        "other-issuer": Build(isGitHub: false),
+        "sha1": Build(algorithmName: "sha1"),
+        "other-file": Build(subject: "something else"),
+        "sbom": Build(predicateType: "https://spdx.dev/Document"),
+    ]
+
+    /// Signs provenance.
+    static func sign(_ name: String, _ build: Build, in place: SigningFixture) async throws {
+        var workflow = GitHubWorkflow(
+            repository: "example/demo", ref: build.certifiedRef ?? build.ref, event: build.event)
+        workflow.builder = build.signer
+        if build.isGitHub { workflow.certificateIssuer = "https://token.actions.githubusercontent.com" }
+        try place.directory.write("\(name).statement", try build.statement())
+        let made = try await place.run(
+            ["attest-blob", "--yes"] + place.services(.v1) + place.token(.gitHubWorkflow(workflow)) + [
+                "--statement", "\(name).statement", "--bundle", name,
+            ])
+        try #require(made.succeeded, "\(name): \(made.messages)")
+    }
+
+    private static func verify(_ place: SigningFixture, _ arguments: [String]) async -> Program.Outcome {
+        await place.run(["verify-provenance"] + place.trust + arguments)
+    }
+
+    private static func signed(_ names: Set<String>) async throws -> SigningFixture {
+        let place = try SigningFixture()
+        try place.directory.write("app", content)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (name, build) in builds where names.contains(name) {
+                group.addTask { try await sign(name, build, in: place) }
+            }
+            try await group.waitForAll()
+        }
+        return place
+    }
+
+    @Test("Every rule of SLSA's own verifier: what holds, and what is refused, each by its own code")
+    func rules() async throws {
+        let place = try await Self.signed(Set(Self.builds.keys))
+        let go = "https://github.com/\(Self.generator)/builder_go_slsa3.yml"
+        let generic = "https://github.com/\(Self.generic)"
+        let own = "https://github.com/\(Self.own)"
+        let cases: [(build: String, flags: [String], code: String?, words: String)] = [
+            ("generic", [], nil, "builder: \(generic)@refs/tags/v2.1.0"),
+            ("generic", ["--builder-id", generic], nil, ""),
+            ("generic", ["--builder-id", "\(generic)@v2.1.0"], nil, ""),
+            ("generic", ["--builder-id", "\(generic)@refs/tags/v2.1.0"], nil, ""),
+            ("generic", ["--builder-id", "\(generic)@v2.1"], "wrong-builder", "\(generic)@v2.1, found"),
+            ("generic", ["--builder-id", go], "wrong-builder", "found \(generic)@refs/tags/v2.1.0"),
+            ("generic", ["--builder-id", "builder"], "wrong-builder", "is no builder at GitHub"),
+            ("generic", ["--builder-id", "\(generic)@"], "wrong-builder", "is no builder at GitHub"),
+            ("generic", ["--source-tag", "v13.0.30"], nil, "branch or tag: refs/tags/v13.0.30"),
+            (
+                "generic", ["--source-tag", "v13.0.3"], "wrong-tag",
+                "expected the tag v13.0.3, the provenance names v13.0.30"
+            ),
+            ("generic", ["--source-branch", "main"], nil, ""),
+            (
+                "generic", ["--source-branch", "Main"], "wrong-branch",
+                "expected the branch Main, the provenance names main"
+            ),
+            ("generic", ["--source-versioned-tag", "v13"], nil, ""),
+            ("generic", ["--source-versioned-tag", "v13.0"], nil, ""),
+            (
+                "generic", ["--source-versioned-tag", "v13.1"], "wrong-versioned-tag",
+                "expected the version v13.1, the provenance names v13.0.30"
+            ),
+            ("generic", ["--source-versioned-tag", "13"], "wrong-versioned-tag", "is no version"),
+            ("generic", ["--source-tag", "v13.0.30", "--source-versioned-tag", "v13"], "usage", "together"),
+            ("generic", ["--build-workflow-input", "release=yes"], "wrong-workflow-input", "found push"),
+            ("generic", ["--build-workflow-input", "release"], "usage", "NAME=VALUE"),
+            ("generic", ["--repository", "https://github.com/example/demo"], "usage", "--repository"),
+            ("generic", ["--cert-identity", "a", "--cert-oidc-issuer", "b"], "usage", "--certificate-identity"),
+            ("sha512", [], nil, ""), ("container-based", ["--source-tag", "v13.0.30"], nil, ""),
+            ("container-based", ["--source-branch", "main"], "wrong-branch", "names none"),
+            ("branch", ["--source-branch", "main"], nil, ""),
+            ("branch", ["--source-tag", "v13.0.30"], "wrong-tag", "names none"),
+            ("branch", ["--source-versioned-tag", "v13"], "wrong-versioned-tag", "names none"),
+            ("by-hand", ["--build-workflow-input", "release=yes"], nil, ""),
+            (
+                "by-hand", ["--build-workflow-input", "release=no"], "wrong-workflow-input",
+                "expected the input release=no, the provenance has release=yes"
+            ),
+            (
+                "by-hand", ["--build-workflow-input", "release=yes", "--build-workflow-input", "a=b"],
+                "wrong-workflow-input", "no text of that name"
+            ),
+            ("delegated", [], "wrong-builder", "the provenance names \(own)@refs/tags/v1.4.0"),
+            (
+                "delegated", ["--builder-id", own, "--build-workflow-input", "release=yes"], nil,
+                "builder: \(own)@refs/tags/v1.4.0"
+            ),
+            ("delegated", ["--builder-id", "\(own)@v1.4.0"], nil, ""),
+            ("delegated", ["--builder-id", "\(own)@v1.4.1"], "wrong-builder", "\(own)@v1.4.1"),
+            ("delegated", ["--builder-id", "https://github.com/\(Self.delegator)"], "wrong-builder", "\(own)"),
+            ("delegated-trusted", [], nil, "builder_maven_slsa3.yml@refs/tags/v2.1.0"),
+            ("delegated-branch", ["--builder-id", own], "unreleased-builder", "refs/heads/main"),
+            ("own", ["--builder-id", own, "--source-tag", "v13.0.30"], nil, ""),
+            ("own", [], "wrong-builder", "the certificate is of \(own)@refs/tags/v1.4.0"),
+            ("own", ["--builder-id", own, "--build-workflow-input", "release=yes"], "wrong-workflow-input", ""),
+            ("unreleased", [], "unreleased-builder", "refs/heads/main"),
+            ("unreleased", ["--builder-id", generic], "unreleased-builder", "refs/tags/vX.Y.Z"),
+            ("prerelease", [], "unreleased-builder", "v2.1.0-rc.1"), ("short-tag", [], "unreleased-builder", "tags/v2"),
+            ("image-builder", [], "wrong-builder", "generator_container_slsa3.yml"),
+            ("other-builder", [], "wrong-builder", "the provenance names the builder \(go)@refs/tags/v2.1.0"),
+            ("other-version", [], "wrong-builder", "v2.0.0"),
+            ("other-trigger", [], "wrong-source", "the provenance's trigger is git+https://github.com/example/other"),
+            ("other-source", [], "wrong-source", "the provenance's source is git+https://github.com/example/other"),
+            ("other-ref", [], "malformed-provenance", "refs/tags/v13.0.30"),
+            ("other-certified-ref", [], "malformed-provenance", "refs/tags/v13.0.30, or refs/heads/main"),
+            ("other-variable", ["--source-tag", "v13.0.31"], "malformed-provenance", "or refs/tags/v13.0.31"),
+            ("no-ref", [], "malformed-provenance", "names no branch or tag"),
+            ("no-git", [], "malformed-provenance", "expected git+https://"),
+            ("other-issuer", [], "wrong-issuer", "https://token.actions.githubusercontent.com"),
+            ("sha1", [], "wrong-subject", ""), ("other-file", [], "wrong-subject", ""),
+            ("sbom", [], "wrong-predicate-type", "https://spdx.dev/Document"),
+        ]
+        await withTaskGroup(of: Void.self) { group in
+            for one in cases {
+                group.addTask {
+                    let outcome = await Self.verify(
+                        place,
+                        ["--from", "slsa", "--source-uri", "github.com/example/demo", "-b", one.build] + one.flags
+                            + ["app"])
+                    let shown = "\(one.build) \(one.flags): \(outcome.messages)"
+                    #expect(outcome.ending == .exit(one.code == nil ? 0 : 1) && outcome.code == one.code, "\(shown)")
+                    #expect(
+                        one.words.isEmpty || outcome.messages.contains(one.words),
+                        "\"\(one.words)\" is not said: \(shown)")
+                }
+            }
+        }
+    }
+
+    @Test("The source is compared exactly, in every way to write it, and cannot be left out")
+    func source() async throws {
+        let place = try await Self.signed(["generic"])
+        for (source, code) in [
+            ("github.com/example/demo", nil), ("https://github.com/example/demo", nil),
+            ("git+https://github.com/example/demo", nil), ("github.com/example/Demo", "wrong-source"),
+            ("github.com/example/dem", "wrong-source"), ("github.com/example/demo/", "wrong-source"),
+            ("github.com/example", "wrong-source"), ("gitlab.com/example/demo", "wrong-source"),
+            ("http://github.com/example/demo", "wrong-source"),
+            ("github.com/example/demo@refs/heads/a", "wrong-source"),
+        ] as [(String, String?)] {
+            // By the generator: --from need not be given.
+            let outcome = await Self.verify(place, ["--source-uri", source, "-b", "generic", "app"])
+            #expect(
+                outcome.ending == .exit(code == nil ? 0 : 1) && outcome.code == code, "\(source): \(outcome.messages)")
+        }
+        for flags in [[], ["--source-branch", "main"], ["--builder-id", "https://github.com/a/b/c"]] {
+            let outcome = await Self.verify(place, ["--from", "slsa", "-b", "generic"] + flags + ["app"])
+            #expect(outcome.code == "usage" && outcome.messages.contains("--source-uri"), "\(outcome.messages)")
+        }
+        let unknown = await place.run([
+            "verify-provenance", "--source-uri", "github.com/example/demo", "-b", "generic", "app",
+        ])
+        #expect(unknown.code == "unknown-log", "\(unknown.messages)")
+    }
+
+    @Test("Of several attestations one must hold; each failure is named; programs read the builder")
+    func several() async throws {
+        let place = try await Self.signed(["generic", "other-file", "other-builder"])
+        func lines(_ names: String...) throws -> String {
+            try names.map { name in
+                let json = try JSONValue(parsing: place.directory.read(name))
+                return String(decoding: json.serialized(), as: UTF8.self)
+            }.joined(separator: "\n")
+        }
+        try place.directory.write("app.intoto.jsonl", try lines("other-file", "generic"))
+        let flags = ["--from", "slsa", "--source-uri", "github.com/example/demo"]
+        let held = await Self.verify(place, flags + ["--output", "json", "app"])
+        let facts = try #require(try held.objects().first).member("facts")
+        #expect(
+            try facts.member("builder").string() == "https://github.com/\(Self.generic)@refs/tags/v2.1.0"
+                && facts.member("sourceRepository").string() == "https://github.com/example/demo"
+                && facts.member("sourceRef").string() == "refs/tags/v13.0.30", "\(held.output)")
+        try place.directory.write("app.intoto.jsonl", try lines("other-file", "other-builder"))
+        let refused = await Self.verify(place, flags + ["app"])
+        #expect(refused.ending == .exit(1) && refused.code == "wrong-subject")
+        for words in ["line 1: ", "[wrong-subject]", "line 2: ", "[wrong-builder]"] {
+            #expect(refused.messages.contains(words), "\(refused.messages)")
+        }
+        // One byte of the file changed.
+        try place.directory.write("app.intoto.jsonl", try lines("generic"))
+        try place.directory.write("app", Self.content + "!")
+        #expect(await Self.verify(place, flags + ["app"]).code == "wrong-subject")
+    }
+}

@@ -248,13 +248,17 @@ public struct BuildDemand: Sendable {
     /// The repository's address, such as `https://github.com/owner/name`; `nil` if the identity alone decides.
     private let repository: String?
     private let builderID: String?
+    /// The builder, if it is a workflow of GitHub: it has to have signed.
+    private let workflow: String?
 
     /// Makes a demand.
     /// - Parameters:
     ///   - source: The repository: `github.com/owner/name`, with or without `https://` or `git+https://`.
     ///   - identity: The identity of the certificate. Without one, any workflow of the repository may have built.
-    ///   - builderID: The builder that the provenance names, such as `https://github.com/actions/runner/github-hosted`.
-    /// - Throws: `SigstoreError` with `wrong-source` if that is no repository, or neither it nor an identity is given.
+    ///   - builderID: The builder: a machine that the provenance names, `https://github.com/actions/runner/github-hosted`, or a workflow
+    ///     that must have signed it or had it signed by a delegator of SLSA's, with `@v1.2.3` if it must be that version.
+    /// - Throws: `SigstoreError` with `wrong-source` if that is no repository, or neither it nor an identity is given; with
+    ///   `wrong-builder` if a workflow is to have built it, and the repository is not at GitHub.
     public init(source: String?, identity: CertificateIdentity?, builderID: String?) throws(SigstoreError) {
         var address = source
         for prefix in ["git+https://", "https://"] {
@@ -287,8 +291,14 @@ public struct BuildDemand: Sendable {
         } else {
             throw SigstoreError(.wrongSource, "neither a repository nor an identity says who must have built it")
         }
-        self.builderID = builderID
-        isAnyRepository = false
+        (self.builderID, isAnyRepository) = (builderID, false)
+        workflow = builderID.flatMap { Self.isWorkflow($0) ? $0 : nil }
+        guard workflow == nil || address.map({ $0.utf8.starts(with: "github.com/".utf8) }) == true else {
+            throw SigstoreError(
+                .wrongBuilder,
+                "the builder is a workflow of GitHub, and no repository at GitHub is named that it built",
+                advice: "name the repository that must have been built")
+        }
     }
 
     /// Makes the demand that a workflow of GitHub or GitLab has built it, of whatever repository: certificate and provenance have to
@@ -300,6 +310,11 @@ public struct BuildDemand: Sendable {
             CertificateIdentity(subject: anyName, issuer: .exactly($0))
         }
         (repository, self.builderID, isAnyRepository) = (nil, builderID, true)
+        workflow = builderID.flatMap { Self.isWorkflow($0) ? $0 : nil }
+    }
+
+    private static func isWorkflow(_ builder: String) -> Bool {
+        builder.utf8.starts(with: "https://github.com/".utf8) && builder.contains("/.github/workflows/")
     }
 
     /// The builder that a provenance names.
@@ -375,40 +390,53 @@ public struct BuildDemand: Sendable {
                     advice: "do not use it")
             }
         }
-        try expectBuilder(statement, claims, verified.signer)
+        let isAtGitHub = claimed.map { $0.utf8.starts(with: "https://github.com/".utf8) } == true
+        if isAtGitHub, repository != nil, let claimed {
+            try SLSAPolicy(source: claimed).checkSource(try SLSAProvenance(statement), claims)
+        }
+        // A workflow that is named as the builder has signed, or a delegator of SLSA's for it.
+        let builder = Self.builder(of: statement)
+        if workflow != nil || builder.map(Self.isWorkflow) == true && !isSigner(builder, verified.signer) {
+            guard isAtGitHub, let claimed else {
+                throw SigstoreError(
+                    .wrongBuilder,
+                    "expected the builder \(workflow ?? builder ?? "of GitHub"), and the source is \(claimed ?? "not named")",
+                    advice: "do not use it")
+            }
+            _ = try SLSAPolicy(source: claimed, builder: workflow).check(verified)
+            if workflow != nil { return verified }
+        }
+        try expectBuilder(builder, claims)
         return verified
     }
 
-    private func expectBuilder(_ statement: Statement, _ claims: CertificateClaims, _ signer: VerifiedSigner)
-        throws(SigstoreError)
-    {
-        let found = Self.builder(of: statement)
+    /// Whether the certificate is of the workflow that is named as the builder, at some version if it names none.
+    private func isSigner(_ builder: String?, _ signer: VerifiedSigner) -> Bool {
+        guard let builder, case .certificate(let name, _) = signer else { return false }
+        return name.utf8.elementsEqual(builder.utf8) || name.utf8.starts(with: "\(builder)@".utf8)
+    }
+
+    private func expectBuilder(_ stated: String?, _ claims: CertificateClaims) throws(SigstoreError) {
+        let runner = "https://github.com/actions/runner"
+        // npm's first provenance does not say whose machine it was, and there were none but GitHub's.
+        func named(_ builder: String) -> String {
+            builder.utf8.elementsEqual(runner.utf8) ? "\(runner)/github-hosted" : builder
+        }
         if let builderID {
-            guard let found, found.utf8.elementsEqual(builderID.utf8) else {
+            guard let stated, named(stated).utf8.elementsEqual(named(builderID).utf8) else {
                 throw SigstoreError(
-                    .wrongBuilder, "expected the builder \(builderID), the provenance says \(found ?? "nothing")",
+                    .wrongBuilder, "expected the builder \(builderID), the provenance says \(stated ?? "nothing")",
                     advice: "do not use it, unless it is built in another way than you think")
             }
         }
-        guard let found else { return }
-        // A workflow that is named as the builder has signed, and none but it.
-        if found.utf8.starts(with: "https://github.com/".utf8), found.contains("/.github/workflows/") {
-            guard case .certificate(let name, _) = signer,
-                name.utf8.elementsEqual(found.utf8) || name.utf8.starts(with: "\(found)@".utf8)
-            else {
-                throw SigstoreError(
-                    .wrongBuilder, "the provenance says the builder \(found), and \(signer.description) signed it",
-                    advice: "do not use it")
-            }
-        }
-        // What the provenance says of the machine, the certificate has to say too.
-        let runner = "https://github.com/actions/runner/"
-        guard found.utf8.starts(with: runner.utf8) else { return }
+        // What the provenance says of the machine, the certificate has to say too; the first ones say nothing.
+        guard let stated, named(stated).utf8.starts(with: "\(runner)/".utf8) else { return }
         let claimed = try claims.value(.runnerEnvironment)
-        guard let claimed, found.utf8.elementsEqual((runner + claimed).utf8) else {
+        if claimed == nil, stated.utf8.elementsEqual(runner.utf8) { return }
+        guard let claimed, named(stated).utf8.elementsEqual("\(runner)/\(claimed)".utf8) else {
             throw SigstoreError(
                 .wrongBuilder,
-                "the provenance says the builder \(found), the certificate a machine that is \(claimed ?? "not named")",
+                "the provenance says the builder \(stated), the certificate a machine that is \(claimed ?? "not named")",
                 advice: "do not use it")
         }
     }

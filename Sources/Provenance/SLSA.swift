@@ -120,8 +120,8 @@ public struct SLSAPolicy: Sendable {
 
     /// Expects that what a verified attestation and its certificate say is what was demanded.
     func check(_ verified: VerifiedBundle) throws(SigstoreError) -> SLSAProvenance {
-        guard case .certificate(let signer, _) = verified.signer, let claims = verified.claims,
-            let statement = verified.statement
+        guard case .certificate(let signer, let issuer) = verified.signer, issuer.utf8.elementsEqual(Self.issuer.utf8),
+            let claims = verified.claims, let statement = verified.statement
         else { throw SigstoreError(.wrongBuilder, "no workflow of GitHub has signed") }
         let isDelegated = try checkBuilder(signer)
         let provenance = try SLSAProvenance(statement)

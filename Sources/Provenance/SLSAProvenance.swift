@@ -38,7 +38,7 @@ struct SLSAProvenance {
 
     /// How a build's parameters are written down.
     private enum Style {
-        /// Version 0.2: `invocation.environment` with names in lower case.
+        /// Version 0.2: `invocation.environment` with names in lower case, or in upper case as npm writes them.
         case environment
         /// Version 1: `internalParameters` with the names of GitHub's variables. A delegator writes version 0.2 so, too.
         case variables
@@ -57,8 +57,10 @@ struct SLSAProvenance {
     private let style: Style
     private let parameters: JSONCursor?
 
-    /// Kinds of builds whose source may be without a ref: npm's first one, and a builder that committed to the source it builds.
-    static let kindsWithoutRef = ["https://github.com/npm/cli/gha@v1", delegated]
+    /// Kinds of builds whose source may be without a ref: npm's first ones, and a builder that committed to the source it builds.
+    static let kindsWithoutRef = [
+        "https://github.com/npm/cli/gha@v0", "https://github.com/npm/cli/gha@v1", delegated,
+    ]
     private static let delegated = "https://github.com/slsa-framework/slsa-github-generator/delegator-generic@v0"
     private static let workflowKinds = [
         "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1",
@@ -128,7 +130,8 @@ struct SLSAProvenance {
 
     /// A parameter that is text, by its name in lower case.
     private func parameter(_ name: String) -> JSONCursor? {
-        (try? parameters?.optional(style == .variables ? name.uppercased() : name)) ?? nil
+        let names = style == .variables ? [name.uppercased()] : [name, name.uppercased()]
+        return names.lazy.compactMap { name in (try? parameters?.optional(name)) ?? nil }.first
     }
 
     private func text(_ name: String) -> String? { try? parameter(name)?.string() }

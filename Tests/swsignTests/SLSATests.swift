@@ -26,6 +26,10 @@ struct SLSATests {
         var certifiedRef: String?
         /// The ref among the build's variables, if it is another one.
         var variable: String?
+        var runner = "github-hosted"
+        /// The kind of a build of version 0.2.
+        var oldKind = "https://github.com/slsa-framework/slsa-github-generator/generic@v1"
+        var name = "app"
         /// The builder that the provenance names, if it is not the signer.
         var builder: String?
         var trigger = source
@@ -47,7 +51,7 @@ struct SLSATests {
             switch kind {
             case nil:
                 predicate =
-                    #"{"builder":{"id":"\#(builder)"},"buildType":"https://github.com/slsa-framework/slsa-github-generator/generic@v1","invocation":{"configSource":{"uri":"\#(trigger)@\#(ref)"},"environment":{"github_event_name":"\#(event)","github_ref":"\#(variable ?? ref)","github_ref_type":"\#(kindOfRef)","github_base_ref":"","github_event_payload":\#(payload)}},"materials":[{"uri":"\#(built)"}]}"#
+                    #"{"builder":{"id":"\#(builder)"},"buildType":"\#(oldKind)","invocation":{"configSource":{"uri":"\#(trigger)@\#(ref)"},"environment":{"github_event_name":"\#(event)","github_ref":"\#(variable ?? ref)","github_ref_type":"\#(kindOfRef)","github_base_ref":"","github_event_payload":\#(payload)}},"materials":[{"uri":"\#(built)"}]}"#
             case let kind? where kind.contains("workflow"):
                 predicate =
                     #"{"runDetails":{"builder":{"id":"\#(builder)"}},"buildDefinition":{"buildType":"\#(kind)","externalParameters":{"workflow":{"repository":"\#(trigger.dropFirst(4))","ref":"\#(ref)","path":".github/workflows/release.yml"}},"resolvedDependencies":[{"uri":"\#(built)"}]}}"#
@@ -58,7 +62,7 @@ struct SLSATests {
             }
             let type = predicateType ?? "https://slsa.dev/provenance/\(kind == nil ? "v0.2" : "v1")"
             return
-                #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"app","digest":{"\#(algorithmName ?? algorithm.rawValue)":"\#(digest.hex)"}}],"predicateType":"\#(type)","predicate":\#(predicate)}"#
+                #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"\#(name)","digest":{"\#(algorithmName ?? algorithm.rawValue)":"\#(digest.hex)"}}],"predicateType":"\#(type)","predicate":\#(predicate)}"#
         }
     }
 
@@ -108,6 +112,7 @@ struct SLSATests {
         var workflow = GitHubWorkflow(
             repository: "example/demo", ref: build.certifiedRef ?? build.ref, event: build.event)
         workflow.builder = build.signer
+        workflow.runner = build.runner
         if build.isGitHub { workflow.certificateIssuer = "https://token.actions.githubusercontent.com" }
         try place.directory.write("\(name).statement", try build.statement())
         let made = try await place.run(
@@ -284,5 +289,110 @@ struct SLSATests {
         try place.directory.write("app.intoto.jsonl", try lines("generic"))
         try place.directory.write("app", Self.content + "!")
         #expect(await Self.verify(place, flags + ["app"]).code == "wrong-subject")
+    }
+
+    // MARK: - npm
+
+    private static let runner = "https://github.com/actions/runner"
+    private static let nodejs = "https://github.com/\(generator)/builder_nodejs_slsa3.yml"
+
+    /// A build of a package by npm's own program, in a workflow of the repository.
+    private static func package(_ builder: String, _ change: (inout Build) -> Void = { _ in }) -> Build {
+        var build = Build(signer: "example/demo/.github/workflows/release.yml@refs/tags/v13.0.30")
+        build.kind = "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1"
+        (build.builder, build.algorithm, build.name) = (builder, .sha512, "pkg:npm/demo@13.0.30")
+        change(&build)
+        return build
+    }
+
+    @Test("npm: builders are machines or workflows, and a workflow has to have signed")
+    func npm() async throws {
+        let place = try SigningFixture()
+        try place.directory.write("app", Self.content)
+        let key = await place.run(
+            ["generate-key-pair", "--output-key-prefix", "npm"], environment: ["COSIGN_PASSWORD": ""])
+        try #require(key.succeeded, "\(key.messages)")
+        // The registry's attestation. Its key's name is written into it, which no signature covers.
+        let digest = try Digest.hash(Array(Self.content.utf8), .sha512).hex
+        try place.directory.write(
+            "published.statement",
+            #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"pkg:npm/demo@13.0.30","digest":{"sha512":"\#(digest)"}}],"predicateType":"https://github.com/npm/attestation/tree/main/specs/publish/v0.1","predicate":{"name":"demo","version":"13.0.30","registry":"https://registry.npmjs.org"}}"#
+        )
+        let published = await place.run(
+            ["attest-blob", "--yes", "--key", "npm.key"] + place.services(.v1) + [
+                "--statement", "published.statement", "--bundle", "published",
+            ], environment: ["COSIGN_PASSWORD": ""])
+        try #require(published.succeeded, "\(published.messages)")
+        var bundle = try String(decoding: place.directory.read("published"), as: UTF8.self)
+        let hint = try #require(bundle.firstMatch(of: /"hint": *"([^"]*)"/)).1
+        bundle = bundle.replacing(/"sig":/, with: #""keyid":"\#(hint)","sig":"#)
+
+        let builds: [String: Build] = [
+            "hosted": Self.package("\(Self.runner)/github-hosted"),
+            "first": Self.package(Self.runner) {
+                ($0.kind, $0.oldKind) = (nil, "https://github.com/npm/cli/gha@v1")
+                $0.built = Self.source
+            },
+            "self": Self.package("\(Self.runner)/self-hosted") { $0.runner = "self-hosted" },
+            "self-first": Self.package(Self.runner) { $0.runner = "self-hosted" },
+            "self-hidden": Self.package("\(Self.runner)/github-hosted") { $0.runner = "self-hosted" },
+            "nodejs": Self.package("\(Self.nodejs)@refs/tags/v2.1.0") {
+                $0.signer = "\(Self.delegator)@refs/tags/v2.1.0"
+                ($0.kind, $0.oldKind) = (nil, Self.delegated)
+            },
+            "nodejs-claimed": Self.package("\(Self.nodejs)@refs/tags/v2.1.0"),
+            "other-material": Self.package("\(Self.runner)/github-hosted") {
+                $0.built = "git+https://github.com/example/other@refs/tags/v13.0.30"
+            },
+        ]
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (name, build) in builds { group.addTask { try await Self.sign(name, build, in: place) } }
+            try await group.waitForAll()
+        }
+        for name in builds.keys {
+            let built = try String(decoding: place.directory.read(name), as: UTF8.self)
+            try place.directory.write(
+                "\(name).json",
+                #"{"attestations":[{"predicateType":"https://slsa.dev/provenance/\#(builds[name]?.kind == nil ? "v0.2" : "v1")","bundle":\#(built)},{"predicateType":"https://github.com/npm/attestation/tree/main/specs/publish/v0.1","bundle":\#(bundle)}]}"#
+            )
+        }
+        let cases: [(build: String, builder: String, code: String?)] = [
+            ("hosted", "\(Self.runner)/github-hosted", nil), ("hosted", Self.runner, nil),
+            ("hosted", "\(Self.runner)/self-hosted", "wrong-builder"), ("hosted", Self.nodejs, "wrong-builder"),
+            ("first", "\(Self.runner)/github-hosted", nil), ("first", Self.runner, nil),
+            ("first", "\(Self.runner)/self-hosted", "wrong-builder"),
+            ("self", "\(Self.runner)/self-hosted", nil), ("self", Self.runner, "wrong-builder"),
+            ("self-first", Self.runner, "wrong-builder"), ("self-hidden", Self.runner, "wrong-builder"),
+            ("nodejs", Self.nodejs, nil), ("nodejs", "\(Self.nodejs)@v2.1.0", nil),
+            ("nodejs", "\(Self.nodejs)@v2.1.1", "wrong-builder"), ("nodejs", Self.runner, "wrong-builder"),
+            ("nodejs-claimed", Self.nodejs, "wrong-builder"),
+            ("nodejs-claimed", "\(Self.nodejs)@refs/tags/v2.1.0", "wrong-builder"),
+            ("other-material", Self.runner, "wrong-source"),
+        ]
+        await withTaskGroup(of: Void.self) { group in
+            for one in cases {
+                group.addTask {
+                    // By the names that slsa-verifier has for the flags.
+                    let outcome = await Self.verify(
+                        place,
+                        [
+                            "--from", "npm", "--package-name", "demo", "--package-version", "13.0.30", "--source-uri",
+                            "github.com/example/demo", "--npm-keys", "npm.pub", "--attestations-path",
+                            "\(one.build).json", "--builder-id", one.builder, "app",
+                        ])
+                    #expect(
+                        outcome.ending == .exit(one.code == nil ? 0 : 1) && outcome.code == one.code,
+                        "\(one.build) \(one.builder): \(outcome.messages)")
+                }
+            }
+        }
+        let elsewhere = await Self.verify(
+            place,
+            [
+                "--from", "npm", "--package", "demo", "--package-version", "13.0.30", "--source-uri",
+                "gitlab.com/example/demo",
+                "--npm-keys", "npm.pub", "-b", "nodejs.json", "--builder-id", Self.nodejs, "app",
+            ])
+        #expect(elsewhere.code == "wrong-builder", "\(elsewhere.messages)")
     }
 }

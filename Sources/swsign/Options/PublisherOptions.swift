@@ -84,7 +84,7 @@ struct PublisherOptions: ParsableArguments {
     @Option(
         name: .customLong("builder-id"),
         help:
-            "npm: the builder that the provenance must name. slsa: the workflow that must have built it, https://github.com/OWNER/NAME/PATH, with @v1.2.3 if it must be that version; without it, any of the trusted ones of slsa-framework/slsa-github-generator."
+            "npm, slsa: the workflow that must have built it, https://github.com/OWNER/NAME/PATH, with @v1.2.3 if it must be that version (slsa: without it, any of the trusted ones of slsa-framework/slsa-github-generator); npm: or the machine, such as https://github.com/actions/runner/github-hosted."
     )
     var builderID: String?
     @Option(help: "pypi: the repository that must have published, such as https://github.com/OWNER/NAME.")

@@ -153,10 +153,8 @@ public struct GitHubPolicy: Sendable {
         if held.isEmpty, let nearest = failures.max(by: { $0.checks < $1.checks }) {
             var error = nearest.error
             if failures.count > 1 {
-                error.details = failures.prefix(10).map {
-                    "\($0.place ?? "one"): \($0.error.message) [\($0.error.code)]"
-                }
-                if failures.count > 10 { error.details.append("and \(failures.count - 10) more") }
+                error.details = SigstoreError.listed(
+                    failures.map { "\($0.place ?? "one"): \($0.error.message) [\($0.error.code)]" })
             }
             throw error
         }

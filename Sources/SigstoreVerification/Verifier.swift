@@ -78,14 +78,10 @@ public struct Verifier: Sendable {
         } catch {
             guard bundles.count > 1, details.count == bundles.count else { throw error }
             var none = error.error
-            none.details = Array(details.prefix(Self.detailLimit))
-            if details.count > Self.detailLimit { none.details.append("and \(details.count - Self.detailLimit) more") }
+            none.details = SigstoreError.listed(details)
             throw RejectedBundle(error: none, step: error.step, checks: error.checks, warnings: error.warnings)
         }
     }
-
-    /// Of how many bundles it is said why each does not hold.
-    private static let detailLimit = 10
 
     /// Tries one after the other until one holds.
     /// - Throws: ``RejectedBundle`` of the first that came furthest; with `no-bundle` if there are none.

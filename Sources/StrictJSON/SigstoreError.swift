@@ -103,6 +103,11 @@ public struct SigstoreError: Error, Sendable, CustomStringConvertible, CustomDeb
         return error
     }
 
+    /// Sentences for ``details``: all of them, or the first ones and how many more there are.
+    public static func listed(_ sentences: [String], limit: Int = 10) -> [String] {
+        sentences.count > limit ? sentences.prefix(limit) + ["and \(sentences.count - limit) more"] : sentences
+    }
+
     public var description: String {
         let sentence = details.isEmpty ? message : "\(message): \(details.joined(separator: "; "))"
         return advice.map { "\(sentence) (\($0))" } ?? sentence

@@ -266,7 +266,7 @@ public struct ImageVerifier: Sendable {
                     var error = error
                     if failures.count > 1 {
                         error.message += "; these signatures do not count"
-                        error.details = ImageVerifier.lines(failures.map(\.message))
+                        error.details = SigstoreError.listed(failures.map(\.message), limit: 50)
                         (error.advice, error.cause) = (failures.first?.advice, failures.first)
                     }
                     guard let first = unread.first else { throw error.concerning("\(image.name) (\(image.digest))") }
@@ -371,21 +371,14 @@ public struct ImageVerifier: Sendable {
         var error = first.concerning(
             "the \(sought.isSignature ? "signatures" : "attestations") of \(image.name) (\(image.digest)) could not all be looked at"
         )
-        error.details = Self.lines(others)
+        error.details = SigstoreError.listed(others, limit: 50)
         if failures.count == 1, let only = failures.first {
             error.message += "; of those that were read, none holds: \(only)"
         } else if !failures.isEmpty {
             error.message += "; of those that were read, none holds"
-            error.details += Self.lines(failures)
+            error.details += SigstoreError.listed(failures, limit: 50)
         }
         return error
-    }
-
-    /// A sentence for each of several signatures; if they are very many, for the first of them.
-    private static func lines(_ sentences: [String]) -> [String] {
-        let limit = 50
-        let rest = sentences.count - limit
-        return sentences.prefix(limit) + (rest > 0 ? ["and \(rest) more"] : [])
     }
 
     /// Why nothing holds: unsigned, signed by another signer, or signed in a way that cannot be checked.
@@ -408,14 +401,15 @@ public struct ImageVerifier: Sendable {
             return SigstoreError(
                 keysOnly ? .noCertificate : .noMatchingSignature,
                 "no \(what) of \(image.name) (\(image.digest)) holds" + (reasons.count == 1 ? ": \(reasons[0])" : ""),
-                details: reasons.count == 1 ? [] : Self.lines(reasons), advice: first.advice, cause: first)
+                details: reasons.count == 1 ? [] : SigstoreError.listed(reasons, limit: 50), advice: first.advice,
+                cause: first)
         }
         if let first = unreadable.first {
             return SigstoreError(
                 .noMatchingSignature,
                 "\(image.name) (\(image.digest)) is signed in a way that cannot be checked"
                     + (unreadable.count == 1 ? ": \(first.message)" : ""),
-                details: unreadable.count == 1 ? [] : Self.lines(unreadable.map(\.message)),
+                details: unreadable.count == 1 ? [] : SigstoreError.listed(unreadable.map(\.message), limit: 50),
                 advice: first.advice ?? (first.cause as? SigstoreError)?.advice, cause: first)
         }
         guard others.isEmpty else {

@@ -3,7 +3,8 @@ public import StrictJSON
 extension PublicKey {
     /// Builds a key on one of the curves from its point, as tokens and JSON Web Keys have it.
     /// - Parameters:
-    ///   - point: The point, uncompressed: `04 ‖ X ‖ Y`, each coordinate as long as the curve (SEC 1, section 2.3.3).
+    ///   - point: The point: `04 ‖ X ‖ Y`, each coordinate as long as the curve, or compressed, `02 ‖ X` or `03 ‖ X` (SEC 1,
+    ///     section 2.3.3). The key is the same, and is written uncompressed.
     ///   - kind: Which curve.
     /// - Throws: `SigstoreError` with `malformed-key` if the point has another form or is not on the curve, and
     ///   `unsupported-key` if `kind` is no curve.
@@ -11,11 +12,16 @@ extension PublicKey {
         guard let size = kind.coordinateSize else {
             throw SigstoreError(.unsupportedKey, "\(kind) is no curve that a point could be on")
         }
-        guard point.first == 4, let der = Self.encoding(ofPoint: point, on: kind) else {
+        let isCompressed = point.count == size + 1 && (point[0] == 2 || point[0] == 3)
+        let whole = isCompressed ? Self.uncompressed(point, on: kind) : point
+        guard let whole, whole.first == 4, let der = Self.encoding(ofPoint: whole, on: kind) else {
             let form = point.first.map { "begins with \($0 < 16 ? "0" : "")\(String($0, radix: 16))" } ?? "is empty"
             throw SigstoreError(
                 .malformedKey,
-                "a point on \(kind) of \(point.count) bytes \(form), expected 04 and two coordinates of \(size) bytes")
+                isCompressed
+                    ? "there is no such point on \(kind)"
+                    : "a point on \(kind) of \(point.count) bytes \(form), expected 04 and two coordinates of \(size) bytes"
+            )
         }
         try self.init(der: der)
     }

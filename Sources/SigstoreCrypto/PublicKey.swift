@@ -153,7 +153,24 @@ public import StrictJSON
     ]
 
     private static func encodePoint(of key: OpaquePointer, _ kind: Kind) -> [UInt8]? {
-        guard let form = pointForms.first(where: { $0.kind == kind }) else { return nil }
+        guard let form = pointForms.first(where: { $0.kind == kind }), let point = unsafe point(of: key, form) else {
+            return nil
+        }
+        return form.head + point
+    }
+
+    /// A compressed point with both coordinates; `nil` if it is not on its curve.
+    static func uncompressed(_ point: [UInt8], on kind: Kind) -> [UInt8]? {
+        defer { ERR_clear_error() }
+        guard let form = pointForms.first(where: { $0.kind == kind }),
+            let key = unsafe copenssl_public_point(form.group, point, point.count)
+        else { return nil }
+        defer { unsafe EVP_PKEY_free(key) }
+        return unsafe Self.point(of: key, form)
+    }
+
+    /// The point of a key, if OpenSSL has it uncompressed.
+    private static func point(of key: OpaquePointer, _ form: PointForm) -> [UInt8]? {
         var point = [UInt8](repeating: 0, count: form.size + 1)
         var length = 0
         let read = unsafe point.withUnsafeMutableBytes {
@@ -165,7 +182,7 @@ public import StrictJSON
             ERR_clear_error()
             return nil
         }
-        return form.head + point.prefix(form.size)
+        return Array(point.prefix(form.size))
     }
 
     /// A key on one of the curves, its point uncompressed; `nil` for any other encoding, and for a point that is not on

@@ -161,15 +161,29 @@ struct PKCS11Tests {
         let point = Array(key.spki.suffix(65))
         #expect(TokenSession.publicKey(curve: p256, point: point)?.spki == key.spki)
         #expect(TokenSession.publicKey(curve: p256, point: [0x04, 65] + point)?.spki == key.spki)
+        // Compressed (SEC 1, section 2.3.3), it is the same key.
+        let compressed = [2 + point[64] % 2] + point[1...32]
+        for form in [compressed, [4, 33] + compressed] {
+            #expect(TokenSession.publicKey(curve: p256, point: form)?.spki == key.spki)
+        }
+        let largest = try PrivateKey.generate(.ecdsaP521).publicKey
+        let whole = Array(largest.spki.suffix(133))
+        #expect(
+            TokenSession.publicKey(
+                curve: [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23], point: [4, 67, 2 + whole[132] % 2] + whole[1...66])?
+                .spki == largest.spki)
         let edwards = try PrivateKey.generate(.ed25519).publicKey
         let bytes = Array(edwards.spki.suffix(32))
         #expect(TokenSession.publicKey(curve: ed25519, point: bytes)?.spki == edwards.spki)
         #expect(
             TokenSession.publicKey(curve: [0x13, 0x0c] + Array("edwards25519".utf8), point: [4, 32] + bytes)?.spki
                 == edwards.spki)
-        for wrong in [
+        let wrongs: [[UInt8]] = [
+            [5] + Array(compressed.dropFirst()), [2] + [UInt8](repeating: 0xff, count: 32),
+            Array(compressed.dropLast()),
             [], [4], [4, 64] + point, [4, 0x81], [4, 0x81, 65] + point, [4, 65] + point + [0], [4, 0xff, 0xff], bytes,
-        ] {
+        ]
+        for wrong in wrongs {
             #expect(TokenSession.publicKey(curve: p256, point: wrong) == nil)
         }
         #expect(TokenSession.publicKey(curve: [], point: point) == nil)
@@ -242,7 +256,17 @@ struct PKCS11Tests {
           case CKA_SIGN: bytes[0] = MANNER != 30; a->ulValueLen = 1; break;
           case CKA_KEY_TYPE: memcpy(bytes, &number, sizeof number); a->ulValueLen = MANNER == 7 ? 1 : sizeof number; break;
           case CKA_EC_PARAMS: memcpy(bytes, oid, sizeof oid); a->ulValueLen = sizeof oid; break;
-          case CKA_EC_POINT: memcpy(bytes, POINT, 65); a->ulValueLen = MANNER == 8 ? 64 : 65; break;
+          case CKA_EC_POINT:
+            memcpy(bytes, POINT, 65);
+            if (MANNER == 32) { bytes[0] = 2 + POINT[64] % 2; a->ulValueLen = 33; break; }
+            a->ulValueLen = MANNER == 8 || MANNER == 34 ? 64 : 65;
+            break;
+          case CKA_CERTIFICATE_TYPE: number = CKC_X_509; memcpy(bytes, &number, sizeof number); a->ulValueLen = sizeof number; break;
+          case CKA_VALUE:
+            a->ulValueLen = MANNER == 33 || MANNER == 34 ? 5 : (CK_ULONG)-1;
+            if (a->ulValueLen != 5) return CKR_ATTRIBUTE_TYPE_INVALID;
+            memcpy(bytes, "bytes", 5);
+            break;
           case CKA_ID: bytes[0] = 1; a->ulValueLen = MANNER == 9 ? (CK_ULONG)-1 : MANNER == 10 ? 1UL << 40 : 1; break;
           default: a->ulValueLen = (CK_ULONG)-1; return CKR_ATTRIBUTE_TYPE_INVALID;
           }
@@ -280,7 +304,8 @@ struct PKCS11Tests {
             (16, "key-service-answer"), (17, "key-service-settings"), (18, "key-service-settings"),
             (19, "key-unusable"), (20, "ambiguous-key"), (21, "key-service-failed"), (22, nil), (23, "pin-refused"),
             (24, nil), (25, nil), (26, "key-service-failed"), (27, "key-service-failed"), (28, nil),
-            (29, "key-service-failed"), (30, "key-unusable"), (31, nil),
+            (29, "key-service-failed"), (30, "key-unusable"), (31, nil), (32, nil), (33, "malformed-certificate"),
+            (34, "key-unusable"),
         ] as [(Int, String?)])
     func hostile(manner: Int, code: String?) async throws {
         let folder = NSTemporaryDirectory() + "swsign-module-\(UUID().uuidString)"
@@ -310,6 +335,7 @@ struct PKCS11Tests {
         let reference = manner == 28 ? "pkcs11:token=known" : "pkcs11:"
         do {
             let signer = try await place.signer(reference) { SecretBytes([]) }
+            _ = try await place.certificate(reference)
             _ = try await place.facts(reference)
             let message = try HashedMessage.of([1, 2, 3], schemes: [.ecdsa(.sha256)])
             let signature = try await signer.sign(message, scheme: .ecdsa(.sha256))
@@ -323,6 +349,8 @@ struct PKCS11Tests {
             if manner == 20 { #expect(words.contains("more than 4096 objects"), "\(words)") }
             if manner == 21 { #expect(words.contains("(C_GetAttributeValue: CKR_DEVICE_ERROR)"), "\(words)") }
             if manner == 23 { #expect(words.contains("is locked now"), "\(words)") }
+            if manner == 33 { #expect(words.contains("the certificate \"\" (id 01) on the token"), "\(words)") }
+            if manner == 34 { #expect(words.contains("the public key"), "\(words)") }
             if manner == 27 { #expect(words.contains("C_GetTokenInfo: CKR_DEVICE_ERROR"), "\(words)") }
         }
         place.close()

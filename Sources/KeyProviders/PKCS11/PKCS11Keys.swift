@@ -99,6 +99,13 @@ public final class PKCS11Keys: KeyPlace {
         try await use(reference) { [self] (state, found) throws(SigstoreError) in
             let (token, key) = (found.session.token, found.key)
             let pin = try pinSource(PKCS11URI(reference), token, state)
+            let certificates: String
+            do throws(SigstoreError) {
+                certificates = try found.session.certificates(for: key).map(\.displayName).joined(separator: "; ")
+            } catch {
+                guard error.code == .malformedCertificate else { throw error }
+                certificates = "one that cannot be read"
+            }
             let facts = [
                 KeyFact("service", "PKCS#11 module \(found.session.module.path)"),
                 KeyFact(
@@ -109,9 +116,7 @@ public final class PKCS11Keys: KeyPlace {
                 KeyFact("algorithm", "\(key.publicKey.kind)"),
                 KeyFact("signs as", key.schemes.map(\.description).joined(separator: ", ")),
                 KeyFact("credentials", token.needsLogin ? "the PIN, from \(pin)" : "none: the token needs no login"),
-                KeyFact(
-                    "certificate",
-                    try found.session.certificates(for: key).map(\.displayName).joined(separator: "; ")),
+                KeyFact("certificate", certificates),
                 KeyFact(
                     "reference",
                     // It means this key alone, also if others have the same id or label.

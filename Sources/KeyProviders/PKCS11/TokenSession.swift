@@ -140,6 +140,7 @@ final class TokenSession: Sendable {
         var found: [Shown] = []
         // What is meant, and shows no public key.
         var (unread, bare): ([Name], [Name]) = ([], [])
+        var broken: [Name] = []
         func add(_ name: Name, _ key: PublicKey) {
             if !found.contains(where: { $0.publicKey.spki == key.spki && $0.name.id == name.id }) {
                 found.append(Shown(name: name, publicKey: key))
@@ -152,12 +153,12 @@ final class TokenSession: Sendable {
             }
             if found.isEmpty {
                 for (object, name) in try objects(CKO_CERTIFICATE, uri) {
-                    if let key = try certificate(object)?.publicKey { add(name, key) }
+                    if let key = try certificate(object, name, &broken)?.publicKey { add(name, key) }
                 }
             }
             if found.isEmpty {
                 for (object, name) in try objects(CKO_PRIVATE_KEY, uri) {
-                    let keys = try publicKeys(ofPrivate: object, name)
+                    let keys = try publicKeys(ofPrivate: object, name, &broken)
                     for key in keys { add(name, key) }
                     if keys.isEmpty { bare.append(name) }
                 }
@@ -172,6 +173,9 @@ final class TokenSession: Sendable {
                 .keyUnusable,
                 "\(uri.shown): the public key \(name.shown()) on \(self.name) is of a kind that is not known here, or broken",
                 advice: "use a key on P-256, P-384 or P-521, or one of RSA or Ed25519")
+        }
+        if found.isEmpty, let name = broken.first {
+            throw brokenCertificate(uri.shown, name, ", and no public key is with it")
         }
         if found.isEmpty, bare.count == 1, let name = bare.first {
             let id = name.hexadecimalID
@@ -205,13 +209,17 @@ final class TokenSession: Sendable {
     }
 
     /// The public key of a private one: what that shows of it, or what is on the token with its identifier, whatever the label.
-    private func publicKeys(ofPrivate object: CK_OBJECT_HANDLE, _ name: Name) throws(PKCS11Failure) -> [PublicKey] {
+    private func publicKeys(ofPrivate object: CK_OBJECT_HANDLE, _ name: Name, _ broken: inout [Name])
+        throws(PKCS11Failure) -> [PublicKey]
+    {
         if let key = try publicKey(object) { return [key] }
         guard !name.id.isEmpty else { return [] }
         var found: [PublicKey] = []
         for kind in [CKO_PUBLIC_KEY, CKO_CERTIFICATE] where found.isEmpty {
-            for (other, _) in try objects(kind, id: name.id, label: nil) {
-                let key = kind == CKO_CERTIFICATE ? try certificate(other)?.publicKey : try publicKey(other)
+            for (other, name) in try objects(kind, id: name.id, label: nil) {
+                let key =
+                    kind == CKO_CERTIFICATE
+                    ? try certificate(other, name, &broken)?.publicKey : try publicKey(other)
                 if let key, !found.contains(where: { $0.spki == key.spki }) { found.append(key) }
             }
         }
@@ -256,23 +264,39 @@ final class TokenSession: Sendable {
     }
 
     /// The certificates for a key that can be seen, with the same identifier or, without one, the same label.
+    /// - Throws: `SigstoreError` with `malformed-certificate` if there is none but one that cannot be read.
     func certificates(for key: TokenKey) throws(SigstoreError) -> [Certificate] {
-        var found: [Certificate] = []
+        var (found, broken): ([Certificate], [Name]) = ([], [])
         do throws(PKCS11Failure) {
             let label = key.id.isEmpty ? key.label.bytes : nil
-            for (object, _) in try objects(CKO_CERTIFICATE, id: key.id.isEmpty ? nil : key.id, label: label) {
-                if let certificate = try certificate(object), certificate.publicKey.spki == key.publicKey.spki {
+            for (object, name) in try objects(CKO_CERTIFICATE, id: key.id.isEmpty ? nil : key.id, label: label) {
+                if let certificate = try certificate(object, name, &broken),
+                    certificate.publicKey.spki == key.publicKey.spki
+                {
                     found.append(certificate)
                 }
             }
-            return found
         } catch { throw error.error(name) }
+        if found.isEmpty, let name = broken.first { throw brokenCertificate(key.name, name) }
+        return found
     }
 
-    private func certificate(_ object: CK_OBJECT_HANDLE) throws(PKCS11Failure) -> Certificate? {
+    /// The certificate that an object holds; `nil` if it holds none of X.509, or one that cannot be read: that is named.
+    private func certificate(_ object: CK_OBJECT_HANDLE, _ name: Name, _ broken: inout [Name]) throws(PKCS11Failure)
+        -> Certificate?
+    {
         guard try module.number(CKA_CERTIFICATE_TYPE, of: object, handle) == CKC_X_509 else { return nil }
-        guard let der = try module.attribute(CKA_VALUE, of: object, handle) else { return nil }
-        return try? Certificate(der: der)
+        guard let der = try module.attribute(CKA_VALUE, of: object, handle), !der.isEmpty else { return nil }
+        do throws(SigstoreError) { return try Certificate(der: der) } catch {
+            broken.append(name)
+            return nil
+        }
+    }
+
+    private func brokenCertificate(_ subject: String, _ name: Name, _ more: String = "") -> SigstoreError {
+        SigstoreError(
+            .malformedCertificate, "\(subject): the certificate \(name.shown()) on \(self.name) cannot be read\(more)",
+            advice: "write it to the token again, with the program of the token's maker")
     }
 
     // MARK: - Public keys
@@ -316,8 +340,9 @@ final class TokenSession: Sendable {
 
     private static func key(_ point: [UInt8], on kind: PublicKey.Kind) -> PublicKey? {
         guard let size = kind.coordinateSize else { return nil }
-        return try? PublicKey(
-            point: point.count == 2 * size + 1 ? point : contents(ofOctetString: point) ?? [], on: kind)
+        // Whole, or compressed.
+        let isBare = point.count == 2 * size + 1 || point.count == size + 1
+        return try? PublicKey(point: isBare ? point : contents(ofOctetString: point) ?? [], on: kind)
     }
 
     /// What an OCTET STRING in DER holds, of up to 255 bytes.

@@ -257,8 +257,16 @@ struct ServiceOptions: ParsableArguments {
         -> Certificate?
     {
         guard let reference, certificate == nil else { return nil }
-        let found = try waiting { () throws(SigstoreError) in try await reference.certificate() }
         let wanted = pkcs11Certificate && !reference.ignoresCertificates
+        let found: Certificate?
+        do throws(SigstoreError) {
+            found = try waiting { () throws(SigstoreError) in try await reference.certificate() }
+        } catch {
+            // What is not asked for keeps nobody from signing.
+            guard !wanted, error.code == .malformedCertificate else { throw error }
+            context.output.warn("\(error.message); the signature names the key")
+            return nil
+        }
         guard let found else {
             guard !wanted else {
                 throw SigstoreError(

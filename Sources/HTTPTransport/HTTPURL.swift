@@ -152,15 +152,14 @@ public struct HTTPURL: Sendable, Hashable, CustomStringConvertible {
         else { return text }
         let rest = bytes[start...]
         let authority = rest.prefix { !isSlash($0) && $0 != 0x3f && $0 != 0x23 }
-        var end = authority.lastIndex(of: 0x40)
-        // A password with a slash in it: what stands behind the colon is no port.
-        if end == nil, let inner = authority.firstIndex(of: 0x3a), authority.first != 0x5b,
-            authority[(inner + 1)...].contains(where: { !(0x30...0x39).contains($0) })
-        {
+        var (secret, end) = (start, authority.lastIndex(of: 0x40))
+        // A password with a slash in it. Digits behind the colon may be a port too, and then what stands before it is the host.
+        if end == nil, let inner = authority.firstIndex(of: 0x3a), authority.first != 0x5b {
             end = rest.lastIndex(of: 0x40)
+            if authority[(inner + 1)...].allSatisfy({ (0x30...0x39).contains($0) }) { secret = inner + 1 }
         }
         guard let end else { return text }
-        return String(decoding: bytes[..<start] + "***".utf8 + bytes[end...], as: UTF8.self)
+        return String(decoding: bytes[..<secret] + "***".utf8 + bytes[end...], as: UTF8.self)
     }
 
     /// The URL that a reference means when it stands in an answer to this one (RFC 3986, section 5.2).

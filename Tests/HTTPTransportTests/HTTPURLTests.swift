@@ -32,8 +32,11 @@ import Testing
             ("hashivault:secret@a", "hashivault:***@a"), ("https:///u:secret@a/", "https:///***@a/"),
             ("https:\\\\u:secret@a\\b@c", "https:\\\\***@a\\b@c"), ("x://u:sec/ret@a/b", "x://***@a/b"),
             ("x://u:sec?ret#s@a", "x://***@a"), ("x://secret@secret@a", "x://***@a"),
+            // A password of digits and a slash looks like a port.
+            ("https://user:123/x@host", "https://user:***@host"),
+            ("https://a:80/@scope/key", "https://a:***@scope/key"),
             // Nothing of these is a user.
-            ("https://a/@scope/key", "https://a/@scope/key"), ("https://a:80/@scope/key", "https://a:80/@scope/key"),
+            ("https://a/@scope/key", "https://a/@scope/key"), ("https://a:80/key", "https://a:80/key"),
             ("https://[::1]/a@b", "https://[::1]/a@b"), ("a@b", "a@b"), ("", ""), ("x:", "x:"), ("x://", "x://"),
             ("awskms:///arn:aws:kms:r:1:key/x", "awskms:///arn:aws:kms:r:1:key/x"),
         ])

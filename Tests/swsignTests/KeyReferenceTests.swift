@@ -137,7 +137,8 @@ struct KeyReferenceTests {
         "A password that stands in a reference is never shown",
         arguments: [
             "https://user:hunter2@127.0.0.1:9/key.pub", "https:user:hunter2@h/key.pub",
-            "https://user:hun/ter2@h/key.pub",
+            "https://user:hun/ter2@h/key.pub", "https://user:47/hunter2@h/key.pub",
+            "awskms://user:47/hunter2@h/alias/x",
             "https://user:hunter2/key.pub", "http://hunter2@127.0.0.1/key.pub", "awskms://user:hunter2@h/alias/x",
             "awskms://user:hunter2@h/arn:aws:kms:r:1:key/x",
             "gcpkms://user:hunter2@projects/p/locations/l/keyRings/r/cryptoKeys/k",

@@ -34,6 +34,12 @@ public final class URLKeys: KeyPlace {
             throw scheme.malformed(shown(reference), "it does not begin with \(scheme.name)://")
         }
         let url = try HTTPURL(parsing: reference)
+        let shown = HTTPURL.withoutUser(reference)
+        guard shown.utf8.elementsEqual(reference.utf8) else {
+            throw SigstoreError(
+                .unknownKeyReference, "\(shown): what stands before the @ may be a password, and none is sent to a URL",
+                advice: "leave it out; if the @ is in the path, behind a port, write it as %40")
+        }
         guard url.origin.scheme == .https || url.origin.isLoopback || around.allowsHTTPKeys else {
             throw SigstoreError(
                 .keyServiceSettings, "\(url.redacted): a key that comes over plain HTTP can be replaced on its way",

@@ -304,6 +304,10 @@ struct ModelTests {
         try await directory.expectRefusal(
             "usage", "no place for log entries and timestamps",
             of: signing + ["--timestamp-server-url", "http://127.0.0.1:9", "model"])
+        // Nobody is told, and that is said.
+        let outcome = await directory.swsign(
+            "sign-model", "--key", "key.pem", "--signature", "told.sig", "--rekor-url", "http://127.0.0.1:9", "model")
+        #expect(outcome.succeeded && outcome.messages.contains("--rekor-url has no part"), "\(outcome.messages)")
         try await directory.expectRefusal(
             "file-not-found", "--signature", of: ["verify-provenance", "--from", "model", "--key", "key.pub", "model"])
         try await directory.expectRefusal(

@@ -41,7 +41,10 @@ struct SignModel: SwSignCommand {
         (signing.key, signing.securityKey, signing.yes) = (key, securityKey, yes)
         var services = self.services
         if try securityKey.key(or: key, context) != nil {
-            // Nothing is recorded or timestamped: the form has no place for it. So no service has a part, whatever there is.
+            // The form has no place for what services answer.
+            for (isGiven, flag) in [
+                (services.signingConfig != nil, "signing-config"), (services.rekorURL != nil, "rekor-url"),
+            ] where isGiven { context.output.warn("nothing is recorded, as a key signs: --\(flag) has no part") }
             (services.tlogUpload, services.signingConfig, services.useSigningConfig) = (false, nil, false)
         }
         let folder = try model.folder(self.folder, signature: signature, context)

@@ -87,7 +87,7 @@ enum ErrorTable {
         malformed-bundle|The parts of a bundle do not fit together, or not with its version.|get the bundle again from where it was published; swsign bundle inspect shows what can be read
         malformed-certificate|Bytes that should be a certificate are not one.|give a certificate in PEM or DER
         malformed-checkpoint|A checkpoint is not a signed note about a tree.|get the bundle again from where it was published
-        malformed-digest|A digest has a wrong length, a wrong letter, or an unknown algorithm.|write it as sha256: and 64 hexadecimal digits in small letters
+        malformed-digest|A digest has a wrong length, a wrong letter, or an unknown algorithm.|write it as sha256: and 64, or sha512: and 128, hexadecimal digits in small letters
         malformed-identity-token|What should be an identity token is not one.|give the token itself, or the name of a file that holds nothing else
         malformed-json|Bytes that should be JSON are not, have a member twice, or are nested too deeply.|what was read may be cut short, altered or of another kind: get it again
         malformed-key|Bytes that should be a key are not one; or others could sign for it; or its halves do not belong together.|give the key as it was written; make a new one with swsign generate-key-pair if it is lost

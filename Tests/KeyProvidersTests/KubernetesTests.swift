@@ -98,12 +98,7 @@ final class KubernetesTests {
     func recorded(_ name: String, _ user: String) async throws {
         let recorded = try RecordedExchanges(name)
         try write("tok", "filetoken\n")
-        try Spawning.writeProgram(
-            "\(folder)/plugin",
-            #"""
-            #!/bin/sh
-            echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"exec-token"}}'
-            """#)
+        try Spawning.writeCredentialProgram("\(folder)/plugin")
         let place = try place(recorded, config: config(user: user))
         let signer = try await place.signer("k8s://team-a/sign-key") { SecretBytes([]) }
         let public_ = try await place.publicKey("k8s://team-a/sign-key")
@@ -491,13 +486,11 @@ final class KubernetesTests {
 
     @Test("A program for credentials gets what the interface says, and none of our secrets")
     func program() async throws {
-        try Spawning.writeProgram(
+        try Spawning.writeCredentialProgram(
             "\(folder)/plugin",
-            #"""
-            #!/bin/sh
-            { echo "$1 $MORE $COSIGN_PASSWORD"; echo "$KUBERNETES_EXEC_INFO"; } > "${0%/*}/said"
-            echo '{"apiVersion":"client.authentication.k8s.io/v1beta1","kind":"ExecCredential","status":{"clientCertificateData":"C","clientKeyData":"K","expirationTimestamp":"2030-01-01T00:00:00Z"}}'
-            """#)
+            status: #"{"clientCertificateData":"C","clientKeyData":"K","expirationTimestamp":"2030-01-01T00:00:00Z"}"#,
+            version: "v1beta1",
+            before: #"{ echo "$1 $MORE $COSIGN_PASSWORD"; echo "$KUBERNETES_EXEC_INFO"; } > "${0%/*}/said""#)
         let client = try await asked(
             config(
                 user:
@@ -517,14 +510,12 @@ final class KubernetesTests {
     /// Writes a program that gives the token `exec-1` the first time, `exec-2` the second, and so on, with an end if one is told.
     private func writeCountingProgram(end: String = "") throws {
         let more = end.isEmpty ? "" : #","expirationTimestamp":"\#(end)""#
-        try Spawning.writeProgram(
-            "\(folder)/plugin",
-            #"""
-            #!/bin/sh
-            echo >> "${0%/*}/runs"
-            n=$(wc -l < "${0%/*}/runs")
-            echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"exec-'$n'"\#(more)}}'
-            """#)
+        try Spawning.writeCredentialProgram(
+            "\(folder)/plugin", status: #"{"token":"exec-'$n'"\#(more)}"#,
+            before: #"""
+                echo >> "${0%/*}/runs"
+                n=$(wc -l < "${0%/*}/runs")
+                """#)
     }
 
     private static let exec =
@@ -580,13 +571,8 @@ final class KubernetesTests {
         "A program that must ask a person is not run without a terminal; one that may do so is told",
         arguments: ["Always", "IfAvailable"])
     func withoutTerminal(_ mode: String) async throws {
-        try Spawning.writeProgram(
-            "\(folder)/plugin",
-            #"""
-            #!/bin/sh
-            echo "$KUBERNETES_EXEC_INFO" > "${0%/*}/said"
-            echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"t"}}'
-            """#)
+        try Spawning.writeCredentialProgram(
+            "\(folder)/plugin", status: #"{"token":"t"}"#, before: #"echo "$KUBERNETES_EXEC_INFO" > "${0%/*}/said""#)
         let client = Answers { _ in (200, Self.secret) }
         let place = try place(client, config: config(user: Self.exec.replacing("%", with: mode)))
         if mode == "Always" {

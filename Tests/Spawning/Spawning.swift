@@ -31,6 +31,17 @@ public enum Spawning {
         }
     }
 
+    /// Writes a program that gives credentials for a cluster (client.authentication.k8s.io, `ExecCredential`).
+    /// - Parameters:
+    ///   - status: What it gives, as JSON in single quotes of the shell.
+    ///   - before: What it does first, in the shell's language.
+    public static func writeCredentialProgram(
+        _ path: String, status: String = #"{"token":"exec-token"}"#, version: String = "v1", before: String = ""
+    ) throws {
+        let object = #"{"apiVersion":"client.authentication.k8s.io/\#(version)","kind":"ExecCredential","status":"#
+        try writeProgram(path, "#!/bin/sh\n\(before)\necho '\(object)\(status)}'\n")
+    }
+
     /// A program that could not be started. One that does not exist ends with status 127.
     public struct Failure: Error {
         /// The program.

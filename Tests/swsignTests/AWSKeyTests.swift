@@ -1,5 +1,7 @@
 import FaultServer
 import Foundation
+import SigstoreCrypto
+import StrictJSON
 import TestServices
 import Testing
 
@@ -89,6 +91,28 @@ struct AWSKeyTests {
         ]
         await fixture.expectUntrusted(key, host: "kms.vault.azure.net", secured)
         await fixture.expectRefusesAnswers(key) { ["AWS_ENDPOINT_URL": $0] }
+    }
+
+    @Test("A signature by another key is refused, with service, key, algorithm and hash")
+    func otherKey() async throws {
+        let (shown, other) = (try PrivateKey.generate(.ecdsaP256), try PrivateKey.generate(.ecdsaP256))
+        let (key, signature) = (
+            Base64.encode(shown.publicKey.spki), Base64.encode(try await fixture.signature(by: other))
+        )
+        let id = "arn:aws:kms:us-east-1:000000000000:key/9932cde6-6bc6-4f84-a155-9bbd4dc23210"
+        let server = FaultServer { request, connection in
+            connection.respond(
+                200, ["Content-Type: application/x-amz-json-1.1"],
+                request.header("x-amz-target") == "TrentService.Sign"
+                    ? #"{"KeyId":"\#(id)","Signature":"\#(signature)","SigningAlgorithm":"ECDSA_SHA_256"}"#
+                    : #"{"KeyId":"\#(id)","KeyUsage":"SIGN_VERIFY","KeySpec":"ECC_NIST_P256","PublicKey":"\#(key)","#
+                        + #""SigningAlgorithms":["ECDSA_SHA_256"]}"#)
+        }
+        defer { server.stop() }
+        await fixture.expectRefused(
+            "awskms:///alias/release", ["AWS_ENDPOINT_URL": server.url], "key-mismatch",
+            ["9932cde6", "ECDSA_SHA_256"])
+        #expect(server.requests.count == 2)
     }
 
     @Test("What is missing or refused is said before anything is written")

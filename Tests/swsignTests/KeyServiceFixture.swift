@@ -1,5 +1,6 @@
 import FaultServer
 import Foundation
+import SigstoreCrypto
 import StrictJSON
 import Testing
 
@@ -136,7 +137,14 @@ struct KeyServiceFixture {
         #expect(other.requests.isEmpty)
     }
 
-    private func expectRefused(_ key: String, _ more: [String: String], _ code: String, _ words: [String]) async {
+    /// A signature over something else, for services that answer with it.
+    func signature(by key: PrivateKey) async throws -> [UInt8] {
+        try await key.sign(
+            try HashedMessage.of([1, 2, 3], schemes: [.ecdsa(.sha256)]), scheme: .ecdsa(.sha256))
+    }
+
+    /// Expects that a key does not sign, and nothing is written.
+    func expectRefused(_ key: String, _ more: [String: String], _ code: String, _ words: [String]) async {
         let outcome = await swsign(
             ["sign-blob", "--tlog-upload=false", "--yes", "--bundle", "none.json", "--key", key, "file"], more)
         #expect(!outcome.succeeded && outcome.code == code, "\(outcome.messages)")

@@ -5,6 +5,7 @@ import SigstoreCrypto
 import StrictJSON
 import Synchronization
 import TestServices
+import Spawning
 import Testing
 
 /// Key pairs in the secrets and variables of others: Kubernetes, GitLab and GitHub, with the real program and servers that are
@@ -142,10 +143,7 @@ struct SecretKeyTests {
         ])
     func credentials(_ user: String) async throws {
         try directory.write("tok", "file-token\n")
-        try directory.write(
-            "plugin",
-            "#!/bin/sh\necho '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"exec-token\"}}'\n",
-            mode: 0o755)
+        try Spawning.writeCredentialProgram(directory["plugin"])
         let outcome = await swsign(
             ["key", "info", "k8s://team-a/none"], try cluster(user.replacing("FOLDER", with: services.folder)))
         // Known, so that the secret is looked for.
@@ -156,15 +154,13 @@ struct SecretKeyTests {
         "A program for credentials gets the terminal, and may ask a person there, if it says so",
         arguments: ["Always", "IfAvailable"])
     func asksPerson(_ mode: String) async throws {
-        try directory.write(
-            "plugin",
-            #"""
-            #!/bin/sh
-            echo "$KUBERNETES_EXEC_INFO" > said
-            printf 'Code: ' > /dev/tty
-            read code
-            echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"'$code'"}}'
-            """#, mode: 0o755)
+        try Spawning.writeCredentialProgram(
+            directory["plugin"], status: #"{"token":"'$code'"}"#,
+            before: #"""
+                echo "$KUBERNETES_EXEC_INFO" > said
+                printf 'Code: ' > /dev/tty
+                read code
+                """#)
         let user =
             "exec:\n  apiVersion: client.authentication.k8s.io/v1\n  command: ./plugin\n  interactiveMode: \(mode)"
         let outcome = await swsign(
@@ -412,6 +408,15 @@ struct SecretKeyTests {
             gitlab.merging(more) { $1 })
         #expect(outcome.code == code && outcome.messages.contains(words), "\(outcome.messages)")
         #expect(!outcome.messages.contains("glpat-wrong") && !directory.exists("b.json"))
+    }
+
+    @Test("GitLab's answers that cannot be are refused, and nothing of them is believed")
+    func gitlabAnswers() async throws {
+        let fixture = try KeyServiceFixture { _ in gitlab }
+        await fixture.expectRefusesAnswers("gitlab://team/none") { ["GITLAB_HOST": $0] }
+        // A server with a certificate: those of Azure.
+        let secured = ["GITLAB_HOST": "https://kms.vault.azure.net", "HTTPS_PROXY": try AzureServices.running().url]
+        await fixture.expectUntrusted("gitlab://team/none", host: "kms.vault.azure.net", secured)
     }
 
     // MARK: - GitHub

@@ -1,5 +1,8 @@
+import FaultServer
 import Foundation
 import HTTPTransport
+import SigstoreCrypto
+import StrictJSON
 import TestServices
 import Testing
 
@@ -134,6 +137,25 @@ struct VaultKeyTests {
         let secured = ["VAULT_ADDR": "https://kms.vault.azure.net", "HTTPS_PROXY": try AzureServices.running().url]
         await fixture.expectUntrusted("hashivault://x", host: "kms.vault.azure.net", secured)
         await fixture.expectRefusesAnswers("hashivault://x") { ["VAULT_ADDR": $0] }
+    }
+
+    @Test("A signature by another key is refused, with service, version and hash")
+    func otherKey() async throws {
+        let (shown, other) = (try PrivateKey.generate(.ecdsaP256), try PrivateKey.generate(.ecdsaP256))
+        let key = JSONValue.object(["public_key": .string(shown.publicKey.pem)]).serialized()
+        let signature = Base64.encode(try await fixture.signature(by: other))
+        let server = FaultServer { request, connection in
+            connection.respond(
+                200, [],
+                request.target.contains("/sign/")
+                    ? #"{"data":{"signature":"vault:v1:\#(signature)"}}"#
+                    : #"{"data":{"type":"ecdsa-p256","keys":{"1":\#(String(decoding: key, as: UTF8.self))}}}"#)
+        }
+        defer { server.stop() }
+        await fixture.expectRefused(
+            "hashivault://release", ["VAULT_ADDR": server.url], "key-mismatch",
+            ["key release, version 1", "ecdsa-p256-sha256"])
+        #expect(server.requests.count == 2)
     }
 
     @Test("A token that may not use the key says which policy is missing, and nothing is written")

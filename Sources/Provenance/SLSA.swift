@@ -112,8 +112,7 @@ public struct SLSAPolicy: Sendable {
             throw SigstoreError(.noBundle, "there is no attestation", advice: "get the provenance from the publisher")
         }
         if failures.count > 1 {
-            first.details = failures.prefix(10).map { "\($0.message) [\($0.code)]" }
-            if failures.count > 10 { first.details.append("and \(failures.count - 10) more") }
+            first.details = SigstoreError.listed(failures.map { "\($0.message) [\($0.code)]" })
         }
         throw first
     }
@@ -193,7 +192,7 @@ public struct SLSAPolicy: Sendable {
         }
     }
 
-    /// A builder counts at a release only: a branch can be changed by whoever can push to it.
+    /// A builder counts at a release only: all who can push to a branch can change it.
     private static func expectRelease(_ ref: String, of builder: String) throws(SigstoreError) {
         guard let tag = GitReference.name(of: ref, "tags"), VersionTag(tag)?.isRelease == true else {
             throw SigstoreError(
@@ -248,6 +247,9 @@ public struct SLSAPolicy: Sendable {
         }
         var certified = try claims.value(.sourceRepositoryRef)
         if certified == nil { certified = try claims.value(.githubWorkflowRef) }
+        guard let certified else {
+            throw SigstoreError(.malformedProvenance, "the certificate does not say which branch or tag was built")
+        }
         for found in [built.ref, provenance.ref, certified] {
             guard let found, !found.utf8.elementsEqual(triggerRef.utf8) else { continue }
             throw SigstoreError(

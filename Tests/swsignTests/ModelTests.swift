@@ -224,11 +224,13 @@ struct ModelTests {
         try directory.write("model/weights", "!")
         try directory.write("model/esc\u{1b}[2J", "")
         try FileManager.default.removeItem(atPath: directory["model/layers/a"])
+        // A pipe, which is not waited for.
+        try await directory.tool("/usr/bin/mkfifo", "model/pipe")
         let outcome = await verify("model")
         #expect(outcome.code == "model-file-changed")
         for words in [
-            "1 changed, 1 missing, 31 extra", "changed: weights", "missing: layers/a", "extra: more10",
-            "extra: 11 more",
+            "1 changed, 1 missing, 32 extra", "changed: weights", "missing: layers/a", "extra: more10",
+            "extra: 12 more",
             "esc\\u{1b}[2J",
         ] { #expect(outcome.messages.contains(words), "\(words): \(outcome.messages)") }
         #expect(!outcome.messages.contains("\u{1b}"))
@@ -289,6 +291,58 @@ struct ModelTests {
         try await directory.expectRefusal(
             "unsupported-key", "P-256, P-384 or P-521",
             of: ["sign-model", "--yes", "--key", "ed25519.pem", "--signature", "new.sig", "model"])
+    }
+
+    @Test("A certificate counts if it is valid now, meant for signing, and of the authority that is trusted")
+    func certificates() async throws {
+        try makeModel()
+        try directory.makeKey()
+        for name in ["ca", "other"] {
+            try await directory.tool(
+                "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                "-keyout", "\(name).key", "-out", "\(name).pem", "-subj", "/CN=\(name)", "-days", "10", "-addext",
+                "keyUsage=critical,keyCertSign")
+        }
+        try await directory.tool(
+            "/usr/bin/openssl", "req", "-new", "-key", "key.pem", "-subj", "/CN=signer", "-out", "leaf.csr")
+        /// A certificate of the authority for the key, in base64 of DER.
+        func certificate(_ name: String, _ extensions: String, days: String = "5") async throws -> String {
+            try directory.write("ext", "authorityKeyIdentifier=keyid\n" + extensions)
+            try await directory.tool(
+                "/usr/bin/openssl", "x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                "-CAcreateserial",
+                "-days", days, "-extfile", "ext", "-out", "\(name).pem")
+            try await directory.tool(
+                "/usr/bin/openssl", "x509", "-in", "\(name).pem", "-outform", "DER", "-out", "\(name).der")
+            return Base64.encode(try directory.read("\(name).der"))
+        }
+        let good = try await certificate("good", "keyUsage=critical,digitalSignature\nextendedKeyUsage=codeSigning\n")
+        try await sign("--certificate", "good.pem", "--certificate-chain", "ca.pem", "model")
+        let signature = try directory.text("model/model.sig")
+        try #require(signature.contains(good))
+        let verifying = ["verify-provenance", "model", "--certificate-chain"]
+        let outcome = await Program(directory: directory.path).run(verifying + ["ca.pem"])
+        #expect(
+            outcome.succeeded && outcome.messages.contains("signed with the certificate of CN=signer"),
+            "\(outcome.messages)")
+        try await directory.expectRefusal("certificate-path", "CN=signer", of: verifying + ["other.pem"])
+        // The same key in another certificate: what was signed holds.
+        for (name, extensions, days, code) in [
+            ("tls", "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n", "5", "certificate-key-usage"),
+            ("none", "", "5", "certificate-key-usage"),
+            (
+                "agreeing", "keyUsage=critical,keyAgreement\nextendedKeyUsage=codeSigning\n", "5",
+                "certificate-key-usage"
+            ),
+            ("ended", "keyUsage=critical,digitalSignature\n", "-1", "certificate-expired"),
+            ("usage", "keyUsage=critical,digitalSignature\n", "5", nil),
+            ("extended", "extendedKeyUsage=codeSigning\n", "5", nil),
+        ] {
+            let other = try await certificate(name, extensions, days: days)
+            try directory.write("model/model.sig", signature.replacingOccurrences(of: good, with: other))
+            let outcome = await Program(directory: directory.path).run(verifying + ["ca.pem"])
+            #expect(outcome.code == code && outcome.succeeded == (code == nil), "\(name): \(outcome.messages)")
+        }
     }
 
     @Test("What cannot be a model, or be named in a signature, is refused before it is signed")

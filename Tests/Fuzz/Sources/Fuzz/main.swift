@@ -14,6 +14,13 @@ import SwSignCore
 // Feeds hostile bytes to one reader, chosen by FUZZ_TARGET. Whatever the bytes are, a reader gives a value or throws;
 // anything else (a trap, an overflow, a leak of memory) ends the run, and libFuzzer keeps the input.
 
+/// Reads what ecosystems publish, whatever wraps it.
+let readAttestations: @Sendable ([UInt8]) throws -> Void = { bytes in
+    let document = try AttestationDocument(parsing: bytes)
+    _ = document.source
+    for attestation in document.attestations { _ = try attestation.bundle.statement() }
+}
+
 /// The readers, each of what comes from outside.
 let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
     "bundle": { bytes in
@@ -21,11 +28,30 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
         // What was read is written and read again as the same.
         if bundle.version == .v03 { _ = try SigstoreBundle(parsing: bundle.serialized()) }
     },
-    "attestations": { bytes in
-        let document = try AttestationDocument(parsing: bytes)
-        _ = document.source
-        for attestation in document.attestations { _ = try attestation.bundle.statement() }
+    // One reader, and real inputs of one wrapping for each.
+    "json-lines": readAttestations, "npm-answer": readAttestations, "pypi-attestation": readAttestations,
+    "pypi-provenance": readAttestations, "bundle-array": readAttestations,
+    "model-signature": { bytes in
+        let signature = try ModelSignature(parsing: bytes)
+        if let statement = try signature.bundle.statement() { _ = try ModelManifest(statement) }
     },
+    "model-manifest": { bytes in
+        let manifest = try ModelManifest(try Statement(parsing: bytes))
+        // A name that may be written leads into the folder and nowhere else.
+        for file in manifest.files {
+            precondition(
+                file.name.utf8.first != 0x2f
+                    && !file.name.utf8.split(separator: 0x2f).contains { $0.elementsEqual("..".utf8) })
+        }
+    },
+    "package-lock": { bytes in
+        for package in try NPMLockFile(parsing: bytes).packages {
+            // It is the name of a file.
+            precondition(!package.reference.utf8.split(separator: 0x2f).contains { $0.elementsEqual("..".utf8) })
+        }
+    },
+    "npm-keys": { bytes in _ = try NPMKey.keys(file: bytes) },
+    "trusted-roots": { bytes in _ = try TrustedRoot(file: bytes) },
     "older-bundle": { bytes in _ = try LegacyBlobBundle(parsing: bytes) },
     "trusted-root": { bytes in
         let root = try TrustedRoot(parsing: bytes)

@@ -1,6 +1,46 @@
 internal import InToto
+internal import SigstoreCrypto
 public import SigstoreVerification
 public import StrictJSON
+internal import Synchronization
+
+/// How pieces of work that do not depend on each other are done: in their order, or several at the same time.
+public struct Workers: Sendable {
+    /// Does one piece after the other.
+    public static let one = Workers { count, work in for index in 0..<count { work(index) } }
+
+    private let run: @Sendable (Int, @escaping @Sendable (Int) -> Void) -> Void
+
+    /// Takes a function that does the work.
+    /// - Parameter run: Takes how many pieces there are and the work, calls that once for each number from 0 up to the count, in
+    ///   any order and on any threads, and returns after all of it.
+    public init(_ run: @escaping @Sendable (Int, @escaping @Sendable (Int) -> Void) -> Void) { self.run = run }
+
+    /// Does the same with each of several things.
+    /// - Returns: What came of each, in their order.
+    func outcomes<Thing: Sendable, Value: Sendable>(
+        _ things: [Thing], _ work: @escaping @Sendable (Thing) throws(SigstoreError) -> Value
+    ) -> [Result<Value, SigstoreError>] {
+        let results = Results<Value>(count: things.count)
+        run(things.count) { index in
+            do throws(SigstoreError) { results.set(index, .success(try work(things[index]))) } catch {
+                results.set(index, .failure(error))
+            }
+        }
+        return results.all
+    }
+
+    /// What came of each piece; what nobody did has failed.
+    private final class Results<Value: Sendable>: Sendable {
+        private let state: Mutex<[Result<Value, SigstoreError>]>
+        init(count: Int) {
+            let undone = SigstoreError(.noProvenance, "it was not looked at")
+            state = Mutex(Array(repeating: .failure(undone), count: count))
+        }
+        func set(_ index: Int, _ result: Result<Value, SigstoreError>) { state.withLock { $0[index] = result } }
+        var all: [Result<Value, SigstoreError>] { state.withLock { $0 } }
+    }
+}
 
 /// One signature or attestation as it was published: brought into the one form that is verified.
 public struct PublishedAttestation: Sendable {
@@ -15,6 +55,10 @@ public struct PublishedAttestation: Sendable {
     {
         self.bundle = bundle
         if !place.isEmpty { self.bundle.place = place }
+        // It is read once, unless many of that size would take much memory. What is no statement is the verifier's to refuse.
+        if case .dsse(let envelope) = bundle.content, envelope.payload.count <= 1 << 14 {
+            _ = try? self.bundle.readStatement()
+        }
         self.statedPredicateType = statedPredicateType
         self.publisher = publisher
     }
@@ -46,14 +90,17 @@ public struct AttestationDocument: Sendable {
     public let attestations: [PublishedAttestation]
     /// The forms that were found: one, or as many as lines differ.
     public let forms: Set<Form>
+    /// Which of several attestations name a digest, by `<algorithm>:<hexadecimal>`, and the algorithms of these digests.
+    private let subjects: (places: [[UInt8]: [Int]], algorithms: Set<HashAlgorithm>)
 
     /// Reads a document: one JSON value of any form, or several, one a line (JSON Lines).
     /// - Parameters:
     ///   - content: The whole file: JSON in UTF-8, at most 128 MiB.
     ///   - limit: How many attestations it may hold.
+    ///   - workers: How lines are read.
     /// - Throws: `SigstoreError` that names the line and the member that is wrong; with `not-a-bundle` what the file looks like
     ///   instead, with `too-many-entries`, and with `no-bundle` for an empty list.
-    public init(parsing content: [UInt8], limit: Int = Self.limit) throws(SigstoreError) {
+    public init(parsing content: [UInt8], limit: Int = Self.limit, by workers: Workers = .one) throws(SigstoreError) {
         guard content.count <= SigstoreBundle.sizeLimit else {
             throw SigstoreError(.tooManyEntries, "the file is larger than 128 MiB")
         }
@@ -66,13 +113,16 @@ public struct AttestationDocument: Sendable {
             return
         }
         var (found, forms): ([PublishedAttestation], Set<Form>) = ([], [])
-        for line in lines {
+        let documents = workers.outcomes(lines) { line throws(SigstoreError) in
             do throws(SigstoreError) {
                 let json = JSONCursor(try JSONValue(parsing: line.text, values: Self.valueLimit))
-                let document = try AttestationDocument(json, place: "line \(line.number)", limit: limit)
-                found += document.attestations
-                forms.formUnion(document.forms)
+                return try AttestationDocument(json, place: "line \(line.number)", limit: limit)
             } catch { throw error.concerning("line \(line.number)") }
+        }
+        for outcome in documents {
+            let document = try outcome.get()
+            found += document.attestations
+            forms.formUnion(document.forms)
             try Self.bound(found.count, limit)
         }
         self.init(found, forms)
@@ -80,6 +130,18 @@ public struct AttestationDocument: Sendable {
 
     private init(_ attestations: [PublishedAttestation], _ forms: Set<Form>) {
         (self.attestations, self.forms) = (attestations, forms)
+        var (places, algorithms): ([[UInt8]: [Int]], Set<HashAlgorithm>) = ([:], [])
+        for (index, attestation) in attestations.enumerated() where attestations.count > 1 {
+            for digest in ((try? attestation.bundle.statement()) ?? nil)?.subjects.flatMap(\.digests) ?? [] {
+                guard let algorithm = HashAlgorithm(rawValue: digest.algorithm),
+                    digest.hex.utf8.count == 2 * algorithm.byteCount
+                else { continue }
+                algorithms.insert(algorithm)
+                let key = Array("\(algorithm.rawValue):\(digest.hex)".utf8)
+                if places[key]?.last != index { places[key, default: []].append(index) }
+            }
+        }
+        subjects = (places, algorithms)
     }
 
     /// Reads a document that was parsed already.
@@ -91,6 +153,7 @@ public struct AttestationDocument: Sendable {
     public init(_ json: JSONCursor, place: String = "", limit: Int = Self.limit) throws(SigstoreError) {
         func at(_ inside: String) -> String { place.isEmpty ? inside : "\(place), \(inside)" }
         var found: [PublishedAttestation] = []
+        let forms: Set<Form>
         if case .array(let list) = json.value {
             try Self.bound(list.count, limit)
             for (index, each) in try json.elements().enumerated() {
@@ -127,22 +190,22 @@ public struct AttestationDocument: Sendable {
                 .noBundle, "the file is \(forms.first?.rawValue ?? "a list"), and an empty one: nothing was signed",
                 advice: "get the attestations from where the file was published, or do not use it")
         }
-        attestations = found
+        self.init(found, forms)
     }
 
     /// Joins what several files hold about one thing.
     /// - Parameter documents: The documents, each with the name of its file.
     /// - Throws: `SigstoreError` with `too-many-entries`.
     public init(joining documents: [(name: String, document: AttestationDocument)]) throws(SigstoreError) {
-        attestations = documents.flatMap { name, document in
+        let found = documents.flatMap { name, document in
             document.attestations.map { attestation in
                 var named = attestation
                 named.bundle.place = attestation.bundle.place.map { "\(name), \($0)" } ?? name
                 return named
             }
         }
-        forms = documents.reduce(into: []) { $0.formUnion($1.document.forms) }
-        try Self.bound(attestations.count, Self.limit)
+        try Self.bound(found.count, Self.limit)
+        self.init(found, documents.reduce(into: []) { $0.formUnion($1.document.forms) })
     }
 
     private static func bound(_ count: Int, _ limit: Int) throws(SigstoreError) {
@@ -212,6 +275,85 @@ public struct AttestationDocument: Sendable {
             throw SigstoreError(.malformedBase64, "\(json.path) is not base64")
         }
         return bytes
+    }
+
+    // MARK: - Verifying
+
+    /// How many attestations are named in an error, and tried if none is about the artifact.
+    private static let detailLimit = 10
+
+    /// Verifies attestations of which one must hold: those that do not are passed over.
+    ///
+    /// An attestation that does not name the artifact could not hold whoever signed it, so that of many only those which do are
+    /// verified.
+    /// - Parameters:
+    ///   - file: The artifact.
+    ///   - algorithm: The algorithm by which the statement must name it; `nil` if any will do.
+    ///   - predicateType: The type that the predicate must have.
+    ///   - policy: Who must have signed, and what must hold.
+    ///   - check: What must hold of an attestation beside its signature.
+    /// - Returns: Every attestation that holds, at least one.
+    /// - Throws: `SigstoreError` of the attestation that came furthest, with why each of the others does not hold.
+    func held(
+        about file: any ArtifactSource, namedBy algorithm: HashAlgorithm? = nil, as predicateType: PredicateType,
+        _ policy: VerificationPolicy, with verifier: Verifier, by workers: Workers,
+        _ check: @escaping @Sendable (VerifiedBundle) throws(SigstoreError) -> Void
+    ) throws(SigstoreError) -> [VerifiedBundle] {
+        let claim = BundleClaim.attestation(
+            subject: .artifact(file, namedBy: algorithm), predicateType: predicateType
+        ).readOnce(digests: subjects.algorithms)
+        var candidates = attestations
+        if case .attestation(.artifact(let artifact, _)?, _) = claim, let about = try about(artifact) {
+            candidates = about.isEmpty ? Array(attestations.prefix(Self.detailLimit)) : about
+        }
+        let outcomes = workers.outcomes(candidates) { attestation throws(SigstoreError) in
+            do throws(RejectedBundle) {
+                let verified = try verifier.verify(attestation.bundle, claim, policy)
+                do throws(SigstoreError) { try check(verified) } catch {
+                    return Held.failed(error, checks: Int.max)
+                }
+                return Held.verified(verified)
+            } catch { return Held.failed(error.explained, checks: error.checks.count) }
+        }
+        var held: [VerifiedBundle] = []
+        var failures: [(checks: Int, place: String?, error: SigstoreError)] = []
+        for (attestation, outcome) in zip(candidates, outcomes) {
+            switch try outcome.get() {
+            case .verified(let bundle): held.append(bundle)
+            case .failed(let error, let checks): failures.append((checks, attestation.bundle.place, error))
+            }
+        }
+        guard held.isEmpty, let nearest = failures.max(by: { $0.checks < $1.checks }) else { return held }
+        var error = nearest.error
+        if attestations.count > 1 {
+            error.details = failures.prefix(Self.detailLimit).map {
+                "\($0.place ?? "one"): \($0.error.message) [\($0.error.code)]"
+            }
+            let more = attestations.count - error.details.count
+            if more > 0 { error.details.append("and \(more) more") }
+        }
+        throw error
+    }
+
+    /// What came of one attestation.
+    private enum Held: Sendable {
+        case verified(VerifiedBundle)
+        case failed(SigstoreError, checks: Int)
+    }
+
+    /// Those of several attestations that name an artifact by a digest of theirs; `nil` if its digests are not at hand.
+    private func about(_ artifact: any ArtifactSource) throws(SigstoreError) -> [PublishedAttestation]? {
+        guard !subjects.algorithms.isEmpty else { return nil }
+        let message: HashedMessage
+        do throws(SigstoreError) { message = try artifact.read(digests: subjects.algorithms, schemes: []) } catch {
+            guard error.code == .otherDigestNeeded else { throw error }
+            return nil
+        }
+        let digests = subjects.algorithms.compactMap { message.digest($0) }
+        let places = digests.reduce(into: Set<Int>()) { places, digest in
+            places.formUnion(subjects.places[Array("\(digest.algorithm.rawValue):\(digest.hex)".utf8)] ?? [])
+        }
+        return places.sorted().map { attestations[$0] }
     }
 
     // MARK: - What is no attestation

@@ -123,46 +123,28 @@ public struct GitHubPolicy: Sendable {
     ///   - file: The file.
     ///   - document: Its attestations.
     ///   - verifier: The verifier.
+    ///   - workers: How attestations are verified.
     /// - Returns: What is known, with every attestation that holds.
     /// - Throws: `SigstoreError` of the attestation that came furthest, with why each of the others does not hold.
-    public func verify(_ file: any ArtifactSource, _ document: AttestationDocument, with verifier: Verifier)
-        throws(SigstoreError) -> VerifiedProvenance
-    {
-        let identity = CertificateIdentity(
-            subject: isByName ? subject : .matching(try IdentityPattern("^https://")), issuer: .exactly(issuer))
-        let claim = BundleClaim.attestation(
-            subject: .artifact(file, namedBy: algorithm), predicateType: PredicateType(uri: predicateType)
-        ).readOnce(digests: Set(HashAlgorithm.allCases))
-        var held: [VerifiedBundle] = []
-        var failures: [(checks: Int, place: String?, error: SigstoreError)] = []
-        for attestation in document.attestations {
-            var checks = Int.max
-            do throws(SigstoreError) {
-                let verified: VerifiedBundle
-                do throws(RejectedBundle) {
-                    verified = try verifier.verify(
-                        attestation.bundle, claim, VerificationPolicy(signedBy: .identities([identity])))
-                } catch {
-                    checks = error.checks.count
-                    throw error.explained
-                }
-                try check(verified)
-                held.append(verified)
-            } catch { failures.append((checks, attestation.bundle.place, error)) }
-        }
-        if held.isEmpty, let nearest = failures.max(by: { $0.checks < $1.checks }) {
-            var error = nearest.error
-            if failures.count > 1 {
-                error.details = SigstoreError.listed(
-                    failures.map { "\($0.place ?? "one"): \($0.error.message) [\($0.error.code)]" })
-            }
-            throw error
-        }
+    public func verify(
+        _ file: any ArtifactSource, _ document: AttestationDocument, with verifier: Verifier,
+        by workers: Workers = .one
+    ) throws(SigstoreError) -> VerifiedProvenance {
+        let identity = try identity()
+        let held = try document.held(
+            about: file, namedBy: algorithm, as: PredicateType(uri: predicateType),
+            VerificationPolicy(signedBy: .identities([identity])), with: verifier, by: workers, check)
         return VerifiedProvenance(.github, held, [])
     }
 
+    /// The identity that must have signed; unless it was demanded by its name, ``check(_:)`` says which workflow.
+    func identity() throws(SigstoreError) -> CertificateIdentity {
+        CertificateIdentity(
+            subject: isByName ? subject : .matching(try IdentityPattern("^https://")), issuer: .exactly(issuer))
+    }
+
     /// What the certificate says of the build.
-    private func check(_ verified: VerifiedBundle) throws(SigstoreError) {
+    func check(_ verified: VerifiedBundle) throws(SigstoreError) {
         guard case .certificate(let name, _) = verified.signer, let claims = verified.claims else {
             throw SigstoreError(.wrongIdentity, "a key signed, and workflows sign with a certificate")
         }

@@ -101,19 +101,21 @@ public struct PyPIPolicy: Sendable {
     ///   - name: The file's name, without its folder.
     ///   - document: Its attestations.
     ///   - verifier: The verifier.
+    ///   - workers: How attestations are verified.
     /// - Throws: `SigstoreError` that says which attestation does not hold, and why.
     public func verify(
-        _ file: any ArtifactSource, name: String, _ document: AttestationDocument, with verifier: Verifier
+        _ file: any ArtifactSource, name: String, _ document: AttestationDocument, with verifier: Verifier,
+        by workers: Workers = .one
     ) throws(SigstoreError) -> VerifiedProvenance {
         let expectedName = try DistributionName(name)
-        var held: [VerifiedBundle] = []
-        for attestation in document.attestations {
-            do throws(SigstoreError) {
-                held.append(try verify(file, expectedName, attestation, with: verifier))
-            } catch {
+        let claim = BundleClaim.attestation(subject: .artifact(file, namedBy: .sha256), predicateType: nil).readOnce()
+        let outcomes = workers.outcomes(document.attestations) { attestation throws(SigstoreError) in
+            do throws(SigstoreError) { return try verify(claim, expectedName, attestation, with: verifier) } catch {
                 throw attestation.bundle.place.map { error.concerning($0) } ?? error
             }
         }
+        var held: [VerifiedBundle] = []
+        for outcome in outcomes { held.append(try outcome.get()) }
         // A publisher of a kind that is not known was compared with nothing, and is not repeated.
         let publisher = document.attestations.lazy.compactMap(\.publisher).first { $0.isCompared }
         return VerifiedProvenance(
@@ -125,8 +127,7 @@ public struct PyPIPolicy: Sendable {
     }
 
     private func verify(
-        _ file: any ArtifactSource, _ name: DistributionName, _ attestation: PublishedAttestation,
-        with verifier: Verifier
+        _ claim: BundleClaim, _ name: DistributionName, _ attestation: PublishedAttestation, with verifier: Verifier
     ) throws(SigstoreError) -> VerifiedBundle {
         try checkStated(attestation.publisher)
         let identity: CertificateIdentity
@@ -141,9 +142,7 @@ public struct PyPIPolicy: Sendable {
         let verified: VerifiedBundle
         do throws(RejectedBundle) {
             verified = try verifier.verify(
-                attestation.bundle,
-                .attestation(subject: .artifact(file, namedBy: .sha256), predicateType: nil),
-                VerificationPolicy(signedBy: .identities([identity])))
+                attestation.bundle, claim, VerificationPolicy(signedBy: .identities([identity])))
         } catch { throw error.explained }
         try checkStatement(verified.statement, name)
         try checkSigner(verified, attestation.publisher)

@@ -325,14 +325,14 @@ private final class OnceReadArtifact: ArtifactSource {
     }
 
     func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
-        let known = last.withLock { last in
-            last.flatMap { digests.isSubset(of: $0.digests) && schemes.isSubset(of: $0.schemes) ? $0.message : nil }
+        // Who comes while it is read waits, since one reading is for all.
+        try last.withLock { (last) throws(SigstoreError) in
+            if let last, digests.isSubset(of: last.digests), schemes.isSubset(of: last.schemes) { return last.message }
+            let (digests, schemes) = (digests.union(more.digests), schemes.union(more.schemes))
+            let message = try source.read(digests: digests, schemes: schemes)
+            last = (digests, schemes, message)
+            return message
         }
-        if let known { return known }
-        let (digests, schemes) = (digests.union(more.digests), schemes.union(more.schemes))
-        let message = try source.read(digests: digests, schemes: schemes)
-        last.withLock { $0 = (digests, schemes, message) }
-        return message
     }
 }
 

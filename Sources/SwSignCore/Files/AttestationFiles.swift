@@ -9,7 +9,8 @@ public enum AttestationFiles {
     private static let endings = (
         pypi: [".provenance", ".publish.attestation", ".slsa.attestation", ".attestation"],
         others: [
-            ".sigstore.json", ".sigstore", ".sigstore.jsonl", ".attestations.json", ".intoto.jsonl", ".sigs", ".jsonl",
+            ".sigstore.json", ".sigstore", ".sigstore.jsonl", ".attestations.json", ".intoto.jsonl", ".sigs",
+            ".v0.sigs", ".jsonl",
         ]
     )
 
@@ -45,12 +46,13 @@ public enum AttestationFiles {
     /// - Parameters:
     ///   - artifact: The file.
     ///   - place: The file with its attestations, or a folder with a file for each; without one, they stand beside the file.
+    ///   - workers: How lines are read.
     /// - Returns: All that are there, of which nothing is believed yet.
     /// - Throws: `SigstoreError` that names the file which cannot be read, or with `file-not-found` those that were looked for.
-    public static func document(for artifact: InputFile, at place: InputFile? = nil) throws(SigstoreError)
-        -> AttestationDocument
+    public static func document(for artifact: InputFile, at place: InputFile? = nil, by workers: Workers = .one)
+        throws(SigstoreError) -> AttestationDocument
     {
-        if let place, place.isStandardInput || FileStatus(place.path)?.kind != .folder { return try document(place) }
+        if let place, !isFolder(place) { return try document(place, workers) }
         let stem: String
         if let place {
             stem = place.path.hasSuffix("/") ? place.path + artifact.baseName : "\(place.path)/\(artifact.baseName)"
@@ -77,15 +79,22 @@ public enum AttestationFiles {
             // What came with the file could be a pipe that nobody writes to.
             file.isFound = true
             try file.expectFile()
-            documents.append((file.name, try document(file)))
+            documents.append((file.name, try document(file, workers)))
         }
         if let only = documents.first, documents.count == 1 { return only.document }
         return try AttestationDocument(joining: documents)
     }
 
-    private static func document(_ file: InputFile) throws(SigstoreError) -> AttestationDocument {
+    /// Whether attestations are in a folder, with a file for each artifact.
+    public static func isFolder(_ place: InputFile) -> Bool {
+        !place.isStandardInput && FileStatus(place.path)?.kind == .folder
+    }
+
+    private static func document(_ file: InputFile, _ workers: Workers = .one) throws(SigstoreError)
+        -> AttestationDocument
+    {
         let content = try file.contents(limit: SigstoreBundle.sizeLimit)
-        do throws(SigstoreError) { return try AttestationDocument(parsing: content) } catch {
+        do throws(SigstoreError) { return try AttestationDocument(parsing: content, by: workers) } catch {
             throw error.concerning(file.name)
         }
     }

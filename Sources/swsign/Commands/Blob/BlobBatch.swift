@@ -1,5 +1,6 @@
 import FoundationEssentials
 import LocalSystem
+import Provenance
 import StrictJSON
 import SwSignCore
 import Synchronization
@@ -144,6 +145,26 @@ struct BlobBatch {
         failures.printCount(of: files.count, names.many, verb, context.output)
         guard failures.count > 0 else { return }
         throw SigstoreError(.alreadyReported, "\(failures.count) of \(files.count) \(names.many) were not \(verb)")
+    }
+}
+
+extension Workers {
+    /// A thread for each processor.
+    static let threads = Workers { count, work in
+        let threads = min(BlockingThread.processors, count)
+        guard threads > 1 else { return (0..<count).forEach(work) }
+        // What was not done has failed.
+        try? waiting { () throws(SigstoreError) in
+            await withTaskGroup(of: Void.self) { group in
+                for first in 0..<threads {
+                    group.addTask {
+                        try? await onBlockingThread { () throws(SigstoreError) in
+                            for index in stride(from: first, to: count, by: threads) { work(index) }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -79,12 +79,18 @@ struct VerifyProvenance: SwSignCommand {
         let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: true), now: context.now)
         let place = attestations.map(InputFile.init)
         let isOneOfMany = inputs.count > 1
+        // A file of attestations is read once, however many files they are about.
+        let shared = isOneOfMany ? place.flatMap(Self.shared) : nil
+        let workers = isOneOfMany ? Workers.one : .threads
         try BlobBatch(verb: "verified", workers: maxWorkers, context: context).forEachOnThreads(inputs) {
             file throws(SigstoreError) in
             do throws(SigstoreError) {
                 try file.expectFile()
-                let document = try AttestationFiles.document(for: file, at: place)
-                let verified = try rules.verify(file, document, with: verifier)
+                let document =
+                    if let shared { try shared.get() } else {
+                        try AttestationFiles.document(for: file, at: place, by: workers)
+                    }
+                let verified = try rules.verify(file, document, with: verifier, by: workers)
                 return try Self.report(file.name, verified, isAlone: !isOneOfMany, output, context)
             } catch {
                 if output == .json, error.code != .outputFailed, error.code != .readerEnded {
@@ -97,6 +103,14 @@ struct VerifyProvenance: SwSignCommand {
 }
 
 extension VerifyProvenance {
+    /// The attestations of several files in one file, or why it cannot be read; `nil` if they are in a folder.
+    private static func shared(_ place: InputFile) -> Result<AttestationDocument, SigstoreError>? {
+        guard !AttestationFiles.isFolder(place) else { return nil }
+        return Result { () throws(SigstoreError) in
+            try AttestationFiles.document(for: place, at: place, by: .threads)
+        }
+    }
+
     /// Verifies every package of npm's lock file, each with its attestations in the folder: `NAME@VERSION.json`.
     private func verifyLockFile(_ file: InputFile, _ sources: TrustSources, _ context: Context) throws(SigstoreError) {
         let lock: NPMLockFile
@@ -200,8 +214,8 @@ struct ProvenanceRules: Sendable {
     let slsa: SLSAPolicy?
 
     /// Verifies one file by the rules of the ecosystem that its attestations are from.
-    func verify(_ file: InputFile, _ document: AttestationDocument, with verifier: Verifier) throws(SigstoreError)
-        -> VerifiedProvenance
+    func verify(_ file: InputFile, _ document: AttestationDocument, with verifier: Verifier, by workers: Workers)
+        throws(SigstoreError) -> VerifiedProvenance
     {
         let source = try source(of: document)
         try DemandFlag.expect(given, by: source, isNamed: from != nil)
@@ -211,14 +225,14 @@ struct ProvenanceRules: Sendable {
                 throw SigstoreError(
                     .usage, "nothing says whose workflow must have built the file", advice: "give --repo or --owner")
             }
-            return try github.verify(try file.artifact(), document, with: verifier)
+            return try github.verify(try file.artifact(), document, with: verifier, by: workers)
         case .pypi:
             guard let pypi else {
                 throw SigstoreError(
                     .usage, "nothing says who must have published the file",
                     advice: "give --repository, or --certificate-identity and --certificate-oidc-issuer")
             }
-            return try pypi.verify(file, name: file.baseName, document, with: verifier)
+            return try pypi.verify(file, name: file.baseName, document, with: verifier, by: workers)
         case .model:
             throw SigstoreError(
                 .unclearProvenance, "this is about a package, and models were named",

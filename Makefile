@@ -84,7 +84,7 @@ test-deps: deps
 	@$(call install_missing,$(test_packages))
 	@cmp -s Tests/requirements.txt .build/python/requirements.txt || { \
 	    python3 -m venv --clear .build/python && .build/python/bin/pip install -q --no-deps -r Tests/requirements.txt \
-	    && cp Tests/requirements.txt .build/python/ || echo "Tests/requirements.txt could not be installed: tests with moto and model_signing are left out"; }
+	    && cp Tests/requirements.txt .build/python/ || echo "Tests/requirements.txt could not be installed: tests with moto, model_signing and pypi-attestations are left out"; }
 
 build: deps ## builds everything for debugging
 	swift build

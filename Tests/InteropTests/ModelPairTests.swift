@@ -139,11 +139,14 @@ struct ModelPairTests {
 /// PyPI's `model_signing`, as `make test-deps` installs it.
 enum ModelSigning {
     static let python = Shared.checkout.appendingPathComponent(".build/python/bin/python3").path
-    static let isThere = {
+    static let isThere = isInstalled("model_signing")
+
+    /// Whether a package is in that folder.
+    static func isInstalled(_ package: String) -> Bool {
         let library = Shared.checkout.appendingPathComponent(".build/python/lib").path
         let versions = (try? FileManager.default.contentsOfDirectory(atPath: library)) ?? []
         return versions.contains {
-            FileManager.default.fileExists(atPath: "\(library)/\($0)/site-packages/model_signing")
+            FileManager.default.fileExists(atPath: "\(library)/\($0)/site-packages/\(package)")
         }
-    }()
+    }
 }

@@ -14,6 +14,8 @@ public enum ProvenanceSource: String, Sendable, CaseIterable {
     case model
     /// What builders on GitHub made, by SLSA's provenance.
     case slsa
+    /// Packages of conda (CEP 27).
+    case conda
 }
 
 extension AttestationDocument {
@@ -25,6 +27,7 @@ extension AttestationDocument {
         let types = attestations.compactMap { (try? $0.bundle.statement())??.predicateType }
         guard types.count == attestations.count else { return nil }
         if types.allSatisfy({ $0.matches(PyPIPolicy.publishType) }) { return .pypi }
+        if types.allSatisfy({ $0.matches(CondaPolicy.publishType) }) { return .conda }
         if isByGenerator { return .slsa }
         return attestations.allSatisfy { Self.isOfGitHub($0.bundle) } ? .github : nil
     }
@@ -53,6 +56,8 @@ public struct VerifiedProvenance: Sendable {
         case version
         /// The digest of the file.
         case digest
+        /// The channel that it was published for.
+        case channel
         /// Who published: a service with its project.
         case publisher
         /// The repository that was built.
@@ -75,7 +80,8 @@ public struct VerifiedProvenance: Sendable {
         /// What people call it.
         public var words: String {
             switch self {
-            case .package, .version, .digest, .publisher, .builder, .workflow, .trigger, .runner, .run: rawValue
+            case .package, .version, .digest, .channel, .publisher, .builder, .workflow, .trigger, .runner, .run:
+                rawValue
             case .sourceRepository: "source"
             case .sourceCommit: "commit"
             case .sourceRef: "branch or tag"

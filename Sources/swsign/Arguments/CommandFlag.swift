@@ -199,7 +199,7 @@ enum FlagTable {
                 CommandFlag("source-ref"), CommandFlag("source-digest"), CommandFlag("deny-self-hosted-runners", .off),
                 CommandFlag("predicate-type"), CommandFlag("digest-alg"),
                 CommandFlag("package", aliases: ["package-name"]),
-                CommandFlag("package-version"), CommandFlag("npm-keys"),
+                CommandFlag("package-version"), CommandFlag("npm-keys"), CommandFlag("channel"),
                 CommandFlag(
                     "attestations", short: "b",
                     aliases: ["bundle", "provenance-path", "attestation-path", "attestations-path", "signature"]),

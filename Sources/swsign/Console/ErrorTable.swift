@@ -212,6 +212,7 @@ enum ErrorTable {
         wrong-annotation|What the signer says of the image is not what -a demands.|check the annotations with swsign download signature
         wrong-branch|Another branch was built than was asked for.|check the branch that was given; if it is right, do not use the file
         wrong-builder|Another builder made it than was asked for or is trusted, or than the provenance names.|if this builder is trusted, name it with --builder-id; else do not use the file
+        wrong-channel|The package was published for another channel of conda than was asked for.|do not use the file, unless it is from another channel than you think
         wrong-claim|The certificate makes another claim than was asked for, or does not make it.|swsign bundle inspect shows the claims; demand the right one, or do not use the signature
         wrong-commit|Another commit was built, or signed, than was asked for.|check the commit that was given; if it is right, do not use the file
         wrong-identity|The certificate shows another name than was asked for.|if this is who should have signed, give it with --certificate-identity

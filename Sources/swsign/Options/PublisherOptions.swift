@@ -33,7 +33,7 @@ struct DemandFlag: Sendable {
 struct PublisherOptions: ParsableArguments {
     @Option(
         name: [.customLong("repo"), .customShort("R")],
-        help: "github: the repository that must have been built, OWNER/NAME.")
+        help: "github, conda: the repository that must have been built, OWNER/NAME.")
     var repo: String?
     @Option(name: [.long, .customShort("o")], help: "github: the owner of that repository, if any of theirs will do.")
     var owner: String?
@@ -90,6 +90,10 @@ struct PublisherOptions: ParsableArguments {
     @Option(help: "pypi: the repository that must have published, such as https://github.com/OWNER/NAME.")
     var repository: String?
     @Option(
+        help:
+            "conda: the channel that the package must have been published for, such as https://prefix.dev/conda-forge.")
+    var channel: String?
+    @Option(
         name: .customLong("certificate-identity"),
         help: "The identity that the certificate must show, byte for byte; needs --certificate-oidc-issuer.")
     var identity: String?
@@ -103,18 +107,21 @@ struct PublisherOptions: ParsableArguments {
     /// The flags that are given, each with the ecosystems whose rules know it.
     var given: [DemandFlag] {
         [
-            DemandFlag("repo", repo, .github), DemandFlag("owner", owner, .github),
-            DemandFlag("signer-repo", signerRepo, .github), DemandFlag("signer-workflow", signerWorkflow, .github),
-            DemandFlag("signer-digest", signerDigest, .github), DemandFlag("source-ref", sourceRef, .github),
-            DemandFlag("source-digest", sourceDigest, .github),
-            DemandFlag("deny-self-hosted-runners", denySelfHostedRunners ? "" : nil, .github),
+            DemandFlag("repo", repo, .github, .conda), DemandFlag("owner", owner, .github, .conda),
+            DemandFlag("signer-repo", signerRepo, .github, .conda),
+            DemandFlag("signer-workflow", signerWorkflow, .github, .conda),
+            DemandFlag("signer-digest", signerDigest, .github, .conda),
+            DemandFlag("source-ref", sourceRef, .github, .conda),
+            DemandFlag("source-digest", sourceDigest, .github, .conda),
+            DemandFlag("deny-self-hosted-runners", denySelfHostedRunners ? "" : nil, .github, .conda),
             DemandFlag("predicate-type", predicateType, .github), DemandFlag("digest-alg", digestAlgorithm, .github),
             DemandFlag("package", package, .npm), DemandFlag("package-version", packageVersion, .npm),
             DemandFlag("npm-keys", npmKeys, .npm), DemandFlag("source-uri", sourceURI, .npm, .slsa),
             DemandFlag("builder-id", builderID, .npm, .slsa), DemandFlag("repository", repository, .pypi),
-            DemandFlag("certificate-identity", identity, .github, .npm, .pypi, .model),
-            DemandFlag("certificate-identity-regexp", identityPattern, .github, .npm, .pypi, .model),
-            DemandFlag("certificate-oidc-issuer", issuer, .github, .npm, .pypi, .model),
+            DemandFlag("channel", channel, .conda),
+            DemandFlag("certificate-identity", identity, .github, .npm, .pypi, .model, .conda),
+            DemandFlag("certificate-identity-regexp", identityPattern, .github, .npm, .pypi, .model, .conda),
+            DemandFlag("certificate-oidc-issuer", issuer, .github, .npm, .pypi, .model, .conda),
         ].compactMap { $0 }
     }
 
@@ -241,6 +248,13 @@ struct PublisherOptions: ParsableArguments {
         do throws(SigstoreError) { return try NPMKey.keys(file: content) } catch {
             throw error.concerning(npmKeys ?? NPMKey.target)
         }
+    }
+
+    /// What is demanded of packages of conda; `nil` if nothing says who must have published them.
+    func conda() throws(SigstoreError) -> CondaPolicy? {
+        if let workflow = try github() { return try CondaPolicy(.workflow(workflow), channel: channel) }
+        guard let identity = try demandedIdentity() else { return nil }
+        return try CondaPolicy(.identity(identity), channel: channel)
     }
 
     /// What is demanded of files of PyPI; `nil` if nothing is.

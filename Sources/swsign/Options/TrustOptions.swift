@@ -166,7 +166,7 @@ final class TrustVariables: Sendable {
         "certificate-github-workflow-trigger", "certificate-claim", "signer", "signers", "threshold",
         // Those of `verify-provenance`.
         "repo", "owner", "signer-repo", "signer-workflow", "repository", "package", "package-version", "npm-keys",
-        "source-uri", "builder-id",
+        "source-uri", "builder-id", "channel",
         // Those of `initialize` and `trusted-root create`.
         "mirror", "root", "fulcio", "ctfe", "rekor", "tsa", "ctfe-key", "rekor-key",
     ]

@@ -74,7 +74,7 @@ struct VerifyProvenance: SwSignCommand {
             ? nil : try build.slsa(source: publisher.sourceURI, builder: publisher.builderID)
         let rules = ProvenanceRules(
             from: from?.source, given: given, github: try publisher.github(), pypi: try publisher.pypi(),
-            npm: try publisher.npm(files: inputs.count, sources), slsa: slsa)
+            npm: try publisher.npm(files: inputs.count, sources), slsa: slsa, conda: try publisher.conda())
         context.trustVariables.named(sources.variables)
         let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: true), now: context.now)
         let place = attestations.map(InputFile.init)
@@ -212,6 +212,8 @@ struct ProvenanceRules: Sendable {
     let npm: NPMPolicy?
     /// What is demanded of what has SLSA's provenance; `nil` if nothing was said of it.
     let slsa: SLSAPolicy?
+    /// What is demanded of packages of conda; `nil` if nothing says who must have published them.
+    let conda: CondaPolicy?
 
     /// Verifies one file by the rules of the ecosystem that its attestations are from.
     func verify(_ file: InputFile, _ document: AttestationDocument, with verifier: Verifier, by workers: Workers)
@@ -251,6 +253,13 @@ struct ProvenanceRules: Sendable {
                     advice: "give --source-uri github.com/OWNER/NAME")
             }
             return try slsa.verify(try file.artifact(), document, with: verifier)
+        case .conda:
+            guard let conda else {
+                throw SigstoreError(
+                    .usage, "nothing says who must have published the package",
+                    advice: "give --repo or --owner, or --certificate-identity and --certificate-oidc-issuer")
+            }
+            return try conda.verify(try file.artifact(), name: file.baseName, document, with: verifier, by: workers)
         }
     }
 

@@ -30,7 +30,7 @@ public struct Workers: Sendable {
         return results.all
     }
 
-    /// What came of each piece; what nobody did has failed.
+    /// What came of each piece; what was not done has failed.
     private final class Results<Value: Sendable>: Sendable {
         private let state: Mutex<[Result<Value, SigstoreError>]>
         init(count: Int) {
@@ -284,8 +284,7 @@ public struct AttestationDocument: Sendable {
 
     /// Verifies attestations of which one must hold: those that do not are passed over.
     ///
-    /// An attestation that does not name the artifact could not hold whoever signed it, so that of many only those which do are
-    /// verified.
+    /// An attestation that does not name the artifact cannot hold, by any signer, so that of many only those which do are verified.
     /// - Parameters:
     ///   - file: The artifact.
     ///   - algorithm: The algorithm by which the statement must name it; `nil` if any will do.
@@ -323,7 +322,11 @@ public struct AttestationDocument: Sendable {
             case .failed(let error, let checks): failures.append((checks, attestation.bundle.place, error))
             }
         }
-        guard held.isEmpty, let nearest = failures.max(by: { $0.checks < $1.checks }) else { return held }
+        guard held.isEmpty else { return held }
+        guard let nearest = failures.max(by: { $0.checks < $1.checks }) else {
+            throw SigstoreError(
+                .noBundle, "there is no attestation", advice: "get them from where the file was published")
+        }
         var error = nearest.error
         if attestations.count > 1 {
             error.details = failures.prefix(Self.detailLimit).map {

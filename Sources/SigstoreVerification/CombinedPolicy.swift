@@ -325,7 +325,7 @@ private final class OnceReadArtifact: ArtifactSource {
     }
 
     func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) throws(SigstoreError) -> HashedMessage {
-        // Who comes while it is read waits, since one reading is for all.
+        // One reading is for all: others wait for it.
         try last.withLock { (last) throws(SigstoreError) in
             if let last, digests.isSubset(of: last.digests), schemes.isSubset(of: last.schemes) { return last.message }
             let (digests, schemes) = (digests.union(more.digests), schemes.union(more.schemes))

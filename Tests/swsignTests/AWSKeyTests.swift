@@ -97,7 +97,7 @@ struct AWSKeyTests {
     func otherKey() async throws {
         let (shown, other) = (try PrivateKey.generate(.ecdsaP256), try PrivateKey.generate(.ecdsaP256))
         let (key, signature) = (
-            Base64.encode(shown.publicKey.spki), Base64.encode(try await fixture.signature(by: other))
+            Base64.encode(shown.publicKey.spki), Base64.encode(try fixture.signature(by: other))
         )
         let id = "arn:aws:kms:us-east-1:000000000000:key/9932cde6-6bc6-4f84-a155-9bbd4dc23210"
         let server = FaultServer { request, connection in

@@ -138,8 +138,8 @@ struct KeyServiceFixture {
     }
 
     /// A signature over something else, for services that answer with it.
-    func signature(by key: PrivateKey) async throws -> [UInt8] {
-        try await key.sign(
+    func signature(by key: PrivateKey) throws -> [UInt8] {
+        try key.sign(
             try HashedMessage.of([1, 2, 3], schemes: [.ecdsa(.sha256)]), scheme: .ecdsa(.sha256))
     }
 

@@ -143,7 +143,7 @@ struct VaultKeyTests {
     func otherKey() async throws {
         let (shown, other) = (try PrivateKey.generate(.ecdsaP256), try PrivateKey.generate(.ecdsaP256))
         let key = JSONValue.object(["public_key": .string(shown.publicKey.pem)]).serialized()
-        let signature = Base64.encode(try await fixture.signature(by: other))
+        let signature = Base64.encode(try fixture.signature(by: other))
         let server = FaultServer { request, connection in
             connection.respond(
                 200, [],

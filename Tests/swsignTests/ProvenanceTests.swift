@@ -1,8 +1,10 @@
 import Foundation
 import InToto
+import LocalSigstore
 import SigstoreCrypto
 import SigstoreVerification
 import StrictJSON
+import TestServices
 import Testing
 
 /// What ecosystems publish, verified by the real program on their real files. Each is also refused with one thing changed.
@@ -559,6 +561,52 @@ struct ProvenanceTests {
             "usage", "--package",
             of: ["-b", "\(Self.published)/npm/valid-attestations.json", "sha512:" + Self.npmDigest])
         await expectRefusal("usage", of: ["--from", "npm", "--package", "a", "file"])
+    }
+
+    @Test(
+        "npm: if an identity is demanded alone, the builder that is named has signed, and there is one source",
+        .localSigstore)
+    func npmBuilder() async throws {
+        let place = try SigningFixture()
+        try place.directory.write("app", "a package")
+        try place.directory.makeKey("npm")
+        let digest = try Digest.hash(Array("a package".utf8), .sha512).hex
+        let own = "example/demo/.github/workflows/build.yml@refs/tags/v1.0.0"
+        let node = "slsa-framework/slsa-github-generator/.github/workflows/builder_nodejs_slsa3.yml@refs/tags/v2.1.0"
+        func refusal(_ builder: String, by signer: String, from source: String, _ more: [String]) async throws
+            -> String?
+        {
+            let predicate =
+                #"{"builder":{"id":"https://github.com/\#(builder)"},"buildType":"x","invocation":{"configSource":"#
+                + #"{"uri":"git+https://github.com/\#(source)@refs/tags/v1.0.0"}}}"#
+            try place.directory.write(
+                "statement",
+                #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"pkg:npm/app@1.0.0","digest":{"sha512":""#
+                    + #"\#(digest)"}}],"predicateType":"https://slsa.dev/provenance/v0.2","predicate":\#(predicate)}"#)
+            var workflow = GitHubWorkflow(repository: "example/demo", ref: "refs/tags/v1.0.0", event: "push")
+            workflow.builder = signer
+            workflow.certificateIssuer = "https://token.actions.githubusercontent.com"
+            let made = try await place.run(
+                ["attest-blob", "--yes"] + place.services(.v1) + place.token(.gitHubWorkflow(workflow)) + [
+                    "--statement", "statement", "--bundle", "bundle",
+                ])
+            try #require(made.succeeded, "\(made.messages)")
+            let outcome = await place.run(
+                ["verify-provenance"] + place.trust + [
+                    "--from", "npm", "--package", "app", "--package-version", "1.0.0", "--npm-keys", "npm.pub", "-b",
+                    "bundle",
+                ] + more + ["app"])
+            #expect(outcome.ending == .exit(1), "\(outcome.messages)")
+            return outcome.code
+        }
+        let identity = [
+            "--cert-identity", "https://github.com/\(own)", "--cert-oidc-issuer",
+            "https://token.actions.githubusercontent.com",
+        ]
+        // What holds lacks the registry's attestation alone.
+        #expect(try await refusal(own, by: own, from: "example/demo", identity) == "no-provenance")
+        #expect(try await refusal(node, by: own, from: "example/demo", identity) == "wrong-builder")
+        #expect(try await refusal(own, by: own, from: "example/other", identity) == "attestations-disagree")
     }
 
     // MARK: - GitHub

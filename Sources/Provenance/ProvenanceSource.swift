@@ -76,12 +76,24 @@ public struct VerifiedProvenance: Sendable {
         case runner
         /// The run of the build.
         case run
+        /// What a verifier has verified.
+        case resource
+        /// Who has verified it.
+        case verifier
+        /// The levels that the verifier has found.
+        case levels
+        /// When the verifier says that it was.
+        case verifiedAt
 
         /// What people call it.
         public var words: String {
             switch self {
-            case .package, .version, .digest, .channel, .publisher, .builder, .workflow, .trigger, .runner, .run:
+            case .package, .version, .digest, .channel, .publisher, .builder, .workflow, .trigger, .runner, .run,
+                .resource,
+                .verifier,
+                .levels:
                 rawValue
+            case .verifiedAt: "verified at"
             case .sourceRepository: "source"
             case .sourceCommit: "commit"
             case .sourceRef: "branch or tag"
@@ -103,6 +115,24 @@ public struct VerifiedProvenance: Sendable {
         for (fact, value) in known where !self.facts.contains(where: { $0.fact == fact }) {
             self.facts.append((fact, value))
         }
+    }
+
+    /// The first bundle that holds.
+    /// - Throws: `SigstoreError` of the first bundle; if there are several, it says of each where it stood and why it does not hold.
+    static func first(
+        of bundles: [SigstoreBundle], _ verify: (SigstoreBundle) throws(SigstoreError) -> VerifiedProvenance
+    ) throws(SigstoreError) -> VerifiedProvenance {
+        var failures: [SigstoreError] = []
+        for bundle in bundles {
+            do throws(SigstoreError) { return try verify(bundle) } catch {
+                failures.append(bundle.place.map { error.concerning($0) } ?? error)
+            }
+        }
+        guard var first = failures.first else {
+            throw SigstoreError(.noBundle, "there is no attestation", advice: "get the provenance from the publisher")
+        }
+        if failures.count > 1 { first.details = SigstoreError.listed(failures.map { "\($0.message) [\($0.code)]" }) }
+        throw first
     }
 
     /// What a certificate says of the build. Fulcio's older certificates have the deprecated claims alone.

@@ -93,28 +93,16 @@ public struct SLSAPolicy: Sendable {
             subject: .matching(try IdentityPattern("^https://github\\.com/")), issuer: .exactly(Self.issuer))
         let claim = BundleClaim.attestation(subject: .artifact(file), predicateType: nil)
             .readOnce(digests: Set(HashAlgorithm.allCases))
-        var failures: [SigstoreError] = []
-        for attestation in document.attestations {
-            do throws(SigstoreError) {
-                let verified: VerifiedBundle
-                do throws(RejectedBundle) {
-                    verified = try verifier.verify(
-                        attestation.bundle, claim, VerificationPolicy(signedBy: .identities([identity])))
-                } catch { throw error.explained }
-                let provenance = try check(verified)
-                return VerifiedProvenance(
-                    .slsa, [verified], [(.builder, provenance.builder), (.sourceRef, provenance.ref)])
-            } catch {
-                failures.append(attestation.bundle.place.map { error.concerning($0) } ?? error)
-            }
+        return try VerifiedProvenance.first(of: document.attestations.map(\.bundle)) { bundle throws(SigstoreError) in
+            let verified: VerifiedBundle
+            do throws(RejectedBundle) {
+                verified = try verifier.verify(
+                    bundle, claim, VerificationPolicy(signedBy: .identities([identity])))
+            } catch { throw error.explained }
+            let provenance = try check(verified)
+            return VerifiedProvenance(
+                .slsa, [verified], [(.builder, provenance.builder), (.sourceRef, provenance.ref)])
         }
-        guard var first = failures.first else {
-            throw SigstoreError(.noBundle, "there is no attestation", advice: "get the provenance from the publisher")
-        }
-        if failures.count > 1 {
-            first.details = SigstoreError.listed(failures.map { "\($0.message) [\($0.code)]" })
-        }
-        throw first
     }
 
     /// Expects that what a verified attestation and its certificate say is what was demanded.

@@ -395,4 +395,102 @@ struct SLSATests {
             ])
         #expect(elsewhere.code == "wrong-builder", "\(elsewhere.messages)")
     }
+
+    // MARK: - Verification summaries
+
+    @Test(
+        "A verification summary: digest, verifier, resource, result and levels, by a key; its signature in DER or as bare numbers"
+    )
+    func summary() async throws {
+        let place = try SigningFixture()
+        try place.directory.write("app", Self.content)
+        let noPassword = ["COSIGN_PASSWORD": ""]
+        for name in ["verifier", "other"] {
+            let key = await place.run(["generate-key-pair", "--output-key-prefix", name], environment: noPassword)
+            try #require(key.succeeded, "\(key.messages)")
+        }
+        let digest = try Digest.hash(Array(Self.content.utf8), .sha256).hex
+        let statement =
+            #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"_","digest":{"sha256":"\#(digest)","gce_image_id":"8970"}}],"predicateType":"https://slsa.dev/verification_summary/v1","predicate":{"timeVerified":"2024-06-12T07:24:34Z","verifier":{"id":"https://verifier.example"},"verificationResult":"PASSED","verifiedLevels":["LOCAL_L1","SLSA_BUILD_LEVEL_2"],"resourceUri":"pkg:generic/app"}}"#
+        for (name, text) in [
+            ("vsa", statement), ("failed", statement.replacing("PASSED", with: "FAILED")),
+            ("provenance", statement.replacing("verification_summary", with: "provenance")),
+            ("no-verifier", statement.replacing(#""id":"#, with: #""uri":"#)),
+        ] {
+            try place.directory.write("\(name).statement", text)
+            let made = await place.run(
+                [
+                    "attest-blob", "--yes", "--key", "verifier.key", "--tlog-upload=false", "--statement",
+                    "\(name).statement", "--bundle", "\(name).bundle",
+                ], environment: noPassword)
+            try #require(made.succeeded, "\(made.messages)")
+        }
+        // A bare envelope, as verifiers write it, and its signature as two bare numbers.
+        let envelope = try JSONValue(parsing: place.directory.read("vsa.bundle"))
+        let bare = try JSONCursor(envelope).member("dsseEnvelope")
+        let der = try #require(try bare.member("signatures").elements().first).member("sig").bytes()
+        var numbers: [UInt8] = []
+        var rest = der.dropFirst(2)
+        for _ in 0..<2 {
+            let count = Int(try #require(rest.dropFirst().first))
+            let digits = rest.dropFirst(2).prefix(count).drop { $0 == 0 }
+            numbers += [UInt8](repeating: 0, count: 32 - digits.count) + digits
+            rest = rest.dropFirst(2 + count)
+        }
+        let text = String(decoding: bare.value.serialized(), as: UTF8.self)
+        try place.directory.write("vsa.json", text)
+        let p1363 = text.replacing(Base64.encode(der), with: Base64.encode(numbers))
+        try place.directory.write("p1363.json", p1363)
+        numbers[40] ^= 1
+        try place.directory.write("damaged.json", text.replacing(Base64.encode(der), with: Base64.encode(numbers)))
+
+        let all = [
+            "--verifier-id", "https://verifier.example", "--resource-uri", "pkg:generic/app", "--key", "verifier.pub",
+        ]
+        let cases: [(file: String, flags: [String], code: String?)] = [
+            ("vsa.bundle", all + ["app"], nil), ("vsa.json", all + ["app"], nil), ("p1363.json", all + ["app"], nil),
+            (
+                "p1363.json",
+                all + ["--subject-digest", "gce_image_id:8970", "--verified-level", "SLSA_BUILD_LEVEL_2"], nil
+            ),
+            (
+                "vsa.json",
+                all + ["--subject-digest", "sha256:\(digest)", "--verified-level", "SLSA_BUILD_LEVEL_1", "app"], nil
+            ),
+            ("vsa.json", all + ["--verified-level", "LOCAL_L1", "--verified-level", "SLSA_BUILD_LEVEL_2", "app"], nil),
+            ("vsa.json", all + ["--verified-level", "SLSA_BUILD_LEVEL_3", "app"], "wrong-level"),
+            ("vsa.json", all + ["--verified-level", "SLSA_SOURCE_LEVEL_1", "app"], "wrong-level"),
+            ("vsa.json", all + ["--verified-level", "LOCAL_L1", "--verified-level", "LOCAL_L2", "app"], "wrong-level"),
+            ("vsa.json", all + ["--verified-level", "SLSA_BUILD_LEVEL_+1", "app"], "wrong-level"),
+            ("vsa.json", all + ["vsa.json"], "wrong-subject"),
+            ("vsa.json", all + ["--subject-digest", "gce_image_id:897", "app"], "wrong-subject"),
+            ("vsa.json", all + ["--subject-digest", "gce_image_id"], "wrong-subject"),
+            ("vsa.json", all + ["--verifier-id", "https://verifier.example/", "app"], "wrong-verifier"),
+            ("vsa.json", all + ["--resource-uri", "pkg:generic/ap", "app"], "wrong-resource"),
+            ("failed.bundle", all + ["app"], "verification-not-passed"),
+            ("provenance.bundle", all + ["app"], "wrong-predicate-type"),
+            ("no-verifier.bundle", all + ["app"], "unexpected-json"),
+            ("damaged.json", all + ["app"], "invalid-signature"),
+            ("vsa.json", all.dropLast() + ["other.pub", "app"], "invalid-signature"),
+            ("vsa.json", all, "usage"), ("vsa.json", all.dropLast(2) + ["app"], "usage"),
+            ("vsa.json", all + ["--source-uri", "github.com/example/demo", "app"], "usage"),
+            ("vsa.json", all + ["--from", "npm", "app"], "usage"), ("vsa.json", all + ["app", "vsa.json"], "usage"),
+        ]
+        await withTaskGroup(of: Void.self) { group in
+            for one in cases {
+                group.addTask {
+                    let outcome = await place.run(["verify-provenance", "-b", one.file] + one.flags)
+                    #expect(
+                        outcome.ending == .exit(one.code == nil ? 0 : 1) && outcome.code == one.code,
+                        "\(one.file) \(one.flags): \(outcome.messages)")
+                }
+            }
+        }
+        let shown = await place.run(["verify-provenance", "-b", "vsa.json", "--output", "json"] + all + ["app"])
+        let facts = try #require(try shown.objects().first).member("facts")
+        #expect(try facts.member("levels").string() == "LOCAL_L1, SLSA_BUILD_LEVEL_2")
+        #expect(shown.messages.contains("\n  verifier: https://verifier.example\n"), "\(shown.messages)")
+        let nothing = await place.run(["verify-provenance"])
+        #expect(nothing.code == "usage", "\(nothing.messages)")
+    }
 }

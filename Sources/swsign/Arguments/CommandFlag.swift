@@ -212,9 +212,12 @@ enum FlagTable {
                 CommandFlag("source-uri"), CommandFlag("builder-id"), CommandFlag("source-branch"),
                 CommandFlag("source-tag"), CommandFlag("source-versioned-tag"),
                 CommandFlag("build-workflow-input", .each),
+                CommandFlag("subject-digest", .each), CommandFlag("verifier-id"), CommandFlag("resource-uri"),
+                CommandFlag("verified-level", .each, aliases: ["verified-levels"]),
                 CommandFlag("trusted-root", aliases: ["custom-trusted-root"]), CommandFlag("staging", .off),
                 CommandFlag("output", aliases: ["format"]), CommandFlag("max-workers"),
-                CommandFlag("key", .each), CommandFlag("certificate-chain", aliases: ["cert-chain"]),
+                CommandFlag("key", .each, aliases: ["public-key-path"]),
+                CommandFlag("certificate-chain", aliases: ["cert-chain"]),
             ] + model
         },
         "sign-model": {

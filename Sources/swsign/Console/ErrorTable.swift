@@ -208,6 +208,7 @@ enum ErrorTable {
         unusable-name|The certificate does not have exactly one name of a kind that is used here.|have the authority issue a certificate with one email address or one URI
         unusable-redirect-url|The redirect URL does not lead to this machine, or its port cannot be listened on.|give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device
         usage|What was asked for contradicts itself, or cannot be understood.|see the command's --help
+        verification-not-passed|The verifier says that what it looked at does not hold.|do not use what the summary is about
         workload-api-failed|SPIFFE's workload API gave no token.|check SPIFFE_ENDPOINT_SOCKET, and that this workload is registered
         wrong-annotation|What the signer says of the image is not what -a demands.|check the annotations with swsign download signature
         wrong-branch|Another branch was built than was asked for.|check the branch that was given; if it is right, do not use the file
@@ -219,15 +220,18 @@ enum ErrorTable {
         wrong-issuer|The certificate shows another issuer than was asked for, or none.|if this is who vouches for the signer, give it with --certificate-oidc-issuer
         wrong-key|The bundle names another key than the one that was given.|give the public key of the signer, or do not use the signature
         wrong-key-type|The signature is of another kind than the key.|give the public key of the signer
+        wrong-level|The verifier did not find a level that was asked for, or what was given is no level.|check the level that was given; if it is right, do not use what the summary is about
         wrong-package|The attestation is about a package or file of another name.|get the attestation that belongs to the file; give the file by the name that it was published under
         wrong-password|The password does not open the private key.|check COSIGN_PASSWORD, or unset it to be asked
         wrong-payload-type|The envelope holds something else than an in-toto statement.|check that this is an attestation
         wrong-predicate-type|The attestation's predicate is of another type than was asked for.|give the attestation's type with --type
         wrong-publisher|Another publisher signed than was asked for, or than the provenance states.|do not use the file, unless its project is at another place than you think
+        wrong-resource|The verification summary is about another resource than was asked for.|check the resource that was given; if it is right, get the summary that belongs to it
         wrong-runner|Another kind of machine built it than was asked for.|do not use the file, or allow machines of the repository's owner by leaving out --deny-self-hosted-runners
         wrong-source|Another repository was built than was asked for, or what was given is no repository.|check the repository that was given; if it is right, do not use the file
         wrong-subject|The attestation is about something else.|check that the attestation belongs to this file or image, unchanged
         wrong-tag|Another tag was built than was asked for.|check the tag that was given; if it is right, do not use the file
+        wrong-verifier|Another verifier made the verification summary than was asked for.|check the verifier that was given; if it is right, do not use what it is about
         wrong-version|The attestation is about another version of the package.|get the attestation that belongs to the file
         wrong-versioned-tag|A tag of another version was built than was asked for, or what was given is no version.|check the version that was given; if it is right, do not use the file
         wrong-workflow|The certificate shows another GitHub workflow than was asked for.|swsign bundle inspect shows the workflow; demand the right one, or do not use the signature

@@ -29,7 +29,8 @@ struct ModelOptions: ParsableArguments {
 struct ModelSignerOptions: ParsableArguments {
     @Option(
         name: .customLong("key"),
-        help: "model: the public key: a file, or env://NAME. May be repeated: any of these.", completion: .file())
+        help: "model, or a verification summary: the public key: a file, or env://NAME. May be repeated: any of these.",
+        completion: .file())
     var keys: [String] = []
     @Option(
         name: .customLong("certificate-chain"),
@@ -47,7 +48,9 @@ struct ModelSignerOptions: ParsableArguments {
         guard keys.isEmpty, certificateChain == nil, contents.ignorePaths.isEmpty, contents.ignoreGitPaths else {
             throw SigstoreError(
                 .usage, "--key, --certificate-chain, --ignore-paths and --ignore-git-paths are about models",
-                advice: "give --from model if the folder is one, or leave them out")
+                advice:
+                    "give --from model if the folder is one, --verifier-id with --key if it is a verification summary, or leave them out"
+            )
         }
     }
 }

@@ -13,7 +13,7 @@ struct VerifyProvenance: SwSignCommand {
             "Verifies who built packages, by the rules of where they are published. Nobody is asked over the network.")
 
     @Argument(help: "The files whose provenance is verified, or directories of them.")
-    var files: [String]
+    var files: [String] = []
     @Option(
         help:
             "Where the provenance is from: \(ProvenanceSource.allCases.map(\.rawValue).joined(separator: ", ")); without it, what the attestations plainly say."
@@ -27,6 +27,7 @@ struct VerifyProvenance: SwSignCommand {
     var attestations: String?
     @OptionGroup(title: "Who must have built it") var publisher: PublisherOptions
     @OptionGroup(title: "At which branch or tag, and with what (slsa)") var build: BuildOptions
+    @OptionGroup(title: "A verification summary in place of provenance (slsa)") var summary: SummaryOptions
     @OptionGroup(title: "Models") var model: ModelSignerOptions
     @Option(
         name: .customLong("trusted-root"),
@@ -45,6 +46,10 @@ struct VerifyProvenance: SwSignCommand {
     func run(_ context: Context) throws(SigstoreError) {
         try BlobBatch.expectOneStandardInput(files + [attestations].compactMap { $0 })
         let given = publisher.given + build.given
+        if summary.isDemanded { return try verifySummary(given, context) }
+        guard !files.isEmpty else {
+            throw SigstoreError(.usage, "no file is named", advice: "name the files whose provenance is to be verified")
+        }
         if from?.source == .model || from == nil && files.allSatisfy(ModelSignerOptions.isModel) {
             return try verifyModels(context)
         }
@@ -172,7 +177,7 @@ extension VerifyProvenance {
     }
 
     /// Prints what holds, and says it in a few words for a list.
-    private static func report(
+    static func report(
         _ name: String, _ verified: VerifiedProvenance, isAlone: Bool, _ format: OutputFormat, _ context: Context
     ) throws(SigstoreError) -> String {
         let description = ProvenanceDescription(name, verified)

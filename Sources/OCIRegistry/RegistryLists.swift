@@ -32,7 +32,7 @@ extension RegistryClient {
     }
 
     /// The target of `Link: <…>; rel="next"` (RFC 8288).
-    static func nextPage(_ headers: [String]) -> String? {
+    package static func nextPage(_ headers: [String]) -> String? {
         for header in headers.prefix(4) {
             var rest = header.utf8[...]
             // Commas part the links, but may also stand in their targets.

@@ -77,6 +77,8 @@ public struct AttestationDocument: Sendable {
         case pypiAttestation = "an attestation of PyPI (PEP 740)"
         /// A provenance object of PyPI (PEP 740): attestations with who published.
         case pypiProvenance = "a provenance object of PyPI (PEP 740)"
+        /// What GitHub's API answers for a digest: `{"attestations":[{"bundle","bundle_url"},…]}`.
+        case gitHubAnswer = "GitHub's answer for a digest"
         /// An array of bundles, as conda's channels and RubyGems have it.
         case array = "an array of bundles"
     }
@@ -171,6 +173,17 @@ public struct AttestationDocument: Sendable {
         } else if try json.optional("verification_material") != nil, try json.optional("envelope") != nil {
             found = [PublishedAttestation(try Self.attestation(json), place)]
             forms = [.pypiAttestation]
+        } else if let answer = try GitHubAnswer(json, limit: limit) {
+            for (index, each) in answer.attestations.enumerated() {
+                guard case .bundle(let bundle) = each else {
+                    throw SigstoreError(
+                        .noBundle,
+                        "attestation \(index + 1) is not in GitHub's answer, which only says where it is to be had",
+                        advice: .remedy(.fetchAttestations))
+                }
+                found.append(PublishedAttestation(bundle, at("attestation \(index + 1)")))
+            }
+            forms = [.gitHubAnswer]
         } else if let list = try json.optional("attestations")?.elements() {
             try json.expectOnly(["attestations"])
             try Self.bound(list.count, limit)
@@ -193,6 +206,16 @@ public struct AttestationDocument: Sendable {
         self.init(found, forms)
     }
 
+    /// Takes bundles that are known as such, each by its `place`.
+    /// - Parameters:
+    ///   - bundles: The bundles, of which nothing is believed yet.
+    ///   - form: What they were in.
+    /// - Throws: `SigstoreError` with `too-many-entries`.
+    public init(_ bundles: [SigstoreBundle], form: Form) throws(SigstoreError) {
+        try Self.bound(bundles.count, Self.limit)
+        self.init(bundles.map { PublishedAttestation($0, "") }, [form])
+    }
+
     /// Joins what several files hold about one thing.
     /// - Parameter documents: The documents, each with the name of its file.
     /// - Throws: `SigstoreError` with `too-many-entries`.
@@ -208,7 +231,7 @@ public struct AttestationDocument: Sendable {
         self.init(found, documents.reduce(into: []) { $0.formUnion($1.document.forms) })
     }
 
-    private static func bound(_ count: Int, _ limit: Int) throws(SigstoreError) {
+    fileprivate static func bound(_ count: Int, _ limit: Int) throws(SigstoreError) {
         guard count <= limit else {
             throw SigstoreError(
                 .tooManyEntries, "it holds \(count) attestations or more, and at most \(limit) are read")
@@ -406,4 +429,59 @@ public struct AttestationDocument: Sendable {
         if has("signed", "signatures") { return "metadata of TUF" }
         return nil
     }
+}
+
+/// What GitHub's API answers for a digest (GitHub's REST API, "List attestations"). It may have members that are not known here.
+public struct GitHubAnswer: Sendable {
+    /// One attestation of the list.
+    public enum Attestation: Sendable {
+        /// Its bundle, of which nothing is believed yet.
+        case bundle(SigstoreBundle)
+        /// The address of its bundle, which is compressed there with Snappy. What stands behind the `?` may be a secret.
+        case address(String)
+    }
+
+    /// The attestations in their order; none if there are none.
+    public let attestations: [Attestation]
+
+    /// Reads an answer that is GitHub's.
+    /// - Parameters:
+    ///   - answer: The whole answer: JSON in UTF-8.
+    ///   - limit: How many attestations it may hold.
+    /// - Throws: `SigstoreError` that names the member which is wrong.
+    public init(parsing answer: [UInt8], limit: Int = AttestationDocument.limit) throws(SigstoreError) {
+        let json: JSONValue
+        do throws(SigstoreError) { json = try JSONValue(parsing: answer, values: 1 << 20) } catch {
+            throw AttestationDocument.unreadable(answer) ?? error
+        }
+        attestations = try Self.attestations(try JSONCursor(json).member("attestations").elements(), limit)
+    }
+
+    /// Reads a document if it is such an answer; `nil` for others, and for an empty list, which npm's answer could be too.
+    init?(_ json: JSONCursor, limit: Int) throws(SigstoreError) {
+        guard let list = try json.optional("attestations")?.elements(), let first = list.first,
+            try first.optional("predicateType") == nil
+        else { return nil }
+        attestations = try Self.attestations(list, limit)
+    }
+
+    private static func attestations(_ list: [JSONCursor], _ limit: Int) throws(SigstoreError) -> [Attestation] {
+        try AttestationDocument.bound(list.count, limit)
+        var found: [Attestation] = []
+        for entry in list {
+            if let bundle = try entry.optional("bundle") {
+                found.append(.bundle(try SigstoreBundle(bundle)))
+            } else if let address = try entry.optional("bundle_url")?.string(), !address.isEmpty {
+                found.append(.address(address))
+            } else {
+                throw entry.fault("has neither a bundle nor its address")
+            }
+        }
+        return found
+    }
+}
+
+extension SigstoreError.Remedy {
+    /// Attestations are to be had over the network.
+    public static let fetchAttestations = Self("have-the-attestations-fetched")
 }

@@ -92,7 +92,7 @@ public struct GitHubPolicy: Sendable {
     private static func parts(_ name: String, expected: Int) throws(SigstoreError) -> [String] {
         let parts = name.utf8.split(separator: 0x2f, omittingEmptySubsequences: false)
         let isName = parts.allSatisfy { part in
-            !part.isEmpty
+            !part.isEmpty && !part.elementsEqual(".".utf8) && !part.elementsEqual("..".utf8)
                 && part.allSatisfy {
                     (0x30...0x39).contains($0) || (0x41...0x5a).contains($0) || (0x61...0x7a).contains($0)
                         || [0x2d, 0x2e, 0x5f].contains($0)
@@ -116,6 +116,13 @@ public struct GitHubPolicy: Sendable {
             quoted += isPlain ? [byte] : [0x5c, byte]
         }
         return String(decoding: quoted, as: UTF8.self)
+    }
+
+    /// Where GitHub's API lists the attestations about a digest, without the digest: the places to ask, one after the other until
+    /// one has some. They begin without a slash and end with one.
+    public var places: [String] {
+        if let repository { return ["repos/\(repository)/attestations/"] }
+        return ["orgs/\(owner)/attestations/", "users/\(owner)/attestations/"]
     }
 
     /// Verifies a file: those of its attestations that do not hold are passed over, and one must hold.

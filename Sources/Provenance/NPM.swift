@@ -62,8 +62,10 @@ public struct NPMPolicy: Sendable {
     static let publishType = PredicateType(uri: "https://github.com/npm/attestation/tree/main/specs/publish/v0.1")
     private static let registry = "https://registry.npmjs.org"
 
-    private let package: String
-    private let version: String
+    /// The package's name with its scope.
+    public let package: String
+    /// The package's version.
+    public let version: String
     private let keys: [NPMKey]
     private let build: BuildDemand
 

@@ -24,6 +24,7 @@ extension AttestationDocument {
     public var source: ProvenanceSource? {
         if forms.isSubset(of: [.pypiAttestation, .pypiProvenance]) { return .pypi }
         if forms == [.npmAnswer] { return .npm }
+        if forms == [.gitHubAnswer] { return .github }
         let types = attestations.compactMap { (try? $0.bundle.statement())??.predicateType }
         guard types.count == attestations.count else { return nil }
         if types.allSatisfy({ $0.matches(PyPIPolicy.publishType) }) { return .pypi }

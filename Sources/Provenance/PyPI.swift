@@ -95,6 +95,14 @@ public struct PyPIPolicy: Sendable {
         expected = (service, name)
     }
 
+    /// The project and the version that a file of PyPI has in its name; the project as names are compared (PEP 503).
+    /// - Parameter name: The file's name, without its folder.
+    /// - Throws: `SigstoreError` with `wrong-package` if it is neither a wheel's nor a source distribution's.
+    public static func release(of name: String) throws(SigstoreError) -> (project: String, version: String) {
+        let name = try DistributionName(name)
+        return (name.normalizedProject, name.version)
+    }
+
     /// Verifies a file. Every attestation must hold.
     /// - Parameters:
     ///   - file: The file.

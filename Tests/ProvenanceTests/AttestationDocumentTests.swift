@@ -97,3 +97,36 @@ struct AttestationDocumentTests {
         #expect(error.message.hasPrefix("line 1: "), "\(error)")
     }
 }
+
+/// What is compressed with Snappy is unpacked within bounds, and damaged blocks are errors.
+struct SnappyTests {
+    @Test("Literal pieces and all three kinds of repetition")
+    func unpacks() throws {
+        // "ab", then "abab" from 2 back, of which half overlaps with what is written.
+        #expect(try Snappy.unpack([6, 1 << 2, 0x61, 0x62, 0 << 2 | 1, 2], limit: 6) == Array("ababab".utf8))
+        #expect(try Snappy.unpack([5, 1 << 2, 0x61, 0x62, 2 << 2 | 2, 2, 0], limit: 9) == Array("ababa".utf8))
+        #expect(try Snappy.unpack([3, 1 << 2, 0x61, 0x62, 0 << 2 | 3, 1, 0, 0, 0], limit: 9) == Array("abb".utf8))
+        let long = [UInt8](repeating: 0x78, count: 300)
+        #expect(try Snappy.unpack([0xac, 2, 61 << 2, 0x2b, 1] + long, limit: 300) == long)
+        #expect(try Snappy.unpack([0], limit: 0) == [])
+    }
+
+    @Test("Damaged and boundless blocks")
+    func refuses() {
+        for (block, code) in [
+            ([], "malformed-compression"), ([0x80], "malformed-compression"),
+            ([0xff, 0xff, 0xff, 0xff, 0xff, 0xff], "malformed-compression"),
+            ([0xff, 0xff, 0xff, 0xff, 0x0f], "too-many-entries"), ([101], "too-many-entries"),
+            ([6, 1 << 2, 0x61, 0x62], "malformed-compression"), ([1, 1 << 2, 0x61, 0x62], "malformed-compression"),
+            ([9, 1 << 2, 0x61], "malformed-compression"),
+            ([9, 63 << 2, 0xff, 0xff, 0xff, 0xff], "malformed-compression"),
+            ([6, 1 << 2, 0x61, 0x62, 1, 3], "malformed-compression"),
+            ([6, 1 << 2, 0x61, 0x62, 1, 0], "malformed-compression"),
+            ([9, 1 << 2, 0x61, 0x62, 3, 1, 0, 0], "malformed-compression"), ([4, 1, 1], "malformed-compression"),
+            ([4, 3, 0xff, 0xff, 0xff, 0xff], "malformed-compression"),
+        ] as [([UInt8], String)] {
+            let error = #expect(throws: SigstoreError.self) { try Snappy.unpack(block, limit: 100) }
+            #expect(error?.code.rawValue == code, "\(block): \(error?.message ?? "")")
+        }
+    }
+}

@@ -48,6 +48,7 @@ struct AdviceTests {
         "ACTIONS_ID_TOKEN_REQUEST_": ["ChildProcess.swift"],
         "DOCKER_AUTH_CONFIG": ["ChildProcess.swift", "CredentialStore.swift"], "VAULT_TOKEN": ["ChildProcess.swift"],
         "GITLAB_TOKEN": ["ChildProcess.swift"], "GITHUB_TOKEN": ["ChildProcess.swift"],
+        "GH_TOKEN": ["ChildProcess.swift"],
         "AWS_SECRET_ACCESS_KEY": ["ChildProcess.swift"], "AWS_SECRET_KEY": ["ChildProcess.swift"],
         "AWS_SESSION_TOKEN": ["ChildProcess.swift"], "AZURE_CLIENT_SECRET": ["ChildProcess.swift"],
         "AZURE_CLIENT_CERTIFICATE_PASSWORD": ["ChildProcess.swift"], "AZURE_PASSWORD": ["ChildProcess.swift"],

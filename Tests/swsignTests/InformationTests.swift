@@ -258,7 +258,7 @@ struct InformationTests {
             "# BROWSER (not set): the browser to sign in with; without it, the desktop's. It counts in: signing without",
             "# COSIGN_MIRROR (not set): --mirror of initialize\nCOSIGN_MIRROR=\n",
             "# COSIGN_TIMEOUT (not set): --timeout of every command\n",
-            "# COSIGN_REGISTRY_USERNAME (not set): --registry-username of sign, attest,",
+            "# COSIGN_REGISTRY_USERNAME (not set): --registry-username of verify-provenance, sign, attest,",
             "# SSL_CERT_FILE (not set): ",
         ] { #expect(hidden.output.contains(sentence), "\(sentence): \(hidden.output)") }
         let secrets = [

@@ -119,8 +119,12 @@ public struct InputFile: ArtifactSource {
     }
 }
 
-/// A message that was read before, for checking what was just signed without reading the file again.
-struct ReadArtifact: ArtifactSource {
+/// A message that was read before, so that the file need not be read again.
+public struct ReadArtifact: ArtifactSource {
     let message: HashedMessage
-    func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) -> HashedMessage { message }
+
+    /// - Parameter message: What was read.
+    public init(message: HashedMessage) { self.message = message }
+
+    public func read(digests: Set<HashAlgorithm>, schemes: Set<SignatureScheme>) -> HashedMessage { message }
 }

@@ -215,10 +215,12 @@ enum FlagTable {
                 CommandFlag("subject-digest", .each), CommandFlag("verifier-id"), CommandFlag("resource-uri"),
                 CommandFlag("verified-level", .each, aliases: ["verified-levels"]),
                 CommandFlag("trusted-root", aliases: ["custom-trusted-root"]), CommandFlag("staging", .off),
-                CommandFlag("output", aliases: ["format"]), CommandFlag("max-workers"),
+                CommandFlag("output", aliases: ["format"]), CommandFlag("fetch", .off),
+                CommandFlag("registry", variable: "COSIGN_FETCH_REGISTRY"),
+                CommandFlag("limit", short: "L"), CommandFlag("bundle-from-oci", .off),
                 CommandFlag("key", .each, aliases: ["public-key-path"]),
                 CommandFlag("certificate-chain", aliases: ["cert-chain"]),
-            ] + model
+            ] + registry + model
         },
         "sign-model": {
             [CommandFlag("key"), CommandFlag("yes", .off, short: "y")] + securityKey + services + model + [

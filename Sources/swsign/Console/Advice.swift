@@ -89,6 +89,7 @@ extension SigstoreError {
         case .useRekorV1OrNoLog: "use a log of Rekor v1 (--rekor-url), \(noLogOrOtherKey)"
         case .useNoLogOrOtherKey: "use \(noLogOrOtherKey.dropFirst(3))"
         case .giveJSONPredicate: "a predicate of type \(subject) must be JSON; use --type custom for other text"
+        case .fetchAttestations: "have them fetched with --fetch, in place of --attestations"
         case .giveAttestations: "name the file or folder that they are in with --attestations"
         case .giveBuilder: "if this is who must have built it, name it with --builder-id"
         case .giveBundleOrSignature: "give --bundle or --signature"

@@ -87,6 +87,7 @@ enum ErrorTable {
         malformed-bundle|The parts of a bundle do not fit together, or not with its version.|get the bundle again from where it was published; swsign bundle inspect shows what can be read
         malformed-certificate|Bytes that should be a certificate are not one.|give a certificate in PEM or DER
         malformed-checkpoint|A checkpoint is not a signed note about a tree.|get the bundle again from where it was published
+        malformed-compression|Something that is compressed with Snappy is damaged, or is something else.|try again later; if it stays so, get the attestations in another way
         malformed-digest|A digest has a wrong length, a wrong letter, or an unknown algorithm.|write it as sha256: and 64, or sha512: and 128, hexadecimal digits in small letters
         malformed-identity-token|What should be an identity token is not one.|give the token itself, or the name of a file that holds nothing else
         malformed-json|Bytes that should be JSON are not, have a member twice, or are nested too deeply.|what was read may be cut short, altered or of another kind: get it again
@@ -126,7 +127,7 @@ enum ErrorTable {
         no-matching-signature|The image is signed, but no signature holds, or not by the signer who is demanded (exit code 12).|check what is demanded of the signature (key, identity, annotations, type), or have the image signed anew
         no-password|A password is needed, and there is none.|for a key, set COSIGN_PASSWORD; for a registry, give --password-stdin; other questions need a terminal
         no-pin|The token needs its PIN, and there is none.|set COSIGN_PKCS11_PIN, write pin-source=file:/PATH into the reference, or run it at a terminal
-        no-provenance|An attestation that the ecosystem's rules demand is not there.|get all attestations from where the file was published; if there are no more, do not use it
+        no-provenance|An attestation that the ecosystem's rules demand is not there, or the server says that there is none.|get all attestations from where the file was published; if there are no more, do not use it
         no-signature|The image has no signature, or no attestation (exit code 10).|check that this is the image that was signed, or sign it with swsign sign or swsign attest
         no-such-log-entry|The log has no such entry.|check the index or the UUID, and that this is the log (--rekor-url)
         no-time|Nothing proves when the signature was made, and its certificate has ended since.|sign with a transparency log or a timestamp authority, so that the time is proven

@@ -195,7 +195,8 @@ struct PublisherOptions: ParsableArguments {
     /// - Parameters:
     ///   - files: How many files are verified.
     ///   - sources: Where the registry's keys are, if no file of them is named.
-    func npm(files: Int, _ sources: TrustSources) throws(SigstoreError) -> NPMPolicy? {
+    ///   - offline: Whether the network may not be used for the keys.
+    func npm(files: Int, _ sources: TrustSources, offline: Bool) throws(SigstoreError) -> NPMPolicy? {
         guard isAboutNPM else { return nil }
         guard let package, let packageVersion else {
             throw SigstoreError(
@@ -210,7 +211,8 @@ struct PublisherOptions: ParsableArguments {
                 .usage, "nothing says who must have built the package",
                 advice: "give --source-uri, or --certificate-identity and --certificate-oidc-issuer")
         }
-        return try NPMPolicy(package: package, version: packageVersion, keys: try keys(sources), build: build)
+        return try NPMPolicy(
+            package: package, version: packageVersion, keys: try keys(sources, offline: offline), build: build)
     }
 
     /// Whether a package of npm is named.
@@ -226,8 +228,9 @@ struct PublisherOptions: ParsableArguments {
         return try BuildDemand(source: sourceURI, identity: identity, builderID: builderID)
     }
 
-    /// The registry's keys: of the file that was named, or of the TUF repository as it was fetched last.
-    func keys(_ sources: TrustSources) throws(SigstoreError) -> [NPMKey] {
+    /// The registry's keys: of the file that was named, or of Sigstore's TUF repository; never the registry's own word for them.
+    /// - Parameter offline: Whether the TUF repository counts as it was fetched last.
+    func keys(_ sources: TrustSources, offline: Bool) throws(SigstoreError) -> [NPMKey] {
         let content: [UInt8]
         if let npmKeys {
             content = try InputFile(npmKeys).contents(limit: 1 << 20)
@@ -235,7 +238,7 @@ struct PublisherOptions: ParsableArguments {
             let instance = try sources.instance()
             do throws(SigstoreError) {
                 content = try waiting { () throws(SigstoreError) in
-                    try await instance.target(NPMKey.target, offline: true)
+                    try await instance.target(NPMKey.target, offline: offline)
                 }
             } catch {
                 throw SigstoreError(

@@ -136,7 +136,8 @@ struct EnvironmentCommand: SwSignCommand {
         GITLAB_HOST|the GitLab server, in place of https://gitlab.com|keys in GitLab
         *GITLAB_TOKEN|the access token for it|keys in GitLab
         GITHUB_HOST|the GitHub server, in place of https://api.github.com|generate-key-pair
-        *GITHUB_TOKEN|the access token for it|generate-key-pair
+        *GH_TOKEN|the access token for GitHub's API; without it, GITHUB_TOKEN|verify-provenance --fetch
+        *GITHUB_TOKEN|the access token for GitHub|generate-key-pair and verify-provenance --fetch
         COSIGN_PKCS11_MODULE_PATH|the PKCS#11 module of the token's maker, unless the reference names one (module-path); or a folder of modules, if it names one by module-name|keys on PKCS#11 tokens, and --sk
         *COSIGN_PKCS11_PIN|the PIN of a token, unless --pin or the reference has one (pin-value, pin-source); without any, it is typed|keys on PKCS#11 tokens
         COSIGN_PKCS11_IGNORE_CERTIFICATE|1 to leave a certificate on a token aside, whatever is asked for|keys on PKCS#11 tokens

@@ -10,6 +10,7 @@ extension VerifyProvenance {
     /// side by side.
     func verifyModels(_ context: Context) throws(SigstoreError) {
         try DemandFlag.expect(publisher.given + build.given, by: .model, isNamed: from != nil)
+        try fetching.expectUnused()
         guard files.count == 1, let path = files.first else {
             throw SigstoreError(
                 .usage, "\(files.count) models are named", advice: "name one model's folder in each call")

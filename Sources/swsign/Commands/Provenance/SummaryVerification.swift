@@ -15,6 +15,7 @@ extension VerifyProvenance {
                     + (given.first.map { "--\($0.name)" } ?? "--from") + " something else",
                 advice: "leave one of them out")
         }
+        try fetching.expectUnused()
         guard let verifier = summary.verifier, let resource = summary.resource, !model.keys.isEmpty, let attestations
         else {
             throw SigstoreError(
@@ -36,7 +37,7 @@ extension VerifyProvenance {
         var verification = VerificationOptions(&none)
         (verification.keys, verification.offline) = (model.keys, true)
         let name = files.first ?? summary.subjects.first ?? attestations
-        do throws(SigstoreError) {
+        let outcome = Result<VerifiedProvenance, SigstoreError> { () throws(SigstoreError) in
             let signers = try verification.signers(
                 identity, standardInputIsTaken: (files + [attestations]).contains("-"), keysAreLogged: false, context)
             let place = InputFile(attestations)
@@ -45,16 +46,11 @@ extension VerifyProvenance {
             do throws(SigstoreError) { bundles = try SummaryPolicy.bundles(in: content, keys: signers.keys) } catch {
                 throw error.concerning(place.name)
             }
-            let verified = try policy.verify(
+            return try policy.verify(
                 try files.first.map { file throws(SigstoreError) in try InputFile(file).artifact() }, bundles,
                 by: signers,
                 with: try verification.verifier(identity, trust, keysAreLogged: false, context))
-            _ = try Self.report(name, verified, isAlone: true, output, context)
-        } catch {
-            if output == .json, error.code != .outputFailed, error.code != .readerEnded {
-                try context.output.json(ProvenanceDescription.json(name, error))
-            }
-            throw error
         }
+        _ = try report(InputFile(name), outcome, isOneOfMany: false, context)
     }
 }

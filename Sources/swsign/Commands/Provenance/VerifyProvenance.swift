@@ -10,9 +10,12 @@ struct VerifyProvenance: SwSignCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify-provenance", _superCommandName: SwSign.name,
         abstract:
-            "Verifies who built packages, by the rules of where they are published. Nobody is asked over the network.")
+            "Verifies who built packages, by the rules of where they are published. Only with --fetch is anything asked over the network."
+    )
 
-    @Argument(help: "The files whose provenance is verified, or directories of them.")
+    @Argument(
+        help:
+            "The files whose provenance is verified, or directories of them; images as oci://IMAGE or oci-layout:PATH.")
     var files: [String] = []
     @Option(
         help:
@@ -28,6 +31,7 @@ struct VerifyProvenance: SwSignCommand {
     @OptionGroup(title: "Who must have built it") var publisher: PublisherOptions
     @OptionGroup(title: "At which branch or tag, and with what (slsa)") var build: BuildOptions
     @OptionGroup(title: "A verification summary in place of provenance (slsa)") var summary: SummaryOptions
+    @OptionGroup(title: "Over the network") var fetching: FetchOptions
     @OptionGroup(title: "Models") var model: ModelSignerOptions
     @Option(
         name: .customLong("trusted-root"),
@@ -39,8 +43,7 @@ struct VerifyProvenance: SwSignCommand {
     var staging = false
     @Option(help: "How results are printed: text, or json on standard output, one object a file.")
     var output: OutputFormat = .text
-    @Option(name: .customLong("max-workers"), help: "How many files are worked on at the same time.")
-    var maxWorkers = 10
+    @OptionGroup(title: "Registry of images") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run(_ context: Context) throws(SigstoreError) {
@@ -55,18 +58,8 @@ struct VerifyProvenance: SwSignCommand {
         }
         try model.expectUnused()
         if let source = from?.source { try DemandFlag.expect(given, by: source, isNamed: true) }
-        var inputs: [InputFile] = []
-        for name in files {
-            guard let inside = try InputFile(name).filesInDirectory() else {
-                inputs.append(InputFile(name))
-                continue
-            }
-            let found = AttestationFiles.artifacts(among: inside, areElsewhere: attestations != nil)
-            guard !found.isEmpty else {
-                throw SigstoreError(.fileNotFound, "there is no file to verify in the directory \(name)")
-            }
-            inputs += found
-        }
+        let inputs = try inputs()
+        try fetching.expectSound(images: inputs.filter(\.isImage))
         var sources = TrustSources(context: context)
         (sources.trustedRoot, sources.staging) = (trustedRoot, staging)
         // One file without a name of a package is a lock file.
@@ -77,32 +70,88 @@ struct VerifyProvenance: SwSignCommand {
         let slsa =
             publisher.isAboutNPM || from?.source == .npm
             ? nil : try build.slsa(source: publisher.sourceURI, builder: publisher.builderID)
+        let offline = !fetching.fetch
         let rules = ProvenanceRules(
             from: from?.source, given: given, github: try publisher.github(), pypi: try publisher.pypi(),
-            npm: try publisher.npm(files: inputs.count, sources), slsa: slsa, conda: try publisher.conda())
+            npm: try publisher.npm(files: inputs.count, sources, offline: offline), slsa: slsa,
+            conda: try publisher.conda())
         context.trustVariables.named(sources.variables)
-        let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: true), now: context.now)
         let place = attestations.map(InputFile.init)
+        let asksServer = fetching.fetch && place == nil && !(fetching.bundleFromOCI && inputs.allSatisfy(\.isImage))
+        let access = ProvenanceAccess(
+            options: fetching, place: place, images: try registry.images(context), rules: rules,
+            server: asksServer ? try fetching.server(rules.serverSource, context) : nil)
+        let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: offline), now: context.now)
         let isOneOfMany = inputs.count > 1
+        let batch = BlobBatch(verb: "verified", workers: registry.connection.maxWorkers, context: context)
+        guard !access.waits(for: inputs) else {
+            return try batch.forEach(inputs) { file throws(SigstoreError) in
+                let outcome: Result<VerifiedProvenance, SigstoreError>
+                do throws(SigstoreError) {
+                    try file.expectFile()
+                    outcome = .success(try await access.verify(file, with: verifier))
+                } catch { outcome = .failure(error) }
+                return try report(file, outcome, isOneOfMany: isOneOfMany, context)
+            }
+        }
         // A file of attestations is read once, however many files they are about.
         let shared = isOneOfMany ? place.flatMap(Self.shared) : nil
         let workers = isOneOfMany ? Workers.one : .threads
-        try BlobBatch(verb: "verified", workers: maxWorkers, context: context).forEachOnThreads(inputs) {
-            file throws(SigstoreError) in
-            do throws(SigstoreError) {
+        try batch.forEachOnThreads(inputs) { file throws(SigstoreError) in
+            let outcome = Result<VerifiedProvenance, SigstoreError> { () throws(SigstoreError) in
                 try file.expectFile()
                 let document =
                     if let shared { try shared.get() } else {
                         try AttestationFiles.document(for: file, at: place, by: workers)
                     }
-                let verified = try rules.verify(file, document, with: verifier, by: workers)
-                return try Self.report(file.name, verified, isAlone: !isOneOfMany, output, context)
-            } catch {
-                if output == .json, error.code != .outputFailed, error.code != .readerEnded {
-                    try context.output.json(ProvenanceDescription.json(file.name, error))
-                }
-                throw error
+                return try rules.verify(file, try file.artifact(), document, with: verifier, by: workers)
             }
+            return try report(file, outcome, isOneOfMany: isOneOfMany, context)
+        }
+    }
+
+    /// The files that were named, and those in the directories that were.
+    private func inputs() throws(SigstoreError) -> [InputFile] {
+        var inputs: [InputFile] = []
+        for name in files {
+            let input = InputFile(name)
+            guard !input.isImage, let inside = try input.filesInDirectory() else {
+                inputs.append(input)
+                continue
+            }
+            let found = AttestationFiles.artifacts(among: inside, areElsewhere: attestations != nil)
+            guard !found.isEmpty else {
+                throw SigstoreError(.fileNotFound, "there is no file to verify in the directory \(name)")
+            }
+            inputs += found
+        }
+        return inputs
+    }
+
+    /// Prints what came of a file.
+    /// - Parameter isInList: Whether its name is not what was typed.
+    /// - Returns: The same in a few words.
+    func report(
+        _ file: InputFile, _ outcome: Result<VerifiedProvenance, SigstoreError>, isOneOfMany: Bool,
+        isInList: Bool = false, _ context: Context
+    ) throws(SigstoreError) -> String {
+        switch outcome {
+        case .success(let verified):
+            let description = ProvenanceDescription(file.name, verified)
+            if output == .json { try context.output.json(try description.json()) }
+            if !isOneOfMany {
+                context.output.note("Verified OK", .success)
+                for line in description.lines { context.output.note("  \(line)") }
+            }
+            for warning in verified.attestations.flatMap(\.warnings) {
+                context.output.warn("\(file.name): \(warning.message)")
+            }
+            return "Verified OK, \(description.summary)"
+        case .failure(let error):
+            if output == .json, error.code != .outputFailed, error.code != .readerEnded {
+                try context.output.json(ProvenanceDescription.json(file.name, error))
+            }
+            throw isInList && !isOneOfMany ? error.concerning(file.name) : error
         }
     }
 }
@@ -116,20 +165,24 @@ extension VerifyProvenance {
         }
     }
 
-    /// Verifies every package of npm's lock file, each with its attestations in the folder: `NAME@VERSION.json`.
+    /// Verifies every package of npm's lock file, each with its attestations in the folder, `NAME@VERSION.json`, or as the registry
+    /// has them.
     private func verifyLockFile(_ file: InputFile, _ sources: TrustSources, _ context: Context) throws(SigstoreError) {
         let lock: NPMLockFile
         let content = try file.contents(limit: 1 << 26)
         do throws(SigstoreError) { lock = try NPMLockFile(parsing: content) } catch {
             throw error.concerning(file.name)
         }
-        guard let attestations else {
+        guard attestations != nil || fetching.fetch else {
             throw SigstoreError(
                 .usage, "nothing says where the packages' attestations are",
-                advice: "give the folder with --attestations: a file NAME@VERSION.json for each package")
+                advice:
+                    "give the folder with --attestations: a file NAME@VERSION.json for each package; or have them fetched with --fetch"
+            )
         }
-        let folder = attestations.hasSuffix("/") ? String(attestations.dropLast()) : attestations
-        let keys = try publisher.keys(sources)
+        let folder = attestations.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
+        let server = folder == nil ? try fetching.server(.npm, context) : nil
+        let keys = try publisher.keys(sources, offline: !fetching.fetch)
         let build: BuildDemand
         if let given = try publisher.build() {
             build = given
@@ -137,7 +190,7 @@ extension VerifyProvenance {
             build = try BuildDemand(builderID: publisher.builderID)
         }
         context.trustVariables.named(sources.variables)
-        let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: true), now: context.now)
+        let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: !fetching.fetch), now: context.now)
         var outcomes: [[UInt8]: Result<NPMLockFile.Package, SigstoreError>] = [:]
         var names: [InputFile] = []
         for (name, outcome) in lock.packages.map({ ($0.reference, Result<_, SigstoreError>.success($0)) })
@@ -146,48 +199,48 @@ extension VerifyProvenance {
             names.append(InputFile(name))
             outcomes[Array(name.utf8)] = outcome
         }
-        var batch = BlobBatch(verb: "verified", workers: maxWorkers, context: context)
+        var batch = BlobBatch(verb: "verified", workers: registry.connection.maxWorkers, context: context)
         batch.names = (many: "packages", title: "PACKAGE")
-        let isAlone = names.count == 1
-        try batch.forEachOnThreads(names) { [outcomes, output] (label) throws(SigstoreError) -> String in
-            do throws(SigstoreError) {
-                guard let package = try outcomes[Array(label.path.utf8)]?.get() else {
-                    throw SigstoreError(.noProvenance, "it was not looked at")
-                }
-                let path = "\(folder)/\(package.reference).json"
+        let (isOneOfMany, known) = (names.count > 1, outcomes)
+        @Sendable func package(_ label: InputFile) throws(SigstoreError) -> NPMLockFile.Package {
+            guard let package = try known[Array(label.path.utf8)]?.get() else {
+                throw SigstoreError(.noProvenance, "it was not looked at")
+            }
+            return package
+        }
+        @Sendable func verify(_ package: NPMLockFile.Package, _ document: AttestationDocument) throws(SigstoreError)
+            -> VerifiedProvenance
+        {
+            try NPMPolicy(package: package.name, version: package.version, keys: keys, build: build)
+                .verify(ArtifactDigest(package.digest), document, with: verifier)
+        }
+        if let server {
+            return try batch.forEach(names) { label throws(SigstoreError) in
+                let outcome: Result<VerifiedProvenance, SigstoreError>
+                do throws(SigstoreError) {
+                    let package = try package(label)
+                    let document = try await server.npm(package: package.name, version: package.version)
+                    outcome = .success(
+                        try await onBlockingThread { () throws(SigstoreError) in try verify(package, document) })
+                } catch { outcome = .failure(error) }
+                return try report(label, outcome, isOneOfMany: isOneOfMany, isInList: true, context)
+            }
+        }
+        try batch.forEachOnThreads(names) { label throws(SigstoreError) in
+            let outcome = Result<VerifiedProvenance, SigstoreError> { () throws(SigstoreError) in
+                let package = try package(label)
+                let path = "\(folder ?? ".")/\(package.reference).json"
                 guard OutputFile(path).exists else {
                     throw SigstoreError(
                         .noProvenance, "there are no attestations of it: \(path) is not there",
                         advice: .sentence(
-                            "get https://registry.npmjs.org/-/npm/v1/attestations/\(package.reference); a package without "
-                                + "provenance has none"))
+                            "get https://registry.npmjs.org/-/npm/v1/attestations/\(package.reference), or give --fetch; a "
+                                + "package without provenance has none"))
                 }
-                let policy = try NPMPolicy(
-                    package: package.name, version: package.version, keys: keys, build: build)
-                let document = try AttestationFiles.document(for: label, at: InputFile(path))
-                let verified = try policy.verify(ArtifactDigest(package.digest), document, with: verifier)
-                return try Self.report(label.name, verified, isAlone: isAlone, output, context)
-            } catch {
-                if output == .json, error.code != .outputFailed, error.code != .readerEnded {
-                    try context.output.json(ProvenanceDescription.json(label.name, error))
-                }
-                throw isAlone ? error.concerning(label.name) : error
+                return try verify(package, try AttestationFiles.document(for: label, at: InputFile(path)))
             }
+            return try report(label, outcome, isOneOfMany: isOneOfMany, isInList: true, context)
         }
-    }
-
-    /// Prints what holds, and says it in a few words for a list.
-    static func report(
-        _ name: String, _ verified: VerifiedProvenance, isAlone: Bool, _ format: OutputFormat, _ context: Context
-    ) throws(SigstoreError) -> String {
-        let description = ProvenanceDescription(name, verified)
-        if format == .json { try context.output.json(try description.json()) }
-        if isAlone {
-            context.output.note("Verified OK", .success)
-            for line in description.lines { context.output.note("  \(line)") }
-        }
-        for warning in verified.attestations.flatMap(\.warnings) { context.output.warn("\(name): \(warning.message)") }
-        return "Verified OK, \(description.summary)"
     }
 
     /// An ecosystem by its name.
@@ -220,19 +273,42 @@ struct ProvenanceRules: Sendable {
     /// What is demanded of packages of conda; `nil` if nothing says who must have published them.
     let conda: CondaPolicy?
 
+    /// The ecosystem whose server is asked for attestations: the one that was named, or the only one of which something is
+    /// demanded.
+    var serverSource: ProvenanceSource? {
+        if let from { return from }
+        let demanded: [(isDemanded: Bool, source: ProvenanceSource)] = [
+            (github != nil, .github), (pypi != nil, .pypi), (npm != nil, .npm), (slsa != nil, .slsa),
+        ]
+        let sources = demanded.filter(\.isDemanded).map(\.source)
+        return sources.count == 1 ? sources[0] : nil
+    }
+
+    /// The error if nothing is demanded of GitHub's.
+    var nothingDemanded: SigstoreError {
+        SigstoreError(
+            .usage, "nothing says whose workflow must have built the file", advice: "give --repo or --owner")
+    }
+
     /// Verifies one file by the rules of the ecosystem that its attestations are from.
-    func verify(_ file: InputFile, _ document: AttestationDocument, with verifier: Verifier, by workers: Workers)
-        throws(SigstoreError) -> VerifiedProvenance
-    {
+    /// - Parameters:
+    ///   - file: What was named.
+    ///   - artifact: The file, or the digest of the image.
+    func verify(
+        _ file: InputFile, _ artifact: any ArtifactSource, _ document: AttestationDocument, with verifier: Verifier,
+        by workers: Workers = .one
+    ) throws(SigstoreError) -> VerifiedProvenance {
         let source = try source(of: document)
         try DemandFlag.expect(given, by: source, isNamed: from != nil)
+        guard source == .github || source == .slsa || !file.isImage else {
+            throw SigstoreError(
+                .usage, "\(file.path) is an image, and attestations of \(source.rawValue) are not about images",
+                advice: "say where they are from with --from github")
+        }
         switch source {
         case .github:
-            guard let github else {
-                throw SigstoreError(
-                    .usage, "nothing says whose workflow must have built the file", advice: "give --repo or --owner")
-            }
-            return try github.verify(try file.artifact(), document, with: verifier, by: workers)
+            guard let github else { throw nothingDemanded }
+            return try github.verify(artifact, document, with: verifier, by: workers)
         case .pypi:
             guard let pypi else {
                 throw SigstoreError(
@@ -257,14 +333,14 @@ struct ProvenanceRules: Sendable {
                     .usage, "nothing says which repository must have been built",
                     advice: "give --source-uri github.com/OWNER/NAME")
             }
-            return try slsa.verify(try file.artifact(), document, with: verifier)
+            return try slsa.verify(artifact, document, with: verifier)
         case .conda:
             guard let conda else {
                 throw SigstoreError(
                     .usage, "nothing says who must have published the package",
                     advice: "give --repo or --owner, or --certificate-identity and --certificate-oidc-issuer")
             }
-            return try conda.verify(try file.artifact(), name: file.baseName, document, with: verifier, by: workers)
+            return try conda.verify(artifact, name: file.baseName, document, with: verifier, by: workers)
         }
     }
 

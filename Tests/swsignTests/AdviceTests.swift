@@ -64,7 +64,9 @@ struct AdviceTests {
         "RSA_PSS": ["FulcioClient.swift"], "SERVICE_SELECTOR_UNDEFINED": ["SigningConfig.swift"],
         "DIGEST_INVALID": ["RegistryClient.swift"], "NAME_UNKNOWN": ["RegistryFeatures.swift"],
         "MANIFEST_UNKNOWN": ["RegistryFeatures.swift"], "PRETTY_NAME": ["SystemDescription.swift"],
-        "--audience": ["AmbientProvider.swift"],
+        "--audience": ["AmbientProvider.swift"], "GITHUB_WORKFLOW_REF": ["SLSAProvenance.swift"],
+        // A level that a verification summary names, and its beginning.
+        "SLSA_BUILD_LEVEL_2": ["VerificationSummary.swift"], "SLSA_": ["VerificationSummary.swift"],
     ]
 
     /// Key services are found by variables that their own programs have: the beginning of a file's name, and how the words begin

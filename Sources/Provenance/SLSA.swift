@@ -21,6 +21,7 @@ public struct SLSAPolicy: Sendable {
     private static let fileBuilders = [
         "generator_generic_slsa3.yml", "builder_go_slsa3.yml", "builder_container-based_slsa3.yml",
     ].map { generator + $0 }
+    private static let imageBuilders = [generator + "generator_container_slsa3.yml"]
     private static let delegators = ["delegator_generic_slsa3.yml", "delegator_lowperms-generic_slsa3.yml"]
         .map { generator + $0 }
 
@@ -82,12 +83,13 @@ public struct SLSAPolicy: Sendable {
     /// - Parameters:
     ///   - file: What was built, which is read for the digests that the provenance names.
     ///   - document: The attestations.
+    ///   - isImage: Whether it is a container image, whose trusted builder is the container generator alone.
     ///   - verifier: The verifier.
     /// - Throws: `SigstoreError` of the first attestation; if there are several, it says of each where it stood and why it does not
     ///   hold.
-    public func verify(_ file: any ArtifactSource, _ document: AttestationDocument, with verifier: Verifier)
-        throws(SigstoreError) -> VerifiedProvenance
-    {
+    public func verify(
+        _ file: any ArtifactSource, _ document: AttestationDocument, isImage: Bool = false, with verifier: Verifier
+    ) throws(SigstoreError) -> VerifiedProvenance {
         // Which workflow it was is looked at below.
         let identity = CertificateIdentity(
             subject: .matching(try IdentityPattern("^https://github\\.com/")), issuer: .exactly(Self.issuer))
@@ -99,18 +101,18 @@ public struct SLSAPolicy: Sendable {
                 verified = try verifier.verify(
                     bundle, claim, VerificationPolicy(signedBy: .identities([identity])))
             } catch { throw error.explained }
-            let provenance = try check(verified)
+            let provenance = try check(verified, isImage: isImage)
             return VerifiedProvenance(
                 .slsa, [verified], [(.builder, provenance.builder), (.sourceRef, provenance.ref)])
         }
     }
 
     /// Expects that what a verified attestation and its certificate say is what was demanded.
-    func check(_ verified: VerifiedBundle) throws(SigstoreError) -> SLSAProvenance {
+    func check(_ verified: VerifiedBundle, isImage: Bool = false) throws(SigstoreError) -> SLSAProvenance {
         guard case .certificate(let signer, let issuer) = verified.signer, issuer.utf8.elementsEqual(Self.issuer.utf8),
             let claims = verified.claims, let statement = verified.statement
         else { throw SigstoreError(.wrongBuilder, "no workflow of GitHub has signed") }
-        let isDelegated = try checkBuilder(signer)
+        let isDelegated = try checkBuilder(signer, isImage: isImage)
         let provenance = try SLSAProvenance(statement)
         try checkBuilder(of: provenance, signer, isDelegated: isDelegated)
         try checkSource(provenance, claims)
@@ -123,16 +125,16 @@ public struct SLSAPolicy: Sendable {
 
     /// The workflow that the certificate names is trusted, and was a release.
     /// - Returns: Whether it is a delegator, and signs for a builder that the provenance names.
-    private func checkBuilder(_ signer: String) throws(SigstoreError) -> Bool {
+    private func checkBuilder(_ signer: String, isImage: Bool) throws(SigstoreError) -> Bool {
         guard let found = BuilderID(signer), let ref = found.version else {
             throw SigstoreError(.wrongBuilder, "the certificate is of \(signer), and that is no workflow with a ref")
         }
         func isAmong(_ builders: [String]) -> Bool { builders.contains { $0.utf8.elementsEqual(found.name.utf8) } }
-        let isDelegator = isAmong(Self.delegators)
+        let isDelegator = !isImage && isAmong(Self.delegators)
         if let builder {
             if !isDelegator { try Self.expect(builder, signer) }
         } else if !isDelegator {
-            guard isAmong(Self.fileBuilders) else {
+            guard isAmong(isImage ? Self.imageBuilders : Self.fileBuilders) else {
                 throw SigstoreError(
                     .wrongBuilder,
                     "expected a trusted builder of slsa-framework/slsa-github-generator, the certificate is of \(signer)",

@@ -30,6 +30,8 @@ struct SLSATests {
         /// The kind of a build of version 0.2.
         var oldKind = "https://github.com/slsa-framework/slsa-github-generator/generic@v1"
         var name = "app"
+        /// The subject's SHA-256, if it is no file.
+        var subjectDigest: String?
         /// The builder that the provenance names, if it is not the signer.
         var builder: String?
         var trigger = source
@@ -62,7 +64,7 @@ struct SLSATests {
             }
             let type = predicateType ?? "https://slsa.dev/provenance/\(kind == nil ? "v0.2" : "v1")"
             return
-                #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"\#(name)","digest":{"\#(algorithmName ?? algorithm.rawValue)":"\#(digest.hex)"}}],"predicateType":"\#(type)","predicate":\#(predicate)}"#
+                #"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"\#(name)","digest":{"\#(algorithmName ?? algorithm.rawValue)":"\#(subjectDigest ?? digest.hex)"}}],"predicateType":"\#(type)","predicate":\#(predicate)}"#
         }
     }
 
@@ -394,6 +396,44 @@ struct SLSATests {
                 "--npm-keys", "npm.pub", "-b", "nodejs.json", "--builder-id", Self.nodejs, "app",
             ])
         #expect(elsewhere.code == "wrong-builder", "\(elsewhere.messages)")
+    }
+
+    // MARK: - Images
+
+    @Test(
+        "An image's provenance is by the container generator, beside it or in its registry, and by no builder of files")
+    func image() async throws {
+        let place = try SigningFixture()
+        let image = try place.push("what was built")
+        let digest = try #require(image.split(separator: ":").last)
+        let container = "\(Self.generator)/generator_container_slsa3.yml"
+        for (name, signer) in [("image", container), ("file", Self.generic)] {
+            var build = Build(signer: "\(signer)@refs/tags/v2.1.0")
+            build.subjectDigest = String(digest)
+            try await Self.sign(name, build, in: place)
+        }
+        var workflow = GitHubWorkflow(repository: "example/demo", ref: "refs/tags/v13.0.30", event: "push")
+        workflow.builder = "\(container)@refs/tags/v2.1.0"
+        workflow.certificateIssuer = "https://token.actions.githubusercontent.com"
+        let attested = try await place.run(
+            ["attest", "--yes"] + place.services(.v1) + place.token(.gitHubWorkflow(workflow)) + [
+                "--statement", "image.statement", image,
+            ])
+        try #require(attested.succeeded, "\(attested.messages)")
+        let named = "oci://\(image)"
+        let builder = "https://github.com/\(Self.generic)"
+        for (flags, code) in [
+            (["-b", "image", named], nil), (["--fetch", "--bundle-from-oci", named], nil),
+            (["-b", "image", "--builder-id", "https://github.com/\(container)@v2.1.0", named], nil),
+            (["-b", "image", "--source-tag", "v13.0.31", named], "wrong-tag"),
+            (["-b", "file", named], "wrong-builder"), (["-b", "file", "--builder-id", builder, named], nil),
+            (["-b", "image", "sha256:\(digest)"], "wrong-builder"),
+            (["-b", "image", String(named.dropLast()) + (named.hasSuffix("0") ? "1" : "0")], "wrong-subject"),
+        ] as [([String], String?)] {
+            let outcome = await Self.verify(
+                place, ["--from", "slsa", "--source-uri", "github.com/example/demo"] + flags)
+            #expect(outcome.succeeded == (code == nil) && outcome.code == code, "\(flags): \(outcome.messages)")
+        }
     }
 
     // MARK: - Verification summaries

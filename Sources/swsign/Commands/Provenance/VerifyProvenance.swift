@@ -333,7 +333,7 @@ struct ProvenanceRules: Sendable {
                     .usage, "nothing says which repository must have been built",
                     advice: "give --source-uri github.com/OWNER/NAME")
             }
-            return try slsa.verify(artifact, document, with: verifier)
+            return try slsa.verify(artifact, document, isImage: file.isImage, with: verifier)
         case .conda:
             guard let conda else {
                 throw SigstoreError(

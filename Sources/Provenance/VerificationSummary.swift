@@ -53,14 +53,22 @@ public struct SummaryPolicy: Sendable {
             let json = try? JSONValue(parsing: content, values: 1 << 18),
             (try? JSONCursor(json).optional("payloadType")) != nil
         else { return try AttestationDocument(parsing: content).attestations.map(\.bundle) }
-        var envelope = try DSSEEnvelope(JSONCursor(json))
+        let envelope = try DSSEEnvelope(JSONCursor(json))
+        var (bare, isDER) = (envelope, true)
         for (index, signature) in envelope.signatures.map(\.signature).enumerated() {
-            let isDER = signature.starts(with: [0x30, UInt8(truncatingIfNeeded: max(signature.count - 2, 0))])
-            guard !isDER, let key = keys.first(where: { $0.kind.coordinateSize.map { 2 * $0 } == signature.count })
-            else { continue }
-            envelope.signatures[index].signature = try key.kind.signature(fromFixedWidth: signature)
+            guard let key = keys.first(where: { $0.kind.coordinateSize.map { 2 * $0 } == signature.count }) else {
+                continue
+            }
+            bare.signatures[index].signature = try key.kind.signature(fromFixedWidth: signature)
+            // Numbers may begin as DER does: then it could be either.
+            isDER = signature.starts(with: [0x30, UInt8(truncatingIfNeeded: signature.count - 2)])
         }
-        return [SigstoreBundle(keyMaterial: .publicKey(hint: ""), content: .dsse(envelope))]
+        let isBare = bare.signatures.map(\.signature) != envelope.signatures.map(\.signature)
+        return (isDER ? [envelope] : []).map(Self.bundle) + (isBare ? [bare] : []).map(Self.bundle)
+    }
+
+    private static func bundle(_ envelope: DSSEEnvelope) -> SigstoreBundle {
+        SigstoreBundle(keyMaterial: .publicKey(hint: ""), content: .dsse(envelope))
     }
 
     /// Verifies a summary. Of several one must hold.

@@ -497,7 +497,7 @@ struct SLSATests {
                 "vsa.json",
                 all + ["--subject-digest", "sha256:\(digest)", "--verified-level", "SLSA_BUILD_LEVEL_1", "app"], nil
             ),
-            ("vsa.json", all + ["--verified-level", "LOCAL_L1", "--verified-level", "SLSA_BUILD_LEVEL_2", "app"], nil),
+            ("vsa.json", all + ["--verified-levels", "LOCAL_L1,SLSA_BUILD_LEVEL_2", "app"], nil),
             ("vsa.json", all + ["--verified-level", "SLSA_BUILD_LEVEL_3", "app"], "wrong-level"),
             ("vsa.json", all + ["--verified-level", "SLSA_SOURCE_LEVEL_1", "app"], "wrong-level"),
             ("vsa.json", all + ["--verified-level", "LOCAL_L1", "--verified-level", "LOCAL_L2", "app"], "wrong-level"),
@@ -514,7 +514,8 @@ struct SLSATests {
             ("vsa.json", all.dropLast() + ["other.pub", "app"], "invalid-signature"),
             ("vsa.json", all, "usage"), ("vsa.json", all.dropLast(2) + ["app"], "usage"),
             ("vsa.json", all + ["--source-uri", "github.com/example/demo", "app"], "usage"),
-            ("vsa.json", all + ["--from", "npm", "app"], "usage"), ("vsa.json", all + ["app", "vsa.json"], "usage"),
+            ("vsa.json", all + ["--fetch", "app"], "usage"), ("vsa.json", all + ["--from", "npm", "app"], "usage"),
+            ("vsa.json", all + ["app", "vsa.json"], "usage"),
         ]
         await withTaskGroup(of: Void.self) { group in
             for one in cases {

@@ -213,7 +213,7 @@ enum FlagTable {
                 CommandFlag("source-tag"), CommandFlag("source-versioned-tag"),
                 CommandFlag("build-workflow-input", .each),
                 CommandFlag("subject-digest", .each), CommandFlag("verifier-id"), CommandFlag("resource-uri"),
-                CommandFlag("verified-level", .each, aliases: ["verified-levels"]),
+                CommandFlag("verified-level", .list, aliases: ["verified-levels"]),
                 CommandFlag("trusted-root", aliases: ["custom-trusted-root"]), CommandFlag("staging", .off),
                 CommandFlag("output", aliases: ["format"]), CommandFlag("fetch", .off),
                 CommandFlag("registry", variable: "COSIGN_FETCH_REGISTRY"),

@@ -18,7 +18,7 @@ struct SummaryOptions: ParsableArguments {
     @Option(
         name: .customLong("verified-level"),
         help:
-            "A level that must have been found, such as SLSA_BUILD_LEVEL_2, or a higher one. May be repeated: all of these."
+            "A level that must have been found, such as SLSA_BUILD_LEVEL_2, or a higher one. May be repeated, or a list with commas: all of these."
     )
     var levels: [String] = []
 

@@ -25,6 +25,10 @@ extension VerifyProvenance {
         guard model.certificateChain == nil, model.contents.ignorePaths.isEmpty, model.contents.ignoreGitPaths else {
             throw SigstoreError(.usage, "--certificate-chain, --ignore-paths and --ignore-git-paths are about models")
         }
+        guard !fetching.fetch, !fetching.bundleFromOCI else {
+            throw SigstoreError(
+                .usage, "nobody is asked for a verification summary", advice: "leave --fetch and --bundle-from-oci out")
+        }
         guard files.count + summary.subjects.count > 0, files.count <= 1 else {
             throw SigstoreError(
                 .usage, "\(files.count) files are named, and a summary is about one thing",
@@ -33,8 +37,9 @@ extension VerifyProvenance {
         let policy = try SummaryPolicy(
             subjects: summary.subjects, verifier: verifier, resource: resource, levels: summary.levels)
         var none = GivenFlags([])
-        let (identity, trust) = (IdentityOptions(&none), TrustOptions(&none))
-        var verification = VerificationOptions(&none)
+        let identity = IdentityOptions(&none)
+        var (verification, trust) = (VerificationOptions(&none), TrustOptions(&none))
+        (trust.trustedRoot, trust.staging) = (trustedRoot, staging)
         (verification.keys, verification.offline) = (model.keys, true)
         let name = files.first ?? summary.subjects.first ?? attestations
         let outcome = Result<VerifiedProvenance, SigstoreError> { () throws(SigstoreError) in

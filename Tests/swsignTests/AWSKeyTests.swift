@@ -111,7 +111,7 @@ struct AWSKeyTests {
         defer { server.stop() }
         await fixture.expectRefused(
             "awskms:///alias/release", ["AWS_ENDPOINT_URL": server.url], "key-mismatch",
-            ["9932cde6", "ECDSA_SHA_256"])
+            ["AWS KMS", "9932cde6", "ECDSA with sha256"])
         #expect(server.requests.count == 2)
     }
 

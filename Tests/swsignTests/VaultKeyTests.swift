@@ -154,7 +154,7 @@ struct VaultKeyTests {
         defer { server.stop() }
         await fixture.expectRefused(
             "hashivault://release", ["VAULT_ADDR": server.url], "key-mismatch",
-            ["key release, version 1", "ecdsa-p256-sha256"])
+            ["transit, key release, version 1", "ECDSA with sha256"])
         #expect(server.requests.count == 2)
     }
 

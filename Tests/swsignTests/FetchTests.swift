@@ -332,6 +332,31 @@ struct FetchTests {
         }
     }
 
+    @Test("Another instance comes over TUF, once chosen and else by TUF_MIRROR, from the cache", .localSigstore)
+    func overTUF() async throws {
+        let place = try SigningFixture()
+        try place.directory.write("predicate.json", "{}")
+        let signing = try place.services(.v1) + place.token(.gitHubWorkflow())
+        let attest = ["attest-blob", "--yes", "--type", "slsaprovenance1", "--predicate", "predicate.json"]
+        let attested = await place.run(attest + ["--bundle", "own.json"] + signing + ["predicate.json"])
+        try #require(attested.succeeded, "\(attested.messages)")
+        let own = [
+            "verify-provenance", "--repo", "example/demo", "--cert-oidc-issuer",
+            place.services.issuer.issuer(of: .gitHubWorkflow()), "-b", "own.json", "predicate.json",
+        ]
+        #expect(await place.run(own).ending == .exit(1))
+        let mirror = place.services.tufMirror.url
+        let initialized = await place.run(["initialize", "--mirror", mirror, "--root", place.services.files.tufRoot])
+        try #require(initialized.succeeded, "\(initialized.messages)")
+        let chosen = await place.run(own)
+        #expect(chosen.succeeded, "\(chosen.messages)")
+        // The public instance is chosen again: the other one is believed only if it is named.
+        try place.directory.write(".sigstore/root/remote.json", #"{"mirror":"https://tuf-repo-cdn.sigstore.dev"}"#)
+        #expect(await place.run(own).ending == .exit(1))
+        let named = await place.run(own, environment: ["TUF_MIRROR": mirror])
+        #expect(named.succeeded && named.messages.contains("TUF_MIRROR"), "\(named.messages)")
+    }
+
     // MARK: - Images
 
     @Test(

@@ -320,19 +320,29 @@ extension TrustedRoot {
             do throws(SigstoreError) { root = try TrustedRoot(parsing: line.text) } catch {
                 throw error.concerning("line \(line.number) of \(lines.count) trusted roots")
             }
-            func numbered<Part>(_ parts: [Part], _ place: WritableKeyPath<Part, Int?>) -> [Part] {
-                parts.map { part in
-                    var part = part
-                    part[keyPath: place] = line.number
-                    return part
-                }
-            }
-            certificateAuthorities += numbered(root.certificateAuthorities, \.line)
-            certificateTransparencyLogs += numbered(root.certificateTransparencyLogs, \.line)
-            transparencyLogs += numbered(root.transparencyLogs, \.line)
-            timestampAuthorities += numbered(root.timestampAuthorities, \.line)
-            if !root.unknownLogs.isEmpty { unknownLogs.insert(line.number) }
+            add(root, line: line.number)
         }
+    }
+
+    /// Joins the trusted roots of several instances, of which one counts for each certificate, as ``init(file:)`` has it.
+    public init(joining roots: [TrustedRoot]) {
+        self.init()
+        for (index, root) in roots.enumerated() { add(root, line: index + 1) }
+    }
+
+    private mutating func add(_ root: TrustedRoot, line: Int) {
+        func numbered<Part>(_ parts: [Part], _ place: WritableKeyPath<Part, Int?>) -> [Part] {
+            parts.map { part in
+                var part = part
+                part[keyPath: place] = line
+                return part
+            }
+        }
+        certificateAuthorities += numbered(root.certificateAuthorities, \.line)
+        certificateTransparencyLogs += numbered(root.certificateTransparencyLogs, \.line)
+        transparencyLogs += numbered(root.transparencyLogs, \.line)
+        timestampAuthorities += numbered(root.timestampAuthorities, \.line)
+        if !root.unknownLogs.isEmpty { unknownLogs.insert(line) }
     }
 
     /// - Parameter passesOver: Set if there is a log whose kind of key is not known.

@@ -355,6 +355,26 @@ struct FetchTests {
         #expect(await place.run(own).ending == .exit(1))
         let named = await place.run(own, environment: ["TUF_MIRROR": mirror])
         #expect(named.succeeded && named.messages.contains("TUF_MIRROR"), "\(named.messages)")
+        // As the instance that GitHub has for private repositories it is believed beside the public one, and for what it issued alone.
+        let caches = place.directory[".sigstore/root"]
+        let cache = try #require(
+            try FileManager.default.contentsOfDirectory(atPath: caches).first { $0.hasPrefix("127.0.0.1") })
+        try FileManager.default.moveItem(atPath: "\(caches)/\(cache)", toPath: "\(caches)/tuf-repo.github.com")
+        let beside = await place.run(own)
+        #expect(beside.succeeded, "\(beside.messages)")
+        let staged = await place.run(own + ["--staging"])
+        #expect(staged.ending == .exit(1), "\(staged.messages)")
+        let known = await place.run([
+            "verify-provenance", "--repo", "sigstore/sigstore-js", "-b",
+            "\(Self.published)/github/sigstore-js-2.1.0-bundle.json",
+            "\(Self.published)/github/sigstore-js-2.1.0.tgz",
+        ])
+        #expect(known.succeeded, "\(known.messages)")
+        // Its metadata damaged, it is not believed, and that is said.
+        try place.directory.write(".sigstore/root/tuf-repo.github.com/timestamp.json", "{")
+        try place.directory.write(".sigstore/root/tuf-repo.github.com/targets/trusted_root.json", "{")
+        let damaged = await place.run(own)
+        #expect(damaged.ending == .exit(1) && damaged.messages.contains("GitHub's own instance"), "\(damaged.messages)")
     }
 
     // MARK: - Images

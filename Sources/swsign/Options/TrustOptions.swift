@@ -119,6 +119,36 @@ struct TrustSources {
         return try waiting { () throws(SigstoreError) in try await instance.trustedRoot(offline: offline) }
     }
 
+    /// What is believed of what GitHub attests: also the instance that it has for private repositories, if this machine was set up
+    /// for it and nothing else is named. Which of the two counts, a certificate's issuer says.
+    /// - Parameter offline: Whether the network may not be used.
+    func gitHubTrustedRoot(offline: Bool) throws(SigstoreError) -> TrustedRoot {
+        let root = try trustedRoot(offline: offline)
+        let environment = context.environment.all
+        guard !isStated,
+            try TUFMirror.resolve(environment: environment).url.utf8.elementsEqual(TUFMirror.production.url.utf8)
+        else { return root }
+        var instance = try TUFAccess(staging: false, context).instance()
+        do throws(SigstoreError) {
+            instance.repository = .mirror(try TUFMirror.resolve(url: Self.gitHubMirror, environment: environment))
+        } catch {
+            guard error.code == .tufNoRoot else { throw error }
+            return root
+        }
+        do throws(SigstoreError) {
+            let own = try waiting { [instance] () throws(SigstoreError) in
+                try await instance.trustedRoot(offline: offline)
+            }
+            return TrustedRoot(joining: [root, own])
+        } catch {
+            // What the public instance vouches for holds without it; what its own does is refused for want of a root.
+            context.output.warn("without the trusted root of GitHub's own instance: \(error.message)")
+            return root
+        }
+    }
+
+    private static let gitHubMirror = "https://tuf-repo.github.com"
+
     /// The variables that had a part in that, besides those that gave a flag.
     var variables: [String] {
         guard trustedRoot == nil else { return [] }

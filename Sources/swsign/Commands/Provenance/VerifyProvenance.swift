@@ -81,7 +81,10 @@ struct VerifyProvenance: SwSignCommand {
         let access = ProvenanceAccess(
             options: fetching, place: place, images: try registry.images(context), rules: rules,
             server: asksServer ? try fetching.server(rules.serverSource, context) : nil)
-        let verifier = Verifier(trustedRoot: try sources.trustedRoot(offline: offline), now: context.now)
+        let root =
+            rules.github == nil
+            ? try sources.trustedRoot(offline: offline) : try sources.gitHubTrustedRoot(offline: offline)
+        let verifier = Verifier(trustedRoot: root, now: context.now)
         let isOneOfMany = inputs.count > 1
         let batch = BlobBatch(verb: "verified", workers: registry.connection.maxWorkers, context: context)
         guard !access.waits(for: inputs) else {

@@ -151,7 +151,7 @@ public struct AttestationDocument: Sendable {
     ///   - json: The document, or one line of it.
     ///   - place: Where it stands in its file, such as `line 3`; empty if it is the whole file.
     ///   - limit: How many attestations it may hold.
-    /// - Throws: As ``init(parsing:limit:)`` does.
+    /// - Throws: As ``init(parsing:limit:by:)`` does.
     public init(_ json: JSONCursor, place: String = "", limit: Int = Self.limit) throws(SigstoreError) {
         func at(_ inside: String) -> String { place.isEmpty ? inside : "\(place), \(inside)" }
         var found: [PublishedAttestation] = []

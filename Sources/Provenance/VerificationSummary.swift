@@ -3,8 +3,8 @@ public import SigstoreCrypto
 public import SigstoreVerification
 public import StrictJSON
 
-/// What must hold of a verification summary (SLSA VSA 1): who verified what, and with which levels. Somebody else has looked at
-/// the provenance; this is the word of the owner of a key, that it held.
+/// What must hold of a verification summary (SLSA VSA 1): who verified what, and with which levels. The owner of a
+/// key has looked at the provenance, and says that it held.
 public struct SummaryPolicy: Sendable {
     /// The predicate type of a summary.
     public static let predicateType = "https://slsa.dev/verification_summary/v1"

@@ -148,7 +148,7 @@ struct CondaTests {
         await expectRefusal("file-not-found", Self.file + ".sigs", of: workflow)
     }
 
-    @Test("Statements that CEP 27 does not allow do not hold, whoever signed them")
+    @Test("Statements that CEP 27 does not allow do not hold, by any signer")
     func statements() async throws {
         let digest = #","sha512":"\#(try Digest.hash(Array("a package".utf8), .sha512).hex)""#
         for (subject, predicate, type, code) in [

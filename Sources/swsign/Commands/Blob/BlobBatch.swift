@@ -148,8 +148,8 @@ struct BlobBatch {
     }
 }
 
-extension Workers {
-    /// A thread for each processor.
+extension BlobBatch {
+    /// Does pieces of work on a thread for each processor.
     static let threads = Workers { count, work in
         let threads = min(BlockingThread.processors, count)
         guard threads > 1 else { return (0..<count).forEach(work) }

@@ -99,7 +99,7 @@ struct VerifyProvenance: SwSignCommand {
         }
         // A file of attestations is read once, however many files they are about.
         let shared = isOneOfMany ? place.flatMap(Self.shared) : nil
-        let workers = isOneOfMany ? Workers.one : .threads
+        let workers = isOneOfMany ? Workers.one : BlobBatch.threads
         try batch.forEachOnThreads(inputs) { file throws(SigstoreError) in
             let outcome = Result<VerifiedProvenance, SigstoreError> { () throws(SigstoreError) in
                 try file.expectFile()
@@ -164,7 +164,7 @@ extension VerifyProvenance {
     private static func shared(_ place: InputFile) -> Result<AttestationDocument, SigstoreError>? {
         guard !AttestationFiles.isFolder(place) else { return nil }
         return Result { () throws(SigstoreError) in
-            try AttestationFiles.document(for: place, at: place, by: .threads)
+            try AttestationFiles.document(for: place, at: place, by: BlobBatch.threads)
         }
     }
 

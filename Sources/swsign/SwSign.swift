@@ -146,9 +146,16 @@ struct SwSign: ParsableCommand {
                 return try context.output.text(HelpText.arranged(text.hasSuffix("\n") ? text : text + "\n", for: words))
             }
             throw SigstoreError(
-                .usage, message(for: error),
+                .usage, inOneLine(message(for: error)),
                 advice: .sentence(helpAdvice(normalized.arguments.prefix { $0.utf8.first != 0x2d })))
         }
+    }
+
+    /// The values that a flag takes are listed one a line if there are many.
+    private static func inOneLine(_ message: String) -> String {
+        let lines = message.split(separator: "\n").map { $0.trimmingPrefix("  - ") }
+        return ([lines.first.map(String.init) ?? ""] + [lines.dropFirst().joined(separator: ", ")])
+            .filter { !$0.isEmpty }.joined(separator: " ")
     }
 
     private static func run(_ command: any SwSignCommand, _ context: inout Context) throws(SigstoreError) {

@@ -534,6 +534,9 @@ struct FlagTests {
         #expect(outcome.messages.contains("see swsign version --help"))
         let before = await directory.swsign("-d", "--timeout", "3m", "version", "--output", "x")
         #expect(before.messages.contains("see swsign version --help"), "\(before.messages)")
+        // Many values are listed in one line.
+        let many = await directory.swsign("verify-provenance", "--from", "nope", "FILE")
+        #expect(many.messages.contains("following: pypi, npm, "), "\(many.messages)")
     }
 
     @Test("Times are read as Go writes them", arguments: ["3m0s", "90s", "1.5h", "500ms", "1h2m3s", "0", "0s"])

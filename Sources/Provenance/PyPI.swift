@@ -124,6 +124,10 @@ public struct PyPIPolicy: Sendable {
         }
         var held: [VerifiedBundle] = []
         for outcome in outcomes { held.append(try outcome.get()) }
+        guard !held.isEmpty else {
+            throw SigstoreError(
+                .noBundle, "there is no attestation", advice: "get them from where the file was published")
+        }
         // A publisher of a kind that is not known was compared with nothing, and is not repeated.
         let publisher = document.attestations.lazy.compactMap(\.publisher).first { $0.isCompared }
         return VerifiedProvenance(
@@ -153,7 +157,10 @@ public struct PyPIPolicy: Sendable {
                 attestation.bundle, claim, VerificationPolicy(signedBy: .identities([identity])))
         } catch { throw error.explained }
         try checkStatement(verified.statement, name)
-        try checkSigner(verified, attestation.publisher)
+        guard case .certificate(let signer, let issuer) = verified.signer, let claims = verified.claims else {
+            throw SigstoreError(.wrongPublisher, "a key signed, and publishers of PyPI sign with a certificate")
+        }
+        try checkSigner(signer, issuer: issuer, claims, attestation.publisher)
         return verified
     }
 
@@ -171,7 +178,9 @@ public struct PyPIPolicy: Sendable {
     }
 
     /// The certificate is by the service of the publisher, for its repository and workflow.
-    private func checkSigner(_ verified: VerifiedBundle, _ stated: PyPIPublisher?) throws(SigstoreError) {
+    func checkSigner(
+        _ identity: String, issuer: String, _ claims: CertificateClaims, _ stated: PyPIPublisher?
+    ) throws(SigstoreError) {
         func expect(_ found: String?, _ name: String, _ expected: [String]) throws(SigstoreError) {
             guard let found, expected.contains(where: { $0.utf8.elementsEqual(found.utf8) }) else {
                 throw SigstoreError(
@@ -179,9 +188,6 @@ public struct PyPIPolicy: Sendable {
                     "expected \(name) \(expected.joined(separator: " or ")), the certificate says \(found ?? "nothing")",
                     advice: "do not use the file: another publisher signed it")
             }
-        }
-        guard case .certificate(let identity, let issuer) = verified.signer, let claims = verified.claims else {
-            throw SigstoreError(.wrongPublisher, "a key signed, and publishers of PyPI sign with a certificate")
         }
         if let email = stated?.email {
             try expect(issuer, "issuer", ["https://accounts.google.com"])

@@ -29,9 +29,15 @@ define static_libraries
 mkdir -p $(static); \
 ln -sf "$$(clang -print-file-name=libstdc++.a)" $(static)/libstdc++.a; \
 ln -sf "$$(clang -print-file-name=libgcc_eh.a)" $(static)/libgcc_s.a; \
+swiftc -O -parse-as-library -module-name FoundationEssentials -emit-object -o $(static)/FoundationEssentials.o \
+    Sources/NoFoundation/FoundationEssentials.swift; \
+printf '#!/bin/sh\nexec %s %s "$$@"\n' "$$(clang -print-prog-name=ld.lld)" $(static)/FoundationEssentials.o > $(static)/ld.lld; chmod +x $(static)/ld.lld; \
 echo '{ global: free; realloc; local: *; };' > $(static)/symbols.map; \
 echo 'SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT BEFORE .text;' > $(static)/tables.ld
 endef
+# Without Foundation: Sources/NoFoundation stands in for it. The linker has to meet it before that library is named, so it is called
+# with it: clang looks here first.
+without := COMPILER_PATH=$(static)
 # Where the C library knows it (2.36 and later), addresses to be relocated are listed in a form that takes a tenth. What is
 # given to others (`make dist`) does without: it runs from glibc 2.34 on.
 packed := -Xlinker -z -Xlinker pack-relative-relocs
@@ -54,7 +60,7 @@ still = $(shell setarch -R true 2>/dev/null && echo setarch -R) $(if $(shell $(i
 .PHONY: given
 given:
 	@$(static_libraries)
-	swift build $(given) --product $(PRODUCT)
+	$(without) swift build $(given) --product $(PRODUCT)
 	@strip -o $(PROGRAM) "$$(swift build $(given) --show-bin-path)/$(PRODUCT)"; \
 	read -r at size < <(readelf -SW $(PROGRAM) | sed -nE 's/.* \.swift_modhash +PROGBITS +[0-9a-f]+ ([0-9a-f]+) ([0-9a-f]+) .*/\1 \2/p'); \
 	dd if=/dev/zero of=$(PROGRAM) bs=1 seek=$$((16#$$at)) count=$$((16#$$size)) conv=notrunc status=none
@@ -91,7 +97,7 @@ build: deps ## builds everything for debugging
 
 release: deps ## builds the program for use: .build/swsign, stripped, the standard library linked in
 	@$(static_libraries)
-	swift build $(release) --product swsign
+	$(without) swift build $(release) --product swsign
 	cp "$$(swift build $(release) --show-bin-path)/swsign" .build/swsign.unstripped
 	strip -o .build/swsign .build/swsign.unstripped
 

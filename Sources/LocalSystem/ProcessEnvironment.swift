@@ -18,6 +18,21 @@ public enum ProcessEnvironment {
         return text.isEmpty ? nil : text
     }
 
+    /// All variables by their names. Bytes that are not UTF-8 are replaced; of a name that stands twice the first counts, as for
+    /// ``value(_:)``.
+    public static func all() -> [String: String] {
+        var variables: [String: String] = [:]
+        guard var next = unsafe cprocess_environment() else { return variables }
+        while let variable = unsafe next.pointee {
+            unsafe next += 1
+            guard let equals = unsafe strchr(variable, 0x3d) else { continue }
+            let name = unsafe String(
+                decoding: UnsafeRawBufferPointer(start: variable, count: equals - variable), as: UTF8.self)
+            if variables[name] == nil { variables[name] = unsafe String(cString: equals + 1) }
+        }
+        return variables
+    }
+
     /// The words that this process was started with, byte for byte, the program's name first.
     /// - Returns: `nil` if the C library does not tell them.
     public static func arguments() -> [[UInt8]]? {

@@ -1,4 +1,3 @@
-internal import FoundationEssentials
 public import HTTPTransport
 internal import LocalSystem
 public import SigstoreClients
@@ -92,7 +91,7 @@ public struct SigstoreInstance: Sendable {
         let http = http ?? CurlClient()
         (self.repository, trustedRootSource, signingConfigSource) = (repository, trustedRoot, signingConfig)
         (self.http, repositoryHTTP) = (http, http)
-        self.environment = environment ?? ProcessInfo.processInfo.environment
+        self.environment = environment ?? ProcessEnvironment.all()
         self.clock = clock ?? { SystemClock.now() }
     }
 

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import LocalSystem
 import SigstoreCrypto
 import StrictJSON
@@ -54,7 +53,7 @@ enum Environment: Sendable {
     /// All of them, for what is looked up by libraries or handed to other programs.
     var all: [String: String] {
         switch self {
-        case .process: return ProcessInfo.processInfo.environment
+        case .process: return ProcessEnvironment.all()
         case .values(let values): return values
         }
     }

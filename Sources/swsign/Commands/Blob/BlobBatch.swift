@@ -1,4 +1,3 @@
-import FoundationEssentials
 import LocalSystem
 import Provenance
 import StrictJSON
@@ -64,7 +63,7 @@ struct BlobBatch {
         }
         // More than there are processors would only wait for each other.
         let settled = [Result<String, SigstoreError>?](repeating: nil, count: files.count)
-        try run(files, min(workers, ProcessInfo.processInfo.activeProcessorCount), settled) { queue in
+        try run(files, min(workers, BlockingThread.processors), settled) { queue in
             try? await onBlockingThread { () throws(SigstoreError) in
                 while let (index, file) = queue.next() {
                     do throws(SigstoreError) { queue.end(index, .success(try body(file))) } catch {

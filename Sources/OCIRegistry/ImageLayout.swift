@@ -125,6 +125,16 @@ public struct ImageLayout: ImageStore {
         try entries(try readIndex()).map(\.descriptor)
     }
 
+    /// The images in the layout, each entry with its tag if it has one. What is attached to an image is left out.
+    /// - Throws: `SigstoreError` with `malformed-layout`.
+    package func images() throws(SigstoreError) -> [(digest: Digest, tag: String?)] {
+        var images: [(digest: Digest, tag: String?)] = []
+        for entry in try entries() where try !isAttachment(entry) {
+            images.append((entry.digest, entry.annotations[Self.tagAnnotation]))
+        }
+        return images
+    }
+
     /// The only image in the layout, for a name without tag and digest. What is attached to an image does not count.
     /// - Throws: `SigstoreError` with `malformed-reference` if there are several, `not-found` if there is none.
     public func onlyImage() throws(SigstoreError) -> ManifestSelector {

@@ -39,7 +39,8 @@ struct SwSign: ParsableCommand {
             CommandGroup(
                 name: "Images",
                 subcommands: [
-                    Sign.self, Verify.self, Attest.self, VerifyAttestation.self, Tree.self, Triangulate.self,
+                    Sign.self, Resign.self, Verify.self, Attest.self, VerifyAttestation.self, Tree.self,
+                    Triangulate.self,
                     Download.self,
                     Attach.self, Copy.self, Save.self, Load.self, Clean.self,
                 ]),
@@ -200,7 +201,7 @@ struct SwSign: ParsableCommand {
         switch code {
         case .noSignature: 10
         case .imageNotFound: 11
-        case .noMatchingSignature: 12
+        case .noMatchingSignature, .notAllSigned: 12
         case .noCertificate: 13
         case .interrupted: 130
         default: 1

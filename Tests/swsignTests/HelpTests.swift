@@ -151,7 +151,8 @@ struct HelpTests {
         try template.makeDirectory("model")
         try template.write("model/weights", "content")
         for line in [
-            "swsign generate-key-pair", "openssl ecparam -name prime256v1 -genkey -noout -out openssl.pem",
+            "swsign generate-key-pair", "swsign generate-key-pair --output-key-prefix new",
+            "openssl ecparam -name prime256v1 -genkey -noout -out openssl.pem",
             "mkdir dist", "cp file dist/file", "swsign sign-model --key cosign.key model",
             "swsign sign-model --signature keyless.model.sig model",
             "swsign sign-blob --bundle file.sigstore.json file",

@@ -82,8 +82,8 @@ public struct RepositoryWalk: Sendable {
         entries.append(Entry(digest: digest, tags: tag.map { [$0] } ?? []))
     }
 
-    /// Whether a tag has the form of those that carry what belongs to another digest: `sha256-<hex>` alone (a list of referrers), or
-    /// with cosign's `.sig`, `.att`, `.sbom` or the announcement of a writer behind it.
+    /// Whether a tag has the form of those that carry what belongs to another digest: `sha256-<hex>` alone (a list of
+    /// referrers), or with cosign's `.sig`, `.att`, `.sbom` or the announcement of a writer behind it.
     public static func isCarrier(tag: String, prefix: String = "") -> Bool {
         func hasForm(_ tag: Substring.UTF8View) -> Bool {
             func isHex(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte) }
@@ -103,8 +103,8 @@ public struct RepositoryWalk: Sendable {
             || !prefix.isEmpty && bytes.starts(with: prefix.utf8) && hasForm(bytes.dropFirst(prefix.utf8.count))
     }
 
-    /// Whether a manifest carries what belongs to another digest: signatures or attestations, or an artifact that refers to something.
-    /// An image that can be run is none, whatever it refers to.
+    /// Whether a manifest carries what belongs to another digest: signatures or attestations, or an artifact that refers to
+    /// something. An image that can be run is none, whatever it refers to.
     public static func isCarrier(_ manifest: Manifest) -> Bool {
         manifest.holdsSignatures || manifest.isArtifact && manifest.subject != nil
     }

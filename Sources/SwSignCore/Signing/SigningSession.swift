@@ -253,17 +253,30 @@ public final class SigningSession: Sendable {
         let scheme = try settledScheme(scheme, for: .file)
         // Timestamps by authorities that the trusted root does not know cannot be verified, but must be there.
         guard bundle.timestamps.count >= services.timestampAuthorities.count, hasEntries(bundle) else { return false }
+        switch bundle.keyMaterial {
+        case .publicKey: guard certificates.isEmpty else { return false }
+        case .certificates(let chain): guard key == nil || chain.first == certificates.first?.der else { return false }
+        }
+        let (verifier, policy) = try await verification()
+        return try await onBlockingThread { () throws(SigstoreError) in
+            do throws(RejectedBundle) {
+                return try verifier.verify(bundle, .message(artifact), policy).scheme == scheme
+            } catch {
+                return false
+            }
+        }
+    }
+
+    /// What verifies that this session's signer has signed something, with what the session's services give.
+    /// - Throws: `SigstoreError` if there is no identity token.
+    public func verification() async throws(SigstoreError) -> (verifier: Verifier, policy: VerificationPolicy) {
         let signedBy: VerificationPolicy.SignedBy
         if let certifiedKeys {
             signedBy = .identities(try await certifiedKeys.token().certificateIdentities())
         } else if let key {
             signedBy = .key(key.publicKey)
         } else {
-            return false
-        }
-        switch bundle.keyMaterial {
-        case .publicKey: guard certificates.isEmpty else { return false }
-        case .certificates(let chain): guard key == nil || chain.first == certificates.first?.der else { return false }
+            throw Self.noTrustedRoot
         }
         var policy = VerificationPolicy(
             signedBy: signedBy,
@@ -271,14 +284,7 @@ public final class SigningSession: Sendable {
         if isTimestamped, trustedRoot?.timestampAuthorities.isEmpty == false {
             policy.signedTimestamps = .required(threshold: services.timestampAuthorities.count)
         }
-        let verifier = Verifier(trustedRoot: trustedRoot, now: clock)
-        return try await onBlockingThread { [policy] () throws(SigstoreError) in
-            do throws(RejectedBundle) {
-                return try verifier.verify(bundle, .message(artifact), policy).scheme == scheme
-            } catch {
-                return false
-            }
-        }
+        return (Verifier(trustedRoot: trustedRoot, now: clock), policy)
     }
 
     /// Whether a bundle has an entry of each log. If the trusted root does not say which of its logs is at a log's URL, an

@@ -240,6 +240,17 @@ enum FlagTable {
                 CommandFlag("no-upload", .off),
             ]
         },
+        "resign": {
+            services + securityKey + registry + [
+                CommandFlag("former-key", .each), CommandFlag("former-signer", .each), CommandFlag("key"),
+                CommandFlag("insecure-ignore-tlog", .off), CommandFlag("private-infrastructure", .off),
+                CommandFlag("allow-http-key", .off), CommandFlag("new-bundle-format", .on),
+                CommandFlag("yes", .off, short: "y"), CommandFlag("dry-run", .off), CommandFlag("plan"),
+                CommandFlag("signed-before"), CommandFlag("attestations", .off),
+                CommandFlag("recursive", .off, short: "r"), CommandFlag("attachment-tag-prefix"),
+                CommandFlag("record-creation-timestamp", .off), concurrentSigners, CommandFlag("output", short: "o"),
+            ]
+        },
         "verify": {
             imageVerification + [
                 CommandFlag("annotations", .list, short: "a"), CommandFlag("attachment"), CommandFlag("payload"),

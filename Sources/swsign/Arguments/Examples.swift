@@ -52,6 +52,11 @@ enum Examples {
         swsign sign --key cosign.key --tlog-upload=false -a stage=release registry.example/app:1.0
         swsign sign --key cosign.key --tlog-upload=false --recursive oci-layout:layout:1.0
 
+        resign
+        swsign resign --former-key cosign.pub --insecure-ignore-tlog --dry-run --plan plan.json --key new.key --tlog-upload=false registry.example/app
+        swsign resign --former-key cosign.pub --insecure-ignore-tlog --plan plan.json --key new.key --tlog-upload=false
+        swsign resign --former-key cosign.pub --insecure-ignore-tlog --key new.key --tlog-upload=false registry.example/app
+
         verify
         swsign verify --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example registry.example/app:1.0
         swsign verify --key cosign.pub --insecure-ignore-tlog registry.example/app:1.0

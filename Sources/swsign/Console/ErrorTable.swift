@@ -136,6 +136,7 @@ enum ErrorTable {
         no-usable-service|The signing config names no service that can be used now, or fewer than it demands.|give another --signing-config, or the service's URL
         not-a-bundle|The file is JSON, but not a bundle.|give the file that was written with --bundle
         not-a-model-signature|An attestation was given that is not about a model.|give the model's own signature, most often model.sig
+        not-all-signed|Something that a former signer has signed was not signed anew, or nothing at all verifies by it.|look at the rows that say so; check the former key or identity
         not-an-index|The registry answers the question for an image's signatures with something that is no list.|check that the registry is sound; name another repository for signatures with COSIGN_REPOSITORY
         not-built-yet|cosign can do this, and this version cannot yet.|use cosign for it; the list of changes says when it comes
         not-found|The registry or layout has no such manifest or blob.|check the name and the digest; what belongs to the image may have been deleted

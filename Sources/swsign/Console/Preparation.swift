@@ -10,7 +10,7 @@ enum Preparation {
         switch arguments.first {
         case "sign-blob", "attest-blob", "sign-model":
             makesRequests = !arguments.contains { $0 == "--sk" || $0.utf8.starts(with: "--key=".utf8) }
-        case "sign", "attest", "verify", "verify-attestation":
+        case "sign", "attest", "resign", "verify", "verify-attestation":
             let images = arguments.drop { $0 != "--" }.dropFirst()
             makesRequests =
                 !arguments.contains("--local-image")

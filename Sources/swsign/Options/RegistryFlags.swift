@@ -51,9 +51,11 @@ struct RegistryConnectionFlags: ParsableArguments {
     ///   - context: Its deadline is the time for the whole command, 3 minutes unless told.
     ///   - credential: A credential for all of them; otherwise one is looked for.
     ///   - concurrentSigners: Whether other jobs write to the same images at once.
+    ///   - isLong: Whether the command may take as long as it needs, if its time was not limited.
     ///   - attempts: How often a registry is asked that does not answer.
     func registries(
-        _ context: Context, credential: Credential? = nil, concurrentSigners: Bool = false, attempts: Int = 5
+        _ context: Context, credential: Credential? = nil, concurrentSigners: Bool = false, isLong: Bool = false,
+        attempts: Int = 5
     ) throws(SigstoreError) -> Registries {
         guard (1...1000).contains(maxWorkers) else {
             throw SigstoreError(.usage, "--max-workers is \(maxWorkers), expected 1 to 1000")
@@ -61,7 +63,7 @@ struct RegistryConnectionFlags: ParsableArguments {
         var configuration = CurlClient.Configuration()
         configuration.maxWorkers = maxWorkers
         configuration.retryPolicy.maxAttempts = attempts
-        configuration.deadline = context.deadline ?? .now + .seconds(180)
+        configuration.deadline = context.deadline ?? (isLong ? nil : .now + .seconds(180))
         configuration.attemptsTakeAllTime = context.deadline != nil
         configuration.log = { context.output.detail($0) }
         configuration.transferred = { [progress = context.progress] in progress.transfer(pulled: $0, pushed: $1) }
@@ -129,9 +131,10 @@ struct RegistryFlags: ParsableArguments {
     /// - Parameters:
     ///   - context: Its deadline is the time for the whole command, 3 minutes unless told.
     ///   - concurrentSigners: Whether other jobs write to the same images at once.
+    ///   - isLong: Whether the command may take as long as it needs, if its time was not limited.
     ///   - attempts: How often a registry is asked that does not answer.
     private func registries(
-        _ context: Context, _ concurrentSigners: Bool, _ attempts: Int
+        _ context: Context, _ concurrentSigners: Bool, isLong: Bool, _ attempts: Int
     ) throws(SigstoreError) -> Registries {
         guard (username == nil) == (password == nil) || token != nil else {
             throw SigstoreError(.usage, "--registry-username and --registry-password belong together")
@@ -143,18 +146,21 @@ struct RegistryFlags: ParsableArguments {
             credential = .password(user: username, password: SecretBytes(password.utf8))
         }
         return try connection.registries(
-            context, credential: credential, concurrentSigners: concurrentSigners, attempts: attempts)
+            context, credential: credential, concurrentSigners: concurrentSigners, isLong: isLong, attempts: attempts)
     }
 
     /// The images, reached as these flags say.
     /// - Parameters:
     ///   - tagPrefix: What stands before tags of the older scheme.
     ///   - concurrentSigners: Whether other jobs write to the same images at once.
+    ///   - isLong: Whether the command may take as long as it needs, if its time was not limited.
     ///   - attempts: How often a registry is asked that does not answer.
     func images(
-        _ context: Context, tagPrefix: String = "", concurrentSigners: Bool = false, attempts: Int = 5
+        _ context: Context, tagPrefix: String = "", concurrentSigners: Bool = false, isLong: Bool = false,
+        attempts: Int = 5
     ) throws(SigstoreError) -> ImageAccess {
         ImageAccess(
-            registries: try registries(context, concurrentSigners, attempts), tagPrefix: tagPrefix, context: context)
+            registries: try registries(context, concurrentSigners, isLong: isLong, attempts), tagPrefix: tagPrefix,
+            context: context)
     }
 }

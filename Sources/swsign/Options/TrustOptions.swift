@@ -194,6 +194,7 @@ final class TrustVariables: Sendable {
         "certificate-oidc-issuer-regexp", "certificate-github-workflow-name", "certificate-github-workflow-ref",
         "certificate-github-workflow-repository", "certificate-github-workflow-sha",
         "certificate-github-workflow-trigger", "certificate-claim", "signer", "signers", "threshold",
+        "former-key", "former-signer",
         // Those of `verify-provenance`.
         "repo", "owner", "signer-repo", "signer-workflow", "repository", "package", "package-version", "npm-keys",
         "source-uri", "builder-id", "channel",

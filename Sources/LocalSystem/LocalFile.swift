@@ -327,6 +327,9 @@ public final class OpenFile: Sendable {
 
     deinit { close(descriptor) }
 
+    /// Remembers that the file is read, so that no result replaces it (``OutputPlaces``).
+    package func noteReading() { OutputPlaces.noteReading(descriptor) }
+
     /// The first byte; `nil` if the file is empty.
     package func firstByte() throws(SigstoreError) -> UInt8? {
         var byte: UInt8 = 0

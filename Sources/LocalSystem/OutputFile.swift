@@ -93,6 +93,17 @@ public struct OutputFile: Sendable {
         try file.commit(as: path, existing: replacing ? .replaced : .refused, synced: synced)
     }
 
+    /// Begins a file that is too large for memory.
+    /// - Returns: The file, to be written to and then given to ``finish(_:)``.
+    /// - Throws: `SigstoreError` with `file-unwritable`.
+    package func begin() throws(SigstoreError) -> TemporaryFile {
+        try TemporaryFile(beside: target ?? path, mode: mode, exactly: true)
+    }
+
+    /// Puts a file that was begun into its place, or into that which a symbolic link leads to.
+    /// - Throws: `SigstoreError` with `file-unwritable`.
+    package func finish(_ file: TemporaryFile) throws(SigstoreError) { try file.commit(as: target ?? path) }
+
     private var isInDevices: Bool {
         path.utf8.starts(with: "/dev/".utf8) || path.utf8.starts(with: "/proc/".utf8)
     }

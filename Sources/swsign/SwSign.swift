@@ -44,6 +44,7 @@ struct SwSign: ParsableCommand {
                     Download.self,
                     Attach.self, Copy.self, Save.self, Load.self, Clean.self,
                 ]),
+            CommandGroup(name: "Audits", subcommands: [AuditCommand.self]),
             CommandGroup(name: "Registries", subcommands: [Login.self, Logout.self]),
             CommandGroup(
                 name: "Files",
@@ -201,7 +202,7 @@ struct SwSign: ParsableCommand {
         switch code {
         case .noSignature: 10
         case .imageNotFound: 11
-        case .noMatchingSignature, .notAllSigned: 12
+        case .noMatchingSignature, .notAllSigned, .auditFindings: 12
         case .noCertificate: 13
         case .interrupted: 130
         default: 1

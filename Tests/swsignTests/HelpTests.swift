@@ -4,6 +4,7 @@ import OCIRegistry
 import SigstoreCrypto
 import Spawning
 import StrictJSON
+import SwSignCore
 import TestServices
 import Testing
 
@@ -13,7 +14,7 @@ import Testing
 struct HelpTests {
     /// What has others below it, and the program itself.
     static let groups = [
-        "", "key", "pkcs11-tool", "bundle", "download", "attach", "tlog", "trusted-root", "signing-config",
+        "", "key", "pkcs11-tool", "bundle", "download", "attach", "tlog", "trusted-root", "signing-config", "audit",
     ]
 
     @Test("Every command's help opens with two to five examples; its own flags come first, shared ones last")
@@ -129,6 +130,19 @@ struct HelpTests {
             ? ["pypi_attestations-0.0.19.tar.gz", "pypi_attestations-0.0.19.tar.gz.provenance"] : []
         {
             try FileManager.default.copyItem(atPath: "\(published)/pypi/\(name)", toPath: template[name])
+        }
+        // The reports of two parts of an audit, which found nothing.
+        for part in 1...2 {
+            var report: [UInt8] = []
+            try AuditFormat.json.write(
+                AuditHead(
+                    started: Instant(seconds: 0), finished: Instant(seconds: 9), tool: "swsign", ranBy: "ann@example",
+                    places: ["registry.example/app"], signers: ["the key …"], shard: "\(part)/2"), AuditSums()
+            ) { _ in
+            } to: {
+                report += $0
+            }
+            try template.write("part\(part).json", report)
         }
         // A build by SLSA's generator.
         try template.write("app", SLSATests.content)

@@ -35,7 +35,8 @@ extension AuditRow {
         self.init(
             place: try cursor.member("place").string(),
             names: try cursor.member("names").elements().map { item throws(SigstoreError) in try item.string() },
-            digest: try cursor.optional("digest").map { item throws(SigstoreError) in try Digest(parsing: item.string()) },
+            digest: try cursor.optional("digest").map { item throws(SigstoreError) in try Digest(parsing: item.string())
+            },
             signed: try cursor.member("signed").raw(), verdict: try cursor.member("verdict").raw())
         platform = try cursor.text("platform")
         index = try cursor.optional("index").map { item throws(SigstoreError) in try Digest(parsing: item.string()) }

@@ -8,7 +8,7 @@ public struct AuditHead: Sendable {
 
     /// When the audit began and when it ended.
     public var started, finished: Instant
-    /// The program and its version, such as `swsign 0.2.0`.
+    /// The program, with its version.
     public var tool: String
     /// The digest of the trusted root that signatures were verified with; `nil` if keys alone were.
     public var trustedRoot: Digest?

@@ -121,7 +121,7 @@ public struct AuditSignature: Sendable {
     public var key: String?
     /// The identity and the issuer of the certificate. Of a signature that does not hold they are what it claims.
     public var identity, issuer: String?
-    /// What the certificate says of the signer, by the names of `--certificate-claim`.
+    /// What the certificate says of the signer, by the names of `CertificateClaims`.
     public var claims: [(name: String, value: String)] = []
     /// When it was made, and who vouches for that.
     public var times: [Time] = []
@@ -146,7 +146,7 @@ public struct AuditSignature: Sendable {
 
 /// Why something does not hold or could not be looked at.
 public struct AuditFailure: Sendable {
-    /// The code of the error, which `swsign errors` explains.
+    /// The code of the error.
     public var code: String
     /// What happened, for people. It may hold text from outside.
     public var message: String

@@ -349,6 +349,7 @@ enum FlagTable {
                 CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),
             ]
         },
+        "audit merge": { [CommandFlag("output", short: "o")] },
         "version": { [CommandFlag("json", .off)] },
         "doctor": {
             registry + [

@@ -193,6 +193,10 @@ enum Examples {
         swsign initialize
         swsign initialize --mirror https://tuf.example --root tuf-root.json
 
+        audit merge
+        swsign audit merge part1.json part2.json
+        swsign audit merge part1.json part2.json --output html --output-file audit.html
+
         version
         swsign version
         swsign version --json

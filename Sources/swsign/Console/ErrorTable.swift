@@ -29,6 +29,8 @@ enum ErrorTable {
         artifact-mismatch|The signature is over another file than the one that was given.|check that this is the file that was signed, unchanged, and that the bundle belongs to it
         attestation-not-signature|An attestation was found, but a signature over a file was expected.|verify it with verify-blob-attestation (verify-attestation for images)
         attestations-disagree|Attestations about one thing contradict each other, or themselves.|get them again from where they were published; if they stay so, do not use the file
+        audit-findings|The audit found images or files that are not signed by those who may.|see the report; what each verdict means stands in the guide on audits
+        audit-incomplete|Not everything could be looked at: what was not seen may be signed or not.|see what went wrong in the report, mend it, and run the audit again
         authority-not-valid|The trusted root knows the certificate authority, but not for the time of the signature.|get a newer trusted root with swsign initialize; if it stays so, have it signed anew
         cancelled|The command was stopped while it waited.|
         certificate-constraint|A certificate in the path breaks a rule of one above it: path length, names, or not being an authority.|have the authority issue a certificate within its own limits
@@ -101,6 +103,7 @@ enum ErrorTable {
         malformed-predicate|A predicate is not what its type needs.|check the predicate against its type (--type); --type custom takes any text
         malformed-provenance|An attestation holds, and says what its ecosystem does not allow.|do not use the file, and tell its publisher
         malformed-reference|The name of an image, repository, registry, tag or digest breaks a rule.|write it as registry.example/team/app:tag or registry.example/team/app@sha256:…
+        malformed-report|The file is not a whole report of an audit, or was changed.|give a report that was written with --output json or jsonl, whole
         malformed-request|A method or a header field cannot be sent as it is.|check what was given for headers, tokens and names: line breaks and control characters cannot be sent
         malformed-sct|Bytes that should be a signed certificate timestamp are not one.|give the file that the certificate transparency log's answer was written to
         malformed-service-specification|The description of a service cannot be understood.|write it as the help of that command shows
@@ -143,6 +146,7 @@ enum ErrorTable {
         not-in-rekor-v2|Only logs of Rekor v1 have this.|name a log of Rekor v1 with --rekor-url
         not-utf8|A name or a value is not text in UTF-8.|rename the file, or write the value in UTF-8
         other-digest-needed|A digest was given, but the signature is over another kind of digest, or over the file itself.|give the file, or its digest of the kind that the message names
+        other-report-version|The report is of a version that swsign does not know.|use the version of the program that the report names
         out-of-date|What was read was too old for a write that rests on it, so the write was not made.|try again
         output-failed|Standard output cannot be written to.|check what reads it, and that the disk is not full
         pin-refused|The token does not take the PIN: it is wrong, or locked.|check the PIN before the next try; a locked one is unlocked with the program of the token's maker
@@ -151,6 +155,7 @@ enum ErrorTable {
         redirect-refused|A server sends us on to a place that must not be trusted with this request.|give the server's real address
         refused-key-parameters|The encrypted key file asks for another key derivation than cosign's.|make the key file again with swsign import-key-pair
         registry-key-expired|The registry's key did not count when it signed.|get the registry's keys again; if they are current, do not use the package
+        reports-disagree|The reports are not parts of one audit, or one part was given twice.|give each part once, all made with the same version, places, signers and trusted root
         root-in-bundle|A bundle brings a root certificate, which only the verifier may choose.|have it signed by a current program; the root belongs into --trusted-root or --ca-roots
         sct-log-mismatch|The signed certificate timestamp is another log's than the one at hand.|get a newer trusted root with swsign initialize, or give the log's key
         sct-signature|The signed certificate timestamp does not hold for this certificate.|do not use it: the certificate was altered, or the timestamp belongs to another one

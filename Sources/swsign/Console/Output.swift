@@ -25,7 +25,30 @@ final class Output: Sendable {
     /// The files that results will replace, which this run may not read.
     let places = OutputPlaces()
     /// What `--output-file` keeps until the command has ended, so that the file is written whole or not at all.
-    private let kept = Mutex<(file: OutputFile, bytes: [UInt8])?>(nil)
+    private let kept = Mutex<Kept?>(nil)
+
+    /// The content of the file of `--output-file`: the end of it, and what was too large for memory.
+    private struct Kept {
+        let file: OutputFile
+        var bytes: [UInt8] = []
+        var spool: TemporaryFile?
+        /// How much is kept in memory.
+        static let limit = 1 << 20
+
+        mutating func append(_ more: [UInt8]) throws(SigstoreError) {
+            bytes.append(contentsOf: more)
+            guard bytes.count > Self.limit, !file.isWrittenInPlace else { return }
+            let spool = if let spool { spool } else { try file.begin() }
+            try spool.write(bytes)
+            (self.spool, bytes) = (spool, [])
+        }
+
+        func write() throws(SigstoreError) {
+            guard let spool else { return try file.write(bytes) }
+            try spool.write(bytes)
+            try file.finish(spool)
+        }
+    }
 
     init(_ streams: Streams, _ environment: Environment) {
         self.streams = streams
@@ -39,14 +62,16 @@ final class Output: Sendable {
         let place = OutputFile(file, mode: 0o644)
         try place.expectWritable()
         places.reserve(place)
-        kept.withLock { $0 = (file: place, bytes: []) }
+        kept.withLock { $0 = Kept(file: place) }
     }
 
     /// Writes the file of `--output-file`. A command that failed and had no result leaves what stands there.
     func finish(succeeded: Bool) throws(SigstoreError) {
-        guard let (file, bytes) = kept.withLock({ $0 }), succeeded || !bytes.isEmpty else { return }
-        try places.expectNotRead(file)
-        try file.write(bytes)
+        guard let kept = kept.withLock({ $0.take() }), succeeded || !kept.bytes.isEmpty || kept.spool != nil else {
+            return
+        }
+        try places.expectNotRead(kept.file)
+        try kept.write()
     }
 
     /// One line of result on standard output.
@@ -73,7 +98,16 @@ final class Output: Sendable {
     private func deliver(_ bytes: [UInt8], shown: ([UInt8]) -> [UInt8]) throws(SigstoreError) {
         guard let file = kept.withLock({ $0?.file }) else { return try write(shown(bytes), to: .output) }
         let added = file.isWrittenInPlace ? shown(bytes) : bytes
-        kept.withLock { $0?.bytes.append(contentsOf: added) }
+        try kept.withLock { kept throws(SigstoreError) in try kept?.append(added) }
+    }
+
+    /// Whether results are shown on a terminal.
+    var isOnTerminal: Bool { kept.withLock { $0 == nil } && streams.isTerminal(.output) }
+
+    /// A piece of a report, in which everything from outside is escaped already.
+    /// - Parameter isJSON: Whether it is JSON, of which no piece ends within a string.
+    func report(_ bytes: [UInt8], isJSON: Bool) throws(SigstoreError) {
+        try deliver(bytes) { isJSON ? Self.withoutCommands($0) : $0 }
     }
 
     /// What a flag has written to a place.

@@ -1,0 +1,30 @@
+import ArgumentParser
+import StrictJSON
+import SwSignCore
+
+struct AuditMerge: SwSignCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "merge", abstract: "Joins the reports of an audit's parts, or writes a report in another form.",
+        discussion: """
+            The parts must be whole, and answer the same question: the same version, places, signers and trusted root. What \
+            they come to is counted anew. A part that is missing is said, and the exit code is 1 then.
+            """)
+
+    @Argument(help: "The reports, as written with --output json or jsonl.", completion: .file())
+    var parts: [String]
+    @OptionGroup(title: "Report") var report: AuditReportOptions
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run(_ context: Context) throws(SigstoreError) {
+        var files: [AuditReportFile] = []
+        for part in parts { files.append(try AuditReportFile(part)) }
+        let joined = try AuditParts(files)
+        if !joined.missing.isEmpty {
+            let names = joined.missing.prefix(20).map { String($0) }.joined(separator: ", ")
+            let more = joined.missing.count > 20 ? " and \(joined.missing.count - 20) more" : ""
+            context.output.warn("parts of the audit are missing: \(names)\(more)")
+        }
+        try report.write(joined.head, joined.sums, joined.rows, context)
+        try joined.sums.expectNothingFound(missingParts: joined.missing.count)
+    }
+}

@@ -250,7 +250,7 @@ private struct GitHubSecrets: Sendable {
     private func refusal(_ response: HTTPResponse, _ verb: String) -> SigstoreError {
         let answer = try? JSONCursor(JSONValue(parsing: response.body, depth: 8, values: 256))
         let said = (try? answer?.optional("message")?.string()) ?? ""
-        let words = said.isEmpty ? "" : ": \(said.prefix(256))"
+        let words = said.isEmpty ? "" : ": \(SigstoreError.shortened(said))"
         let needed =
             isOrganisation
             ? "it needs the permission Organization secrets (read and write), or admin:org"

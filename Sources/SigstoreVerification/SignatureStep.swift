@@ -7,9 +7,10 @@ extension Verification {
     ///
     /// The digest that the bundle names decides on the hash function. If it names none, ECDSA may be over the curve's
     /// own hash (cosign 3) or SHA-256 (cosign 2), RSA over SHA-256, and Ed25519 is pure, unless a log, which only takes
-    /// Ed25519ph, has an entry. An envelope is small, so everything that the key can do is tried. By keys of services and tokens
-    /// that choose the hash themselves, cosign names one of ECDSA's two and signs over the other; the artifact has to have the
-    /// digest that is named all the same.
+    /// Ed25519ph, has an entry. An RSA key that was given may sign over another hash: some keys of services have one of their
+    /// own. An envelope is small, so everything that the key can do is tried. By keys of services and tokens that choose the
+    /// hash themselves, cosign names one of ECDSA's two and signs over the other; the artifact has to have the digest that is
+    /// named all the same.
     /// - Throws: `SigstoreError` with `wrong-key-type` if keys of this kind never sign over the digest that the bundle
     ///   names.
     func signatureSchemes(of key: PublicKey) throws(SigstoreError) -> [SignatureScheme] {
@@ -22,7 +23,9 @@ extension Verification {
             }
             switch key.kind {
             case .ecP256, .ecP384, .ecP521: return key.schemes
-            case .rsa: return [.rsaPKCS1(.sha256), .rsaPSS(.sha256)]
+            case .rsa:
+                if case .key = policy.signedBy { return key.schemes }
+                return [.rsaPKCS1(.sha256), .rsaPSS(.sha256)]
             case .ed25519: return bundle.logEntries.isEmpty ? [.ed25519] : [.ed25519ph, .ed25519]
             }
         }
@@ -75,9 +78,14 @@ extension Verification {
     mutating func verifySignature(_ key: PublicKey, _ schemes: [SignatureScheme], _ message: HashedMessage)
         throws(SigstoreError) -> SignatureScheme
     {
-        for scheme in schemes {
-            // Of an artifact that is not at hand only the digest that the bundle names may be known.
-            if scheme != schemes.first, case .ecdsa(let hash) = scheme, message.digest(hash) == nil { continue }
+        // Of an artifact that is not at hand only one digest may be known.
+        let known = schemes.filter { scheme in
+            switch scheme {
+            case .ecdsa(let hash), .rsaPKCS1(let hash), .rsaPSS(let hash): message.digest(hash) != nil
+            case .ed25519, .ed25519ph: true
+            }
+        }
+        for scheme in known.isEmpty ? schemes : known {
             guard try key.verifies(signature, of: message, scheme: scheme) else { continue }
             held("signature", "the signature holds: \(scheme) by a key of kind \(key.kind)")
             return scheme

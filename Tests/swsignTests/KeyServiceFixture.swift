@@ -59,6 +59,12 @@ struct KeyServiceFixture {
             "file",
         ])
         #expect(detached.succeeded, "\(detached.messages)")
+        for given in [key, "cosign.pub"] {
+            let verified = await swsign([
+                "verify-blob", "--key", given, "--insecure-ignore-tlog", "--signature", "sig", "file",
+            ])
+            #expect(verified.succeeded, "\(given): \(verified.messages)")
+        }
         try directory.write(
             "sig.der", try #require(Base64.decode(try directory.text("sig").replacing("\n", with: ""))))
         var openssl = Program(directory: directory.path)

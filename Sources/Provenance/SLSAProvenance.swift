@@ -1,6 +1,6 @@
-internal import InToto
+public import InToto
 internal import SigstoreVerification
-internal import StrictJSON
+public import StrictJSON
 
 /// A git repository with a ref, as SLSA's predicates write it: `git+https://github.com/OWNER/NAME@refs/tags/v1`.
 struct GitReference {
@@ -32,7 +32,7 @@ struct GitReference {
 
 /// What SLSA's provenance says of a build, as far as rules look at it: the predicates `https://slsa.dev/provenance/v0.2` and
 /// `/v1` as GitHub's builders fill them in.
-struct SLSAProvenance {
+public struct SLSAProvenance {
     static let types = ["https://slsa.dev/provenance/v0.2", "https://slsa.dev/provenance/v1"]
         .map { PredicateType(uri: $0) }
 
@@ -47,13 +47,13 @@ struct SLSAProvenance {
     }
 
     /// The builder (`builder.id`).
-    let builder: String
+    public let builder: String
     /// The kind of build (`buildType`).
-    let buildType: String
+    public let buildType: String
     /// What the build began with, and its ref.
-    let trigger: String
+    public let trigger: String
     /// What was built, the first material or resolved dependency.
-    let source: String
+    public let source: String
     private let style: Style
     private let parameters: JSONCursor?
 
@@ -67,10 +67,11 @@ struct SLSAProvenance {
         "https://actions.github.io/buildtypes/workflow/v1",
     ]
 
-    /// Reads the predicate.
+    /// Reads the predicate. Nothing is proven by it.
+    /// - Parameter statement: The statement of an attestation.
     /// - Throws: `SigstoreError` with `wrong-predicate-type` if it is another one, and with `malformed-provenance` if it lacks what
     ///   the rules look at.
-    init(_ statement: Statement) throws(SigstoreError) {
+    public init(_ statement: Statement) throws(SigstoreError) {
         guard let version = Self.types.firstIndex(where: { $0.matches(statement.predicateType) }) else {
             throw SigstoreError(
                 .wrongPredicateType,
@@ -138,7 +139,7 @@ struct SLSAProvenance {
 
     /// The branch that was built, without `refs/heads/`; `nil` if the provenance names none. Of a build of a tag, version 0.2 names
     /// the branch that the tag was pushed or released from.
-    var branch: String? {
+    public var branch: String? {
         switch style {
         case .variables: return GitReference(source)?.ref.flatMap { GitReference.name(of: $0, "heads") }
         case .workflow: return GitReference(trigger)?.ref.flatMap { GitReference.name(of: $0, "heads") }
@@ -163,7 +164,7 @@ struct SLSAProvenance {
     }
 
     /// The branch or tag that was built, with `refs/`; `nil` if the provenance names none.
-    var ref: String? {
+    public var ref: String? {
         switch style {
         case .variables: GitReference(source)?.ref
         case .workflow: GitReference(trigger)?.ref
@@ -172,17 +173,18 @@ struct SLSAProvenance {
     }
 
     /// The tag that was built, without `refs/tags/`; `nil` if the provenance names none.
-    var tag: String? {
+    public var tag: String? {
         if style == .environment, text("github_ref_type") != "tag" { return nil }
         return ref.flatMap { GitReference.name(of: $0, "tags") }
     }
 
     /// The event that triggered the build; `nil` if the provenance does not name it.
-    var event: String? { text("github_event_name") }
+    public var event: String? { text("github_event_name") }
 
     /// What a person typed in to start the build by hand.
+    /// - Parameter name: The input's name.
     /// - Returns: `nil` if the provenance does not hold that text.
-    func input(_ name: String) -> String? {
+    public func input(_ name: String) -> String? {
         try? parameter("github_event_payload")?.optional("inputs")?.optional(name)?.string()
     }
 }

@@ -50,6 +50,19 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
             precondition(!package.reference.utf8.split(separator: 0x2f).contains { $0.elementsEqual("..".utf8) })
         }
     },
+    "slsa-provenance": { bytes in
+        let provenance = try SLSAProvenance(try Statement(parsing: bytes))
+        _ = (provenance.branch, provenance.event, provenance.input("a"))
+        // A tag is of the branch or tag that was built.
+        let (ref, tag) = (provenance.ref, provenance.tag)
+        precondition(tag.map { $0.utf8.count < (ref?.utf8.count ?? 0) } ?? true)
+        _ = try? SLSAPolicy(source: provenance.source, builder: provenance.builder)
+        _ = try? SLSAPolicy(source: "github.com/o/n", versionedTag: tag)
+    },
+    "snappy": { bytes in
+        let limit = 1 << 20
+        precondition(try Snappy.unpack(bytes, limit: limit).count <= limit)
+    },
     "npm-keys": { bytes in _ = try NPMKey.keys(file: bytes) },
     "trusted-roots": { bytes in _ = try TrustedRoot(file: bytes) },
     "older-bundle": { bytes in _ = try LegacyBlobBundle(parsing: bytes) },

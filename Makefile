@@ -50,7 +50,7 @@ endif
 # What is given to others also does not name itself by a digest of all that went in, the names of folders among it; and it is
 # compiled for size, since its addresses to be relocated, which are not packed, take a megabyte more. In a folder of its own: other
 # flags in the same one would build everything again, there and back.
-given := --scratch-path .build/given $(link) -Xlinker --build-id=none -Xswiftc -Osize -Xswiftc -num-threads -Xswiftc 1
+given = --scratch-path .build/given$(if $(filter /mnt,$(CURDIR)),-mnt) $(link) -Xlinker --build-id=none -Xswiftc -Osize -Xswiftc -num-threads -Xswiftc 1
 # What the compiler makes depends, here and there, on where its own memory is: on the length of the folder's name, too. So one thread
 # at a time, always at the same addresses, and in a folder that is seen as /mnt meanwhile: what of it the system allows.
 in_mnt := unshare --map-root-user --mount sh -c 'mount --bind . /mnt && cd /mnt && unset OLDPWD && exec "$$@"' sh

@@ -246,7 +246,7 @@ private struct Principal {
                 let workflowSHA = text("workflow_sha"), let run = text("run_id"), let attempt = text("run_attempt"),
                 let visibility = text("repository_visibility")
             else { return nil }
-            let host = "https://github.com"
+            let host = GitHubWorkflow.host(of: named)
             name = "\(host)/\(job)"
             isEmail = false
             challenge = subject

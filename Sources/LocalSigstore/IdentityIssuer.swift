@@ -50,8 +50,17 @@ public struct GitHubWorkflow: Sendable, Equatable {
         self.name = name
     }
 
+    /// Where GitHub is for an issuer of tokens: `github.com`, or the host of an enterprise that has its own issuer.
+    static func host(of issuer: String?) -> String {
+        let (start, end) = ("https://token.actions.", ".ghe.com")
+        guard let issuer, issuer.hasPrefix(start), issuer.hasSuffix(end) else { return "https://github.com" }
+        return "https://\(issuer.dropFirst(start.utf8.count))"
+    }
+
     /// The identity in its certificates.
-    public var identity: String { "https://github.com/\(builder ?? "\(repository)/\(file)@\(ref)")" }
+    public var identity: String {
+        "\(Self.host(of: certificateIssuer))/\(builder ?? "\(repository)/\(file)@\(ref)")"
+    }
 
     fileprivate var claims: JSONObject {
         let owner = String(repository.prefix { $0 != "/" })

@@ -64,6 +64,34 @@ public struct PublishedAttestation: Sendable {
     }
 }
 
+/// What is known of the attestations of one document, by one policy and one verifier, for many files: each attestation is verified
+/// once, however many files it is about. For another file, only what it is about is looked at again.
+public final class KnownAttestations: Sendable {
+    private typealias Outcome = Result<VerifiedBundle, RejectedBundle>
+    private let outcomes = Mutex<[Int: Outcome]>([:])
+    /// How many attestations were verified.
+    private let verifications = Mutex(0)
+    var count: Int { verifications.withLock { $0 } }
+
+    /// Nothing is known yet.
+    public init() {}
+
+    /// What came of an attestation.
+    /// - Parameters:
+    ///   - index: Its place in the document.
+    ///   - verify: Verifies it, whatever it is about.
+    func verified(_ index: Int, _ verify: () throws(RejectedBundle) -> VerifiedBundle) throws(RejectedBundle)
+        -> VerifiedBundle
+    {
+        if let outcome = outcomes.withLock({ $0[index] }) { return try outcome.get() }
+        // Two files at the same moment may both do it.
+        verifications.withLock { $0 += 1 }
+        let outcome = Outcome { () throws(RejectedBundle) in try verify() }
+        outcomes.withLock { $0[index] = outcome }
+        return try outcome.get()
+    }
+}
+
 /// What ecosystems publish attestations in, told by what it is and never by a file's name. Each form becomes bundles here, at the
 /// door; whether one of them holds is the verifier's to say.
 public struct AttestationDocument: Sendable {
@@ -311,26 +339,38 @@ public struct AttestationDocument: Sendable {
     /// - Parameters:
     ///   - file: The artifact.
     ///   - algorithm: The algorithm by which the statement must name it; `nil` if any will do.
-    ///   - predicateType: The type that the predicate must have.
+    ///   - predicateType: The type that the predicate must have; `nil` if any will do.
     ///   - policy: Who must have signed, and what must hold.
+    ///   - known: What is known already of the attestations of this document, by this policy and verifier.
     ///   - check: What must hold of an attestation beside its signature.
     /// - Returns: Every attestation that holds, at least one.
     /// - Throws: `SigstoreError` of the attestation that came furthest, with why each of the others does not hold.
     func held(
-        about file: any ArtifactSource, namedBy algorithm: HashAlgorithm? = nil, as predicateType: PredicateType,
-        _ policy: VerificationPolicy, with verifier: Verifier, by workers: Workers,
+        about file: any ArtifactSource, namedBy algorithm: HashAlgorithm? = nil, as predicateType: PredicateType?,
+        _ policy: VerificationPolicy, with verifier: Verifier, by workers: Workers, knowing known: KnownAttestations?,
         _ check: @escaping @Sendable (VerifiedBundle) throws(SigstoreError) -> Void
     ) throws(SigstoreError) -> [VerifiedBundle] {
         let claim = BundleClaim.attestation(
             subject: .artifact(file, namedBy: algorithm), predicateType: predicateType
         ).readOnce(digests: subjects.algorithms)
-        var candidates = attestations
+        var candidates = Array(attestations.indices)
+        var isAboutFile = false
         if case .attestation(.artifact(let artifact, _)?, _) = claim, let about = try about(artifact) {
-            candidates = about.isEmpty ? Array(attestations.prefix(Self.detailLimit)) : about
+            isAboutFile = !about.isEmpty
+            candidates = isAboutFile ? about : Array(candidates.prefix(Self.detailLimit))
         }
-        let outcomes = workers.outcomes(candidates) { attestation throws(SigstoreError) in
+        let known = isAboutFile ? known : nil
+        let outcomes = workers.outcomes(candidates) { index throws(SigstoreError) in
             do throws(RejectedBundle) {
-                let verified = try verifier.verify(attestation.bundle, claim, policy)
+                let bundle = attestations[index].bundle
+                let verified: VerifiedBundle
+                if let known {
+                    verified = try known.verified(index) { () throws(RejectedBundle) in
+                        try verifier.verify(bundle, .attestation(subject: nil, predicateType: nil), policy)
+                    }.attesting(claim)
+                } else {
+                    verified = try verifier.verify(bundle, claim, policy)
+                }
                 do throws(SigstoreError) { try check(verified) } catch {
                     return Held.failed(error, checks: Int.max)
                 }
@@ -339,10 +379,10 @@ public struct AttestationDocument: Sendable {
         }
         var held: [VerifiedBundle] = []
         var failures: [(checks: Int, place: String?, error: SigstoreError)] = []
-        for (attestation, outcome) in zip(candidates, outcomes) {
+        for (index, outcome) in zip(candidates, outcomes) {
             switch try outcome.get() {
             case .verified(let bundle): held.append(bundle)
-            case .failed(let error, let checks): failures.append((checks, attestation.bundle.place, error))
+            case .failed(let error, let checks): failures.append((checks, attestations[index].bundle.place, error))
             }
         }
         guard held.isEmpty else { return held }
@@ -352,11 +392,13 @@ public struct AttestationDocument: Sendable {
         }
         var error = nearest.error
         if attestations.count > 1 {
-            error.details = failures.prefix(Self.detailLimit).map {
-                "\($0.place ?? "one"): \($0.error.message) [\($0.error.code)]"
+            error.details = SigstoreError.listed(
+                failures.map { "\($0.place ?? "one"): \($0.error.message) [\($0.error.code)]" }, limit: Self.detailLimit
+            )
+            let others = attestations.count - failures.count
+            if others > 0 {
+                error.details.append("\(others) \(others == 1 ? "other is" : "others are") about something else")
             }
-            let more = attestations.count - error.details.count
-            if more > 0 { error.details.append("and \(more) more") }
         }
         throw error
     }
@@ -367,8 +409,8 @@ public struct AttestationDocument: Sendable {
         case failed(SigstoreError, checks: Int)
     }
 
-    /// Those of several attestations that name an artifact by a digest of theirs; `nil` if its digests are not at hand.
-    private func about(_ artifact: any ArtifactSource) throws(SigstoreError) -> [PublishedAttestation]? {
+    /// Which of several attestations name an artifact by a digest of theirs; `nil` if its digests are not at hand.
+    private func about(_ artifact: any ArtifactSource) throws(SigstoreError) -> [Int]? {
         guard !subjects.algorithms.isEmpty else { return nil }
         let message: HashedMessage
         do throws(SigstoreError) { message = try artifact.read(digests: subjects.algorithms, schemes: []) } catch {
@@ -379,7 +421,7 @@ public struct AttestationDocument: Sendable {
         let places = digests.reduce(into: Set<Int>()) { places, digest in
             places.formUnion(subjects.places[Array("\(digest.algorithm.rawValue):\(digest.hex)".utf8)] ?? [])
         }
-        return places.sorted().map { attestations[$0] }
+        return places.sorted()
     }
 
     // MARK: - What is no attestation

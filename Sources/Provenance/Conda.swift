@@ -43,11 +43,12 @@ public struct CondaPolicy: Sendable {
     ///   - document: Its attestations.
     ///   - verifier: The verifier.
     ///   - workers: How attestations are verified.
+    ///   - known: What is known of this document's attestations already, if several files are about it.
     /// - Returns: What is known, with every publish attestation that holds.
     /// - Throws: `SigstoreError` of the attestation that came furthest, with why each of the others does not hold.
     public func verify(
         _ file: any ArtifactSource, name: String, _ document: AttestationDocument, with verifier: Verifier,
-        by workers: Workers = .one
+        by workers: Workers = .one, knowing known: KnownAttestations? = nil
     ) throws(SigstoreError) -> VerifiedProvenance {
         let package = try CondaPackage(name)
         let identity: CertificateIdentity
@@ -57,7 +58,7 @@ public struct CondaPolicy: Sendable {
         }
         let held = try document.held(
             about: file, namedBy: .sha256, as: Self.publishType,
-            VerificationPolicy(signedBy: .identities([identity])), with: verifier, by: workers
+            VerificationPolicy(signedBy: .identities([identity])), with: verifier, by: workers, knowing: known
         ) { verified throws(SigstoreError) in
             if case .workflow(let policy) = publisher { try policy.check(verified) }
             guard let statement = verified.statement else {

@@ -19,8 +19,11 @@ public struct GitHubPolicy: Sendable {
 
     /// The type that the predicate must have, unless another is demanded.
     public static let defaultPredicateType = "https://slsa.dev/provenance/v1"
-    private static let host = "github.com"
+    /// GitHub's public host.
+    public static let publicHost = "github.com"
 
+    /// The host that builds and signs.
+    public let host: String
     /// The owner of the repository that must have been built.
     private let owner: String
     /// The repository, `owner/name`; `nil` if any of the owner's will do.
@@ -29,7 +32,7 @@ public struct GitHubPolicy: Sendable {
     /// Whether the name in the certificate was demanded as such, and not by a workflow.
     private let isByName: Bool
     /// The issuer of the identity token.
-    public var issuer = "https://token.actions.githubusercontent.com"
+    public var issuer: String
     /// The type that the predicate must have.
     public var predicateType = Self.defaultPredicateType
     /// The branch or tag that must have been built, such as `refs/heads/main`.
@@ -48,24 +51,48 @@ public struct GitHubPolicy: Sendable {
     ///   - owner: The owner; `nil` if the repository says it.
     ///   - repository: The repository, `owner/name`.
     ///   - signer: Whose workflow must have signed.
+    ///   - host: `github.com`, or `NAME.ghe.com` of an enterprise that GitHub hosts apart.
     /// - Throws: `SigstoreError` with `wrong-source` if one of them is no name that GitHub gives, or none is given.
-    public init(owner: String? = nil, repository: String? = nil, signer: Signer = .source) throws(SigstoreError) {
+    public init(
+        owner: String? = nil, repository: String? = nil, signer: Signer = .source, host: String = Self.publicHost
+    ) throws(SigstoreError) {
+        let isPublic = host.utf8.elementsEqual(Self.publicHost.utf8)
+        guard isPublic || Self.isTenant(host) else {
+            throw SigstoreError(
+                .wrongSource, "\"\(host)\" is no host of GitHub's that attests what it builds",
+                advice:
+                    "write it as github.com, or NAME.ghe.com in small letters; a GitHub Enterprise Server attests nothing"
+            )
+        }
+        self.host = host
+        issuer = "https://token.actions.\(isPublic ? "githubusercontent.com" : host)"
         let name = repository ?? owner ?? ""
-        self.owner = try Self.parts(name, expected: repository == nil ? 1 : 2).first ?? ""
+        self.owner = try Self.parts(name, expected: repository == nil ? 1 : 2, at: host).first ?? ""
         self.repository = repository
         isByName = if case .identity = signer { true } else { false }
         switch signer {
-        case .source: subject = .matching(try IdentityPattern("^(?i:https://github\\.com/\(Self.quoted(name)))/"))
+        case .source: subject = .matching(try IdentityPattern("^(?i:https://\(Self.quoted("\(host)/\(name)")))/"))
         case .repository(let signer):
-            _ = try Self.parts(signer, expected: 2)
-            subject = .matching(try IdentityPattern("^(?i:https://github\\.com/\(Self.quoted(signer)))/"))
-        case .workflow(let workflow): subject = try Self.pattern(of: workflow)
+            _ = try Self.parts(signer, expected: 2, at: host)
+            subject = .matching(try IdentityPattern("^(?i:https://\(Self.quoted("\(host)/\(signer)")))/"))
+        case .workflow(let workflow): subject = try Self.pattern(of: workflow, at: host)
         case .identity(let pattern): subject = pattern
         }
     }
 
+    /// Whether it is the host of an enterprise that GitHub hosts apart.
+    private static func isTenant(_ host: String) -> Bool {
+        let parts = host.utf8.split(separator: 0x2e, maxSplits: 1, omittingEmptySubsequences: false)
+        return parts.count == 2 && parts.last?.elementsEqual("ghe.com".utf8) == true && parts.first?.isEmpty == false
+            && parts.first?.allSatisfy {
+                (0x30...0x39).contains($0) || (0x61...0x7a).contains($0) || $0 == 0x2d
+            } == true
+    }
+
     /// The pattern of a workflow: whatever it is called, nothing may stand before or behind it but a version.
-    private static func pattern(of workflow: String) throws(SigstoreError) -> CertificateIdentity.Pattern {
+    private static func pattern(of workflow: String, at host: String) throws(SigstoreError)
+        -> CertificateIdentity.Pattern
+    {
         let named = workflow.utf8.split(separator: 0x40, maxSplits: 1, omittingEmptySubsequences: false)
             .map { String(decoding: $0, as: UTF8.self) }
         var path = named.first ?? ""
@@ -83,13 +110,13 @@ public struct GitHubPolicy: Sendable {
                 .wrongSource, "\"\(workflow)\" is no workflow at \(host)",
                 advice: "write it as OWNER/NAME/.github/workflows/FILE")
         }
-        let repository = "(?i:https://github\\.com/\(quoted(parts.prefix(2).joined(separator: "/"))))"
+        let repository = "(?i:https://\(quoted("\(host)/\(parts.prefix(2).joined(separator: "/"))")))"
         let file = quoted(parts.dropFirst(2).joined(separator: "/"))
         let version = named.count > 1 ? "\(quoted(named[1]))$" : ""
         return .matching(try IdentityPattern("^\(repository)/\(file)@\(version)"))
     }
 
-    private static func parts(_ name: String, expected: Int) throws(SigstoreError) -> [String] {
+    private static func parts(_ name: String, expected: Int, at host: String) throws(SigstoreError) -> [String] {
         let parts = name.utf8.split(separator: 0x2f, omittingEmptySubsequences: false)
         let isName = parts.allSatisfy { part in
             !part.isEmpty && !part.elementsEqual(".".utf8) && !part.elementsEqual("..".utf8)
@@ -131,16 +158,18 @@ public struct GitHubPolicy: Sendable {
     ///   - document: Its attestations.
     ///   - verifier: The verifier.
     ///   - workers: How attestations are verified.
+    ///   - known: What is known of this document's attestations already, if several files are about it.
     /// - Returns: What is known, with every attestation that holds.
     /// - Throws: `SigstoreError` of the attestation that came furthest, with why each of the others does not hold.
     public func verify(
         _ file: any ArtifactSource, _ document: AttestationDocument, with verifier: Verifier,
-        by workers: Workers = .one
+        by workers: Workers = .one, knowing known: KnownAttestations? = nil
     ) throws(SigstoreError) -> VerifiedProvenance {
         let identity = try identity()
         let held = try document.held(
             about: file, namedBy: algorithm, as: PredicateType(uri: predicateType),
-            VerificationPolicy(signedBy: .identities([identity])), with: verifier, by: workers, check)
+            VerificationPolicy(signedBy: .identities([identity])), with: verifier, by: workers,
+            knowing: known, check)
         return VerifiedProvenance(.github, held, [])
     }
 
@@ -171,10 +200,10 @@ public struct GitHubPolicy: Sendable {
         }
         // GitHub does not tell names apart by upper and lower case.
         try expect(
-            .wrongSource, "owner", "https://\(Self.host)/\(owner)", .sourceRepositoryOwnerURI, anyCase: true)
+            .wrongSource, "owner", "https://\(host)/\(owner)", .sourceRepositoryOwnerURI, anyCase: true)
         if let repository {
             try expect(
-                .wrongSource, "repository", "https://\(Self.host)/\(repository)", .sourceRepositoryURI, anyCase: true)
+                .wrongSource, "repository", "https://\(host)/\(repository)", .sourceRepositoryURI, anyCase: true)
         }
         guard subject.holds(for: name) else {
             throw SigstoreError(

@@ -155,13 +155,30 @@ public struct PyPIPolicy: Sendable {
         do throws(RejectedBundle) {
             verified = try verifier.verify(
                 attestation.bundle, claim, VerificationPolicy(signedBy: .identities([identity])))
-        } catch { throw error.explained }
+        } catch { throw expected.flatMap { person(in: attestation.bundle, error, $0) } ?? error.explained }
         try checkStatement(verified.statement, name)
         guard case .certificate(let signer, let issuer) = verified.signer, let claims = verified.claims else {
             throw SigstoreError(.wrongPublisher, "a key signed, and publishers of PyPI sign with a certificate")
         }
         try checkSigner(signer, issuer: issuer, claims, attestation.publisher)
         return verified
+    }
+
+    /// If a workflow was expected, and the genuine certificate is a person's: the error that says so.
+    private func person(
+        in bundle: SigstoreBundle, _ rejected: RejectedBundle,
+        _ expected: (service: PyPIPublisher.Service, name: String)
+    ) -> SigstoreError? {
+        guard rejected.step == .identity, case .certificates(let chain) = bundle.keyMaterial, let first = chain.first,
+            let leaf = try? Certificate(der: first), case .email(let email)? = leaf.subjectAlternativeNames.first
+        else { return nil }
+        let issuer = (try? CertificateClaims(leaf).issuer()) ?? "unknown"
+        return SigstoreError(
+            .wrongPublisher,
+            "expected a workflow of \(expected.service.kind) \(expected.name), a person has published: \(email) (issuer \(issuer))",
+            advice:
+                "do not use the file, unless that person may publish it: demand that identity then, and no repository",
+            cause: rejected.error)
     }
 
     /// What the provenance states must be what was asked for. It is compared before anything is verified, and is no proof.

@@ -79,32 +79,30 @@ public struct SLSAPolicy: Sendable {
         }
     }
 
-    /// Verifies provenance. Of several attestations one must hold.
+    /// Verifies provenance: those of several attestations that do not hold are passed over, and one must hold.
     /// - Parameters:
     ///   - file: What was built, which is read for the digests that the provenance names.
     ///   - document: The attestations.
     ///   - isImage: Whether it is a container image, whose trusted builder is the container generator alone.
     ///   - verifier: The verifier.
-    /// - Throws: `SigstoreError` of the first attestation; if there are several, it says of each where it stood and why it does not
-    ///   hold.
+    ///   - workers: How attestations are verified.
+    ///   - known: What is known of this document's attestations already, if several files are about it.
+    /// - Returns: What is known, with every attestation that holds.
+    /// - Throws: `SigstoreError` of the attestation that came furthest, with why each of the others does not hold.
     public func verify(
-        _ file: any ArtifactSource, _ document: AttestationDocument, isImage: Bool = false, with verifier: Verifier
+        _ file: any ArtifactSource, _ document: AttestationDocument, isImage: Bool = false, with verifier: Verifier,
+        by workers: Workers = .one, knowing known: KnownAttestations? = nil
     ) throws(SigstoreError) -> VerifiedProvenance {
         // Which workflow it was is looked at below.
         let identity = CertificateIdentity(
             subject: .matching(try IdentityPattern("^https://github\\.com/")), issuer: .exactly(Self.issuer))
-        let claim = BundleClaim.attestation(subject: .artifact(file), predicateType: nil)
-            .readOnce(digests: Set(HashAlgorithm.allCases))
-        return try VerifiedProvenance.first(of: document.attestations.map(\.bundle)) { bundle throws(SigstoreError) in
-            let verified: VerifiedBundle
-            do throws(RejectedBundle) {
-                verified = try verifier.verify(
-                    bundle, claim, VerificationPolicy(signedBy: .identities([identity])))
-            } catch { throw error.explained }
-            let provenance = try check(verified, isImage: isImage)
-            return VerifiedProvenance(
-                .slsa, [verified], [(.builder, provenance.builder), (.sourceRef, provenance.ref)])
-        }
+        let held = try document.held(
+            about: file, as: nil, VerificationPolicy(signedBy: .identities([identity])), with: verifier, by: workers,
+            knowing: known
+        ) { verified throws(SigstoreError) in _ = try check(verified, isImage: isImage) }
+        let provenance = try held.first.map { first throws(SigstoreError) in try check(first, isImage: isImage) }
+        return VerifiedProvenance(
+            .slsa, held, [(.builder, provenance?.builder), (.sourceRef, provenance?.ref)])
     }
 
     /// Expects that what a verified attestation and its certificate say is what was demanded.

@@ -142,6 +142,32 @@ public struct VerifiedBundle: Sendable {
     }
 }
 
+extension VerifiedBundle {
+    /// The same attestation, held to another claim. Only what it is about and the type of its predicate depend on the claim, so that
+    /// only step 8 is made again.
+    /// - Throws: ``RejectedBundle`` if the claim does not hold, or is not about an attestation.
+    public func attesting(_ claim: BundleClaim) throws(RejectedBundle) -> VerifiedBundle {
+        // Who signed and whom to believe is decided, and not asked in this step.
+        var verification = Verification(
+            bundle: bundle, claim: claim, policy: VerificationPolicy(signedBy: .identities([])), trustedRoot: nil,
+            currentTime: 0, report: nil)
+        verification.step = .statement
+        verification.checks = checks.filter { $0.step != .statement }
+        do throws(SigstoreError) {
+            guard try verification.verifyStatement() != nil else {
+                throw SigstoreError(.signatureNotAttestation, "the bundle does not hold an attestation")
+            }
+        } catch {
+            var error = error
+            error.advice = error.advice ?? verification.step.advice
+            throw RejectedBundle(error: error, step: .statement, checks: verification.checks, warnings: warnings)
+        }
+        var other = self
+        other.checks = verification.checks
+        return other
+    }
+}
+
 /// A bundle for which the policy did not hold, with the first step that failed.
 public struct RejectedBundle: Error, Sendable, CustomStringConvertible, CustomDebugStringConvertible {
     /// What failed: code, message, advice.

@@ -80,6 +80,14 @@ struct ProvenanceTests {
                 ["verify-provenance", "--trusted-root", "\(Self.trust)/staging/trusted_root.json"] + arguments)
             #expect(staging.succeeded, "\(staging.messages)")
             await expectRefusal("unknown-log", of: arguments)
+            // A person is no workflow of any repository, and that is said.
+            await expectRefusal(
+                "wrong-publisher",
+                "a person has published: william@yossarian.net (issuer https://github.com/login/oauth)",
+                of: [
+                    "--repository", "https://github.com/trailofbits/rfc8785.py", "--from", "pypi", "-b", wheel + ending,
+                    wheel,
+                ], trusting: ["--trusted-root", "\(Self.trust)/staging/trusted_root.json"])
         }
         // Signed on staging too; its file is not here.
         let other = "spt3g-1.0-cp310-cp310-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
@@ -642,6 +650,7 @@ struct ProvenanceTests {
             ],
             ["--signer-workflow", "github.com/\(workflow)@refs/heads/main", "--signer-digest", commit],
             ["--cert-identity", "https://github.com/\(workflow)@refs/heads/main"],
+            ["--hostname", "github.com"],
         ] { calls.append(Self.js + flags) }
         calls.append(["--repo", "malancas/attest-demo", "--signer-repo", Self.called] + Self.reusable)
         calls = calls.map { Self.trusting + $0 } + [private1, private1 + ["--from", "github"]]
@@ -651,6 +660,47 @@ struct ProvenanceTests {
             #expect(outcome.messages.contains("not proven") == arguments.contains("--custom-trusted-root"))
         }
     }
+
+    @Test("GitHub: an enterprise that GitHub hosts apart, by its name, issuer and trusted root", .localSigstore)
+    func gitHubTenant() async throws {
+        let place = try SigningFixture()
+        try place.directory.write("app", "content")
+        var workflow = GitHubWorkflow(repository: "example/demo")
+        workflow.certificateIssuer = "https://token.actions.acme.ghe.com"
+        let made = try await place.run(
+            ["attest-blob", "--yes"] + place.services(.v1) + place.token(.gitHubWorkflow(workflow)) + [
+                "--type", "slsaprovenance1", "--predicate", "-", "--bundle", "bundle", "app",
+            ], input: .bytes(Array(Self.predicate.utf8)))
+        try #require(made.succeeded, "\(made.messages)")
+        let file = ["--from", "github", "-b", "bundle", "app"]
+        let tenant = ["--hostname", "acme.ghe.com"]
+        let path = "example/demo/.github/workflows/release.yml"
+        for flags in [
+            ["--repo", "example/demo"], ["--owner", "Example"],
+            ["--repo", "example/demo", "--signer-workflow", "acme.ghe.com/\(path)"],
+            ["--repo", "example/demo", "--signer-workflow", path],
+            ["-R", "example/demo", "--signer-repo", "example/demo"],
+        ] {
+            let held = await place.run(["verify-provenance"] + place.trust + tenant + flags + file)
+            #expect(held.succeeded, "\(flags): \(held.messages)")
+        }
+        for (flags, code) in [
+            (["--repo", "example/demo"], "wrong-issuer"), (tenant + ["--repo", "example/other"], "wrong-source"),
+            (["--hostname", "acm.ghe.com", "--repo", "example/demo"], "wrong-issuer"),
+            (tenant + ["--repo", "example/demo", "--signer-workflow", "github.com/\(path)"], "wrong-workflow"),
+            (
+                [
+                    "--repo", "example/demo", "--cert-oidc-issuer", "https://token.actions.acme.ghe.com",
+                ], "wrong-source"
+            ),
+        ] {
+            let refused = await place.run(["verify-provenance"] + place.trust + flags + file)
+            #expect(refused.code == code, "\(flags): \(refused.messages)")
+        }
+    }
+
+    private static let predicate =
+        #"{"buildDefinition":{"buildType":"https://actions.github.io/buildtypes/workflow/v1","externalParameters":{},"resolvedDependencies":[]},"runDetails":{"builder":{"id":"https://example.com"}}}"#
 
     @Test("GitHub: the JSON is what users of gh read")
     func gitHubJSON() async throws {
@@ -694,8 +744,15 @@ struct ProvenanceTests {
             (["--cert-identity-regex", "^https://github.com/other/"], "wrong-identity"),
             (["--digest-alg", "sha256"], "wrong-subject"), (["--digest-alg", "md5"], "unknown-algorithm"),
             (["--digest-alg", "sha384"], "unknown-algorithm"),
+            (["--hostname", "acme.ghe.com"], "wrong-issuer"), (["--hostname", "github.example"], "wrong-source"),
+            (["--hostname", "a.b.ghe.com"], "wrong-source"), (["--hostname", "ghe.com"], "wrong-source"),
+            (["--hostname", ".ghe.com"], "wrong-source"), (["--hostname", "GitHub.com"], "wrong-source"),
             (["--owner", "sigstore"], "usage"), (["--signer-repo", "a/b", "--cert-identity", "c"], "usage"),
         ] { await expectRefusal(code, of: Self.js + flags) }
+        // What another host has signed is believed by that host's trusted root alone.
+        await expectRefusal("usage", "acme.ghe.com", of: Self.js + ["--hostname", "acme.ghe.com"], trusting: [])
+        await expectRefusal(
+            "usage", "--hostname", of: ["--from", "github", "--hostname", "github.com"] + Self.reusable)
         for (repository, code) in [
             ("sigstore/sigstore-j", "wrong-source"), ("sigstore/sigstore", "wrong-source"), ("other/x", "wrong-source"),
             ("sigstore", "wrong-source"), ("sigstore/sigstore-js/x", "wrong-source"), ("a b/c", "wrong-source"),

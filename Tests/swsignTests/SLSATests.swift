@@ -283,10 +283,27 @@ struct SLSATests {
                 && facts.member("sourceRef").string() == "refs/tags/v13.0.30", "\(held.output)")
         try place.directory.write("app.intoto.jsonl", try lines("other-file", "other-builder"))
         let refused = await Self.verify(place, flags + ["app"])
-        #expect(refused.ending == .exit(1) && refused.code == "wrong-subject")
-        for words in ["line 1: ", "[wrong-subject]", "line 2: ", "[wrong-builder]"] {
+        // What is about another file is not verified.
+        #expect(refused.ending == .exit(1) && refused.code == "wrong-builder")
+        for words in ["line 2: ", "[wrong-builder]", "1 other is about something else"] {
             #expect(refused.messages.contains(words), "\(refused.messages)")
         }
+        // Several files may be the same one, and are verified by the same attestations.
+        try place.directory.write("other", Self.content)
+        try place.directory.write("lines", try lines("other-file", "generic", "other-builder", "generic"))
+        let both = await Self.verify(place, flags + ["-b", "lines", "--output", "json", "app", "other"])
+        let objects = try both.objects()
+        for object in objects {
+            #expect(try object.member("verified").bool() && object.member("attestations").elements().count == 2)
+        }
+        #expect(both.succeeded && objects.count == 2, "\(both.messages)")
+        // A demand that the environment makes is said.
+        let demanding = await place.run(
+            ["verify-provenance"] + place.trust + flags + ["-b", "lines", "app"],
+            environment: ["COSIGN_SOURCE_TAG": "v13.0.30"])
+        #expect(
+            demanding.succeeded && demanding.messages.contains("whom to believe: COSIGN_SOURCE_TAG"),
+            "\(demanding.messages)")
         // One byte of the file changed.
         try place.directory.write("app.intoto.jsonl", try lines("generic"))
         try place.directory.write("app", Self.content + "!")

@@ -195,7 +195,8 @@ enum FlagTable {
         "verify-provenance": {
             [
                 CommandFlag("from"), CommandFlag("owner", short: "o"), CommandFlag("repo", short: "R"),
-                CommandFlag("signer-repo"), CommandFlag("signer-workflow"), CommandFlag("signer-digest"),
+                CommandFlag("hostname"), CommandFlag("signer-repo"), CommandFlag("signer-workflow"),
+                CommandFlag("signer-digest"),
                 CommandFlag("source-ref"), CommandFlag("source-digest"), CommandFlag("deny-self-hosted-runners", .off),
                 CommandFlag("predicate-type"), CommandFlag("digest-alg"),
                 CommandFlag("package", aliases: ["package-name"]),

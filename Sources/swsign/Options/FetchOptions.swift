@@ -50,10 +50,13 @@ struct FetchOptions: ParsableArguments {
     }
 
     /// The server that has the attestations of an ecosystem.
-    func server(_ source: ProvenanceSource?, _ context: Context) throws(SigstoreError) -> AttestationServer {
+    /// - Parameter host: GitHub's host.
+    func server(
+        _ source: ProvenanceSource?, host: String = GitHubPolicy.publicHost, _ context: Context
+    ) throws(SigstoreError) -> AttestationServer {
         let address: String
         switch source {
-        case .github: address = "https://api.github.com"
+        case .github: address = "https://api.\(host)"
         case .npm: address = "https://registry.npmjs.org"
         case .pypi: address = "https://pypi.org"
         default:

@@ -37,6 +37,8 @@ struct PublisherOptions: ParsableArguments {
     var repo: String?
     @Option(name: [.long, .customShort("o")], help: "github: the owner of that repository, if any of theirs will do.")
     var owner: String?
+    @Option(help: "github: the host that builds, github.com if none is given, or NAME.ghe.com with its --trusted-root.")
+    var hostname: String?
     @Option(
         name: .customLong("signer-repo"),
         help: "github: the repository whose workflow must have signed, if it is another one.")
@@ -108,7 +110,7 @@ struct PublisherOptions: ParsableArguments {
     var given: [DemandFlag] {
         [
             DemandFlag("repo", repo, .github, .conda), DemandFlag("owner", owner, .github, .conda),
-            DemandFlag("signer-repo", signerRepo, .github, .conda),
+            DemandFlag("hostname", hostname, .github), DemandFlag("signer-repo", signerRepo, .github, .conda),
             DemandFlag("signer-workflow", signerWorkflow, .github, .conda),
             DemandFlag("signer-digest", signerDigest, .github, .conda),
             DemandFlag("source-ref", sourceRef, .github, .conda),
@@ -129,7 +131,8 @@ struct PublisherOptions: ParsableArguments {
     func github() throws(SigstoreError) -> GitHubPolicy? {
         guard repo != nil || owner != nil else {
             for (isGiven, flag) in [
-                (signerRepo != nil, "signer-repo"), (signerWorkflow != nil, "signer-workflow"),
+                (hostname != nil, "hostname"), (signerRepo != nil, "signer-repo"),
+                (signerWorkflow != nil, "signer-workflow"),
                 (signerDigest != nil, "signer-digest"), (sourceRef != nil, "source-ref"),
                 (sourceDigest != nil, "source-digest"), (denySelfHostedRunners, "deny-self-hosted-runners"),
                 (predicateType != nil, "predicate-type"), (digestAlgorithm != nil, "digest-alg"),
@@ -153,7 +156,8 @@ struct PublisherOptions: ParsableArguments {
         if let signerRepo { signer = .repository(signerRepo) }
         if let signerWorkflow { signer = .workflow(signerWorkflow) }
         if let pattern = try subject() { signer = .identity(pattern) }
-        var policy = try GitHubPolicy(owner: owner, repository: repo, signer: signer)
+        var policy = try GitHubPolicy(
+            owner: owner, repository: repo, signer: signer, host: hostname ?? GitHubPolicy.publicHost)
         if let issuer { policy.issuer = issuer }
         if let predicateType { policy.predicateType = try PredicateType(named: predicateType).uri }
         (policy.sourceRef, policy.sourceDigest, policy.signerDigest) = (sourceRef, sourceDigest, signerDigest)

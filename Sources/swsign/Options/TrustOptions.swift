@@ -196,8 +196,10 @@ final class TrustVariables: Sendable {
         "certificate-github-workflow-trigger", "certificate-claim", "signer", "signers", "threshold",
         "former-key", "former-signer",
         // Those of `verify-provenance`.
-        "repo", "owner", "signer-repo", "signer-workflow", "repository", "package", "package-version", "npm-keys",
-        "source-uri", "builder-id", "channel",
+        "repo", "owner", "hostname", "signer-repo", "signer-workflow", "signer-digest", "source-ref", "source-digest",
+        "repository", "package", "package-version", "npm-keys", "source-uri", "builder-id", "source-branch",
+        "source-tag",
+        "source-versioned-tag", "build-workflow-input", "verifier-id", "resource-uri", "verified-level", "channel",
         // Those of `initialize` and `trusted-root create`.
         "mirror", "root", "fulcio", "ctfe", "rekor", "tsa", "ctfe-key", "rekor-key",
     ]

@@ -75,12 +75,18 @@ struct VerifyProvenance: SwSignCommand {
             from: from?.source, given: given, github: try publisher.github(), pypi: try publisher.pypi(),
             npm: try publisher.npm(files: inputs.count, sources, offline: offline), slsa: slsa,
             conda: try publisher.conda())
+        let host = rules.github?.host ?? GitHubPolicy.publicHost
+        guard trustedRoot != nil || host.utf8.elementsEqual(GitHubPolicy.publicHost.utf8) else {
+            throw SigstoreError(
+                .usage, "the trusted root of \(host) is not at hand, and is not fetched",
+                advice: "give it with --trusted-root: gh attestation trusted-root --hostname \(host) prints it")
+        }
         context.trustVariables.named(sources.variables)
         let place = attestations.map(InputFile.init)
         let asksServer = fetching.fetch && place == nil && !(fetching.bundleFromOCI && inputs.allSatisfy(\.isImage))
         let access = ProvenanceAccess(
             options: fetching, place: place, images: try registry.images(context), rules: rules,
-            server: asksServer ? try fetching.server(rules.serverSource, context) : nil)
+            server: asksServer ? try fetching.server(rules.serverSource, host: host, context) : nil)
         let root =
             rules.github == nil
             ? try sources.trustedRoot(offline: offline) : try sources.gitHubTrustedRoot(offline: offline)
@@ -97,8 +103,9 @@ struct VerifyProvenance: SwSignCommand {
                 return try report(file, outcome, isOneOfMany: isOneOfMany, context)
             }
         }
-        // A file of attestations is read once, however many files they are about.
+        // A file of attestations is read and verified once, however many files they are about.
         let shared = isOneOfMany ? place.flatMap(Self.shared) : nil
+        let known = shared.map { _ in KnownAttestations() }
         let workers = isOneOfMany ? Workers.one : BlobBatch.threads
         try batch.forEachOnThreads(inputs) { file throws(SigstoreError) in
             let outcome = Result<VerifiedProvenance, SigstoreError> { () throws(SigstoreError) in
@@ -107,7 +114,8 @@ struct VerifyProvenance: SwSignCommand {
                     if let shared { try shared.get() } else {
                         try AttestationFiles.document(for: file, at: place, by: workers)
                     }
-                return try rules.verify(file, try file.artifact(), document, with: verifier, by: workers)
+                return try rules.verify(
+                    file, try file.artifact(), document, with: verifier, by: workers, knowing: known)
             }
             return try report(file, outcome, isOneOfMany: isOneOfMany, context)
         }
@@ -299,7 +307,7 @@ struct ProvenanceRules: Sendable {
     ///   - artifact: The file, or the digest of the image.
     func verify(
         _ file: InputFile, _ artifact: any ArtifactSource, _ document: AttestationDocument, with verifier: Verifier,
-        by workers: Workers = .one
+        by workers: Workers = .one, knowing known: KnownAttestations? = nil
     ) throws(SigstoreError) -> VerifiedProvenance {
         let source = try source(of: document)
         try DemandFlag.expect(given, by: source, isNamed: from != nil)
@@ -311,7 +319,7 @@ struct ProvenanceRules: Sendable {
         switch source {
         case .github:
             guard let github else { throw nothingDemanded }
-            return try github.verify(artifact, document, with: verifier, by: workers)
+            return try github.verify(artifact, document, with: verifier, by: workers, knowing: known)
         case .pypi:
             guard let pypi else {
                 throw SigstoreError(
@@ -336,14 +344,16 @@ struct ProvenanceRules: Sendable {
                     .usage, "nothing says which repository must have been built",
                     advice: "give --source-uri github.com/OWNER/NAME")
             }
-            return try slsa.verify(artifact, document, isImage: file.isImage, with: verifier)
+            return try slsa.verify(
+                artifact, document, isImage: file.isImage, with: verifier, by: workers, knowing: known)
         case .conda:
             guard let conda else {
                 throw SigstoreError(
                     .usage, "nothing says who must have published the package",
                     advice: "give --repo or --owner, or --certificate-identity and --certificate-oidc-issuer")
             }
-            return try conda.verify(artifact, name: file.baseName, document, with: verifier, by: workers)
+            return try conda.verify(
+                artifact, name: file.baseName, document, with: verifier, by: workers, knowing: known)
         }
     }
 

@@ -74,7 +74,7 @@ public final class KnownAttestations: Sendable {
     var count: Int { verifications.withLock { $0 } }
 
     /// Nothing is known yet.
-    public init() {}
+    package init() {}
 
     /// What came of an attestation.
     /// - Parameters:

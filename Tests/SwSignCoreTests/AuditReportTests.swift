@@ -467,4 +467,71 @@ struct AuditReportTests {
         #expect(try outcome([.accepted, .couldNotLook]) == .auditIncomplete)
         #expect(try outcome([.accepted], missing: 1) == .auditIncomplete)
     }
+
+    // MARK: - Changes
+
+    private func changes(_ old: SampleReport, _ new: SampleReport, _ format: AuditFormat = .table) throws -> String {
+        var bytes: [UInt8] = []
+        try AuditComparison(new.head, since: try old.file()).write(
+            format, rows: { each throws(SigstoreError) in for row in new.rows { try each(row) } }
+        ) { bytes += $0 }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    @Test("What changed is told: digests new and gone, verdicts, signers, and tags that moved")
+    func comparison() throws {
+        let old = SampleReport(
+            rows: [
+                try SampleReport.row(1), try SampleReport.row(2), try SampleReport.row(3, names: ["v3", "latest"]),
+                try SampleReport.row(4, .unsigned), try SampleReport.row(5),
+            ])
+        var new = old
+        new.head.finished = Instant(milliseconds: old.head.finished.milliseconds + 86_400_000)
+        #expect(try changes(old, new).hasSuffix("\nNothing changed.\n"))
+        new.rows[1].verdict = .formerSigner
+        new.rows[2].names = ["v3"]
+        new.rows[3] = try SampleReport.row(4)
+        new.rows[4].signatures[0].key = "other="
+        new.rows.removeFirst()
+        new.rows.append(try SampleReport.row(6, .invalid, names: ["latest"]))
+        func digest(_ number: Int) throws -> String { try Digest.sha256(Array("\(number)".utf8)).description }
+        let place = "registry.example/app"
+        #expect(
+            try changes(old, new) == """
+                Changes from 2026-11-27T01:03:04.500Z to 2026-11-28T01:03:04.500Z
+                  verdict   \(place):v2@\(digest(2))  former-signer, was accepted
+                  verdict   \(place):v4@\(digest(4))  accepted, was unsigned
+                  signers   \(place):v4@\(digest(4))  the key abc=, was nobody
+                  signers   \(place):v5@\(digest(5))  the key other=, was the key abc=
+                  new       \(place):latest@\(digest(6))  invalid
+                  moved     \(place):latest  \(digest(6)), was \(digest(3))
+                  gone      \(place):v1@\(digest(1))  was accepted
+                7 changes.
+
+                """)
+        let lines = try changes(old, new, .jsonl).split(separator: "\n").map {
+            JSONCursor(try JSONValue(parsing: Array($0.utf8)))
+        }
+        let kinds = try lines.map { line throws(SigstoreError) in try line.member("change").string() }
+        #expect(kinds == ["verdict", "verdict", "signers", "signers", "new", "moved", "gone"])
+        let (name, was) = (try lines[5].member("name").string(), try lines[5].member("was").string())
+        #expect(name == "latest")
+        #expect(try was == digest(3))
+        let whole = JSONCursor(try JSONValue(parsing: Array(try changes(old, new, .json).utf8)))
+        #expect(try whole.member("changes").elements().count == 7)
+        let none = JSONCursor(try JSONValue(parsing: Array(try changes(old, old, .json).utf8)))
+        #expect(try none.member("changes").elements().isEmpty)
+        for format in [AuditFormat.csv, .html] {
+            #expect(throws: SigstoreError.self) { try changes(old, new, format) }
+        }
+        let hostile = SampleReport(rows: try SampleReport.hostile.map(SampleReport.row(saying:)))
+        for format in [AuditFormat.table, .markdown, .json, .jsonl] {
+            let text = try changes(SampleReport(), hostile, format) + changes(hostile, SampleReport(), format)
+            #expect(!text.unicodeScalars.contains { $0.changesDisplay && $0 != "\n" })
+            guard format == .markdown else { continue }
+            for line in text.split(separator: "\n") where line.hasPrefix("|") {
+                #expect(line.count { $0 == "|" } == 4, "\(line)")
+            }
+        }
+    }
 }

@@ -1,7 +1,9 @@
 import Foundation
+import LocalSigstore
 import SigstoreCrypto
 import StrictJSON
 import SwSignCore
+import TestServices
 import Testing
 
 /// `audit merge`: reports from files, joined or in another form.
@@ -131,5 +133,82 @@ struct AuditMergeTests {
         #expect(try directory.read("whole").count > 10 << 20)
         #expect(outcome.peakMemory < 64 << 10, "\(outcome.peakMemory) KiB")
         #expect(directory.names.filter { $0.hasPrefix(".tmp-") }.isEmpty)
+    }
+
+    @Test("What changed since an older report is printed in place of the report")
+    func comparison() async throws {
+        try write("old", nil, [.accepted, .accepted])
+        try write("new", nil, [.accepted, .unsigned, .accepted])
+        let outcome = await merge("new", "--compare", "old")
+        #expect(outcome.ending == .exit(12), "\(outcome.messages)")
+        #expect(outcome.output.contains("  verdict   registry.example/app:v1@sha256:"))
+        #expect(outcome.output.hasSuffix("  accepted\n2 changes.\n"), "\(outcome.output)")
+        #expect(await merge("new", "--compare", "old", "--output", "html").code == "usage")
+        try directory.write("cut", Array(try directory.read("old").dropLast(10)))
+        #expect(await merge("new", "--compare", "cut").code == "malformed-report")
+    }
+
+    @Test("A report is signed as an attestation that names it, and nothing else is accepted for it")
+    func attested() async throws {
+        try write("one", "1/2", [.accepted])
+        try write("two", "2/2", [.unsigned], first: 1)
+        try directory.makeKey()
+        try directory.write("report.json.sigstore.json", "an older one")
+        let signing = ["--attest", "--attest-key", "key.pem", "--tlog-upload=false"]
+        let made = await Program(directory: directory.path).run(
+            ["audit", "merge", "one", "two", "--output", "json", "--output-file", "report.json"] + signing)
+        #expect(made.ending == .exit(12) && made.code == "audit-findings", "\(made.messages)")
+        #expect(made.messages.contains("Wrote attestation to file report.json.sigstore.json"))
+        let verifying = [
+            "verify-blob-attestation", "--key", "key.pub", "--insecure-ignore-tlog", "--type", "urn:swsign:audit:v1",
+            "--bundle",
+            "report.json.sigstore.json",
+        ]
+        let verified = await Program(directory: directory.path).run(verifying + ["report.json"])
+        #expect(verified.succeeded, "\(verified.messages)")
+        let bundle = JSONCursor(try JSONValue(parsing: try directory.read("report.json.sigstore.json")))
+        let statement = JSONCursor(try JSONValue(parsing: try bundle.member("dsseEnvelope").member("payload").bytes()))
+        let subject = try #require(try statement.member("subject").elements().first)
+        #expect(try subject.member("name").string() == "report.json")
+        #expect(
+            try subject.member("digest").member("sha256").string()
+                == Digest.sha256(try directory.read("report.json")).hex)
+        let predicate = try statement.member("predicate")
+        #expect(try predicate.member("sums").member("findings").integer() == 1)
+        #expect(try predicate.member("head").member("ranBy").string() == "ann@example")
+
+        try directory.write("report.json", try directory.read("report.json") + [0x0a])
+        let changed = await Program(directory: directory.path).run(verifying + ["report.json"])
+        #expect(changed.ending == .exit(1) && changed.code == "wrong-subject", "\(changed.messages)")
+
+        // What cannot be signed is said before anything is written.
+        for (arguments, code) in [
+            (["--attest", "--attest-key", "key.pem"], "usage"), (["--attest-key", "key.pem"], "usage"),
+            (
+                ["--attest", "--attest-key", "none.pem", "--output-file", "more", "--tlog-upload=false"],
+                "file-not-found"
+            ),
+        ] {
+            let outcome = await Program(directory: directory.path).run(["audit", "merge", "one", "two"] + arguments)
+            #expect(outcome.ending == .exit(1) && outcome.code == code, "\(arguments): \(outcome.messages)")
+            #expect(!directory.exists("more"))
+        }
+    }
+
+    @Test("Without a key, an identity signs the report", .localSigstore)
+    func attestedKeyless() async throws {
+        let place = try SigningFixture()
+        defer { withExtendedLifetime(place) {} }
+        try write("one", nil, [.accepted])
+        try place.directory.write("one", try directory.read("one"))
+        let made = await place.run(
+            ["audit", "merge", "one", "--output", "html", "--output-file", "report.html", "--attest", "--yes"]
+                + place.services(.v1) + (try place.token()))
+        #expect(made.succeeded, "\(made.messages)")
+        let verified = await place.run(
+            ["verify-blob-attestation", "--type", "urn:swsign:audit:v1", "--bundle", "report.html.sigstore.json"]
+                + place.trust
+                + place.expecting(SigningFixture.alice) + ["report.html"])
+        #expect(verified.succeeded, "\(verified.messages)")
     }
 }

@@ -143,6 +143,7 @@ struct HelpTests {
                 report += $0
             }
             try template.write("part\(part).json", report)
+            try template.write("old.json", report)
         }
         // A build by SLSA's generator.
         try template.write("app", SLSATests.content)

@@ -3,8 +3,8 @@ public import StrictJSON
 extension AuditSums {
     /// Says whether all is well.
     /// - Parameter missingParts: How many parts of the audit are not in these sums.
-    /// - Throws: `SigstoreError` with `audit-incomplete` if something could not be looked at, whatever else was found; else with
-    ///   `audit-findings` if something was found that a person should see.
+    /// - Throws: `SigstoreError` with `audit-incomplete` if something could not be looked at, whatever else was found; else
+    ///   with `audit-findings` if something was found that a person should see.
     public func expectNothingFound(missingParts: Int = 0) throws(SigstoreError) {
         let found = "\(findings) of \(AuditText.count(rows, "digest", "digests")) should be looked at by a person"
         if incomplete > 0 || missingParts > 0 {

@@ -1,8 +1,8 @@
 internal import LocalSystem
 public import StrictJSON
 
-/// A report in a file, as ``AuditFormat/json`` or ``AuditFormat/jsonl``. It is read row by row: memory is needed for one row and
-/// for the sums, whatever the file's size.
+/// A report in a file, as ``AuditFormat/json`` or ``AuditFormat/jsonl``. It is read row by row: memory is needed for one row
+/// and for the sums, whatever the file's size.
 ///
 /// A report that was cut short, has members that are not known, or whose rows do not come to its sums is refused.
 public final class AuditReportFile: Sendable {
@@ -15,7 +15,8 @@ public final class AuditReportFile: Sendable {
     /// How long a row, the head or the sums may be.
     static let valueLimit = 16 << 20
 
-    /// Opens a report and reads its head. The file stays open, so that it is the same one each time that its rows are asked for.
+    /// Opens a report and reads its head. The file stays open, so that it is the same one each time that its rows
+    /// are asked for.
     /// - Throws: `SigstoreError` with `file-not-found`, `file-unreadable`, `malformed-report` or `other-report-version`.
     public init(_ path: String) throws(SigstoreError) {
         guard let file = try OpenFile(reading: path) else {

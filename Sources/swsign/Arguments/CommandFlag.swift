@@ -143,6 +143,13 @@ enum FlagTable {
         CommandFlag("staging", .off), CommandFlag("output", short: "o"),
     ]
 
+    /// What is done with the report of an audit.
+    private static let auditReport = [
+        CommandFlag("output", short: "o"), CommandFlag("compare"), CommandFlag("attest", .off),
+        CommandFlag("attest-key"), CommandFlag("signing-config"), CommandFlag("tlog-upload", .on),
+        CommandFlag("timestamp-server-url"), CommandFlag("identity-token"), CommandFlag("yes", .off, short: "y"),
+    ]
+
     /// The commands by their words, such as `bundle inspect`.
     static var commands: [String] { table.map(\.key) }
 
@@ -350,7 +357,7 @@ enum FlagTable {
                 CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),
             ]
         },
-        "audit merge": { [CommandFlag("output", short: "o")] },
+        "audit merge": { auditReport + [CommandFlag("trusted-root"), CommandFlag("staging", .off)] },
         "version": { [CommandFlag("json", .off)] },
         "doctor": {
             registry + [

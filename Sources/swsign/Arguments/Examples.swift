@@ -196,6 +196,8 @@ enum Examples {
         audit merge
         swsign audit merge part1.json part2.json
         swsign audit merge part1.json part2.json --output html --output-file audit.html
+        swsign audit merge part1.json part2.json --output json --output-file audit.json --attest --attest-key cosign.key --tlog-upload=false
+        swsign audit merge audit.json --compare old.json
 
         version
         swsign version

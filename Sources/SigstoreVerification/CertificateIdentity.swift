@@ -1,3 +1,6 @@
+public import SigstoreCrypto
+public import StrictJSON
+
 /// An identity that a certificate must show. Each field that is given must hold by itself.
 public struct CertificateIdentity: Sendable {
     /// How one field is compared.
@@ -54,6 +57,19 @@ public struct CertificateIdentity: Sendable {
     public init(subject: Pattern, issuer: Pattern) {
         self.subject = subject
         self.issuer = issuer
+    }
+
+    /// The subject and issuer by which a certificate shows this identity; `nil` if it shows another. Nothing is said of who
+    /// issued the certificate.
+    public func shown(by certificate: Certificate) throws(SigstoreError) -> (subject: String, issuer: String)? {
+        let names = certificate.subjectAlternativeNames.compactMap(\.text)
+        guard let name = names.first(where: { subject.holds(for: $0) }) else { return nil }
+        let claims = CertificateClaims(certificate)
+        guard let issuer = try claims.issuer(), self.issuer.holds(for: issuer) else { return nil }
+        for (name, expected) in workflow + self.claims {
+            guard let found = try claims.value(name), expected.holds(for: found) else { return nil }
+        }
+        return (name, issuer)
     }
 
     /// What is demanded of the GitHub workflow, as claims.

@@ -53,6 +53,46 @@ public enum MerkleTree {
         return hash
     }
 
+    /// Verifies that a tree begins with another one (RFC 9162, section 2.1.4.2).
+    /// - Parameters:
+    ///   - first: Size and root of the smaller tree.
+    ///   - second: Size and root of the larger tree.
+    ///   - proof: The hashes, as the log gives them.
+    /// - Throws: `SigstoreError` with `inconsistent-log` if the proof does not hold.
+    public static func verifyConsistency(
+        of first: (size: Int64, root: [UInt8]), with second: (size: Int64, root: [UInt8]), proof: [[UInt8]]
+    ) throws(SigstoreError) {
+        let failure = SigstoreError(
+            .inconsistentLog,
+            "the tree of \(second.size) entries is not shown to begin with that of \(first.size) entries",
+            advice: "do not trust this log")
+        guard first.size >= 0, first.size <= second.size else { throw failure }
+        guard first.size < second.size else {
+            guard first.root == second.root else { throw failure }
+            return
+        }
+        // Every tree begins with the empty one.
+        guard first.size > 0 else { return }
+        var path = proof[...]
+        guard path.allSatisfy({ $0.count == 32 }) else { throw failure }
+        if first.size & (first.size - 1) == 0 { path = ([first.root] + proof)[...] }
+        guard var old = path.popFirst() else { throw failure }
+        var new = old
+        var (place, last) = (first.size - 1, second.size - 1)
+        while place & 1 == 1 { (place, last) = (place >> 1, last >> 1) }
+        for hash in path {
+            guard last > 0 else { throw failure }
+            if place & 1 == 1 || place == last {
+                (old, new) = (try nodeHash(hash, old), try nodeHash(hash, new))
+                while place & 1 == 0, place > 0 { (place, last) = (place >> 1, last >> 1) }
+            } else {
+                new = try nodeHash(new, hash)
+            }
+            (place, last) = (place >> 1, last >> 1)
+        }
+        guard last == 0, old == first.root, new == second.root else { throw failure }
+    }
+
     private static var wrongLength: SigstoreError {
         SigstoreError(.invalidInclusionProof, "the inclusion proof does not have as many hashes as the tree is high")
     }
@@ -61,4 +101,6 @@ public enum MerkleTree {
 extension SigstoreError.Code {
     /// An inclusion proof that does not lead from the entry to the root that the log signed.
     public static let invalidInclusionProof = Self("invalid-inclusion-proof")
+    /// A log whose tree does not begin with the one that it had signed before.
+    public static let inconsistentLog = Self("inconsistent-log")
 }

@@ -202,7 +202,7 @@ struct SwSign: ParsableCommand {
         switch code {
         case .noSignature: 10
         case .imageNotFound: 11
-        case .noMatchingSignature, .notAllSigned, .auditFindings: 12
+        case .noMatchingSignature, .notAllSigned, .auditFindings, .unexpectedLogEntry: 12
         case .noCertificate: 13
         case .interrupted: 130
         default: 1

@@ -45,6 +45,61 @@ struct LogTiles {
             body: body)
     }
 
+    /// The bodies of entries from a place on, as many as one tile has of them, each compared with its hash in a tile that leads
+    /// to the root of the checkpoint.
+    func bodies(from index: Int64, limit: Int64, _ checkpoint: Checkpoint) async throws(SigstoreError) -> [[UInt8]] {
+        let size = checkpoint.treeSize
+        guard index >= 0, index < size, limit > 0 else { return [] }
+        let first = index - index % Self.width
+        let end = min(first + Self.width, size, index + min(limit, Self.width))
+        let content = try await fetch(
+            "/api/v2/tile/entries/\(Self.name(index / Self.width, size))", limit: Self.width * 65_537)
+        let bodies = try Self.split(content, Int(end - first)).dropFirst(Int(index - first))
+        // The way from one leaf to the root goes by every other leaf of its tile.
+        var tiles: [String: [UInt8]] = [:]
+        var path: [[UInt8]] = []
+        for (level, place) in Self.path(index, size) { path.append(try await hash(level, place, size, &tiles)) }
+        var hashes: [[UInt8]] = []
+        for place in index..<end { hashes.append(try await hash(0, place, size, &tiles)) }
+        guard let leaf = hashes.first,
+            try MerkleTree.root(leafHash: leaf, index: index, size: size, path: path) == checkpoint.rootHash
+        else {
+            throw SigstoreError(.invalidInclusionProof, "the log's tiles do not lead to the root that it signed")
+        }
+        for (place, (body, hash)) in zip(bodies, hashes).enumerated() where try MerkleTree.leafHash(body) != hash {
+            throw SigstoreError(
+                .invalidInclusionProof,
+                "the log gave out another entry \(index + Int64(place)) than the one whose hash is in its tree",
+                advice: "do not trust this log")
+        }
+        return Array(bodies)
+    }
+
+    /// The hashes that show that the tree of so many entries begins with a smaller one (RFC 6962, section 2.1.2).
+    func consistency(from first: Int64, to second: Int64, _ size: Int64) async throws(SigstoreError) -> [[UInt8]] {
+        // Each stretch of leaves, the nearest to the leaves first.
+        var stretches: [(start: Int64, end: Int64)] = []
+        var (start, end, old, isWhole) = (Int64(0), second, first, true)
+        while old != end - start {
+            let half = Int64(1) << Int64(Int64.bitWidth - 1 - (end - start - 1).leadingZeroBitCount)
+            if old <= half {
+                stretches.append((start + half, end))
+                end = start + half
+            } else {
+                stretches.append((start, start + half))
+                (start, old, isWhole) = (start + half, old - half, false)
+            }
+        }
+        if !isWhole { stretches.append((start, end)) }
+        var tiles: [String: [UInt8]] = [:]
+        var hashes: [[UInt8]] = []
+        for (start, end) in stretches.reversed() {
+            let level = Int64(Int64.bitWidth - (end - start - 1).leadingZeroBitCount)
+            hashes.append(try await hash(level, start >> level, size, &tiles))
+        }
+        return hashes
+    }
+
     private static func signer(of checkpoint: Checkpoint, _ trusted: [TrustedRoot.Log]) throws(SigstoreError)
         -> TrustedRoot.Log
     {
@@ -66,16 +121,23 @@ struct LogTiles {
     private func body(at index: Int64, _ size: Int64) async throws(SigstoreError) -> [UInt8] {
         let tile = index / Self.width
         let bytes = try await fetch("/api/v2/tile/entries/\(Self.name(tile, size))", limit: 256 * 65_537)
-        var rest = bytes[...]
-        for place in 0...(index % Self.width) {
-            guard rest.count >= 2 else { throw Self.shortTile }
+        guard let body = try Self.split(bytes, Int(index % Self.width) + 1).last else { throw Self.shortTile }
+        return body
+    }
+
+    /// The first entries of a tile.
+    private static func split(_ tile: [UInt8], _ count: Int) throws(SigstoreError) -> [[UInt8]] {
+        var bodies: [[UInt8]] = []
+        var rest = tile[...]
+        while bodies.count < count {
+            guard rest.count >= 2 else { throw shortTile }
             let length = Int(rest[rest.startIndex]) << 8 | Int(rest[rest.startIndex + 1])
             rest = rest.dropFirst(2)
-            guard rest.count >= length else { throw Self.shortTile }
-            if place == index % Self.width { return Array(rest.prefix(length)) }
+            guard rest.count >= length else { throw shortTile }
+            bodies.append(Array(rest.prefix(length)))
             rest = rest.dropFirst(length)
         }
-        throw Self.shortTile
+        return bodies
     }
 
     /// Where the hashes of an inclusion proof stand, from the leaf upward (RFC 6962, section 2.1.1): each is the root

@@ -297,7 +297,8 @@ extension RekorClient {
     }
 
     /// Reads the same from JSON that was parsed already.
-    static func entryV1(_ answer: JSONCursor) throws(SigstoreError) -> TransparencyLogEntry {
+    /// - Parameter readsBody: Whether an entry that cannot be read is refused; otherwise its kind is left open.
+    static func entryV1(_ answer: JSONCursor, readsBody: Bool = true) throws(SigstoreError) -> TransparencyLogEntry {
         try Self.answer("a log entry") { () throws(SigstoreError) in
             let names = try answer.names()
             guard names.count == 1, let name = names.first else {
@@ -306,12 +307,12 @@ extension RekorClient {
             let json = try answer.member(name)
             try json.expectOnly(["attestation", "body", "integratedTime", "logID", "logIndex", "verification"])
             let canonical = try json.member("body").bytes()
-            let parsed = try LogEntryBody(parsing: canonical)
+            let parsed = readsBody ? try LogEntryBody(parsing: canonical) : nil
             let verification = try json.member("verification")
             try verification.expectOnly(["inclusionProof", "signedEntryTimestamp"])
             return TransparencyLogEntry(
                 logIndex: try count(json.member("logIndex")), logID: try hexadecimal(json.member("logID")),
-                kind: parsed.kind, kindVersion: parsed.kindVersion,
+                kind: parsed?.kind ?? "", kindVersion: parsed?.kindVersion ?? "",
                 integratedTime: try count(json.member("integratedTime")),
                 promise: try verification.optional("signedEntryTimestamp")?.bytes(),
                 proof: try proofV1(verification.member("inclusionProof")), body: canonical)

@@ -352,6 +352,15 @@ enum FlagTable {
             ]
         },
         "tlog info": { log },
+        "tlog monitor": {
+            log
+                + verifying.filter {
+                    $0.name == "key" || $0.name.hasPrefix("certificate-") || $0.name.hasPrefix("signer")
+                }
+                .filter { $0.name != "certificate-chain" } + [
+                    CommandFlag("state"), CommandFlag("max-entries"), CommandFlag("expect"),
+                ]
+        },
         "initialize": {
             [
                 CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),

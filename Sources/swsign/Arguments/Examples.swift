@@ -189,6 +189,10 @@ enum Examples {
         swsign tlog info
         swsign tlog info --output json
 
+        tlog monitor
+        swsign tlog monitor --state monitor.json --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example
+        swsign tlog monitor --state monitor.json --key cosign.pub --expect releases.txt --output json
+
         initialize
         swsign initialize
         swsign initialize --mirror https://tuf.example --root tuf-root.json

@@ -64,6 +64,7 @@ enum ErrorTable {
         identity-token-not-yet-valid|The identity token does not count yet.|check the clocks of this machine and of the issuer
         identity-token-refused|Fulcio does not accept the identity token.|check that this Fulcio knows the token's issuer, and that the token is for it
         image-not-found|There is no such image or tag.|check the name, the tag and the registry; a registry may also say so of what these credentials may not see
+        inconsistent-log|The transparency log does not begin any more with what it had signed before: it has two histories, or lost one.|keep the state file as it is; tell those who run the log and those who use it
         interrupted|The command was stopped by a person or a signal.|
         invalid-checkpoint|The log did not sign the checkpoint, or it is another log's.|do not use it; get the bundle again from where it was published
         invalid-inclusion-promise|The log's promise to include the entry does not hold.|do not use it; get the bundle again from where it was published
@@ -196,6 +197,7 @@ enum ErrorTable {
         unclear-provenance|It is not plain which ecosystem an attestation is from, or it is from another one than was asked for.|say which with --from
         unexpected-answer|A service's answer is not what its interface says.|check that the URL is that service's
         unexpected-json|A part of JSON is missing, unknown, of the wrong type, or out of range.|what was read may be of another kind or a newer version: check what was given
+        unexpected-log-entry|The transparency log has an entry by a key or identity that is watched, and which was not expected.|find out who signed; if it was right, add the entry to the file of --expect
         unknown-algorithm|There is no signing algorithm of that name.|the command's --help lists the algorithms
         unknown-bundle-version|The bundle's version is not known.|use a newer swsign, or check that this is a bundle
         unknown-entry-kind|The log entry's kind or version is not known.|use a newer swsign, or check that this is the right bundle

@@ -70,6 +70,38 @@ struct LogOptions: ParsableArguments {
         return sha.utf8.contains(0x3a) ? try Digest(parsing: sha) : try Digest(hex: sha, .sha256)
     }
 
+    /// Every log that is meant: the one that is named, or else all of the trusted root that count now.
+    func readers(_ context: Context) throws(SigstoreError) -> (readers: [Reader], trustVariables: [String]) {
+        guard rekorURL == nil, signingConfig == nil, rekorVersion == nil else {
+            let reader = try reader(context)
+            return ([reader], reader.trustVariables)
+        }
+        let sources = TrustSources(trustedRoot: trustedRoot, staging: staging, context: context)
+        let names = context.trustVariables.named(sources.variables)
+        let instance = try sources.instance()
+        let now = Instant(seconds: context.now())
+        return try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
+            try waiting { () throws(SigstoreError) in
+                let root = try await instance.trustedRoot()
+                var readers: [Reader] = []
+                for log in root.transparencyLogs where log.validFor.contains(now) {
+                    guard let client = try instance.readableLog(of: root, logID: log.logID),
+                        !readers.contains(where: {
+                            $0.client.url.description.utf8.elementsEqual(client.url.description.utf8)
+                        })
+                    else { continue }
+                    readers.append(Reader(client: client, root: root, trustVariables: names))
+                }
+                guard !readers.isEmpty else {
+                    throw SigstoreError(
+                        .noUsableService, "the trusted root does not say where a log is that counts now",
+                        advice: "name the log with --rekor-url")
+                }
+                return (readers, names)
+            }
+        }
+    }
+
     /// Makes the client of the log that is meant.
     /// - Parameters:
     ///   - wanted: The version of the API that the log must speak; `nil` if any will do.

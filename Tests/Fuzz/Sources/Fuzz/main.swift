@@ -61,7 +61,8 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
     },
     "snappy": { bytes in
         let limit = 1 << 20
-        precondition(try Snappy.unpack(bytes, limit: limit).count <= limit)
+        let size = try Snappy.unpack(bytes, limit: limit).count
+        precondition(size <= limit)
     },
     "npm-keys": { bytes in _ = try NPMKey.keys(file: bytes) },
     "trusted-roots": { bytes in _ = try TrustedRoot(file: bytes) },

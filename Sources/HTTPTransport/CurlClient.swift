@@ -66,6 +66,8 @@ public final class CurlClient: HTTPClient {
     /// How this client works.
     public let configuration: Configuration
     private let loop = Mutex<TransferLoop?>(nil)
+    /// Until when servers have asked to be left alone (429 with `Retry-After`): that counts for all requests to them.
+    private let quiet = Mutex<[HTTPURL.Origin: ContinuousClock.Instant]>([:])
 
     /// Begins to open libcurl on another thread, for programs that have something else to do before the first request, which
     /// would open it else: with its some thirty libraries that takes milliseconds. Such a program ends by `_exit`: `exit`
@@ -206,6 +208,12 @@ public final class CurlClient: HTTPClient {
         }
         while true {
             var plan = first
+            // What rests on what was read a moment ago goes now or never.
+            if let pause = pause(before: first), plan.latestStart == nil {
+                do { try await Task.sleep(for: pause) } catch {
+                    throw ended(SigstoreError(.cancelled, "the request was cancelled"))
+                }
+            }
             let start = ContinuousClock.now
             if let deadline = first.deadline {
                 guard start < deadline else { throw ended(.deadlineIsOver(plan.url)) }
@@ -232,6 +240,9 @@ public final class CurlClient: HTTPClient {
                 }) {
                     guard asked <= policy.maxRetryAfter else { return response }
                     delay = max(delay, asked)
+                    if response.status == 429 {
+                        quiet.withLock { $0[first.url.origin] = max($0[first.url.origin] ?? .now, .now + asked) }
+                    }
                 }
                 guard first.hasTime(for: delay) else { return response }
             }
@@ -242,6 +253,12 @@ public final class CurlClient: HTTPClient {
             }
             attempt += 1
         }
+    }
+
+    /// How long the server still wants to be left alone; `nil` if it does not, or there is no time for that.
+    private func pause(before plan: TransferPlan) -> Duration? {
+        let left = quiet.withLock { $0[plan.url.origin] }.map { ContinuousClock.now.duration(to: $0) }
+        return left.flatMap { $0 > .zero && plan.hasTime(for: $0) ? $0 : nil }
     }
 
     private func log(_ plan: TransferPlan, _ outcome: TransferOutcome, _ time: Duration, _ attempt: Int) {

@@ -21,6 +21,16 @@ package enum SystemDescription {
         return "\(text(names.sysname)) \(text(names.release)) \(text(names.machine))"
     }
 
+    /// The name of this machine in its network.
+    /// - Returns: `nil` if the system does not tell.
+    package static var hostName: String? {
+        var names = utsname()
+        guard unsafe uname(&names) == 0 else { return nil }
+        return unsafe withUnsafeBytes(of: names.nodename) { bytes in
+            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+
     /// The C library, such as `glibc 2.41`.
     /// - Returns: `nil` if it does not tell its version.
     package static var cLibrary: String? {

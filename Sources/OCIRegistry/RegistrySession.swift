@@ -56,6 +56,9 @@ public final class Registries: Sendable {
         RegistryClient(repository: repository, sessions: sessions, options: options)
     }
 
+    /// What is known of a registry.
+    func session(for registry: Registry) async -> RegistrySession { await sessions.session(registry) }
+
     /// The store that holds an image.
     /// - Parameter location: Where the image is. A layout is opened as it is, not made.
     public func store(for location: ImageLocation) throws(SigstoreError) -> any ImageStore {
@@ -392,7 +395,8 @@ actor RegistrySession {
 
     private func credential(_ repository: Repository?) async throws(SigstoreError) -> Credential {
         if let credential = options.credential { return credential }
-        guard let repository else { return .anonymous }
+        // What is for the registry itself is found as for any repository that has no entry of its own.
+        let repository = if let repository { repository } else { try Repository(parsing: "\(registry)/v2") }
         if credentialTasks[repository] == nil {
             let store = options.credentials
             credentialTasks[repository] = Task { self.shared(try await store.credential(for: repository)) }

@@ -172,6 +172,13 @@ public struct SLSAPolicy: Sendable {
         }
     }
 
+    /// Whether a workflow is one of the trusted builders, at a release.
+    static func isReleasedTrustedBuilder(_ workflow: String) -> Bool {
+        guard let found = BuilderID(workflow), let ref = found.version else { return false }
+        return (fileBuilders + imageBuilders).contains { $0.utf8.elementsEqual(found.name.utf8) }
+            && (try? expectRelease(ref, of: workflow)) != nil
+    }
+
     private static func expect(_ builder: BuilderID, _ found: String) throws(SigstoreError) {
         guard BuilderID(found).map(builder.isMet) == true else {
             throw SigstoreError(

@@ -187,12 +187,16 @@ struct SwSign: ParsableCommand {
     static func parsed(_ arguments: [String]) throws -> any ParsableCommand {
         var type: any ParsableCommand.Type = SwSign.self
         var rest = arguments[...]
+        var isBelowCommand = false
         while let word = rest.first,
             let next = type.configuration.subcommands.first(where: { $0.configuration.commandName == word })
         {
+            isBelowCommand = type is any SwSignCommand.Type
             type = next
             rest.removeFirst()
         }
+        // From above, the name of a command below one that takes names would be such a name.
+        if isBelowCommand { return try type.parseAsRoot(Array(rest)) }
         if let command = try? type.parseAsRoot(Array(rest)), Swift.type(of: command) == type { return command }
         return try parseAsRoot(arguments)
     }

@@ -135,3 +135,31 @@ struct SLSAProvenanceTests {
         #expect(try #require(VersionTag(expected)).isMet(by: try #require(VersionTag(found))) == holds)
     }
 }
+
+/// What provenance says of a build, whoever wrote it.
+struct BuildFactsTests {
+    private static func facts(_ type: String, _ predicate: String) throws -> BuildFacts? {
+        BuildFacts(
+            Statement(
+                layout: .v1, subjects: [], predicateType: PredicateType(uri: type),
+                predicate: try JSONValue(parsing: Array(predicate.utf8))))
+    }
+
+    @Test("Builder and source are read of both versions; what is missing or of another kind is no error")
+    func facts() throws {
+        let new = "https://slsa.dev/provenance/v1"
+        let facts = try Self.facts(
+            new,
+            #"{"runDetails":{"builder":{"id":"b"}},"buildDefinition":{"resolvedDependencies":[{"uri":"git+x"},{"uri":"y"}]}}"#
+        )
+        #expect(facts?.builder == "b" && facts?.source == "git+x" && facts?.level(by: nil) == 1)
+        let old = try Self.facts("https://slsa.dev/provenance/v0.2", #"{"builder":{"id":"c"},"materials":[]}"#)
+        #expect(old?.builder == "c" && old?.source == nil)
+        for predicate in [
+            "{}", "7", #"{"runDetails":7}"#, #"{"runDetails":{"builder":{"id":""}}}"#, #"{"builder":{"id":"b"}}"#,
+        ] {
+            #expect(try Self.facts(new, predicate) == nil, "\(predicate)")
+        }
+        #expect(try Self.facts("https://example.com/p", #"{"runDetails":{"builder":{"id":"b"}}}"#) == nil)
+    }
+}

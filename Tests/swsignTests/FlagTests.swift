@@ -247,12 +247,17 @@ struct FlagTests {
                     try $0.member("commandName").string() != "help"
                 } ?? []
             if inside.isEmpty { return before.isEmpty ? [] : [before] }
-            return try inside.flatMap {
-                try words(
-                    $0,
-                    before.isEmpty
-                        ? $0.member("commandName").string() : "\(before) \($0.member("commandName").string())")
+            // A command that takes names may have others below it.
+            let takesNames = try cursor.optional("arguments")?.elements().contains {
+                try $0.member("kind").string() == "positional"
             }
+            return try (takesNames == true ? [before] : [])
+                + inside.flatMap {
+                    try words(
+                        $0,
+                        before.isEmpty
+                            ? $0.member("commandName").string() : "\(before) \($0.member("commandName").string())")
+                }
         }
         let all = try words(try #require(Self.help), "")
         #expect(Set(all) == Set(FlagTable.commands))

@@ -314,6 +314,15 @@ public struct ImageVerifier: Sendable {
         } catch { throw Failure(error: error, checks: verified.checks.count) }
     }
 
+    /// Verifies one signature by one policy, whoever else is demanded.
+    func verify(
+        _ signature: StoredSignature, of image: Image, as sought: Sought, by policy: CombinedPolicy
+    ) throws(SigstoreError) -> VerifiedBundle {
+        do throws(Failure) { return try verify(signature, of: image, sought, policy).verified } catch {
+            throw error.error
+        }
+    }
+
     /// What is claimed of one signature.
     private func claim(_ signature: StoredSignature, of image: Image, _ sought: Sought) -> BundleClaim {
         let subject: BundleClaim.Subject? = checksClaims ? .digest(image.digest) : nil

@@ -22,7 +22,7 @@ struct SignatureSearch: Sendable {
     private let kind: SignatureStore.Kind
     private let blobs: ImageBlobs
     /// What the last look at bundles was told.
-    private var referrers = Referrers([], source: .nothing)
+    private(set) var referrers = Referrers([], source: .nothing)
 
     /// - Parameters:
     ///   - store: Where the image's signatures are.

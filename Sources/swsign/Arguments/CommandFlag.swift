@@ -366,6 +366,15 @@ enum FlagTable {
                 CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),
             ]
         },
+        "audit": {
+            verifying.filter { !["rekor-url", "output"].contains($0.name) } + auditReport
+                + awaiting("looking up log entries in an audit", [CommandFlag("rekor-url")])
+                + registry.filter { $0.name != "max-workers" } + [
+                    CommandFlag("repositories", .each), CommandFlag("catalog", .each), CommandFlag("platforms", .off),
+                    CommandFlag("former-key", .each), CommandFlag("former-signer", .each), CommandFlag("state"),
+                    CommandFlag("shard"), CommandFlag("attachment-tag-prefix"),
+                ]
+        },
         "audit merge": { auditReport + [CommandFlag("trusted-root"), CommandFlag("staging", .off)] },
         "version": { [CommandFlag("json", .off)] },
         "doctor": {

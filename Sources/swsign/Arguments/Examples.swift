@@ -197,6 +197,10 @@ enum Examples {
         swsign initialize
         swsign initialize --mirror https://tuf.example --root tuf-root.json
 
+        audit
+        swsign audit --key cosign.pub --insecure-ignore-tlog registry.example/app
+        swsign audit --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example --output json --output-file audit.json registry.example/app
+
         audit merge
         swsign audit merge part1.json part2.json
         swsign audit merge part1.json part2.json --output html --output-file audit.html

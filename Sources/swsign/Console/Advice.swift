@@ -31,6 +31,7 @@ extension SigstoreError {
         case .repairCredentials: "repair the file, or give --registry-username and --registry-password"
         case .tryCredentialHelper: "run it by hand, or give --registry-username and --registry-password"
         case .logIn: "log in with \(SwSign.name) login \(subject), or give --registry-username and --registry-password"
+        case .nameRepositories: "name the repositories themselves, or in a file with --repositories FILE"
         case .allowTokenServer: "if that host is to have them, say so with --registry-auth-realm \(subject)"
         case .allowLargerAttachments: "if that is right, set COSIGN_MAX_ATTACHMENT_SIZE"
         case .giveBundle: "give the file that was written with --bundle"

@@ -108,6 +108,7 @@ enum ErrorTable {
         malformed-request|A method or a header field cannot be sent as it is.|check what was given for headers, tokens and names: line breaks and control characters cannot be sent
         malformed-sct|Bytes that should be a signed certificate timestamp are not one.|give the file that the certificate transparency log's answer was written to
         malformed-service-specification|The description of a service cannot be understood.|write it as the help of that command shows
+        malformed-shard|What should name a part of an audit does not.|write it as NUMBER/COUNT, such as 3/16
         malformed-signature|Bytes that should be a signature are not one.|what was read may be cut short, altered or another signature: get it again
         malformed-signed-data|Bytes that should be CMS signed data are not.|what was read may be cut short or altered: get it again
         malformed-timestamp|Bytes that should be a timestamp are not one.|what was read may be cut short or altered: get it again
@@ -216,6 +217,7 @@ enum ErrorTable {
         unsupported-model-signature|The signature of a model names its files in a way that swsign does not know, such as BLAKE3 or parts of files.|verify it with model_signing, or have the model signed by files with SHA-256
         unusable-name|The certificate does not have exactly one name of a kind that is used here.|have the authority issue a certificate with one email address or one URI
         unusable-redirect-url|The redirect URL does not lead to this machine, or its port cannot be listened on.|give another port with --oidc-redirect-url, or sign in with --fulcio-auth-flow device
+        unusable-state|The state file of an audit is damaged, of another version, or of an audit that asked something else.|name another file with --state, or ask exactly what was asked then
         usage|What was asked for contradicts itself, or cannot be understood.|see the command's --help
         verification-not-passed|The verifier says that what it looked at does not hold.|do not use what the summary is about
         workload-api-failed|SPIFFE's workload API gave no token.|check SPIFFE_ENDPOINT_SOCKET, and that this workload is registered

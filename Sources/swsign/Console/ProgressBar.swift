@@ -56,6 +56,9 @@ final class ProgressBar: Sendable {
         state.withLock { ($0.done, $0.expected, $0.unit, $0.note) = (0, total, unit, nil) }
     }
 
+    /// Expects more than was known when counting began.
+    func expect(_ more: Int) { state.withLock { $0.expected += Int64(more) } }
+
     /// Counts on.
     func advance(_ count: Int) { state.withLock { ($0.done, $0.note) = ($0.done + Int64(count), nil) } }
 

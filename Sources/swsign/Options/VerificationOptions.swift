@@ -73,15 +73,35 @@ struct VerificationOptions: ParsableArguments {
         _ identity: IdentityOptions, standardInputIsTaken: Bool, keysAreLogged: Bool = true, _ context: Context
     ) throws(SigstoreError) -> DemandedSigners {
         let signedBy = try signedBy(identity, standardInputIsTaken: standardInputIsTaken, context)
+        let rules = try rules(context)
+        func policy(_ signedBy: VerificationPolicy.SignedBy) -> CombinedPolicy {
+            var policy = rules
+            policy.signedBy = signedBy
+            if case .key = signedBy, !keysAreLogged { policy.transparencyLog = .insecurelyIgnored }
+            return .policy(policy)
+        }
+        let policies = signedBy.map { $0.count == 1 ? policy($0[0]) : .anyOf($0.map(policy)) }
+        return try DemandedSigners(policies, threshold: threshold)
+    }
+
+    /// Whether any flag says who must have signed.
+    func namesSigners(_ identity: IdentityOptions) -> Bool {
+        !keys.isEmpty || securityKey.isUsed || identity.isStated || identity.namesSigners
+    }
+
+    /// What must hold of a signature, by whoever it is.
+    /// - Parameter context: Where it is warned of each check that is weaker than usual; `nil` if that was done.
+    /// - Returns: A policy that nobody meets yet.
+    func rules(_ context: Context?) throws(SigstoreError) -> VerificationPolicy {
         var logs = VerificationPolicy.TransparencyLogRule.required(threshold: 1)
         if insecureIgnoreTlog || privateInfrastructure {
             let flag = insecureIgnoreTlog ? "--insecure-ignore-tlog" : "--private-infrastructure"
-            context.output.warn(
+            context?.output.warn(
                 "log entries are not demanded: nothing shows that the signature was made in public (\(flag))")
             logs = .insecurelyIgnored
         }
         if insecureIgnoreSCT {
-            context.output.warn("nothing shows that the certificate was issued in public (--insecure-ignore-sct)")
+            context?.output.warn("nothing shows that the certificate was issued in public (--insecure-ignore-sct)")
         }
         var detached: [SignedCertificateTimestamp] = []
         if let sct {
@@ -90,17 +110,12 @@ struct VerificationOptions: ParsableArguments {
                 throw error.concerning(sct)
             }
         }
-        func policy(_ signedBy: VerificationPolicy.SignedBy) -> CombinedPolicy {
-            var policy = VerificationPolicy(
-                signedBy: signedBy, transparencyLog: logs,
-                signedTimestamps: useSignedTimestamps ? .required(threshold: 1) : .whenPresent,
-                certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required)
-            policy.detachedCertificateTimestamps = detached
-            if case .key = signedBy, !keysAreLogged { policy.transparencyLog = .insecurelyIgnored }
-            return .policy(policy)
-        }
-        let policies = signedBy.map { $0.count == 1 ? policy($0[0]) : .anyOf($0.map(policy)) }
-        return try DemandedSigners(policies, threshold: threshold)
+        var policy = VerificationPolicy(
+            signedBy: .identities([]), transparencyLog: logs,
+            signedTimestamps: useSignedTimestamps ? .required(threshold: 1) : .whenPresent,
+            certificateTransparency: insecureIgnoreSCT ? .insecurelyIgnored : .required)
+        policy.detachedCertificateTimestamps = detached
+        return policy
     }
 
     /// The keys and identities that are given, each once. If any of them will do, all identities are one. A key that was rotated
@@ -176,8 +191,8 @@ struct VerificationOptions: ParsableArguments {
     private static let signerLimit = 100
 
     /// A key without a log needs no authority, unless the person named one.
-    private func needsNoRoot(
-        _ identity: IdentityOptions, _ trust: TrustOptions, keysAreLogged: Bool, _ context: Context
+    func needsNoRoot(
+        _ identity: IdentityOptions, _ trust: TrustOptions, keysAreLogged: Bool = true, _ context: Context
     ) -> Bool {
         isByKeys(identity) && (insecureIgnoreTlog || privateInfrastructure || !keysAreLogged) && !useSignedTimestamps
             && !trust.isStated(context)

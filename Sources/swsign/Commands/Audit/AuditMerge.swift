@@ -4,7 +4,7 @@ import SwSignCore
 
 struct AuditMerge: SwSignCommand {
     static let configuration = CommandConfiguration(
-        commandName: "merge",
+        commandName: "merge", _superCommandName: "\(SwSign.name) audit",
         abstract: "Joins the reports of an audit's parts; writes a report in another form, signs it, or compares it.",
         discussion: """
             The parts must be whole, and answer the same question: the same version, places, signers and trusted root. What \

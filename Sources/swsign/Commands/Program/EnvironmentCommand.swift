@@ -135,6 +135,13 @@ struct EnvironmentCommand: SwSignCommand {
         KUBERNETES_SERVICE_PORT|the port of that cluster|keys in Kubernetes
         GITLAB_HOST|the GitLab server, in place of https://gitlab.com|keys in GitLab
         *GITLAB_TOKEN|the access token for it|keys in GitLab
+        GITHUB_SERVER_URL|with GITHUB_REPOSITORY and GITHUB_RUN_ID: the run that a report names|audit
+        GITHUB_REPOSITORY|the repository of a job of GitHub Actions, for that|audit
+        GITHUB_RUN_ID|the run of a job of GitHub Actions, for that|audit
+        CI_JOB_URL|the job of GitLab's that a report names|audit
+        BUILD_URL|the build of Jenkins that a report names|audit
+        USER|who a report says ran it, if no job does; without it, LOGNAME|audit
+        LOGNAME|the same|audit
         GITHUB_HOST|the GitHub server, in place of https://api.github.com|generate-key-pair
         *GH_TOKEN|the access token for GitHub's API; without it, GITHUB_TOKEN|verify-provenance --fetch
         *GITHUB_TOKEN|the access token for GitHub|generate-key-pair and verify-provenance --fetch
@@ -152,7 +159,7 @@ struct EnvironmentCommand: SwSignCommand {
         TERM|dumb for a terminal without colours|everywhere
         HOME|where .sigstore, .docker and .config are|everywhere
         PATH|where credential helpers and browsers are|commands on images and signing without a key
-        TMPDIR|where large files are kept for a while|copy, save and load
+        TMPDIR|where large files are kept for a while|audit, copy, save and load
         """
 
     /// The flags whose values are secrets.

@@ -1,0 +1,428 @@
+internal import OCIRegistry
+internal import SigstoreCrypto
+internal import SigstoreVerification
+internal import StrictJSON
+
+extension Audit {
+    /// The way through one repository or layout: its tags, what they point at, and what else can be reached from there.
+    struct Walk {
+        let audit: Audit
+        let place: AuditPlace
+        private(set) var tally = Tally()
+        /// What is looked at, in the order in which it was met.
+        private var digests: [Digest] = []
+        private var names: [Digest: [String]] = [:]
+        /// What may be an index, as far as that is known.
+        private var mayBeIndex: Set<Digest> = []
+        /// The tags that are named as carriers are, and the digests that these names are about.
+        private var known: Set<Digest> = []
+        private var carriers: [(tag: String, subject: Digest, suffix: String)] = []
+
+        init(_ audit: Audit, _ place: AuditPlace) { (self.audit, self.place) = (audit, place) }
+
+        // MARK: - Tags
+
+        /// Reads the tags of a repository, and what they point at.
+        mutating func list(_ store: RegistryClient, _ take: (AuditRow) throws(SigstoreError) -> Void)
+            async throws(SigstoreError)
+        {
+            var tags: [String] = []
+            do throws(SigstoreError) {
+                let isThere = try await store.forEachTags(refusingRepeats: true) { page throws(SigstoreError) in
+                    tags += page
+                }
+                if !isThere {
+                    throw SigstoreError(
+                        .notFound, "there is no repository \(place.name), or it lists no tags",
+                        advice: "check the name; some registries hide repositories from those who are not logged in")
+                }
+            } catch { try audit.finish(Audit.unread(place, [], nil, error), take) }
+            tags.removeAll { takeCarrier($0) }
+            tags.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+            let place = place
+            var found: [(tag: String, target: Descriptor)] = []
+            try await inOrder(tags, width: audit.options.width) {
+                tag -> (String, Result<Descriptor?, SigstoreError>) in
+                do throws(SigstoreError) { return (tag, .success(try await store.target(ofTag: tag))) } catch {
+                    return (tag, .failure(error))
+                }
+            } take: { tag, result throws(SigstoreError) in
+                switch result {
+                case .success(let target?): found.append((tag, target))
+                case .success(nil):
+                    let error = SigstoreError(
+                        .imageNotFound, "the tag \(tag) was listed, and is not there any more", advice: "try again")
+                    try audit.finish(Audit.unread(place, [tag], nil, error), take)
+                case .failure(let error): try audit.finish(Audit.unread(place, [tag], nil, error), take)
+                }
+            }
+            for (tag, target) in found { add(target, tag) }
+        }
+
+        /// Reads what a layout lists.
+        mutating func list(_ layout: ImageLayout) throws(SigstoreError) {
+            for entry in try layout.entries() {
+                if let kind = entry.annotations[ImageLayout.kindAnnotation].flatMap(
+                    ImageLayout.SavedKind.init(rawValue:))
+                {
+                    guard kind == .image || kind == .imageIndex else {
+                        tally.carriers += 1
+                        continue
+                    }
+                }
+                let tag = entry.annotations[ImageLayout.tagAnnotation]
+                if let tag, takeCarrier(tag) { continue }
+                add(entry, tag)
+            }
+        }
+
+        private mutating func add(_ target: Descriptor, _ name: String?) {
+            if names[target.digest] == nil { digests.append(target.digest) }
+            names[target.digest, default: []] += name.map { [$0] } ?? []
+            let types = [MediaType.imageManifest, MediaType.dockerManifest]
+            if !types.contains(where: { $0.utf8.elementsEqual(target.mediaType.utf8) }) {
+                mayBeIndex.insert(target.digest)
+            }
+        }
+
+        /// Takes a tag that is named as a carrier is: `sha256-<hex>` with something behind it or not.
+        private mutating func takeCarrier(_ tag: String) -> Bool {
+            let prefix = audit.judge.tagPrefix.utf8
+            let bare = tag.utf8.starts(with: prefix) ? tag.utf8.dropFirst(prefix.count) : tag.utf8[...]
+            guard bare.starts(with: "sha256-".utf8) else { return false }
+            let rest = bare.dropFirst(7)
+            let (hex, suffix) = (rest.prefix(64), rest.dropFirst(64))
+            guard suffix.isEmpty || suffix.first == 0x2e || suffix.first == 0x2d,
+                let subject = try? Digest(hex: String(Substring(hex)), .sha256)
+            else { return false }
+            carriers.append((tag, subject, String(Substring(suffix))))
+            return true
+        }
+
+        // MARK: - Digests
+
+        /// One digest to look at.
+        fileprivate struct Item: Sendable {
+            let digest: Digest
+            var names: [String] = []
+            var platform: String?
+            var index: Digest?
+            /// Whether it is looked at because something is attached to it: it need not be there.
+            var isSubject = false
+            /// Whether only what is in it is looked for.
+            var isForOthers = false
+            var hasSBOM = false
+        }
+
+        /// What came of one digest.
+        fileprivate struct Outcome: Sendable {
+            var row: AuditRow?
+            var isKept = false
+            /// What it is attached to, if it is a carrier.
+            var isCarrier = false
+            var subject: Digest?
+            var platforms: [Descriptor] = []
+        }
+
+        /// Looks at every digest, and hands out its row.
+        mutating func judge(_ take: (AuditRow) throws(SigstoreError) -> Void) async throws(SigstoreError) {
+            let shard = audit.options.shard
+            func isOurs(_ digest: Digest) -> Bool { shard?.contains(digest) ?? true }
+            known = Set(digests)
+            let withSBOM = Set(carriers.filter { $0.suffix.utf8.elementsEqual(".sbom".utf8) }.map(\.subject))
+            var items = digests.compactMap { digest -> Item? in
+                let isForOthers = !isOurs(digest)
+                guard !isForOthers || audit.options.includesPlatforms && mayBeIndex.contains(digest) else { return nil }
+                return Item(
+                    digest: digest, names: names[digest] ?? [], isForOthers: isForOthers,
+                    hasSBOM: withSBOM.contains(digest))
+            }
+            tally.carriers += carriers.count
+            (digests, names, mayBeIndex) = ([], [:], [])
+            var absent: Set<Digest> = []
+            var isWithSubjects = false
+            while !items.isEmpty || !isWithSubjects {
+                if items.isEmpty {
+                    // What something is attached to comes last: it may be a platform.
+                    isWithSubjects = true
+                    for carrier in carriers where known.insert(carrier.subject).inserted && isOurs(carrier.subject) {
+                        items.append(
+                            Item(
+                                digest: carrier.subject, isSubject: true,
+                                hasSBOM: withSBOM.contains(carrier.subject)))
+                    }
+                    continue
+                }
+                audit.progress(items.count { !$0.isForOthers }, 0)
+                var next: [Item] = []
+                let (audit, place) = (audit, place)
+                var (tally, known) = (tally, known)
+                try await inOrder(items, width: audit.options.width) { item -> (Item, Result<Outcome, SigstoreError>) in
+                    do throws(SigstoreError) { return (item, .success(try await audit.look(at: item, place))) } catch {
+                        return (item, .failure(error))
+                    }
+                } take: { item, result throws(SigstoreError) in
+                    let outcome = try result.get()
+                    if let row = outcome.row {
+                        if outcome.isKept { tally.resumed += 1 }
+                        try audit.finish(row, isKept: outcome.isKept, take)
+                    } else if !item.isForOthers {
+                        audit.progress(0, 1)
+                        if item.isSubject, !outcome.isCarrier { absent.insert(item.digest) }
+                    }
+                    if outcome.isCarrier {
+                        tally.carriers += max(1, item.names.count)
+                        // What it is attached to may have no tag.
+                        if let subject = outcome.subject, known.insert(subject).inserted {
+                            if isOurs(subject) {
+                                next.append(Item(digest: subject, isSubject: true))
+                            } else {
+                                try audit.finish(Self.elsewhere(subject, item, place), take)
+                            }
+                        }
+                    }
+                    for platform in outcome.platforms where known.insert(platform.digest).inserted {
+                        let text = platform.platform?.description
+                        // Builders keep attestations in indexes as images of no platform.
+                        if platform.platform?.os.utf8.elementsEqual("unknown".utf8) == true {
+                            if isOurs(platform.digest) { tally.carriers += 1 }
+                            continue
+                        }
+                        let isForOthers = !isOurs(platform.digest)
+                        let isIndex =
+                            platform.mediaType.utf8.elementsEqual(MediaType.imageIndex.utf8)
+                            || platform.mediaType.utf8.elementsEqual(MediaType.dockerManifestList.utf8)
+                        guard !isForOthers || isIndex else { continue }
+                        next.append(
+                            Item(digest: platform.digest, platform: text, index: item.digest, isForOthers: isForOthers))
+                    }
+                }
+                (self.tally, self.known) = (tally, known)
+                items = next
+            }
+            try await judgeDisguised(absent, take)
+        }
+
+        /// The row of an image without a tag that only another part could look at, and cannot know of.
+        private static func elsewhere(_ subject: Digest, _ carrier: Item, _ place: AuditPlace) -> AuditRow {
+            let error = SigstoreError(
+                .unsupported,
+                "\(subject), which \(carrier.digest) is attached to, has no tag, and is of another part of the audit",
+                advice: "audit this place in one part, or give the image a tag")
+            return Audit.unread(place, carrier.names, nil, error)
+        }
+
+        /// Looks at tags that are named as carriers are and belong to nothing that is there: whoever may push could hide an image
+        /// behind such a name.
+        private mutating func judgeDisguised(
+            _ absent: Set<Digest>, _ take: (AuditRow) throws(SigstoreError) -> Void
+        ) async throws(SigstoreError) {
+            let own = ["", ".sig", ".att", ".sbom"]
+            let shard = audit.options.shard
+            let strays = carriers.filter { carrier in
+                guard shard?.contains(carrier.subject) ?? true else { return false }
+                return absent.contains(carrier.subject) || !own.contains { $0.utf8.elementsEqual(carrier.suffix.utf8) }
+            }
+            let (audit, place) = (audit, place)
+            var hidden: [Item] = []
+            try await inOrder(strays.map(\.tag), width: audit.options.width) {
+                tag -> (String, Result<Manifest?, SigstoreError>) in
+                do throws(SigstoreError) {
+                    let store = try audit.store(of: place)
+                    return (tag, .success(try await store.manifest(try ManifestSelector(tag: tag))))
+                } catch { return (tag, .failure(error)) }
+            } take: { tag, result throws(SigstoreError) in
+                switch result {
+                case .success(let manifest?):
+                    guard !manifest.isCarrier, !manifest.isReferrerList else { return }
+                    if let index = hidden.firstIndex(where: { $0.digest == manifest.digest }) {
+                        hidden[index].names.append(tag)
+                    } else {
+                        hidden.append(Item(digest: manifest.digest, names: [tag]))
+                    }
+                case .success(nil): break
+                case .failure(let error): try audit.finish(Audit.unread(place, [tag], nil, error), take)
+                }
+            }
+            tally.carriers -= hidden.reduce(0) { $0 + $1.names.count }
+            hidden.removeAll { known.contains($0.digest) }
+            audit.progress(hidden.count, 0)
+            try await inOrder(hidden, width: audit.options.width) { item -> Result<Outcome, SigstoreError> in
+                do throws(SigstoreError) { return .success(try await audit.look(at: item, place)) } catch {
+                    return .failure(error)
+                }
+            } take: { result throws(SigstoreError) in
+                let outcome = try result.get()
+                if let row = outcome.row { try audit.finish(row, isKept: outcome.isKept, take) }
+            }
+        }
+    }
+
+    fileprivate func store(of place: AuditPlace) throws(SigstoreError) -> any ImageStore {
+        switch place {
+        case .repository(let repository): registries.client(for: repository)
+        case .layout(let path), .folder(let path): try ImageLayout(opening: path)
+        }
+    }
+
+    // MARK: - One digest
+
+    /// Looks at one digest.
+    /// - Throws: Because the state cannot be read; what the registry does is in the row.
+    private func look(at item: Walk.Item, _ place: AuditPlace) async throws(SigstoreError) -> Walk.Outcome {
+        var outcome = Walk.Outcome()
+        if !item.isForOthers, var row = try state?.row(place.name, item.digest) {
+            row.names = item.names
+            (row.platform, row.index) = (item.platform, item.index)
+            (outcome.row, outcome.isKept) = (row, true)
+            guard options.includesPlatforms else { return outcome }
+        }
+        var row = AuditRow(
+            place: place.name, names: item.names, digest: item.digest, signed: .couldNotLook, verdict: .couldNotLook)
+        (row.platform, row.index) = (item.platform, item.index)
+        do throws(SigstoreError) {
+            let image = try await Image(
+                named: "\(place.name)@\(item.digest)", registries, signatureRepository: signatureRepository)
+            var manifest: Manifest?
+            var isBroken = false
+            do throws(SigstoreError) {
+                manifest = try await image.store.manifest(.digest(item.digest))
+                if manifest == nil {
+                    if item.isSubject || item.isForOthers { return outcome }
+                    throw SigstoreError(.imageNotFound, "\(image.name) is not there any more", advice: "try again")
+                }
+            } catch {
+                guard error.code == .malformedManifest else { throw error }
+                isBroken = true
+                row.failures = [AuditFailure(error)]
+            }
+            if let manifest, manifest.isCarrier {
+                (outcome.isCarrier, outcome.subject) = (!item.isForOthers, manifest.subject?.digest)
+                return outcome
+            }
+            if let index = manifest?.index, options.includesPlatforms {
+                outcome.platforms = Array(index.manifests.prefix(Manifest.layerLimit))
+                if index.manifests.count > Manifest.layerLimit {
+                    row.failures.append(
+                        AuditFailure(
+                            SigstoreError(
+                                .tooLarge, "the index lists \(index.manifests.count) images, more than are looked at")))
+                }
+            }
+            guard !item.isForOthers, !outcome.isKept else { return outcome }
+            if let manifest { await describe(manifest, image, &row) }
+            let findings = await findings(image, hasSBOM: item.hasSBOM, &row)
+            judge.conclude(&row, findings, isOpen: isBroken)
+        } catch {
+            guard !item.isForOthers, !outcome.isKept else { return outcome }
+            row.failures.append(AuditFailure(error))
+        }
+        outcome.row = row
+        return outcome
+    }
+
+    /// Looks for signatures, attestations and SBOMs, in both schemes.
+    private func findings(_ image: Image, hasSBOM: Bool, _ row: inout AuditRow) async -> AuditJudge.Findings {
+        var store = SignatureStore(image, tagPrefix: judge.tagPrefix)
+        store.attachmentLimit = Self.attachmentLimit
+        let all = store
+        async let bundles = Self.search(all, .signature, .likelyBundles)
+        async let layers = Self.search(all, .signature, .tag)
+        async let envelopes = Self.search(all, .attestation, .tag)
+        async let sbom = hasSBOM ? Self.sbom(image, all) : .success([])
+        var findings = AuditJudge.Findings(judge)
+        var found = await bundles
+        judge.judge(found.signatures, "bundle", of: image, &findings)
+        judge.judge(await layers.signatures, "tag", of: image, &findings)
+        // Before something is called unsigned, the registry's own list has been asked for.
+        if !findings.signatures.contains(where: { $0.verdict == .accepted }), found.referrers.leavesOutList {
+            let rest = await found.lookAtOmitted()
+            judge.judge(rest, "bundle", of: image, &findings)
+        }
+        judge.judge(await envelopes.signatures, "tag", of: image, &findings, areAttestations: true)
+        for referrer in found.referrers.descriptors {
+            guard let type = referrer.artifactType, Self.isSBOM(type) else { continue }
+            row.sboms.append(type)
+        }
+        switch await sbom {
+        case .success(let types): row.sboms += types
+        case .failure(let error): findings.add(unread: [error], "tag", areAttestations: true)
+        }
+        return findings
+    }
+
+    /// The most bytes that one attestation may have here: many are looked at side by side.
+    private static let attachmentLimit: Int64 = 32 << 20
+
+    private struct Searched: Sendable {
+        var search: SignatureSearch
+        var signatures: StoredSignatures
+        var referrers: Referrers { search.referrers }
+
+        mutating func lookAtOmitted() async -> StoredSignatures {
+            await Self.look(&search, .omittedBundles)
+        }
+
+        static func look(_ search: inout SignatureSearch, _ place: SignatureSearch.Place) async -> StoredSignatures {
+            do throws(SigstoreError) { return try await search.look(place) } catch {
+                var nothing = StoredSignatures()
+                nothing.unread = [error]
+                return nothing
+            }
+        }
+    }
+
+    private static func search(
+        _ store: SignatureStore, _ kind: SignatureStore.Kind, _ place: SignatureSearch.Place
+    ) async -> Searched {
+        var search = SignatureSearch(store, kind)
+        let found = await Searched.look(&search, place)
+        return Searched(search: search, signatures: found)
+    }
+
+    private static func isSBOM(_ type: String) -> Bool {
+        ["spdx", "cyclonedx", "syft"].contains { type.lowercased().contains($0) }
+    }
+
+    /// The media types of the SBOMs that are attached in the older way.
+    private static func sbom(_ image: Image, _ store: SignatureStore) async -> Result<[String], SigstoreError> {
+        do throws(SigstoreError) {
+            let manifest = try await image.signatureStore.manifest(try ManifestSelector(tag: store.tag(.sbom)))
+            return .success(manifest?.image?.layers.prefix(16).map(\.mediaType) ?? [])
+        } catch { return .failure(error) }
+    }
+
+    /// The most bytes of a configuration that is read.
+    private static let configLimit: Int64 = 1 << 20
+
+    /// Fills in what the image says of itself. That its configuration cannot be read changes nothing of who signed it.
+    private func describe(_ manifest: Manifest, _ image: Image, _ row: inout AuditRow) async {
+        row.mediaType = manifest.mediaType
+        let annotations = manifest.image?.annotations ?? manifest.index?.annotations ?? [:]
+        let name = "org.opencontainers.image."
+        row.created = annotations["\(name)created"]
+        row.source = annotations["\(name)source"]
+        row.revision = annotations["\(name)revision"]
+        guard let config = manifest.image?.config,
+            [MediaType.imageConfig, MediaType.dockerConfig].contains(where: {
+                $0.utf8.elementsEqual(config.mediaType.utf8)
+            })
+        else { return }
+        do throws(SigstoreError) {
+            let json = JSONCursor(
+                try JSONValue(parsing: try await image.store.blob(config, limit: Self.configLimit), values: 1 << 16))
+            row.created = try json.optional("created")?.string() ?? row.created
+            let labels = try json.optional("config")?.optional("Labels")
+            row.source = try labels?.optional("\(name)source")?.string() ?? row.source
+            row.revision = try labels?.optional("\(name)revision")?.string() ?? row.revision
+        } catch { row.failures.append(AuditFailure(error.concerning("the configuration \(config.digest)"))) }
+    }
+}
+
+extension Manifest {
+    /// Whether its own content says that it is attached to something else, and is no image that can be run.
+    fileprivate var isCarrier: Bool { holdsSignatures || holdsSBOM || isArtifact && subject != nil }
+
+    /// Whether it is a list of what refers to something.
+    fileprivate var isReferrerList: Bool { index?.manifests.allSatisfy { $0.artifactType?.isEmpty == false } ?? false }
+}

@@ -191,7 +191,9 @@ let package = Package(
             ], swiftSettings: settings),
         .testTarget(
             name: "ProvenanceTests",
-            dependencies: ["Provenance", "SigstoreVerification", "SigstoreCrypto", "InToto", "StrictJSON"],
+            dependencies: [
+                "Spawning", "Provenance", "SigstoreVerification", "SigstoreCrypto", "InToto", "StrictJSON",
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "SwSignCoreTests",

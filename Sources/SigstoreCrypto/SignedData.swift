@@ -28,10 +28,12 @@ public struct SignedData: Sendable {
     public let content: [UInt8]?
     /// The certificates that came along. Nothing about them is trusted.
     public let certificates: [Certificate]
-    /// The distinguished name, in DER, of the authority that issued the signer's certificate.
+    /// The distinguished name, in DER, of the authority that issued the signer's certificate; empty if a key is named.
     public let issuer: [UInt8]
-    /// The serial number of the signer's certificate: the octets of its INTEGER.
+    /// The serial number of the signer's certificate: the octets of its INTEGER; empty if a key is named.
     public let serialNumber: [UInt8]
+    /// What names the signer's key, if no certificate is named (section 5.3, `subjectKeyIdentifier`).
+    public let keyIdentifier: [UInt8]?
     /// The hash function of the content's digest and of the signature.
     public let hash: HashAlgorithm
 
@@ -42,10 +44,12 @@ public struct SignedData: Sendable {
 
     private let attributes: [(type: ObjectIdentifier, value: DERElement)]
     private let contentDigest: [UInt8]
-    /// What the signature is over: the attributes as a SET (section 5.4).
-    private let signed: [UInt8]
-    private let signature: [UInt8]
+    /// What the signature is over: the signed attributes as a SET (section 5.4), byte for byte as they came but for the tag.
+    public let signedAttributes: [UInt8]
+    /// The signature: DER for ECDSA, the bare bytes for RSA.
+    public let signature: [UInt8]
     private let isRSA: Bool
+    private let unsigned: DERElement?
     /// What it is, for errors.
     private let subject: DERSubject
 
@@ -55,8 +59,8 @@ public struct SignedData: Sendable {
     /// - Parameters:
     ///   - der: The ContentInfo (section 3) in DER, with nothing after it.
     ///   - contentType: The type that the content must have, in dotted form, such as ``plainContent``.
-    /// - Throws: `SigstoreError` with `malformed-signed-data`: also if there is not exactly one signer, if
-    ///   the signer is not named by issuer and serial number, or if the hash function is not SHA-256, SHA-384 or SHA-512.
+    /// - Throws: `SigstoreError` with `malformed-signed-data`: also if there is not exactly one signer, or
+    ///   if the hash function is not SHA-256, SHA-384 or SHA-512.
     public init(_ der: [UInt8], contentType: String) throws(SigstoreError) {
         let subject = DERSubject(code: .malformedSignedData, name: "the signed data")
         guard let type = ObjectIdentifier(dotted: contentType) else {
@@ -83,7 +87,8 @@ public struct SignedData: Sendable {
         try wrapped.end()
         let version = try reader.smallInteger("the version")
         // Only plain content has version 1 (section 5.1).
-        guard (3...5).contains(version) || version == 1 && contentType == Identifiers.plainContent else {
+        let isPlain = contentType == Identifiers.plainContent
+        guard (3...5).contains(version) || version == 1 && isPlain else {
             throw reader.fault("its version is unknown")
         }
         var listed = try reader.enter(Tag.set, "the digest algorithms")
@@ -122,13 +127,21 @@ public struct SignedData: Sendable {
         guard signers.isAtEnd else { throw signers.fault("it has more than one signer") }
 
         // SignerInfo (section 5.3).
-        guard try signer.smallInteger("the signer's version") == 1 else {
-            throw signer.fault("the signer is not named by issuer and serial number")
+        switch (try signer.smallInteger("the signer's version"), isPlain) {
+        case (1, _):
+            var name = try signer.enter(Tag.sequence, "the signer's name")
+            issuer = Array(try name.read(Tag.sequence, "the signer's issuer").encoded)
+            serialNumber = Array(try name.integer("the signer's serial number"))
+            keyIdentifier = nil
+            try name.end()
+        case (3, true):
+            let identifier = Array(try signer.read(Tag.primitive(0), "the signer's key identifier").content)
+            guard (1...64).contains(identifier.count) else {
+                throw signer.fault("the signer's key identifier has a wrong length")
+            }
+            (issuer, serialNumber, keyIdentifier) = ([], [], identifier)
+        default: throw signer.fault("the signer is not named by issuer and serial number")
         }
-        var name = try signer.enter(Tag.sequence, "the signer's name")
-        issuer = Array(try name.read(Tag.sequence, "the signer's issuer").encoded)
-        serialNumber = Array(try name.integer("the signer's serial number"))
-        try name.end()
         let identifier = try signer.plainAlgorithm("the signer's hash")
         let hash = try HashAlgorithm(identifier: identifier, of: subject, "the signer's hash")
         self.hash = hash
@@ -137,7 +150,7 @@ public struct SignedData: Sendable {
             throw signer.fault("the signer's hash, \(hash.rawValue), is not among its digest algorithms")
         }
         let attributes = try signer.read(Tag.constructed(0), "the signed attributes")
-        signed = [Tag.set] + attributes.encoded.dropFirst()
+        signedAttributes = [Tag.set] + attributes.encoded.dropFirst()
         let values = try Self.values(of: attributes, subject)
         self.attributes = values
         var algorithm = try signer.enter(Tag.sequence, "the signature's algorithm")
@@ -149,7 +162,7 @@ public struct SignedData: Sendable {
             throw signer.fault("its signature algorithm \(scheme) is neither RSA nor ECDSA over \(hash.rawValue)")
         }
         signature = Array(try signer.octetString("the signature"))
-        _ = try signer.readIfPresent(Tag.constructed(1))  // attributes that are not signed
+        unsigned = try signer.readIfPresent(Tag.constructed(1))
         try signer.end()
 
         // Section 11: both attributes must be there.
@@ -163,22 +176,23 @@ public struct SignedData: Sendable {
         contentDigest = Array(digest.content)
     }
 
-    private static func values(of element: DERElement, _ subject: DERSubject)
+    private static func values(of element: DERElement, _ subject: DERSubject, _ kind: String = "signed")
         throws(SigstoreError) -> [(type: ObjectIdentifier, value: DERElement)]
     {
         typealias Tag = DERReader.Tag
+        let what = "an attribute of the signer"
         var reader = DERReader(element.content, of: subject)
         var values: [(type: ObjectIdentifier, value: DERElement)] = []
         while !reader.isAtEnd {
-            var attribute = try reader.enter(Tag.sequence, "a signed attribute")
-            let type = try attribute.objectIdentifier("a signed attribute")
-            var set = try attribute.enter(Tag.set, "a signed attribute")
+            var attribute = try reader.enter(Tag.sequence, what)
+            let type = try attribute.objectIdentifier(what)
+            var set = try attribute.enter(Tag.set, what)
             try attribute.end()
             guard values.count < attributeLimit, !values.contains(where: { $0.type == type }) else {
-                throw reader.fault("the signed attribute \(type) stands twice, or there are too many")
+                throw reader.fault("the \(kind) attribute \(type) stands twice, or there are too many")
             }
             values.append((type: type, value: try set.next()))
-            guard set.isAtEnd else { throw reader.fault("the signed attribute \(type) has several values") }
+            guard set.isAtEnd else { throw reader.fault("the \(kind) attribute \(type) has several values") }
         }
         return values
     }
@@ -213,12 +227,56 @@ public struct SignedData: Sendable {
     /// The value of a signed attribute; `nil` if there is none of that type.
     func attribute(_ type: ObjectIdentifier) -> DERElement? { attributes.first { $0.type == type }?.value }
 
+    /// The value of an attribute that is not signed, in DER: what others added, such as a timestamp.
+    /// - Parameter type: Its type, in dotted form.
+    /// - Returns: `nil` if there is none of that type.
+    /// - Throws: `SigstoreError` with `malformed-signed-data`, also if any attribute stands twice or has several values.
+    public func unsignedAttribute(_ type: String) throws(SigstoreError) -> [UInt8]? {
+        guard let unsigned else { return nil }
+        guard let type = ObjectIdentifier(dotted: type) else {
+            throw SigstoreError(.malformedSignedData, "\"\(type)\" is not an object identifier in dotted form")
+        }
+        return try Self.values(of: unsigned, subject, "unsigned").first { $0.type == type }.map {
+            Array($0.value.encoded)
+        }
+    }
+
+    /// The bytes of an attribute that is not signed and is an OCTET STRING.
+    /// - Parameter type: Its type, in dotted form.
+    /// - Returns: `nil` if there is none of that type.
+    /// - Throws: `SigstoreError` with `malformed-signed-data`.
+    public func unsignedBytes(_ type: String) throws(SigstoreError) -> [UInt8]? {
+        guard let value = try unsignedAttribute(type) else { return nil }
+        var reader = DERReader(value[...], of: subject)
+        let bytes = Array(try reader.octetString("the unsigned attribute \(type)"))
+        try reader.end()
+        return bytes
+    }
+
     // MARK: - Verifying
 
-    /// Whether the signer is named as the holder of this certificate, by issuer and serial number. That proves nothing: the
-    /// signature does.
+    /// Whether the signer is named as the holder of this certificate, by issuer and serial number or by its key's identifier.
+    /// That proves nothing: the signature does.
     public func names(_ certificate: Certificate) -> Bool {
-        certificate.issuer == issuer && certificate.serialNumber == serialNumber
+        if let keyIdentifier { return certificate.subjectKeyIdentifier == keyIdentifier }
+        return certificate.issuer == issuer && certificate.serialNumber == serialNumber
+    }
+
+    /// Compares the content with the digest that was signed. Whether the signature holds is not looked at.
+    /// - Parameter given: The content, if it is kept elsewhere. If it is inside too, both must be the same.
+    /// - Throws: `SigstoreError` with `signed-data-mismatch` if the signature was made over other content,
+    ///   `malformed-signed-data` if there is no content.
+    public func expectContent(_ given: [UInt8]? = nil) throws(SigstoreError) {
+        guard let whole = given ?? content else {
+            throw subject.fault("its content is kept elsewhere, and was not given")
+        }
+        let digest = try Digest.hash(whole, hash)
+        guard content == nil || content == whole, digest.bytes == contentDigest else {
+            throw SigstoreError(
+                .signedDataMismatch,
+                "\(subject.name) was made over other content: expected \(digest), "
+                    + "it states \(hash.rawValue):\(Hexadecimal.encode(contentDigest))")
+        }
     }
 
     /// Verifies that the key of this certificate has signed the content. Whether the certificate is to be trusted is not
@@ -230,23 +288,16 @@ public struct SignedData: Sendable {
     ///   `signed-data-signature` if it is not this certificate's or does not hold,
     ///   `malformed-signed-data` if there is no content.
     public func verify(content given: [UInt8]? = nil, by certificate: Certificate) throws(SigstoreError) {
-        guard let whole = given ?? content else {
-            throw subject.fault("its content is kept elsewhere, and was not given")
-        }
-        let digest = try Digest.hash(whole, hash)
-        guard content == nil || content == whole, digest.bytes == contentDigest else {
-            throw SigstoreError(
-                .signedDataMismatch,
-                "\(subject.name) was made over other content: expected \(digest), "
-                    + "it states \(hash.rawValue):\(Hexadecimal.encode(contentDigest))")
-        }
+        try expectContent(given)
         guard names(certificate) else {
+            let signer =
+                keyIdentifier.map { "the key \(Hexadecimal.encode($0))" }
+                ?? "serial number \(Hexadecimal.encode(serialNumber)) of \(Certificate.text(ofName: issuer))"
             throw SigstoreError(
                 .signedDataSignature,
-                "\(subject.name) was signed by serial number \(Hexadecimal.encode(serialNumber)) of "
-                    + "\(Certificate.text(ofName: issuer)), and not by \(certificate.displayName)")
+                "\(subject.name) was signed by \(signer), and not by \(certificate.displayName)")
         }
-        let attributes = try Digest.hash(signed, hash)
+        let attributes = try Digest.hash(signedAttributes, hash)
         let name = try Digest.sha256(
             attributes.bytes + (try Digest.sha256(signature).bytes) + certificate.fingerprint.bytes)
         try Self.held.answer(for: name) { () throws(SigstoreError) in

@@ -50,6 +50,21 @@ import Testing
         #expect(Self.code { try detached.verify(by: signer) } == .malformedSignedData)
     }
 
+    @Test("A signer that is named by the key's identifier, and attributes that are not signed")
+    func keyIdentifier() throws {
+        let folder = try OpenSSLCommandTests.Folder()
+        let authority = try folder.makeAuthority(key: ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], digest: "sha256")
+        try folder.write("content", Self.text)
+        let signed = try SignedData(Self.sign(in: folder, ["-keyid"]), contentType: SignedData.plainContent)
+        #expect(signed.keyIdentifier == authority[0].subjectKeyIdentifier && signed.issuer.isEmpty)
+        #expect(signed.names(authority[0]) && !signed.names(authority[1]))
+        try signed.verify(content: Self.content, by: authority[0])
+        #expect(Self.code { try signed.verify(content: Self.content, by: authority[1]) } == .signedDataSignature)
+        #expect(Self.code { try signed.expectContent(Self.content + [0]) } == .signedDataMismatch)
+        #expect(try signed.unsignedAttribute("1.2.3") == nil)
+        #expect(signed.signedAttributes.first == 0x31)
+    }
+
     @Test("Forms that are not accepted, each as OpenSSL writes it")
     func refusedForms() throws {
         let folder = try OpenSSLCommandTests.Folder()
@@ -57,7 +72,7 @@ import Testing
         try folder.write("content", Self.text)
         let plain = SignedData.plainContent
         for (form, words) in [
-            (["-noattr"], "signed attributes"), (["-md", "sha1"], "not SHA-256"), (["-keyid"], "issuer and serial"),
+            (["-noattr"], "signed attributes"), (["-md", "sha1"], "not SHA-256"),
             (["-signer", "root.pem", "-inkey", "root.key"], "more than one signer"),
             (["-econtent_type", Self.timestamp], "expected \(plain)"),
         ] {

@@ -55,6 +55,7 @@ enum ErrorTable {
         file-too-large|A file is larger than what it is read for allows.|check that this is the right file
         file-unreadable|A file is there and cannot be read.|check who may read it, and that the disk is sound
         file-unwritable|A file cannot be written.|check that the directory is there and may be written to, or name another place
+        git-object-too-large|A commit or tag, or the signature in it, is larger than what is read.|look at it with git cat-file: no commit that people make is that large
         http-status|A server answered with an error.|the message has the server's status and words; if the status is 429 or 5xx, try again later
         http-unavailable|libcurl is missing, too old, or refuses what it is told.|install libcurl (libcurl4 on Debian and Ubuntu, libcurl on Fedora and RHEL); swsign doctor shows what is found
         identity-token-audience|The identity token is meant for another service.|request the token with the audience that the message names, or name its audience with --oidc-client-id
@@ -86,17 +87,21 @@ enum ErrorTable {
         log-entry-mismatch|The log entry is about another signature, key, certificate, file or kind than the bundle.|do not use it; get the bundle again from where it was published
         log-entry-refused|The transparency log does not record this signature.|the log's reason is in the message; another kind of key, or a log of the other Rekor version, may do
         log-key-not-valid|The trusted root knows the log's key, but not for the time of the entry.|get a newer trusted root with swsign initialize
+        malformed-allowed-signers|A file of allowed signers cannot be read.|repair the line that the message names; ssh-keygen(1) describes the form
         malformed-base64|Text that should be base64 is not.|what was read may be cut short or altered: get it again
         malformed-bundle|The parts of a bundle do not fit together, or not with its version.|get the bundle again from where it was published; swsign bundle inspect shows what can be read
         malformed-certificate|Bytes that should be a certificate are not one.|give a certificate in PEM or DER
         malformed-checkpoint|A checkpoint is not a signed note about a tree.|get the bundle again from where it was published
         malformed-compression|Something that is compressed with Snappy is damaged, or is something else.|try again later; if it stays so, get the attestations in another way
         malformed-digest|A digest has a wrong length, a wrong letter, or an unknown algorithm.|write it as sha256: and 64, or sha512: and 128, hexadecimal digits in small letters
+        malformed-git-object|What should be a commit or a tag is none, or is not clear.|look at it with git cat-file and git fsck; do not use it if another person made it
+        malformed-git-signature|A signature of git is not of the form that gitsign writes.|have the commit or tag signed anew
         malformed-identity-token|What should be an identity token is not one.|give the token itself, or the name of a file that holds nothing else
         malformed-json|Bytes that should be JSON are not, have a member twice, or are nested too deeply.|what was read may be cut short, altered or of another kind: get it again
         malformed-key|Bytes that should be a key are not one; or others could sign for it; or its halves do not belong together.|give the key as it was written; make a new one with swsign generate-key-pair if it is lost
         malformed-layout|A folder is no image layout, or a damaged one.|check the path after oci-layout:, and copy the image into it again
         malformed-lock-file|A lock file of npm cannot be read, or names no packages.|have a current npm write it: npm install --package-lock-only
+        malformed-log-entry|The log entry in a signature of git cannot be read.|have the commit or tag signed anew
         malformed-manifest|A manifest is not JSON, is two things at once, or lacks what its kind needs.|push the image again
         malformed-model-signature|The signature of a model is damaged, or what it says of the files does not fit together.|get the signature again from who made it; if it stays so, have the model signed again
         malformed-pattern|A regular expression cannot be read.|write it in RE2's syntax, as Go has it; there are no look-arounds and no back references
@@ -111,6 +116,7 @@ enum ErrorTable {
         malformed-shard|What should name a part of an audit does not.|write it as NUMBER/COUNT, such as 3/16
         malformed-signature|Bytes that should be a signature are not one.|what was read may be cut short, altered or another signature: get it again
         malformed-signed-data|Bytes that should be CMS signed data are not.|what was read may be cut short or altered: get it again
+        malformed-ssh-data|A key, certificate or signature of SSH is malformed.|have the commit or tag signed anew
         malformed-timestamp|Bytes that should be a timestamp are not one.|what was read may be cut short or altered: get it again
         malformed-trusted-root|A trusted root cannot be read, or lacks what it needs.|get it again, or make one with swsign trusted-root create
         malformed-url|A URL is malformed, has another scheme than http and https, or holds a user name.|write it as https://host/path
@@ -162,12 +168,14 @@ enum ErrorTable {
         sct-log-mismatch|The signed certificate timestamp is another log's than the one at hand.|get a newer trusted root with swsign initialize, or give the log's key
         sct-signature|The signed certificate timestamp does not hold for this certificate.|do not use it: the certificate was altered, or the timestamp belongs to another one
         sct-too-late|The certificate transparency log promised the certificate only after the signature was made.|check the clocks of the machine that signed and of the log
+        several-git-signatures|A commit or tag has more than one signature, and programs differ in which one counts.|have it made and signed anew
         sign-in-failed|The issuer did not sign the person in.|try again, or sign in on another device with --fulcio-auth-flow device
         sign-in-refused|What came back from the browser is not the answer to this sign-in.|try again, and close older sign-in pages
         signature-in-p1363|The signature is two bare numbers (IEEE P1363), and has to be ASN.1 DER.|convert it, or have the program that signs write DER
         signature-not-attestation|A signature over a file was found, but an attestation was expected.|verify it with verify-blob (verify for images)
         signed-data-mismatch|Signed data was made over other content.|check that file and signature belong together
         signed-data-signature|The signature of signed data does not hold.|do not use it; get it again from where it was published
+        ssh-signer-not-valid|The SSH key is among the allowed signers, but not for git, for that time or for that name.|check the line of that key in the file of allowed signers
         timed-out|A server, or the whole command, took longer than allowed.|try again, or allow more time with --timeout
         timestamp-authority|The timestamp is not by the authority that is trusted.|name the authority's certificates with --timestamp-certificate-chain, or a trusted root that has them
         timestamp-authority-not-valid|The trusted root knows the timestamp authority, but not for that time.|get a newer trusted root with swsign initialize
@@ -202,10 +210,12 @@ enum ErrorTable {
         unknown-algorithm|There is no signing algorithm of that name.|the command's --help lists the algorithms
         unknown-bundle-version|The bundle's version is not known.|use a newer swsign, or check that this is a bundle
         unknown-entry-kind|The log entry's kind or version is not known.|use a newer swsign, or check that this is the right bundle
+        unknown-git-signature|A commit or tag has a signature of a form that is not known.|have it signed with gitsign, SSH or GPG
         unknown-key-reference|The key's name is of no known kind, or not written as names of its kind are.|write it as the message says; --key takes a file, env://NAME, - or a key service's reference
         unknown-log|The log entry names a log that the trusted root does not know.|get a newer trusted root with swsign initialize, or name the one that knows this log with --trusted-root
         unknown-predicate-type|The predicate type is neither a known short name nor a URI.|the command's --help lists the short names; others are written as a URI
         unknown-registry-key|The registry's attestation is by a key that is not known, or does not say by which.|get the registry's keys and the attestations again; if both are current, do not use the package
+        unknown-ssh-signer|The SSH key that signed is not among the allowed signers.|if its owner may sign, add the key to the file of allowed signers
         unknown-token-provider|There is no identity token provider of that name.|the command's --help lists the providers
         unproven-time|The log entry states a time that nothing proves.|have it signed anew with a timestamp authority
         unreachable|There is no connection to the server, or it broke off.|check the name, the network and the proxy; swsign doctor shows what is used
@@ -240,6 +250,7 @@ enum ErrorTable {
         wrong-resource|The verification summary is about another resource than was asked for.|check the resource that was given; if it is right, get the summary that belongs to it
         wrong-runner|Another kind of machine built it than was asked for.|do not use the file, or allow machines of the repository's owner by leaving out --deny-self-hosted-runners
         wrong-source|Another repository was built than was asked for, or what was given is no repository.|check the repository that was given; if it is right, do not use the file
+        wrong-ssh-namespace|An SSH signature was made for another purpose than git.|have the commit or tag signed anew
         wrong-subject|The attestation is about something else.|check that the attestation belongs to this file or image, unchanged
         wrong-tag|Another tag was built than was asked for.|check the tag that was given; if it is right, do not use the file
         wrong-verifier|Another verifier made the verification summary than was asked for.|check the verifier that was given; if it is right, do not use what it is about

@@ -161,6 +161,26 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
         precondition(key.kind == kind)
     },
     "signing-config": { bytes in _ = try SigningConfig(parsing: bytes) },
+    "git-object": { bytes in
+        for kind in [GitObject.Kind.commit, .tag] {
+            guard let object = try? GitObject(bytes, kind) else { continue }
+            // What was signed is the object, or less.
+            precondition(
+                object.signature == nil ? object.payload.count <= bytes.count : object.payload.count < bytes.count)
+        }
+    },
+    "git-signed-data": { bytes in
+        let signed = try SignedData(bytes, contentType: SignedData.plainContent)
+        _ = try signed.unsignedBytes("1.3.6.1.4.1.57264.3.1")
+        _ = try signed.unsignedAttribute("1.2.840.113549.1.9.16.2.14")
+        _ = signed.certificates.filter(signed.names)
+    },
+    "git-log-entry": { bytes in _ = try TransparencyLogEntry(protobuf: bytes) },
+    "ssh-signature": { bytes in
+        let signature = try SSHSignature(armored: Array(PEM.encode(label: "SSH SIGNATURE", bytes).utf8))
+        try signature.verify([], namespace: "git")
+    },
+    "allowed-signers": { bytes in _ = try AllowedSigners(parsing: bytes) { $0 } },
     "simple-signing": { bytes in
         let payload = try SimpleSigningPayload(parsing: bytes)
         _ = payload.json().serialized()

@@ -1,0 +1,106 @@
+internal import SigstoreCrypto
+public import SigstoreVerification
+public import StrictJSON
+
+/// A signature of git in CMS, as gitsign writes it, turned into a bundle.
+///
+/// What the signer's key has signed are the attributes, and one of them is the digest of the commit or tag. So the bundle's
+/// artifact is the attributes, and that the digest is the object's is checked here, before anything else. The log entry and the
+/// timestamp stand beside the signature in attributes that are not signed; what they are worth, the verifier says.
+public struct GitSignature: Sendable {
+    /// The signature, of which nothing is believed yet.
+    public let bundle: SigstoreBundle
+    /// What is claimed of it: the signed attributes.
+    public let claim: BundleClaim
+    /// What names the signer's key, if there is no certificate; `nil` if there is one.
+    public let keyIdentifier: [UInt8]?
+
+    /// The type of the attribute with the log entry, as gitsign has it.
+    static let logEntryAttribute = "1.3.6.1.4.1.57264.3.1"
+    /// The type of the attribute with a timestamp over the signature (RFC 3161, appendix A).
+    static let timestampAttribute = "1.2.840.113549.1.9.16.2.14"
+
+    /// Reads a signature, and compares the digest in it with the object.
+    /// - Parameters:
+    ///   - pem: The whole block, `SIGNED MESSAGE`.
+    ///   - payload: What was signed, byte for byte: the object without its signature.
+    /// - Throws: `SigstoreError` with `malformed-pem` or `malformed-signed-data`, with `signed-data-mismatch` if it is over
+    ///   another object, or with `malformed-git-signature`.
+    public init(pem: [UInt8], payload: [UInt8]) throws(SigstoreError) {
+        let blocks = try PEM.blocks(in: pem, limit: 1)
+        guard let block = blocks.first, block.label.utf8.elementsEqual("SIGNED MESSAGE".utf8) else {
+            throw Self.fault("it is no PEM block SIGNED MESSAGE")
+        }
+        let signed = try SignedData(block.bytes, contentType: SignedData.plainContent)
+        guard signed.content == nil else {
+            throw Self.fault("the content stands inside, expected a detached signature")
+        }
+        try signed.expectContent(payload)
+
+        let keyMaterial: SigstoreBundle.KeyMaterial
+        var certificate: Certificate?
+        if signed.keyIdentifier != nil, signed.certificates.isEmpty {
+            keyMaterial = .publicKey(hint: "")
+        } else {
+            let named = signed.certificates.filter(signed.names)
+            guard named.count == 1, let signer = named.first else {
+                throw Self.fault("it holds \(named.count) certificates of the signer that it names, expected one")
+            }
+            certificate = signer
+            keyMaterial = .certificates([signer.der])
+        }
+        keyIdentifier = certificate == nil ? signed.keyIdentifier : nil
+
+        let digest = try Digest.hash(signed.signedAttributes, signed.hash)
+        var entry: TransparencyLogEntry?
+        if let encoded = try signed.unsignedBytes(Self.logEntryAttribute) {
+            var read = try TransparencyLogEntry(protobuf: encoded)
+            if read.body.isEmpty { read.body = try Self.body(of: read, digest, signed.signature, certificate) }
+            entry = read
+        }
+        let timestamp = try signed.unsignedAttribute(Self.timestampAttribute)
+        let isProven = entry.map { $0.proof?.checkpoint != nil } ?? true
+        bundle = SigstoreBundle(
+            keyMaterial: keyMaterial,
+            content: .messageSignature(.init(digest: digest, signature: signed.signature)),
+            logEntries: entry.map { [$0] } ?? [], timestamps: timestamp.map { [$0] } ?? [],
+            // Before checkpoints there was the promise alone.
+            version: isProven ? .v03 : .v01)
+        try bundle.validate()
+        claim = .message(ArtifactBytes(signed.signedAttributes))
+    }
+
+    private static func fault(_ what: String) -> SigstoreError {
+        SigstoreError(.malformedGitSignature, "git's signature is malformed: \(what)")
+    }
+
+    /// The log entry itself, which gitsign leaves out: it follows from what was signed.
+    private static func body(
+        of entry: TransparencyLogEntry, _ digest: Digest, _ signature: [UInt8], _ certificate: Certificate?
+    ) throws(SigstoreError) -> [UInt8] {
+        guard entry.kind.utf8.elementsEqual("hashedrekord".utf8), entry.kindVersion.utf8.elementsEqual("0.0.1".utf8),
+            let certificate
+        else {
+            throw fault(
+                "its log entry of kind \(entry.kind) \(entry.kindVersion) does not hold the entry itself, which only "
+                    + "hashedrekord 0.0.1 of a certificate can do without")
+        }
+        return JSONValue.object([
+            "apiVersion": .string("0.0.1"), "kind": .string("hashedrekord"),
+            "spec": .object([
+                "data": .object([
+                    "hash": .object(["algorithm": .string(digest.algorithm.rawValue), "value": .string(digest.hex)])
+                ]),
+                "signature": .object([
+                    "content": .bytes(signature),
+                    "publicKey": .object(["content": .bytes(Array(certificate.pem.utf8))]),
+                ]),
+            ]),
+        ]).canonicalized()
+    }
+}
+
+extension SigstoreError.Code {
+    /// A signature of git is not of the form that gitsign writes.
+    public static let malformedGitSignature = Self("malformed-git-signature")
+}

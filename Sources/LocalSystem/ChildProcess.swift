@@ -91,6 +91,27 @@ package enum ChildProcess {
         _ arguments: [String], environment: [String: String]? = nil, more: [String: String] = [:], input: [UInt8] = [],
         hasOurInput: Bool = false, timeout: Duration
     ) throws(Failure) -> Answer {
+        var output: [UInt8] = []
+        let status = try run(
+            arguments, environment: environment, more: more, input: input, hasOurInput: hasOurInput, timeout: timeout
+        ) { piece in
+            output += piece
+            return output.count <= outputLimit
+        }
+        return Answer(status: status.value, wasKilled: status.wasKilled, output: output)
+    }
+
+    /// How a program ended: its exit status, or 128 and the number of the signal that ended it.
+    package typealias Status = (value: CInt, wasKilled: Bool)
+
+    /// The same for a program that may write much.
+    /// - Parameters:
+    ///   - isSilent: Whether what it writes to standard error is dropped.
+    ///   - take: Is given its output piece by piece; `false` kills it, and is `saidTooMuch`.
+    package static func run(
+        _ arguments: [String], environment: [String: String]? = nil, more: [String: String] = [:], input: [UInt8] = [],
+        hasOurInput: Bool = false, isSilent: Bool = false, timeout: Duration, _ take: (ArraySlice<UInt8>) -> Bool
+    ) throws(Failure) -> Status {
         let end = ContinuousClock.now + timeout
         // What it reads from, what we write to; what we read from, what it writes to.
         var (toProgram, fromProgram): ([CInt], [CInt]) = ([-1, -1], [-1, -1])
@@ -99,7 +120,7 @@ package enum ChildProcess {
             fcntl(toProgram[1], F_SETFL, O_NONBLOCK) == 0,
             let process = spawn(
                 arguments, environment, more,
-                [hasOurInput ? STDIN_FILENO : toProgram[0], fromProgram[1], STDERR_FILENO],
+                [hasOurInput ? STDIN_FILENO : toProgram[0], fromProgram[1], isSilent ? nil : STDERR_FILENO],
                 flag: hasOurInput ? .ours : .group)
         else { throw .notStarted }
         // A group other than that of the terminal may not read from it.
@@ -113,9 +134,8 @@ package enum ChildProcess {
         unsafe sigaddset(&signals, SIGPIPE)
         unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
 
-        var output: [UInt8] = []
         var status: CInt = 0
-        var failure = exchange(input, &output, &toProgram[1], fromProgram[0], until: end)
+        var failure = exchange(input, take, &toProgram[1], fromProgram[0], until: end)
         if failure == nil {
             // It may have closed its output and go on.
             while unsafe waitpid(process, &status, WNOHANG) == 0 {
@@ -133,8 +153,7 @@ package enum ChildProcess {
             throw failure
         }
         let signal = status & 0x7f
-        return Answer(
-            status: signal == 0 ? status >> 8 & 0xff : 128 + signal, wasKilled: signal != 0, output: output)
+        return (signal == 0 ? status >> 8 & 0xff : 128 + signal, signal != 0)
     }
 
     /// Kills the programs that ``run(_:environment:more:input:hasOurInput:timeout:)`` waits for. May be called by a signal
@@ -144,11 +163,11 @@ package enum ChildProcess {
     /// Writes what the program is to read, closes that end, and reads what it writes until it closes its own.
     /// - Returns: Why it did not close its output in time and within the limit.
     private static func exchange(
-        _ input: [UInt8], _ output: inout [UInt8], _ toProgram: inout CInt, _ fromProgram: CInt,
+        _ input: [UInt8], _ take: (ArraySlice<UInt8>) -> Bool, _ toProgram: inout CInt, _ fromProgram: CInt,
         until end: ContinuousClock.Instant
     ) -> Failure? {
         var rest = input[...]
-        var chunk = [UInt8](repeating: 0, count: 4096)
+        var chunk = [UInt8](repeating: 0, count: 1 << 14)
         while true {
             if toProgram >= 0, rest.isEmpty {
                 close(toProgram)
@@ -172,8 +191,7 @@ package enum ChildProcess {
             let count = unsafe systemRead(fromProgram, &chunk, chunk.count)
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { return nil }
-            output += chunk[..<count]
-            guard output.count <= outputLimit else { return .saidTooMuch }
+            guard take(chunk[..<count]) else { return .saidTooMuch }
         }
     }
 

@@ -18,7 +18,7 @@ public struct Workers: Sendable {
 
     /// Does the same with each of several things.
     /// - Returns: What came of each, in their order.
-    func outcomes<Thing: Sendable, Value: Sendable>(
+    package func outcomes<Thing: Sendable, Value: Sendable>(
         _ things: [Thing], _ work: @escaping @Sendable (Thing) throws(SigstoreError) -> Value
     ) -> [Result<Value, SigstoreError>] {
         let results = Results<Value>(count: things.count)

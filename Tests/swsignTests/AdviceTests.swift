@@ -98,6 +98,15 @@ struct AdviceTests {
                 "SECURITY_POLICY_VIOLATED", "--key", "--location", "--project", "--scopes",
             ]
         ),
+        // git's own flags and variables.
+        (
+            "GitRepository",
+            [
+                "GIT_", "LC_ALL", "--all", "--batch", "--end-of-options", "--git-path", "--is-shallow-repository",
+                "--no-pager",
+                "--no-replace-objects", "--path-format", "--quiet", "--symbolic-full-name", "--topo-order", "--verify",
+            ]
+        ),
         ("AWS", ["AWS_", "SIGN_VERIFY", "ECC_NIST_", "RSA_", "ECDSA_SHA_", "RSASSA_P", "--profile"]),
     ]
 

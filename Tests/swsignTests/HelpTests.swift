@@ -168,7 +168,12 @@ struct HelpTests {
         for line in [
             "swsign generate-key-pair", "swsign generate-key-pair --output-key-prefix new",
             "openssl ecparam -name prime256v1 -genkey -noout -out openssl.pem",
-            "mkdir dist", "cp file dist/file", "swsign sign-model --key cosign.key model",
+            "mkdir dist source", "cp file dist/file",
+            "ssh-keygen -q -t ed25519 -N '' -f ssh && (printf 'ann@example.org '; cat ssh.pub) > allowed_signers",
+            "cd source && git init -q -b main . && git config user.name Ann && git config user.email ann@example.org",
+            "cd source && git config gpg.format ssh && git config user.signingkey ../ssh",
+            "cd source && git commit -q -S --allow-empty -m one && git commit -q -S --allow-empty -m two",
+            "swsign sign-model --key cosign.key model",
             "swsign sign-model --signature keyless.model.sig model",
             "swsign sign-blob --bundle file.sigstore.json file",
             "swsign sign-blob \(signing) --bundle bykey.sigstore.json file",

@@ -361,6 +361,11 @@ enum FlagTable {
                     CommandFlag("state"), CommandFlag("max-entries"), CommandFlag("expect"),
                 ]
         },
+        "git verify": {
+            verifying.filter { $0.name != "max-workers" } + [
+                CommandFlag("allowed-signers"), CommandFlag("all", .off), CommandFlag("directory", short: "C"),
+            ]
+        },
         "initialize": {
             [
                 CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),

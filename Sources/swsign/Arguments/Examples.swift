@@ -185,6 +185,10 @@ enum Examples {
         swsign tlog verify --bundle file.sigstore.json --artifact file
         swsign tlog verify --log-index 0
 
+        git verify
+        swsign git verify -C source --allowed-signers allowed_signers HEAD
+        swsign git verify -C source --allowed-signers allowed_signers main~1..main
+
         tlog info
         swsign tlog info
         swsign tlog info --output json

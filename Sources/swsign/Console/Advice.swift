@@ -41,6 +41,8 @@ extension SigstoreError {
         case .verifyAsAttestation: "verify it with verify-blob-attestation (verify-attestation for images)"
         case .verifyAsSignature: "verify it with verify-blob (verify for images)"
         case .giveIdentity: "give --certificate-identity and --certificate-oidc-issuer in place of --key"
+        case .giveAllowedSigners: "name them in a file with --allowed-signers"
+        case .giveIdentityOrKey: "give --certificate-identity and --certificate-oidc-issuer, or --key"
         case .givePublicKey: "give the signer's public key with --key"
         case .giveKeyOfModel: "give the signer's public key with --key"
         case .giveIdentityOfModel: "give --certificate-identity and --certificate-oidc-issuer"

@@ -55,7 +55,9 @@ enum ErrorTable {
         file-too-large|A file is larger than what it is read for allows.|check that this is the right file
         file-unreadable|A file is there and cannot be read.|check who may read it, and that the disk is sound
         file-unwritable|A file cannot be written.|check that the directory is there and may be written to, or name another place
+        git-failed|git is not there, or does not do what it is asked for.|run git by hand in the repository; git fsck checks it
         git-object-too-large|A commit or tag, or the signature in it, is larger than what is read.|look at it with git cat-file: no commit that people make is that large
+        gpg-not-looked-at|A commit or tag is signed with GPG, which swsign does not look at.|verify it with git verify-commit or git verify-tag
         http-status|A server answered with an error.|the message has the server's status and words; if the status is 429 or 5xx, try again later
         http-unavailable|libcurl is missing, too old, or refuses what it is told.|install libcurl (libcurl4 on Debian and Ubuntu, libcurl on Fedora and RHEL); swsign doctor shows what is found
         identity-token-audience|The identity token is meant for another service.|request the token with the audience that the message names, or name its audience with --oidc-client-id
@@ -133,6 +135,8 @@ enum ErrorTable {
         no-bundle|One of several bundles must hold, and there are none.|give a file with at least one bundle
         no-certificate|An identity is demanded, and the image is signed with keys only (exit code 13).|give the signer's public key with --key
         no-certificate-timestamp|The certificate has no signed certificate timestamp that counts.|give one with --sct, or do not look for one with --insecure-ignore-sct
+        no-commits|The range has no commit in it.|check the range: A..B is what B has and A has not
+        no-git-object|A commit or tag is not in the repository.|fetch the whole history, and try again
         no-identity-token|There is no identity token, and nobody to sign in.|set SIGSTORE_ID_TOKEN, give one with --identity-token, or sign with --key
         no-log-entry|A log entry is demanded, and the signature has none that counts.|if it was made without a log on purpose, verify it with --insecure-ignore-tlog
         no-matching-signature|The image is signed, but no signature holds, or not by the signer who is demanded (exit code 12).|check what is demanded of the signature (key, identity, annotations, type), or have the image signed anew
@@ -140,6 +144,7 @@ enum ErrorTable {
         no-pin|The token needs its PIN, and there is none.|set COSIGN_PKCS11_PIN, write pin-source=file:/PATH into the reference, or run it at a terminal
         no-provenance|An attestation that the ecosystem's rules demand is not there, or the server says that there is none.|get all attestations from where the file was published; if there are no more, do not use it
         no-signature|The image has no signature, or no attestation (exit code 10).|check that this is the image that was signed, or sign it with swsign sign or swsign attest
+        no-signer-demanded|A commit or tag is signed in a way for which nothing says who may sign.|say who may sign: --certificate-identity, --key or --allowed-signers
         no-such-log-entry|The log has no such entry.|check the index or the UUID, and that this is the log (--rekor-url)
         no-time|Nothing proves when the signature was made, and its certificate has ended since.|sign with a transparency log or a timestamp authority, so that the time is proven
         no-timestamp|The signature has fewer signed timestamps than are demanded.|sign with a timestamp authority (--timestamp-server-url, or a signing config that names one)
@@ -169,6 +174,7 @@ enum ErrorTable {
         sct-signature|The signed certificate timestamp does not hold for this certificate.|do not use it: the certificate was altered, or the timestamp belongs to another one
         sct-too-late|The certificate transparency log promised the certificate only after the signature was made.|check the clocks of the machine that signed and of the log
         several-git-signatures|A commit or tag has more than one signature, and programs differ in which one counts.|have it made and signed anew
+        shallow-history|The history is cut off, so that commits were not looked at.|fetch the whole history with git fetch --unshallow
         sign-in-failed|The issuer did not sign the person in.|try again, or sign in on another device with --fulcio-auth-flow device
         sign-in-refused|What came back from the browser is not the answer to this sign-in.|try again, and close older sign-in pages
         signature-in-p1363|The signature is two bare numbers (IEEE P1363), and has to be ASN.1 DER.|convert it, or have the program that signs write DER
@@ -202,6 +208,7 @@ enum ErrorTable {
         tuf-target-name|A name that no file or role of a TUF repository may have.|check the name that was given
         tuf-threshold|Too few of the right keys have signed the TUF repository's metadata.|do not trust it until its keeper says why; check that TUF_ROOT_JSON is this mirror's
         tuf-unreachable|The TUF mirror could not be asked.|check the network and the proxy, or go on with what is here: --offline
+        unaccepted-commits|Commits or tags are not signed by a signer who may.|each is named with its reason
         unauthorized|The registry wants credentials, or does not accept these.|log in with swsign login, or give --registry-username and --registry-password
         unclear-provenance|It is not plain which ecosystem an attestation is from, or it is from another one than was asked for.|say which with --from
         unexpected-answer|A service's answer is not what its interface says.|check that the URL is that service's
@@ -215,6 +222,7 @@ enum ErrorTable {
         unknown-log|The log entry names a log that the trusted root does not know.|get a newer trusted root with swsign initialize, or name the one that knows this log with --trusted-root
         unknown-predicate-type|The predicate type is neither a known short name nor a URI.|the command's --help lists the short names; others are written as a URI
         unknown-registry-key|The registry's attestation is by a key that is not known, or does not say by which.|get the registry's keys and the attestations again; if both are current, do not use the package
+        unknown-revision|The repository has no revision of that name.|check the name with git rev-parse
         unknown-ssh-signer|The SSH key that signed is not among the allowed signers.|if its owner may sign, add the key to the file of allowed signers
         unknown-token-provider|There is no identity token provider of that name.|the command's --help lists the providers
         unproven-time|The log entry states a time that nothing proves.|have it signed anew with a timestamp authority
@@ -222,6 +230,7 @@ enum ErrorTable {
         unreadable-signature|A signature was found that cannot be read.|look at it with swsign tree and swsign download signature; sign anew if it is damaged
         unreadable-token-file|A file that should hold a token cannot be read.|check the path and who may read it
         unreleased-builder|The builder was called at a branch or commit, and not at a release's full tag.|have the project call its builder by a tag like v1.2.3
+        unsigned-git-object|A commit or tag is not signed.|have it signed, with gitsign, SSH or GPG
         unsupported|The registry or layout cannot do what is asked of it.|what it cannot do is in the message; another registry or repository may do it
         unsupported-key|The key is of a kind, curve or size that is not used here.|keys that can be used are ECDSA P-256, P-384 and P-521, Ed25519, and RSA of 2048 to 4096 bits
         unsupported-model-signature|The signature of a model names its files in a way that swsign does not know, such as BLAKE3 or parts of files.|verify it with model_signing, or have the model signed by files with SHA-256
@@ -253,6 +262,7 @@ enum ErrorTable {
         wrong-ssh-namespace|An SSH signature was made for another purpose than git.|have the commit or tag signed anew
         wrong-subject|The attestation is about something else.|check that the attestation belongs to this file or image, unchanged
         wrong-tag|Another tag was built than was asked for.|check the tag that was given; if it is right, do not use the file
+        wrong-tag-name|A reference to a tag leads to a signed tag of another name.|do not use it: a signed tag was put in the place of another
         wrong-verifier|Another verifier made the verification summary than was asked for.|check the verifier that was given; if it is right, do not use what it is about
         wrong-version|The attestation is about another version of the package.|get the attestation that belongs to the file
         wrong-versioned-tag|A tag of another version was built than was asked for, or what was given is no version.|check the version that was given; if it is right, do not use the file

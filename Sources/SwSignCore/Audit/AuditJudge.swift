@@ -27,9 +27,9 @@ public struct AuditJudge: Sendable {
         verifier: Verifier, accepted: DemandedSigners?, former: CombinedPolicy? = nil, rules: VerificationPolicy
     ) throws(SigstoreError) {
         (self.verifier, self.accepted, self.former) = (verifier, accepted, former)
-        let anybody = CertificateIdentity.Pattern.matching(try IdentityPattern("(?s)^"))
+        let anyName = CertificateIdentity.Pattern.matching(try IdentityPattern("(?s)^"))
         var rules = rules
-        rules.signedBy = .identities([CertificateIdentity(subject: anybody, issuer: anybody)])
+        rules.signedBy = .identities([CertificateIdentity(subject: anyName, issuer: anyName)])
         others = .policy(rules)
     }
 

@@ -212,7 +212,7 @@ extension Audit {
             return Audit.unread(place, carrier.names, nil, error)
         }
 
-        /// Looks at tags that are named as carriers are and belong to nothing that is there: whoever may push could hide an image
+        /// Looks at tags that are named as carriers are and belong to nothing that is there: a name alone could hide an image
         /// behind such a name.
         private mutating func judgeDisguised(
             _ absent: Set<Digest>, _ take: (AuditRow) throws(SigstoreError) -> Void

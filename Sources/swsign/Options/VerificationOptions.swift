@@ -89,7 +89,7 @@ struct VerificationOptions: ParsableArguments {
         !keys.isEmpty || securityKey.isUsed || identity.isStated || identity.namesSigners
     }
 
-    /// What must hold of a signature, by whoever it is.
+    /// What must hold of every signature, whichever signer made it.
     /// - Parameter context: Where it is warned of each check that is weaker than usual; `nil` if that was done.
     /// - Returns: A policy that nobody meets yet.
     func rules(_ context: Context?) throws(SigstoreError) -> VerificationPolicy {

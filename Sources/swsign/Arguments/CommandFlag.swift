@@ -372,8 +372,7 @@ enum FlagTable {
             ]
         },
         "audit": {
-            verifying.filter { !["rekor-url", "output"].contains($0.name) } + auditReport
-                + awaiting("looking up log entries in an audit", [CommandFlag("rekor-url")])
+            verifying.filter { $0.name != "output" } + auditReport
                 + registry.filter { $0.name != "max-workers" } + [
                     CommandFlag("repositories", .each), CommandFlag("catalog", .each), CommandFlag("platforms", .off),
                     CommandFlag("former-key", .each), CommandFlag("former-signer", .each), CommandFlag("state"),

@@ -143,6 +143,11 @@ struct AuditCommand: SwSignCommand {
 
     /// What judges signatures: who is accepted, who was, and what must hold of all others.
     private func judge(_ context: Context) throws(SigstoreError) -> AuditJudge {
+        guard verification.rekorURL == nil else {
+            throw SigstoreError(
+                .notBuiltYet, "--rekor-url cannot be used with an audit yet: it looks up no log entries",
+                advice: "leave it out, and verify images whose signatures came without one by themselves")
+        }
         let isNamed = verification.namesSigners(identity)
         guard isNamed || verification.threshold == nil else {
             throw SigstoreError(

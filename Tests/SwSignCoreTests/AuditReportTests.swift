@@ -368,6 +368,11 @@ struct AuditReportTests {
 
                 """), "\(text)")
         #expect(text.contains("oldest 2026-03-04, 267 days ago; newest 2026-03-04, 267 days ago"), "\(text)")
+        // Places that come again and again stand in each line.
+        report.rows.insert(try SampleReport.row(8, place: "registry.example/other"), at: 3)
+        let mixed = try report.text(.table).split(separator: "\n").map(String.init)
+        #expect(mixed[0].hasPrefix("  could-not-look  registry.example/app:v0"), "\(mixed)")
+        #expect(mixed[3].hasPrefix("  accepted        registry.example/other:v8   sha256:"), "\(mixed)")
         let narrow = try SampleReport.hostileReport().text(.table, columns: 40)
         #expect(narrow.split(separator: "\n").allSatisfy { $0.unicodeScalars.count <= 40 })
     }

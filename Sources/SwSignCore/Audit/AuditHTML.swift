@@ -363,7 +363,8 @@ struct AuditHTML {
         .skip{position:absolute;left:-99rem}
         .skip:focus{left:1rem;top:1rem;padding:.5rem}
         :focus-visible{outline-style:solid;outline-width:.2rem;outline-offset:.15rem}
-        .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.75rem;list-style:none;margin:0;padding:0}
+        .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.75rem;list-style:none;margin:0;
+        padding:0}
         .tiles li{border-width:1px;border-style:solid;border-radius:.5rem;padding:.75rem 1rem}
         .tiles strong{display:block;font-size:2rem;line-height:1.1}
         .meaning{display:block}
@@ -373,16 +374,16 @@ struct AuditHTML {
         table{border-collapse:collapse;width:100%}
         .wide{overflow-x:auto}
         caption{text-align:left;font-weight:600;padding:.75rem 0 .25rem}
-        th,td{text-align:left;vertical-align:top;padding:.4rem .75rem .4rem 0;border-width:0 0 1px;border-style:solid;
-        overflow-wrap:anywhere}
+        th,td{text-align:left;vertical-align:top;padding:.4rem .75rem .4rem 0;border-width:0 0 1px;border-style:solid}
         tbody th{font-weight:400}
+        tbody th,td:nth-child(2)>p{overflow-wrap:anywhere}
         td p{margin:0}
-        td:first-child,tbody th+td{overflow-wrap:normal}
         dl{margin:0;display:grid;gap:.35rem}
         dl div{display:grid;grid-template-columns:minmax(9rem,14rem) 1fr;gap:0 1rem}
         dd{margin:0;grid-column:2;overflow-wrap:anywhere}
         form{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:center;margin:0 0 1rem}
         form p{margin:0}
+        label{display:flex;gap:.5rem;align-items:center}
         input,select{font:inherit;border-width:1px;border-style:solid;border-radius:.4rem;padding:.3rem .6rem;max-width:100%}
         #rows>details{border-width:1px 0 0;border-style:solid;content-visibility:auto;contain-intrinsic-size:auto 2.75rem}
         summary{cursor:pointer;padding:.5rem 0;overflow-wrap:anywhere}

@@ -21,17 +21,26 @@ struct AuditTable {
             while text.utf8.last == 0x20 { text.removeLast() }
             try write(Array((columns.map { AuditText.cut(text, $0) } ?? text).utf8) + [0x0a])
         }
-        var nameWidth = 0
-        try rows { row throws(SigstoreError) in nameWidth = max(nameWidth, Self.name(row).unicodeScalars.count) }
-        let verdictWidth = summary.verdicts.map { $0.verdict.rawValue.utf8.count }.max() ?? 0
-        var place: String?
+        // Rows come in the order in which they were found: those of one place are most often together.
+        var (isGrouped, places, last): (Bool, Set<[UInt8]>, [UInt8]?) = (true, [], nil)
+        var (nameWidth, fullWidth) = (0, 0)
         try rows { row throws(SigstoreError) in
-            if place.map({ $0.utf8.elementsEqual(row.place.utf8) }) != true {
-                try line(AuditText.visible(row.place))
-                place = row.place
-            }
+            let place = Array(row.place.utf8)
+            if place != last { isGrouped = places.insert(place).inserted && isGrouped }
+            last = place
+            nameWidth = max(nameWidth, Self.name(row, hasPlace: false).unicodeScalars.count)
+            fullWidth = max(fullWidth, Self.name(row, hasPlace: true).unicodeScalars.count)
+        }
+        let width = isGrouped ? nameWidth : fullWidth
+        let verdictWidth = summary.verdicts.map { $0.verdict.rawValue.utf8.count }.max() ?? 0
+        last = nil
+        try rows { row throws(SigstoreError) in
+            let place = Array(row.place.utf8)
+            if isGrouped, place != last { try line(AuditText.visible(row.place)) }
+            last = place
+            let name = Self.name(row, hasPlace: !isGrouped)
             let cells = [
-                AuditText.padded(row.verdict.rawValue, verdictWidth), AuditText.padded(Self.name(row), nameWidth),
+                AuditText.padded(row.verdict.rawValue, verdictWidth), AuditText.padded(name, width),
                 AuditText.padded(
                     row.digest.map { AuditText.cut($0.description, Self.digestWidth) } ?? "", Self.digestWidth),
                 AuditText.visible(Self.remark(row)),
@@ -49,23 +58,23 @@ struct AuditTable {
         for signer in summary.sums.signers {
             let span = summary.span(signer)
             try line("  \(AuditText.visible(signer.signer))")
-            try line(
-                "    \(signer.verdict.rawValue), \(AuditText.count(signer.signatures, "signature", "signatures")); oldest \(span.oldest); newest \(span.newest)"
-            )
+            let count = AuditText.count(signer.signatures, "signature", "signatures")
+            try line("    \(signer.verdict.rawValue), \(count); oldest \(span.oldest); newest \(span.newest)")
         }
         try line("Verdicts:")
-        let width = summary.verdicts.map { String($0.count).utf8.count }.max() ?? 0
+        let digitCount = summary.verdicts.map { String($0.count).utf8.count }.max() ?? 0
         for (verdict, count) in summary.verdicts {
             let digits = String(count)
-            try line("  \(String(repeating: " ", count: width - digits.utf8.count))\(digits) \(verdict.rawValue)")
+            try line("  \(String(repeating: " ", count: digitCount - digits.utf8.count))\(digits) \(verdict.rawValue)")
         }
         for sentence in summary.sentences { try line(sentence) }
     }
 
-    private static func name(_ row: AuditRow) -> String {
-        let name = row.names.first ?? ""
+    private static func name(_ row: AuditRow, hasPlace: Bool) -> String {
+        let name = hasPlace ? row.place + row.names.prefix(1).map { ":" + $0 }.joined() : row.names.first ?? ""
         let more = (row.names.count > 1 ? " +\(row.names.count - 1)" : "") + (row.platform.map { " \($0)" } ?? "")
-        return AuditText.cut(AuditText.visible(name), nameLimit) + AuditText.cut(AuditText.visible(more), nameLimit)
+        let limit = hasPlace ? 2 * nameLimit : nameLimit
+        return AuditText.cut(AuditText.visible(name), limit) + AuditText.cut(AuditText.visible(more), nameLimit)
     }
 
     /// What is said beside a row: who signed, or why not.

@@ -61,6 +61,10 @@ struct GitTests {
             #expect(outcome.succeeded, "\(revision): \(outcome.messages)\(outcome.output)")
             #expect(outcome.output.contains("  accepted        ssh          ann@example.org"), "\(outcome.output)")
         }
+        // Whom the environment has say who may sign is said.
+        let environment = Self.environment.merging(["COSIGN_ALLOWED_SIGNERS": "allowed"]) { $1 }
+        let told = await Program(directory: directory.path, environment: environment).run(["git", "verify", "HEAD"])
+        #expect(told.succeeded && told.messages.contains("COSIGN_ALLOWED_SIGNERS"), "\(told.messages)")
         let both = await verify("--allowed-signers", "allowed", "--output", "json", "v1", "HEAD~1")
         #expect(
             try rows(both, "type", "kind", "verdict", "signer")

@@ -98,6 +98,7 @@ struct GitVerify: SwSignCommand {
             identity.isStated || identity.namesSigners || !verification.keys.isEmpty || verification.securityKey.isUsed
         // Without anything, this says what is missing.
         guard names || allowed == nil else {
+            context.trustVariables.named([])
             return GitJudge(sigstore: nil, allowedSigners: allowed, offline: verification.offline)
         }
         let signers = try verification.signers(

@@ -17,7 +17,7 @@ struct FlagTests {
         /// A value that the command accepts.
         var value: String {
             switch flag.name {
-            case "max-workers", "rekor-version", "log-index", "threshold", "slot-id", "limit": "2"
+            case "max-workers", "rekor-version", "log-index", "threshold", "slot-id", "limit", "max-entries": "2"
             case "timeout": "3m0s"
             default: "v=1,w"
             }

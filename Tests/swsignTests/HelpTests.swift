@@ -163,6 +163,7 @@ struct HelpTests {
         try await template.must("copy", "oci-layout:layout:one", "oci-layout:layout:1.0")
         try await template.must("copy", "oci-layout:layout:multi", "oci-layout:layout:2.0")
         let signing = "--key cosign.key --tlog-upload=false"
+        try template.write("releases.txt", "sha256:\(String(repeating: "0", count: 64))\n")
         try template.makeDirectory("model")
         try template.write("model/weights", "content")
         for line in [

@@ -195,7 +195,7 @@ enum Examples {
 
         tlog monitor
         swsign tlog monitor --state monitor.json --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example
-        swsign tlog monitor --state monitor.json --key cosign.pub --expect releases.txt --output json
+        swsign tlog monitor --state monitor.json --certificate-identity releases@example.com --certificate-oidc-issuer https://accounts.example --expect releases.txt --output json
 
         initialize
         swsign initialize

@@ -16,7 +16,7 @@ extension Audit {
         private var mayBeIndex: Set<Digest> = []
         /// The tags that are named as carriers are, and the digests that these names are about.
         private var known: Set<Digest> = []
-        private var carriers: [(tag: String, subject: Digest, suffix: String)] = []
+        private var carriers: [CarrierTag] = []
 
         init(_ audit: Audit, _ place: AuditPlace) { (self.audit, self.place) = (audit, place) }
 
@@ -87,15 +87,8 @@ extension Audit {
 
         /// Takes a tag that is named as a carrier is: `sha256-<hex>` with something behind it or not.
         private mutating func takeCarrier(_ tag: String) -> Bool {
-            let prefix = audit.judge.tagPrefix.utf8
-            let bare = tag.utf8.starts(with: prefix) ? tag.utf8.dropFirst(prefix.count) : tag.utf8[...]
-            guard bare.starts(with: "sha256-".utf8) else { return false }
-            let rest = bare.dropFirst(7)
-            let (hex, suffix) = (rest.prefix(64), rest.dropFirst(64))
-            guard suffix.isEmpty || suffix.first == 0x2e || suffix.first == 0x2d,
-                let subject = try? Digest(hex: String(Substring(hex)), .sha256)
-            else { return false }
-            carriers.append((tag, subject, String(Substring(suffix))))
+            guard let carrier = CarrierTag(tag, prefix: audit.judge.tagPrefix) else { return false }
+            carriers.append(carrier)
             return true
         }
 
@@ -129,7 +122,7 @@ extension Audit {
             let shard = audit.options.shard
             func isOurs(_ digest: Digest) -> Bool { shard?.contains(digest) ?? true }
             known = Set(digests)
-            let withSBOM = Set(carriers.filter { $0.suffix.utf8.elementsEqual(".sbom".utf8) }.map(\.subject))
+            let withSBOM = Set(carriers.filter { $0.suffix.utf8.elementsEqual(".sbom".utf8) }.compactMap(\.subject))
             var items = digests.compactMap { digest -> Item? in
                 let isForOthers = !isOurs(digest)
                 guard !isForOthers || audit.options.includesPlatforms && mayBeIndex.contains(digest) else { return nil }
@@ -145,11 +138,9 @@ extension Audit {
                 if items.isEmpty {
                     // What something is attached to comes last: it may be a platform.
                     isWithSubjects = true
-                    for carrier in carriers where known.insert(carrier.subject).inserted && isOurs(carrier.subject) {
-                        items.append(
-                            Item(
-                                digest: carrier.subject, isSubject: true,
-                                hasSBOM: withSBOM.contains(carrier.subject)))
+                    for subject in carriers.lazy.compactMap(\.subject)
+                    where known.insert(subject).inserted && isOurs(subject) {
+                        items.append(Item(digest: subject, isSubject: true, hasSBOM: withSBOM.contains(subject)))
                     }
                     continue
                 }
@@ -220,12 +211,14 @@ extension Audit {
             let own = ["", ".sig", ".att", ".sbom"]
             let shard = audit.options.shard
             let strays = carriers.filter { carrier in
-                guard shard?.contains(carrier.subject) ?? true else { return false }
-                return absent.contains(carrier.subject) || !own.contains { $0.utf8.elementsEqual(carrier.suffix.utf8) }
+                // A name that does not say whose it is, is looked at by the first part.
+                guard let subject = carrier.subject else { return shard.map { $0.number == 1 } ?? true }
+                guard shard?.contains(subject) ?? true else { return false }
+                return absent.contains(subject) || !own.contains { $0.utf8.elementsEqual(carrier.suffix.utf8) }
             }
             let (audit, place) = (audit, place)
             var hidden: [Item] = []
-            try await inOrder(strays.map(\.tag), width: audit.options.width) {
+            try await inOrder(strays.map(\.name), width: audit.options.width) {
                 tag -> (String, Result<Manifest?, SigstoreError>) in
                 do throws(SigstoreError) {
                     let store = try audit.store(of: place)
@@ -420,9 +413,6 @@ extension Audit {
 }
 
 extension Manifest {
-    /// Whether its own content says that it is attached to something else, and is no image that can be run.
-    fileprivate var isCarrier: Bool { holdsSignatures || holdsSBOM || isArtifact && subject != nil }
-
     /// Whether it is a list of what refers to something.
     fileprivate var isReferrerList: Bool { index?.manifests.allSatisfy { $0.artifactType?.isEmpty == false } ?? false }
 }

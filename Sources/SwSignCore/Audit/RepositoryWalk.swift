@@ -3,7 +3,7 @@ public import SigstoreCrypto
 public import StrictJSON
 
 /// What the tags of a repository, or the entries of a layout, point at: each digest once. Tags of signatures, attestations and
-/// SBOMs are told from images by their names alone; a manifest says more (``isCarrier(_:)``).
+/// SBOMs are told from images by their names alone; a manifest says more (`Manifest.isCarrier`).
 public struct RepositoryWalk: Sendable {
     /// A digest, with the tags that point at it.
     public struct Entry: Sendable {
@@ -34,7 +34,7 @@ public struct RepositoryWalk: Sendable {
     public init(_ store: any ImageStore, tagPrefix: String = "") async throws(SigstoreError) {
         if let layout = store as? ImageLayout {
             for image in try layout.images() {
-                if let tag = image.tag, Self.isCarrier(tag: tag, prefix: tagPrefix) {
+                if let tag = image.tag, CarrierTag(tag, prefix: tagPrefix) != nil {
                     carriers += 1
                 } else {
                     add(image.digest, image.tag)
@@ -50,7 +50,7 @@ public struct RepositoryWalk: Sendable {
         var seen: Set<String> = []
         let tags = listed.filter { tag in
             guard seen.insert(tag).inserted else { return false }
-            guard Self.isCarrier(tag: tag, prefix: tagPrefix) else { return true }
+            guard CarrierTag(tag, prefix: tagPrefix) != nil else { return true }
             carriers += 1
             return false
         }
@@ -81,31 +81,39 @@ public struct RepositoryWalk: Sendable {
         places[digest] = entries.count
         entries.append(Entry(digest: digest, tags: tag.map { [$0] } ?? []))
     }
+}
 
-    /// Whether a tag has the form of those that carry what belongs to another digest: `sha256-<hex>` alone (a list of
-    /// referrers), or with cosign's `.sig`, `.att`, `.sbom` or the announcement of a writer behind it.
-    public static func isCarrier(tag: String, prefix: String = "") -> Bool {
-        func hasForm(_ tag: Substring.UTF8View) -> Bool {
-            func isHex(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte) }
-            guard let hyphen = tag.firstIndex(of: 0x2d) else { return false }
-            let algorithm = tag[..<hyphen]
-            guard ["sha256", "sha384", "sha512"].contains(where: { $0.utf8.elementsEqual(algorithm) }) else {
-                return false
-            }
-            let rest = tag[tag.index(after: hyphen)...]
-            let hex = rest.prefix(while: isHex)
-            guard hex.count >= 64 else { return false }
-            let suffix = rest.dropFirst(hex.count)
-            return suffix.isEmpty || suffix.first == 0x2e
+/// A tag that is named as those are which carry what belongs to another digest: `sha256-<hex>` alone (a list of referrers), or with
+/// cosign's `.sig`, `.att`, `.sbom` or the announcement of a writer behind it. The name proves nothing.
+struct CarrierTag: Sendable {
+    /// The tag.
+    let name: String
+    /// What it belongs to; `nil` if the name holds only a part of the digest, as of a longer one than SHA-256.
+    let subject: Digest?
+    /// What stands behind the digest, with its dot.
+    let suffix: String
+
+    /// - Parameter prefix: What stands before cosign's tags, if anything does.
+    /// - Returns: `nil` if the tag has another form.
+    init?(_ tag: String, prefix: String) {
+        let bytes = tag.utf8
+        let bare = bytes.starts(with: prefix.utf8) ? bytes.dropFirst(prefix.utf8.count) : bytes[...]
+        guard let hyphen = bare.firstIndex(of: 0x2d),
+            let algorithm = HashAlgorithm(rawValue: String(Substring(bare[..<hyphen])))
+        else { return nil }
+        let rest = bare[bare.index(after: hyphen)...]
+        let hex = rest.prefix { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+        let suffix = rest.dropFirst(hex.count)
+        guard hex.count == 64 || hex.count == algorithm.byteCount * 2, [nil, 0x2e].contains(suffix.first) else {
+            return nil
         }
-        let bytes = tag[...].utf8
-        return hasForm(bytes)
-            || !prefix.isEmpty && bytes.starts(with: prefix.utf8) && hasForm(bytes.dropFirst(prefix.utf8.count))
+        (name, self.suffix) = (tag, String(Substring(suffix)))
+        subject = try? Digest(hex: String(Substring(hex)), algorithm)
     }
+}
 
-    /// Whether a manifest carries what belongs to another digest: signatures or attestations, or an artifact that refers to
-    /// something. An image that can be run is none, whatever it refers to.
-    public static func isCarrier(_ manifest: Manifest) -> Bool {
-        manifest.holdsSignatures || manifest.isArtifact && manifest.subject != nil
-    }
+extension Manifest {
+    /// Whether its own content says that it is attached to something else, and is no image that can be run: it holds signatures,
+    /// attestations or an SBOM, or is an artifact that refers to something.
+    var isCarrier: Bool { holdsSignatures || holdsSBOM || isArtifact && subject != nil }
 }

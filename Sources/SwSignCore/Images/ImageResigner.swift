@@ -95,7 +95,7 @@ public struct ImageResigner: Sendable {
             throw await store.image.absence()
                 ?? SigstoreError(.imageNotFound, "\(store.image.name) is not there any more")
         }
-        guard !RepositoryWalk.isCarrier(manifest) else {
+        guard !manifest.isCarrier else {
             finding.isCarrier = true
             return finding
         }

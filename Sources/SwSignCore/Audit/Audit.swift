@@ -55,6 +55,12 @@ public struct Audit: Sendable {
         (self.judge, self.registries, self.options, self.state) = (judge, registries, options, state)
     }
 
+    /// What came of one place of several.
+    private struct Part: Sendable {
+        let spool: AuditSpool
+        let tally: Tally
+    }
+
     /// How many places are looked at side by side.
     private static let placeWidth = 4
 
@@ -72,15 +78,14 @@ public struct Audit: Sendable {
         let different = places.filter { seen.insert(Array($0.name.utf8)).inserted }
         if different.count == 1, let only = different.first { return try await run(only, take) }
         // Each place has rows of its own, so that they come out place after place.
-        try await inOrder(different, width: Self.placeWidth) { place -> Result<(AuditSpool, Tally), SigstoreError> in
-            do throws(SigstoreError) {
-                let spool = try AuditSpool(in: options.temporaryFolder)
-                return .success((spool, try await run(place) { row throws(SigstoreError) in try spool.append(row) }))
-            } catch { return .failure(error) }
-        } take: { result throws(SigstoreError) in
-            let (spool, part) = try result.get()
-            tally = tally + part
-            try spool.forEach(take)
+        try await inOrder(different, width: Self.placeWidth) { place throws(SigstoreError) -> Part in
+            let spool = try AuditSpool(in: options.temporaryFolder)
+            return Part(
+                spool: spool, tally: try await run(place) { row throws(SigstoreError) in try spool.append(row) })
+        } take: { _, result throws(SigstoreError) in
+            let part = try result.get()
+            tally = tally + part.tally
+            try part.spool.forEach(take)
         }
         return tally
     }
@@ -135,40 +140,16 @@ public struct Audit: Sendable {
 
 /// Runs work side by side, a bounded number at a time, and takes what comes of it in order.
 func inOrder<Input: Sendable, Output: Sendable>(
-    _ inputs: some Sequence<Input>, width: Int, _ work: @escaping @Sendable (Input) async -> Output,
-    take: (Output) throws(SigstoreError) -> Void
+    _ inputs: [Input], width: Int, _ work: @escaping @Sendable (Input) async throws(SigstoreError) -> Output,
+    take: (Input, Result<Output, SigstoreError>) throws(SigstoreError) -> Void
 ) async throws(SigstoreError) {
-    var failure: SigstoreError?
-    await withTaskGroup(of: (Int, Output).self) { group in
-        var rest = inputs.makeIterator()
-        var (started, taken) = (0, 0)
-        var done: [Int: Output] = [:]
-        func start() {
-            // What waits for its turn takes memory.
-            guard started - taken < 2 * width, let input = rest.next() else { return }
-            let number = started
-            started += 1
-            group.addTask { (number, await work(input)) }
+    var rest = inputs[...]
+    while !rest.isEmpty {
+        let part = Array(rest.prefix(width))
+        rest = rest.dropFirst(width)
+        let results = try await concurrently(part) { input throws(SigstoreError) -> Result<Output, SigstoreError> in
+            do throws(SigstoreError) { return .success(try await work(input)) } catch { return .failure(error) }
         }
-        for _ in 0..<width { start() }
-        while let (number, output) = await group.next() {
-            done[number] = output
-            var count = 1
-            while let next = done.removeValue(forKey: taken) {
-                taken += 1
-                count += 1
-                do throws(SigstoreError) { try take(next) } catch {
-                    failure = error
-                    group.cancelAll()
-                    return
-                }
-            }
-            // One for the one that is done, and those that could not begin before.
-            while count > 0, started - taken - done.count < width {
-                count -= 1
-                start()
-            }
-        }
+        for (input, result) in zip(part, results) { try take(input, result) }
     }
-    if let failure { throw failure }
 }

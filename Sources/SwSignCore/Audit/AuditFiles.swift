@@ -20,10 +20,10 @@ extension Audit {
         tally.carriers = files.count - signed.count
         progress(signed.count, 0)
         let audit = self
-        try await inOrder(signed, width: options.width) { file -> AuditRow? in
+        try await inOrder(signed, width: options.width) { file throws(SigstoreError) -> AuditRow? in
             await audit.row(file, place)
-        } take: { row throws(SigstoreError) in
-            if let row { try finish(row, take) } else { progress(0, 1) }
+        } take: { _, result throws(SigstoreError) in
+            if let row = try result.get() { try finish(row, take) } else { progress(0, 1) }
         }
         return tally
     }

@@ -41,11 +41,8 @@ extension Audit {
             tags.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
             let place = place
             var found: [(tag: String, target: Descriptor)] = []
-            try await inOrder(tags, width: audit.options.width) {
-                tag -> (String, Result<Descriptor?, SigstoreError>) in
-                do throws(SigstoreError) { return (tag, .success(try await store.target(ofTag: tag))) } catch {
-                    return (tag, .failure(error))
-                }
+            try await inOrder(tags, width: audit.options.width) { tag throws(SigstoreError) -> Descriptor? in
+                try await store.target(ofTag: tag)
             } take: { tag, result throws(SigstoreError) in
                 switch result {
                 case .success(let target?): found.append((tag, target))
@@ -148,10 +145,8 @@ extension Audit {
                 var next: [Item] = []
                 let (audit, place) = (audit, place)
                 var (tally, known) = (tally, known)
-                try await inOrder(items, width: audit.options.width) { item -> (Item, Result<Outcome, SigstoreError>) in
-                    do throws(SigstoreError) { return (item, .success(try await audit.look(at: item, place))) } catch {
-                        return (item, .failure(error))
-                    }
+                try await inOrder(items, width: audit.options.width) { item throws(SigstoreError) -> Outcome in
+                    try await audit.look(at: item, place)
                 } take: { item, result throws(SigstoreError) in
                     let outcome = try result.get()
                     if let row = outcome.row {
@@ -219,11 +214,8 @@ extension Audit {
             let (audit, place) = (audit, place)
             var hidden: [Item] = []
             try await inOrder(strays.map(\.name), width: audit.options.width) {
-                tag -> (String, Result<Manifest?, SigstoreError>) in
-                do throws(SigstoreError) {
-                    let store = try audit.store(of: place)
-                    return (tag, .success(try await store.manifest(try ManifestSelector(tag: tag))))
-                } catch { return (tag, .failure(error)) }
+                tag throws(SigstoreError) -> Manifest? in
+                try await audit.store(of: place).manifest(try ManifestSelector(tag: tag))
             } take: { tag, result throws(SigstoreError) in
                 switch result {
                 case .success(let manifest?):
@@ -240,11 +232,9 @@ extension Audit {
             tally.carriers -= hidden.reduce(0) { $0 + $1.names.count }
             hidden.removeAll { known.contains($0.digest) }
             audit.progress(hidden.count, 0)
-            try await inOrder(hidden, width: audit.options.width) { item -> Result<Outcome, SigstoreError> in
-                do throws(SigstoreError) { return .success(try await audit.look(at: item, place)) } catch {
-                    return .failure(error)
-                }
-            } take: { result throws(SigstoreError) in
+            try await inOrder(hidden, width: audit.options.width) { item throws(SigstoreError) -> Outcome in
+                try await audit.look(at: item, place)
+            } take: { _, result throws(SigstoreError) in
                 let outcome = try result.get()
                 if let row = outcome.row { try audit.finish(row, isKept: outcome.isKept, take) }
             }

@@ -38,7 +38,7 @@ struct AuditTests {
     func order() async throws {
         let running = Mutex((now: 0, most: 0, begun: 0))
         var taken: [Int] = []
-        try await inOrder(0..<200, width: 8) { number -> Int in
+        try await inOrder(Array(0..<200), width: 8) { number throws(SigstoreError) -> Int in
             running.withLock {
                 $0.now += 1
                 $0.begun += 1
@@ -47,8 +47,8 @@ struct AuditTests {
             try? await Task.sleep(for: .microseconds(number % 7 == 0 ? 4000 : 50))
             running.withLock { $0.now -= 1 }
             return number
-        } take: { number throws(SigstoreError) in
-            taken.append(number)
+        } take: { _, result throws(SigstoreError) in
+            taken.append(try result.get())
             // What is done and not taken yet takes memory.
             #expect(running.withLock { $0.begun } - taken.count <= 16)
         }
@@ -56,9 +56,9 @@ struct AuditTests {
         #expect((2...8).contains(running.withLock { $0.most }))
         // An error ends it.
         await #expect(throws: SigstoreError.self) {
-            try await inOrder(0..<200, width: 8) {
-                $0
-            } take: { number throws(SigstoreError) in
+            try await inOrder(Array(0..<200), width: 8) { number throws(SigstoreError) -> Int in
+                number
+            } take: { number, _ throws(SigstoreError) in
                 if number == 5 { throw SigstoreError(.unsupported, "no more") }
             }
         }

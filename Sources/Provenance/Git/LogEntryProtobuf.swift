@@ -87,7 +87,7 @@ extension TransparencyLogEntry {
     static let protobufLimit = 1 << 16
 
     /// Reads an entry in protobuf's binary form (protobuf-specs, `TransparencyLogEntry`), as strictly as its JSON.
-    /// - Parameter encoded: The message. The entry itself may be left out; ``body`` is empty then.
+    /// - Parameter encoded: The message. The entry itself may be left out; its body is empty then.
     /// - Throws: `SigstoreError` with `malformed-log-entry`.
     public init(protobuf encoded: [UInt8]) throws(SigstoreError) {
         guard encoded.count <= Self.protobufLimit else {

@@ -21,7 +21,7 @@ public struct AuditRow: Sendable {
         case accepted
     }
 
-    /// Whether a signature is there, whoever made it.
+    /// Whether a signature is there, by any signer.
     public enum Signed: String, Sendable, CaseIterable {
         /// At least one was read.
         case yes

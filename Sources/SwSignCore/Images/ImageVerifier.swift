@@ -314,7 +314,7 @@ public struct ImageVerifier: Sendable {
         } catch { throw Failure(error: error, checks: verified.checks.count) }
     }
 
-    /// Verifies one signature by one policy, whoever else is demanded.
+    /// Verifies one signature by one policy, of several that may be demanded.
     func verify(
         _ signature: StoredSignature, of image: Image, as sought: Sought, by policy: CombinedPolicy
     ) throws(SigstoreError) -> VerifiedBundle {

@@ -39,7 +39,7 @@ struct AuditReportOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Do not ask before something becomes public.")
     var yes = false
 
-    /// The names of ``AuditFormat``.
+    /// The forms that a report is written in, by name.
     enum Form: String, ExpressibleByArgument, CaseIterable { case table, json, jsonl, csv, markdown, html }
 
     /// The type of the predicate of a report's attestation: the head and the sums.

@@ -96,6 +96,7 @@ public struct AuditComparison: Sendable {
     ///   - format: `table`, `markdown`, `json` or `jsonl`.
     ///   - rows: The rows of the newer report.
     ///   - write: Takes the text piece by piece.
+    ///   - columns: How wide a line of a table may be; `nil` for any width.
     /// - Throws: `SigstoreError` with `usage` if the form cannot show changes; what reading and `write` throw.
     public func write(
         _ format: AuditFormat, rows: @escaping AuditRows, columns: Int? = nil,

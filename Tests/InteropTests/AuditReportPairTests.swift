@@ -6,9 +6,10 @@ import Testing
 struct AuditReportPairTests {
     private static let report = """
         {"version":1,"head":{"started":"2026-11-27T01:02:03Z","finished":"2026-11-27T01:05:03Z","tool":"swsign",\
-        "ranBy":"ann@example","places":["registry.example/app"],"signers":["the key abc="]},"sums":{"rows":0,"findings":0,\
+        "ranBy":"ann@example","places":["registry.example/app"],"signers":["the key abc="]},"sums":{"rows":1,"findings":0,\
         "incomplete":0,"verdicts":{"could-not-look":0,"invalid":0,"unsigned":0,"other-signer":0,"former-signer":0,\
-        "not-judged":0,"accepted":0},"signed":{"yes":0,"no":0,"could-not-look":0},"months":{},"slsaLevels":{}},"rows":[]}
+        "not-judged":0,"accepted":1},"signed":{"yes":1,"no":0,"could-not-look":0},"months":{"":1},"slsaLevels":{}},"rows":[\
+        {"place":"registry.example/app","names":["1.0"],"signed":"yes","verdict":"accepted"}]}
         """
 
     @Test("cosign verifies it of the report alone", arguments: Tool.allCases)

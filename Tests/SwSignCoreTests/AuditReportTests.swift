@@ -457,14 +457,19 @@ struct AuditReportTests {
 
     @Test("All well, something found, something not seen: three outcomes, the last of which counts first")
     func outcomes() throws {
-        func outcome(_ verdicts: [AuditRow.Verdict], missing: Int = 0) throws -> SigstoreError.Code? {
+        func outcome(
+            _ verdicts: [AuditRow.Verdict], missing: Int = 0, isPart: Bool = false
+        ) throws -> SigstoreError.Code? {
             let report = SampleReport(rows: try verdicts.enumerated().map { try SampleReport.row($0, $1) })
-            do throws(SigstoreError) { try report.sums.expectNothingFound(missingParts: missing) } catch {
+            do throws(SigstoreError) { try report.sums.expectNothingFound(missingParts: missing, isPart: isPart) } catch
+            {
                 return error.code
             }
             return nil
         }
-        #expect(try outcome([]) == nil && outcome([.accepted]) == nil)
+        #expect(try outcome([.accepted]) == nil)
+        // Nothing at all is no good news, but in a part.
+        #expect(try outcome([]) == .auditIncomplete && outcome([], isPart: true) == nil)
         for verdict in AuditRow.Verdict.allCases where ![.accepted, .couldNotLook].contains(verdict) {
             #expect(try outcome([.accepted, verdict]) == .auditFindings)
             #expect(try outcome([.couldNotLook, verdict]) == .auditIncomplete)

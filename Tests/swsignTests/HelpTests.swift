@@ -131,14 +131,21 @@ struct HelpTests {
         {
             try FileManager.default.copyItem(atPath: "\(published)/pypi/\(name)", toPath: template[name])
         }
-        // The reports of two parts of an audit, which found nothing.
+        // The reports of two parts of an audit, in which all is well.
         for part in 1...2 {
             var report: [UInt8] = []
+            let row = AuditRow(
+                place: "registry.example/app", names: ["\(part)"], digest: try Digest.sha256([UInt8(part)]),
+                signed: .yes,
+                verdict: .accepted)
+            var sums = AuditSums()
+            sums.add(row)
             try AuditFormat.json.write(
                 AuditHead(
                     started: Instant(seconds: 0), finished: Instant(seconds: 9), tool: "swsign", ranBy: "ann@example",
-                    places: ["registry.example/app"], signers: ["the key …"], shard: "\(part)/2"), AuditSums()
-            ) { _ in
+                    places: ["registry.example/app"], signers: ["the key …"], shard: "\(part)/2"), sums
+            ) { take throws(SigstoreError) in
+                try take(row)
             } to: {
                 report += $0
             }

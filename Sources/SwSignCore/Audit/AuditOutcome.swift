@@ -2,10 +2,17 @@ public import StrictJSON
 
 extension AuditSums {
     /// Says whether all is well.
-    /// - Parameter missingParts: How many parts of the audit are not in these sums.
-    /// - Throws: `SigstoreError` with `audit-incomplete` if something could not be looked at, whatever else was found; else
-    ///   with `audit-findings` if something was found that a person should see.
-    public func expectNothingFound(missingParts: Int = 0) throws(SigstoreError) {
+    /// - Parameters:
+    ///   - missingParts: How many parts of the audit are not in these sums.
+    ///   - isPart: Whether they are those of one part, which may have no digest.
+    /// - Throws: `SigstoreError` with `audit-incomplete` if something could not be looked at, whatever else was found, or
+    ///   nothing was there; else with `audit-findings` if something was found that a person should see.
+    public func expectNothingFound(missingParts: Int = 0, isPart: Bool = false) throws(SigstoreError) {
+        guard rows > 0 || missingParts > 0 || isPart else {
+            throw SigstoreError(
+                .auditIncomplete, "there is nothing in these places: nothing was audited",
+                advice: "check their names, and that these credentials may see what is there")
+        }
         let found = "\(findings) of \(AuditText.count(rows, "digest", "digests")) should be looked at by a person"
         if incomplete > 0 || missingParts > 0 {
             var unseen: [String] = []

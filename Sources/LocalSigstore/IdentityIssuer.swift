@@ -322,14 +322,14 @@ final class IdentityIssuerService: Sendable {
         }
         guard let email = field("email"), !email.isEmpty else {
             let hidden = (request.query + form).filter { !["email", "deny"].contains($0.name) }.map {
-                "<input type=\"hidden\" name=\"\(escaped($0.name))\" value=\"\(escaped($0.value))\">"
+                "<input type=\"hidden\" name=\"\($0.name.escapedForHTML)\" value=\"\($0.value.escapedForHTML)\">"
             }
             return page(
                 200, "Local Sigstore",
                 """
                 <form method="post" action="/auth/auth">\(hidden.joined())
                 <p><label>Email <input id="email" name="email" type="email" required autofocus
-                value="\(escaped(field("login_hint") ?? ""))"></label></p>
+                value="\((field("login_hint") ?? "").escapedForHTML)"></label></p>
                 <p><button id="sign-in">Sign in</button>
                 <button id="deny" name="deny" value="1" formnovalidate>Refuse</button></p></form>
                 <p>This issuer believes whoever asks. It is for tests and demos.</p>
@@ -343,11 +343,6 @@ final class IdentityIssuerService: Sendable {
         }
         back.queryItems = (target.queryItems ?? []) + [URLQueryItem(name: "code", value: code)] + state
         return LoopbackResponse(303, headers: [(name: "Location", value: back.string ?? redirect)])
-    }
-
-    private func escaped(_ text: String) -> String {
-        text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;")
-            .replacingOccurrences(of: ">", with: "&gt;").replacingOccurrences(of: "\"", with: "&quot;")
     }
 
     private func page(_ status: Int, _ title: String, _ body: String) -> LoopbackResponse {
@@ -447,7 +442,7 @@ final class IdentityIssuerService: Sendable {
                 """
                 <form method="post" action="/auth/device">
                 <p><label>Code <input name="user_code" required
-                value="\(escaped(field("user_code") ?? ""))"></label></p>
+                value="\((field("user_code") ?? "").escapedForHTML)"></label></p>
                 <p><label>Email <input id="email" name="email" type="email" required></label></p>
                 <p><button id="confirm">Confirm</button></p></form>
                 """)

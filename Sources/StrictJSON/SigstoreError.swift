@@ -115,9 +115,7 @@ public struct SigstoreError: Error, Sendable, CustomStringConvertible, CustomDeb
 
     /// The same sentence: it is what Swift prints of an error that no code catches. Control characters are taken out, since
     /// it goes to a terminal or a log as it is.
-    public var debugDescription: String {
-        String(String.UnicodeScalarView(description.unicodeScalars.map { $0.changesDisplay ? "\u{fffd}" : $0 }))
-    }
+    public var debugDescription: String { description.withoutControls }
 }
 
 extension SigstoreError.Code {

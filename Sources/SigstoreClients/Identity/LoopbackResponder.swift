@@ -49,21 +49,7 @@ struct LandingPage: Sendable {
         return Array((head.joined(separator: "\r\n") + "\r\n\r\n" + body).utf8)
     }
 
-    private static func escaped(_ text: String) -> String {
-        var out = ""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "&": out += "&amp;"
-            case "<": out += "&lt;"
-            case ">": out += "&gt;"
-            case "\"": out += "&quot;"
-            case "'": out += "&#39;"
-            case _ where scalar.changesDisplay: out += "\u{fffd}"
-            default: out.unicodeScalars.append(scalar)
-            }
-        }
-        return out
-    }
+    private static func escaped(_ text: String) -> String { text.withoutControls.escapedForHTML }
 }
 
 /// A bounded HTTP responder with one route on loopback, which takes the one redirect of a sign-in (RFC 8252,

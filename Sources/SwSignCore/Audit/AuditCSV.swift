@@ -41,7 +41,7 @@ struct AuditCSV {
     private static let formulaMarks: [Unicode.Scalar] = ["=", "+", "-", "@", "＝", "＋", "－", "＠"]
 
     static func cell(_ text: String) -> String {
-        let text = AuditText.visible(text)
+        let text = text.visible()
         var out = "\""
         if let first = text.unicodeScalars.first(where: { !$0.properties.isWhitespace }), formulaMarks.contains(first) {
             out += "'"

@@ -113,7 +113,7 @@ public struct AuditComparison: Sendable {
                 count += 1
                 let parts = change.parts
                 let text = ["\(AuditText.padded(parts.kind, 8))", change.name, parts.what].filter { !$0.isEmpty }
-                try line("  " + text.map { AuditText.visible($0) }.joined(separator: "  "))
+                try line("  " + text.map { $0.visible() }.joined(separator: "  "))
             }
             try line(count == 0 ? "Nothing changed." : AuditText.count(count, "change.", "changes."))
         case .markdown:

@@ -46,38 +46,6 @@ public enum AuditFormat: String, Sendable, CaseIterable {
 
 /// Text from outside, as it may stand in a report.
 enum AuditText {
-    /// The text with every character written as `\u{…}` that could do anything but show a glyph, and the first character of
-    /// what CI systems take for a command.
-    /// - Parameter special: Further ASCII characters that are written so.
-    static func visible(_ text: String, without special: String = "") -> String {
-        let special = Array(special.utf8)
-        if text.utf8.allSatisfy({
-            $0 >= 0x20 && $0 < 0x7f && $0 != 0x23 && $0 != 0x3a && !special.contains($0)
-        }) {
-            return text
-        }
-        let scalars = text.unicodeScalars
-        let begin = scalars.drop { $0.properties.isWhitespace }
-        let isCommand = begin.starts(with: "::".unicodeScalars)
-        var out = ""
-        for index in scalars.indices {
-            let scalar = scalars[index]
-            if scalar.changesDisplay || isCommand && index == begin.startIndex
-                || scalar.isASCII && special.contains(UInt8(truncatingIfNeeded: scalar.value))
-                || scalar == "#" && beginsCommand(scalars[index...])
-            {
-                out += "\\u{\(String(scalar.value, radix: 16))}"
-            } else {
-                out.unicodeScalars.append(scalar)
-            }
-        }
-        return out
-    }
-
-    private static func beginsCommand(_ rest: Substring.UnicodeScalarView) -> Bool {
-        rest.starts(with: "##[".unicodeScalars) || rest.starts(with: "##vso[".unicodeScalars)
-    }
-
     /// The first characters, and a mark if there are more.
     static func cut(_ text: String, _ width: Int) -> String {
         let scalars = text.unicodeScalars

@@ -258,22 +258,7 @@ struct AuditHTML {
 
     // MARK: - Escaping, style and script
 
-    static func escaped(_ text: String) -> String {
-        let text = AuditText.visible(text)
-        guard text.utf8.contains(where: { [0x26, 0x3c, 0x3e, 0x22, 0x27].contains($0) }) else { return text }
-        var out = ""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "&": out += "&amp;"
-            case "<": out += "&lt;"
-            case ">": out += "&gt;"
-            case "\"": out += "&quot;"
-            case "'": out += "&#39;"
-            default: out.unicodeScalars.append(scalar)
-            }
-        }
-        return out
-    }
+    static func escaped(_ text: String) -> String { text.visible().escapedForHTML }
 
     /// What allows a style or a script in a policy (CSP level 3, "hash-source").
     private static func source(_ text: String) throws(SigstoreError) -> String {

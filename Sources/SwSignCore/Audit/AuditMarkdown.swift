@@ -50,7 +50,7 @@ struct AuditMarkdown {
 
     /// The text in a span of code that nothing in it can end, nor the table's cell.
     static func code(_ text: String) -> String {
-        let text = AuditText.visible(text, without: "`|<")
+        let text = text.visible(without: "`|<")
         // A span of blanks alone is none.
         guard text.unicodeScalars.contains(where: { $0 != " " }) else { return "" }
         return "`\(text)`"

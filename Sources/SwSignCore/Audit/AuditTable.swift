@@ -36,14 +36,14 @@ struct AuditTable {
         last = nil
         try rows { row throws(SigstoreError) in
             let place = Array(row.place.utf8)
-            if isGrouped, place != last { try line(AuditText.visible(row.place)) }
+            if isGrouped, place != last { try line(row.place.visible()) }
             last = place
             let name = Self.name(row, hasPlace: !isGrouped)
             let cells = [
                 AuditText.padded(row.verdict.rawValue, verdictWidth), AuditText.padded(name, width),
                 AuditText.padded(
                     row.digest.map { AuditText.cut($0.description, Self.digestWidth) } ?? "", Self.digestWidth),
-                AuditText.visible(Self.remark(row)),
+                Self.remark(row).visible(),
             ]
             try line("  " + cells.joined(separator: "  "))
         }
@@ -51,13 +51,13 @@ struct AuditTable {
         for fact in summary.facts {
             // Without their labels alone, which no one reads at a terminal.
             for (index, value) in fact.values.enumerated() {
-                try line(AuditText.padded(index == 0 ? "\(fact.name):" : "", 29) + AuditText.visible(value))
+                try line(AuditText.padded(index == 0 ? "\(fact.name):" : "", 29) + value.visible())
             }
         }
         if !summary.sums.signers.isEmpty { try line("Who signed:") }
         for signer in summary.sums.signers {
             let span = summary.span(signer)
-            try line("  \(AuditText.visible(signer.signer))")
+            try line("  \(signer.signer.visible())")
             let count = AuditText.count(signer.signatures, "signature", "signatures")
             try line("    \(signer.verdict.rawValue), \(count); oldest \(span.oldest); newest \(span.newest)")
         }
@@ -74,7 +74,7 @@ struct AuditTable {
         let name = hasPlace ? row.place + row.names.prefix(1).map { ":" + $0 }.joined() : row.names.first ?? ""
         let more = (row.names.count > 1 ? " +\(row.names.count - 1)" : "") + (row.platform.map { " \($0)" } ?? "")
         let limit = hasPlace ? 2 * nameLimit : nameLimit
-        return AuditText.cut(AuditText.visible(name), limit) + AuditText.cut(AuditText.visible(more), nameLimit)
+        return AuditText.cut(name.visible(), limit) + AuditText.cut(more.visible(), nameLimit)
     }
 
     /// What is said beside a row: who signed, or why not.

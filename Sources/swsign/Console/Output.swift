@@ -207,26 +207,8 @@ final class Output: Sendable {
         return .object(["error": .object(members)])
     }
 
-    /// The text with every character written as an escape that could do anything but show a glyph; and so is the first
-    /// character of what CI systems take for a command: `::` at the beginning of a line, `##[` and `##vso[` anywhere.
-    static func escaped(_ text: String) -> String {
-        let begin = text.unicodeScalars.drop { $0.properties.isWhitespace }
-        let isCommand = begin.starts(with: "::".unicodeScalars)
-        if !isCommand, text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f && $0 != 0x23 }) { return text }
-        var out = ""
-        for index in text.unicodeScalars.indices {
-            let scalar = text.unicodeScalars[index]
-            let rest = text.unicodeScalars[index...]
-            if scalar.changesDisplay || isCommand && index == begin.startIndex
-                || scalar == "#" && ["##[", "##vso["].contains(where: { rest.starts(with: $0.unicodeScalars) })
-            {
-                out += "\\u{\(String(scalar.value, radix: 16))}"
-            } else {
-                out.unicodeScalars.append(scalar)
-            }
-        }
-        return out
-    }
+    /// The text as a terminal or the log of a CI job may show it.
+    static func escaped(_ text: String) -> String { text.visible() }
 
     /// The bytes as a terminal may show them. Tabs and line breaks do no harm.
     private func onTerminal(_ bytes: [UInt8]) -> [UInt8] {

@@ -54,6 +54,11 @@ public struct RegistryClient: ImageStore {
     public func resolve(_ selector: ManifestSelector) async throws(SigstoreError) -> Descriptor? {
         // What a tag stands for is computed from what came, and not believed.
         if case .tag = selector { return try await manifest(selector)?.descriptor }
+        return try await head(selector)
+    }
+
+    /// What the registry says of a manifest in answer to HEAD.
+    func head(_ selector: ManifestSelector) async throws(SigstoreError) -> Descriptor? {
         let url = try await url("manifests/\(selector)")
         let response = try await send(HTTPRequest("HEAD", url, headers: [Self.acceptedManifests]))
         switch response.status {
@@ -68,11 +73,8 @@ public struct RegistryClient: ImageStore {
                 throw Self.substituted(asked, "the registry answers with \(digest)")
             }
             return Descriptor(mediaType: response.mediaType, digest: digest, size: size)
-        // HEAD is the newer way to ask, and its answer has no words.
-        case 405: return try await manifest(selector)?.descriptor
-        case 401, 403:
-            if let manifest = try await manifest(selector) { return manifest.descriptor }
-            return nil
+        // Some registries know no HEAD, and its answers have no words that say what is not allowed.
+        case 401, 403, 405: return try await manifest(selector)?.descriptor
         default: throw Self.failure(response, "HEAD")
         }
     }

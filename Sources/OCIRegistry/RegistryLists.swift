@@ -190,21 +190,7 @@ extension RegistryClient {
     /// digest is checked against it.
     /// - Returns: `nil` if there is no such tag.
     public func target(ofTag tag: String) async throws(SigstoreError) -> Descriptor? {
-        let selector = try ManifestSelector(tag: tag)
-        let url = try await url("manifests/\(selector)")
-        let response = try await send(HTTPRequest("HEAD", url, headers: [Self.acceptedManifests]))
-        switch response.status {
-        case 404: return nil
-        case 200:
-            guard let text = response.header("docker-content-digest"), let digest = try? ImageReference.digest(text),
-                let size = response.header("content-length").flatMap({ Int64($0) }), size > 0,
-                !response.mediaType.isEmpty
-            else { return try await manifest(selector)?.descriptor }
-            return Descriptor(mediaType: response.mediaType, digest: digest, size: size)
-        // The answer to HEAD has no words.
-        case 400...499: return try await manifest(selector)?.descriptor
-        default: throw Self.failure(response, "HEAD")
-        }
+        try await head(try ManifestSelector(tag: tag))
     }
 }
 

@@ -25,14 +25,7 @@ struct AuditCommand: SwSignCommand {
     var catalog: [String] = []
     @Flag(help: "Look at each platform of an index as well.")
     var platforms = false
-    @Option(
-        name: .customLong("former-key"),
-        help: "A public key that was accepted before, and is no longer. May be repeated.")
-    var formerKeys: [String] = []
-    @Option(
-        name: .customLong("former-signer"),
-        help: "A signer who was accepted before, as identity=…,issuer=…[,NAME=VALUE…]. May be repeated.")
-    var formerSigners: [String] = []
+    @OptionGroup(title: "Former signers") var formerSigners: FormerSigners
     @Option(
         help: "A file that keeps what was found, so that a run that was stopped goes on where it was.",
         completion: .file())
@@ -158,24 +151,19 @@ struct AuditCommand: SwSignCommand {
             ? try verification.signers(identity, standardInputIsTaken: repositories.contains("-"), context) : nil
         let rules = try verification.rules(isNamed ? nil : context)
         if !isNamed { context.output.note("Nobody is named who may sign: what is signed is not judged.") }
-        var former: [CombinedPolicy] = []
-        for name in formerKeys {
+        var former: [VerificationPolicy.SignedBy] = []
+        for name in formerSigners.keys {
             let key = try context.key(name, offline: verification.offline, allowsHTTP: verification.allowHTTPKey)
-            for version in try key.readPublicKeys() {
-                var policy = rules
-                policy.signedBy = .key(version)
-                former.append(.policy(policy))
-            }
+            former += try key.readPublicKeys().map { .key($0) }
         }
-        for text in formerSigners {
+        former += try formerSigners.identities().map { .identities([$0]) }
+        let policies = former.map { signedBy in
             var policy = rules
-            do throws(SigstoreError) { policy.signedBy = .identities([try SignerFlag(text).identity]) } catch {
-                throw error.concerning("--former-signer \(text)")
-            }
-            former.append(.policy(policy))
+            policy.signedBy = signedBy
+            return CombinedPolicy.policy(policy)
         }
         var judge = try AuditJudge(
-            verifier: try verifier(context), accepted: accepted, former: former.isEmpty ? nil : .anyOf(former),
+            verifier: try verifier(context), accepted: accepted, former: policies.isEmpty ? nil : .anyOf(policies),
             rules: rules)
         judge.tagPrefix = tagPrefix
         return judge

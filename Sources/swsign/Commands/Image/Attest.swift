@@ -20,18 +20,9 @@ struct Attest: SwSignCommand {
     var replace = false
     @Flag(name: .shortAndLong, help: "Attest every image of an index as well.")
     var recursive = false
-    @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
-    var tagPrefix = ""
     @Flag(inversion: .prefixedNo, help: "Put the attestation beside the image; otherwise print its envelope.")
     var upload = true
-    @Flag(
-        name: .customLong("record-creation-timestamp"),
-        help: "Say in the older scheme's manifest when it was made. The newer scheme always says it.")
-    var recordCreationTimestamp = false
-    @Flag(
-        name: .customLong("concurrent-signers"),
-        help: "Several jobs sign this image at once: announce each signature at a tag of its own until all are listed.")
-    var concurrentSigners = false
+    @OptionGroup var storage: StorageOptions
     @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
@@ -46,15 +37,14 @@ struct Attest: SwSignCommand {
         try BlobBatch.expectOneStandardInput([input.path] + services.inputs)
         let text = try input.contents(limit: Attester.predicateLimit)
         let now = try context.signingTime()
-        let images = try registry.images(
-            context, tagPrefix: tagPrefix, concurrentSigners: concurrentSigners)
+        let images = try storage.images(registry, context)
         let session = try services.session(
             signing, standardInputIsTaken: ([input.path] + services.inputs).contains("-"),
             entryPlace: signing.newBundleFormat ? .bundle : .legacyForm, context)
         let targets = ImageTargets(
             access: images, isRecursive: recursive, upload: upload, kind: .attestation,
             isLegacyForm: !signing.newBundleFormat,
-            creationTime: recordCreationTimestamp ? Instant(seconds: now).description : nil)
+            creationTime: storage.creationTime(now))
         let (upload, replace) = (upload, replace)
         let batch = ImageBatch(verb: "attested", context: context)
         let names = self.images

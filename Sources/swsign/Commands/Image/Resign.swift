@@ -40,17 +40,7 @@ struct Resign: SwSignCommand {
     var attestations = false
     @Flag(name: .shortAndLong, help: "Look at every image of an index as well.")
     var recursive = false
-    @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
-    var tagPrefix = ""
-    @Flag(
-        name: .customLong("record-creation-timestamp"),
-        help: "Say in the older scheme's manifest when it was made. The newer scheme always says it.")
-    var recordCreationTimestamp = false
-    @Flag(
-        name: .customLong("concurrent-signers"),
-        help:
-            "Several jobs sign these images at once: announce each signature at a tag of its own until all are listed.")
-    var concurrentSigners = false
+    @OptionGroup var storage: StorageOptions
     @Option(name: .shortAndLong, help: "How results are printed on standard output: json or text.")
     var output: OutputFormat = .text
     @OptionGroup(title: "Services and identity") var services: ServiceOptions
@@ -63,8 +53,7 @@ struct Resign: SwSignCommand {
         let given = try plan.flatMap { path throws(SigstoreError) in dryRun ? nil : try Self.plan(path, context) }
         if let plan, dryRun { try OutputFile(plan).expectWritable() }
         let now = try context.signingTime()
-        let access = try registry.images(
-            context, tagPrefix: tagPrefix, concurrentSigners: concurrentSigners, isLong: true)
+        let access = try storage.images(registry, isLong: true, context)
         let (formerSigners, formerVerifier, lookup) = try former.verifier(
             services, needsTimes: limit != nil, context)
         var none = GivenFlags([])
@@ -90,7 +79,7 @@ struct Resign: SwSignCommand {
         }
         var run = ResigningRun(
             resigner: resigner, access: access, isRecursive: recursive,
-            creationTime: recordCreationTimestamp ? Instant(seconds: now).description : nil,
+            creationTime: storage.creationTime(now),
             reportsLeft: limit != nil, context: context)
         try run.find(in: repositories, given)
         try run.examine(given)
@@ -143,17 +132,9 @@ struct Resign: SwSignCommand {
     }
 }
 
-/// The flags that say who has signed so far.
+/// The flags that say who has signed so far, and what must hold of that.
 struct FormerSignerOptions: ParsableArguments {
-    @Option(
-        name: .customLong("former-key"),
-        help: "A public key that has signed so far: as for --key of verify. May be repeated: any of these.")
-    var keys: [String] = []
-    @Option(
-        name: .customLong("former-signer"),
-        help: "An identity that has signed so far, as identity=…,issuer=…[,NAME=VALUE…]. May be repeated: any of these."
-    )
-    var signers: [String] = []
+    @OptionGroup var named: FormerSigners
     @Flag(
         name: .customLong("insecure-ignore-tlog"),
         help: "Do not demand an entry in a transparency log of former signatures. Weakens the check.")
@@ -168,14 +149,8 @@ struct FormerSignerOptions: ParsableArguments {
     var allowHTTPKey = false
 
     func expectGiven() throws(SigstoreError) {
-        guard keys.isEmpty, signers.isEmpty else {
-            for signer in signers {
-                do throws(SigstoreError) { _ = try SignerFlag(signer) } catch {
-                    throw error.concerning("--former-signer \(signer)")
-                }
-            }
-            return
-        }
+        let identities = try named.identities()
+        guard named.keys.isEmpty, identities.isEmpty else { return }
         throw SigstoreError(
             .usage, "nothing says who has signed so far",
             advice: "give the former public key with --former-key, or --former-signer identity=…,issuer=…")
@@ -188,7 +163,7 @@ struct FormerSignerOptions: ParsableArguments {
     func verifier(_ services: ServiceOptions, needsTimes: Bool, _ context: Context) throws(SigstoreError)
         -> (signers: DemandedSigners, verifier: Verifier, lookup: LogLookup?)
     {
-        var words = keys.map { "--key=\($0)" } + signers.map { "--signer=\($0)" }
+        var words = named.keys.map { "--key=\($0)" } + named.signers.map { "--signer=\($0)" }
         if insecureIgnoreTlog { words.append("--insecure-ignore-tlog") }
         if privateInfrastructure { words.append("--private-infrastructure") }
         if allowHTTPKey { words.append("--allow-http-key") }

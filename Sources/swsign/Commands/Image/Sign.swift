@@ -32,16 +32,7 @@ struct Sign: SwSignCommand {
     var identity: String?
     @Option(help: "Sign what is attached to the image, such as sbom, in place of the image.")
     var attachment: String?
-    @Option(name: .customLong("attachment-tag-prefix"), help: "What stands before tags of the older scheme.")
-    var tagPrefix = ""
-    @Flag(
-        name: .customLong("record-creation-timestamp"),
-        help: "Say in the older scheme's manifest when it was made. The newer scheme always says it.")
-    var recordCreationTimestamp = false
-    @Flag(
-        name: .customLong("concurrent-signers"),
-        help: "Several jobs sign this image at once: announce each signature at a tag of its own until all are listed.")
-    var concurrentSigners = false
+    @OptionGroup var storage: StorageOptions
     @OptionGroup(title: "Services and identity") var services: ServiceOptions
     @OptionGroup(title: "Registry") var registry: RegistryFlags
     @OptionGroup(title: "Global options") var global: GlobalOptions
@@ -53,8 +44,7 @@ struct Sign: SwSignCommand {
         let scheme: ImageSigner.Scheme = signing.newBundleFormat && payload == nil ? .bundle : .layer
         let now = try context.signingTime()
         let content = try payload.map { path throws(SigstoreError) in try InputFile(path).contents(limit: 1 << 20) }
-        let images = try registry.images(
-            context, tagPrefix: tagPrefix, concurrentSigners: concurrentSigners)
+        let images = try storage.images(registry, context)
         // Of several values for one name the last counts, as in cosign.
         var stated = JSONObject([])
         for pair in try AnnotationFlag.pairs(annotations) { stated[pair.name] = .string(pair.value) }
@@ -64,7 +54,7 @@ struct Sign: SwSignCommand {
         let targets = ImageTargets(
             access: images, isRecursive: recursive && attachment == nil, upload: upload, kind: .signature,
             isLegacyForm: scheme == .layer,
-            creationTime: recordCreationTimestamp ? Instant(seconds: now).description : nil)
+            creationTime: storage.creationTime(now))
         let batch = ImageBatch(verb: "signed", context: context)
         let names = self.images
         try batch.forEach(names) { name throws(SigstoreError) in

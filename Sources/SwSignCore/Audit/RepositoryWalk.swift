@@ -54,21 +54,13 @@ public struct RepositoryWalk: Sendable {
             carriers += 1
             return false
         }
-        var rest = tags[...]
-        while !rest.isEmpty {
-            let part = Array(rest.prefix(Self.stride))
-            rest = rest.dropFirst(Self.stride)
-            let found = try await concurrently(part) { tag throws(SigstoreError) -> Result<Digest?, SigstoreError> in
-                do throws(SigstoreError) {
-                    return .success(try await store.resolve(try ManifestSelector(tag: tag))?.digest)
-                } catch { return .failure(error) }
-            }
-            for (tag, result) in zip(part, found) {
-                switch result {
-                case .success(let digest?): add(digest, tag)
-                case .success(nil): gone.append(tag)
-                case .failure(let error): unread.append((tag, error))
-                }
+        try await inOrder(tags, width: Self.stride) { tag throws(SigstoreError) -> Digest? in
+            try await store.resolve(try ManifestSelector(tag: tag))?.digest
+        } take: { tag, result throws(SigstoreError) in
+            switch result {
+            case .success(let digest?): add(digest, tag)
+            case .success(nil): gone.append(tag)
+            case .failure(let error): unread.append((tag, error))
             }
         }
     }

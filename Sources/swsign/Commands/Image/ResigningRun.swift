@@ -167,17 +167,12 @@ struct ResigningRun {
             let part = rest.prefix(Self.width).map { (index: $0, row: rows[$0]) }
             rest = rest.dropFirst(Self.width)
             let done = try waiting { [progress = context.progress] () throws(SigstoreError) in
-                await withTaskGroup(of: (Int, Row).self) { group in
-                    for (index, row) in part { group.addTask { (index, await body(index, row)) } }
-                    var done: [(Int, Row)] = []
-                    for await one in group {
-                        done.append(one)
-                        progress.advance(1)
-                    }
-                    return done
+                try await concurrently(part) { item throws(SigstoreError) in
+                    defer { progress.advance(1) }
+                    return await body(item.index, item.row)
                 }
             }
-            for (index, row) in done { rows[index] = row }
+            for (item, row) in zip(part, done) { rows[item.index] = row }
         }
     }
 

@@ -129,19 +129,19 @@ local-sigstore: release ## builds a Sigstore for one's own machine: .build/local
 install: release ## puts the program into PREFIX/bin (PREFIX=/usr/local)
 	install -D -m 755 .build/swsign "$(DESTDIR)$(PREFIX)/bin/swsign"
 
-test: test-deps ## builds and runs all tests, those of the command line with the release program; says what was left out
-	swift build --build-tests
-	Tests/Documentation/check
+test: deps ## builds and runs all tests, those of the command line with the release program; says what was left out
+	@mkdir -p .build
+	@$(MAKE) test-deps > .build/test-deps.log 2>&1 & installed=$$!; \
+	swift build --build-tests || { wait; exit 1; }; \
+	wait $$installed || { cat .build/test-deps.log; exit 1; }; cat .build/test-deps.log
 	@$(MAKE) release
 	Tests/Release/check .build/swsign .build/swsign.unstripped
-	Tests/Release/dist .build/swsign
-	Tests/Release/same
-	Tests/Release/installer .build/swsign $(wildcard .build/dist)
 	@$(MAKE) local-sigstore
 	Tests/Release/trust .build/swsign .build/local-sigstore
 	Tests/demo .build/swsign .build/local-sigstore
 	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi
-	SWSIGN="$(CURDIR)/.build/swsign" Tests/report
+	SWSIGN="$(CURDIR)/.build/swsign" Tests/report --beside Tests/Release/same --beside Tests/Documentation/check \
+	    --beside 'Tests/Release/dist .build/swsign' --beside 'Tests/Release/installer .build/swsign $(wildcard .build/dist)'
 
 interop: test-deps release ## only the tests against cosign 2 and cosign 3 (in ../shared/peers) and the corpus beside them
 	swift build --build-tests

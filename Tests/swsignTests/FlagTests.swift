@@ -288,12 +288,12 @@ struct FlagTests {
             try $0.member("kind").string() == "positional" && !$0.member("isOptional").bool()
         }
         let words = command.split(separator: " ").map(String.init)
-        _ = try SwSign.parseAsRoot(try Self.normalized(words + given + positional.map { _ in "FILE" }))
+        _ = try SwSign.parsed(try Self.normalized(words + given + positional.map { _ in "FILE" }))
         // And none of them is needed but those that the parser says are.
         let needed = try declared.filter {
             try $0.member("kind").string() == "option" && !$0.member("isOptional").bool()
         }.map { try "--" + #require($0.member("names").elements().first).member("name").string() + "=k" }
-        _ = try SwSign.parseAsRoot(try Self.normalized(words + needed + positional.map { _ in "FILE" }))
+        _ = try SwSign.parsed(try Self.normalized(words + needed + positional.map { _ in "FILE" }))
     }
 
     /// The commands that read their flags themselves.

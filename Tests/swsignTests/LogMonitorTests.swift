@@ -1,8 +1,11 @@
+import FaultServer
 import Foundation
+import HTTPTransport
 import LocalSigstore
 import SigstoreCrypto
 import SigstoreVerification
 import StrictJSON
+import Synchronization
 import TestServices
 import Testing
 
@@ -284,6 +287,56 @@ struct LogMonitorTests {
         await monitor(version).expectSuccess()
     }
 
+    @Test("The shards of a log are one log: a new one is read from its beginning, and an old one must stay")
+    func shards() async throws {
+        let second = try await LocalServices.start(LocalServices.Configuration(folder: place.directory["second"]))
+        let log = ShardedLog(place.services.rekorV1.url, second.rekorV1.url)
+        defer { log.server.stop() }
+        var root = try TrustedRoot(
+            file: Array(try Data(contentsOf: URL(fileURLWithPath: place.services.files.trustedRoot))))
+        root.transparencyLogs += try TrustedRoot(
+            file: Array(try Data(contentsOf: URL(fileURLWithPath: second.files.trustedRoot)))
+        ).transparencyLogs
+        try place.directory.write("root.json", root.serialized())
+        func monitor() async -> Program.Outcome {
+            await place.run([
+                "tlog", "monitor", "--state", "state.json", "--trusted-root", "root.json", "--rekor-url",
+                "http://\(log.server.authority)", "--rekor-version", "1", "-o", "json", "--key", "mine.pub",
+            ])
+        }
+        func signInSecond(_ name: String) async throws {
+            try place.directory.write(name, "the content of \(name)")
+            await place.run(
+                ["sign-blob", "--yes", "--key", "mine.pem", "--bundle", "bundle.json", "--trusted-root"]
+                    + [second.files.trustedRoot, "--signing-config", second.files.signingConfig(.v1), name]
+            ).expectSuccess()
+        }
+        try await sign(["before"], .v1)
+        await monitor().expectSuccess()
+        // Written before the shard was closed, and after it into the next one.
+        try await sign(["late"], .v1)
+        log.show(.both)
+        try await signInSecond("one")
+        let first = await monitor()
+        first.expectSuccess()
+        #expect(try shown(first) == [digest("late"), digest("one")], "\(first.output)")
+        // Its place counts over all shards.
+        let places = try first.objects().filter { try $0.member("event").string() == "entry" }.map {
+            try $0.member("logIndex").integer()
+        }
+        #expect(places == [2, 4], "\(places)")
+        try await signInSecond("two")
+        #expect(try shown(await monitor()) == [digest("two")])
+        #expect(try shown(await monitor()).isEmpty)
+        let state = try place.directory.text("state.json")
+        log.show(.second)
+        let lost = await monitor()
+        #expect(lost.ending == .exit(1) && lost.code == "inconsistent-log", "\(lost.messages)")
+        #expect(lost.messages.contains("does not have the tree") && lost.messages.contains("any more"))
+        #expect(try place.directory.text("state.json") == state)
+        await second.stop()
+    }
+
     @Test("Entries that cannot be read are counted and said, never passed over in silence", arguments: Version.allCases)
     func hostile(version: Version) async throws {
         await monitor(version).expectSuccess()
@@ -325,4 +378,72 @@ struct LogMonitorTests {
         #expect(await place.run(["tlog", "monitor"] + place.trust).code == "usage")
         #expect(await monitor(.v1, ["--max-entries", "0"]).code == "usage")
     }
+}
+
+/// Two logs of Rekor v1 as one: the first is a shard that is closed, the second the one that is written to.
+private final class ShardedLog: Sendable {
+    enum Shown { case first, both, second }
+    private final class State: Sendable { let shown = Mutex(Shown.first) }
+
+    private let state = State()
+    let server: FaultServer
+
+    init(_ first: String, _ second: String) {
+        let (client, state) = (CurlClient(), state)
+        /// The answer of one of the two.
+        @Sendable func ask(_ url: String, _ method: String = "GET", _ body: Data = Data()) -> Data {
+            let done = DispatchSemaphore(value: 0)
+            let answer = Mutex(Data())
+            Task {
+                let request = HTTPRequest(
+                    method, try HTTPURL(parsing: url), headers: [(name: "Content-Type", value: "application/json")],
+                    body: .bytes(Array(body)))
+                let response = try? await client.send(request)
+                answer.withLock { $0 = Data(response?.body ?? []) }
+                done.signal()
+            }
+            done.wait()
+            return answer.withLock { $0 }
+        }
+        @Sendable func head(_ log: String) -> [String: Any] { object(ask("\(log)/api/v1/log")) }
+        @Sendable func object(_ data: Data) -> [String: Any] {
+            (try? JSONSerialization.jsonObject(with: data)) as? [String: Any] ?? [:]
+        }
+        server = FaultServer { request, connection in
+            let shown = state.shown.withLock { $0 }
+            let (one, two) = (head(first), head(second))
+            let size = shown == .second ? 0 : one["treeSize"] as? Int ?? 0
+            var answer = Data()
+            switch request.path {
+            case "/api/v1/log":
+                var merged = shown == .first ? one : two
+                if shown == .both { merged["inactiveShards"] = [one.filter { $0.key != "inactiveShards" }] }
+                answer = (try? JSONSerialization.data(withJSONObject: merged)) ?? Data()
+            case "/api/v1/log/proof":
+                let isFirst = request.target.contains("treeID=\(one["treeID"] ?? "")")
+                answer = ask((isFirst ? first : second) + request.target)
+            default:
+                // Places count over all shards; what a log promises of its own place is left out.
+                let asked = object(Data(request.body))["logIndexes"] as? [Int] ?? []
+                let (offset, log) = (asked.first ?? 0) < size || shown == .first ? (0, first) : (size, second)
+                let own = try? JSONSerialization.data(withJSONObject: ["logIndexes": asked.map { $0 - offset }])
+                let found = ask(log + request.target, "POST", own ?? Data())
+                var entries = (try? JSONSerialization.jsonObject(with: found)) as? [[String: [String: Any]]] ?? []
+                for (place, entry) in entries.enumerated() {
+                    for (id, value) in entry {
+                        var value = value
+                        value["logIndex"] = (value["logIndex"] as? Int ?? 0) + offset
+                        var proof = value["verification"] as? [String: Any] ?? [:]
+                        proof["signedEntryTimestamp"] = nil
+                        value["verification"] = proof
+                        entries[place][id] = value
+                    }
+                }
+                answer = (try? JSONSerialization.data(withJSONObject: entries)) ?? Data()
+            }
+            connection.respond(200, ["Content-Type: application/json"], Array(answer))
+        }
+    }
+
+    func show(_ shown: Shown) { state.shown.withLock { $0 = shown } }
 }

@@ -15,6 +15,8 @@ public struct LogMonitor: Sendable {
         public let origin: String
         /// The log's id.
         public let logID: [UInt8]
+        /// Where the log was read. Shards may have keys of their own, and so ids; what makes them one log is where they are.
+        public let url: String
         /// The signed checkpoint that was seen last.
         public let note: String
         /// How many entries that tree has.
@@ -24,13 +26,15 @@ public struct LogMonitor: Sendable {
         /// The first entry that was not read yet.
         public internal(set) var next: Int64
 
-        init(_ tree: Tree, next: Int64) {
+        init(_ tree: Tree, of client: RekorClient, next: Int64) {
             (origin, logID, note) = (tree.checkpoint.origin, tree.log.logID, tree.note)
+            url = client.url.description
             (size, rootHash, self.next) = (tree.checkpoint.treeSize, tree.checkpoint.rootHash, next)
         }
 
         init(_ json: JSONCursor) throws(SigstoreError) {
-            try json.expectOnly(["logID", "checkpoint", "next"])
+            try json.expectOnly(["url", "logID", "checkpoint", "next"])
+            url = try json.member("url").string()
             let id = try json.member("logID")
             guard let logID = Hexadecimal.decode(try id.string()) else { throw id.fault("is not hexadecimal") }
             note = try json.member("checkpoint").string()
@@ -44,7 +48,8 @@ public struct LogMonitor: Sendable {
 
         var json: JSONValue {
             .object([
-                "logID": .string(Hexadecimal.encode(logID)), "checkpoint": .string(note), "next": .integer(next),
+                "url": .string(url), "logID": .string(Hexadecimal.encode(logID)), "checkpoint": .string(note),
+                "next": .integer(next),
             ])
         }
 
@@ -128,23 +133,26 @@ public struct LogMonitor: Sendable {
         _ take: (Entry) async throws(SigstoreError) -> Void
     ) async throws(SigstoreError) {
         let trees = try await trees()
-        let own = known.filter { position in trees.contains { $0.log.logID == position.logID } }
+        let url = client.url.description
+        let own = known.filter { position in
+            position.url.utf8.elementsEqual(url.utf8) || trees.contains { $0.log.logID == position.logID }
+        }
         outcome.positions = own
         guard !own.isEmpty else {
-            outcome.positions = trees.map { Position($0, next: $0.checkpoint.treeSize) }
+            outcome.positions = trees.map { Position($0, of: client, next: $0.checkpoint.treeSize) }
             outcome.isFirst = true
             return
         }
         // First all that was known, before anything of it is replaced.
         var positions: [Position] = []
         for tree in trees {
-            let fresh = Position(tree, next: 0)
+            let fresh = Position(tree, of: client, next: 0)
             guard let old = own.first(where: { $0.isSame(as: fresh) }) else {
                 positions.append(fresh)
                 continue
             }
             try await expect(old, beginning: tree)
-            positions.append(Position(tree, next: old.next))
+            positions.append(Position(tree, of: client, next: old.next))
         }
         if let lost = own.first(where: { old in !positions.contains { $0.isSame(as: old) } }) {
             throw SigstoreError(

@@ -92,6 +92,13 @@ package enum ProcessSignals {
     package static func say(_ text: StaticString) {
         _ = unsafe write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
     }
+
+    /// Writes a number that is not negative to standard error. May be called by a signal handler.
+    package static func say(_ number: Int) {
+        if number >= 10 { say(number / 10) }
+        var digit = UInt8(truncatingIfNeeded: 0x30 + max(0, number) % 10)
+        _ = unsafe write(STDERR_FILENO, &digit, 1)
+    }
 }
 
 extension sigaction {

@@ -5,6 +5,7 @@ import OCIRegistry
 import SigstoreCrypto
 import StrictJSON
 import SwSignCore
+import Synchronization
 import TestServices
 import Testing
 
@@ -331,8 +332,23 @@ struct ResignTests {
             registry.server.requests.filter { $0.method == "PUT" && $0.target.contains("/manifests/") }.count
         }
         registry.faults.add(Fault(.hang, method: "PUT", path: "/manifests/", skip: 7))
-        let stopped = await resign(place, place.repository, input: .stopped(by: number, when: { stored() >= 7 }))
+        // Once the answers have arrived, too.
+        let since = Mutex<ContinuousClock.Instant?>(nil)
+        let stopped = await resign(
+            place, place.repository,
+            input: .stopped(by: number) {
+                guard stored() >= 7 else { return false }
+                return since.withLock { since in
+                    since = since ?? .now
+                    return since.map { $0.duration(to: .now) > .milliseconds(300) } ?? false
+                }
+            })
         #expect(stopped.ending == .signal(number), "\(stopped.messages)")
+        // It says how many were signed, as far as that was known, and how to go on.
+        let said = stopped.messages.split(separator: "images that were signed before that: ").last ?? ""
+        let count = Int(said.prefix { $0.isNumber }) ?? 0
+        #expect((1...7).contains(count), "\(stopped.messages)")
+        #expect(stopped.messages.contains("it goes on with those that are not signed yet"), "\(stopped.messages)")
         registry.faults.removeAll()
         let before = stored()
         let outcome = await resign(place, "-o", "json", place.repository)

@@ -1,5 +1,6 @@
 import HTTPTransport
 import LocalSystem
+import Synchronization
 
 /// What is said if a person, or a CI system that cancels a job, stops the program. It ends by the signal all the same, as
 /// shells and CI systems expect.
@@ -17,8 +18,16 @@ enum Interruption {
     nonisolated(unsafe) private static var terminal: TerminalDevice.Settings?
     nonisolated(unsafe) private static var isTerminalChanged = false
 
+    /// How many images were signed anew.
+    private static let signed = Atomic<Int>(0)
+
+    /// Notes that an image was signed anew.
+    static func noteSigned() { signed.add(1, ordering: .relaxed) }
+
     /// Begins to listen.
     static func prepare() {
+        // It must be there before a handler looks at it.
+        _ = signed.load(ordering: .relaxed)
         unsafe isTerminal = StandardStream.errors.isTerminal
         ProcessSignals.onInterruption(Self.interrupted)
     }
@@ -35,15 +44,28 @@ enum Interruption {
 
     private static let interrupted: @convention(c) (CInt) -> Void = { number in
         clean()
+        let count = signed.load(ordering: .relaxed)
         if unsafe isJSON {
-            say(
-                #"{"error":{"code":"interrupted","message":"interrupted before it was done","advice":"run the command again: what a log has recorded already is not recorded twice"}}"#
-            )
+            say(#"{"error":{"code":"interrupted","message":"interrupted before it was done"#)
+            if count > 0 {
+                say("; images that were signed before that: ")
+                ProcessSignals.say(count)
+            }
+            say(#"","advice":"run the command again: "#)
+            sayHowToGoOn(count)
+            say(#""}}"#)
             say("\n")
         } else {
             sayError()
-            say(" interrupted before it was done [interrupted]\n")
-            say("       run the command again: what a log has recorded already is not recorded twice\n")
+            say(" interrupted before it was done")
+            if count > 0 {
+                say("; images that were signed before that: ")
+                ProcessSignals.say(count)
+            }
+            say(" [interrupted]\n")
+            say("       run the command again: ")
+            sayHowToGoOn(count)
+            say("\n")
         }
         ProcessSignals.end(by: number)
     }
@@ -107,6 +129,11 @@ enum Interruption {
             say("\n")
         }
         if unsafe isTerminal { say("\r\u{1b}[K") }
+    }
+
+    private static func sayHowToGoOn(_ count: Int) {
+        if count > 0 { say("it goes on with those that are not signed yet, and signs none twice; ") }
+        say("what a log has recorded already is not recorded twice")
     }
 
     private static func sayError() {

@@ -152,6 +152,7 @@ struct ResigningRun {
             do throws(SigstoreError) {
                 try await resigner.sign(finding, in: store, by: signer)
                 row.isSigned = true
+                Interruption.noteSigned()
             } catch { row.finding = .failure(error) }
             return row
         }

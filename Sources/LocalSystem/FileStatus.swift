@@ -5,6 +5,7 @@
 #elseif canImport(Darwin)
     internal import Darwin
 #endif
+package import StrictJSON
 
 /// What stands at a path.
 package struct FileStatus: Sendable {
@@ -23,6 +24,8 @@ package struct FileStatus: Sendable {
     package let size: Int64
     /// Which one it is.
     package let identity: Identity
+    /// When its content was last written.
+    package let modified: Instant
 
     private init(_ status: stat) {
         kind =
@@ -36,6 +39,11 @@ package struct FileStatus: Sendable {
         size = Int64(status.st_size)
         identity = Identity(
             device: UInt64(truncatingIfNeeded: status.st_dev), number: UInt64(truncatingIfNeeded: status.st_ino))
+        #if canImport(Darwin)
+            modified = Instant(seconds: Int64(status.st_mtimespec.tv_sec))
+        #else
+            modified = Instant(seconds: Int64(status.st_mtim.tv_sec))
+        #endif
     }
 
     /// Looks at a path; `nil` if nothing can be seen there.

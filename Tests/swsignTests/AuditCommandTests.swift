@@ -304,6 +304,103 @@ struct AuditCommandTests {
         #expect(rows.count { $0.verdict != .couldNotLook } > 10)
     }
 
+    @Test("A registry that asks to be left alone is, by all requests, and every row comes out right")
+    func tooManyRequests() async throws {
+        let place = try await AuditFixture(.referrersAPI)
+        let expected = try await place.fill(20, tags: 1)
+        let local = try #require(place.registry.local)
+        local.faults.add(Fault(.status(429, retryAfter: 1), path: "/manifests/", skip: 30, count: 4))
+        let before = local.server.requests.count
+        let start = ContinuousClock.now
+        let outcome = await place.audit(["--max-workers", "4", place.repository])
+        #expect(outcome.ending == .exit(12), "\(outcome.messages)")
+        try compare(outcome, expected)
+        #expect(start.duration(to: .now) > .seconds(1))
+        // What was under way may be refused as well; nothing else is asked until the time is over.
+        let answers = local.server.requests.dropFirst(before).map { $0.status ?? 0 }
+        let first = try #require(answers.firstIndex(of: 429))
+        let last = try #require(answers.lastIndex(of: 429))
+        #expect(answers.count { $0 == 429 } == 4 && last - first < 20, "\(answers)")
+        // It never ends: no row is wrong.
+        local.faults.removeAll()
+        local.faults.add(Fault(.status(429, retryAfter: 3600), path: "/referrers/"))
+        let refused = await place.audit([place.repository])
+        #expect(refused.ending == .exit(1), "\(refused.messages)")
+        try compare(refused, expected, orCouldNotLook: true)
+        #expect(try !refused.rows().contains { $0.verdict == .unsigned })
+    }
+
+    @Test("What beside its signatures could not be looked at is said, and looked at again")
+    func partlyUnread() async throws {
+        let place = try await AuditFixture(.referrersAPI)
+        let image = try await place.push(0, tags: ["v1"])
+        try await place.signNewer(image, ["key"])
+        let local = try #require(place.registry.local)
+        let config = try #require(try await place.store.manifest(.digest(image.digest))?.image?.config.digest)
+        local.faults.add(Fault(.status(403, retryAfter: nil), path: "/blobs/\(config)"))
+        let flags = ["--state", "state", place.repository]
+        let unread = await place.audit(flags)
+        #expect(unread.ending == .exit(1) && unread.code == "audit-incomplete", "\(unread.messages)")
+        let row = try #require(try unread.rows().first)
+        #expect(row.verdict == .accepted && row.isPartlyUnread && row.failures.map(\.code) == ["denied"], "\(row)")
+        local.faults.removeAll()
+        let again = await place.audit(flags)
+        #expect(again.ending == .exit(0), "\(again.messages)")
+        #expect(try again.rows().first?.source == "https://example.com/0")
+
+        // An index that only its own part could read: the platforms of other parts are not passed over in silence.
+        var entries: [Descriptor] = []
+        for (number, architecture) in ["amd64", "arm64", "riscv64", "s390x"].enumerated() {
+            var one = try await place.push(10 + number, tags: [nil])
+            one.platform = Platform(os: "linux", architecture: architecture)
+            entries.append(one)
+        }
+        let index = try ImageIndex(manifests: entries).encoded()
+        try await place.put([], index, tags: ["multi"])
+        local.faults.add(Fault(.status(403, retryAfter: nil), method: "GET", path: "/manifests/\(index.digest)"))
+        for number in 1...2 {
+            let part = await place.audit(["--platforms", "--shard", "\(number)/2", place.repository])
+            #expect(part.ending == .exit(1) && part.code == "audit-incomplete", "\(part.messages)")
+            #expect(try part.rows().contains { $0.names == ["multi"] && $0.verdict == .couldNotLook }, "\(part.output)")
+        }
+        // The same if the row of the index is kept, and its platforms cannot be had any more.
+        local.faults.removeAll()
+        let kept = ["--platforms", "--state", "platforms", place.repository]
+        let whole = await place.audit(kept)
+        #expect(whole.ending == .exit(12), "\(whole.messages)")
+        local.faults.add(Fault(.status(403, retryAfter: nil), method: "GET", path: "/manifests/\(index.digest)"))
+        let later = await place.audit(kept)
+        #expect(later.ending == .exit(1) && later.code == "audit-incomplete", "\(later.messages)")
+        #expect(try later.rowsByDigest()[index.digest]?.isPartlyUnread == true)
+    }
+
+    @Test("A list of tags saves questions, and never makes what is signed unsigned")
+    func listedTags() async throws {
+        let place = try await AuditFixture(.referrersAPI)
+        let (newer, older) = (try await place.push(0, tags: ["newer"]), try await place.push(1, tags: ["older"]))
+        try await place.signNewer(newer, ["key"])
+        try await place.signOlder(older, ["key"])
+        let local = try #require(place.registry.local)
+        func asked() -> [String] {
+            local.server.requests.map(\.target).filter { $0.hasSuffix(".sig") || $0.hasSuffix(".att") }
+        }
+        local.server.forgetRequests()
+        #expect(await place.audit([place.repository]).ending == .exit(0))
+        // Of the one that is accepted by its bundle, nothing is asked that no tag names.
+        #expect(
+            asked().count { $0.contains(newer.digest.hex) } == 0 && asked().count { $0.contains(older.digest.hex) } == 1
+        )
+        // A list that leaves out the tag of a signature, as one that is older than it.
+        local.faults.add(
+            Fault(
+                .answer(
+                    200, contentType: "application/json", body: Array(#"{"name":"x","tags":["newer","older"]}"#.utf8)),
+                path: "/tags/list"))
+        let stale = await place.audit([place.repository])
+        #expect(stale.ending == .exit(0), "\(stale.messages)")
+        #expect(try stale.rows().map(\.verdict) == [.accepted, .accepted])
+    }
+
     @Test("Layouts and folders of files are audited too")
     func layoutsAndFiles() async throws {
         let directory = TemporaryDirectory()

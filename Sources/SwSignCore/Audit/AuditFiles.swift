@@ -33,30 +33,32 @@ extension Audit {
         let inside = file.path.utf8.dropFirst(place.name.utf8.count).drop { $0 == 0x2f }
         let name = String(Substring(inside))
         do throws(SigstoreError) {
-            return try await onBlockingThread { () throws(SigstoreError) in
+            return try await onBlockingExecutor { () throws(SigstoreError) in
                 try file.expectFile()
                 let message = try file.read(digests: Set(HashAlgorithm.allCases), schemes: [])
                 guard let digest = message.digest(.sha256) else { return nil }
                 guard options.shard?.contains(digest) ?? true else { return nil }
                 var row = AuditRow(
                     place: place.name, names: [name], digest: digest, signed: .couldNotLook, verdict: .couldNotLook)
-                judge.conclude(&row, findings(file))
+                judge.conclude(&row, await findings(file))
                 return row
             }
         } catch { return Audit.unread(place, [name], nil, error) }
     }
 
     /// What stands beside a file.
-    private func findings(_ file: InputFile) -> AuditJudge.Findings {
+    private func findings(_ file: InputFile) async -> AuditJudge.Findings {
         var findings = AuditJudge.Findings(judge)
-        let bundles: [SigstoreBundle]
+        var bundles: [SigstoreBundle] = []
+        let detached: [SigstoreBundle]
         do throws(SigstoreError) {
-            bundles = try SignatureFile.bundles(beside: file, attestation: false) + Self.detached(file)
+            bundles = try SignatureFile.bundles(beside: file, attestation: false)
+            detached = try Self.detached(file)
         } catch {
             do throws(SigstoreError) {
                 // That there is no bundle is an answer.
                 guard error.code == .fileNotFound else { throw error }
-                bundles = try Self.detached(file)
+                detached = try Self.detached(file)
             } catch {
                 guard error.isAboutContent else {
                     findings.add(unread: [error], "file")
@@ -69,6 +71,11 @@ extension Audit {
             }
         }
         let artifact = BundleClaim.message(file).readOnce(digests: Set(HashAlgorithm.allCases))
+        for bundle in detached {
+            do throws(SigstoreError) { bundles.append(try await judge.completed(bundle, artifact)) } catch {
+                findings.add(unread: [error], "file")
+            }
+        }
         for bundle in bundles {
             var one = judge.claimed(by: bundle, "file")
             guard case .dsse = bundle.content else {

@@ -22,6 +22,7 @@ extension AuditRow {
         object.set("sboms", sboms) { .string($0) }
         object.set("policies", policies) { .object(["name": .string($0.name), "verdict": .string($0.verdict)]) }
         object.set("failures", failures) { $0.json() }
+        if isPartlyUnread { object["partlyUnread"] = .bool(true) }
         return .object(object)
     }
 
@@ -31,6 +32,7 @@ extension AuditRow {
         try cursor.expectOnly([
             "place", "names", "digest", "platform", "index", "mediaType", "created", "source", "revision", "signed",
             "verdict", "signatures", "attestations", "sboms", "policies", "failures",
+            "partlyUnread",
         ])
         self.init(
             place: try cursor.member("place").string(),
@@ -51,6 +53,7 @@ extension AuditRow {
             (try item.member("name").string(), try item.member("verdict").string())
         }
         failures = try cursor.list("failures") { item throws(SigstoreError) in try AuditFailure(item) }
+        isPartlyUnread = try cursor.optional("partlyUnread")?.bool() ?? false
     }
 }
 

@@ -17,6 +17,15 @@ public struct AuditJudge: Sendable {
     private let others: CombinedPolicy
     /// What stands before tags of the older scheme.
     public var tagPrefix = ""
+    /// Looks up the log entries that signatures of the older scheme came without; `nil` if nothing may. It must demand
+    /// ``everyone``.
+    public var signatureLookup: LogLookup?
+    /// The same for attestations, of which a log learns the whole. It must demand ``named``.
+    public var attestationLookup: LogLookup?
+    /// Those who are named, and every other owner of a certificate.
+    public let everyone: DemandedSigners
+    /// Who is accepted, and who was; `nil` if nobody is named.
+    public let named: DemandedSigners?
 
     /// - Parameters:
     ///   - verifier: The verifier, with whom it believes.
@@ -31,6 +40,9 @@ public struct AuditJudge: Sendable {
         var rules = rules
         rules.signedBy = .identities([CertificateIdentity(subject: anyName, issuer: anyName)])
         others = .policy(rules)
+        let known = [accepted?.anyOne, former].compactMap { $0 }
+        named = known.isEmpty ? nil : try DemandedSigners(known)
+        everyone = try DemandedSigners(known + [others])
     }
 
     /// The signatures and attestations of one digest, as far as they were judged.
@@ -55,6 +67,49 @@ public struct AuditJudge: Sendable {
                 one.failure = AuditFailure(error)
                 if areAttestations { attestations.append(one) } else { signatures.append(one) }
             }
+        }
+    }
+
+    // MARK: - Log entries
+
+    /// Looks up the log entries that signatures of the older scheme came without.
+    /// - Returns: The same signatures, each once: with an entry that holds, or as they were if there is none.
+    func completed(_ found: StoredSignatures, of image: Image, areAttestations: Bool) async -> StoredSignatures {
+        guard let lookup = areAttestations ? attestationLookup : signatureLookup else { return found }
+        let verifier = ImageVerifier(verifier: verifier, policy: .init(signedBy: .identities([])))
+        var completed = found
+        completed.readable = []
+        for signature in found.readable {
+            let sought: ImageVerifier.Sought
+            switch (signature.form, signature.predicateType) {
+            case (.simpleSigning, _): sought = .signature
+            case (_, let type?): sought = .attestation(type)
+            case (_, nil):
+                completed.readable.append(signature)
+                continue
+            }
+            do throws(SigstoreError) {
+                let whole = try await verifier.completed(signature, of: image, as: sought, lookup) ?? [signature]
+                let holding = whole.first {
+                    (try? verifier.verify($0, of: image, as: sought, by: everyone.anyOne)) != nil
+                }
+                completed.readable.append(holding ?? whole.first ?? signature)
+            } catch { completed.unread.append(error) }
+        }
+        return completed
+    }
+
+    /// Looks up the log entry that a signature beside a file came without.
+    /// - Returns: The same signature with an entry that holds, or as it was if there is none.
+    /// - Throws: Because a log that may have it could not be asked.
+    func completed(_ bundle: SigstoreBundle, _ claim: BundleClaim) async throws(SigstoreError) -> SigstoreBundle {
+        guard let signatureLookup, bundle.logEntries.isEmpty else { return bundle }
+        do throws(LogLookup.Failure) {
+            let found = try await signatureLookup.bundles(bundle, claim)
+            return found.first { (try? verifier.verify($0, claim, everyone.anyOne)) != nil } ?? found.first ?? bundle
+        } catch {
+            guard case .couldNotLook(let reason) = error else { return bundle }
+            throw reason
         }
     }
 
@@ -220,6 +275,18 @@ public struct AuditJudge: Sendable {
 
     // MARK: - One digest
 
+    /// Whether accepted signers signed it, as many as are demanded, whatever else is found.
+    func isSettled(_ findings: Findings) -> Bool {
+        findings.signatures.contains { $0.verdict == .accepted } && tooFew(findings) == nil
+    }
+
+    /// Why those who were counted are not enough; `nil` if they are, or none are counted.
+    private func tooFew(_ findings: Findings) -> SigstoreError? {
+        guard let counted = findings.counted, let threshold = accepted?.threshold else { return nil }
+        do throws(SigstoreError) { _ = try counted.atLeast(threshold, otherwise: nil) } catch { return error }
+        return nil
+    }
+
     /// Fills in what is said of a digest of which everything was looked at, or it is said what was not.
     /// - Parameter isOpen: Whether it may be something else than it seems, since it could not be read.
     func conclude(_ row: inout AuditRow, _ findings: Findings, isOpen: Bool = false) {
@@ -238,10 +305,7 @@ public struct AuditJudge: Sendable {
         } else {
             row.signed = isUnread || isOpen ? .couldNotLook : .no
         }
-        var tooFew: SigstoreError?
-        if let counted = findings.counted, let threshold = accepted?.threshold, verdicts.contains(.accepted) {
-            do throws(SigstoreError) { _ = try counted.atLeast(threshold, otherwise: nil) } catch { tooFew = error }
-        }
+        let tooFew = verdicts.contains(.accepted) ? tooFew(findings) : nil
         if verdicts.contains(.accepted), tooFew == nil {
             row.verdict = .accepted
         } else if isUnread || row.signed == .couldNotLook {

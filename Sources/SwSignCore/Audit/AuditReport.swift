@@ -12,7 +12,7 @@ public struct AuditHead: Sendable {
     public var tool: String
     /// The digest of the trusted root that signatures were verified with; `nil` if keys alone were.
     public var trustedRoot: Digest?
-    /// When that trusted root was fetched or built in.
+    /// When that trusted root was last brought up to date, or its file was written; `nil` if that is not known.
     public var trustedRootTime: Instant?
     /// Who ran it: `USER@HOST`, or what the CI job says of itself.
     public var ranBy: String
@@ -84,12 +84,7 @@ public struct AuditSums: Sendable {
         rows += 1
         verdicts[row.verdict, default: 0] += 1
         signed[row.signed, default: 0] += 1
-        let all = row.signatures + row.attestations
-        if row.verdict == .couldNotLook || row.signed == .couldNotLook
-            || all.contains(where: { $0.verdict == .couldNotLook })
-        {
-            incomplete += 1
-        }
+        if !row.isWhole { incomplete += 1 }
         if let level = row.attestations.compactMap(\.slsaLevel).max() { slsaLevels[level, default: 0] += 1 }
         for signature in row.signatures { add(signature) }
         guard row.verdict == .accepted else { return }

@@ -59,6 +59,14 @@ public struct AuditRow: Sendable {
     public var policies: [(name: String, verdict: String)] = []
     /// What went wrong: why something could not be looked at, or why what was demanded does not hold.
     public var failures: [AuditFailure] = []
+    /// Whether something beside its signatures could not be looked at, such as its configuration, or the platforms of an index.
+    public var isPartlyUnread = false
+
+    /// Whether everything about it could be looked at.
+    public var isWhole: Bool {
+        verdict != .couldNotLook && signed != .couldNotLook && !isPartlyUnread
+            && !(signatures + attestations).contains { $0.verdict == .couldNotLook }
+    }
 
     /// - Parameters:
     ///   - place: The repository, the image layout or the folder.

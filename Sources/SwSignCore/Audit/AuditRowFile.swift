@@ -49,12 +49,6 @@ extension AuditRow {
     init(line: [UInt8]) throws(SigstoreError) {
         try self.init(JSONCursor(try JSONValue(parsing: line, depth: 16, values: 1 << 20)))
     }
-
-    /// Whether nothing about it was left open, so that a run that goes on need not look at it again.
-    var isFinal: Bool {
-        verdict != .couldNotLook && signed != .couldNotLook
-            && !(signatures + attestations).contains { $0.verdict == .couldNotLook }
-    }
 }
 
 extension OpenFile {
@@ -131,7 +125,8 @@ public final class AuditState: Sendable {
                 let row = try AuditRow(line: line)
                 guard let digest = row.digest else { return }
                 let key = Self.key(row.place, digest, &found)
-                found.offsets[key] = row.isFinal ? (start, line.count) : nil
+                // What was left open is looked at again.
+                found.offsets[key] = row.isWhole ? (start, line.count) : nil
             } catch {
                 throw SigstoreError(
                     .unusableState, "\(path) is damaged: the line at byte \(start) is no row: \(error.message)",

@@ -17,6 +17,10 @@ extension Audit {
         /// The tags that are named as carriers are, and the digests that these names are about.
         private var known: Set<Digest> = []
         private var carriers: [CarrierTag] = []
+        /// Whether all tags are known: what none of them names as a carrier has none.
+        private var isListWhole = false
+        /// What the names of tags say belongs to a digest.
+        private var attached: [Digest: CarrierKinds] = [:]
 
         init(_ audit: Audit, _ place: AuditPlace) { (self.audit, self.place) = (audit, place) }
 
@@ -36,6 +40,7 @@ extension Audit {
                         .notFound, "there is no repository \(place.name), or it lists no tags",
                         advice: "check the name; some registries hide repositories from those who are not logged in")
                 }
+                isListWhole = audit.signatureRepository == nil
             } catch { try audit.finish(Audit.unread(place, [], nil, error), take) }
             tags.removeAll { takeCarrier($0) }
             tags.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
@@ -101,7 +106,13 @@ extension Audit {
             var isSubject = false
             /// Whether only what is in it is looked for.
             var isForOthers = false
-            var hasSBOM = false
+            /// What the names of tags say belongs to it.
+            var attached = CarrierKinds()
+            /// Whether these names are all.
+            var isListWhole = false
+
+            /// Whether nothing of a kind need be asked for if it is accepted without: no tag has the name.
+            fileprivate func isUnlisted(_ kind: CarrierKinds) -> Bool { isListWhole && !attached.contains(kind) }
         }
 
         /// What came of one digest.
@@ -119,13 +130,14 @@ extension Audit {
             let shard = audit.options.shard
             func isOurs(_ digest: Digest) -> Bool { shard?.contains(digest) ?? true }
             known = Set(digests)
-            let withSBOM = Set(carriers.filter { $0.suffix.utf8.elementsEqual(".sbom".utf8) }.compactMap(\.subject))
+            for carrier in carriers {
+                guard let subject = carrier.subject else { continue }
+                attached[subject, default: []].formUnion(carrier.kinds)
+            }
             var items = digests.compactMap { digest -> Item? in
                 let isForOthers = !isOurs(digest)
                 guard !isForOthers || audit.options.includesPlatforms && mayBeIndex.contains(digest) else { return nil }
-                return Item(
-                    digest: digest, names: names[digest] ?? [], isForOthers: isForOthers,
-                    hasSBOM: withSBOM.contains(digest))
+                return item(digest, names: names[digest] ?? [], isForOthers: isForOthers)
             }
             tally.carriers += carriers.count
             (digests, names, mayBeIndex) = ([], [:], [])
@@ -137,7 +149,7 @@ extension Audit {
                     isWithSubjects = true
                     for subject in carriers.lazy.compactMap(\.subject)
                     where known.insert(subject).inserted && isOurs(subject) {
-                        items.append(Item(digest: subject, isSubject: true, hasSBOM: withSBOM.contains(subject)))
+                        items.append(item(subject, isSubject: true))
                     }
                     continue
                 }
@@ -161,7 +173,7 @@ extension Audit {
                         // What it is attached to may have no tag.
                         if let subject = outcome.subject, known.insert(subject).inserted {
                             if isOurs(subject) {
-                                next.append(Item(digest: subject, isSubject: true))
+                                next.append(self.item(subject, isSubject: true))
                             } else {
                                 try audit.finish(Self.elsewhere(subject, item, place), take)
                             }
@@ -179,14 +191,23 @@ extension Audit {
                             platform.mediaType.utf8.elementsEqual(MediaType.imageIndex.utf8)
                             || platform.mediaType.utf8.elementsEqual(MediaType.dockerManifestList.utf8)
                         guard !isForOthers || isIndex else { continue }
-                        next.append(
-                            Item(digest: platform.digest, platform: text, index: item.digest, isForOthers: isForOthers))
+                        var one = self.item(platform.digest, isForOthers: isForOthers)
+                        (one.platform, one.index) = (text, item.digest)
+                        next.append(one)
                     }
                 }
                 (self.tally, self.known) = (tally, known)
                 items = next
             }
             try await judgeDisguised(absent, take)
+        }
+
+        private func item(
+            _ digest: Digest, names: [String] = [], isSubject: Bool = false, isForOthers: Bool = false
+        ) -> Item {
+            Item(
+                digest: digest, names: names, isSubject: isSubject, isForOthers: isForOthers,
+                attached: attached[digest] ?? [], isListWhole: isListWhole)
         }
 
         /// The row of an image without a tag that only another part could look at, and cannot know of.
@@ -223,7 +244,7 @@ extension Audit {
                     if let index = hidden.firstIndex(where: { $0.digest == manifest.digest }) {
                         hidden[index].names.append(tag)
                     } else {
-                        hidden.append(Item(digest: manifest.digest, names: [tag]))
+                        hidden.append(self.item(manifest.digest, names: [tag]))
                     }
                 case .success(nil): break
                 case .failure(let error): try audit.finish(Audit.unread(place, [tag], nil, error), take)
@@ -271,7 +292,7 @@ extension Audit {
             do throws(SigstoreError) {
                 manifest = try await image.store.manifest(.digest(item.digest))
                 if manifest == nil {
-                    if item.isSubject || item.isForOthers { return outcome }
+                    if item.isSubject { return outcome }
                     throw SigstoreError(.imageNotFound, "\(image.name) is not there any more", advice: "try again")
                 }
             } catch {
@@ -286,6 +307,7 @@ extension Audit {
             if let index = manifest?.index, options.includesPlatforms {
                 outcome.platforms = Array(index.manifests.prefix(Manifest.layerLimit))
                 if index.manifests.count > Manifest.layerLimit {
+                    row.isPartlyUnread = true
                     row.failures.append(
                         AuditFailure(
                             SigstoreError(
@@ -294,10 +316,18 @@ extension Audit {
             }
             guard !item.isForOthers, !outcome.isKept else { return outcome }
             if let manifest { await describe(manifest, image, &row) }
-            let findings = await findings(image, hasSBOM: item.hasSBOM, &row)
+            let findings = await findings(image, item, &row)
             judge.conclude(&row, findings, isOpen: isBroken)
         } catch {
-            guard !item.isForOthers, !outcome.isKept else { return outcome }
+            guard !item.isForOthers, !outcome.isKept else {
+                // Its platforms are not known, of which some may be of this part.
+                let error = error.concerning("the platforms of \(item.digest)")
+                var row = outcome.row ?? Audit.unread(place, item.names, nil, error)
+                row.isPartlyUnread = true
+                if outcome.isKept { row.failures.append(AuditFailure(error)) }
+                outcome.row = row
+                return outcome
+            }
             row.failures.append(AuditFailure(error))
         }
         outcome.row = row
@@ -305,24 +335,36 @@ extension Audit {
     }
 
     /// Looks for signatures, attestations and SBOMs, in both schemes.
-    private func findings(_ image: Image, hasSBOM: Bool, _ row: inout AuditRow) async -> AuditJudge.Findings {
+    private func findings(_ image: Image, _ item: Walk.Item, _ row: inout AuditRow) async -> AuditJudge.Findings {
         var store = SignatureStore(image, tagPrefix: judge.tagPrefix)
         store.attachmentLimit = Self.attachmentLimit
         let all = store
         async let bundles = Self.search(all, .signature, .likelyBundles)
-        async let layers = Self.search(all, .signature, .tag)
-        async let envelopes = Self.search(all, .attestation, .tag)
-        async let sbom = hasSBOM ? Self.sbom(image, all) : .success([])
+        async let layers = item.isUnlisted(.signatures) ? nil : Self.search(all, .signature, .tag).signatures
+        async let envelopes = item.isUnlisted(.attestations) ? nil : Self.search(all, .attestation, .tag).signatures
+        async let sbom = item.attached.contains(.sbom) ? Self.sbom(image, all) : .success([])
         var findings = AuditJudge.Findings(judge)
         var found = await bundles
         judge.judge(found.signatures, "bundle", of: image, &findings)
-        judge.judge(await layers.signatures, "tag", of: image, &findings)
-        // Before something is called unsigned, the registry's own list has been asked for.
-        if !findings.signatures.contains(where: { $0.verdict == .accepted }), found.referrers.leavesOutList {
+        // A list of tags may be older than what it lists: before something is called unsigned, tags that are not listed and the
+        // registry's own list have been asked for.
+        var older = await layers
+        if older == nil, !judge.isSettled(findings) { older = await Self.search(all, .signature, .tag).signatures }
+        if let older {
+            let completed = await judge.completed(older, of: image, areAttestations: false)
+            judge.judge(completed, "tag", of: image, &findings)
+        }
+        let isSettled = judge.isSettled(findings)
+        if !isSettled, found.referrers.leavesOutList {
             let rest = await found.lookAtOmitted()
             judge.judge(rest, "bundle", of: image, &findings)
         }
-        judge.judge(await envelopes.signatures, "tag", of: image, &findings, areAttestations: true)
+        var attested = await envelopes
+        if attested == nil, !isSettled { attested = await Self.search(all, .attestation, .tag).signatures }
+        if let attested {
+            let completed = await judge.completed(attested, of: image, areAttestations: true)
+            judge.judge(completed, "tag", of: image, &findings, areAttestations: true)
+        }
         for referrer in found.referrers.descriptors {
             guard let type = referrer.artifactType, Self.isSBOM(type) else { continue }
             row.sboms.append(type)
@@ -378,7 +420,8 @@ extension Audit {
     /// The most bytes of a configuration that is read.
     private static let configLimit: Int64 = 1 << 20
 
-    /// Fills in what the image says of itself. That its configuration cannot be read changes nothing of who signed it.
+    /// Fills in what the image says of itself. That its configuration cannot be read changes nothing of who signed it; that it
+    /// could not be looked at is said all the same.
     private func describe(_ manifest: Manifest, _ image: Image, _ row: inout AuditRow) async {
         row.mediaType = manifest.mediaType
         let annotations = manifest.image?.annotations ?? manifest.index?.annotations ?? [:]
@@ -398,7 +441,10 @@ extension Audit {
             let labels = try json.optional("config")?.optional("Labels")
             row.source = try labels?.optional("\(name)source")?.string() ?? row.source
             row.revision = try labels?.optional("\(name)revision")?.string() ?? row.revision
-        } catch { row.failures.append(AuditFailure(error.concerning("the configuration \(config.digest)"))) }
+        } catch {
+            if !error.isAboutContent { row.isPartlyUnread = true }
+            row.failures.append(AuditFailure(error.concerning("the configuration \(config.digest)")))
+        }
     }
 }
 

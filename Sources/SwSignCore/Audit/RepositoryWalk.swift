@@ -102,6 +102,22 @@ struct CarrierTag: Sendable {
         (name, self.suffix) = (tag, String(Substring(suffix)))
         subject = try? Digest(hex: String(Substring(hex)), algorithm)
     }
+
+    /// What a tag of this name holds, of the older scheme.
+    var kinds: CarrierKinds {
+        let named: [(suffix: String, kinds: CarrierKinds)] = [
+            (".sig", .signatures), (".att", .attestations), (".sbom", .sbom),
+        ]
+        return named.first { $0.suffix.utf8.elementsEqual(suffix.utf8) }?.kinds ?? []
+    }
+}
+
+/// What carriers of the older scheme hold.
+struct CarrierKinds: OptionSet, Sendable {
+    let rawValue: UInt8
+    static let signatures = Self(rawValue: 1)
+    static let attestations = Self(rawValue: 2)
+    static let sbom = Self(rawValue: 4)
 }
 
 extension Manifest {

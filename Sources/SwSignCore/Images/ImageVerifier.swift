@@ -162,28 +162,40 @@ public struct ImageVerifier: Sendable {
         completed.readable = []
         var isAsked = false
         for signature in found.readable {
-            let type = signature.predicateType
-            guard signature.bundle.logEntries.isEmpty, !signature.isOfNewerScheme,
-                isSought(signature.form, type, sought)
-            else {
-                completed.readable.append(signature)
-                continue
-            }
+            do throws(SigstoreError) {
+                guard let whole = try await self.completed(signature, of: image, as: sought, lookup) else {
+                    completed.readable.append(signature)
+                    continue
+                }
+                completed.readable += whole
+            } catch { completed.unread.append(error) }
             isAsked = true
-            do throws(LogLookup.Failure) {
-                for bundle in try await lookup.bundles(signature.bundle, claim(signature, of: image, sought)) {
-                    var whole = signature
-                    whole.bundle = bundle
-                    completed.readable.append(whole)
-                }
-            } catch {
-                switch error {
-                case .couldNotLook(let reason): completed.unread.append(reason.concerning(signature.place))
-                case .refused, .notFound: completed.readable.append(signature)
-                }
-            }
         }
         return isAsked ? completed : nil
+    }
+
+    /// Looks up the log entry of a signature of the older scheme that came without one.
+    /// - Returns: The signature with each entry that was found, or as it is if there is none; `nil` if it is no such signature,
+    ///   or not what is sought.
+    /// - Throws: Because a log that may have it could not be asked.
+    func completed(
+        _ signature: StoredSignature, of image: Image, as sought: Sought, _ lookup: LogLookup
+    ) async throws(SigstoreError) -> [StoredSignature]? {
+        guard signature.bundle.logEntries.isEmpty, !signature.isOfNewerScheme,
+            isSought(signature.form, signature.predicateType, sought)
+        else { return nil }
+        do throws(LogLookup.Failure) {
+            return try await lookup.bundles(signature.bundle, claim(signature, of: image, sought)).map { bundle in
+                var whole = signature
+                whole.bundle = bundle
+                return whole
+            }
+        } catch {
+            switch error {
+            case .couldNotLook(let reason): throw reason.concerning(signature.place)
+            case .refused, .notFound: return [signature]
+            }
+        }
     }
 
     /// Finds what is with an image, and verifies it, as ``verify(_:_:all:_:)`` does.

@@ -134,6 +134,20 @@ public struct SigstoreInstance: Sendable {
         return root
     }
 
+    /// When the trusted root was last brought up to date: when the TUF repository was last asked, or the root was built in; of
+    /// one in a file, when that was written.
+    /// - Returns: `nil` if that is not known.
+    public func trustedRootTime() -> Instant? {
+        switch trustedRootSource {
+        case .value: return nil
+        case .file(let path): return FileStatus(path)?.modified
+        case .repository:
+            guard let client = try? repositoryClient(.offline) else { return nil }
+            let builtIn = client.configuration.embeddedDate
+            return trust.isComplete ? builtIn : client.lastChecked ?? builtIn
+        }
+    }
+
     /// What verifies bundles against this instance.
     /// - Parameter offline: Whether the network may not be used to bring the trusted root up to date.
     /// - Throws: As ``trustedRoot(offline:)`` does.

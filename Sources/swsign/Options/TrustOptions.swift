@@ -38,6 +38,9 @@ struct TrustOptions: ParsableArguments {
         try sources(context).trustedRoot(offline: offline)
     }
 
+    /// When the trusted root was last brought up to date, as far as that is known.
+    func time(_ context: Context) -> Instant? { try? sources(context).instance().trustedRootTime() }
+
     func sources(_ context: Context) -> TrustSources {
         TrustSources(
             trustedRoot: trustedRoot, staging: staging, caRoots: caRoots, caIntermediates: caIntermediates,

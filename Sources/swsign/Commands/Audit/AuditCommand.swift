@@ -60,7 +60,10 @@ struct AuditCommand: SwSignCommand {
             ranBy: Self.person(context.environment),
             places: asked.names, signers: words.accepted, formerSigners: words.former,
             threshold: verification.threshold, shard: options.shard?.description)
-        if let root = judge.verifier.trustedRoot { head.trustedRoot = try Digest.sha256(root.serialized()) }
+        if let root = judge.verifier.trustedRoot {
+            head.trustedRoot = try Digest.sha256(root.serialized())
+            head.trustedRootTime = trust.time(context)
+        }
         let kept = try state.map { path throws(SigstoreError) in try openState(path, head, context) }
         let spool = try AuditSpool(in: options.temporaryFolder)
         var audit = Audit(judge, access.registries, options, state: kept)
@@ -135,11 +138,6 @@ struct AuditCommand: SwSignCommand {
 
     /// What judges signatures: who is accepted, who was, and what must hold of all others.
     private func judge(_ context: Context) throws(SigstoreError) -> AuditJudge {
-        guard verification.rekorURL == nil else {
-            throw SigstoreError(
-                .notBuiltYet, "--rekor-url cannot be used with an audit yet: it looks up no log entries",
-                advice: "leave it out, and verify images whose signatures came without one by themselves")
-        }
         let isNamed = verification.namesSigners(identity)
         guard isNamed || verification.threshold == nil else {
             throw SigstoreError(
@@ -166,6 +164,8 @@ struct AuditCommand: SwSignCommand {
             verifier: try verifier(context), accepted: accepted, former: policies.isEmpty ? nil : .anyOf(policies),
             rules: rules)
         judge.tagPrefix = tagPrefix
+        judge.signatureLookup = verification.lookup(judge.verifier, judge.everyone, context)
+        judge.attestationLookup = judge.named.flatMap { verification.lookup(judge.verifier, $0, context) }
         return judge
     }
 
@@ -184,7 +184,7 @@ struct AuditCommand: SwSignCommand {
             "signatures \(context.environment.value("COSIGN_REPOSITORY") ?? "")",
             "logs \(verification.insecureIgnoreTlog || verification.privateInfrastructure)",
             "certificates \(verification.insecureIgnoreSCT)", "timestamps \(verification.useSignedTimestamps)",
-            "sct \(verification.sct ?? "")",
+            "sct \(verification.sct ?? "")", "rekor \(verification.rekorURL ?? "")", "offline \(verification.offline)",
         ]
         let question =
             head.places + ["accepted"] + head.signers + ["former"] + head.formerSigners

@@ -44,15 +44,16 @@ class Registry:
         self.send("PUT", location + ("&" if "?" in location else "?") + "digest=" + digest, content)
         return {"digest": digest, "size": len(content)}
 
-    def put_image(self, number):
-        """Stores an image and gives its digest."""
+    def put_image(self, number, tags=()):
+        """Stores an image under its digest and under tags, and gives its digest."""
         config = {"mediaType": "application/vnd.oci.image.config.v1+json"} | self.put_blob(b"{}")
         layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar"} | self.put_blob(b"image %d" % number)
         media_type = "application/vnd.oci.image.manifest.v1+json"
         manifest = json.dumps(
             {"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer]}).encode()
         digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
-        self.send("PUT", f"http://{self.at}/v2/bench/manifests/{digest}", manifest, media_type)
+        for name in [digest, *tags]:
+            self.send("PUT", f"http://{self.at}/v2/bench/manifests/{name}", manifest, media_type)
         return digest
 
 

@@ -21,6 +21,15 @@ let readAttestations: @Sendable ([UInt8]) throws -> Void = { bytes in
     for attestation in document.attestations { _ = try attestation.bundle.statement() }
 }
 
+/// A file with these bytes, for readers that read from files.
+func file(_ bytes: [UInt8]) -> String {
+    let path = "/tmp/swsign-fuzz-\(getpid())"
+    guard let file = fopen(path, "w") else { fatalError("\(path) cannot be written") }
+    fwrite(bytes, 1, bytes.count, file)
+    fclose(file)
+    return path
+}
+
 /// The readers, each of what comes from outside.
 let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
     "bundle": { bytes in
@@ -181,6 +190,39 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
         try signature.verify([], namespace: "git")
     },
     "allowed-signers": { bytes in _ = try AllowedSigners(parsing: bytes) { $0 } },
+    "audit-report": { bytes in
+        let report = try AuditReportFile(file(bytes))
+        var rows: [AuditRow] = []
+        let sums = try report.read { rows.append($0) }
+        precondition(sums.rows == rows.count)
+        // What was read can be written in every form, and read again as the same.
+        for format in AuditFormat.allCases {
+            var text: [UInt8] = []
+            try format.write(
+                report.head, sums, rows: { [rows] each throws(SigstoreError) in for row in rows { try each(row) } }
+            ) { text += $0 }
+            guard format == .json || format == .jsonl else { continue }
+            let again = try AuditReportFile(file(text)).read { _ in }
+            precondition(again.json().serialized() == sums.json().serialized())
+        }
+    },
+    "audit-row": { bytes in
+        let row = try AuditRow(JSONCursor(try JSONValue(parsing: bytes, depth: 16)))
+        let json = row.json().serialized()
+        guard let again = try? AuditRow(JSONCursor(try JSONValue(parsing: json))) else {
+            fatalError("what was written cannot be read")
+        }
+        precondition(again.json().serialized() == json)
+    },
+    "audit-state": { bytes in _ = try AuditState(file(bytes), question: []) },
+    "resigning-plan": { bytes in
+        let plan = try ResigningPlan(parsing: bytes)
+        _ = try ResigningPlan(parsing: plan.json().serialized())
+    },
+    "log-monitor-state": { bytes in
+        let state = try LogMonitorState(parsing: bytes)
+        _ = try LogMonitorState(parsing: state.json().serialized())
+    },
     "simple-signing": { bytes in
         let payload = try SimpleSigningPayload(parsing: bytes)
         _ = payload.json().serialized()

@@ -52,7 +52,7 @@ extension Registries {
     ///   - registry: The registry.
     ///   - body: Takes the repositories of a page.
     /// - Throws: `SigstoreError` if there is no such list, it may not be read, or a page names nothing new: what was handed out
-    ///   before is not all.
+    ///   before is not all. So too, after the last page, if something in it is not the name of a repository.
     public func forEachRepository(
         of registry: Registry, _ body: ([Repository]) throws(SigstoreError) -> Void
     ) async throws(SigstoreError) {
@@ -62,6 +62,7 @@ extension Registries {
         let list = PagedList(
             what: "repositories", name: registry.name, limit: options.maxPages, byteLimit: RegistryClient.listByteLimit)
         var seen: Set<String> = []
+        var fault: SigstoreError?
         do throws(SigstoreError) {
             try await list.forEachPage(first) { request throws(SigstoreError) in
                 try await session.send(request, nil, .pull)
@@ -76,18 +77,22 @@ extension Registries {
                 }
                 let json = JSONCursor(try JSONValue(parsing: response.body))
                 var found: [Repository] = []
+                let before = seen.count
                 let elements = try json.optional("repositories")?.elements() ?? []
                 for element in elements {
                     let name = try element.string()
-                    guard let repository = try? Repository(parsing: "\(registry)/\(name)") else {
-                        throw element.fault("is not the name of a repository")
+                    guard seen.insert(name).inserted else { continue }
+                    if let repository = try? Repository(parsing: "\(registry)/\(name)") {
+                        found.append(repository)
+                    } else {
+                        fault = fault ?? element.fault("is not the name of a repository")
                     }
-                    if seen.insert(name).inserted { found.append(repository) }
                 }
-                try list.expectNew(found.count, of: elements.count)
+                try list.expectNew(seen.count - before, of: elements.count)
                 if !found.isEmpty { try body(found) }
                 return true
             }
+            if let fault { throw fault }
         } catch {
             var error = error
             if [.unauthorized, .denied, .unsupported].contains(error.code) {
@@ -154,12 +159,14 @@ extension RegistryClient {
     ///   - isRepeatRefused: Whether a page that names nothing new is an error.
     ///   - body: Takes the tags of a page; if repeated pages are refused, those that no page before had.
     /// - Returns: False if the registry answers that it has no such list. Many say so of a repository without any tag.
-    /// - Throws: `SigstoreError` also after some pages: what was handed out before is not all.
+    /// - Throws: `SigstoreError` also after some pages: what was handed out before is not all. So too, after the last page, if
+    ///   something in it is not a tag.
     public func forEachTags(
         refusingRepeats isRepeatRefused: Bool = false, _ body: ([String]) throws(SigstoreError) -> Void
     ) async throws(SigstoreError) -> Bool {
         var isThere = true
         var seen: Set<String> = []
+        var fault: SigstoreError?
         let first = try await url("tags/list").adding("n", "1000")
         let list = PagedList(
             what: "tags", name: name, limit: options.maxPages, byteLimit: Self.listByteLimit)
@@ -173,16 +180,22 @@ extension RegistryClient {
             guard response.status == 200 else { throw Self.failure(response, "GET") }
             let json = JSONCursor(try JSONValue(parsing: response.body))
             var found: [String] = []
+            let before = seen.count
             let elements = try json.optional("tags")?.elements() ?? []
             for element in elements {
                 let tag = try element.string()
-                guard ManifestSelector.isTag(tag) else { throw element.fault("is not a tag") }
-                if !isRepeatRefused || seen.insert(tag).inserted { found.append(tag) }
+                guard !isRepeatRefused || seen.insert(tag).inserted else { continue }
+                if ManifestSelector.isTag(tag) {
+                    found.append(tag)
+                } else {
+                    fault = fault ?? element.fault("is not a tag")
+                }
             }
-            if isRepeatRefused { try list.expectNew(found.count, of: elements.count) }
+            if isRepeatRefused { try list.expectNew(seen.count - before, of: elements.count) }
             if !found.isEmpty { try body(found) }
             return true
         }
+        if let fault { throw fault }
         return isThere
     }
 

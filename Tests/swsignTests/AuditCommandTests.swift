@@ -509,6 +509,18 @@ struct AuditCommandTests {
             #expect(
                 rows.map(\.verdict) == [.couldNotLook, .accepted] && rows.last?.names == ["a"], "\(action): \(rows)")
         }
+        // One that is no tag hides no others, before it or behind it.
+        local.faults.removeAll()
+        local.faults.add(Fault(json(#"{"tags":["a","<script>","b"]}"#), path: list))
+        let odd = await place.audit([place.repository])
+        #expect(odd.ending == .exit(1), "\(odd.messages)")
+        #expect(try odd.rows().map(\.verdict) == [.couldNotLook, .accepted] && odd.rows().last?.names == ["a", "b"])
+        local.faults.removeAll()
+        local.faults.add(
+            Fault(json(#"{"repositories":["=cmd()","\#(AuditFixture.path)","../x"]}"#), path: "/v2/_catalog"))
+        let strange = await place.audit(["--catalog", local.address])
+        #expect(strange.ending == .exit(1), "\(strange.messages)")
+        #expect(try strange.rows().map(\.verdict) == [.couldNotLook, .accepted], "\(strange.output)")
         local.faults.removeAll()
         local.faults.add(Fault(.endlessPages, path: list))
         let endless = await place.audit([place.repository])

@@ -59,6 +59,66 @@ package struct SSHReader: Sendable {
     }
 }
 
+/// A key as SSH has it: a plain one, or one of a hardware token, which signs more than the message (PROTOCOL.u2f).
+package struct SSHPublicKey: Sendable {
+    /// The key without what SSH says of it.
+    package let key: PublicKey
+    /// What the token's key is for, such as `ssh:`; `nil` for a plain key.
+    private let application: [UInt8]?
+
+    /// How the names of tokens' keys begin and end.
+    private static let (tokenPrefix, tokenSuffix) = ("sk-", "@openssh.com")
+
+    /// Reads what follows the name of its type in a key, or the nonce in a certificate.
+    /// - Parameters:
+    ///   - type: The type of a key, not of a certificate, such as `ssh-ed25519` or `sk-ssh-ed25519@openssh.com`.
+    ///   - reader: Stands at the key's own values, and afterwards behind them.
+    /// - Throws: `SigstoreError` with `malformed-ssh-data`, `malformed-key` or `unsupported-key`.
+    package init(_ type: String, _ reader: inout SSHReader) throws(SigstoreError) {
+        let (prefix, suffix) = (Self.tokenPrefix.utf8, Self.tokenSuffix.utf8)
+        let name = type.utf8
+        guard name.starts(with: prefix), name.count > prefix.count + suffix.count,
+            name.suffix(suffix.count).elementsEqual(suffix)
+        else {
+            (key, application) = (try .ssh(type, &reader), nil)
+            return
+        }
+        let plain = String(decoding: name.dropFirst(prefix.count).dropLast(suffix.count), as: UTF8.self)
+        key = try .ssh(plain, &reader)
+        switch key.kind {
+        case .ed25519, .ecP256: break
+        case .rsa, .ecP384, .ecP521:
+            throw SigstoreError(.unsupportedKey, "SSH keys of the type \(type) are not supported")
+        }
+        application = Array(try reader.string())
+    }
+
+    /// Whether a signature as SSH writes it holds. Of a token it is demanded that a person was there and touched it.
+    /// - Parameters:
+    ///   - signature: The name of the algorithm, and the signature; of a token also its flags and its counter, which it has
+    ///     signed.
+    ///   - message: What was signed.
+    /// - Throws: `SigstoreError` with `malformed-ssh-data`.
+    package func verifies(_ signature: some Collection<UInt8>, of message: [UInt8]) throws(SigstoreError) -> Bool {
+        guard let application else { return try key.verifiesSSH(signature, of: message) }
+        var reader = SSHReader(signature)
+        let algorithm = try reader.name()
+        let bytes = try reader.string()
+        let flags = try reader.bytes(1)
+        let counter = try reader.bytes(4)
+        try reader.end()
+        let (prefix, suffix) = (Self.tokenPrefix.utf8, Self.tokenSuffix.utf8)
+        guard algorithm.utf8.starts(with: prefix), algorithm.utf8.count > prefix.count + suffix.count,
+            algorithm.utf8.suffix(suffix.count).elementsEqual(suffix), let first = flags.first, first & 1 == 1
+        else { return false }
+        let signed =
+            try Digest.sha256(application).bytes + flags + counter + Digest.sha256(message).bytes
+        return try key.verifiesSSH(
+            by: String(decoding: algorithm.utf8.dropFirst(prefix.count).dropLast(suffix.count), as: UTF8.self),
+            Array(bytes), of: signed)
+    }
+}
+
 extension PublicKey {
     /// SSH's kinds of keys and how each signs (RFC 8332, RFC 5656, RFC 8709).
     private static let sshCurves: [(name: String, kind: Kind, hash: HashAlgorithm)] = [
@@ -70,7 +130,7 @@ extension PublicKey {
     ///   - type: The type of a key, not of a certificate, such as `ssh-ed25519`.
     ///   - reader: Stands at the key's own values, and afterwards behind them.
     /// - Throws: `SigstoreError` with `malformed-ssh-data`, `malformed-key` or `unsupported-key`.
-    package static func ssh(_ type: String, _ reader: inout SSHReader) throws(SigstoreError) -> PublicKey {
+    fileprivate static func ssh(_ type: String, _ reader: inout SSHReader) throws(SigstoreError) -> PublicKey {
         func isType(_ name: String) -> Bool { type.utf8.elementsEqual(name.utf8) }
         if isType("ssh-ed25519") {
             let point = try reader.string()
@@ -100,11 +160,20 @@ extension PublicKey {
     ///   - signature: The name of the algorithm, and the signature.
     ///   - message: What was signed.
     /// - Throws: `SigstoreError` with `malformed-ssh-data`.
-    package func verifiesSSH(_ signature: some Collection<UInt8>, of message: [UInt8]) throws(SigstoreError) -> Bool {
+    fileprivate func verifiesSSH(
+        _ signature: some Collection<UInt8>, of message: [UInt8]
+    ) throws(SigstoreError) -> Bool {
         var reader = SSHReader(signature)
         let algorithm = try reader.name()
-        var bytes = Array(try reader.string())
+        let bytes = Array(try reader.string())
         try reader.end()
+        return try verifiesSSH(by: algorithm, bytes, of: message)
+    }
+
+    fileprivate func verifiesSSH(
+        by algorithm: String, _ signature: [UInt8], of message: [UInt8]
+    ) throws(SigstoreError) -> Bool {
+        var bytes = signature
         func isAlgorithm(_ name: String) -> Bool { algorithm.utf8.elementsEqual(name.utf8) }
         switch kind {
         case .ed25519:

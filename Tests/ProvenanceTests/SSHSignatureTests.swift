@@ -1,4 +1,5 @@
 import Foundation
+import SigstoreCrypto
 import StrictJSON
 import Testing
 
@@ -62,6 +63,66 @@ struct SSHSignatureTests {
         try Self.sign(folder, "key")
         try folder.shell("ssh-keygen -q -t ed25519 -N '' -f two; (printf 'ann@example.org '; cat two.pub) > allowed")
         #expect(Self.judge(folder).code == "unknown-ssh-signer")
+    }
+
+    /// The keys of hardware tokens, whose part openssl plays: what they sign holds the application, flags and a counter.
+    @Test("Keys of hardware tokens", arguments: ["ed25519", "ecdsa"])
+    func tokens(type: String) throws {
+        let folder = try GitWorkshop()
+        func field(_ bytes: some Collection<UInt8>) -> [UInt8] {
+            [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: bytes.count >> $0) } + bytes
+        }
+        let isEdwards = type == "ed25519"
+        let name = isEdwards ? "sk-ssh-ed25519@openssh.com" : "sk-ecdsa-sha2-nistp256@openssh.com"
+        try folder.shell(
+            "openssl genpkey -algorithm \(isEdwards ? "ed25519" : "EC -pkeyopt ec_paramgen_curve:P-256") -out key.pem")
+        let spki = try folder.shell("openssl pkey -in key.pem -pubout -outform DER")
+        let point = spki.suffix(isEdwards ? 32 : 65)
+        let application = Array("ssh:".utf8)
+        let key =
+            field(name.utf8) + (isEdwards ? [] : field("nistp256".utf8)) + field(point) + field(application)
+        try folder.write("allowed", "ann@example.org \(name) \(Base64.encode(key))\n".utf8)
+        /// Signs the message with these flags, and puts others into the signature.
+        func sign(_ flags: UInt8, stated: UInt8? = nil, application signed: [UInt8]? = nil) throws {
+            let digest = try folder.shell("openssl dgst -sha512 -binary message")
+            let blob = Array("SSHSIG".utf8) + field("git".utf8) + field([]) + field("sha512".utf8) + field(digest)
+            try folder.write("blob", blob)
+            try folder.write("application", signed ?? application)
+            let hashed = try folder.shell("openssl dgst -sha256 -binary application")
+            let counter: [UInt8] = [0, 0, 1, 2]
+            try folder.write(
+                "signed", hashed + [flags] + counter + (try folder.shell("openssl dgst -sha256 -binary blob")))
+            var bytes = try folder.shell(
+                "openssl \(isEdwards ? "pkeyutl -sign -rawin -inkey key.pem -in" : "dgst -sha256 -sign key.pem") signed"
+            )
+            if !isEdwards {
+                // Two numbers, each with its length before it, in DER and for SSH.
+                let first = Array(bytes.dropFirst(4).prefix(Int(bytes[3])))
+                bytes = field(first) + field(bytes.dropFirst(6 + first.count))
+            }
+            let signature = field(name.utf8) + field(bytes) + [stated ?? flags] + counter
+            let whole =
+                Array("SSHSIG".utf8) + [0, 0, 0, 1] + field(key) + field("git".utf8) + field([]) + field("sha512".utf8)
+                + field(signature)
+            try folder.write("message.sig", PEM.encode(label: "SSH SIGNATURE", whole).utf8)
+        }
+        try folder.write("message", Self.message)
+        try sign(1)
+        #expect(Self.judge(folder).names == "ann@example.org")
+        #expect(try Self.keygenAccepts(folder, "ann@example.org"))
+        try sign(5)
+        #expect(Self.judge(folder).names == "ann@example.org")
+        for (flags, stated, signed) in [(1, 5, nil), (1, nil, "ssh:other"), (0, 1, nil)] as [(UInt8, UInt8?, String?)] {
+            try sign(flags, stated: stated, application: signed.map { Array($0.utf8) })
+            #expect(Self.judge(folder).code == "invalid-signature")
+            #expect(try !Self.keygenAccepts(folder, "ann@example.org"))
+        }
+        // Nobody touched it.
+        try sign(0)
+        #expect(Self.judge(folder).code == "invalid-signature")
+        try sign(1)
+        try folder.write("message", Self.message + [0x21])
+        #expect(Self.judge(folder).code == "invalid-signature")
     }
 
     @Test("What a line allows, as ssh-keygen has it")

@@ -11,7 +11,7 @@ public struct SSHSignature: Sendable {
     /// The certificate, if ``key`` is one.
     let certificate: SSHCertificate?
 
-    private let publicKey: PublicKey
+    private let publicKey: SSHPublicKey
     private let bareKey: [UInt8]
     private let hash: HashAlgorithm
     private let signature: [UInt8]
@@ -19,7 +19,7 @@ public struct SSHSignature: Sendable {
     /// Reads a signature.
     /// - Parameter armored: The whole block, `SSH SIGNATURE`.
     /// - Throws: `SigstoreError` with `malformed-pem` or `malformed-ssh-data`; with `unsupported-key` for keys that are not
-    ///   used here, such as those of hardware tokens (`sk-…`).
+    ///   used here, such as DSA's.
     public init(armored: [UInt8]) throws(SigstoreError) {
         let blocks = try PEM.blocks(in: armored, limit: 1)
         guard let block = blocks.first, block.label.utf8.elementsEqual("SSH SIGNATURE".utf8) else {
@@ -49,7 +49,7 @@ public struct SSHSignature: Sendable {
             (publicKey, bareKey) = (certificate.publicKey, certificate.bareKey)
             self.certificate = certificate
         } else {
-            publicKey = try .ssh(type, &parts)
+            publicKey = try SSHPublicKey(type, &parts)
             try parts.end()
             (bareKey, certificate) = (key, nil)
         }
@@ -76,7 +76,7 @@ public struct SSHSignature: Sendable {
         let digest = try Digest.hash(message, hash)
         let signed =
             Array("SSHSIG".utf8) + field(namespace) + field([]) + field(hash.rawValue.utf8) + field(digest.bytes)
-        guard try publicKey.verifiesSSH(signature, of: signed) else {
+        guard try publicKey.verifies(signature, of: signed) else {
             throw SigstoreError(
                 .invalidSignature, "the signature by the SSH key \(try fingerprint()) does not hold",
                 advice: "what was signed or the signature was changed, or another key signed it")
@@ -90,7 +90,7 @@ struct SSHCertificate: Sendable {
     /// How many names a certificate may have.
     private static let principalLimit = 256
 
-    let publicKey: PublicKey
+    let publicKey: SSHPublicKey
     /// The key without the certificate.
     let bareKey: [UInt8]
     /// The names that it is for.
@@ -106,10 +106,12 @@ struct SSHCertificate: Sendable {
     init(_ blob: [UInt8]) throws(SigstoreError) {
         var reader = SSHReader(blob)
         let type = try reader.name()
-        let bare = String(decoding: type.utf8.dropLast(Self.suffix.utf8.count), as: UTF8.self)
+        let stem = String(decoding: type.utf8.dropLast(Self.suffix.utf8.count), as: UTF8.self)
+        // A token's key keeps whose kind it is in its own name too.
+        let bare = stem.utf8.starts(with: "sk-".utf8) ? stem + "@openssh.com" : stem
         _ = try reader.string()  // the nonce
         let before = reader.rest
-        publicKey = try .ssh(bare, &reader)
+        publicKey = try SSHPublicKey(bare, &reader)
         let name = Array(bare.utf8)
         bareKey = [0, 0, 0, UInt8(truncatingIfNeeded: name.count)] + name + before[..<reader.rest.startIndex]
         _ = try reader.number(8)  // the serial number
@@ -137,9 +139,9 @@ struct SSHCertificate: Sendable {
         let signature = try reader.string()
         try reader.end()
         var key = SSHReader(authority)
-        let issuer = try PublicKey.ssh(try key.name(), &key)
+        let issuer = try SSHPublicKey(try key.name(), &key)
         try key.end()
-        guard try issuer.verifiesSSH(signature, of: signed) else {
+        guard try issuer.verifies(signature, of: signed) else {
             throw SigstoreError(.invalidSignature, "the authority's signature on an SSH certificate does not hold")
         }
     }

@@ -198,7 +198,7 @@ let package = Package(
         .testTarget(
             name: "SwSignCoreTests",
             dependencies: [
-                "SwSignCore", "KeyProviders", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
+                "SwSignCore", "KeyProviders", "Provenance", "SigstoreClients", "SigstoreCrypto", "SigstoreVerification",
                 "OCIRegistry",
                 "HTTPTransport", "LocalSystem", "InToto", "StrictJSON", "LocalSigstore", "Spawning", "TestServices",
                 "VerifyFile", "SignFile", "VerifyImage",

@@ -102,9 +102,19 @@ struct AdviceTests {
         (
             "GitRepository",
             [
-                "GIT_", "LC_ALL", "--all", "--batch", "--end-of-options", "--git-path", "--is-shallow-repository",
-                "--no-pager",
-                "--no-replace-objects", "--path-format", "--quiet", "--symbolic-full-name", "--topo-order", "--verify",
+                "GIT_", "LC_ALL", "--all", "--always", "--batch", "--count", "--end-of-options", "--format",
+                "--git-common-dir", "--git-path", "--ignore-submodules", "--is-shallow-repository", "--no-ext-diff",
+                "--no-pager", "--no-renames", "--no-replace-objects", "--no-textconv", "--path-format", "--quiet",
+                "--raw", "--root", "--show-toplevel", "--stdin", "--symbolic-full-name", "--topo-order", "--verify",
+            ]
+        ),
+        // Those of GnuPG, and of git for which program that is.
+        (
+            "GPG",
+            [
+                "BEGIN_DECRYPTION", "DECRYPTION_INFO", "GIT_DIR", "LC_ALL", "--batch", "--get", "--global",
+                "--includes",
+                "--keyid-format", "--no-auto-key-retrieve", "--no-tty", "--status-fd", "--system", "--type", "--verify",
             ]
         ),
         ("AWS", ["AWS_", "SIGN_VERIFY", "ECC_NIST_", "RSA_", "ECDSA_SHA_", "RSASSA_P", "--profile"]),

@@ -90,7 +90,7 @@ struct DocumentationTests {
                 guard let first = call.first, first.first?.isLetter == true, first != "COMMAND", first != "help" else {
                     continue
                 }
-                let known = (1...2).reversed().lazy.map { call.prefix($0).joined(separator: " ") }
+                let known = (1...3).reversed().lazy.map { call.prefix($0).joined(separator: " ") }
                     .first { FlagTable.flags(of: $0) != nil }
                 guard let command = known else {
                     let isGroup = FlagTable.commands.contains { $0.hasPrefix(first + " ") }

@@ -180,6 +180,7 @@ struct HelpTests {
             "ssh-keygen -q -t ed25519 -N '' -f ssh && (printf 'ann@example.org '; cat ssh.pub) > allowed_signers",
             "cd source && git init -q -b main . && git config user.name Ann && git config user.email ann@example.org",
             "cd source && git config gpg.format ssh && git config user.signingkey ../ssh",
+            #"printf '{"version":1,"signers":{"ann":{"sshKeys":["%s"]}},"rules":[{"signers":["ann"]}]}' "$(cut -d' ' -f1,2 ssh.pub)" > rules.json"#,
             "cd source && git commit -q -S --allow-empty -m one && git commit -q -S --allow-empty -m two",
             "swsign sign-model --key cosign.key model",
             "swsign sign-model --signature keyless.model.sig model",

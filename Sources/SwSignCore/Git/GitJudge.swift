@@ -1,3 +1,4 @@
+internal import LocalSystem
 public import Provenance
 public import SigstoreVerification
 public import StrictJSON
@@ -5,19 +6,39 @@ public import StrictJSON
 /// Says of commits and tags whether they are signed by a signer who was asked for.
 public struct GitJudge: Sendable {
     /// Verifies signatures of certificates and keys, and who must have made them; `nil` if none was asked for.
-    private let sigstore: (verifier: Verifier, signers: DemandedSigners)?
+    let sigstore: (verifier: Verifier, signers: DemandedSigners)?
     /// Who may sign with SSH keys; `nil` if none may.
     private let allowedSigners: AllowedSigners?
+    /// The fingerprints of GPG keys that may sign, and what checks such signatures.
+    private let gpg: (program: GPGProgram, keys: [String])?
     private let offline: Bool
+    /// Asks logs for what gitsign's online mode keeps there alone; `nil` if none may be asked.
+    private let lookup: LogLookup?
+    /// The signers of rules, who may sign at some times only.
+    private let named: [GitRules.Signer]
+    /// Why nobody may sign this, whatever the signature.
+    private let refusal: SigstoreError?
 
     /// - Parameters:
     ///   - sigstore: Verifies signatures of certificates and keys; `nil` if none of these is asked for.
     ///   - allowedSigners: Who may sign with SSH keys.
+    ///   - gpg: What checks GPG's signatures, and the fingerprints of the keys that may sign, in capitals.
     ///   - offline: Whether the person has said that no service is to be asked.
+    ///   - lookup: Asks logs for what gitsign's online mode keeps there alone; `nil` if none may be asked.
+    ///   - named: The signers of rules who are meant; one who may sign at some times only is held to them.
     public init(
-        sigstore: (verifier: Verifier, signers: DemandedSigners)?, allowedSigners: AllowedSigners?, offline: Bool
+        sigstore: (verifier: Verifier, signers: DemandedSigners)?, allowedSigners: AllowedSigners?,
+        gpg: (program: GPGProgram, keys: [String])? = nil, offline: Bool, lookup: LogLookup? = nil,
+        named: [GitRules.Signer] = []
     ) {
         (self.sigstore, self.allowedSigners, self.offline) = (sigstore, allowedSigners, offline)
+        (self.gpg, self.lookup, self.named, refusal) = (gpg, lookup, named, nil)
+    }
+
+    /// Refuses everything that is signed.
+    init(refusing error: SigstoreError) {
+        (sigstore, allowedSigners, offline, gpg, lookup, named) = (nil, nil, true, nil, nil, [])
+        refusal = error
     }
 
     /// What came of one object.
@@ -55,6 +76,8 @@ public struct GitJudge: Sendable {
         public internal(set) var verdict = Verdict.refused
         /// The first thing that is wrong; `nil` if nothing is.
         public internal(set) var failure: SigstoreError?
+        /// The signature whose log entry is still to be looked up; `nil` if all is said.
+        var pending: GitSignature?
 
         init(_ id: String) { self.id = id }
     }
@@ -84,13 +107,19 @@ public struct GitJudge: Sendable {
                     .malformedGitObject,
                     "the \(kind.rawValue) has another name than it should: expected \(entry.id), found \(object.id)")
             }
-            try judge(object, &row)
+            row.kind = Row.Kind(object.signature)
+            if row.kind == .unsigned {
+                row.verdict = .unsigned
+                throw SigstoreError(.unsignedGitObject, "the \(object.kind.rawValue) is not signed")
+            }
+            if let refusal { throw refusal }
             for tag in tags {
                 guard let name = object.tagName, !name.utf8.elementsEqual(tag.utf8) else { continue }
                 throw SigstoreError(
                     .wrongTagName,
                     "the signed tag is another one: expected \(tag), it says of itself that it is \(name)")
             }
+            try judge(object, &row)
             row.verdict = .accepted
         } catch { row.failure = error }
         return row
@@ -98,14 +127,29 @@ public struct GitJudge: Sendable {
 
     private func judge(_ object: GitObject, _ row: inout Row) throws(SigstoreError) {
         switch object.signature {
-        case nil:
-            (row.kind, row.verdict) = (.unsigned, .unsigned)
-            throw SigstoreError(.unsignedGitObject, "the \(object.kind.rawValue) is not signed")
-        case .openPGP?:
-            (row.kind, row.verdict) = (.gpg, .couldNotLook)
-            throw SigstoreError(.gpgNotLookedAt, "the signature is GPG's, which is not looked at")
+        case nil: return
+        case .openPGP(let armored)?:
+            guard let gpg, !gpg.keys.isEmpty else {
+                throw SigstoreError(
+                    .noSignerDemanded, "a GPG key signed it, and nothing says which GPG keys may",
+                    advice: .remedy(.giveGPGKeys))
+            }
+            let status: GPGStatus
+            do throws(SigstoreError) { status = try gpg.program.status(of: armored, over: object.payload) } catch {
+                let cannotSay: [SigstoreError.Code] = [.gpgFailed, .gpgKeyMissing, .fileUnwritable]
+                if cannotSay.contains(error.code) { row.verdict = .couldNotLook }
+                throw error
+            }
+            row.signer = status.primaryFingerprint
+            let names = [status.primaryFingerprint, status.fingerprint]
+            guard gpg.keys.contains(where: { key in names.contains { $0.utf8.elementsEqual(key.utf8) } }) else {
+                throw SigstoreError(
+                    .unknownGPGSigner, "the GPG key \(status.primaryFingerprint) is not among those that may sign")
+            }
+            try expectTime(
+                named.filter { $0.gpgKeys.contains { key in names.contains { $0.utf8.elementsEqual(key.utf8) } } },
+                [object.maker?.seconds])
         case .ssh(let armored)?:
-            row.kind = .ssh
             let signature = try SSHSignature(armored: armored)
             try signature.verify(object.payload, namespace: "git")
             row.signer = try signature.fingerprint()
@@ -116,7 +160,6 @@ public struct GitJudge: Sendable {
             }
             row.signer = try allowedSigners.names(for: signature, at: object.maker?.seconds)
         case .x509(let pem)?:
-            row.kind = .certificate
             let signature = try GitSignature(pem: pem, payload: object.payload)
             if case .publicKey = signature.bundle.keyMaterial { row.kind = .key }
             guard let sigstore else {
@@ -124,25 +167,106 @@ public struct GitJudge: Sendable {
                     .noSignerDemanded, "a certificate's identity or a key signed it, and nothing says which may",
                     advice: .remedy(.giveIdentityOrKey))
             }
+            let held: [VerifiedBundle]
             do throws(RejectedBundle) {
-                let held = try sigstore.verifier.verify([signature.bundle], signature.claim, sigstore.signers)
-                if let signer = held.first?.signer {
-                    switch signer {
-                    case .certificate(let identity, let issuer): (row.signer, row.issuer) = (identity, issuer)
-                    case .key(let fingerprint): row.signer = fingerprint
-                    }
-                }
+                held = try sigstore.verifier.verify([signature.bundle], signature.claim, sigstore.signers)
             } catch {
                 // Online, gitsign logs the finished commit, and nothing of that is in the commit.
                 guard signature.keyIdentifier == nil, signature.bundle.logEntries.isEmpty,
                     [.noLogEntry, .noTime].contains(error.error.code)
                 else { throw error.explained }
-                if !offline { row.verdict = .couldNotLook }
+                if !offline {
+                    row.verdict = .couldNotLook
+                    row.pending = signature
+                }
                 throw SigstoreError(
                     .noLogEntry,
                     "the log entry is not in the \(object.kind.rawValue): gitsign's online mode keeps it in the log alone, "
                         + "where it is not looked up", advice: "have it signed in gitsign's offline mode")
             }
+            try accept(held, &row)
+        }
+    }
+
+    /// Takes down who signed, if it was at a time at which that signer may.
+    private func accept(_ held: [VerifiedBundle], _ row: inout Row) throws(SigstoreError) {
+        for one in held {
+            let signers: [GitRules.Signer]
+            switch one.signer {
+            case .certificate(let identity, let issuer):
+                (row.signer, row.issuer) = (row.signer ?? identity, row.issuer ?? issuer)
+                signers = named.filter { signer in
+                    signer.identities.contains { $0.subject.holds(for: identity) && $0.issuer.holds(for: issuer) }
+                }
+            case .key(let fingerprint):
+                row.signer = row.signer ?? fingerprint
+                signers = named.filter { signer in
+                    signer.keys.contains { (try? $0.hint())?.utf8.elementsEqual(fingerprint.utf8) == true }
+                }
+            }
+            try expectTime(signers, one.times.map(\.seconds))
+        }
+    }
+
+    /// Refuses what no one of these signers may have signed at that time.
+    /// - Parameters:
+    ///   - signers: The signers of rules by whom it is.
+    ///   - times: The times; one that is not known is at no time at which a signer may sign.
+    private func expectTime(_ signers: [GitRules.Signer], _ times: [Int64?]) throws(SigstoreError) {
+        guard !named.isEmpty else { return }
+        for signer in signers {
+            guard signer.since != nil || signer.until != nil else { return }
+            let holds =
+                !times.isEmpty
+                && times.allSatisfy { time in
+                    guard let time else { return false }
+                    return time >= signer.since ?? time && time <= signer.until ?? time
+                }
+            if holds { return }
+        }
+        throw SigstoreError(
+            .gitSignerNotThen,
+            "the rules know the signer\(signers.first.map { " as \($0.name)" } ?? ""), but not for the time of the signature"
+        )
+    }
+
+    // MARK: - What a log alone has
+
+    /// Whether the log is still to be asked about a row.
+    static func isPending(_ row: Row) -> Bool { row.pending != nil }
+
+    /// Asks the log about a commit or tag that gitsign's online mode signed: there, the log's entry is over the name of the
+    /// finished object, by the same certificate.
+    func lookUp(_ row: Row) async -> Row {
+        guard let signature = row.pending, let object = row.object, let sigstore else { return row }
+        var row = row
+        row.pending = nil
+        guard let lookup else { return row }
+        do throws(LogLookup.Failure) {
+            let held = try await lookup.verified(
+                signature.bundle, signature.claim, named: object.id, by: sigstore.signers)
+            (row.verdict, row.failure) = (.accepted, nil)
+            do throws(SigstoreError) { try accept([held], &row) } catch {
+                (row.verdict, row.failure) = (.refused, error)
+            }
+        } catch {
+            switch error {
+            case .refused(let rejected): (row.verdict, row.failure) = (.refused, rejected.explained)
+            case .notFound(let failure): (row.verdict, row.failure) = (.refused, failure)
+            case .couldNotLook(let failure): (row.verdict, row.failure) = (.couldNotLook, failure)
+            }
+        }
+        return row
+    }
+}
+
+extension GitJudge.Row.Kind {
+    fileprivate init(_ signature: GitObject.Signature?) {
+        switch signature {
+        case nil: self = .unsigned
+        case .openPGP?: self = .gpg
+        case .ssh?: self = .ssh
+        case .x509?: self = .certificate
         }
     }
 }
@@ -154,8 +278,10 @@ extension SigstoreError.Code {
     public static let noGitObject = Self("no-git-object")
     /// A reference to a tag leads to a signed tag of another name.
     public static let wrongTagName = Self("wrong-tag-name")
-    /// A commit or tag is signed with GPG.
-    public static let gpgNotLookedAt = Self("gpg-not-looked-at")
+    /// A GPG key is not among those that may sign.
+    public static let unknownGPGSigner = Self("unknown-gpg-signer")
+    /// The rules know a signer, but not for the time at which it signed.
+    public static let gitSignerNotThen = Self("git-signer-not-then")
     /// A commit or tag is signed in a way for which nothing says who may sign.
     public static let noSignerDemanded = Self("no-signer-demanded")
 }
@@ -163,6 +289,8 @@ extension SigstoreError.Code {
 extension SigstoreError.Remedy {
     /// Nothing says which SSH keys may sign.
     public static let giveAllowedSigners = Self("say-which-ssh-keys-may-sign")
+    /// Nothing says which GPG keys may sign.
+    public static let giveGPGKeys = Self("say-which-gpg-keys-may-sign")
     /// Nothing says which identities and keys may sign.
     public static let giveIdentityOrKey = Self("say-which-identities-or-keys-may-sign")
 }

@@ -39,7 +39,12 @@ public struct GitRepository: Sendable {
         /// Whether history was walked.
         public let isWalk: Bool
         /// The names of the references below `refs/tags` that were named, by the object that each leads to.
-        public fileprivate(set) var tags: [String: [String]] = [:]
+        public internal(set) var tags: [String: [String]] = [:]
+
+        /// Whether anything else than tags was named.
+        public internal(set) var hasCommits = true
+
+        init(ids: [String], isWalk: Bool) { (self.ids, self.isWalk) = (ids, isWalk) }
     }
 
     // MARK: - Which objects
@@ -48,17 +53,22 @@ public struct GitRepository: Sendable {
     /// - Parameters:
     ///   - revisions: Names of commits and tags, each meaning that one; or ranges such as `A..B`, meaning every commit in them.
     ///   - all: Every commit that a reference leads to, in place of that.
+    ///   - since: The whole name of a commit that ends a walk: it and what it leads to are left out.
     /// - Throws: `SigstoreError` with `git-failed` or `unknown-revision`.
-    public func objects(_ revisions: [String], all: Bool) throws(SigstoreError) -> Selection {
+    public func objects(_ revisions: [String], all: Bool, since: String? = nil) throws(SigstoreError) -> Selection {
         for revision in revisions where revision.isEmpty || revision.utf8.first == 0x2d || revision.utf8.contains(0) {
             throw SigstoreError(.unknownRevision, "\"\(revision)\" is no revision")
         }
         let isWalk = all || revisions.contains { $0.contains("..") || $0.utf8.first == 0x5e }
         guard !isWalk else {
-            let words = all ? ["--all"] : ["--end-of-options"] + revisions
+            let words =
+                (all ? ["--all", "--end-of-options"] : ["--end-of-options"] + revisions)
+                + (since.map { ["^" + $0] } ?? [])
             guard let ids = try lines(["rev-list", "--topo-order"] + words + ["--"]) else {
                 throw SigstoreError(
-                    .unknownRevision, "git does not know the revisions \(revisions.joined(separator: " "))")
+                    .unknownRevision,
+                    "git does not know the revisions \((revisions + (since.map { [$0] } ?? [])).joined(separator: " "))"
+                )
             }
             return Selection(ids: ids, isWalk: true)
         }
@@ -80,6 +90,7 @@ public struct GitRepository: Sendable {
         }
         var selection = Selection(ids: ids, isWalk: false)
         selection.tags = tags
+        selection.hasCommits = try kinds(ids).contains { !$0.type.utf8.elementsEqual("tag".utf8) }
         return selection
     }
 
@@ -87,11 +98,137 @@ public struct GitRepository: Sendable {
     public func shallowCommits() throws(SigstoreError) -> Set<String> {
         guard let answer = try text(["rev-parse", "--is-shallow-repository"]) else { throw Self.noRepository }
         guard answer.utf8.elementsEqual("true".utf8) else { return [] }
-        guard let path = try text(["rev-parse", "--path-format=absolute", "--git-path", "shallow"]) else {
-            throw Self.noRepository
-        }
+        // While a push is received, git keeps what would become of the file in another one.
+        let given = environment["GIT_SHALLOW_FILE"].flatMap { $0.isEmpty ? nil : $0 }
+        let path = if let given { given } else { try place("shallow") }
         guard let content = try LocalFile.read(path, limit: 1 << 26) else { throw Self.noRepository }
         return Set(content.split(separator: 0x0a).map { String(decoding: $0, as: UTF8.self) })
+    }
+
+    /// Where git keeps something of this repository, such as its `hooks`.
+    /// - Parameter asConfigured: Whether this is where git would look for it, and not where we let it look.
+    func place(_ name: String, asConfigured: Bool = false) throws(SigstoreError) -> String {
+        let words = ["rev-parse", "--path-format=absolute", "--git-path", name]
+        guard let path = try lines(words, asConfigured: asConfigured)?.first else { throw Self.noRepository }
+        return path
+    }
+
+    /// What of this repository shows other history than what is in it: `grafts`, `replacements`. None is followed.
+    public func rewritings() throws(SigstoreError) -> [String] {
+        var found: [String] = []
+        guard let folder = try text(["rev-parse", "--path-format=absolute", "--git-common-dir"]) else {
+            throw Self.noRepository
+        }
+        if LocalFile.exists("\(folder)/info/grafts") { found.append("grafts") }
+        if try text(["for-each-ref", "--count=1", "--format=%(refname)", "refs/replace/"]) != nil {
+            found.append("replacements")
+        }
+        return found
+    }
+
+    /// The references below a name, each with the object that it leads to.
+    /// - Parameter prefix: Such as `refs/`.
+    func references(_ prefix: String) throws(SigstoreError) -> [(name: String, id: String)] {
+        guard let found = try lines(["for-each-ref", "--format=%(objectname) %(refname)", prefix]) else {
+            throw Self.noRepository
+        }
+        var references: [(name: String, id: String)] = []
+        for line in found {
+            let id = line.utf8.prefix { $0 != 0x20 }
+            references.append(
+                (
+                    String(decoding: line.utf8.dropFirst(id.count + 1), as: UTF8.self),
+                    String(decoding: id, as: UTF8.self)
+                ))
+        }
+        return references
+    }
+
+    /// The commits that objects lead to, without those that others lead to.
+    /// - Parameters:
+    ///   - new: The names of objects, which must be there.
+    ///   - known: The names of the others. One that is not there is refused.
+    func commits(_ new: [String], without known: [String]) throws(SigstoreError) -> [String] {
+        let input = new.map { "\($0)\n" }.joined() + known.map { "^\($0)\n" }.joined()
+        guard let ids = try lines(["rev-list", "--topo-order", "--stdin"], input: Array(input.utf8)) else {
+            throw SigstoreError(.unknownRevision, "git does not have the commits, or what they lead to")
+        }
+        return ids
+    }
+
+    /// What objects are, by git's own word, without reading them.
+    /// - Returns: Each with its type; it is empty for one that is not there.
+    func kinds(_ ids: [String]) throws(SigstoreError) -> [(id: String, type: String)] {
+        let input = ids.reduce(into: [UInt8]()) { $0 += Array($1.utf8) + [0x0a] }
+        guard let found = try lines(["cat-file", "--batch-check=%(objectname) %(objecttype)"], input: input),
+            found.count == ids.count
+        else { throw Self.confused }
+        var kinds: [(id: String, type: String)] = []
+        for (id, line) in zip(ids, found) {
+            guard line.utf8.starts(with: "\(id) ".utf8) else { throw Self.confused }
+            let type = String(decoding: line.utf8.dropFirst(id.utf8.count + 1), as: UTF8.self)
+            kinds.append((id, type.utf8.elementsEqual("missing".utf8) ? "" : type))
+        }
+        return kinds
+    }
+
+    /// The folder with the files of a commit that is checked out; `nil` if the repository has none.
+    func workTree() throws(SigstoreError) -> String? { try text(["rev-parse", "--show-toplevel"]) }
+
+    /// Whether an object is in the repository.
+    func has(_ id: String) throws(SigstoreError) -> Bool {
+        try text(["rev-parse", "--verify", "--quiet", "--end-of-options", id + "^{object}"]) != nil
+    }
+
+    /// The paths that commits change. Of a merge, those count that differ from every parent: what it brings in from one is that
+    /// one's.
+    /// - Parameters:
+    ///   - ids: The names of the commits.
+    ///   - take: Is given a commit with a path, again for each path; and each commit once without one.
+    func changes(
+        _ ids: [String], _ take: (_ id: String, _ path: [UInt8]?) throws(SigstoreError) -> Void
+    ) throws(SigstoreError) {
+        var open: [UInt8] = []
+        var commit: String?
+        var isPath = false
+        var failure: SigstoreError?
+        var count = 0
+        let input = ids.reduce(into: [UInt8]()) { $0 += Array($1.utf8) + [0x0a] }
+        let status = try run(
+            [
+                "diff-tree", "--stdin", "--root", "-c", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff",
+                "--no-textconv", "--ignore-submodules=none", "--always",
+            ], input: input
+        ) { chunk in
+            do throws(SigstoreError) {
+                var rest = chunk
+                while let end = rest.firstIndex(of: 0) {
+                    open += rest[..<end]
+                    rest = rest[(end + 1)...]
+                    if isPath {
+                        guard let commit else { throw Self.confused }
+                        try take(commit, open)
+                        isPath = false
+                    } else if open.first == 0x3a {
+                        isPath = true
+                    } else {
+                        guard count < ids.count, open.elementsEqual(ids[count].utf8) else { throw Self.confused }
+                        commit = ids[count]
+                        count += 1
+                        try take(ids[count - 1], nil)
+                    }
+                    open = []
+                }
+                open += rest
+                guard open.count <= 1 << 16 else { throw Self.confused }
+                return true
+            } catch {
+                failure = error
+                return false
+            }
+        }
+        if let failure { throw failure }
+        guard status == 0, open.isEmpty, !isPath, count == ids.count else { throw Self.confused }
     }
 
     private static let noRepository = SigstoreError(
@@ -198,10 +335,12 @@ public struct GitRepository: Sendable {
     // MARK: - Running git
 
     /// What git answers, a line each; `nil` if it refuses.
-    private func lines(_ arguments: [String]) throws(SigstoreError) -> [String]? {
+    private func lines(
+        _ arguments: [String], input: [UInt8] = [], asConfigured: Bool = false
+    ) throws(SigstoreError) -> [String]? {
         var lines: [String] = []
         var open: [UInt8] = []
-        let status = try run(arguments, input: []) { chunk in
+        let status = try run(arguments, input: input, asConfigured: asConfigured) { chunk in
             open += chunk
             let parts = open.split(separator: 0x0a, omittingEmptySubsequences: false)
             lines += parts.dropLast().map { String(decoding: $0, as: UTF8.self) }
@@ -218,16 +357,20 @@ public struct GitRepository: Sendable {
     private func text(_ arguments: [String]) throws(SigstoreError) -> String? { try lines(arguments)?.first }
 
     /// Runs git.
-    /// - Parameter take: Is given what it writes, piece by piece; `false` ends it.
+    /// - Parameters:
+    ///   - asConfigured: Whether it runs with its own settings, for what runs no other program anyway.
+    ///   - take: Is given what it writes, piece by piece; `false` ends it.
     /// - Returns: Its exit status.
-    private func run(_ arguments: [String], input: [UInt8], _ take: (ArraySlice<UInt8>) -> Bool) throws(SigstoreError)
-        -> CInt
-    {
+    private func run(
+        _ arguments: [String], input: [UInt8], asConfigured: Bool = false, _ take: (ArraySlice<UInt8>) -> Bool
+    ) throws(SigstoreError) -> CInt {
         guard ChildProcess.find("git", environment: environment) != nil else {
             throw SigstoreError(.gitFailed, "git is not installed", advice: "install git")
         }
         let folder = folder.map { ["-C", $0] } ?? []
-        let settings = ["core.fsmonitor=false", "core.hooksPath=/dev/null", "core.commitGraph=false", "gc.auto=0"]
+        let settings =
+            asConfigured
+            ? [] : ["core.fsmonitor=false", "core.hooksPath=/dev/null", "core.commitGraph=false", "gc.auto=0"]
         do throws(ChildProcess.Failure) {
             let status = try ChildProcess.run(
                 ["git", "--no-pager", "--no-replace-objects"] + folder + settings.flatMap { ["-c", $0] } + arguments,

@@ -1,5 +1,6 @@
 public import HTTPTransport
 internal import InToto
+internal import LocalSystem
 internal import SigstoreClients
 internal import SigstoreCrypto
 public import SigstoreVerification
@@ -100,6 +101,93 @@ public final class LogLookup: Sendable {
     private static let unlogged = SigstoreError(
         .noLogEntry, "signatures of its kind (pure Ed25519, RSA-PSS) are in no log of Rekor v1",
         advice: .remedy(.signWithBundle))
+
+    // MARK: - An entry about a name
+
+    /// How many entries about one name are read. Anyone can add some.
+    private static let entryLimit = 32
+
+    /// Looks up the entry that gitsign's online mode makes: over the name of the finished commit or tag, by the certificate that
+    /// signed it.
+    /// - Parameters:
+    ///   - bundle: The signature, without an entry.
+    ///   - claim: What is claimed of it.
+    ///   - name: The name of the object, in hexadecimal digits.
+    ///   - signers: Who must have signed.
+    /// - Returns: The entry as a signature over the name, verified. That the bundle's own signature holds is verified too.
+    func verified(
+        _ bundle: SigstoreBundle, _ claim: BundleClaim, named name: String, by signers: DemandedSigners
+    ) async throws(Failure) -> VerifiedBundle {
+        let certificate = try expectHolds(bundle, claim, signers)
+        let logs: [RekorClient]
+        let digest: Digest
+        do throws(SigstoreError) {
+            digest = try Digest.sha256(name.utf8)
+            logs = try await self.logs()
+        } catch { throw Self.couldNotLook(error) }
+        guard let root = verifier.trustedRoot, !logs.isEmpty else { throw .notFound(Self.nobodyToAsk) }
+        var rejected: RejectedBundle?
+        var failure: SigstoreError?
+        for log in logs {
+            let host = log.url.origin.authority
+            if announced.withLock({ $0.insert("\(host) \(false)").inserted }) { announce(host, false) }
+            do throws(SigstoreError) {
+                let found = try await log.search(.digest(digest))
+                if found.count > Self.entryLimit {
+                    throw SigstoreError(
+                        .tooManyEntries,
+                        "the log has \(found.count) entries about \(name), more than \(Self.entryLimit)")
+                }
+                for uuid in found {
+                    let entry = try await log.entry(uuid: uuid, root: root, now: SystemClock.now())
+                    guard let one = Self.bundle(of: entry, digest, certificate) else { continue }
+                    do throws(RejectedBundle) {
+                        return try verifier.verify(one, .message(ArtifactBytes(Array(name.utf8))), signers.anyOne)
+                    } catch { rejected = rejected ?? error }
+                }
+            } catch { failure = failure ?? error }
+        }
+        if let failure { throw Self.couldNotLook(failure) }
+        if let rejected { throw .refused(rejected) }
+        throw .notFound(
+            SigstoreError(
+                .noLogEntry,
+                "there is no entry about it in \(logs.map(\.url.origin.authority).joined(separator: ", ")), nor inside it",
+                advice: "have it signed anew"))
+    }
+
+    /// Verifies all of a signature but its log entry, as far as its certificate tells when it was made.
+    /// - Returns: The signer's certificate.
+    private func expectHolds(
+        _ bundle: SigstoreBundle, _ claim: BundleClaim, _ signers: DemandedSigners
+    ) throws(Failure) -> Certificate {
+        let certificate: Certificate
+        do throws(SigstoreError) {
+            guard case .certificates(let chain) = bundle.keyMaterial, let leaf = chain.first else {
+                throw SigstoreError(.keyNotCertificate, "there is no certificate that a log could know")
+            }
+            certificate = try Certificate(der: leaf)
+        } catch { throw .notFound(error) }
+        do throws(RejectedBundle) {
+            _ = try Verifier(trustedRoot: verifier.trustedRoot) { certificate.notBefore }
+                .verify(bundle, claim, signers.anyOne.withoutLog)
+        } catch { throw .refused(error) }
+        return certificate
+    }
+
+    /// An entry as a signature over a name; `nil` if it is about something else, or by another certificate.
+    private static func bundle(
+        of entry: VerifiedLogEntry, _ digest: Digest, _ certificate: Certificate
+    ) -> SigstoreBundle? {
+        guard case .message(let found) = entry.body.subject, found == digest, entry.body.signatures.count == 1,
+            let logged = entry.body.signatures.first, let signature = logged.signature,
+            case .certificate(let der) = logged.verifier, der == certificate.der
+        else { return nil }
+        return SigstoreBundle(
+            keyMaterial: .certificates([der]), content: .messageSignature(.init(digest: digest, signature: signature)),
+            logEntries: [entry.entry], timestamps: [],
+            version: entry.entry.proof?.checkpoint == nil ? .v01 : .v03)
+    }
 
     // MARK: - Which logs are asked
 

@@ -143,6 +143,13 @@ enum FlagTable {
         CommandFlag("staging", .off), CommandFlag("output", short: "o"),
     ]
 
+    /// Who may sign commits and tags.
+    private static let gitSigners = [
+        CommandFlag("allowed-signers"), CommandFlag("gpg-key", .each), CommandFlag("rules"),
+    ]
+    private static let gitHook =
+        verifying.filter { $0.name != "max-workers" && $0.name != "output" } + gitSigners
+
     /// What is done with the report of an audit.
     private static let auditReport = [
         CommandFlag("output", short: "o"), CommandFlag("compare"), CommandFlag("attest", .off),
@@ -362,8 +369,17 @@ enum FlagTable {
                 ]
         },
         "git verify": {
-            verifying.filter { $0.name != "max-workers" } + [
-                CommandFlag("allowed-signers"), CommandFlag("all", .off), CommandFlag("directory", short: "C"),
+            verifying.filter { $0.name != "max-workers" } + gitSigners + [
+                CommandFlag("all", .off), CommandFlag("ref"), CommandFlag("directory", short: "C"),
+            ]
+        },
+        "git hook pre-receive": { gitHook },
+        "git hook update": { gitHook },
+        "git hook pre-push": { gitHook },
+        "git hook install": {
+            [
+                CommandFlag("rules"), CommandFlag("allowed-signers"), CommandFlag("trusted-root"),
+                CommandFlag("offline", .off), CommandFlag("directory", short: "C"),
             ]
         },
         "initialize": {

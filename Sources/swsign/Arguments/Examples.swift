@@ -188,6 +188,23 @@ enum Examples {
         git verify
         swsign git verify -C source --allowed-signers allowed_signers HEAD
         swsign git verify -C source --allowed-signers allowed_signers main~1..main
+        swsign git verify -C source --rules rules.json --ref refs/heads/main --all
+
+        git hook pre-receive
+        swsign git hook pre-receive --rules rules.json
+        swsign git hook pre-receive --allowed-signers allowed_signers --offline
+
+        git hook update
+        swsign git hook update --rules rules.json refs/heads/gone 0000000000000000000000000000000000000000 0000000000000000000000000000000000000000
+        swsign git hook update --allowed-signers allowed_signers refs/tags/gone 0000000000000000000000000000000000000000 0000000000000000000000000000000000000000
+
+        git hook pre-push
+        swsign git hook pre-push --rules rules.json origin https://git.example/app
+        swsign git hook pre-push --allowed-signers allowed_signers origin https://git.example/app
+
+        git hook install
+        swsign git hook install -C source pre-receive --rules rules.json
+        swsign git hook install -C source pre-push --allowed-signers allowed_signers
 
         tlog info
         swsign tlog info

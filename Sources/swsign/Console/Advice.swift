@@ -42,6 +42,7 @@ extension SigstoreError {
         case .verifyAsSignature: "verify it with verify-blob (verify for images)"
         case .giveIdentity: "give --certificate-identity and --certificate-oidc-issuer in place of --key"
         case .giveAllowedSigners: "name them in a file with --allowed-signers"
+        case .giveGPGKeys: "give their fingerprints with --gpg-key"
         case .giveIdentityOrKey: "give --certificate-identity and --certificate-oidc-issuer, or --key"
         case .givePublicKey: "give the signer's public key with --key"
         case .giveKeyOfModel: "give the signer's public key with --key"

@@ -57,7 +57,13 @@ enum ErrorTable {
         file-unwritable|A file cannot be written.|check that the directory is there and may be written to, or name another place
         git-failed|git is not there, or does not do what it is asked for.|run git by hand in the repository; git fsck checks it
         git-object-too-large|A commit or tag, or the signature in it, is larger than what is read.|look at it with git cat-file: no commit that people make is that large
-        gpg-not-looked-at|A commit or tag is signed with GPG, which swsign does not look at.|verify it with git verify-commit or git verify-tag
+        git-signer-not-then|The rules know the signer of a commit or tag, but not for the time of its signature.|check the times of that signer in the file of rules
+        gpg-failed|gpg is not there, or cannot check a signature.|install gpg, or run gpg --verify by hand to see why
+        gpg-key-missing|gpg does not have the key that a commit or tag is signed with.|give gpg the key with gpg --import, after making sure whose it is
+        gpg-key-not-valid|A GPG signature or its key has expired, or was revoked.|have the commit or tag signed anew, or get the renewed key
+        gpg-signature-invalid|gpg says that a signature does not hold.|do not use the commit or tag: it or its signature was altered
+        gpg-signature-weak|A GPG signature is over SHA-1 or MD5, or over text and not bytes, which proves too little.|have the commit or tag signed anew with gpg's defaults
+        gpg-unclear|What gpg says of a signature is not one clear verdict.|run gpg --verify by hand; do not use the commit or tag if it stays so
         http-status|A server answered with an error.|the message has the server's status and words; if the status is 429 or 5xx, try again later
         http-unavailable|libcurl is missing, too old, or refuses what it is told.|install libcurl (libcurl4 on Debian and Ubuntu, libcurl on Fedora and RHEL); swsign doctor shows what is found
         identity-token-audience|The identity token is meant for another service.|request the token with the audience that the message names, or name its audience with --oidc-client-id
@@ -97,7 +103,9 @@ enum ErrorTable {
         malformed-compression|Something that is compressed with Snappy is damaged, or is something else.|try again later; if it stays so, get the attestations in another way
         malformed-digest|A digest has a wrong length, a wrong letter, or an unknown algorithm.|write it as sha256: and 64, or sha512: and 128, hexadecimal digits in small letters
         malformed-git-object|What should be a commit or a tag is none, or is not clear.|look at it with git cat-file and git fsck; do not use it if another person made it
+        malformed-git-rules|A file that says who may sign which commits cannot be read.|repair what the message names; the guide on git describes the form
         malformed-git-signature|A signature of git is not of the form that gitsign writes.|have the commit or tag signed anew
+        malformed-hook-input|A hook of git's was given something else than git gives it.|let git run the hook
         malformed-identity-token|What should be an identity token is not one.|give the token itself, or the name of a file that holds nothing else
         malformed-json|Bytes that should be JSON are not, have a member twice, or are nested too deeply.|what was read may be cut short, altered or of another kind: get it again
         malformed-key|Bytes that should be a key are not one; or others could sign for it; or its halves do not belong together.|give the key as it was written; make a new one with swsign generate-key-pair if it is lost
@@ -137,6 +145,7 @@ enum ErrorTable {
         no-certificate-timestamp|The certificate has no signed certificate timestamp that counts.|give one with --sct, or do not look for one with --insecure-ignore-sct
         no-commits|The range has no commit in it.|check the range: A..B is what B has and A has not
         no-git-object|A commit or tag is not in the repository.|fetch the whole history, and try again
+        no-git-rule|No rule says who may sign a commit or tag.|add a rule for that branch, tag or path, or a last rule for everything
         no-identity-token|There is no identity token, and nobody to sign in.|set SIGSTORE_ID_TOKEN, give one with --identity-token, or sign with --key
         no-log-entry|A log entry is demanded, and the signature has none that counts.|if it was made without a log on purpose, verify it with --insecure-ignore-tlog
         no-matching-signature|The image is signed, but no signature holds, or not by the signer who is demanded (exit code 12).|check what is demanded of the signature (key, identity, annotations, type), or have the image signed anew
@@ -162,6 +171,7 @@ enum ErrorTable {
         other-report-version|The report is of a version that swsign does not know.|use the version of the program that the report names
         out-of-date|What was read was too old for a write that rests on it, so the write was not made.|try again
         output-failed|Standard output cannot be written to.|check what reads it, and that the disk is not full
+        own-git-rules|A file that says who may sign is among the files that are signed, so that a commit can change it.|keep it outside of the repository
         pin-refused|The token does not take the PIN: it is wrong, or locked.|check the PIN before the next try; a locked one is unlocked with the program of the token's maker
         program-failed|Another program that was asked for something failed.|run it by hand, as the message names it
         reader-ended|Nothing reads the output any more.|
@@ -218,6 +228,7 @@ enum ErrorTable {
         unknown-bundle-version|The bundle's version is not known.|use a newer swsign, or check that this is a bundle
         unknown-entry-kind|The log entry's kind or version is not known.|use a newer swsign, or check that this is the right bundle
         unknown-git-signature|A commit or tag has a signature of a form that is not known.|have it signed with gitsign, SSH or GPG
+        unknown-gpg-signer|The GPG key is not among those that may sign.|give its fingerprint with --gpg-key if that signer may sign
         unknown-key-reference|The key's name is of no known kind, or not written as names of its kind are.|write it as the message says; --key takes a file, env://NAME, - or a key service's reference
         unknown-log|The log entry names a log that the trusted root does not know.|get a newer trusted root with swsign initialize, or name the one that knows this log with --trusted-root
         unknown-predicate-type|The predicate type is neither a known short name nor a URI.|the command's --help lists the short names; others are written as a URI

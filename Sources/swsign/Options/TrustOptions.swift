@@ -203,8 +203,8 @@ final class TrustVariables: Sendable {
         "repository", "package", "package-version", "npm-keys", "source-uri", "builder-id", "source-branch",
         "source-tag",
         "source-versioned-tag", "build-workflow-input", "verifier-id", "resource-uri", "verified-level", "channel",
-        // That of `git verify`.
-        "allowed-signers",
+        // Those of `git verify`.
+        "allowed-signers", "gpg-key", "rules",
         // Those of `initialize` and `trusted-root create`.
         "mirror", "root", "fulcio", "ctfe", "rekor", "tsa", "ctfe-key", "rekor-key",
     ]

@@ -2,5 +2,6 @@ import ArgumentParser
 
 struct GitCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "git", abstract: "Says who signed commits and tags of git.", subcommands: [GitVerify.self])
+        commandName: "git", abstract: "Says who signed commits and tags of git.",
+        subcommands: [GitVerify.self, GitHook.self])
 }

@@ -142,6 +142,7 @@ struct EnvironmentCommand: SwSignCommand {
         BUILD_URL|the build of Jenkins that a report names|audit
         USER|who a report says ran it, if no job does; without it, LOGNAME|audit
         LOGNAME|the same|audit
+        GIT_SHALLOW_FILE|set by git while it receives a push from a history that is cut off|git hook
         GITHUB_HOST|the GitHub server, in place of https://api.github.com|generate-key-pair
         *GH_TOKEN|the access token for GitHub's API; without it, GITHUB_TOKEN|verify-provenance --fetch
         *GITHUB_TOKEN|the access token for GitHub|generate-key-pair and verify-provenance --fetch
@@ -159,7 +160,7 @@ struct EnvironmentCommand: SwSignCommand {
         TERM|dumb for a terminal without colours|everywhere
         HOME|where .sigstore, .docker and .config are|everywhere
         PATH|where credential helpers and browsers are|commands on images and signing without a key
-        TMPDIR|where large files are kept for a while|audit, copy, save and load
+        TMPDIR|where large files, and GPG's signatures, are kept for a while|audit, copy, save, load and git
         """
 
     /// The flags whose values are secrets.

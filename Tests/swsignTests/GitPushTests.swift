@@ -132,6 +132,42 @@ struct GitPushTests {
         }
     }
 
+    @Test("An audit has a row for each commit in its report")
+    func audit() async throws {
+        try await makeRepositories()
+        try writeRules(#"{"signers":["ann"]}"#)
+        try await shell(
+            """
+            git commit -q --allow-empty -m unsigned; git -c user.signingkey=eve commit -q -S --allow-empty -m '<script>'
+            git cat-file commit HEAD | sed 's/^<script>$/x/' | git hash-object -w -t commit --stdin > id
+            git update-ref refs/heads/main $(cat id)
+            git -c user.signingkey=eve commit -q -S --allow-empty -m eve
+            """)
+        func audited(_ more: String...) async -> Program.Outcome {
+            await Program(directory: directory.path, environment: environment).run(
+                ["audit", "--git", ".", "--rules", "rules.json", "--output", "jsonl"] + more)
+        }
+        func rows(_ outcome: Program.Outcome) throws -> [[String]] {
+            try outcome.objects().compactMap { try $0.optional("row") }.map { row in
+                try ["place", "signed", "verdict"].map { try row.member($0).string() }
+            }
+        }
+        let outcome = await audited("--all")
+        #expect(outcome.ending == .exit(12) && outcome.code == "audit-findings", "\(outcome.messages)")
+        #expect(
+            try rows(outcome).map { $0.dropFirst().joined(separator: " ") }
+                == ["yes other-signer", "yes invalid", "no unsigned", "yes accepted"])
+        let good = await audited("main~3")
+        #expect(try good.succeeded && rows(good) == [["git:.", "yes", "accepted"]], "\(good.messages)")
+        try await shell("git clone -q --depth 1 file://$PWD cut; git -C cut update-ref refs/heads/main HEAD")
+        let cut = await Program(directory: directory.path, environment: environment).run(
+            ["audit", "--git", "cut", "--rules", "rules.json", "--all"])
+        #expect(cut.ending == .exit(1) && cut.code == "audit-incomplete", "\(cut.messages)")
+        let mixed = await Program(directory: directory.path, environment: environment).run(
+            ["audit", "--rules", "rules.json", "."])
+        #expect(mixed.code == "usage", "\(mixed.messages)")
+    }
+
     // MARK: - Hooks
 
     @Test(

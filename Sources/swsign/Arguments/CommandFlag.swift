@@ -388,7 +388,8 @@ enum FlagTable {
             ]
         },
         "audit": {
-            verifying.filter { $0.name != "output" } + auditReport
+            verifying.filter { $0.name != "output" } + auditReport + gitSigners
+                + [CommandFlag("git"), CommandFlag("all", .off), CommandFlag("ref")]
                 + registry.filter { $0.name != "max-workers" } + [
                     CommandFlag("repositories", .each), CommandFlag("catalog", .each), CommandFlag("platforms", .off),
                     CommandFlag("former-key", .each), CommandFlag("former-signer", .each), CommandFlag("state"),

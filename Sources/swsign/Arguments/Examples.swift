@@ -221,6 +221,7 @@ enum Examples {
         audit
         swsign audit --key cosign.pub --insecure-ignore-tlog registry.example/app
         swsign audit --certificate-identity ann@example.com --certificate-oidc-issuer https://accounts.example --output json --output-file audit.json registry.example/app
+        swsign audit --git source --allowed-signers allowed_signers main~1..main
 
         audit merge
         swsign audit merge part1.json part2.json

@@ -17,7 +17,10 @@ struct AuditCommand: SwSignCommand {
             """,
         subcommands: [AuditMerge.self])
 
-    @Argument(help: "The places: repositories, oci-layout:PATH, or folders of files with their signatures.")
+    @Argument(
+        help:
+            "The places: repositories, oci-layout:PATH, or folders of files with their signatures; with --git, commits, tags and ranges."
+    )
     var places: [String] = []
     @Option(help: "A file with more places, one a line; - for standard input. May be repeated.", completion: .file())
     var repositories: [String] = []
@@ -25,6 +28,11 @@ struct AuditCommand: SwSignCommand {
     var catalog: [String] = []
     @Flag(help: "Look at each platform of an index as well.")
     var platforms = false
+    @Option(
+        help: "A repository of git's, whose commits and tags are audited in place of images.", completion: .directory)
+    var git: String?
+    @OptionGroup(title: "Git") var range: GitRangeOptions
+    @OptionGroup(title: "Git") var signers: GitSignerOptions
     @OptionGroup(title: "Former signers") var formerSigners: FormerSigners
     @Option(
         help: "A file that keeps what was found, so that a run that was stopped goes on where it was.",
@@ -45,6 +53,12 @@ struct AuditCommand: SwSignCommand {
 
     func run(_ context: Context) throws(SigstoreError) {
         let started = Instant(seconds: context.now())
+        if let git { return try auditHistory(of: git, since: started, context) }
+        guard !range.all, range.reference == nil, signers.isEmpty else {
+            throw SigstoreError(
+                .usage, "--all, --ref, --rules, --allowed-signers and --gpg-key are about commits and tags",
+                advice: "give --git and the repository's folder, or leave them out")
+        }
         let asked = try askedPlaces()
         let writer = try report.begin(global, trustedRoot: trust.trustedRoot, staging: trust.staging, context)
         let judge = try judge(context)
@@ -204,7 +218,7 @@ struct AuditCommand: SwSignCommand {
     }
 
     /// Who runs the audit: a CI job by its address, or a user on a machine.
-    private static func person(_ environment: Environment) -> String {
+    static func person(_ environment: Environment) -> String {
         func value(_ name: String) -> String? { environment.value(name).flatMap { $0.isEmpty ? nil : $0 } }
         if let server = value("GITHUB_SERVER_URL"), let repository = value("GITHUB_REPOSITORY"),
             let run = value("GITHUB_RUN_ID")
@@ -217,7 +231,7 @@ struct AuditCommand: SwSignCommand {
 }
 
 /// Signers in words, for the head of a report.
-private struct AuditWords {
+struct AuditWords {
     private(set) var accepted: [String] = []
     private(set) var former: [String] = []
 
@@ -226,7 +240,7 @@ private struct AuditWords {
         former = judge.former.map(Self.words) ?? []
     }
 
-    private static func words(_ policy: CombinedPolicy) -> [String] {
+    static func words(_ policy: CombinedPolicy) -> [String] {
         switch policy {
         case .policy(let policy):
             switch policy.signedBy {

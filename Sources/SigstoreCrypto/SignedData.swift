@@ -197,11 +197,12 @@ public struct SignedData: Sendable {
         return values
     }
 
-    private enum Identifiers {
+    enum Identifiers {
         static let signedData = ObjectIdentifier(arcs: [42, 840, 113549, 1, 7, 2])
         static let plainContent = ObjectIdentifier(arcs: [42, 840, 113549, 1, 7, 1])
         static let contentType = ObjectIdentifier(arcs: [42, 840, 113549, 1, 9, 3])
         static let messageDigest = ObjectIdentifier(arcs: [42, 840, 113549, 1, 9, 4])
+        static let signingTime = ObjectIdentifier(arcs: [42, 840, 113549, 1, 9, 5])
         static let rsa = ObjectIdentifier(arcs: [42, 840, 113549, 1, 1, 1])
 
         static func rsaSignature(over hash: HashAlgorithm) -> ObjectIdentifier {
@@ -319,13 +320,21 @@ extension HashAlgorithm {
     /// Reads the identifier of a hash function (RFC 5754, section 2).
     /// - Throws: An error of the subject if it is none of these; SHA-1 and MD5 never are.
     init(identifier: ObjectIdentifier, of subject: DERSubject, _ what: String) throws(SigstoreError) {
-        let known: [(hash: HashAlgorithm, arc: UInt32)] = [(.sha256, 1), (.sha384, 2), (.sha512, 3)]
-        guard
-            let found = known.first(where: {
-                ObjectIdentifier(arcs: [96, 840, 1, 101, 3, 4, 2, $0.arc]) == identifier
-            })
-        else { throw subject.fault("\(what) is \(identifier), not SHA-256, SHA-384 or SHA-512") }
-        self = found.hash
+        guard let found = [Self.sha256, .sha384, .sha512].first(where: { $0.identifier == identifier }) else {
+            throw subject.fault("\(what) is \(identifier), not SHA-256, SHA-384 or SHA-512")
+        }
+        self = found
+    }
+
+    /// What names the hash function.
+    var identifier: ObjectIdentifier {
+        let arc: UInt32 =
+            switch self {
+            case .sha256: 1
+            case .sha384: 2
+            case .sha512: 3
+            }
+        return ObjectIdentifier(arcs: [96, 840, 1, 101, 3, 4, 2, arc])
     }
 }
 

@@ -19,24 +19,13 @@ public struct TimestampRequest: Sendable {
         nonce[0] = nonce[0] & 0x7f | 0x40
         self.digest = digest
         self.nonce = nonce
-        let algorithm = DERWriter.element(Tag.sequence, Self.identifier(of: digest.algorithm) + [5, 0])
+        let identifier = DERWriter.element(Tag.objectIdentifier, digest.algorithm.identifier.content)
+        let algorithm = DERWriter.element(Tag.sequence, identifier + [5, 0])
         let imprint = DERWriter.element(Tag.sequence, algorithm + DERWriter.element(Tag.octetString, digest.bytes))
         der = DERWriter.element(
             Tag.sequence,
             DERWriter.element(Tag.integer, [1]) + imprint + DERWriter.element(Tag.integer, nonce)
                 + DERWriter.element(Tag.boolean, [0xff]))
-    }
-
-    /// The OBJECT IDENTIFIER of a hash function in DER: 2.16.840.1.101.3.4.2.1 to .3.
-    private static func identifier(of algorithm: HashAlgorithm) -> [UInt8] {
-        let last: UInt8 =
-            switch algorithm {
-            case .sha256: 1
-            case .sha384: 2
-            case .sha512: 3
-            }
-        return DERWriter.element(
-            DERReader.Tag.objectIdentifier, [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, last])
     }
 
     /// Reads the answer to this question.

@@ -31,10 +31,12 @@ public struct TimestampToken: Sendable {
     public let serialNumber: [UInt8]
     /// The nonce of the request, if it had one: the octets of its INTEGER.
     public let nonce: [UInt8]?
+    /// The token itself in DER, without the answer around it.
+    public let der: [UInt8]
     /// The certificates that the token carries. Nothing about them is trusted.
     public var certificates: [Certificate] { signed.certificates }
 
-    /// The token itself: the authority's statement, signed.
+    /// The authority's statement, signed.
     private let signed: SignedData
     /// Every digest of the signer's certificate that is signed (RFC 5035): one, or an old and a new one.
     private let certificateIDs: [CertificateID]
@@ -62,7 +64,8 @@ public struct TimestampToken: Sendable {
             token = try reader.read(Tag.sequence, "the token")
             try reader.end()
         }
-        let signed = try SignedData(Array(token.encoded), contentType: Identifiers.timestampInfo, of: Self.subject)
+        der = Array(token.encoded)
+        let signed = try SignedData(der, contentType: Identifiers.timestampInfo, of: Self.subject)
         guard let content = signed.content else { throw Self.subject.fault("it holds no statement") }
         let info = try Info(content[...])
         certificateIDs = try CertificateID.all(in: signed)

@@ -1,4 +1,4 @@
-internal import SigstoreCrypto
+public import SigstoreCrypto
 public import SigstoreVerification
 public import StrictJSON
 
@@ -68,6 +68,41 @@ public struct GitSignature: Sendable {
             version: isProven ? .v03 : .v01)
         try bundle.validate()
         claim = .message(ArtifactBytes(signed.signedAttributes))
+    }
+
+    /// Writes a signature in the same form, with the log entry and the timestamp in it.
+    /// - Parameters:
+    ///   - bundle: The signature over the attributes of the draft, with at most one log entry and one timestamp.
+    ///   - draft: What was signed.
+    ///   - scheme: How.
+    ///   - signer: Who signed.
+    /// - Returns: The PEM block, as git keeps it.
+    /// - Throws: `SigstoreError` with `malformed-git-signature` if there are more entries or timestamps than have a place, and
+    ///   what ``SignedDataDraft`` throws.
+    public static func pem(
+        of bundle: SigstoreBundle, _ draft: SignedDataDraft, _ scheme: SignatureScheme,
+        by signer: SignedDataDraft.Signer
+    ) throws(SigstoreError) -> String {
+        guard bundle.logEntries.count <= 1, bundle.timestamps.count <= 1 else {
+            throw fault("it has a place for one log entry and one timestamp")
+        }
+        let signature = try bundle.signature()
+        var unsigned: [(type: String, value: [UInt8])] = []
+        if var entry = bundle.logEntries.first {
+            let digest = try Digest.hash(draft.signedAttributes, draft.hash)
+            // gitsign leaves out what follows from the rest, and makes it up itself when it reads.
+            if case .certificate(let certificate) = signer,
+                let body = try? body(of: entry, digest, signature, certificate), body == entry.body
+            {
+                entry.body = []
+            }
+            unsigned.append((logEntryAttribute, SignedDataDraft.octetString(entry.protobuf())))
+        }
+        if let timestamp = bundle.timestamps.first {
+            unsigned.append((timestampAttribute, try TimestampToken(response: timestamp).der))
+        }
+        return PEM.encode(
+            label: "SIGNED MESSAGE", try draft.serialized(signature, scheme, by: signer, unsigned: unsigned))
     }
 
     private static func fault(_ what: String) -> SigstoreError {

@@ -144,6 +144,53 @@ extension TransparencyLogEntry {
     }
 }
 
+// MARK: - Writing
+
+extension TransparencyLogEntry {
+    /// The entry in protobuf's binary form (protobuf-specs, `TransparencyLogEntry`). What is 0 or empty is left out, as protobuf
+    /// has it.
+    public func protobuf() -> [UInt8] {
+        typealias Writer = ProtobufWriter
+        var out = Writer.number(1, logIndex) + Writer.message(2, Writer.bytes(1, logID))
+        out += Writer.message(3, Writer.bytes(1, kind.utf8) + Writer.bytes(2, kindVersion.utf8))
+        out += Writer.number(4, integratedTime)
+        if let promise { out += Writer.message(5, Writer.bytes(1, promise)) }
+        if let proof {
+            var inner = Writer.number(1, proof.logIndex) + Writer.bytes(2, proof.rootHash)
+            inner += Writer.number(3, proof.treeSize)
+            for hash in proof.hashes { inner += Writer.message(4, hash) }
+            if let checkpoint = proof.checkpoint { inner += Writer.message(5, Writer.bytes(1, checkpoint.utf8)) }
+            out += Writer.message(6, inner)
+        }
+        return out + Writer.bytes(7, body)
+    }
+}
+
+/// Writes the fields of a protobuf message.
+private enum ProtobufWriter {
+    private static func varint(_ number: UInt64) -> [UInt8] {
+        var (out, rest): ([UInt8], UInt64) = ([], number)
+        while rest >= 0x80 {
+            out.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        return out + [UInt8(rest)]
+    }
+
+    static func number(_ field: UInt64, _ number: Int64) -> [UInt8] {
+        number == 0 ? [] : varint(field << 3) + varint(UInt64(bitPattern: number))
+    }
+
+    /// A field that is there, even if it holds nothing.
+    static func message(_ field: UInt64, _ content: some Collection<UInt8>) -> [UInt8] {
+        varint(field << 3 | 2) + varint(UInt64(content.count)) + content
+    }
+
+    static func bytes(_ field: UInt64, _ content: some Collection<UInt8>) -> [UInt8] {
+        content.isEmpty ? [] : message(field, content)
+    }
+}
+
 extension SigstoreError.Code {
     /// Bytes that should be a log entry in protobuf's binary form are none.
     public static let malformedLogEntry = Self("malformed-log-entry")

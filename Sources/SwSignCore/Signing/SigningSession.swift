@@ -50,10 +50,12 @@ public final class SigningSession: Sendable {
     }
 
     private let signatory: Signatory
-    private let services: Services
+    /// Who is told of signatures.
+    let services: Services
     private let trustedRoot: TrustedRoot?
     private let unfinished: UnfinishedSignatures?
-    private let clock: @Sendable () -> Int64
+    /// The time now, in seconds since 1970.
+    let clock: @Sendable () -> Int64
     private let certifiedKeys: CertifiedKeySource?
     /// How many signatures a key that is elsewhere is asked for at once.
     private let turns = Turns(10)
@@ -199,6 +201,15 @@ public final class SigningSession: Sendable {
     {
         if let scheme { return scheme }
         return try schemes.scheme(for: content)
+    }
+
+    /// The certificate that will stand for the signer: the key's own, or that of an identity, which is asked for now unless it
+    /// is at hand. Nothing is signed yet.
+    /// - Returns: `nil` if a key signs that has none.
+    /// - Throws: `SigstoreError` if there is no identity token, or no certificate can be had for it.
+    func signerCertificate() async throws(SigstoreError) -> Certificate? {
+        if let certifiedKeys { return try await certifiedKeys.certifiedKey().certificate }
+        return certificates.first
     }
 
     // MARK: - What becomes public

@@ -43,6 +43,8 @@ extension SigstoreError {
         case .giveIdentity: "give --certificate-identity and --certificate-oidc-issuer in place of --key"
         case .giveAllowedSigners: "name them in a file with --allowed-signers"
         case .giveGPGKeys: "give their fingerprints with --gpg-key"
+        case .commitAsSigner:
+            "commit with the signer's address (git config user.email), or sign in as the committer; gitsign.matchCommitter asks for that"
         case .giveIdentityOrKey: "give --certificate-identity and --certificate-oidc-issuer, or --key"
         case .givePublicKey: "give the signer's public key with --key"
         case .giveKeyOfModel: "give the signer's public key with --key"

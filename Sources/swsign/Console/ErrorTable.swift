@@ -257,6 +257,7 @@ enum ErrorTable {
         wrong-channel|The package was published for another channel of conda than was asked for.|do not use the file, unless it is from another channel than you think
         wrong-claim|The certificate makes another claim than was asked for, or does not make it.|swsign bundle inspect shows the claims; demand the right one, or do not use the signature
         wrong-commit|Another commit was built, or signed, than was asked for.|check the commit that was given; if it is right, do not use the file
+        wrong-committer|A commit or tag is not by the identity that would sign it, and gitsign.matchCommitter asks for that.|commit with the signer's address (git config user.email), or sign in as the committer
         wrong-identity|The certificate shows another name than was asked for.|if this is who should have signed, give it with --certificate-identity
         wrong-issuer|The certificate shows another issuer than was asked for, or none.|if this is who vouches for the signer, give it with --certificate-oidc-issuer
         wrong-key|The bundle names another key than the one that was given.|give the public key of the signer, or do not use the signature

@@ -72,7 +72,9 @@ struct SwSign: ParsableCommand {
         // A reader that ends early and a file that may not grow are errors that a person is told of, not signals.
         ProcessSignals.ignoreFailedWrites()
         Interruption.prepare()
-        let context = Context()
+        let words = spokenArguments
+        let isCalledByGit = GitProgram.isCalled(as: programName, words)
+        let context = isCalledByGit ? GitProgram.context(words) : Context()
         let status: Int32
         do throws(SigstoreError) {
             do throws(SigstoreError) {
@@ -81,6 +83,7 @@ struct SwSign: ParsableCommand {
                         let name = String(Substring(programName.utf8.dropFirst(PluginCall.programPrefix.utf8.count)))
                         return try PluginService(name: name, context: context).run(try arguments())
                     }
+                    if isCalledByGit { return try GitProgram(words).run(context) }
                     try run(try arguments(), context)
                 }
             } catch {
@@ -116,6 +119,12 @@ struct SwSign: ParsableCommand {
             arguments.append(text)
         }
         return arguments
+    }
+
+    /// The same for a look at them: bytes that are not UTF-8 are replaced, as in the name of a committer.
+    private static var spokenArguments: [String] {
+        ProcessEnvironment.arguments().map { $0.dropFirst().map { String(decoding: $0, as: UTF8.self) } }
+            ?? Array(CommandLine.arguments.dropFirst())
     }
 
     /// Runs one command line.

@@ -117,6 +117,7 @@ struct AdviceTests {
                 "--keyid-format", "--no-auto-key-retrieve", "--no-tty", "--status-fd", "--system", "--type", "--verify",
             ]
         ),
+        ("GitSettings", ["--get", "--null", "--replace-all", "--show-scope", "--unset-all"]),
         ("AWS", ["AWS_", "SIGN_VERIFY", "ECC_NIST_", "RSA_", "ECDSA_SHA_", "RSASSA_P", "--profile"]),
     ]
 

@@ -15,6 +15,9 @@ public struct GitSignature: Sendable {
     /// What names the signer's key, if there is no certificate; `nil` if there is one.
     public let keyIdentifier: [UInt8]?
 
+    /// Whether there is no log entry with it although a certificate signed: gitsign's online mode keeps it in the log alone.
+    public var isWithoutEntry: Bool { keyIdentifier == nil && bundle.logEntries.isEmpty }
+
     /// The type of the attribute with the log entry, as gitsign has it.
     static let logEntryAttribute = "1.3.6.1.4.1.57264.3.1"
     /// The type of the attribute with a timestamp over the signature (RFC 3161, appendix A).
@@ -24,14 +27,16 @@ public struct GitSignature: Sendable {
     /// - Parameters:
     ///   - pem: The whole block, `SIGNED MESSAGE`.
     ///   - payload: What was signed, byte for byte: the object without its signature.
+    ///   - note: Is given what was read before anything of it is compared, so that it can be named if it does not hold.
     /// - Throws: `SigstoreError` with `malformed-pem` or `malformed-signed-data`, with `signed-data-mismatch` if it is over
     ///   another object, or with `malformed-git-signature`.
-    public init(pem: [UInt8], payload: [UInt8]) throws(SigstoreError) {
+    public init(pem: [UInt8], payload: [UInt8], noting note: (SignedData) -> Void = { _ in }) throws(SigstoreError) {
         let blocks = try PEM.blocks(in: pem, limit: 1)
         guard let block = blocks.first, block.label.utf8.elementsEqual("SIGNED MESSAGE".utf8) else {
             throw Self.fault("it is no PEM block SIGNED MESSAGE")
         }
         let signed = try SignedData(block.bytes, contentType: SignedData.plainContent)
+        note(signed)
         guard signed.content == nil else {
             throw Self.fault("the content stands inside, expected a detached signature")
         }

@@ -172,8 +172,7 @@ public struct GitJudge: Sendable {
                 held = try sigstore.verifier.verify([signature.bundle], signature.claim, sigstore.signers)
             } catch {
                 // Online, gitsign logs the finished commit, and nothing of that is in the commit.
-                guard signature.keyIdentifier == nil, signature.bundle.logEntries.isEmpty,
-                    [.noLogEntry, .noTime].contains(error.error.code)
+                guard signature.isWithoutEntry, [.noLogEntry, .noTime].contains(error.error.code)
                 else { throw error.explained }
                 if !offline {
                     row.verdict = .couldNotLook

@@ -361,7 +361,7 @@ public struct GitRepository: Sendable {
     ///   - asConfigured: Whether it runs with its own settings, for what runs no other program anyway.
     ///   - take: Is given what it writes, piece by piece; `false` ends it.
     /// - Returns: Its exit status.
-    private func run(
+    func run(
         _ arguments: [String], input: [UInt8], asConfigured: Bool = false, _ take: (ArraySlice<UInt8>) -> Bool
     ) throws(SigstoreError) -> CInt {
         guard ChildProcess.find("git", environment: environment) != nil else {

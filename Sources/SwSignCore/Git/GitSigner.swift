@@ -58,8 +58,8 @@ public struct GitSigner: Sendable {
     /// Signs a commit or a tag.
     /// - Parameter payload: The object without a signature, byte for byte as git hands it to the program that signs.
     /// - Returns: The signature, which was read back and holds.
-    /// - Throws: `SigstoreError` with `malformed-git-object` and its like if that is no commit and no tag, or is signed already;
-    ///   with `wrong-committer`; and what ``SigningSession`` throws when it signs.
+    /// - Throws: `SigstoreError` with `malformed-git-object` and its like if that is no commit and no tag, or is signed
+    ///   already; with `wrong-committer`; and what ``SigningSession`` throws when it signs.
     public func sign(_ payload: [UInt8]) async throws(SigstoreError) -> Signed {
         let object = try Self.object(payload)
         if matchesCommitter { try await expectCommitter(of: object) }
@@ -82,6 +82,34 @@ public struct GitSigner: Sendable {
         return Signed(
             pem: pem, bundle: bundle, object: object, certificate: certificate, publicKey: publicKey, scheme: scheme,
             time: time)
+    }
+
+    /// Records the finished commit or tag too, as gitsign does in its online mode, which looks for that entry alone: the signer
+    /// signs the object's name. Nothing of it is kept in the object.
+    /// - Parameter signed: What ``sign(_:)`` gave.
+    /// - Throws: As ``SigningSession`` does.
+    public func recordFinished(_ signed: Signed) async throws(SigstoreError) {
+        let object = signed.object
+        let pem = Array(signed.pem.utf8)
+        var content = object.payload
+        switch object.kind {
+        case .tag: content += pem
+        case .commit:
+            guard
+                let end = zip(content, content.dropFirst()).enumerated()
+                    .first(where: { $0.element == (0x0a, 0x0a) })?.offset
+            else { throw SigstoreError(.malformedGitObject, "the commit has no message") }
+            // As git puts it in: behind the other headers, each further line behind a space.
+            let lines = pem.split(separator: 0x0a).joined(separator: [0x0a, 0x20])
+            content.insert(
+                contentsOf: Array((object.isSHA256 ? "gpgsig-sha256 " : "gpgsig ").utf8) + lines + [0x0a], at: end + 1)
+        }
+        let finished = try GitObject(content, object.kind)
+        guard finished.payload == object.payload else {
+            throw SigstoreError(
+                .malformedGitObject, "the \(object.kind.rawValue) cannot be put together with its signature")
+        }
+        _ = try await session.sign(ArtifactBytes(Array(finished.id.utf8)), scheme: scheme)
     }
 
     /// Reads what is to be signed. That nothing but a commit or a tag is signed keeps what is signed here from being taken for

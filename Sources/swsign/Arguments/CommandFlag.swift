@@ -368,6 +368,12 @@ enum FlagTable {
                     CommandFlag("state"), CommandFlag("max-entries"), CommandFlag("expect"),
                 ]
         },
+        "git setup": {
+            [
+                CommandFlag("global", .off), CommandFlag("local", .off), CommandFlag("undo", .off),
+                CommandFlag("directory", short: "C"),
+            ]
+        },
         "git verify": {
             verifying.filter { $0.name != "max-workers" } + gitSigners + [
                 CommandFlag("all", .off), CommandFlag("ref"), CommandFlag("directory", short: "C"),

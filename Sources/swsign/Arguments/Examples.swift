@@ -185,6 +185,10 @@ enum Examples {
         swsign tlog verify --bundle file.sigstore.json --artifact file
         swsign tlog verify --log-index 0
 
+        git setup
+        swsign git setup --local -C source
+        swsign git setup --local --undo -C source
+
         git verify
         swsign git verify -C source --allowed-signers allowed_signers HEAD
         swsign git verify -C source --allowed-signers allowed_signers main~1..main

@@ -37,6 +37,9 @@ struct GivenFlags {
     /// Whether everything that was given has been taken, and could be read.
     var areTaken: Bool { !isUnreadable && flags.isEmpty && names.isEmpty }
 
+    /// Whether everything that was taken could be read.
+    var isReadable: Bool { !isUnreadable }
+
     /// Takes a switch.
     mutating func isOn(_ name: String) -> Bool {
         take(name) { value in value == nil ? true : nil }.last ?? false

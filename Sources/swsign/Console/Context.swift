@@ -11,7 +11,7 @@ import SwSignCore
 /// The program makes one for its own process. A test may hand any command another.
 struct Context: Sendable {
     /// The variables of the environment.
-    let environment: Environment
+    private(set) var environment: Environment
     /// The time now, in seconds since 1970 in UTC.
     let now: @Sendable () -> Int64
     /// Makes what carries requests over HTTP.
@@ -37,6 +37,14 @@ struct Context: Sendable {
         progress = ProgressBar(output)
         terminal = Terminal(environment, progress, streams)
         trustVariables = TrustVariables([], output)
+    }
+
+    /// The same with these variables in place of those of the same names.
+    func adding(_ variables: [String: String]) -> Context {
+        guard !variables.isEmpty, case .process = environment else { return self }
+        var context = self
+        context.environment = .valuesBefore(variables)
+        return context
     }
 
     /// A client for HTTP over libcurl. OpenSSL is set up before libcurl can do it, which would read a configuration file.

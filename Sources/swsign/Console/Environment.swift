@@ -8,6 +8,8 @@ enum Environment: Sendable {
     case process
     /// Others.
     case values([String: String])
+    /// These, and for what they do not have, those of this process.
+    case valuesBefore([String: String])
 
     /// The value of a variable.
     /// - Returns: `nil` if it is not set, or empty; bytes that are not UTF-8 are replaced.
@@ -15,6 +17,7 @@ enum Environment: Sendable {
         switch self {
         case .process: return ProcessEnvironment.value(name)
         case .values(let values): return values[name].flatMap { $0.isEmpty ? nil : $0 }
+        case .valuesBefore(let values): return values[name] ?? Self.process.value(name)
         }
     }
 
@@ -30,6 +33,9 @@ enum Environment: Sendable {
             }
             return text
         case .values(let values): return values[name]
+        case .valuesBefore(let values):
+            if let value = values[name] { return value }
+            return try Self.process.text(name)
         }
     }
 
@@ -39,6 +45,7 @@ enum Environment: Sendable {
         switch self {
         case .process: return unsafe ProcessEnvironment.withBytes(name) { unsafe SecretBytes($0) }
         case .values(let values): return values[name].map { SecretBytes($0.utf8) }
+        case .valuesBefore: return Self.process.secret(name)
         }
     }
 
@@ -46,7 +53,10 @@ enum Environment: Sendable {
     /// - Returns: `nil` if the variable is not set.
     func takeSecret(_ name: String) -> SecretBytes? {
         guard let secret = secret(name) else { return nil }
-        if case .process = self { ProcessEnvironment.erase(name) }
+        switch self {
+        case .process, .valuesBefore: ProcessEnvironment.erase(name)
+        case .values: break
+        }
         return secret
     }
 
@@ -55,6 +65,7 @@ enum Environment: Sendable {
         switch self {
         case .process: return ProcessEnvironment.all()
         case .values(let values): return values
+        case .valuesBefore(let values): return ProcessEnvironment.all().merging(values) { $1 }
         }
     }
 }

@@ -111,11 +111,14 @@ enum LogEntryPlace {
     case legacyForm
     /// Nowhere. Who verifies the signature has to ask a log for it, and only Rekor v1 answers.
     case nowhere
+    /// In a bundle, by this log alone.
+    case log(RekorClient.Version)
 
     /// The versions of Rekor that will do, the best first.
     /// - Parameter key: The key that signs; `nil` without one.
     func versions(_ key: (any Signer)?) -> [RekorClient.Version] {
         switch (self, key?.publicKey.kind) {
+        case (.log(let version), _): [version]
         case (.legacyForm, _): [.v1]
         // A signature alone is over SHA-256, which Rekor v1 does not take of these.
         case (.nowhere, .ecP384?), (.nowhere, .ecP521?), (.bundle, _): [.v2, .v1]
@@ -203,9 +206,10 @@ struct ServiceOptions: ParsableArguments {
     ///   - algorithm: The algorithm, if the key allows more than one.
     ///   - standardInputIsTaken: Whether something else is read from standard input.
     ///   - entryPlace: Where log entries are kept.
+    ///   - keepsUnfinished: Whether signatures that did not reach their place are kept for another run.
     func session(
         _ signing: SigningOptions, algorithm: SigningAlgorithm? = nil, standardInputIsTaken: Bool,
-        entryPlace: LogEntryPlace, _ context: Context
+        entryPlace: LogEntryPlace, keepsUnfinished: Bool = true, _ context: Context
     ) throws(SigstoreError) -> SigningSession {
         if let rekorEntryType, rekorEntryType != "dsse" {
             throw SigstoreError(
@@ -228,7 +232,7 @@ struct ServiceOptions: ParsableArguments {
         // Now that the token is logged in to, it shows the certificates that only its owner may see too.
         let certificates = try (certificateOnToken(reference, context).map { [$0] } ?? []) + given
         let instance = try self.instance(needsServices: key == nil || tlogUpload, context)
-        let (options, unfinished) = (self, Self.unfinished(context))
+        let (options, unfinished) = (self, keepsUnfinished ? Self.unfinished(context) : nil)
         let session = try TUFAccess.advising(TUFAccess.filesInstead) { () throws(SigstoreError) in
             try waiting { () throws(SigstoreError) in
                 let config = try await instance.signingConfig()
@@ -382,7 +386,7 @@ struct ServiceOptions: ParsableArguments {
             return try instance.signingServices(
                 in: config, recording: tlogUpload, versions: entryPlace.versions(key))
         } catch {
-            guard entryPlace == .legacyForm, (try? instance.signingServices(in: config)) != nil else { throw error }
+            guard case .legacyForm = entryPlace, (try? instance.signingServices(in: config)) != nil else { throw error }
             throw SigstoreError(
                 .usage,
                 "the form that cosign 2 wrote has no place for an entry of Rekor v2, and the signing config names no other log; nothing was signed",

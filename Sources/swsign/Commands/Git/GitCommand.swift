@@ -2,6 +2,6 @@ import ArgumentParser
 
 struct GitCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "git", abstract: "Says who signed commits and tags of git.",
-        subcommands: [GitVerify.self, GitHook.self])
+        commandName: "git", abstract: "Signs commits and tags of git, and says who signed them.",
+        subcommands: [GitSetup.self, GitVerify.self, GitHook.self])
 }

@@ -149,6 +149,27 @@ struct EnvironmentCommand: SwSignCommand {
         COSIGN_PKCS11_MODULE_PATH|the PKCS#11 module of the token's maker, unless the reference names one (module-path); or a folder of modules, if it names one by module-name|keys on PKCS#11 tokens, and --sk
         *COSIGN_PKCS11_PIN|the PIN of a token, unless --pin or the reference has one (pin-value, pin-source); without any, it is typed|keys on PKCS#11 tokens
         COSIGN_PKCS11_IGNORE_CERTIFICATE|1 to leave a certificate on a token aside, whatever is asked for|keys on PKCS#11 tokens
+        GITSIGN_FULCIO_URL|the certificate authority, as --fulcio-url; without it, SIGSTORE_FULCIO_URL|signing for git
+        SIGSTORE_FULCIO_URL|the same|signing for git
+        GITSIGN_REKOR_URL|the log, as --rekor-url; without it, SIGSTORE_REKOR_URL|signing for git
+        SIGSTORE_REKOR_URL|the same|signing for git
+        GITSIGN_OIDC_CLIENT_ID|the client, as --oidc-client-id; without it, SIGSTORE_OIDC_CLIENT_ID|signing for git
+        SIGSTORE_OIDC_CLIENT_ID|the same|signing for git
+        GITSIGN_OIDC_CLIENT_SECRET_FILE|as --oidc-client-secret-file; without it, SIGSTORE_OIDC_CLIENT_SECRET_FILE|signing for git
+        SIGSTORE_OIDC_CLIENT_SECRET_FILE|the same|signing for git
+        GITSIGN_OIDC_REDIRECT_URL|as --oidc-redirect-url; without it, SIGSTORE_OIDC_REDIRECT_URL|signing for git
+        SIGSTORE_OIDC_REDIRECT_URL|the same|signing for git
+        GITSIGN_OIDC_ISSUER|where to sign in, as --oidc-issuer; without it, SIGSTORE_OIDC_ISSUER|signing for git
+        SIGSTORE_OIDC_ISSUER|the same|signing for git
+        GITSIGN_TIMESTAMP_SERVER_URL|as --timestamp-server-url; without it, SIGSTORE_TIMESTAMP_SERVER_URL|signing for git
+        SIGSTORE_TIMESTAMP_SERVER_URL|the same|signing for git
+        GITSIGN_TOKEN_PROVIDER|where the token comes from, in gitsign's words; without it, SIGSTORE_TOKEN_PROVIDER|signing for git
+        SIGSTORE_TOKEN_PROVIDER|the same|signing for git
+        GITSIGN_FULCIO_ROOT|the certificate authority to believe, in PEM; without it, SIGSTORE_FULCIO_ROOT|signing and verifying for git
+        SIGSTORE_FULCIO_ROOT|the same|signing and verifying for git
+        GITSIGN_TIMESTAMP_CERT_CHAIN|the timestamp authority to believe, in PEM; without it, SIGSTORE_TIMESTAMP_CERT_CHAIN|signing and verifying for git
+        SIGSTORE_TIMESTAMP_CERT_CHAIN|the same|signing and verifying for git
+        GITSIGN_REKOR_VERSION|1 or 2 for a log of that version alone|signing for git
         HTTPS_PROXY|the proxy for HTTPS; in small letters too|every request
         HTTP_PROXY|the proxy for HTTP, unless REQUEST_METHOD is set; http_proxy always|every request
         ALL_PROXY|the proxy for what has no other; in small letters too|every request

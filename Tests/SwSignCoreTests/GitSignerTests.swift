@@ -74,6 +74,37 @@ struct GitSignerTests {
         #expect(await code { _ = try verifier.verify(read.bundle, read.claim, other) } != nil)
     }
 
+    @Test("Entry, timestamp and certificate of another commit are refused", arguments: ["v1", "v2"])
+    func exchanged(_ name: String) async throws {
+        let shop = try Workshop()
+        let clients = try shop.clients(try #require(LocalServices.SigningConfigKind(rawValue: name)))
+        let identity = LocalIdentity.email("ann@local.test")
+        let first = try await GitSigner(try shop.session(identity, clients)).sign(Self.commit("first"))
+        let second = try await GitSigner(try shop.session(identity, clients)).sign(Self.commit("second"))
+        let draft = try SignedDataDraft(content: Self.commit("first"), hash: .sha256, time: first.time)
+        /// Why a signature of the first commit is refused, if it is.
+        func code(_ bundle: SigstoreBundle, by certificate: Certificate?) async throws -> String? {
+            let pem = try GitSignature.pem(
+                of: bundle, draft, first.scheme, by: .certificate(try #require(certificate)))
+            return await self.code {
+                let read = try GitSignature(pem: Array(pem.utf8), payload: Self.commit("first"))
+                _ = try shop.verify(read.bundle, by: identity, read.claim, logs: 1)
+            }
+        }
+        #expect(try await code(first.bundle, by: first.certificate) == nil)
+        var bundle = first.bundle
+        bundle.logEntries = second.bundle.logEntries
+        #expect(try await code(bundle, by: first.certificate) == "log-entry-mismatch")
+        bundle = first.bundle
+        bundle.timestamps = second.bundle.timestamps
+        #expect(try await code(bundle, by: first.certificate) == "timestamp-mismatch")
+        #expect(try await code(first.bundle, by: second.certificate) != nil)
+        // Nor is what another key has signed.
+        bundle = first.bundle
+        bundle.content = second.bundle.content
+        #expect(try await code(bundle, by: first.certificate) != nil)
+    }
+
     @Test("What cannot be meant is refused before anything is signed")
     func refused() async throws {
         let shop = try Workshop()

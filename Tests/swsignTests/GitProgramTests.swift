@@ -224,6 +224,25 @@ struct GitProgramTests {
             """)
     }
 
+    @Test("A person is asked at the terminal, though git keeps what is written to itself")
+    func terminal() async throws {
+        try await setUp(.none)
+        try await shell(
+            """
+            "$SWSIGN" generate-key-pair; git config swsign.key "$PWD/cosign.key"; git config swsign.tlogUpload no
+            git config --global swsign.insecureIgnoreTlog yes; git config --global swsign.publicKey "$PWD/cosign.pub"
+            """, ["COSIGN_PASSWORD": "secret"])
+        let program = Program(executable: "/bin/sh", directory: directory.path, environment: environment())
+        let prompt = "Enter password for private key: "
+        let signed = await program.run(
+            ["-ec", "git commit -q --allow-empty -m first"], terminal: [Program.Turn(prompt, "secret")])
+        #expect(signed.succeeded, "\(signed.messages)\(signed.screen)")
+        #expect(try await log().hasPrefix("G|"))
+        let wrong = await program.run(
+            ["-ec", "git commit -q --allow-empty -m second"], terminal: [Program.Turn(prompt, "other")])
+        #expect(!wrong.succeeded && wrong.screen.contains("[wrong-password]"), "\(wrong.messages)\(wrong.screen)")
+    }
+
     @Test("openssl is the judge of what is written")
     func openssl() async throws {
         try await setUp()

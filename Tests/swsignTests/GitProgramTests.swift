@@ -232,14 +232,15 @@ struct GitProgramTests {
             "$SWSIGN" generate-key-pair; git config swsign.key "$PWD/cosign.key"; git config swsign.tlogUpload no
             git config --global swsign.insecureIgnoreTlog yes; git config --global swsign.publicKey "$PWD/cosign.pub"
             """, ["COSIGN_PASSWORD": "secret"])
-        let program = Program(executable: "/bin/sh", directory: directory.path, environment: environment())
+        var program = Program(executable: "/bin/sh", directory: directory.path, environment: environment())
+        program.timeLimit = 60
         let prompt = "Enter password for private key: "
         let signed = await program.run(
-            ["-ec", "git commit -q --allow-empty -m first"], terminal: [Program.Turn(prompt, "secret")])
+            ["-ec", "git commit -q --allow-empty -m first"], terminal: [Program.Turn(prompt, "secret\n")])
         #expect(signed.succeeded, "\(signed.messages)\(signed.screen)")
         #expect(try await log().hasPrefix("G|"))
         let wrong = await program.run(
-            ["-ec", "git commit -q --allow-empty -m second"], terminal: [Program.Turn(prompt, "other")])
+            ["-ec", "git commit -q --allow-empty -m second"], terminal: [Program.Turn(prompt, "other\n")])
         #expect(!wrong.succeeded && wrong.screen.contains("[wrong-password]"), "\(wrong.messages)\(wrong.screen)")
     }
 

@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #if defined(__APPLE__)
 #include <crt_externs.h>
@@ -83,4 +84,20 @@ void cprocess_kill_all(void) {
     pid_t target = atomic_exchange(&targets[i], 0);
     if (target != 0) kill(target, SIGKILL);
   }
+}
+
+int cprocess_peer_user(int socket, unsigned *user) {
+#if defined(__linux__)
+  struct ucred peer;
+  socklen_t size = sizeof peer;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || size != sizeof peer) return -1;
+  *user = peer.uid;
+  return 0;
+#else
+  uid_t peer;
+  gid_t group;
+  if (getpeereid(socket, &peer, &group) != 0) return -1;
+  *user = peer;
+  return 0;
+#endif
 }

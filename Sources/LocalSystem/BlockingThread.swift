@@ -55,6 +55,9 @@ package enum BlockingThread {
     /// How many threads can compute at the same time: the processors that are in use, at least 1.
     package static var processors: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
 
+    /// Waits. To be called on a thread that may block.
+    package static func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
+
     /// Leaves signals to the process's other threads. A peer that hangs up is an error for this one, not SIGPIPE.
     package static func blockSignals() {
         var signals = sigset_t()

@@ -50,7 +50,7 @@ struct SwSign: ParsableCommand {
                 name: "Files",
                 subcommands: [
                     SignBlob.self, VerifyBlob.self, AttestBlob.self, VerifyBlobAttestation.self, VerifyProvenance.self,
-                    SignModel.self, GitCommand.self,
+                    SignModel.self, GitCommand.self, AgentCommand.self,
                 ]),
             CommandGroup(
                 name: "Bundles and trust",

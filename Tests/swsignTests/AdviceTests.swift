@@ -118,6 +118,13 @@ struct AdviceTests {
             ]
         ),
         ("GitSettings", ["--get", "--null", "--replace-all", "--show-scope", "--unset-all"]),
+        (
+            "GitAttestation",
+            [
+                "--end-of-options", "--full-tree", "--get-all", "--git-dir", "--no-gpg-sign", "--quiet", "--stdin",
+                "--verify",
+            ]
+        ),
         ("AWS", ["AWS_", "SIGN_VERIFY", "ECC_NIST_", "RSA_", "ECDSA_SHA_", "RSASSA_P", "--profile"]),
     ]
 

@@ -28,6 +28,9 @@ void cprocess_ended(int target);
 /// Kills what is remembered. May be called by a signal handler.
 void cprocess_kill_all(void);
 
+/// The number of the user whose process is at the other end of a Unix socket: who connected, or who listens there.
+int cprocess_peer_user(int socket, unsigned *user);
+
 #ifdef __cplusplus
 }
 #endif

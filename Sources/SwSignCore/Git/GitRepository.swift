@@ -335,7 +335,7 @@ public struct GitRepository: Sendable {
     // MARK: - Running git
 
     /// What git answers, a line each; `nil` if it refuses.
-    private func lines(
+    func lines(
         _ arguments: [String], input: [UInt8] = [], asConfigured: Bool = false
     ) throws(SigstoreError) -> [String]? {
         var lines: [String] = []
@@ -354,7 +354,7 @@ public struct GitRepository: Sendable {
         return status == 0 ? lines : nil
     }
 
-    private func text(_ arguments: [String]) throws(SigstoreError) -> String? { try lines(arguments)?.first }
+    func text(_ arguments: [String]) throws(SigstoreError) -> String? { try lines(arguments)?.first }
 
     /// Runs git.
     /// - Parameters:

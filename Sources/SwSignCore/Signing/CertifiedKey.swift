@@ -21,7 +21,10 @@ struct CertifiedKey: Sendable {
     /// Whether the certificate's time is over, also if this machine's clock and Fulcio's differ.
     func hasEnded(at now: Int64) -> Bool { now - obtained >= certificate.notAfter - certificate.notBefore }
 
-    func isUsable(at now: Int64) -> Bool { certificate.notBefore <= now && now < certificate.notAfter - Self.margin }
+    func isUsable(at now: Int64) -> Bool { certificate.notBefore <= now && now < lastUse }
+
+    /// When it is begun to be used for the last time.
+    var lastUse: Int64 { certificate.notAfter - Self.margin }
 }
 
 /// Gets one certificate for a whole run, and another when it ends before the run does.
@@ -32,6 +35,8 @@ actor CertifiedKeySource {
     private let trustedRoot: TrustedRoot
     private let clock: @Sendable () -> Int64
     private var held: IdentityToken?
+    /// Whether there is no other certificate after the one that is there.
+    private var isFinal = false
     private var current: Task<Result<CertifiedKey, SigstoreError>, Never>?
 
     init(
@@ -45,10 +50,10 @@ actor CertifiedKeySource {
         self.trustedRoot = trustedRoot
     }
 
-    /// A token that holds now.
+    /// A token that holds now; once ``onlyKey()`` has been had, the one with which it was.
     func token() async throws(SigstoreError) -> IdentityToken {
         let now = clock()
-        if let held, now < held.expiry { return held }
+        if let held, isFinal || now < held.expiry { return held }
         let token = try await provider.token(audience: audience)
         do throws(SigstoreError) { try token.check(audience: audience, now: now) } catch {
             throw error.concerning(provider.name)
@@ -64,6 +69,9 @@ actor CertifiedKeySource {
             switch await current.value {
             case .success(let key) where key.isUsable(at: clock()): return key
             case .failure(let error): throw error
+            case .success where isFinal:
+                throw SigstoreError(
+                    .certificateExpired, "the certificate with which everything is signed here has ended")
             case .success: if self.current == current { self.current = nil }
             }
         }
@@ -74,6 +82,13 @@ actor CertifiedKeySource {
             }
         current = task
         return try await task.value.get()
+    }
+
+    /// A key with a certificate that can be used now, after which there is no other.
+    func onlyKey() async throws(SigstoreError) -> CertifiedKey {
+        let key = try await certifiedKey()
+        isFinal = true
+        return key
     }
 
     private func obtain() async throws(SigstoreError) -> CertifiedKey {

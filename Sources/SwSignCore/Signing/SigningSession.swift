@@ -176,6 +176,17 @@ public final class SigningSession: Sendable {
             purpose: .codeSigning)
     }
 
+    /// Gets the certificate of the identity that signs. No other is got afterwards, and no person or service is asked for a
+    /// token: once it has ended, signing fails.
+    /// - Returns: The certificate, and when it is begun to be used for the last time, in seconds since 1970; `nil` if a key
+    ///   signs.
+    /// - Throws: `SigstoreError` that says why there is no token or no certificate.
+    public func settleCertificate() async throws(SigstoreError) -> (certificate: Certificate, end: Int64)? {
+        guard let certifiedKeys else { return nil }
+        let key = try await certifiedKeys.onlyKey()
+        return (key.certificate, key.lastUse)
+    }
+
     /// Whether signatures are recorded in a transparency log.
     public var isLogged: Bool { !services.transparencyLogs.isEmpty }
 
@@ -683,7 +694,7 @@ public final class SigningSession: Sendable {
 }
 
 /// Lets so many through at once; the others wait for their turn, in the order in which they came.
-private actor Turns {
+actor Turns {
     private var free: Int
     private var waiting: [CheckedContinuation<Void, Never>] = []
     private var next = 0

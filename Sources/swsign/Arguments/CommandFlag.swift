@@ -388,6 +388,19 @@ enum FlagTable {
                 CommandFlag("offline", .off), CommandFlag("directory", short: "C"),
             ]
         },
+        "git attest": {
+            [CommandFlag("key"), CommandFlag("yes", .off, short: "y")] + securityKey + services + [
+                CommandFlag("filepath", short: "f"), CommandFlag("objtype"), CommandFlag("type"),
+                CommandFlag("directory", short: "C"),
+            ]
+        },
+        "git show": { [CommandFlag("remote", short: "r"), CommandFlag("directory", short: "C")] },
+        "agent": {
+            services + [
+                CommandFlag("socket", variable: "SWSIGN_AGENT_SOCK"), CommandFlag("confirm", .off),
+                CommandFlag("status", .off), CommandFlag("stop", .off), CommandFlag("yes", .off, short: "y"),
+            ]
+        },
         "initialize": {
             [
                 CommandFlag("mirror"), CommandFlag("root"), CommandFlag("root-checksum"), CommandFlag("staging", .off),

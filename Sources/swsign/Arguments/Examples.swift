@@ -210,6 +210,20 @@ enum Examples {
         swsign git hook install -C source pre-receive --rules rules.json
         swsign git hook install -C source pre-push --allowed-signers allowed_signers
 
+        git attest
+        swsign git attest -C source --filepath sbom.json --type spdxjson
+        swsign git attest -C source --key cosign.key --tlog-upload=false --filepath sbom.json --type spdxjson main~1
+
+        git show
+        swsign git show -C source
+        swsign git show -C source --remote upstream main~1
+
+        agent
+        swsign agent
+        swsign agent --confirm
+        swsign agent --status
+        swsign agent --stop
+
         tlog info
         swsign tlog info
         swsign tlog info --output json

@@ -46,6 +46,8 @@ extension SigstoreError {
         case .commitAsSigner:
             "commit with the signer's address (git config user.email), or sign in as the committer; gitsign.matchCommitter asks for that"
         case .giveIdentityOrKey: "give --certificate-identity and --certificate-oidc-issuer, or --key"
+        case .stopOtherAgent: "end it with \(SwSign.name) agent --stop, or name another place with --socket"
+        case .startAgent: "start one with: \(SwSign.name) agent"
         case .givePublicKey: "give the signer's public key with --key"
         case .giveKeyOfModel: "give the signer's public key with --key"
         case .giveIdentityOfModel: "give --certificate-identity and --certificate-oidc-issuer"

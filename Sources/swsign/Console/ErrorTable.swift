@@ -22,6 +22,8 @@ enum ErrorTable {
 
     /// For each code a line: code, cause, cure.
     private static let table = """
+        agent-refused|The agent does not sign.|its reason is in the message; an agent signs whole commits and tags, and nothing else
+        agent-there|An agent is there already, or something that answers in its place.|end it with swsign agent --stop, or name another place with --socket
         already-reported|The command failed, and what failed has been printed above.|
         already-there|Something else stands at the place to which an image is to be copied.|give another place, or --force if it is to be replaced
         ambiguous-key|The reference means more than one token, or more than one key on it.|name one of those in the message: by token, serial or slot-id, and by object or id
@@ -55,6 +57,7 @@ enum ErrorTable {
         file-too-large|A file is larger than what it is read for allows.|check that this is the right file
         file-unreadable|A file is there and cannot be read.|check who may read it, and that the disk is sound
         file-unwritable|A file cannot be written.|check that the directory is there and may be written to, or name another place
+        folder-not-private|A folder that must be closed to others is open to them, or they could put another in its place.|name a place in a folder that is yours alone, with mode 700
         git-failed|git is not there, or does not do what it is asked for.|run git by hand in the repository; git fsck checks it
         git-object-too-large|A commit or tag, or the signature in it, is larger than what is read.|look at it with git cat-file: no commit that people make is that large
         git-signer-not-then|The rules know the signer of a commit or tag, but not for the time of its signature.|check the times of that signer in the file of rules
@@ -140,6 +143,7 @@ enum ErrorTable {
         model-file-missing|A file that was signed is not in the model's folder.|get the model again, whole
         model-file-name|A model has a file whose name a signature may not hold, or two that some systems take for the same.|rename the file, and have the model signed again
         model-signature-form|The signature of a model is by a key, by an identity, or by a certificate of one's own authority, and another of these was demanded.|demand what signed it, if you trust it: --key, --certificate-identity with --certificate-oidc-issuer, or --certificate-chain
+        no-agent|There is no agent at the socket.|start one with swsign agent
         no-bundle|One of several bundles must hold, and there are none.|give a file with at least one bundle
         no-certificate|An identity is demanded, and the image is signed with keys only (exit code 13).|give the signer's public key with --key
         no-certificate-timestamp|The certificate has no signed certificate timestamp that counts.|give one with --sct, or do not look for one with --insecure-ignore-sct
@@ -162,8 +166,10 @@ enum ErrorTable {
         not-a-bundle|The file is JSON, but not a bundle.|give the file that was written with --bundle
         not-a-model-signature|An attestation was given that is not about a model.|give the model's own signature, most often model.sig
         not-all-signed|Something that a former signer has signed was not signed anew, or nothing at all verifies by it.|look at the rows that say so; check the former key or identity
+        not-an-agent|What answers at the agent's socket is another user's, or no agent.|see what listens there; name the right socket with SWSIGN_AGENT_SOCK
         not-an-index|The registry answers the question for an image's signatures with something that is no list.|check that the registry is sound; name another repository for signatures with COSIGN_REPOSITORY
         not-built-yet|cosign can do this, and this version cannot yet.|use cosign for it; the list of changes says when it comes
+        not-confirmed|The person at the agent was asked, and did not agree to sign.|agree when the agent asks, or start it without --confirm
         not-found|The registry or layout has no such manifest or blob.|check the name and the digest; what belongs to the image may have been deleted
         not-in-rekor-v2|Only logs of Rekor v1 have this.|name a log of Rekor v1 with --rekor-url
         not-utf8|A name or a value is not text in UTF-8.|rename the file, or write the value in UTF-8

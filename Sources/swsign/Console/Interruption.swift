@@ -79,6 +79,28 @@ enum Interruption {
         try ProcessSignals.withoutInterruption(Self.finishing, body)
     }
 
+    /// Serves others until it is enough. A person who stops the program meanwhile has it end by itself, soon; a second time
+    /// ends it at once.
+    static func serving<Value, Failure: Error>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {
+        try ProcessSignals.withoutInterruption(Self.held, body)
+    }
+
+    /// Whether a signal came that has ended nothing yet.
+    static var isHeldBack: Bool { unsafe heldBack != 0 }
+
+    /// Puts the terminal back as it was before a question, if one is still open.
+    static func putTerminalBack() {
+        guard unsafe isTerminalChanged else { return }
+        unsafe terminal?.putBack()
+        say("\n")
+    }
+
+    private static let held: @convention(c) (CInt) -> Void = { number in
+        guard unsafe heldBack != 0 else { return unsafe heldBack = number }
+        clean()
+        ProcessSignals.end(by: number)
+    }
+
     /// Ends the program by the signal that came while something was finished, if one did.
     static func endIfHeldBack() {
         if unsafe heldBack != 0 { ProcessSignals.end(by: unsafe heldBack) }
@@ -124,10 +146,7 @@ enum Interruption {
     /// Ends the programs that were asked something, puts the terminal back, and takes the progress bar away.
     private static func clean() {
         ChildProcess.killAll()
-        if unsafe isTerminalChanged {
-            unsafe terminal?.putBack()
-            say("\n")
-        }
+        putTerminalBack()
         if unsafe isTerminal { say("\r\u{1b}[K") }
     }
 

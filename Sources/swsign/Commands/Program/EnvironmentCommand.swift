@@ -46,7 +46,10 @@ struct EnvironmentCommand: SwSignCommand {
         *DOCKER_AUTH_CONFIG|credentials for registries, as Docker's config.json would hold them|commands on images
         DOCKER_CONFIG|the folder of Docker's configuration, with credentials for registries|commands on images, login and logout
         REGISTRY_AUTH_FILE|Podman's credentials for registries|commands on images
-        XDG_RUNTIME_DIR|where containers/auth.json is, with Podman's credentials for registries|commands on images
+        XDG_RUNTIME_DIR|where containers/auth.json is, with Podman's credentials for registries; and swsign/agent.sock, the agent's socket|commands on images, agent
+        SWSIGN_AGENT_SOCK|the socket of the agent, in place of the usual one|signing commits and tags without a key
+        SSH_ASKPASS|the program that asks a person in a window, if there is no terminal|agent --confirm
+        SSH_ASKPASS_REQUIRE|prefer or force to ask by that program on a terminal too|agent --confirm
         AWS_REGION|the region of AWS; without it, AWS_DEFAULT_REGION, the profile's, and the instance's|keys in AWS KMS
         AWS_DEFAULT_REGION|as AWS_REGION, if that is not set|keys in AWS KMS
         AWS_PROFILE|the profile of AWS's configuration files; without it, AWS_DEFAULT_PROFILE, and default|keys in AWS KMS

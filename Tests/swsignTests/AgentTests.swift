@@ -78,6 +78,38 @@ struct AgentTests {
         #expect(try place.directory.mode(".sigstore/swsign/agent") == 0o700)
     }
 
+    @Test("A rebase of thirty commits signs in once, for git asks the agent")
+    func rebase() async throws {
+        let outcome = try await agent {
+            var git = Program(
+                executable: "/bin/sh", directory: place.directory.path,
+                environment: ["GIT_CONFIG_NOSYSTEM": "1", "HOME": place.directory.path, "PROGRAM": Program.path])
+            git.takesTurns = false
+            let run = await git.run([
+                "-ec",
+                """
+                git init -q -b main repository; cd repository; git config user.name Ann
+                git config user.email alice@local.test; git config gpg.format x509; git config gpg.x509.program "$PROGRAM"
+                git config gitsign.matchCommitter true
+                git commit -q --allow-empty -m base
+                for i in $(seq 30); do git commit -q --allow-empty -m "commit $i"; done
+                git rebase -q --force-rebase --gpg-sign HEAD~30
+                git log --format=%b%B HEAD~30.. | grep -c commit
+                git cat-file commit HEAD | grep -c 'BEGIN SIGNED MESSAGE'
+                git config user.email other@example.org
+                ! git commit -q -S --allow-empty -m other
+                """,
+            ])
+            #expect(run.succeeded && run.output == "30\n1\n", "\(run.output)\(run.messages)")
+            let verified = await place.run(
+                ["git", "verify", "-C", "repository"] + place.trust + place.expecting(SigningFixture.alice)
+                    + ["HEAD~30..HEAD"], takesTurns: false)
+            #expect(verified.succeeded, "\(verified.output)\(verified.messages)")
+        }
+        #expect(outcome.succeeded, "\(outcome.messages)")
+        #expect(place.certificates == 1 && place.recorded == 31)
+    }
+
     @Test("Over a socket that is forwarded, it signs for what is elsewhere")
     func forwarded() async throws {
         // What ssh does at both ends.

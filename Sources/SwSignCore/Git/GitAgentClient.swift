@@ -1,6 +1,6 @@
 internal import LocalSystem
 public import Provenance
-internal import SigstoreCrypto
+public import SigstoreCrypto
 public import StrictJSON
 
 /// Asks an agent, which signs commits and tags with a certificate that it has already.
@@ -37,6 +37,8 @@ public struct GitAgentClient: Sendable {
         public let pem: [UInt8]
         /// The same, read. Only a ``GitJudge`` says what it is worth.
         public let signature: GitSignature
+        /// The certificate in it.
+        public let certificate: Certificate
     }
 
     /// Has a commit or tag signed. What comes back is over that object, and by the key of the certificate in it; whose that is,
@@ -55,9 +57,10 @@ public struct GitAgentClient: Sendable {
             guard case .certificates(let chain) = signature.bundle.keyMaterial, let der = chain.first,
                 let block = try PEM.blocks(in: pem, limit: 1).first
             else { throw SigstoreError(.malformedGitSignature, "it holds no certificate") }
+            let certificate = try Certificate(der: der)
             try SignedData(block.bytes, contentType: SignedData.plainContent)
-                .verify(content: payload, by: try Certificate(der: der))
-            return Signed(pem: pem, signature: signature)
+                .verify(content: payload, by: certificate)
+            return Signed(pem: pem, signature: signature, certificate: certificate)
         } catch { throw other("its signature is no good: \(error.message)", error) }
     }
 

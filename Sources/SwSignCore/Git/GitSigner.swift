@@ -62,7 +62,7 @@ public struct GitSigner: Sendable {
     ///   already; with `wrong-committer`; and what ``SigningSession`` throws when it signs.
     public func sign(_ payload: [UInt8]) async throws(SigstoreError) -> Signed {
         let object = try Self.object(payload)
-        if matchesCommitter { try await expectCommitter(of: object) }
+        if matchesCommitter { try Self.expectCommitter(of: object, in: try await session.signerCertificate()) }
         let time = session.clock()
         guard let hash = scheme.hash else {
             throw SigstoreError(.unsupportedKey, "the form of git's signatures has no place for one by \(scheme)")
@@ -126,8 +126,9 @@ public struct GitSigner: Sendable {
     }
 
     /// Refuses to sign for a committer who is not the certificate's.
-    private func expectCommitter(of object: GitObject) async throws(SigstoreError) {
-        let names = try await session.signerCertificate()?.subjectAlternativeNames ?? []
+    /// - Throws: `SigstoreError` with `wrong-committer`.
+    public static func expectCommitter(of object: GitObject, in certificate: Certificate?) throws(SigstoreError) {
+        let names = certificate?.subjectAlternativeNames ?? []
         let maker = object.maker
         let isTheirs = names.contains { name in
             switch name {

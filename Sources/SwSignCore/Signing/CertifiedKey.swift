@@ -69,6 +69,8 @@ actor CertifiedKeySource {
             switch await current.value {
             case .success(let key) where key.isUsable(at: clock()): return key
             case .failure(let error): throw error
+            // If Fulcio's clock is ahead of this one, it is not yet valid here, and was had all the same.
+            case .success(let key) where isFinal && clock() < key.lastUse: return key
             case .success where isFinal:
                 throw SigstoreError(
                     .certificateExpired, "the certificate with which everything is signed here has ended")

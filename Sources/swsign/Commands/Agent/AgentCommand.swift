@@ -62,7 +62,8 @@ struct AgentCommand: SwSignCommand {
         var none = GivenFlags([])
         var signing = SigningOptions(&none)
         signing.yes = yes
-        let session = try services.session(signing, standardInputIsTaken: false, entryPlace: .bundle, context)
+        let session = try services.session(
+            signing, standardInputIsTaken: false, entryPlace: .bundle, keepsUnfinished: false, context)
         let git = try GitSigner(session)
         try services.confirm(session, signing, attestations: false, unkept: nil, context)
         let settled = try waiting { () throws(SigstoreError) in try await session.settleCertificate() }

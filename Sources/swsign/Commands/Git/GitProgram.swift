@@ -165,12 +165,24 @@ struct GitProgram {
         let algorithm = try name.map { name throws(SigstoreError) in try SigningAlgorithm(named: name) }
         try Self.expectReadable(given)
         try say("BEGIN_SIGNING")
+        let isOnline = flags.isOn("gitsignonline")
+        // The agent is asked before a person is. What gitsign's online mode wants is no commit, which it would not sign.
+        if !isOnline, try signing.securityKey.key(or: signing.key, context) == nil, services.identityToken == nil,
+            let made = try context.signedByAgent(payload)
+        {
+            if flags.isOn("matchcommitter") {
+                try GitSigner.expectCommitter(of: try GitSigner.object(payload), in: made.certificate)
+            }
+            try context.output.text(String(decoding: made.pem, as: UTF8.self))
+            return try say(
+                "SIG_CREATED", "D", Self.number(of: made.certificate.publicKey), Self.number(of: .sha256), "00",
+                "\(context.now())", try Self.fingerprint(made.certificate, []))
+        }
         let session = try services.session(
             signing, algorithm: algorithm, standardInputIsTaken: true,
             entryPlace: try Self.place(flags, context.environment), keepsUnfinished: false,
             context.adding(trust))
         let signer = try GitSigner(session, matchesCommitter: flags.isOn("matchcommitter"))
-        let isOnline = flags.isOn("gitsignonline")
         let signed = try waiting { () throws(SigstoreError) in
             let signed = try await signer.sign(payload)
             if isOnline { try await signer.recordFinished(signed) }

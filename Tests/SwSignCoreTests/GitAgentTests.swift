@@ -260,7 +260,7 @@ struct GitAgentTests {
         #expect(await Self.take(folder["link/a.sock"])?.code == .folderNotPrivate)
         try Data().write(to: URL(filePath: folder["file"]))
         #expect(await Self.take(folder["file/a.sock"])?.code == .folderNotPrivate)
-        // Below one that anybody could put another folder into.
+        // Below one into which every user could put another folder.
         make("shared", 0o777)
         make("shared/own", 0o700)
         #expect(await Self.take(folder["shared/own/a.sock"])?.code == .folderNotPrivate)

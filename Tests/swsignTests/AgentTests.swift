@@ -200,7 +200,7 @@ struct AgentTests {
         #expect(!FileManager.default.fileExists(atPath: socket))
     }
 
-    @Test("A folder that is open to others is refused before anybody signs in")
+    @Test("A folder that is open to others is refused before a person signs in")
     func openFolder() async throws {
         try place.directory.makeDirectory("open")
         unsafe chmod(place.directory["open"], 0o755)

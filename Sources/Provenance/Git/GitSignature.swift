@@ -83,7 +83,7 @@ public struct GitSignature: Sendable {
     ///   - signer: Who signed.
     /// - Returns: The PEM block, as git keeps it.
     /// - Throws: `SigstoreError` with `malformed-git-signature` if there are more entries or timestamps than have a place, and
-    ///   what ``SignedDataDraft`` throws.
+    ///   what `SignedDataDraft` throws.
     public static func pem(
         of bundle: SigstoreBundle, _ draft: SignedDataDraft, _ scheme: SignatureScheme,
         by signer: SignedDataDraft.Signer

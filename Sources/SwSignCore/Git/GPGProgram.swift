@@ -43,7 +43,7 @@ public final class GPGProgram: Sendable {
     /// - Parameters:
     ///   - signature: The whole block.
     ///   - payload: What was signed.
-    /// - Throws: `SigstoreError` with `gpg-failed` if it is not there, `file-unwritable`, and what ``GPGStatus`` throws.
+    /// - Throws: `SigstoreError` with `gpg-failed` if it is not there, `file-unwritable`, and what reading the status throws.
     public func status(of signature: [UInt8], over payload: [UInt8]) throws(SigstoreError) -> GPGStatus {
         let program = program
         guard program.utf8.contains(0x2f) || ChildProcess.find(program, environment: environment) != nil else {

@@ -29,7 +29,7 @@ public final class GitAuthority: Sendable {
     /// - Parameters:
     ///   - rules: The rules.
     ///   - verifier: Verifies signatures of certificates and keys.
-    ///   - policy: What must hold of each of them, whoever signed.
+    ///   - policy: What must hold of each of them, no matter who signed.
     ///   - gpg: What checks GPG's signatures.
     ///   - offline: Whether no service is to be asked.
     ///   - lookup: Asks logs for what gitsign's online mode keeps there alone.

@@ -239,7 +239,7 @@ public struct GitRepository: Sendable {
 
     /// Reads objects through one run of git.
     /// - Parameters:
-    ///   - ids: The names of the objects, as ``objects(_:all:)`` gives them.
+    ///   - ids: The names of the objects, as ``objects(_:all:since:)`` gives them.
     ///   - count: How many are handed over at a time.
     ///   - take: Is given the next ones, in their order.
     /// - Throws: `SigstoreError` with `git-failed`, also if git does not answer for each; and what `take` throws.

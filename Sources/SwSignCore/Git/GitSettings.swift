@@ -68,7 +68,10 @@ extension GitRepository {
     }
 
     /// Sets or unsets a setting.
-    /// - Parameter value: The value; `nil` takes it away.
+    /// - Parameters:
+    ///   - name: The setting's name, with its section.
+    ///   - value: The value; `nil` takes it away.
+    ///   - scope: In whose configuration.
     /// - Throws: `SigstoreError` with `git-failed`.
     public func set(_ name: String, to value: String?, in scope: GitSettingScope) throws(SigstoreError) {
         let words = value.map { ["--replace-all", name, $0] } ?? ["--unset-all", name]

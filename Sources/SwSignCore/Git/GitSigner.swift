@@ -115,7 +115,7 @@ public struct GitSigner: Sendable {
     /// Reads what is to be signed. That nothing but a commit or a tag is signed keeps what is signed here from being taken for
     /// something else.
     /// - Parameter payload: The object without a signature.
-    /// - Throws: `SigstoreError` as ``GitObject`` does, also if there is a signature in it.
+    /// - Throws: `SigstoreError` as `GitObject` does, also if there is a signature in it.
     public static func object(_ payload: [UInt8]) throws(SigstoreError) -> GitObject {
         let object = try GitObject(payload, payload.starts(with: "object ".utf8) ? .tag : .commit)
         guard object.signature == nil, object.payload == payload else {

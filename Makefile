@@ -89,7 +89,7 @@ deps: ## installs the system libraries that are missing (Debian and Ubuntu; uses
 test-deps: deps
 	@$(call install_missing,$(test_packages))
 	@cmp -s Tests/requirements.txt .build/python/requirements.txt || { \
-	    python3 -m venv --clear .build/python && .build/python/bin/pip install -q --no-deps -r Tests/requirements.txt \
+	    python3 -m venv --clear .build/python && .build/python/bin/pip install -q --no-deps --no-compile -r Tests/requirements.txt \
 	    && cp Tests/requirements.txt .build/python/ || echo "Tests/requirements.txt could not be installed: tests with moto, model_signing and pypi-attestations are left out"; }
 
 build: deps ## builds everything for debugging

@@ -341,9 +341,10 @@ struct GitAgentTests {
         server.executableURL = URL(filePath: "/usr/bin/env")
         server.arguments = ["python3", "-c", listening]
         server.environment = ["SOCKET": folder["a.sock"], "PATH": "/usr/bin:/bin"]
-        server.standardOutput = FileHandle.nullDevice
+        (server.standardOutput, server.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
         try Spawning.exclusively { try server.run() }
-        defer { server.terminate() }
+        // Threads that wait for others hold SIGTERM back, and what they start does too.
+        defer { unsafe kill(server.processIdentifier, SIGKILL) }
         #expect(await Spawning.wait { FileManager.default.fileExists(atPath: folder["listens"]) })
         let error = await failure { _ = try await GitAgentClient(at: GitAgentPlace(path: folder["a.sock"])).status() }
         #expect(error?.code == .notAgent && error?.message.contains("another user") == true, "\(error as Any)")

@@ -133,7 +133,9 @@ struct AgentTests {
         let server = Process()
         server.executableURL = URL(filePath: "/usr/bin/env")
         server.arguments = ["python3", "-c", relay, far["far.sock"], socket]
-        defer { server.terminate() }
+        (server.standardOutput, server.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
+        // Threads that wait for others hold SIGTERM back, and what they start does too.
+        defer { unsafe kill(server.processIdentifier, SIGKILL) }
         let outcome = try await agent {
             try Spawning.exclusively { try server.run() }
             #expect(await Spawning.wait { far.exists("far.sock.ready") })

@@ -80,14 +80,15 @@ struct AgentCommand: SwSignCommand {
         let sign: @Sendable (GitObject) async throws(SigstoreError) -> [UInt8] = { object throws(SigstoreError) in
             Array(try await git.sign(object.payload).pem.utf8)
         }
-        let agent = try GitAgent(at: place, signer: signer, clock: context.now, confirm: confirming, sign: sign)
         context.progress.finish()
-        context.output.note(
-            "The agent signs commits and tags as \(signer.identity) until \(Instant(seconds: signer.end)), at \(place.path)",
-            .success)
         let deadline = context.deadline
+        // From the moment at which the socket is there, no signal leaves it behind.
         let count = try Interruption.serving { () throws(SigstoreError) in
-            try waiting { () throws(SigstoreError) in
+            let agent = try GitAgent(at: place, signer: signer, clock: context.now, confirm: confirming, sign: sign)
+            context.output.note(
+                "The agent signs commits and tags as \(signer.identity) until \(Instant(seconds: signer.end)), at \(place.path)",
+                .success)
+            return try waiting { () throws(SigstoreError) in
                 try await agent.serve { Interruption.isHeldBack || deadline.map { .now >= $0 } ?? false }
             }
         }

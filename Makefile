@@ -112,7 +112,7 @@ dist: deps ## packs this commit for others: .build/dist (signed with DIST_KEY, a
 # A smaller program, built as that of `dist`, by which Tests/Release/same compares two folders.
 .PHONY: smaller
 smaller:
-	@$(still) $(MAKE) given PRODUCT=tuf-conformance-client PROGRAM=.build/smaller
+	@$(still) $(MAKE) given PRODUCT=smaller PROGRAM=.build/smaller
 
 dist-check: test-deps ## makes dist in two folders, compares, and tries all of it in bare systems (root; fetches them)
 	@$(call install_missing,debootstrap lintian)

@@ -208,6 +208,10 @@ let package = Package(
             name: "tuf-conformance-client",
             dependencies: ["SigstoreClients", "HTTPTransport", "LocalSystem", "InToto", "StrictJSON"],
             path: "Tests/Conformance/TUFClient", swiftSettings: settings),
+        // What is built in two folders to see whether the folder makes a difference.
+        .executableTarget(
+            name: "smaller", dependencies: ["SigstoreVerification"], path: "Tests/Release/Smaller",
+            swiftSettings: settings),
         .testTarget(
             name: "InteropTests",
             dependencies: [

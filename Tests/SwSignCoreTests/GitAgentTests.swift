@@ -344,7 +344,7 @@ struct GitAgentTests {
         (server.standardOutput, server.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
         try Spawning.exclusively { try server.run() }
         // Threads that wait for others hold SIGTERM back, and what they start does too.
-        defer { unsafe kill(server.processIdentifier, SIGKILL) }
+        defer { kill(server.processIdentifier, SIGKILL) }
         #expect(await Spawning.wait { FileManager.default.fileExists(atPath: folder["listens"]) })
         let error = await failure { _ = try await GitAgentClient(at: GitAgentPlace(path: folder["a.sock"])).status() }
         #expect(error?.code == .notAgent && error?.message.contains("another user") == true, "\(error as Any)")

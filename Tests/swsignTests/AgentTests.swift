@@ -135,7 +135,7 @@ struct AgentTests {
         server.arguments = ["python3", "-c", relay, far["far.sock"], socket]
         (server.standardOutput, server.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
         // Threads that wait for others hold SIGTERM back, and what they start does too.
-        defer { unsafe kill(server.processIdentifier, SIGKILL) }
+        defer { kill(server.processIdentifier, SIGKILL) }
         let outcome = try await agent {
             try Spawning.exclusively { try server.run() }
             #expect(await Spawning.wait { far.exists("far.sock.ready") })

@@ -234,10 +234,15 @@ public struct GitObject: Sendable {
         (0x61...0x7a).contains(byte) || (0x41...0x5a).contains(byte) || (0x30...0x39).contains(byte) || byte == 0x2d
     }
 
+    /// Whether bytes are the whole name of an object: 40 or 64 hexadecimal digits, in small letters.
+    /// - Parameter bytes: The name as text.
+    public static func isName(_ bytes: some Collection<UInt8>) -> Bool {
+        (bytes.count == 40 || bytes.count == 64)
+            && bytes.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+    }
+
     private static func identifier(_ value: ArraySlice<UInt8>, _ kind: Kind) throws(SigstoreError) -> String {
-        guard value.count == 40 || value.count == 64,
-            value.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
-        else { throw fault(kind, "what should be an object's name is none") }
+        guard isName(value) else { throw fault(kind, "what should be an object's name is none") }
         return String(decoding: value, as: UTF8.self)
     }
 

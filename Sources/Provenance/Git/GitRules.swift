@@ -87,9 +87,9 @@ public struct GitRules: Sendable {
             guard try top.member("version").integer() == 1 else { throw try top.member("version").fault("is not 1") }
             since = try top.given("since").map { item throws(SigstoreError) in
                 let text = try item.string()
-                guard [40, 64].contains(text.utf8.count), Hexadecimal.decode(text) != nil,
-                    !text.utf8.contains(where: { (0x41...0x46).contains($0) })
-                else { throw item.fault("is not the whole name of a commit, 40 or 64 digits") }
+                guard GitObject.isName(text.utf8) else {
+                    throw item.fault("is not the whole name of a commit, 40 or 64 digits")
+                }
                 return text
             }
             let named = try top.member("signers")

@@ -76,15 +76,11 @@ extension GitRepository {
     /// The name of what a revision means, as an attestation names it.
     /// - Throws: `SigstoreError` with `unknown-revision` or `git-failed`.
     public func attested(_ revision: String, _ subject: GitAttestation.Subject) throws(SigstoreError) -> String {
-        guard try text(["rev-parse", "--git-dir"]) != nil else {
-            throw SigstoreError(
-                .gitFailed, "git finds no repository here, or may not read it",
-                advice: "run git status there by hand to see why")
-        }
+        guard try text(["rev-parse", "--git-dir"]) != nil else { throw Self.noRepository }
         let found = try lines([
             "rev-parse", "--verify", "--quiet", "--end-of-options", "\(revision)^{\(subject.rawValue)}",
         ])
-        guard let found, found.count == 1, let id = found.first, Self.isIdentifier(id[...]) else {
+        guard let found, found.count == 1, let id = found.first, GitObject.isName(id.utf8) else {
             throw SigstoreError(.unknownRevision, "git knows no \(subject.rawValue) by the name \(revision)")
         }
         return id
@@ -147,11 +143,6 @@ extension GitRepository {
         let name: [UInt8]
     }
 
-    private static func isIdentifier(_ text: Substring) -> Bool {
-        [40, 64].contains(text.utf8.count)
-            && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
-    }
-
     private func list(_ tree: String) throws(SigstoreError) -> [Item] {
         var listed: [UInt8] = []
         let status = try run(["ls-tree", "-z", "--full-tree", tree], input: []) { chunk in
@@ -165,7 +156,7 @@ extension GitRepository {
         var items: [Item] = []
         for line in listed.split(separator: 0) {
             let words = line.prefix { $0 != 0x09 }.split(separator: 0x20).map { String(decoding: $0, as: UTF8.self) }
-            guard words.count == 3, Self.isIdentifier(words[2][...]) else { throw unreadable }
+            guard words.count == 3, GitObject.isName(words[2].utf8) else { throw unreadable }
             items.append(
                 Item(mode: words[0], type: words[1], id: words[2], name: Array(line.drop { $0 != 0x09 }.dropFirst())))
         }
@@ -189,7 +180,7 @@ extension GitRepository {
             return answer.count <= 256
         }
         let id = String(decoding: answer.prefix { $0 != 0x0a }, as: UTF8.self)
-        guard status == 0, Self.isIdentifier(id[...]) else {
+        guard status == 0, GitObject.isName(id.utf8) else {
             throw SigstoreError(.gitFailed, "git \(arguments[0]) did not write its object", advice: advice)
         }
         return id

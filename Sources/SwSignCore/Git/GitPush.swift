@@ -70,9 +70,7 @@ public struct GitPush: Sendable {
 
     private static func update(old: String, new: String, _ reference: String) throws(SigstoreError) -> Update {
         func object(_ text: String) throws(SigstoreError) -> String? {
-            guard [40, 64].contains(text.utf8.count),
-                text.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
-            else { throw fault("an object's name is not of 40 or 64 digits") }
+            guard GitObject.isName(text.utf8) else { throw fault("an object's name is not of 40 or 64 digits") }
             return text.utf8.allSatisfy { $0 == 0x30 } ? nil : text
         }
         guard reference.utf8.starts(with: "refs/".utf8) else { throw fault("a reference does not begin with refs/") }

@@ -231,7 +231,7 @@ public struct GitRepository: Sendable {
         guard status == 0, open.isEmpty, !isPath, count == ids.count else { throw Self.confused }
     }
 
-    private static let noRepository = SigstoreError(
+    static let noRepository = SigstoreError(
         .gitFailed, "git finds no repository here, or may not read it",
         advice: "run git status there by hand to see why")
 

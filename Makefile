@@ -14,10 +14,10 @@ test_packages = docker-registry openssl python3 python3-venv python3-yaml python
 # Ubuntu has Chromium as a snap only; there the tests in a browser are left out, and said to be.
 chromium = $(if $(filter debian,$(shell . /etc/os-release && echo $$ID)),chromium)
 
-# How the release is built. lld, which comes with Swift, because gold warns of functions that the program never calls;
+# How the release is built: in a folder of its own, so that it can be built while the tests are. lld, which comes with Swift, because gold warns of functions that the program never calls;
 # and without a search path for libraries beside the program, where a download directory could hold anything.
 static := $(CURDIR)/.build/static
-link := -c release --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld -Xlinker -L$(static) -Xlinker -O2
+link := -c release --scratch-path .build/optimized --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld -Xlinker -L$(static) -Xlinker -O2
 # Of the C++ library and of libgcc only what is used, linked in: loading them whole takes longer than most commands. And the
 # program offers no symbols to other libraries, which would look through them at every start, but for two (Sources/CMemory),
 # which local-sigstore does not have.
@@ -50,7 +50,7 @@ endif
 # What is given to others also does not name itself by a digest of all that went in, the names of folders among it; and it is
 # compiled for size, since its addresses to be relocated, which are not packed, take a megabyte more. In a folder of its own: other
 # flags in the same one would build everything again, there and back.
-given = --scratch-path .build/given$(if $(filter /mnt,$(CURDIR)),-mnt) $(link) -Xlinker --build-id=none -Xswiftc -Osize -Xswiftc -num-threads -Xswiftc 1
+given = $(link) --scratch-path .build/given$(if $(filter /mnt,$(CURDIR)),-mnt) -Xlinker --build-id=none -Xswiftc -Osize -Xswiftc -num-threads -Xswiftc 1
 # What the compiler makes depends, here and there, on where its own memory is: on the length of the folder's name, too. So one thread
 # at a time, always at the same addresses, and in a folder that is seen as /mnt meanwhile: what of it the system allows.
 in_mnt := unshare --map-root-user --mount sh -c 'mount --bind . /mnt && cd /mnt && unset OLDPWD && exec "$$@"' sh
@@ -132,11 +132,11 @@ install: release ## puts the program into PREFIX/bin (PREFIX=/usr/local)
 test: deps ## builds and runs all tests, those of the command line with the release program; says what was left out
 	@mkdir -p .build
 	@$(MAKE) test-deps > .build/test-deps.log 2>&1 & installed=$$!; \
+	$(MAKE) local-sigstore > .build/release.log 2>&1 & built=$$!; \
 	swift build --build-tests || { wait; exit 1; }; \
-	wait $$installed || { cat .build/test-deps.log; exit 1; }; cat .build/test-deps.log
-	@$(MAKE) release
+	wait $$installed || { cat .build/test-deps.log; wait; exit 1; }; cat .build/test-deps.log; \
+	wait $$built || { cat .build/release.log; exit 1; }; cat .build/release.log
 	Tests/Release/check .build/swsign .build/swsign.unstripped
-	@$(MAKE) local-sigstore
 	Tests/Release/trust .build/swsign .build/local-sigstore
 	Tests/demo .build/swsign .build/local-sigstore
 	@if [[ -d ../shared ]]; then Tests/Conformance/run; else echo "LEFT OUT: the conformance suite, in ../shared"; fi

@@ -108,7 +108,7 @@ struct ImageSaveTests {
                 if name.hasPrefix("saved/blobs/") { blobs += 1 }
                 #expect(
                     try ["saved/index.json", "saved/oci-layout"].contains(name)
-                        || name == "saved/blobs/sha256/\(Digest.sha256(content).hex)")
+                        || name == "saved/blobs/sha256/\(Digest.sha256(Array(content)).hex)")
             }
             #expect(!directory.names(below: "saved").contains { $0.contains("tmp") })
             #expect(blobs < 3)

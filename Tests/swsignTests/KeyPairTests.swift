@@ -189,7 +189,7 @@ struct KeyPairTests {
     // MARK: - Existing keys
 
     /// A pair that was there before.
-    private func makeExisting() throws -> [String: [UInt8]] {
+    private func makeExisting() throws -> [String: Data] {
         try directory.write("cosign.key", "old private key")
         try directory.write("cosign.pub", "old public key")
         return try directory.snapshot()

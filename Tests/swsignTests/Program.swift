@@ -410,7 +410,14 @@ final class TemporaryDirectory: Sendable {
         try #require(unsafe truncate(self[name], size) == 0)
     }
 
-    func read(_ name: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(fileURLWithPath: self[name]))) }
+    func data(_ name: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: self[name])) }
+    func read(_ name: String) throws -> [UInt8] {
+        let data = try data(name)
+        // At once: not optimized, `Array(data)` takes byte by byte.
+        return unsafe [UInt8](unsafeUninitializedCapacity: data.count) { buffer, count in
+            count = unsafe data.copyBytes(to: buffer)
+        }
+    }
     func text(_ name: String) throws -> String { String(decoding: try read(name), as: UTF8.self) }
     func mode(_ name: String) throws -> Int {
         let attributes = try FileManager.default.attributesOfItem(atPath: self[name])
@@ -418,12 +425,12 @@ final class TemporaryDirectory: Sendable {
     }
 
     /// Every file with its content, to see that nothing was changed; without the cache of trust roots.
-    func snapshot() throws -> [String: [UInt8]] {
-        var files: [String: [UInt8]] = [:]
+    func snapshot() throws -> [String: Data] {
+        var files: [String: Data] = [:]
         for name in try FileManager.default.subpathsOfDirectory(atPath: path) where !name.hasPrefix(".sigstore") {
             var isDirectory: ObjCBool = false
             _ = unsafe FileManager.default.fileExists(atPath: self[name], isDirectory: &isDirectory)
-            files[name] = isDirectory.boolValue ? [] : try read(name)
+            files[name] = isDirectory.boolValue ? Data() : try data(name)
         }
         return files
     }

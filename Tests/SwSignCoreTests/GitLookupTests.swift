@@ -114,7 +114,7 @@ struct GitLookupTests {
         #expect(try await judged(first, by: .email("bob@local.test")) == ["refused", "wrong-identity"])
         let spoiled = try commit("third", by: signer, spoiled: true)
         try await record(spoiled.id, by: signer)
-        #expect(try await judged(spoiled, by: ann) == ["refused", "invalid-signature"])
+        #expect(try await judged(spoiled, by: ann) == ["refused", "signed-data-signature"])
         #expect(questions == asked)
         // A log that is not reached says nothing.
         let down = try await judged(first, by: ann, log: "http://127.0.0.1:1")

@@ -211,7 +211,7 @@ struct GitProgramTests {
         let parts = try await log().split(separator: "|").map(String.init)
         #expect(parts.first == "G" && parts[1].hasPrefix("key ") && parts[3].count == 40, "\(parts)")
         try await shell("git config --global swsign.publicKey \"$PWD/other.pub\"")
-        #expect(try await log().hasPrefix("B|"))
+        #expect(try await log().hasPrefix("E|"))
         // openssl is the judge of what was written, with a certificate of the key made for it.
         try await shell(
             """

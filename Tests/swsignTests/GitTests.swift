@@ -214,7 +214,7 @@ struct GitTests {
         #expect(try rows(logged, "verdict") == [["refused"]], "\(logged.messages)")
         let other = await verify("--key", "other.pub", "--insecure-ignore-tlog", "--output", "json", id)
         #expect(
-            try other.ending == .exit(1) && rows(other, "verdict", "error.code") == [["refused", "invalid-signature"]])
+            try other.ending == .exit(1) && rows(other, "verdict", "error.code") == [["refused", "unknown-git-key"]])
     }
 
     @Test(

@@ -5,7 +5,8 @@ public import StrictJSON
 /// A signature of git in CMS, as gitsign writes it, turned into a bundle.
 ///
 /// What the signer's key has signed are the attributes, and one of them is the digest of the commit or tag. So the bundle's
-/// artifact is the attributes, and that the digest is the object's is checked here, before anything else. The log entry and the
+/// artifact is the attributes, and that the digest is the object's is checked here, before anything else; and that the signature
+/// is one by the certificate in it, so that what is damaged is never called another signer's. The log entry and the
 /// timestamp stand beside the signature in attributes that are not signed; what they are worth, the verifier says.
 public struct GitSignature: Sendable {
     /// The signature, of which nothing is believed yet.
@@ -29,8 +30,11 @@ public struct GitSignature: Sendable {
     ///   - payload: What was signed, byte for byte: the object without its signature.
     ///   - note: Is given what was read before anything of it is compared, so that it can be named if it does not hold.
     /// - Throws: `SigstoreError` with `malformed-pem` or `malformed-signed-data`, with `signed-data-mismatch` if it is over
-    ///   another object, or with `malformed-git-signature`.
+    ///   another object, with `signed-data-signature` if it is not that of the certificate in it, or with
+    ///   `malformed-git-signature`.
     public init(pem: [UInt8], payload: [UInt8], noting note: (SignedData) -> Void = { _ in }) throws(SigstoreError) {
+        // git writes none, and a commit with one is another commit.
+        guard !pem.contains(0x0d) else { throw Self.fault("its lines end with carriage returns") }
         let blocks = try PEM.blocks(in: pem, limit: 1)
         guard let block = blocks.first, block.label.utf8.elementsEqual("SIGNED MESSAGE".utf8) else {
             throw Self.fault("it is no PEM block SIGNED MESSAGE")
@@ -51,6 +55,8 @@ public struct GitSignature: Sendable {
             guard named.count == 1, let signer = named.first else {
                 throw Self.fault("it holds \(named.count) certificates of the signer that it names, expected one")
             }
+            // First of all, whether it was made over this at all: by whom is asked later, and by another it is not damaged.
+            try signed.verify(content: payload, by: signer)
             certificate = signer
             keyMaterial = .certificates([signer.der])
         }
@@ -73,6 +79,20 @@ public struct GitSignature: Sendable {
             version: isProven ? .v03 : .v01)
         try bundle.validate()
         claim = .message(ArtifactBytes(signed.signedAttributes))
+    }
+
+    /// What is to be said if it does not hold for any key that may sign: it is another's, if the key that it names is.
+    /// - Parameters:
+    ///   - error: What was found.
+    ///   - keys: The keys that may sign.
+    public func explained(_ error: SigstoreError, keys: [PublicKey]) -> SigstoreError {
+        guard error.code == .invalidSignature, let keyIdentifier, !keys.isEmpty,
+            !keys.contains(where: { (try? $0.subjectKeyIdentifier()) == keyIdentifier })
+        else { return error }
+        return SigstoreError(
+            .unknownGitKey,
+            "it is signed by the key \(Hexadecimal.encode(keyIdentifier)), as it says, which is not among those that may sign"
+        )
     }
 
     /// Writes a signature in the same form, with the log entry and the timestamp in it.
@@ -143,4 +163,6 @@ public struct GitSignature: Sendable {
 extension SigstoreError.Code {
     /// A signature of git is not of the form that gitsign writes.
     public static let malformedGitSignature = Self("malformed-git-signature")
+    /// The key that is named as the signer's is not among those that may sign.
+    public static let unknownGitKey = Self("unknown-git-key")
 }

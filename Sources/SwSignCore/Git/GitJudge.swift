@@ -173,7 +173,7 @@ public struct GitJudge: Sendable {
             } catch {
                 // Online, gitsign logs the finished commit, and nothing of that is in the commit.
                 guard signature.isWithoutEntry, [.noLogEntry, .noTime].contains(error.error.code)
-                else { throw error.explained }
+                else { throw signature.explained(error.explained, keys: sigstore.signers.keys) }
                 if !offline {
                     row.verdict = .couldNotLook
                     row.pending = signature

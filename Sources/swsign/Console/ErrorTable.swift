@@ -233,6 +233,7 @@ enum ErrorTable {
         unknown-algorithm|There is no signing algorithm of that name.|the command's --help lists the algorithms
         unknown-bundle-version|The bundle's version is not known.|use a newer swsign, or check that this is a bundle
         unknown-entry-kind|The log entry's kind or version is not known.|use a newer swsign, or check that this is the right bundle
+        unknown-git-key|A commit or tag names a key as its signer's that is not among those that may sign.|give its public key with --key, or as swsign.publicKey in git's configuration, if its owner may sign
         unknown-git-signature|A commit or tag has a signature of a form that is not known.|have it signed with gitsign, SSH or GPG
         unknown-gpg-signer|The GPG key is not among those that may sign.|give its fingerprint with --gpg-key if that signer may sign
         unknown-key-reference|The key's name is of no known kind, or not written as names of its kind are.|write it as the message says; --key takes a file, env://NAME, - or a key service's reference

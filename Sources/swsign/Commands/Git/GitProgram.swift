@@ -332,7 +332,7 @@ struct GitProgram {
             held = try verifier.verify([signed.bundle], signed.claim, signers).first
         } catch {
             guard signed.isWithoutEntry, [.noLogEntry, .noTime].contains(error.error.code) else {
-                throw error.explained
+                throw signed.explained(error.explained, keys: signers.keys)
             }
             throw SigstoreError(
                 .noLogEntry,

@@ -10,7 +10,7 @@ PREFIX ?= /usr/local
 
 # What the program is built with, and what its tests run against.
 packages := libssl-dev libcurl4-openssl-dev libsodium-dev libre2-dev libyaml-dev libp11-kit-dev pkg-config
-test_packages = docker-registry openssl python3 python3-venv python3-yaml python3-cryptography softhsm2 opensc opensc-pkcs11 strace bsdutils fish zsh curl git jq $(chromium)
+test_packages = docker-registry openssl python3 python3-venv python3-yaml python3-cryptography softhsm2 opensc opensc-pkcs11 strace bsdutils fish zsh curl git jq debian-archive-keyring $(chromium)
 # Ubuntu has Chromium as a snap only; there the tests in a browser are left out, and said to be.
 chromium = $(if $(filter debian,$(shell . /etc/os-release && echo $$ID)),chromium)
 
@@ -91,6 +91,7 @@ test-deps: deps
 	@cmp -s Tests/requirements.txt .build/python/requirements.txt || { \
 	    python3 -m venv --clear .build/python && .build/python/bin/pip install -q --no-deps --no-compile -r Tests/requirements.txt \
 	    && cp Tests/requirements.txt .build/python/ || echo "Tests/requirements.txt could not be installed: tests with moto, model_signing and pypi-attestations are left out"; }
+	@Tests/newest .build/newest || echo "Debian's newest git and gitsign could not be fetched: tests with them are left out"
 
 build: deps ## builds everything for debugging
 	swift build

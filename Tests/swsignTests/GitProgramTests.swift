@@ -7,61 +7,10 @@ import Testing
 
 /// The program that git calls: `git commit -S`, `verify-commit`, `log` and their like, by git itself.
 @Suite("Called by git", .localSigstore, .serialized)
-struct GitProgramTests {
-    private let fixture: SigningFixture
-    private var directory: TemporaryDirectory { fixture.directory }
-    private static let alice = SigningFixture.alice
+struct GitProgramTests: GitFixture {
+    let fixture: SigningFixture
 
     init() throws { fixture = try SigningFixture() }
-
-    private func environment(_ more: [String: String] = [:]) -> [String: String] {
-        [
-            "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": directory.path, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C",
-            "TZ": "UTC", "GIT_AUTHOR_NAME": "Ann", "GIT_AUTHOR_EMAIL": "ann@example.org", "GIT_COMMITTER_NAME": "Alice",
-            "GIT_COMMITTER_EMAIL": "alice@local.test", "SWSIGN": Program.path,
-        ].merging(more) { $1 }
-    }
-
-    /// Runs a script of the shell.
-    @discardableResult
-    private func shell(
-        _ script: String, _ more: [String: String] = [:], fails: Bool = false,
-        sourceLocation: SourceLocation = #_sourceLocation
-    ) async throws -> Program.Outcome {
-        let outcome = await Program(
-            executable: "/bin/sh", directory: directory.path, environment: environment(more)
-        ).run(["-ec", script])
-        try #require(outcome.succeeded != fails, "\(script): \(outcome.messages)", sourceLocation: sourceLocation)
-        return outcome
-    }
-
-    /// The token of an identity, as a variable.
-    private func token(_ identity: LocalIdentity = alice) throws -> [String: String] {
-        ["COSIGN_IDENTITY_TOKEN": try fixture.services.issuer.token(for: identity, options: TokenOptions())]
-    }
-
-    /// Sets git up, with local services and a repository.
-    private func setUp(_ kind: LocalServices.SigningConfigKind = .v1, expecting: LocalIdentity? = nil) async throws {
-        try await shell(
-            """
-            "$SWSIGN" git setup
-            git config --global swsign.trustedRoot '\(fixture.services.files.trustedRoot)'
-            git config --global swsign.signingConfig '\(fixture.services.files.signingConfig(kind))'
-            git init -q -b main .
-            """)
-        if let expecting { try await expect(expecting) }
-    }
-
-    private func expect(_ identity: LocalIdentity) async throws {
-        let issuer = fixture.services.issuer
-        try directory.write(
-            "signers", "identity=\(issuer.subject(of: identity)),issuer=\(issuer.issuer(of: identity))\n")
-        try await shell("git config --global swsign.signers \"$PWD/signers\"")
-    }
-
-    private func log(_ revision: String = "HEAD") async throws -> String {
-        try await shell("git log -1 --format='%G?|%GS|%GT|%GK|%GF|%GP' \(revision)").line
-    }
 
     @Test("Commits and tags are signed, and hold without the network", arguments: ["v1", "v2", "timestamp"])
     func signing(_ name: String) async throws {

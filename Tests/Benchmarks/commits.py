@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+import urllib.request
 import zlib
 
 TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -158,11 +159,16 @@ def keyless(folder, count, services, program):
         [program.parent / "local-sigstore", "token", "--folder", services, "--email", "ann@example.org", "--lifetime", "86400"],
         check=True, capture_output=True, text=True).stdout
     (work / "token").write_text(token.strip())
+    # gitsign takes no timestamp of the very second in which the certificate begins.
+    authority = json.loads((services / "signing_config.v1.json").read_text())["caUrls"][0]["url"]
+    earlier = {"action": "wrong-time", "seconds": -5}
+    urllib.request.urlopen(urllib.request.Request(f"{authority}/_faults", json.dumps(earlier).encode(), method="POST")).close()
     for first in range(0, count, 1000):
         subprocess.run(
             [program, "sign-blob", "--yes", "--identity-token", "token", "--trusted-root", services / "trusted_root.json",
              "--signing-config", services / "signing_config.v1.json", *map(str, range(first, min(first + 1000, count)))],
             cwd=work, check=True, capture_output=True)
+    urllib.request.urlopen(urllib.request.Request(f"{authority}/_faults", method="DELETE")).close()
     commits = []
     for number, (head, message, attributes) in enumerate(made):
         bundle = json.loads((work / f"{number}.sigstore.json").read_text())

@@ -5,6 +5,7 @@ import LocalSystem
 import Provenance
 import SigstoreClients
 import SigstoreVerification
+import Spawning
 import StrictJSON
 import TestServices
 import Testing
@@ -119,5 +120,39 @@ struct GitLookupTests {
         // A log that is not reached says nothing.
         let down = try await judged(first, by: ann, log: "http://127.0.0.1:1")
         #expect(down.first == "could-not-look", "\(down)")
+    }
+
+    @Test(
+        "gitsign finds what was recorded over the name of a commit",
+        .enabled(if: NewestGit.isHere, NewestGit.absence))
+    func judgedByGitsign() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "gitsign-\(UUID().uuidString)").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let (services, files) = (shop.services, shop.services.files.folder)
+        let signer = try await signatory(ann)
+        for (message, isRecorded) in [("first", true), ("second", false)] {
+            let entry = try commit(message, by: signer)
+            if isRecorded { try await record(entry.id, by: signer) }
+            try Data(try #require(entry.content)).write(to: URL(filePath: "\(folder)/commit"))
+            let script = """
+                git init -q .; git hash-object -w -t commit --stdin < commit
+                '\(NewestGit.folder)/gitsign' verify --certificate-identity '\(services.issuer.subject(of: ann))' \
+                  --certificate-oidc-issuer '\(services.issuer.issuer(of: ann))' \(entry.id)
+                """
+            let status = try await Spawning.run(
+                "/bin/sh", ["-ec", script], in: folder,
+                environment: [
+                    "PATH": "/usr/bin:/bin", "HOME": folder, "GIT_CONFIG_NOSYSTEM": "1",
+                    "GITSIGN_REKOR_URL": services.rekorV1.url, "SIGSTORE_ROOT_FILE": "\(files)/fulcio_root.pem",
+                    "SIGSTORE_REKOR_PUBLIC_KEY": "\(files)/rekor.pub",
+                    "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE": "\(files)/ct_log.pub",
+                ], output: "\(folder)/output", errors: "\(folder)/messages")
+            let said = try String(contentsOfFile: "\(folder)/output", encoding: .utf8)
+            let messages = try String(contentsOfFile: "\(folder)/messages", encoding: .utf8)
+            #expect((status == 0) == isRecorded, "\(said)\(messages)")
+            // This it says of what it has looked up alone.
+            #expect((said + messages).contains("Validated Rekor entry: true") == isRecorded, "\(said)\(messages)")
+        }
     }
 }

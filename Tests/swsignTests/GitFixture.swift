@@ -66,11 +66,3 @@ extension GitFixture {
         try await shell("git log -1 --format='%G?|%GS|%GT|%GK|%GF|%GP' \(revision)").line
     }
 }
-
-/// The newest git that Debian has, and its gitsign, as `Tests/newest` unpacks them.
-enum NewestGit {
-    static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent().appending(path: ".build/newest/bin").path
-    static var isHere: Bool { FileManager.default.isExecutableFile(atPath: "\(folder)/gitsign") }
-    static let absence: Comment = "the newest git and gitsign are not here: Tests/newest .build/newest"
-}

@@ -137,13 +137,15 @@ package enum ChildProcess {
         var status: CInt = 0
         var failure = exchange(input, take, &toProgram[1], fromProgram[0], until: end)
         if failure == nil {
-            // It may have closed its output and go on.
+            // It may have closed its output and go on; most end at once.
+            var pause: useconds_t = 25
             while unsafe waitpid(process, &status, WNOHANG) == 0 {
                 guard ContinuousClock.now < end else {
                     failure = .tookTooLong
                     break
                 }
-                usleep(500)
+                usleep(pause)
+                pause = min(2 * pause, 500)
             }
         }
         if let failure {

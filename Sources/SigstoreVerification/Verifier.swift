@@ -43,6 +43,22 @@ public struct Verifier: Sendable {
         }
     }
 
+    /// Looks for the path from a signer's certificate to a trusted authority, which is kept for when the bundle is verified. It
+    /// decides nothing, and if there is none, it is the verification that says so. To be called on another thread meanwhile.
+    /// - Parameter bundle: The bundle, of which nothing is believed yet.
+    public func lookAhead(_ bundle: SigstoreBundle) {
+        guard case .certificates(let chain) = bundle.keyMaterial, chain.count == 1, let der = chain.first,
+            let leaf = try? Certificate(der: der)
+        else { return }
+        for authority in trustedRoot?.certificateAuthorities ?? []
+        where authority.validFor.contains(Instant(seconds: leaf.notBefore)) {
+            let path = try? CertificatePath.build(
+                leaf: leaf, intermediates: authority.intermediates, anchors: authority.anchors, at: leaf.notBefore,
+                purpose: .codeSigning)
+            if path != nil { return }
+        }
+    }
+
     /// Verifies several bundles of the same artifact, of which one must hold.
     /// - Parameters:
     ///   - bundles: The bundles, of which nothing is believed yet.

@@ -254,12 +254,17 @@ struct GitProgram {
     private func verify(_ signature: InputFile, _ content: InputFile, _ context: Context) throws(SigstoreError) {
         try say("NEWSIG")
         var found = Found()
+        // git takes as long to read its configuration as we to read the signature.
+        let environment = context.environment.all
+        let settings = WorkAside { () throws(SigstoreError) in
+            try GitRepository(folder: nil, environment: environment).settings(of: ["swsign", "gitsign"])
+        }
         do throws(SigstoreError) {
             let payload = try Self.whole(content)
             let signed = try GitSignature(
                 pem: try signature.contents(limit: GitObject.signatureLimit), payload: payload,
                 noting: { found.note($0) })
-            try judge(signed, found, context)
+            try judge(signed, found, settings, context)
         } catch {
             switch error.code {
             case .signedDataMismatch, .signedDataSignature, .invalidSignature, .malformedSignature, .logEntryMismatch,
@@ -296,10 +301,11 @@ struct GitProgram {
         }
     }
 
-    private func judge(_ signed: GitSignature, _ found: Found, _ context: Context) throws(SigstoreError) {
+    private func judge(
+        _ signed: GitSignature, _ found: Found, _ settings: WorkAside<[GitSetting]>, _ context: Context
+    ) throws(SigstoreError) {
         // Of a repository's own files nothing counts: they come from where the commits come from.
-        let settings = try GitRepository(folder: nil, environment: context.environment.all)
-            .settings(of: ["swsign", "gitsign"]).filter { !$0.isOfRepository }
+        let settings = try settings.value().filter { !$0.isOfRepository }
         let flags = GitSettingFlags(settings, context.environment, context.output)
         var context = context
         // The key of signing is a private one.
@@ -327,6 +333,8 @@ struct GitProgram {
             signers = DemandedSigners(policy)
         }
         let verifier = try verification.verifier(identity, trust, context)
+        let ahead = signed.bundle
+        if BlockingThread.processors > 1 { _ = WorkAside { verifier.lookAhead(ahead) } }
         let held: VerifiedBundle?
         do throws(RejectedBundle) {
             held = try verifier.verify([signed.bundle], signed.claim, signers).first

@@ -168,6 +168,38 @@ extension VerifiedBundle {
     }
 }
 
+extension VerifiedBundle {
+    /// How far another clock may be ahead of this machine's, in seconds.
+    private static let clockDifference: Int64 = 600
+
+    /// Whether a time is still to come, by more than clocks differ.
+    /// - Parameters:
+    ///   - seconds: Seconds since 1970 in UTC.
+    ///   - now: This machine's time, in the same unit.
+    public static func isToCome(_ seconds: Int64, now: Int64) -> Bool {
+        let (limit, overflows) = now.addingReportingOverflow(clockDifference)
+        return !overflows && seconds > limit
+    }
+
+    /// Refuses a signature that is dated ahead: a time that is still to come is no proof that it existed then.
+    /// - Parameter now: Seconds since 1970 in UTC.
+    /// - Throws: `SigstoreError` with `time-to-come`.
+    public func expectPast(_ now: Int64) throws(SigstoreError) {
+        for time in times where Self.isToCome(time.seconds, now: now) {
+            throw SigstoreError(
+                .timeToCome,
+                "the signature is dated \(Instant(seconds: time.seconds)), which is still to come: this machine's clock says "
+                    + "\(Instant(seconds: now))",
+                advice: "if the clock of this machine is right, do not trust who gave the signature its time")
+        }
+    }
+}
+
+extension SigstoreError.Code {
+    /// The time of a signature is still to come.
+    public static let timeToCome = Self("time-to-come")
+}
+
 /// A bundle for which the policy did not hold, with the first step that failed.
 public struct RejectedBundle: Error, Sendable, CustomStringConvertible, CustomDebugStringConvertible {
     /// What failed: code, message, advice.

@@ -87,7 +87,8 @@ struct GitLookupTests {
             VerificationPolicy(identity: issuer.subject(of: identity), issuer: issuer.issuer(of: identity)))
         let lookup = LogLookup(verifier: verifier, signers: signers, url: log, http: { shop.http }) { _, _ in }
         let judge = GitJudge(
-            sigstore: (verifier, signers), allowedSigners: nil, offline: false, lookup: lookup)
+            sigstore: (verifier, signers), allowedSigners: nil, offline: false, lookup: lookup,
+            now: Int64(Date().timeIntervalSince1970))
         let row = await judge.lookUp(judge.judge(entry))
         #expect(!GitJudge.isPending(row))
         return [row.verdict.rawValue, row.failure?.code.rawValue ?? "-"]

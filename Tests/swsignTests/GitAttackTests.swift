@@ -1,5 +1,7 @@
 import Foundation
+import LocalSigstore
 import StrictJSON
+import TestServices
 import Testing
 
 /// Signatures in CMS that are bent in one thing each, as git and `git verify` see them: each has its code, and none is good.
@@ -189,6 +191,125 @@ struct GitAttackTests {
             #expect(code == "*" ? found != "-" : found == code, "\(name): \(found)")
             #expect(try (row.member("verdict").string() == "accepted") == (code == "-"), "\(name)")
             #expect(results[index] == "\(id) \(result)", "\(name)")
+        }
+    }
+}
+
+/// What stands beside a signature in CMS, and is not signed itself: the log entry and the timestamp, put beside another signature;
+/// and services whose clocks are wrong.
+@Suite("git's signatures, with what belongs to others", .localSigstore, .serialized)
+struct GitBorrowedTests: GitFixture {
+    let fixture: SigningFixture
+
+    init() throws {
+        fixture = try SigningFixture()
+        let services = fixture.services
+        for faults in [services.fulcio.faults, services.rekorV1.faults, services.timestampAuthority.faults] {
+            faults.removeAll()
+        }
+    }
+
+    /// Writes the first commit anew with unsigned attributes of the second one; prints a line for each: what was taken, and its
+    /// name in git.
+    private static let script = #"""
+        import base64, subprocess, sys
+        def git(*words, **more): return subprocess.run(["git", *words], capture_output=True, check=True, **more).stdout
+        def tlv(tag, body):
+            n = len(body)
+            length = bytes([n]) if n < 128 else (lambda b: bytes([0x80 | len(b)]) + b)(n.to_bytes((n.bit_length() + 7) // 8, "big"))
+            return bytes([tag]) + length + body
+        def parts(body):
+            found, at = [], 0
+            while at < len(body):
+                n, start = body[at + 1], at + 2
+                if n & 0x80: n, start = int.from_bytes(body[start:start + (n & 0x7f)], "big"), start + (n & 0x7f)
+                found.append((body[at], body[start:start + n])); at = start + n
+            return found
+        def whole(items): return b"".join(tlv(*item) for item in items)
+        def signature(commit):
+            lines = commit.split(b"\n")
+            first = next(i for i, line in enumerate(lines) if line.startswith(b"gpgsig "))
+            last = next(i for i, line in enumerate(lines) if line.startswith(b" -----END"))
+            return lines[:first], b"".join(line.strip() for line in lines[first + 1:last]), lines[last + 1:]
+        def opened(der):
+            outer = parts(parts(der)[0][1]); signed = parts(parts(outer[1][1])[0][1]); info = parts(parts(signed[-1][1])[0][1])
+            return outer, signed, info
+        LOG = bytes.fromhex("060a2b0601040183bf300301")
+        def attributes(info): return {("entry" if LOG in whole([item]) else "timestamp"): item for item in parts(info[-1][1])}
+        head, text, tail = signature(git("cat-file", "commit", sys.argv[1]))
+        outer, signed, info = opened(base64.b64decode(text))
+        own, others = attributes(info), attributes(opened(base64.b64decode(signature(git("cat-file", "commit", sys.argv[2]))[1]))[2])
+        assert set(own) == set(others) == {"entry", "timestamp"}
+        for taken in (["none"], ["entry"], ["timestamp"], ["entry", "timestamp"]):
+            mixed = [others[name] if name in taken else own[name] for name in ("entry", "timestamp")]
+            bent = info[:-1] + [(0xa1, whole(mixed))]
+            body = signed[:-1] + [(0x31, tlv(0x30, whole(bent)))]
+            der = tlv(0x30, whole([outer[0], (0xa0, tlv(0x30, whole(body)))]))
+            encoded = base64.b64encode(der)
+            lines = [b"gpgsig -----BEGIN SIGNED MESSAGE-----"] + [b" " + encoded[i:i + 64] for i in range(0, len(encoded), 64)] + [b" -----END SIGNED MESSAGE-----"]
+            made = git("hash-object", "-w", "-t", "commit", "--stdin", input=b"\n".join(head + lines + tail))
+            print("+".join(taken), made.decode().strip(), sep="|")
+        """#
+
+    /// The verdict and the code of each commit.
+    private func judged(_ ids: [String]) async throws -> [String] {
+        let outcome = await Program(directory: directory.path, environment: environment()).run(
+            ["git", "verify", "--output", "json", "--offline"] + ids + fixture.trust + fixture.expecting(Self.alice))
+        return try outcome.output.split(separator: "\n").map { line in
+            let row = try JSONCursor(JSONValue(parsing: Array(line.utf8)))
+            let code = try row.optional("error")?.member("code").string() ?? "-"
+            return "\(try row.member("verdict").string()) \(code)"
+        }
+    }
+
+    @Test("The log entry and the timestamp of another commit by the same signer are no proof")
+    func borrowed() async throws {
+        try await setUp(expecting: Self.alice)
+        try directory.write("borrow.py", Self.script)
+        let made = try await shell(
+            """
+            git commit -q --allow-empty -m first; git commit -q --allow-empty -m second
+            python3 borrow.py HEAD~1 HEAD
+            """, try token())
+        let cases = made.output.split(separator: "\n").map { $0.split(separator: "|").map(String.init) }
+        try #require(cases.map(\.first) == ["none", "entry", "timestamp", "entry+timestamp"], "\(made.output)")
+        let rows = try await judged(cases.map { $0[1] })
+        #expect(
+            rows == [
+                "accepted -", "refused invalid-inclusion-promise", "refused timestamp-mismatch",
+                "refused timestamp-mismatch",
+            ], "\(rows)")
+        for (each, result) in zip(cases, ["G", "E", "B", "B"]) {
+            #expect(try await log(each[1]).prefix(1) == result, "\(each[0])")
+        }
+    }
+
+    @Test(
+        "Times that are still to come prove nothing", .enabled(if: NewestGit.isHere, NewestGit.absence),
+        arguments: ["", "v1", "timestamp"])
+    func future(_ wrong: String) async throws {
+        // We sign nothing by such services; gitsign does.
+        try await setUp(expecting: Self.alice)
+        let services = fixture.services
+        let tomorrow = Fault(.wrongTime(seconds: 86_400))
+        services.fulcio.faults.add(wrong.isEmpty ? Fault(.wrongTime(seconds: -5)) : tomorrow)
+        if wrong == "v1" { services.rekorV1.faults.add(tomorrow) }
+        if wrong == "timestamp" { services.timestampAuthority.faults.add(tomorrow) }
+        try await setUpGitsign()
+        let stamped =
+            wrong == "timestamp"
+            ? ["GITSIGN_TIMESTAMP_SERVER_URL": "\(services.timestampAuthority.url)/api/v1/timestamp"] : [:]
+        try await shell(
+            "git -c gpg.x509.program=\"$PWD/gitsign\" commit -q --allow-empty -m first",
+            try token().merging(["GITSIGN_REKOR_MODE": "offline"]) { $1 }.merging(stamped) { $1 })
+        let result = try await log()
+        let row = try await judged(["HEAD"])
+        if wrong.isEmpty {
+            #expect(result.hasPrefix("G|") && row == ["accepted -"], "\(result) \(row)")
+        } else {
+            #expect(
+                ["E", "X"].contains(result.prefix(1)) && row.first?.hasPrefix("refused ") == true, "\(result) \(row)")
+            #expect(row.first?.hasSuffix(" -") == false)
         }
     }
 }

@@ -15,22 +15,6 @@ struct GitsignTests: GitFixture {
         fixture.services.fulcio.faults.add(Fault(.wrongTime(seconds: -5)))
     }
 
-    /// Writes a script that calls gitsign with the local services, and whose `git` calls it.
-    private func setUpGitsign() async throws {
-        let (services, folder) = (fixture.services, fixture.services.files.folder)
-        try directory.write(
-            "gitsign",
-            """
-            #!/bin/sh
-            export SIGSTORE_ROOT_FILE='\(folder)/fulcio_root.pem' SIGSTORE_REKOR_PUBLIC_KEY='\(folder)/rekor.pub'
-            export SIGSTORE_CT_LOG_PUBLIC_KEY_FILE='\(folder)/ct_log.pub' GITSIGN_TIMESTAMP_CERT_CHAIN='\(folder)/tsa_chain.pem'
-            export GITSIGN_FULCIO_URL='\(services.fulcio.url)' GITSIGN_REKOR_URL='\(services.rekorV1.url)'
-            export GITSIGN_OIDC_ISSUER='\(services.issuer.issuer(of: Self.alice))' SIGSTORE_ID_TOKEN="$COSIGN_IDENTITY_TOKEN"
-            exec '\(NewestGit.folder)/gitsign' "$@"
-            """)
-        try await shell("chmod 755 gitsign")
-    }
-
     /// How often the log was asked for what it has about a digest.
     private var searches: Int {
         fixture.services.rekorV1.requests.filter { $0.target.hasSuffix("/api/v1/index/retrieve") }.count
@@ -170,5 +154,23 @@ struct GitsignTests: GitFixture {
         #expect(
             try await shell("git -C there.git for-each-ref --format='%(refname)'").output
                 == "refs/heads/side\nrefs/tags/v1\n")
+    }
+}
+
+extension GitFixture {
+    /// Writes a script that calls gitsign with the local services, and whose `git` calls it.
+    func setUpGitsign() async throws {
+        let (services, folder) = (fixture.services, fixture.services.files.folder)
+        try directory.write(
+            "gitsign",
+            """
+            #!/bin/sh
+            export SIGSTORE_ROOT_FILE='\(folder)/fulcio_root.pem' SIGSTORE_REKOR_PUBLIC_KEY='\(folder)/rekor.pub'
+            export SIGSTORE_CT_LOG_PUBLIC_KEY_FILE='\(folder)/ct_log.pub' GITSIGN_TIMESTAMP_CERT_CHAIN='\(folder)/tsa_chain.pem'
+            export GITSIGN_FULCIO_URL='\(services.fulcio.url)' GITSIGN_REKOR_URL='\(services.rekorV1.url)'
+            export GITSIGN_OIDC_ISSUER='\(services.issuer.issuer(of: Self.alice))' SIGSTORE_ID_TOKEN="$COSIGN_IDENTITY_TOKEN"
+            exec '\(NewestGit.folder)/gitsign' "$@"
+            """)
+        try await shell("chmod 755 gitsign")
     }
 }

@@ -33,10 +33,11 @@ public final class GitAuthority: Sendable {
     ///   - gpg: What checks GPG's signatures.
     ///   - offline: Whether no service is to be asked.
     ///   - lookup: Asks logs for what gitsign's online mode keeps there alone.
+    ///   - now: Seconds since 1970 in UTC: no signature is from later.
     /// - Throws: `SigstoreError` with `invalid-policy` if there are too many signers.
     public init(
         _ rules: GitRules, verifier: Verifier?, policy: VerificationPolicy, gpg: GPGProgram, offline: Bool,
-        lookup: LogLookup?
+        lookup: LogLookup?, now: Int64
     ) throws(SigstoreError) {
         if let verifier, let demanded = try Self.demanded(rules.signers, policy) {
             sigstore = (verifier, demanded)
@@ -49,7 +50,8 @@ public final class GitAuthority: Sendable {
             if let verifier, let demanded { sigstore = (verifier, demanded) }
             return GitJudge(
                 sigstore: sigstore, allowedSigners: try GitRules.allowedSigners(of: signers),
-                gpg: (gpg, signers.flatMap(\.gpgKeys)), offline: offline, lookup: lookup, named: signers)
+                gpg: (gpg, signers.flatMap(\.gpgKeys)), offline: offline, lookup: lookup, named: signers,
+                now: now)
         }
     }
 

@@ -16,6 +16,8 @@ public struct GitJudge: Sendable {
     private let lookup: LogLookup?
     /// The signers of rules, who may sign at some times only.
     private let named: [GitRules.Signer]
+    /// Seconds since 1970 in UTC.
+    private let now: Int64
     /// Why nobody may sign this, whatever the signature.
     private let refusal: SigstoreError?
 
@@ -26,18 +28,19 @@ public struct GitJudge: Sendable {
     ///   - offline: Whether the person has said that no service is to be asked.
     ///   - lookup: Asks logs for what gitsign's online mode keeps there alone; `nil` if none may be asked.
     ///   - named: The signers of rules who are meant; one who may sign at some times only is held to them.
+    ///   - now: Seconds since 1970 in UTC: no signature is from later.
     public init(
         sigstore: (verifier: Verifier, signers: DemandedSigners)?, allowedSigners: AllowedSigners?,
         gpg: (program: GPGProgram, keys: [String])? = nil, offline: Bool, lookup: LogLookup? = nil,
-        named: [GitRules.Signer] = []
+        named: [GitRules.Signer] = [], now: Int64
     ) {
         (self.sigstore, self.allowedSigners, self.offline) = (sigstore, allowedSigners, offline)
-        (self.gpg, self.lookup, self.named, refusal) = (gpg, lookup, named, nil)
+        (self.gpg, self.lookup, self.named, self.now, refusal) = (gpg, lookup, named, now, nil)
     }
 
     /// Refuses everything that is signed.
     init(refusing error: SigstoreError) {
-        (sigstore, allowedSigners, offline, gpg, lookup, named) = (nil, nil, true, nil, nil, [])
+        (sigstore, allowedSigners, offline, gpg, lookup, named, now) = (nil, nil, true, nil, nil, [], 0)
         refusal = error
     }
 
@@ -148,7 +151,7 @@ public struct GitJudge: Sendable {
             }
             try expectTime(
                 named.filter { $0.gpgKeys.contains { key in names.contains { $0.utf8.elementsEqual(key.utf8) } } },
-                [object.maker?.seconds])
+                [saidTime(of: object)])
         case .ssh(let armored)?:
             let signature = try SSHSignature(armored: armored)
             try signature.verify(object.payload, namespace: "git")
@@ -158,7 +161,7 @@ public struct GitJudge: Sendable {
                     .noSignerDemanded, "an SSH key signed it, and nothing says which SSH keys may",
                     advice: .remedy(.giveAllowedSigners))
             }
-            row.signer = try allowedSigners.names(for: signature, at: object.maker?.seconds)
+            row.signer = try allowedSigners.names(for: signature, at: saidTime(of: object))
         case .x509(let pem)?:
             let signature = try GitSignature(pem: pem, payload: object.payload)
             if case .publicKey = signature.bundle.keyMaterial { row.kind = .key }
@@ -187,9 +190,15 @@ public struct GitJudge: Sendable {
         }
     }
 
+    /// When it was made, as it says of itself; `nil` if it says none, or one that is still to come.
+    private func saidTime(of object: GitObject) -> Int64? {
+        object.maker.flatMap(\.seconds).flatMap { VerifiedBundle.isToCome($0, now: now) ? nil : $0 }
+    }
+
     /// Takes down who signed, if it was at a time at which that signer may.
     private func accept(_ held: [VerifiedBundle], _ row: inout Row) throws(SigstoreError) {
         for one in held {
+            try one.expectPast(now)
             let signers: [GitRules.Signer]
             switch one.signer {
             case .certificate(let identity, let issuer):

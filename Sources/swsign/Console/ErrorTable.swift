@@ -198,6 +198,7 @@ enum ErrorTable {
         signed-data-mismatch|Signed data was made over other content.|check that file and signature belong together
         signed-data-signature|The signature of signed data does not hold.|do not use it; get it again from where it was published
         ssh-signer-not-valid|The SSH key is among the allowed signers, but not for git, for that time or for that name.|check the line of that key in the file of allowed signers
+        time-to-come|A signature is dated ahead of this machine's clock.|set the clock of this machine if it is behind; if it is right, do not trust who gave the signature its time
         timed-out|A server, or the whole command, took longer than allowed.|try again, or allow more time with --timeout
         timestamp-authority|The timestamp is not by the authority that is trusted.|name the authority's certificates with --timestamp-certificate-chain, or a trusted root that has them
         timestamp-authority-not-valid|The trusted root knows the timestamp authority, but not for that time.|get a newer trusted root with swsign initialize

@@ -58,14 +58,16 @@ struct GitSignerOptions: ParsableArguments {
             context.trustVariables.named([])
             return GitAuthority(
                 GitJudge(
-                    sigstore: nil, allowedSigners: allowed, gpg: (gpg, fingerprints), offline: verification.offline))
+                    sigstore: nil, allowedSigners: allowed, gpg: (gpg, fingerprints), offline: verification.offline,
+                    now: context.now()))
         }
         let signers = try verification.signers(identity, standardInputIsTaken: takesStandardInput, context)
         let verifier = try verification.verifier(identity, trust, context)
         return GitAuthority(
             GitJudge(
                 sigstore: (verifier, signers), allowedSigners: allowed, gpg: (gpg, fingerprints),
-                offline: verification.offline, lookup: verification.lookup(verifier, signers, context)))
+                offline: verification.offline, lookup: verification.lookup(verifier, signers, context),
+                now: context.now()))
     }
 
     private func authority(
@@ -95,7 +97,8 @@ struct GitSignerOptions: ParsableArguments {
             context.trustVariables.named([])
         }
         return try GitAuthority(
-            rules, verifier: verifier, policy: policy, gpg: gpg, offline: verification.offline, lookup: lookup)
+            rules, verifier: verifier, policy: policy, gpg: gpg, offline: verification.offline, lookup: lookup,
+            now: context.now())
     }
 }
 

@@ -348,6 +348,7 @@ struct GitProgram {
                 advice: "have it signed in gitsign's offline mode")
         }
         guard let held else { throw SigstoreError(.noSignature, "there is no signature") }
+        try held.expectPast(context.now())
         for warning in held.warnings { context.output.warn(warning.message) }
         let time = held.times.first?.seconds ?? 0
         let (name, issuer): (String, String?) =

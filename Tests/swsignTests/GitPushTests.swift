@@ -249,6 +249,71 @@ struct GitPushTests {
         #expect(await work.run(["git", "hook", "install", "update", "--rules", rules]).code == "file-exists")
     }
 
+    /// The commands of the guide's recipes: those of GitHub's steps, and those of GitLab's script.
+    private func recipes() throws -> [String: [String]] {
+        let guide = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appending(path: "Sources/swsign/Documentation.docc/Git.md")
+        let text = String(decoding: try Data(contentsOf: guide), as: UTF8.self)
+        let section = try #require(text.split(separator: "\n## ").first { $0.hasPrefix("CI\n") })
+        let lines = section.split(separator: "\n")
+        let steps = lines.filter { $0.hasPrefix("- run: ") }.map { String($0.dropFirst(7)) }
+        var script: [String] = []
+        for line in lines.drop(while: { $0 != "  script:" }).dropFirst().prefix(while: { $0 != "  rules:" }) {
+            if line.hasPrefix("    - ") {
+                script.append(String(line.dropFirst(6)))
+            } else {
+                script[script.count - 1] += " " + line.drop { $0 == " " }
+            }
+        }
+        try #require(steps.count == 2 && script.count == 2, "\(steps)\(script)")
+        return ["GitHub": steps, "GitLab": script]
+    }
+
+    @Test("The recipes of the guide for GitHub and GitLab", arguments: ["GitHub", "GitLab"])
+    func recipe(name: String) async throws {
+        let commands = try #require(try recipes()[name])
+        try await makeRepositories()
+        try writeRules(Self.byBranch)
+        try await shell(
+            """
+            mkdir .github bin; cp rules.json .github/; ln -s '\(Program.path)' bin/swsign
+            git add rules.json .github; git commit -q -S -m rules; git push -q origin main
+            """)
+        /// What a job says that is started for a branch, in a clone of its own with the whole history.
+        func job(_ branch: String) async throws -> (passes: Bool, said: String) {
+            try await shell(
+                """
+                git push -q origin \(branch); rm -rf job runner; mkdir runner; git clone -q there.git job; cd job
+                git config user.name forge; git config user.email forge@example.org
+                git checkout -q --detach origin/main
+                \(name == "GitHub" ? "git merge -q --no-ff -m merge" : "git checkout -q --detach") origin/\(branch)
+                """)
+            let sha = try await shell("git rev-parse \(branch)").trimmingCharacters(in: .whitespacesAndNewlines)
+            let variables = [
+                "PATH": "\(directory["bin"]):/usr/bin:/bin", "RUNNER_TEMP": directory["runner"],
+                "GITHUB_BASE_REF": "main",
+                "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main", "CI_COMMIT_SHA": sha,
+            ]
+            let outcome = await Program(
+                executable: "/bin/sh", directory: directory["job"], environment: environment.merging(variables) { $1 }
+            ).run(["-ec", commands.joined(separator: "\n").replacing("/tmp/", with: "../runner/")])
+            return (outcome.succeeded, outcome.output + outcome.messages)
+        }
+        try await shell("git checkout -q -b good; git -c user.signingkey=bob commit -q -S --allow-empty -m good")
+        let good = try await job("good")
+        #expect(good.passes && good.said.contains("1 of 1 commits and tags are signed"), "\(good.said)")
+        // One by a signer who may not, one without a signature, and rules that the branch would like to have.
+        try await shell(
+            """
+            sed 's/"bob":/"eve":{"sshKeys":["\(try key("eve").replacing("/", with: "\\/"))"]},"bob":/; s/"ann","bob"/"ann","bob","eve"/' rules.json > more
+            cp more rules.json; cp more .github/rules.json; git add rules.json .github
+            git -c user.signingkey=eve commit -q -S -m eve; git commit -q --allow-empty -m unsigned; git branch bad
+            """)
+        let bad = try await job("bad")
+        #expect(!bad.passes && bad.said.contains("1 of 3 commits and tags"), "\(bad.said)")
+        #expect(bad.said.contains("unknown-ssh-signer") && bad.said.contains("unsigned-git-object"), "\(bad.said)")
+    }
+
     @Test("What git does not give a hook is refused")
     func input() async throws {
         try await makeRepositories()

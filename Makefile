@@ -10,12 +10,14 @@ PREFIX ?= /usr/local
 
 # What the program is built with, and what its tests run against.
 packages := libssl-dev libcurl4-openssl-dev libsodium-dev libre2-dev libyaml-dev libp11-kit-dev pkg-config
-test_packages = docker-registry openssl python3 python3-venv python3-yaml python3-cryptography softhsm2 opensc opensc-pkcs11 strace bsdutils fish zsh curl git jq debian-archive-keyring $(chromium)
+test_packages = docker-registry openssl python3 python3-venv python3-yaml python3-cryptography softhsm2 opensc opensc-pkcs11 strace bsdutils fish zsh curl git openssh-client jq debian-archive-keyring $(sshd) $(chromium)
+# A person's machine gets no SSH server by this; without one, the test of a forwarded socket is left out, and said to be.
+sshd = $(if $(CI),openssh-server)
 # Ubuntu has Chromium as a snap only; there the tests in a browser are left out, and said to be.
 chromium = $(if $(filter debian,$(shell . /etc/os-release && echo $$ID)),chromium)
 
-# How the release is built: in a folder of its own, so that it can be built while the tests are. lld, which comes with Swift, because gold warns of functions that the program never calls;
-# and without a search path for libraries beside the program, where a download directory could hold anything.
+# How the release is built: in a folder of its own, so that it can be built while the tests are. lld, which comes with Swift,
+# because gold warns of functions that the program never calls; and without a search path for libraries beside the program, where a download directory could hold anything.
 static := $(CURDIR)/.build/static
 link := -c release --scratch-path .build/optimized --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld -Xlinker -L$(static) -Xlinker -O2
 # Of the C++ library and of libgcc only what is used, linked in: loading them whole takes longer than most commands. And the

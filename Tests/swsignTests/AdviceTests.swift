@@ -117,7 +117,7 @@ struct AdviceTests {
                 "--keyid-format", "--no-auto-key-retrieve", "--no-tty", "--status-fd", "--system", "--type", "--verify",
             ]
         ),
-        ("GitSettings", ["--get", "--null", "--replace-all", "--show-scope", "--unset-all"]),
+        ("GitSettings", ["--get", "--git-dir", "--null", "--replace-all", "--show-scope", "--unset-all"]),
         (
             "GitAttestation",
             [

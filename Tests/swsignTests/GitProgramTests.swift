@@ -296,6 +296,7 @@ struct GitProgramTests: GitFixture {
         let outside = await Program(directory: directory.path, environment: environment())
             .run(["git", "setup", "--local"])
         #expect(outside.ending == .exit(1) && outside.code == "git-failed", "\(outside.messages)")
+        #expect(outside.messages.contains("no repository here"), "\(outside.messages)")
         let both = await Program(directory: directory.path, environment: environment())
             .run(["git", "setup", "--local", "--global"])
         #expect(both.code == "usage")

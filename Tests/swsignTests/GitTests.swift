@@ -155,7 +155,7 @@ struct GitTests {
             #expect(outcome.ending == .exit(1) && outcome.code == code, "\(revisions): \(outcome.messages)")
         }
         let nobody = await verify("HEAD")
-        #expect(nobody.code == "usage" && nobody.messages.contains("who must have signed"), "\(nobody.messages)")
+        #expect(nobody.code == "usage" && nobody.messages.contains("who may sign"), "\(nobody.messages)")
         let identity = await verify(
             "--certificate-identity", "a", "--certificate-oidc-issuer", "b", "HEAD", "--offline")
         #expect(identity.output.contains("no-signer-demanded"), "\(identity.output)\(identity.messages)")

@@ -56,6 +56,7 @@ extension GitRepository {
     /// - Throws: `SigstoreError` with `git-failed`.
     public func setting(_ name: String, in scope: GitSettingScope) throws(SigstoreError) -> String? {
         var output: [UInt8] = []
+        if scope == .local, try text(["rev-parse", "--git-dir"]) == nil { throw Self.noRepository }
         let status = try run(["config", "--\(scope.rawValue)", "--null", "--get", name], input: []) { piece in
             output += piece
             return output.count <= 1 << 16

@@ -53,8 +53,14 @@ struct GitSignerOptions: ParsableArguments {
             }
             fingerprints.append(fingerprint)
         }
-        // Without anything, this says what is missing.
-        guard verification.namesSigners(identity) || allowed == nil && fingerprints.isEmpty else {
+        guard verification.namesSigners(identity) else {
+            guard allowed != nil || !fingerprints.isEmpty else {
+                throw SigstoreError(
+                    .usage, "nothing says who may sign",
+                    advice:
+                        "give --rules FILE, or flags such as --allowed-signers, --gpg-key, --key, --signer or --certificate-identity"
+                )
+            }
             context.trustVariables.named([])
             return GitAuthority(
                 GitJudge(

@@ -178,6 +178,20 @@ struct GitTests {
         #expect(one.succeeded, "\(one.messages)")
     }
 
+    @Test("What a committer dates ahead counts for no key that may sign at some times only")
+    func datedAhead() async throws {
+        try await makeRepository()
+        try await shell(
+            """
+            (printf 'ann@example.org namespaces="git",valid-after="20900101Z" '; cat one.pub) > later
+            GIT_COMMITTER_DATE='2095-01-01T00:00:00Z' git commit -q -S --allow-empty -m ahead
+            """)
+        let later = await verify("--allowed-signers", "later", "--output", "json", "HEAD")
+        #expect(try rows(later, "verdict", "error.code") == [["refused", "ssh-signer-not-valid"]], "\(later.output)")
+        // A key that may sign at any time needs no date.
+        #expect(await verify("--allowed-signers", "allowed", "HEAD").succeeded)
+    }
+
     @Test("Names from outside forge no line")
     func names() async throws {
         try await makeRepository()

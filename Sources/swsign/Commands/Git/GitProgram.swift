@@ -254,12 +254,10 @@ struct GitProgram {
     private func verify(_ signature: InputFile, _ content: InputFile, _ context: Context) throws(SigstoreError) {
         try say("NEWSIG")
         var found = Found()
-        // git takes as long to read its configuration as we to read the signature.
-        let environment = context.environment.all
-        let settings = WorkAside { () throws(SigstoreError) in
-            try GitRepository(folder: nil, environment: environment).settings(of: ["swsign", "gitsign"])
-        }
         do throws(SigstoreError) {
+            // git takes as long to read its configuration as we to read the signature.
+            let settings = try GitRepository(folder: nil, environment: context.environment.all)
+                .beginSettings(of: ["swsign", "gitsign"])
             let payload = try Self.whole(content)
             let signed = try GitSignature(
                 pem: try signature.contents(limit: GitObject.signatureLimit), payload: payload,
@@ -302,7 +300,7 @@ struct GitProgram {
     }
 
     private func judge(
-        _ signed: GitSignature, _ found: Found, _ settings: WorkAside<[GitSetting]>, _ context: Context
+        _ signed: GitSignature, _ found: Found, _ settings: PendingGitSettings, _ context: Context
     ) throws(SigstoreError) {
         // Of a repository's own files nothing counts: they come from where the commits come from.
         let settings = try settings.value().filter { !$0.isOfRepository }

@@ -13,13 +13,13 @@ public enum Spawning {
     /// Waits until something is so that a program or another thread brings about, however busy the machine is. The five
     /// minutes are for what never comes.
     /// - Returns: Whether it is so.
-    public static func wait(until isSo: () throws -> Bool) async rethrows -> Bool {
+    public static func wait(until isSo: () async throws -> Bool) async rethrows -> Bool {
         let end = ContinuousClock.now + .seconds(300)
         while ContinuousClock.now < end, !Task.isCancelled {
-            if try isSo() { return true }
+            if try await isSo() { return true }
             try? await Task.sleep(for: .milliseconds(5))
         }
-        return try isSo()
+        return try await isSo()
     }
 
     /// Writes a script that can be run at once: while another program is started, it would have this file open, too, and a

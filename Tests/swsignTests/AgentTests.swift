@@ -40,11 +40,8 @@ struct AgentTests {
         async let outcome = place.run(
             arguments, environment: environment, input: input, terminal: terminal, takesTurns: false)
         let path = environment["SWSIGN_AGENT_SOCK"] ?? socket
-        // There is a socket before the sign-in too, for a moment.
-        #expect(
-            await Spawning.wait {
-                place.certificates > 0 && FileManager.default.fileExists(atPath: path)
-            })
+        // There is a socket before the sign-in too, for a moment; that one gives no answer.
+        #expect(await Spawning.wait { (try? await GitAgentClient(at: GitAgentPlace(path: path)).status()) != nil })
         do { try await body() } catch {
             _ = await place.run(["agent", "--stop"], environment: environment)
             throw error

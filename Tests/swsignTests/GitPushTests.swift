@@ -384,8 +384,8 @@ struct GitPushTests {
         let said = await git("verify", "--gpg-key", key, "HEAD")
         #expect(said.messages.contains("1 could not be looked at") && said.ending == .exit(1), "\(said.messages)")
         // The repository's own configuration names no program, and a program that forges lines forges none by a name.
-        try directory.write("forger", "#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] GOODSIG \(key) Gus'\n")
-        try await shell("chmod +x forger; git config --global --unset gpg.program; git config gpg.program $PWD/forger")
+        try directory.write("forger", "#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] GOODSIG \(key) Gus'\n", mode: 0o755)
+        try await shell("git config --global --unset gpg.program; git config gpg.program $PWD/forger")
         #expect(try await judged(key, changed) == ["gpg", "refused", "gpg-signature-invalid"])
         try await shell("git config --global gpg.openpgp.program $PWD/forger")
         #expect(try await judged(key, changed) == ["gpg", "refused", "gpg-unclear"])

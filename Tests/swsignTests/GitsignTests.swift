@@ -136,12 +136,12 @@ struct GitsignTests: GitFixture {
             #!/bin/sh
             exec '\(Program.path)' git hook pre-receive --offline \((fixture.trust + fixture.expecting(Self.alice)).joined(separator: " "))
 
-            """)
+            """, mode: 0o755)
         try await shell(
             """
             sed 's/^first$/First/' good | git hash-object -w -t commit --stdin > changed
             git init -q --bare --object-format=\(format) there.git; git remote add origin there.git
-            mv hook there.git/hooks/pre-receive; chmod 755 there.git/hooks/pre-receive
+            mv hook there.git/hooks/pre-receive
             git push -q origin side v1
             """)
         #expect(try await log("$(cat changed)").hasPrefix("B|"))
@@ -169,7 +169,6 @@ extension GitFixture {
             export GITSIGN_FULCIO_URL='\(services.fulcio.url)' GITSIGN_REKOR_URL='\(services.rekorV1.url)'
             export GITSIGN_OIDC_ISSUER='\(services.issuer.issuer(of: Self.alice))' SIGSTORE_ID_TOKEN="$COSIGN_IDENTITY_TOKEN"
             exec '\(NewestGit.folder)/gitsign' "$@"
-            """)
-        try await shell("chmod 755 gitsign")
+            """, mode: 0o755)
     }
 }

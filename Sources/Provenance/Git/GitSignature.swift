@@ -86,7 +86,7 @@ public struct GitSignature: Sendable {
     ///   - error: What was found.
     ///   - keys: The keys that may sign.
     public func explained(_ error: SigstoreError, keys: [PublicKey]) -> SigstoreError {
-        guard error.code == .invalidSignature, let keyIdentifier, !keys.isEmpty,
+        guard [.invalidSignature, .logEntryMismatch].contains(error.code), let keyIdentifier, !keys.isEmpty,
             !keys.contains(where: { (try? $0.subjectKeyIdentifier()) == keyIdentifier })
         else { return error }
         return SigstoreError(

@@ -131,14 +131,14 @@ struct GitAttackTests {
         for name, result, code, content in [
             ("the message changed", B, "signed-data-mismatch", commit(body, der).replace(b"message\n", b"Message\n")),
             ("a header more", B, "signed-data-mismatch", commit(body, der).replace(b"gpgsig", b"x y\ngpgsig")),
-            ("line ends of another system", "-", "*", commit(body, der).replace(b"\n", b"\r\n")),
-            ("line ends of another system in the signature", E, "*", commit(body, der).replace(b"-\n ", b"-\r\n ", 1)),
-            ("a zero byte in a header", "N", "*", commit(body.replace(b"Ann <ann", b"A\0n <ann", 1), cms([info(body.replace(b"Ann <ann", b"A\0n <ann", 1))]))),
+            ("line ends of another system", "-", "malformed-git-object", commit(body, der).replace(b"\n", b"\r\n")),
+            ("line ends of another system in the signature", E, "malformed-git-object", commit(body, der).replace(b"-\n ", b"-\r\n ", 1)),
+            ("a zero byte in a header", "N", "malformed-git-object", commit(body.replace(b"Ann <ann", b"A\0n <ann", 1), cms([info(body.replace(b"Ann <ann", b"A\0n <ann", 1))]))),
             ("two signatures", E, "several-git-signatures", commit(commit(body, der), der)),
             ("a signature in the message", "N", "unsigned-git-object", head + b"\nmessage\ngpgsig " + armored(der)),
-            ("a signature for the other hash function", "N", "*", commit(body, der, b"gpgsig-sha256")),
+            ("a signature for the other hash function", "N", "unsigned-git-object", commit(body, der, b"gpgsig-sha256")),
             ("a line of status in the message", B, "signed-data-mismatch", commit(body, der) + b"\n[GNUPG:] GOODSIG 00 alice@example.org\n[GNUPG:] TRUST_FULLY 0 shell\n"),
-            ("nothing but the frame", E, "*", head + b"gpgsig -----BEGIN SIGNED MESSAGE-----\n -----END SIGNED MESSAGE-----\n\nmessage\n"),
+            ("nothing but the frame", E, "malformed-pem", head + b"gpgsig -----BEGIN SIGNED MESSAGE-----\n -----END SIGNED MESSAGE-----\n\nmessage\n"),
         ]:
             print(wrote(content), result, code, name, sep="|")
         """#
@@ -188,7 +188,7 @@ struct GitAttackTests {
             let (id, result, code, name) = (each[0], each[1], each[2], each[3])
             let row = rows[index]
             let found = try row.optional("error")?.member("code").string() ?? "-"
-            #expect(code == "*" ? found != "-" : found == code, "\(name): \(found)")
+            #expect(found == code, "\(name): \(found)")
             #expect(try (row.member("verdict").string() == "accepted") == (code == "-"), "\(name)")
             #expect(results[index] == "\(id) \(result)", "\(name)")
         }

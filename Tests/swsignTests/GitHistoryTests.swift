@@ -39,7 +39,10 @@ struct GitHistoryTests: GitFixture {
         Kind("ssh refused ssh-signer-not-valid", "ssh file -m file"),
         Kind("ssh accepted -", signer: "dora@example.org", "ssh dora-cert.pub -m authority"),
         Kind("ssh refused unknown-ssh-signer", "ssh mallory-cert.pub -m authority"),
+        Kind("ssh refused ssh-signer-not-valid", "ssh over-cert.pub -m over"),
+        Kind("ssh refused ssh-signer-not-valid", "ssh host-cert.pub -m name"),
         Kind("ssh refused invalid-signature", "ssh ann -m was; put 's/^was$/is/'"),
+        Kind("ssh refused wrong-ssh-namespace", "for_files ann"),
         Kind("gpg accepted -", signer: "gus", "gpg_key gus -m gpg"),
         Kind("gpg refused unknown-gpg-signer", "gpg_key gina -m gpg"),
         Kind("gpg refused gpg-signature-invalid", "gpg_key gus -m was; put 's/^was$/is/'"),
@@ -68,8 +71,10 @@ struct GitHistoryTests: GitFixture {
         try directory.makeKey("other")
         try await shell(
             """
-            for k in ann eve old file dora mallory ca other-ca; do ssh-keygen -q -t ed25519 -N '' -f $k; done
+            for k in ann eve old file dora mallory over host ca other-ca; do ssh-keygen -q -t ed25519 -N '' -f $k; done
             ssh-keygen -q -s ca -I dora -n dora@example.org dora.pub
+            ssh-keygen -q -s ca -I over -n dora@example.org -V 20200101:20200102 over.pub
+            ssh-keygen -q -s ca -I host -n dora@example.net host.pub
             ssh-keygen -q -s other-ca -I mallory -n dora@example.org mallory.pub
             (printf 'ann@example.org namespaces="git" '; cat ann.pub
              printf 'old@example.org valid-before="20200101Z" '; cat old.pub
@@ -83,8 +88,8 @@ struct GitHistoryTests: GitFixture {
             git commit -q --no-gpg-sign --allow-empty -m before; git commit -q --no-gpg-sign --allow-empty -m base
             git update-ref refs/tags/base HEAD
             """, gpgHome)
-        // By turns of seven, so that each kind stands upon several others.
-        let order = (0..<100).map { $0 * 7 % Self.kinds.count }
+        // By turns of nine, so that each kind stands upon several others.
+        let order = (0..<100).map { $0 * 9 % Self.kinds.count }
         try #require(Set(order).count == Self.kinds.count)
         try await shell(
             """
@@ -92,6 +97,13 @@ struct GitHistoryTests: GitFixture {
             by_key() { COSIGN_PASSWORD= git -c swsign.key="$PWD/$1.pem" commit -q --allow-empty "$2" "$3"; }
             ssh() { git -c gpg.format=ssh -c user.signingkey="$PWD/$1" commit -q --allow-empty "$2" "$3"; }
             gpg_key() { git -c gpg.format=openpgp -c user.signingkey=$(cat $1) commit -q --allow-empty "$2" "$3"; }
+            # A signature of the right key that was made for something else than git.
+            for_files() {
+              git commit -q --no-gpg-sign --allow-empty -m file; git cat-file commit HEAD > payload
+              (sed '/^$/,$d' payload; printf 'gpgsig '
+               ssh-keygen -q -Y sign -n file -f "$1" - < payload | sed '2,$s/^/ /'; sed -n '/^$/,$p' payload) > signed
+              git update-ref HEAD $(git hash-object -w -t commit signed)
+            }
             merge() {
               git update-ref HEAD $(git -c gpg.format=ssh -c user.signingkey="$PWD/ann" \\
                 commit-tree $1 -p HEAD -p base~1 -m merge 'HEAD^{tree}')

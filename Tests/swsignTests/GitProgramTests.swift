@@ -286,6 +286,12 @@ struct GitProgramTests: GitFixture {
         #expect(first.output.contains("commit.gpgsign = true, in the global configuration"))
         let again = await Program(directory: directory.path, environment: environment()).run(["git", "setup"])
         #expect(again.output.contains("gpg.format is x509 already"), "\(again.output)")
+        let isSaid = "Who may have signed is not said yet"
+        #expect(first.messages.contains(isSaid) && again.messages.contains(isSaid), "\(again.messages)")
+        try await shell("git config --global swsign.signers /etc/signers")
+        let third = await Program(directory: directory.path, environment: environment()).run(["git", "setup"])
+        #expect(third.succeeded && !third.messages.contains(isSaid), "\(third.messages)")
+        try await shell("git config --global --unset swsign.signers")
         #expect(try await shell("git config --global gpg.x509.program").line == Program.path)
         try await shell("git config --global tag.gpgsign false")
         let undone = await Program(directory: directory.path, environment: environment())

@@ -58,7 +58,7 @@ struct GitSignerOptions: ParsableArguments {
                 throw SigstoreError(
                     .usage, "nothing says who may sign",
                     advice:
-                        "give --rules FILE, or flags such as --allowed-signers, --gpg-key, --key, --signer or --certificate-identity"
+                        "give --rules FILE, or flags such as --signers, --allowed-signers, --gpg-key, --key or --certificate-identity"
                 )
             }
             context.trustVariables.named([])

@@ -56,9 +56,13 @@ struct GitSetup: SwSignCommand {
         context.output.note(
             "Each signature with an identity makes it public, with the signature and the name in the certificate, for good."
         )
+        let names = ["swsign.signer", "swsign.publickey", "swsign.certificateidentity"]
+        let isSaid = try repository.settings(of: ["swsign"]).contains { setting in
+            !setting.isOfRepository && names.contains { setting.name.utf8.starts(with: $0.utf8) }
+        }
+        guard !isSaid else { return }
         context.output.note(
-            "Who may have signed is not said yet, unless swsign.signers or swsign.signer is set: git config --global swsign.signers FILE",
-            .request)
+            "Who may have signed is not said yet: git config --global swsign.signers FILE", .request)
     }
 
     /// The path of this program: that by which it is found, if there is one, which stays when it is replaced by a newer one.

@@ -66,7 +66,9 @@ package enum LocalFile {
         defer { if path != nil { close(descriptor) } }
         OutputPlaces.noteReading(descriptor)
         systemWillReadAll(descriptor)
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 4096)
+        var status = stat()
+        let isFile = unsafe fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+        let buffer = unsafe pieceBuffer(size: isFile ? Int64(status.st_size) : 0)
         defer { unsafe buffer.deallocate() }
         while true {
             let count = unsafe Descriptor.read(descriptor, buffer)
@@ -74,6 +76,13 @@ package enum LocalFile {
             guard count > 0 else { return }
             unsafe try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         }
+    }
+
+    /// Room for one piece of a file. That of a small file is small: the system takes and gives back large ones each time.
+    /// - Parameter size: The file's size in bytes; 0 if it is not known.
+    fileprivate static func pieceBuffer(size: Int64) -> UnsafeMutableRawBufferPointer {
+        let most = 1 << 18
+        return .allocate(byteCount: (1...Int64(most)).contains(size) ? Int(size) : most, alignment: 64)
     }
 
     /// Writes a file beside its place and moves it there, so that a reader sees the old content or the new.
@@ -359,7 +368,7 @@ public final class OpenFile: Sendable {
     package func forEachPiece(
         from start: Int64, count: Int64?, _ body: (UnsafeRawBufferPointer) throws(SigstoreError) -> Void
     ) throws(SigstoreError) {
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 4096)
+        let buffer = unsafe LocalFile.pieceBuffer(size: count ?? size)
         defer { unsafe buffer.deallocate() }
         var done: Int64 = 0
         while count.map({ done < $0 }) ?? true {

@@ -64,7 +64,9 @@ public enum AttestationFiles {
                 .usage, "there are no attestations beside standard input", advice: .remedy(.giveAttestations))
         }
         var paths = endings.pypi.map { stem + $0 }.filter(LocalFile.exists)
-        if paths.isEmpty { paths = Array(endings.others.lazy.map { stem + $0 }.filter(LocalFile.exists).prefix(1)) }
+        if paths.isEmpty, let ending = endings.others.first(where: { LocalFile.exists(stem + $0) }) {
+            paths = [stem + ending]
+        }
         guard !paths.isEmpty else {
             try LocalFile.expectThere(artifact.path)
             throw SigstoreError(

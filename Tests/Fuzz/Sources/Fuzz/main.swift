@@ -190,6 +190,24 @@ let targets: [String: @Sendable ([UInt8]) throws -> Void] = [
         try signature.verify([], namespace: "git")
     },
     "allowed-signers": { bytes in _ = try AllowedSigners(parsing: bytes) { $0 } },
+    "git-rules": { bytes in
+        let rules = try GitRules(parsing: bytes)
+        // Whatever the rules are, those who may sign are named among the signers.
+        for reference in ["refs/heads/main", "refs/tags/v1", "refs/heads/release/2"] {
+            let numbers = rules.rules(for: GitRules.Reference(reference))
+            for path in [nil, Array("a/b.lock".utf8)] {
+                let found = rules.signers(among: numbers, path: path) ?? []
+                precondition(found.allSatisfy(rules.signers.indices.contains))
+            }
+        }
+    },
+    "gpg-status": { bytes in
+        _ = try GPGStatus(parsing: bytes, exitStatus: 0)
+        // What is good says so at the beginning of a line.
+        let lines = bytes.split(separator: 0x0a)
+        precondition(lines.contains { $0.starts(with: Array("[GNUPG:] GOODSIG ".utf8)) })
+        precondition(lines.contains { $0.starts(with: Array("[GNUPG:] VALIDSIG ".utf8)) })
+    },
     "audit-report": { bytes in
         let report = try AuditReportFile(file(bytes))
         var rows: [AuditRow] = []

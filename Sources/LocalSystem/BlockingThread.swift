@@ -5,9 +5,7 @@
 #elseif canImport(Darwin)
     internal import Darwin
 #endif
-internal import Dispatch
 package import StrictJSON
-internal import Synchronization
 
 /// Threads of their own for work that blocks, so that Swift's cooperative pool never waits for a disk or a program.
 package enum BlockingThread {
@@ -113,32 +111,4 @@ package func onBlockingThread<Value: Sendable>(
         if !BlockingThread.start(job) { job() }
     }
     return try result.get()
-}
-
-/// Work that another thread does meanwhile.
-package final class WorkAside<Value: Sendable>: Sendable {
-    private let done = DispatchSemaphore(value: 0)
-    private let result = Mutex<Result<Value, SigstoreError>?>(nil)
-
-    /// Begins.
-    /// - Parameter work: What is done. If the system gives no thread, it is done here and now.
-    package init(_ work: @escaping @Sendable () throws(SigstoreError) -> Value) {
-        let watcher = OutputPlaces.watcher
-        let job: @Sendable () -> Void = { [self] in
-            do throws(SigstoreError) {
-                let value = try OutputPlaces.watched(by: watcher, work)
-                result.withLock { $0 = .success(value) }
-            } catch { result.withLock { $0 = .failure(error) } }
-            done.signal()
-        }
-        if !BlockingThread.start(job) { job() }
-    }
-
-    /// Waits for what comes of it. To be called once.
-    package func value() throws(SigstoreError) -> Value {
-        while true {
-            done.wait()
-            if let outcome = result.withLock({ $0 }) { return try outcome.get() }
-        }
-    }
 }

@@ -332,7 +332,7 @@ struct GitProgram {
         }
         let verifier = try verification.verifier(identity, trust, context)
         let ahead = signed.bundle
-        if BlockingThread.processors > 1 { _ = WorkAside { verifier.lookAhead(ahead) } }
+        if BlockingThread.processors > 1 { _ = BlockingThread.start { verifier.lookAhead(ahead) } }
         let held: VerifiedBundle?
         do throws(RejectedBundle) {
             held = try verifier.verify([signed.bundle], signed.claim, signers).first

@@ -17,7 +17,8 @@ sshd = $(if $(CI),openssh-server)
 chromium = $(if $(filter debian,$(shell . /etc/os-release && echo $$ID)),chromium)
 
 # How the release is built: in a folder of its own, so that it can be built while the tests are. lld, which comes with Swift,
-# because gold warns of functions that the program never calls; and without a search path for libraries beside the program, where a download directory could hold anything.
+# because gold warns of functions that the program never calls; and without a search path for libraries beside the program, where a
+# download directory could hold anything.
 static := $(CURDIR)/.build/static
 link := -c release --scratch-path .build/optimized --static-swift-stdlib --disable-local-rpath -Xswiftc -use-ld=lld -Xlinker -L$(static) -Xlinker -O2
 # Of the C++ library and of libgcc only what is used, linked in: loading them whole takes longer than most commands. And the

@@ -162,7 +162,7 @@ import Testing
         do {
             let program = try ChildProcess.begin(
                 ["sh", "-c", "echo $$ > '\(file)'; exec sleep 60"], timeout: .seconds(500))
-            // It runs before anybody waits for it.
+            // It runs before it is waited for.
             #expect(await Spawning.wait { text().hasSuffix("\n") })
             withExtendedLifetime(program) {}
         }

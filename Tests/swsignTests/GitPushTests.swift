@@ -362,6 +362,7 @@ struct GitPushTests {
             git -c gpg.format=openpgp -c user.signingkey=\(key) commit -q -S --allow-empty -m gpg
             git cat-file commit HEAD | sed 's/^gpg$/gpx/' | git hash-object -w -t commit --stdin > changed
             gpgconf --kill all
+            (printf 'ann@example.org namespaces="git" '; cat ann.pub) > allowed
             """)
         let changed = try directory.text("changed").trimmingCharacters(in: .whitespacesAndNewlines)
         func judged(_ key: String, _ revision: String = "HEAD", _ more: [String: String] = [:]) async throws -> [String]
@@ -373,6 +374,8 @@ struct GitPushTests {
         #expect(try await judged(String(key.reversed())) == ["gpg", "refused", "unknown-gpg-signer"])
         #expect(try await judged(key, changed) == ["gpg", "refused", "gpg-signature-invalid"])
         #expect(try await judged(key, "HEAD^") == ["ssh", "refused", "no-signer-demanded"])
+        let unnamed = await git("verify", "--allowed-signers", "allowed", "--output", "json", "HEAD")
+        #expect(try rows(unnamed) == [["gpg", "refused", "no-signer-demanded"]], "\(unnamed.messages)")
         #expect(await git("verify", "--gpg-key", String(key.suffix(16)), "HEAD").code == "usage")
         // gpg without the key, and no gpg at all: nothing is known then.
         #expect(

@@ -65,8 +65,6 @@ extension SigstoreError.Code {
     public let extendedKeyUsage: [String]?
 
     let extensions: [Extension]
-    /// OpenSSL's `X509`, owned by this object and never changed.
-    let pointer: OpaquePointer
 
     private static let subject = DERSubject(code: .malformedCertificate, name: "the certificate")
 
@@ -80,18 +78,7 @@ extension SigstoreError.Code {
         let identified = try Identified(fields.extensions)
 
         fingerprint = try Digest.sha256(der)
-        let pointer = try unsafe Self.x509(der, fingerprint)
-        do throws(SigstoreError) {
-            guard let key = unsafe X509_get_pubkey(pointer) else {
-                ERR_clear_error()
-                throw SigstoreError(.unsupportedKey, "the certificate's public key is of a kind that is not supported")
-            }
-            publicKey = try unsafe PublicKey(takingOwnershipOf: unsafe key, spki: fields.spki)
-        } catch {
-            unsafe X509_free(pointer)
-            throw error.code == .malformedKey ? Self.subject.fault(error.message) : error
-        }
-        unsafe self.pointer = unsafe pointer
+        publicKey = try Self.publicKey(fields.spki, der, fingerprint)
         self.der = der
         serialNumber = fields.serialNumber
         issuer = fields.issuer
@@ -105,33 +92,61 @@ extension SigstoreError.Code {
         extendedKeyUsage = identified.extendedKeyUsage
     }
 
-    deinit { unsafe X509_free(pointer) }
+    /// The key of a certificate. OpenSSL takes longer to read a certificate than anything else here, and for a key on one of the
+    /// curves it does not have to: most certificates that are read lie on no path that is looked for.
+    private static func publicKey(_ spki: [UInt8], _ der: [UInt8], _ fingerprint: Digest) throws(SigstoreError)
+        -> PublicKey
+    {
+        do throws(SigstoreError) {
+            if let key = unsafe PublicKey.decodePoint(spki) {
+                return try unsafe PublicKey(takingOwnershipOf: unsafe key, spki: spki)
+            }
+            guard let key = unsafe X509_get_pubkey(try x509(der, fingerprint, spki).pointer) else {
+                ERR_clear_error()
+                throw SigstoreError(.unsupportedKey, "the certificate's public key is of a kind that is not supported")
+            }
+            return try unsafe PublicKey(takingOwnershipOf: unsafe key, spki: spki)
+        } catch {
+            throw error.code == .malformedKey ? Self.subject.fault(error.message) : error
+        }
+    }
 
-    /// What OpenSSL made of the certificates that were read lately. Authorities' certificates, and a signer's, are read
-    /// several times in a run, and decoding their keys takes OpenSSL longer than anything else here does.
+    /// OpenSSL's own object for a certificate, never changed.
+    @safe final class X509Reference: @unchecked Sendable {
+        let pointer: OpaquePointer
+        fileprivate init(takingOwnershipOf pointer: OpaquePointer) { unsafe self.pointer = unsafe pointer }
+        deinit { unsafe X509_free(pointer) }
+    }
+
+    /// What OpenSSL made of the certificates that were read lately. Authorities' certificates, and a signer's, are on several
+    /// paths in a run.
     private static let lately = BoundedCache<X509Reference>(limit: 64)
 
-    /// OpenSSL's own object for a certificate; the caller owns one reference to it.
-    private static func x509(_ der: [UInt8], _ fingerprint: Digest) throws(SigstoreError) -> OpaquePointer {
-        let reference = try lately.answer(for: fingerprint) { () throws(SigstoreError) in
+    /// What OpenSSL makes of this certificate.
+    /// - Throws: `SigstoreError` with `malformed-certificate` if OpenSSL cannot read it, or reads another key in it.
+    func x509() throws(SigstoreError) -> X509Reference { try Self.x509(der, fingerprint, publicKey.spki) }
+
+    private static func x509(_ der: [UInt8], _ fingerprint: Digest, _ spki: [UInt8]) throws(SigstoreError)
+        -> X509Reference
+    {
+        try lately.answer(for: fingerprint) { () throws(SigstoreError) in
             guard let new = unsafe decode(der, { unsafe d2i_X509(nil, $0, $1) }, X509_free) else {
                 ERR_clear_error()
                 throw subject.fault("OpenSSL cannot read it")
             }
-            return unsafe X509Reference(takingOwnershipOf: new)
+            let reference = unsafe X509Reference(takingOwnershipOf: new)
+            var encoded: UnsafeMutablePointer<UInt8>?
+            let count = unsafe i2d_X509_PUBKEY(X509_get_X509_PUBKEY(new), &encoded)
+            defer { unsafe CRYPTO_free(encoded, #file, #line) }
+            // Of two readers that see different keys, one would be believed for what the other one has checked.
+            guard count > 0, let start = unsafe encoded,
+                unsafe UnsafeBufferPointer(start: start, count: Int(count)).elementsEqual(spki)
+            else {
+                ERR_clear_error()
+                throw subject.fault("OpenSSL reads another public key in it")
+            }
+            return reference
         }
-        return unsafe reference.retained()
-    }
-
-    /// One reference to an `X509`, which counts them.
-    @safe private final class X509Reference: @unchecked Sendable {
-        private let pointer: OpaquePointer
-        init(takingOwnershipOf pointer: OpaquePointer) { unsafe self.pointer = unsafe pointer }
-        func retained() -> OpaquePointer {
-            unsafe X509_up_ref(pointer)
-            return unsafe pointer
-        }
-        deinit { unsafe X509_free(pointer) }
     }
 
     /// Reads the certificates of a PEM text, in order.

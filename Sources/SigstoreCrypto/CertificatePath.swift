@@ -128,9 +128,13 @@ public enum CertificatePath {
                 "no trusted certificate authority was valid when the certificate of \(leaf.displayName) was used",
                 advice: "check that the trusted root is the one that the signer used")
         }
+        // Positions of certificates that are given twice mean the first of them, whose object is the same.
+        var objects: [Certificate.X509Reference] = []
+        for certificate in given { objects.append(try certificate.x509()) }
+        let (trusted, others) = (1..<1 + anchors.count, 1 + anchors.count..<given.count)
         guard let store = unsafe X509_STORE_new() else { throw opensslFailure("preparing a certificate path") }
         defer { unsafe X509_STORE_free(store) }
-        for anchor in anchors {
+        for anchor in objects[trusted] {
             guard unsafe X509_STORE_add_cert(store, anchor.pointer) == 1 else {
                 throw opensslFailure("preparing a certificate path")
             }
@@ -138,14 +142,14 @@ public enum CertificatePath {
         // The stack borrows the certificates; only the stack itself is freed.
         guard let untrusted = unsafe OPENSSL_sk_new_null() else { throw opensslFailure("preparing a certificate path") }
         defer { unsafe OPENSSL_sk_free(untrusted) }
-        for intermediate in intermediates {
+        for intermediate in objects[others] {
             guard unsafe OPENSSL_sk_push(untrusted, UnsafeRawPointer(intermediate.pointer)) > 0 else {
                 throw opensslFailure("preparing a certificate path")
             }
         }
         guard let context = unsafe X509_STORE_CTX_new() else { throw opensslFailure("preparing a certificate path") }
         defer { unsafe X509_STORE_CTX_free(context) }
-        guard unsafe X509_STORE_CTX_init(context, store, leaf.pointer, untrusted) == 1,
+        guard unsafe X509_STORE_CTX_init(context, store, objects[0].pointer, untrusted) == 1,
             let parameters = unsafe X509_STORE_CTX_get0_param(context)
         else { throw opensslFailure("preparing a certificate path") }
         var flags = UInt(X509_V_FLAG_NO_CHECK_TIME) | UInt(X509_V_FLAG_TRUSTED_FIRST)
@@ -159,14 +163,14 @@ public enum CertificatePath {
 
         let verified = unsafe X509_verify_cert(context)
         defer { ERR_clear_error() }
-        guard verified == 1 else { throw unsafe failure(context, leaf, intermediates + anchors) }
+        guard verified == 1 else { throw unsafe failure(context, given, objects) }
         guard let chain = unsafe X509_STORE_CTX_get0_chain(context) else {
             throw opensslFailure("reading a certificate path")
         }
         var path: [Int] = []
         for index in 0..<max(0, unsafe OPENSSL_sk_num(chain)) {
             let link = unsafe OPENSSL_sk_value(chain, index).map { OpaquePointer($0) }
-            guard let position = given.firstIndex(where: { unsafe $0.pointer == link }) else {
+            guard let position = objects.firstIndex(where: { unsafe $0.pointer == link }) else {
                 throw SigstoreError(.certificatePath, "the path holds an unknown certificate")
             }
             path.append(position)
@@ -181,11 +185,13 @@ public enum CertificatePath {
     }
 
     /// What went wrong in `X509_verify_cert`.
-    private static func failure(_ context: OpaquePointer, _ leaf: Certificate, _ others: [Certificate]) -> SigstoreError
-    {
+    private static func failure(
+        _ context: OpaquePointer, _ given: [Certificate], _ objects: [Certificate.X509Reference]
+    ) -> SigstoreError {
+        let leaf = given[0]
         let reason = unsafe X509_STORE_CTX_get_error(context)
         let current = unsafe X509_STORE_CTX_get_current_cert(context)
-        let name = ([leaf] + others).first { unsafe $0.pointer == current }?.displayName ?? leaf.displayName
+        let name = (objects.firstIndex { unsafe $0.pointer == current }.map { given[$0] } ?? leaf).displayName
         let known = unsafe X509_verify_cert_error_string(Int(reason)).map { unsafe String(cString: $0) }
         let text = known ?? "error \(reason)"
         switch reason {

@@ -44,6 +44,17 @@ import Testing
         #expect(try Self.build(direct, to: [root]).count == 2)
     }
 
+    @Test("A certificate that OpenSSL cannot read is on no path, also if no path needs it")
+    func unreadable() throws {
+        // A name is a list of sets; our reader takes names as they are.
+        let name: [UInt8] = [0x30, 2, 5, 0]
+        let unreadable = try IssuedCertificate(name, [.keyUsage(0x80)])
+        Self.refuses(.malformedCertificate, unreadable, through: [intermediate], to: [root])
+        Self.refuses(.malformedCertificate, leaf, through: [intermediate, unreadable], to: [root])
+        Self.refuses(.malformedCertificate, leaf, through: [intermediate], to: [root, unreadable])
+        #expect(try Self.build(leaf, through: [intermediate], to: [root]).count == 3)
+    }
+
     @Test func validityIncludesBothEnds() throws {
         for time in [Self.start, Self.start + 600] {
             #expect(try Self.build(leaf, through: [intermediate], to: [root], at: time).count == 3)

@@ -2,6 +2,8 @@
 #include "CProcess.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
@@ -85,6 +87,26 @@ void cprocess_kill_all(void) {
     if (target != 0) kill(target, SIGKILL);
   }
 }
+
+#if defined(__GLIBC__)
+void cprocess_begin_elsewhere(void *attributes) {
+  cpu_set_t processors;
+  int here = sched_getcpu();
+  if (here < 0 || here >= CPU_SETSIZE || sched_getaffinity(0, sizeof processors, &processors) != 0) return;
+  CPU_CLR(here, &processors);
+  if (CPU_COUNT(&processors) > 0) pthread_attr_setaffinity_np(attributes, sizeof processors, &processors);
+}
+
+void cprocess_go_on_anywhere(void) {
+  cpu_set_t processors;
+  if (sched_getaffinity(getpid(), sizeof processors, &processors) == 0) {
+    sched_setaffinity(0, sizeof processors, &processors);
+  }
+}
+#else
+void cprocess_begin_elsewhere(void *attributes) { (void)attributes; }
+void cprocess_go_on_anywhere(void) {}
+#endif
 
 int cprocess_peer_user(int socket, unsigned *user) {
 #if defined(__linux__)

@@ -76,8 +76,8 @@ package enum ChildProcess {
     }
 
     /// Runs a program to its end, one that is asked for a credential. To be called on a thread of its own, which may
-    /// block, and on which SIGPIPE is blocked from then on if there is input. Its standard error is ours: it may say what is
-    /// wrong, or what a person is to do.
+    /// block, and on which SIGPIPE is blocked from then on: a program that ends before it has read everything must not
+    /// end us. Its standard error is ours: it may say what is wrong, or what a person is to do.
     /// - Parameters:
     ///   - arguments: The program, which is looked for in `PATH` if it is named without a slash, and its arguments.
     ///   - environment: Its environment; `nil` is that of this process. It gets neither with our secrets in it.
@@ -112,17 +112,6 @@ package enum ChildProcess {
         _ arguments: [String], environment: [String: String]? = nil, more: [String: String] = [:], input: [UInt8] = [],
         hasOurInput: Bool = false, isSilent: Bool = false, timeout: Duration, _ take: (ArraySlice<UInt8>) -> Bool
     ) throws(Failure) -> Status {
-        let program = try begin(
-            arguments, environment: environment, more: more, hasOurInput: hasOurInput, isSilent: isSilent,
-            timeout: timeout)
-        return try program.end(input: input, take)
-    }
-
-    /// Starts a program that runs while this process does something else, and is waited for with ``Running/end(input:_:)``.
-    package static func begin(
-        _ arguments: [String], environment: [String: String]? = nil, more: [String: String] = [:],
-        hasOurInput: Bool = false, isSilent: Bool = false, timeout: Duration
-    ) throws(Failure) -> Running {
         let end = ContinuousClock.now + timeout
         // What it reads from, what we write to; what we read from, what it writes to.
         var (toProgram, fromProgram): ([CInt], [CInt]) = ([-1, -1], [-1, -1])
@@ -135,68 +124,43 @@ package enum ChildProcess {
                 flag: hasOurInput ? .ours : .group)
         else { throw .notStarted }
         // A group other than that of the terminal may not read from it.
-        let running = Running(
-            process, target: hasOurInput ? process : -process, toProgram: toProgram[1], fromProgram: fromProgram[0],
-            until: end)
-        (toProgram[1], fromProgram[0]) = (-1, -1)
-        return running
-    }
+        let target = hasOurInput ? process : -process
+        cprocess_began(target)
+        defer { cprocess_ended(target) }
+        for descriptor in [toProgram[0], fromProgram[1]] { close(descriptor) }
+        (toProgram[0], fromProgram[1]) = (-1, -1)
+        var signals = sigset_t()
+        unsafe sigemptyset(&signals)
+        unsafe sigaddset(&signals, SIGPIPE)
+        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
 
-    /// A program that runs. One that is not waited for is killed.
-    package final class Running {
-        private let process: pid_t
-        /// What is killed: the program with all that it started, or the program alone.
-        private let target: pid_t
-        private var toProgram: CInt
-        private let fromProgram: CInt
-        private let end: ContinuousClock.Instant
-        private var hasEnded = false
-
-        fileprivate init(
-            _ process: pid_t, target: pid_t, toProgram: CInt, fromProgram: CInt, until end: ContinuousClock.Instant
-        ) {
-            (self.process, self.target, self.end) = (process, target, end)
-            (self.toProgram, self.fromProgram) = (toProgram, fromProgram)
-            cprocess_began(target)
-        }
-
-        deinit {
-            if !hasEnded {
-                // Also what it started itself, which could hold the pipe open.
-                kill(target, SIGKILL)
-                while waitpid(process, nil, 0) < 0 && errno == EINTR {}
-            }
-            cprocess_ended(target)
-            if toProgram >= 0 { close(toProgram) }
-            close(fromProgram)
-        }
-
-        /// Waits until the program has ended. To be called once.
-        /// - Parameters:
-        ///   - input: What it finds on its standard input. SIGPIPE is blocked on this thread from then on if it is given any: a
-        ///     program that ends before it has read everything must not end us.
-        ///   - take: Is given its output piece by piece; `false` kills it, and is `saidTooMuch`.
-        /// - Throws: ``Failure``.
-        package func end(input: [UInt8] = [], _ take: (ArraySlice<UInt8>) -> Bool) throws(Failure) -> Status {
-            if !input.isEmpty {
-                var signals = sigset_t()
-                unsafe sigemptyset(&signals)
-                unsafe sigaddset(&signals, SIGPIPE)
-                unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-            }
-            if let failure = exchange(input, take, &toProgram, fromProgram, until: end) { throw failure }
-            // It may have closed its output and go on; most end at once.
-            var status: CInt = 0
-            var pause: useconds_t = 25
+        var status: CInt = 0
+        var failure = exchange(input, take, &toProgram[1], fromProgram[0], until: end)
+        if failure == nil {
+            // It may have closed its output and go on; most end as soon as they are given the processor.
+            var (turns, pause) = (0, useconds_t(25))
             while unsafe waitpid(process, &status, WNOHANG) == 0 {
-                guard ContinuousClock.now < end else { throw .tookTooLong }
-                usleep(pause)
-                pause = min(2 * pause, 500)
+                guard ContinuousClock.now < end else {
+                    failure = .tookTooLong
+                    break
+                }
+                turns += 1
+                if turns < 8 {
+                    sched_yield()
+                } else {
+                    usleep(pause)
+                    pause = min(2 * pause, 500)
+                }
             }
-            hasEnded = true
-            let signal = status & 0x7f
-            return (signal == 0 ? status >> 8 & 0xff : 128 + signal, signal != 0)
         }
+        if let failure {
+            // Also what it started itself, which could hold the pipe open.
+            kill(target, SIGKILL)
+            while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
+            throw failure
+        }
+        let signal = status & 0x7f
+        return (signal == 0 ? status >> 8 & 0xff : 128 + signal, signal != 0)
     }
 
     /// Kills the programs that ``run(_:environment:more:input:hasOurInput:timeout:)`` waits for. May be called by a signal

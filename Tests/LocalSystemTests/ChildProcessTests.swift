@@ -154,30 +154,6 @@ import Testing
         #expect(ContinuousClock.now - begin < .seconds(100))
     }
 
-    @Test("A program runs meanwhile, and one that is not waited for is killed")
-    func meanwhile() async throws {
-        let file = FileManager.default.temporaryDirectory.appending(path: "process-\(UUID().uuidString)").path
-        defer { try? FileManager.default.removeItem(atPath: file) }
-        func text() -> String { (try? String(contentsOfFile: file, encoding: .utf8)) ?? "" }
-        do {
-            let program = try ChildProcess.begin(
-                ["sh", "-c", "echo $$ > '\(file)'; exec sleep 60"], timeout: .seconds(500))
-            // It runs before it is waited for.
-            #expect(await Spawning.wait { text().hasSuffix("\n") })
-            withExtendedLifetime(program) {}
-        }
-        let process = try #require(pid_t(text().dropLast()))
-        #expect(kill(process, 0) == -1 && errno == ESRCH)
-
-        var said: [UInt8] = []
-        let program = try ChildProcess.begin(["sh", "-c", "echo one; cat; exit 3"], timeout: .seconds(500))
-        let status = try program.end(input: Array("two".utf8)) { piece in
-            said += piece
-            return true
-        }
-        #expect(status.value == 3 && !status.wasKilled && String(decoding: said, as: UTF8.self) == "one\ntwo")
-    }
-
     @Test("What takes too long is killed, with what it has started")
     func timeLimit() async throws {
         let file = FileManager.default.temporaryDirectory.appending(path: "process-\(UUID().uuidString)").path

@@ -28,6 +28,13 @@ void cprocess_ended(int target);
 /// Kills what is remembered. May be called by a signal handler.
 void cprocess_kill_all(void);
 
+/// Has a thread that is made with these attributes (a pthread_attr_t) begin on another processor than this one, if there is one:
+/// a system may leave it on this one, until that is free. Does nothing where that cannot be said.
+void cprocess_begin_elsewhere(void *attributes);
+
+/// Lets a thread that has begun elsewhere go on wherever the process may run.
+void cprocess_go_on_anywhere(void);
+
 /// The number of the user whose process is at the other end of a Unix socket: who connected, or who listens there.
 int cprocess_peer_user(int socket, unsigned *user);
 

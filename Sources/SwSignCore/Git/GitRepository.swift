@@ -364,24 +364,6 @@ public struct GitRepository: Sendable {
     func run(
         _ arguments: [String], input: [UInt8], asConfigured: Bool = false, _ take: (ArraySlice<UInt8>) -> Bool
     ) throws(SigstoreError) -> CInt {
-        let git = try begin(arguments, asConfigured: asConfigured)
-        return try Self.end(git, input: input, take)
-    }
-
-    /// Waits for git.
-    static func end(
-        _ git: ChildProcess.Running, input: [UInt8] = [], _ take: (ArraySlice<UInt8>) -> Bool
-    ) throws(SigstoreError) -> CInt {
-        do throws(ChildProcess.Failure) { return try git.end(input: input, take).value } catch {
-            switch error {
-            case .saidTooMuch: return -1
-            case .notStarted, .tookTooLong: throw SigstoreError(.gitFailed, "git took longer than an hour")
-            }
-        }
-    }
-
-    /// Starts git, which runs while this process does something else.
-    func begin(_ arguments: [String], asConfigured: Bool = false) throws(SigstoreError) -> ChildProcess.Running {
         guard ChildProcess.find("git", environment: environment) != nil else {
             throw SigstoreError(.gitFailed, "git is not installed", advice: "install git")
         }
@@ -390,15 +372,20 @@ public struct GitRepository: Sendable {
             asConfigured
             ? [] : ["core.fsmonitor=false", "core.hooksPath=/dev/null", "core.commitGraph=false", "gc.auto=0"]
         do throws(ChildProcess.Failure) {
-            return try ChildProcess.begin(
+            let status = try ChildProcess.run(
                 ["git", "--no-pager", "--no-replace-objects"] + folder + settings.flatMap { ["-c", $0] } + arguments,
                 more: [
                     "GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": "/dev/null", "GIT_OPTIONAL_LOCKS": "0",
                     "GIT_ALLOW_PROTOCOL": "none", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1",
                     "GIT_PAGER": "cat", "LC_ALL": "C",
-                ], isSilent: true, timeout: Self.timeout)
+                ], input: input, isSilent: true, timeout: Self.timeout, take)
+            return status.value
         } catch {
-            throw SigstoreError(.gitFailed, "git cannot be started")
+            switch error {
+            case .saidTooMuch: return -1
+            case .notStarted: throw SigstoreError(.gitFailed, "git cannot be started")
+            case .tookTooLong: throw SigstoreError(.gitFailed, "git took longer than an hour")
+            }
         }
     }
 }

@@ -1,4 +1,3 @@
-internal import LocalSystem
 public import StrictJSON
 
 /// A setting of git's configuration.
@@ -9,26 +8,6 @@ public struct GitSetting: Sendable {
     public let value: String
     /// Whether it stands in a file of the repository, and not in one of the user or the system, or in what git was called with.
     public let isOfRepository: Bool
-}
-
-/// Settings that git is reading meanwhile.
-public struct PendingGitSettings {
-    fileprivate let git: ChildProcess.Running
-
-    /// Waits for git. To be called once.
-    /// - Returns: The settings, those that count last behind the others.
-    /// - Throws: `SigstoreError` with `git-failed` if git cannot read its configuration.
-    public func value() throws(SigstoreError) -> [GitSetting] {
-        var output: [UInt8] = []
-        let status = try GitRepository.end(git) { piece in
-            output += piece
-            return output.count <= 1 << 20
-        }
-        // Git ends so if there is no such setting.
-        if status == 1, output.isEmpty { return [] }
-        guard status == 0 else { throw GitRepository.unreadableSettings }
-        return try GitRepository.settings(in: output)
-    }
 }
 
 /// Whose configuration of git is changed.
@@ -44,18 +23,15 @@ extension GitRepository {
     /// - Parameter sections: The sections' names, in small letters.
     /// - Throws: `SigstoreError` with `git-failed` if git cannot read its configuration.
     public func settings(of sections: [String]) throws(SigstoreError) -> [GitSetting] {
-        try beginSettings(of: sections).value()
-    }
-
-    /// Begins to read the settings of some sections, so that something else can be done while git reads its files.
-    /// - Parameter sections: The sections' names, in small letters.
-    /// - Throws: `SigstoreError` with `git-failed` if git cannot be started.
-    public func beginSettings(of sections: [String]) throws(SigstoreError) -> PendingGitSettings {
         let pattern = "^(\(sections.joined(separator: "|")))\\."
-        return PendingGitSettings(git: try begin(["config", "--null", "--show-scope", "--get-regexp", pattern]))
-    }
-
-    fileprivate static func settings(in output: [UInt8]) throws(SigstoreError) -> [GitSetting] {
+        var output: [UInt8] = []
+        let status = try run(["config", "--null", "--show-scope", "--get-regexp", pattern], input: []) { piece in
+            output += piece
+            return output.count <= 1 << 20
+        }
+        // Git ends so if there is no such setting.
+        if status == 1, output.isEmpty { return [] }
+        guard status == 0 else { throw Self.unreadableSettings }
         var settings: [GitSetting] = []
         var parts = output.split(separator: 0, omittingEmptySubsequences: false)[...]
         while parts.count >= 2, let scope = parts.popFirst(), let entry = parts.popFirst() {
@@ -64,15 +40,15 @@ extension GitRepository {
             guard let key = String(validating: name, as: UTF8.self),
                 let text = String(
                     validating: value.isEmpty ? Array("true".utf8)[...] : value.dropFirst(), as: UTF8.self)
-            else { throw unreadableSettings }
+            else { throw Self.unreadableSettings }
             let isOurs = ["system", "global", "command"].contains { scope.elementsEqual($0.utf8) }
             settings.append(GitSetting(name: key, value: text, isOfRepository: !isOurs))
         }
-        guard parts.count == 1, parts.first?.isEmpty == true else { throw unreadableSettings }
+        guard parts.count == 1, parts.first?.isEmpty == true else { throw Self.unreadableSettings }
         return settings
     }
 
-    fileprivate static let unreadableSettings = SigstoreError(
+    private static let unreadableSettings = SigstoreError(
         .gitFailed, "git's configuration cannot be read", advice: "look at it with git config by hand")
 
     /// The value of one setting in one place.

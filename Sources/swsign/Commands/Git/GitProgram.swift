@@ -252,12 +252,14 @@ struct GitProgram {
     // MARK: - Verifying
 
     private func verify(_ signature: InputFile, _ content: InputFile, _ context: Context) throws(SigstoreError) {
+        // Another processor asks git meanwhile, which takes as long to read its configuration as this one to read the signature.
+        let environment = context.environment
+        let settings = WorkAside { () throws(SigstoreError) in
+            try GitRepository(folder: nil, environment: environment.all).settings(of: ["swsign", "gitsign"])
+        }
         try say("NEWSIG")
         var found = Found()
         do throws(SigstoreError) {
-            // git takes as long to read its configuration as we to read the signature.
-            let settings = try GitRepository(folder: nil, environment: context.environment.all)
-                .beginSettings(of: ["swsign", "gitsign"])
             let payload = try Self.whole(content)
             let signed = try GitSignature(
                 pem: try signature.contents(limit: GitObject.signatureLimit), payload: payload,
@@ -300,7 +302,7 @@ struct GitProgram {
     }
 
     private func judge(
-        _ signed: GitSignature, _ found: Found, _ settings: PendingGitSettings, _ context: Context
+        _ signed: GitSignature, _ found: Found, _ settings: WorkAside<[GitSetting]>, _ context: Context
     ) throws(SigstoreError) {
         // Of a repository's own files nothing counts: they come from where the commits come from.
         let settings = try settings.value().filter { !$0.isOfRepository }
@@ -331,8 +333,8 @@ struct GitProgram {
             signers = DemandedSigners(policy)
         }
         let verifier = try verification.verifier(identity, trust, context)
-        let ahead = signed.bundle
-        if BlockingThread.processors > 1 { _ = BlockingThread.start { verifier.lookAhead(ahead) } }
+        let bundle = signed.bundle
+        if BlockingThread.processors > 1 { _ = BlockingThread.start(isAside: true) { verifier.lookAhead(bundle) } }
         let held: VerifiedBundle?
         do throws(RejectedBundle) {
             held = try verifier.verify([signed.bundle], signed.claim, signers).first

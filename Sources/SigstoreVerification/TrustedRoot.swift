@@ -381,6 +381,17 @@ extension TrustedRoot {
         }
     }
 
+    /// The same for the timestamp authorities of a trusted root that is being read meanwhile.
+    /// - Parameters:
+    ///   - json: The trusted root as JSON in UTF-8. One that cannot be read has none here.
+    ///   - time: About when the timestamps were made, in seconds since 1970.
+    public static func findTimestampPaths(in json: [UInt8], at time: Int64) {
+        guard let value = try? JSONValue(parsing: json),
+            let authorities = try? authorities(JSONCursor(value), "timestampAuthorities")
+        else { return }
+        TrustedRoot(timestampAuthorities: authorities).findTimestampPaths(at: time)
+    }
+
     private static func authorities(_ top: JSONCursor, _ name: String) throws(SigstoreError) -> [Authority] {
         var authorities: [Authority] = []
         for entry in try top.optional(name)?.elements() ?? [] {

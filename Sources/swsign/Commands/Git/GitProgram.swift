@@ -306,6 +306,7 @@ struct GitProgram {
     ) throws(SigstoreError) {
         // Of a repository's own files nothing counts: they come from where the commits come from.
         let settings = try settings.value().filter { !$0.isOfRepository }
+        let isAhead = Self.lookAhead(signed.bundle, settings, context.now())
         let flags = GitSettingFlags(settings, context.environment, context.output)
         var context = context
         // The key of signing is a private one.
@@ -334,7 +335,11 @@ struct GitProgram {
         }
         let verifier = try verification.verifier(identity, trust, context)
         let bundle = signed.bundle
-        if BlockingThread.processors > 1 { _ = BlockingThread.start(isAside: true) { verifier.lookAhead(bundle) } }
+        if isAhead {
+            verifier.lookAhead(bundle)
+        } else if BlockingThread.processors > 1 {
+            _ = BlockingThread.start(isAside: true) { verifier.lookAhead(bundle) }
+        }
         let held: VerifiedBundle?
         do throws(RejectedBundle) {
             held = try verifier.verify([signed.bundle], signed.claim, signers).first
@@ -369,6 +374,20 @@ struct GitProgram {
             context.output.warn(
                 "nobody was expected, so it could be anyone's: name who may sign with git config --global swsign.signers FILE"
             )
+        }
+    }
+
+    /// Has another processor look for the paths of timestamp authorities, whose signatures are the slow part, while the trusted
+    /// root is read here and the path of the signer's certificate is looked for. It decides nothing.
+    /// - Returns: Whether it does.
+    private static func lookAhead(_ bundle: SigstoreBundle, _ settings: [GitSetting], _ now: Int64) -> Bool {
+        let file = settings.last { $0.name.utf8.elementsEqual("swsign.trustedroot".utf8) }?.value
+        guard let file, file.utf8.first == 0x2f, !bundle.timestamps.isEmpty, BlockingThread.processors > 1 else {
+            return false
+        }
+        return BlockingThread.start(isAside: true) {
+            guard let json = try? LocalFile.read(file, limit: 1 << 20) else { return }
+            TrustedRoot.findTimestampPaths(in: json, at: now)
         }
     }
 

@@ -19,14 +19,14 @@ extension Verification {
         {
             throw SigstoreError(.tooManyEntries, "the log entry \(entry.logIndex) stands twice in the bundle")
         }
-        var logs: Set<[UInt8]> = []
+        var logs: [[UInt8]] = []
         for entry in bundle.logEntries {
             let body = try LogEntryBody(parsing: entry.body)
             try checkKind(entry, body)
             try verifyInclusion(of: entry, body)
             try checkBody(body, key, message)
             held("log-entry", "entry \(entry.logIndex) (\(body.kind) \(body.kindVersion)) is about this signature")
-            logs.insert(entry.logID)
+            if !logs.contains(entry.logID) { logs.append(entry.logID) }
         }
         guard logs.count >= max(1, threshold) else {
             throw SigstoreError(

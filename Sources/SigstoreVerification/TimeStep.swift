@@ -35,7 +35,7 @@ extension Verification {
                     .timestampAuthority, "timestamps are not counted: the trusted root knows no timestamp authority",
                     advice: "give a trusted root that knows the timestamp authority that was used"))
         }
-        var counted: Set<[UInt8]> = []
+        var counted: [[UInt8]] = []
         // If no authority is known, nothing can be said about timestamps: they are as good as absent.
         for timestamp in authorities.isEmpty ? [] : bundle.timestamps {
             let token = try TimestampToken(response: timestamp)
@@ -57,7 +57,8 @@ extension Verification {
                 }
             }
             if let valid {
-                counted.insert(Array(valid.uri.isEmpty ? valid.anchors.flatMap(\.der) : Array(valid.uri.utf8)))
+                let name = valid.uri.isEmpty ? valid.anchors.flatMap(\.der) : Array(valid.uri.utf8)
+                if !counted.contains(name) { counted.append(name) }
                 times.append(VerifiedTime(source: .timestampAuthority(valid.name), seconds: token.time))
                 held("timestamp", "\(valid.name) saw the signature at \(Instant(seconds: token.time))")
             } else if let untimely {

@@ -22,7 +22,11 @@ struct CommandFlag: Sendable {
     /// What the flag needs that is not built yet; such a flag stops the command before it does anything.
     var awaits: String?
     /// The environment variable that gives the flag.
-    var variable: String { ownVariable ?? "COSIGN_" + String(name.uppercased().map { $0 == "-" ? "_" : $0 }) }
+    var variable: String {
+        ownVariable
+            ?? "COSIGN_"
+            + String(decoding: name.utf8.map { $0 == 0x2d ? 0x5f : $0 >= 0x61 ? $0 - 0x20 : $0 }, as: UTF8.self)
+    }
     private let ownVariable: String?
     /// Whether it takes a value, which may be the next word.
     var takesValue: Bool {

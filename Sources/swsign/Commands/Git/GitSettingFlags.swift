@@ -32,7 +32,7 @@ struct GitSettingFlags {
         let flags = ["sign-blob", "git verify"].flatMap { FlagTable.flags(of: $0) ?? [] } + FlagTable.global
         for setting in settings {
             guard let name = Self.variable(setting.name, of: "swsign"), !Self.others.contains(name),
-                !flags.contains(where: { Self.names($0).contains(name) })
+                !flags.contains(where: { Self.isNamed($0, name) })
             else { continue }
             output.warn("git's configuration has \(setting.name), which is no setting of \(SwSign.name)'s")
         }
@@ -51,11 +51,13 @@ struct GitSettingFlags {
             if let variable = try gitsignVariable(flag.name) {
                 values = [variable]
             } else {
-                let names =
-                    (except.contains(flag.name) ? [] : Self.names(flag)) + aliases.filter { $1 == flag.name }.keys
-                values = settings.filter { setting in
-                    Self.variable(setting.name, of: "swsign").map(names.contains) ?? false
-                }.map(\.value)
+                let isLeftOut = except.contains(flag.name)
+                for setting in settings {
+                    guard let name = Self.variable(setting.name, of: "swsign") else { continue }
+                    if aliases[name] == flag.name || !isLeftOut && Self.isNamed(flag, name) {
+                        values.append(setting.value)
+                    }
+                }
                 if values.isEmpty { values = gitsign(flag.name).map { [$0] } ?? [] }
             }
             switch flag.kind {
@@ -103,9 +105,13 @@ struct GitSettingFlags {
         return String(Substring(rest))
     }
 
-    /// How a flag is written in git's configuration, whose names have no distinction of large and small letters.
-    private static func names(_ flag: CommandFlag) -> [String] {
-        ([flag.name] + flag.aliases).map { String($0.lowercased().filter { $0 != "-" }) }
+    /// Whether this is how a flag is written in git's configuration, whose names have no distinction of large and small letters.
+    private static func isNamed(_ flag: CommandFlag, _ name: String) -> Bool {
+        func isWritten(_ word: String) -> Bool {
+            word.utf8.lazy.filter { $0 != 0x2d }.map { (0x41...0x5a).contains($0) ? $0 + 0x20 : $0 }
+                .elementsEqual(name.utf8)
+        }
+        return isWritten(flag.name) || flag.aliases.contains(where: isWritten)
     }
 
     /// git's words for yes and no, as those of flags.

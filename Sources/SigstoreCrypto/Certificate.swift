@@ -101,7 +101,8 @@ extension SigstoreError.Code {
             if let key = unsafe PublicKey.decodePoint(spki) {
                 return try unsafe PublicKey(takingOwnershipOf: unsafe key, spki: spki)
             }
-            guard let key = unsafe X509_get_pubkey(try x509(der, fingerprint, spki).pointer) else {
+            let object = try x509(der, fingerprint, spki)
+            guard let key = unsafe withExtendedLifetime(object, { unsafe X509_get_pubkey(object.pointer) }) else {
                 ERR_clear_error()
                 throw SigstoreError(.unsupportedKey, "the certificate's public key is of a kind that is not supported")
             }

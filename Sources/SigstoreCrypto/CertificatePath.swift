@@ -131,6 +131,7 @@ public enum CertificatePath {
         // Positions of certificates that are given twice mean the first of them, whose object is the same.
         var objects: [Certificate.X509Reference] = []
         for certificate in given { objects.append(try certificate.x509()) }
+        defer { withExtendedLifetime(objects) {} }
         let (trusted, others) = (1..<1 + anchors.count, 1 + anchors.count..<given.count)
         guard let store = unsafe X509_STORE_new() else { throw opensslFailure("preparing a certificate path") }
         defer { unsafe X509_STORE_free(store) }

@@ -92,23 +92,29 @@ extension SigstoreError.Code {
         extendedKeyUsage = identified.extendedKeyUsage
     }
 
+    /// The keys of certificates that were read lately. Authorities' certificates, and a signer's, are read several times in a run.
+    private static let keys = BoundedCache<PublicKey>(limit: 64)
+
     /// The key of a certificate. OpenSSL takes longer to read a certificate than anything else here, and for a key on one of the
     /// curves it does not have to: most certificates that are read lie on no path that is looked for.
     private static func publicKey(_ spki: [UInt8], _ der: [UInt8], _ fingerprint: Digest) throws(SigstoreError)
         -> PublicKey
     {
-        do throws(SigstoreError) {
-            if let key = unsafe PublicKey.decodePoint(spki) {
+        try keys.answer(for: fingerprint) { () throws(SigstoreError) in
+            do throws(SigstoreError) {
+                if let key = unsafe PublicKey.decodePoint(spki) {
+                    return try unsafe PublicKey(takingOwnershipOf: unsafe key, spki: spki)
+                }
+                let object = try x509(der, fingerprint, spki)
+                guard let key = unsafe withExtendedLifetime(object, { unsafe X509_get_pubkey(object.pointer) }) else {
+                    ERR_clear_error()
+                    throw SigstoreError(
+                        .unsupportedKey, "the certificate's public key is of a kind that is not supported")
+                }
                 return try unsafe PublicKey(takingOwnershipOf: unsafe key, spki: spki)
+            } catch {
+                throw error.code == .malformedKey ? subject.fault(error.message) : error
             }
-            let object = try x509(der, fingerprint, spki)
-            guard let key = unsafe withExtendedLifetime(object, { unsafe X509_get_pubkey(object.pointer) }) else {
-                ERR_clear_error()
-                throw SigstoreError(.unsupportedKey, "the certificate's public key is of a kind that is not supported")
-            }
-            return try unsafe PublicKey(takingOwnershipOf: unsafe key, spki: spki)
-        } catch {
-            throw error.code == .malformedKey ? Self.subject.fault(error.message) : error
         }
     }
 
@@ -119,8 +125,7 @@ extension SigstoreError.Code {
         deinit { unsafe X509_free(pointer) }
     }
 
-    /// What OpenSSL made of the certificates that were read lately. Authorities' certificates, and a signer's, are on several
-    /// paths in a run.
+    /// What OpenSSL made of those that were looked for on a path.
     private static let lately = BoundedCache<X509Reference>(limit: 64)
 
     /// What OpenSSL makes of this certificate.

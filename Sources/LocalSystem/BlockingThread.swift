@@ -7,7 +7,6 @@ internal import CProcess
     internal import Darwin
 #endif
 package import StrictJSON
-internal import Synchronization
 
 /// Threads of their own for work that blocks, so that Swift's cooperative pool never waits for a disk or a program.
 package enum BlockingThread {
@@ -20,13 +19,6 @@ package enum BlockingThread {
     /// - Parameter isAside: Whether this thread goes on computing meanwhile, so that the work is for another processor.
     /// - Returns: Whether the system gave a thread; otherwise the work is not done.
     package static func start(isAside: Bool = false, _ work: @escaping @Sendable () -> Void) -> Bool {
-        guard let thread = begin(isAside: isAside, work) else { return false }
-        pthread_detach(thread)
-        return true
-    }
-
-    /// - Returns: The thread, which is to be joined or detached; `nil` if the system gave none.
-    fileprivate static func begin(isAside: Bool, _ work: @escaping @Sendable () -> Void) -> pthread_t? {
         let job = Job {
             if isAside { cprocess_go_on_anywhere() }
             work()
@@ -35,7 +27,7 @@ package enum BlockingThread {
         var attributes = pthread_attr_t()
         guard unsafe pthread_attr_init(&attributes) == 0 else {
             unsafe retained.release()
-            return nil
+            return false
         }
         defer { unsafe pthread_attr_destroy(&attributes) }
         if isAside { unsafe cprocess_begin_elsewhere(&attributes) }
@@ -63,9 +55,14 @@ package enum BlockingThread {
         #endif
         guard failed == 0 else {
             unsafe retained.release()
-            return nil
+            return false
         }
-        return thread
+        #if canImport(Glibc)
+            pthread_detach(thread)
+        #else
+            if let thread = unsafe thread { unsafe pthread_detach(thread) }
+        #endif
+        return true
     }
 
     /// How many threads can compute at the same time: the processors that are in use, at least 1.
@@ -127,45 +124,4 @@ package func onBlockingThread<Value: Sendable>(
         if !BlockingThread.start(job) { job() }
     }
     return try result.get()
-}
-
-/// Work that another processor does meanwhile. Letting go of it waits for it, so that it leaves nothing behind.
-package final class WorkAside<Value: Sendable> {
-    /// What comes of it.
-    private final class Outcome: Sendable {
-        let result = Mutex<Result<Value, SigstoreError>?>(nil)
-    }
-
-    private let work: @Sendable () throws(SigstoreError) -> Value
-    private let outcome = Outcome()
-    private var thread: pthread_t?
-
-    /// Begins.
-    /// - Parameter work: What is done. If the system gives no thread, it is done when it is asked for.
-    package init(_ work: @escaping @Sendable () throws(SigstoreError) -> Value) {
-        self.work = work
-        let watcher = OutputPlaces.watcher
-        thread = BlockingThread.begin(isAside: true) { [outcome] in
-            let result: Result<Value, SigstoreError>
-            do throws(SigstoreError) { result = .success(try OutputPlaces.watched(by: watcher, work)) } catch {
-                result = .failure(error)
-            }
-            outcome.result.withLock { $0 = result }
-        }
-    }
-
-    deinit { join() }
-
-    private func join() {
-        guard let thread else { return }
-        pthread_join(thread, nil)
-        self.thread = nil
-    }
-
-    /// Waits for what comes of it.
-    package func value() throws(SigstoreError) -> Value {
-        join()
-        guard let result = outcome.result.withLock({ $0 }) else { return try work() }
-        return try result.get()
-    }
 }

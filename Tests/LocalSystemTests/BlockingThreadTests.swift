@@ -1,4 +1,5 @@
 import Glibc
+import Spawning
 import StrictJSON
 import Synchronization
 import Testing
@@ -43,6 +44,30 @@ import Testing
             let error = #expect(throws: SigstoreError.self) { try work.value() }
             #expect(error?.code == .fileUnreadable)
         }
+    }
+
+    @Test("What follows has the value and is not waited for, and nothing follows a failure")
+    func more() async throws {
+        let signs = Signs()
+        let work = WorkAside(
+            { () throws(SigstoreError) in 42 },
+            more: { value in
+                signs.begun.withLock { $0 = value == 42 }
+                while !signs.ended.withLock({ $0 }) { usleep(1000) }
+                signs.begun.withLock { $0 = false }
+            })
+        #expect(try work.value() == 42)
+        #expect(await Spawning.wait { signs.begun.withLock { $0 } })
+        signs.ended.withLock { $0 = true }
+        #expect(await Spawning.wait { !signs.begun.withLock { $0 } })
+
+        let failed = Signs()
+        let none = WorkAside(
+            { () throws(SigstoreError) -> Int in throw SigstoreError(.fileUnreadable, "not so") },
+            more: { _ in failed.begun.withLock { $0 = true } })
+        #expect(throws: SigstoreError.self) { try none.value() }
+        usleep(50_000)
+        #expect(!failed.begun.withLock { $0 })
     }
 
     @Test("Work aside that is let go is waited for")

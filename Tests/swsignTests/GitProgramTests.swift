@@ -138,6 +138,13 @@ struct GitProgramTests: GitFixture {
         #expect(try await shell("git log -1 --format='%G?'", ["COSIGN_SIGNER": flags]).line == "G")
         let other = flags.replacing("alice", with: "bob")
         #expect(try await shell("git log -1 --format='%G?'", ["COSIGN_SIGNER": other]).line == "E")
+        // A trusted root that a pipe holds can be read only once.
+        let piped = try await shell(
+            """
+            mkfifo pipe; cat '\(fixture.services.files.trustedRoot)' > pipe &
+            git -c swsign.trustedRoot="$PWD/pipe" -c swsign.signer='\(flags)' log -1 --format='%G?'
+            """)
+        #expect(piped.line == "G")
         // The trust root of the repository is none.
         try await shell(
             "git config --global --unset swsign.trustedRoot; git config --local swsign.trustedRoot '\(fixture.services.files.trustedRoot)'"

@@ -252,11 +252,13 @@ struct GitProgram {
     // MARK: - Verifying
 
     private func verify(_ signature: InputFile, _ content: InputFile, _ context: Context) throws(SigstoreError) {
-        // Another processor asks git meanwhile, which takes as long to read its configuration as this one to read the signature.
-        let environment = context.environment
-        let settings = WorkAside { () throws(SigstoreError) in
-            try GitRepository(folder: nil, environment: environment.all).settings(of: ["swsign", "gitsign"])
-        }
+        // Another processor asks git meanwhile, which takes as long to read its configuration as this one to read the signature,
+        // and then begins with what is slow.
+        let (environment, now) = (context.environment, context.now())
+        let settings = WorkAside(
+            { () throws(SigstoreError) in
+                try GitRepository(folder: nil, environment: environment.all).settings(of: ["swsign", "gitsign"])
+            }, more: { Self.lookAhead($0, now) })
         try say("NEWSIG")
         var found = Found()
         do throws(SigstoreError) {
@@ -306,7 +308,6 @@ struct GitProgram {
     ) throws(SigstoreError) {
         // Of a repository's own files nothing counts: they come from where the commits come from.
         let settings = try settings.value().filter { !$0.isOfRepository }
-        let isAhead = Self.lookAhead(signed.bundle, settings, context.now())
         let flags = GitSettingFlags(settings, context.environment, context.output)
         var context = context
         // The key of signing is a private one.
@@ -335,7 +336,7 @@ struct GitProgram {
         }
         let verifier = try verification.verifier(identity, trust, context)
         let bundle = signed.bundle
-        if isAhead {
+        if Self.trustedRoot(settings) != nil, !bundle.timestamps.isEmpty {
             verifier.lookAhead(bundle)
         } else if BlockingThread.processors > 1 {
             _ = BlockingThread.start(isAside: true) { verifier.lookAhead(bundle) }
@@ -377,18 +378,20 @@ struct GitProgram {
         }
     }
 
-    /// Has another processor look for the paths of timestamp authorities, whose signatures are the slow part, while the trusted
-    /// root is read here and the path of the signer's certificate is looked for. It decides nothing.
-    /// - Returns: Whether it does.
-    private static func lookAhead(_ bundle: SigstoreBundle, _ settings: [GitSetting], _ now: Int64) -> Bool {
-        let file = settings.last { $0.name.utf8.elementsEqual("swsign.trustedroot".utf8) }?.value
-        guard let file, file.utf8.first == 0x2f, !bundle.timestamps.isEmpty, BlockingThread.processors > 1 else {
-            return false
-        }
-        return BlockingThread.start(isAside: true) {
-            guard let json = try? LocalFile.read(file, limit: 1 << 20) else { return }
-            TrustedRoot.findTimestampPaths(in: json, at: now)
-        }
+    /// The file of a trusted root that git's configuration names.
+    private static func trustedRoot(_ settings: [GitSetting]) -> String? {
+        let file = settings.last { !$0.isOfRepository && $0.name.utf8.elementsEqual("swsign.trustedroot".utf8) }?.value
+        return file.flatMap { $0.utf8.first == 0x2f ? $0 : nil }
+    }
+
+    /// Looks for the paths of timestamp authorities, whose signatures are the slow part, while another processor reads the trusted
+    /// root and looks for the path of the signer's certificate. It decides nothing.
+    private static func lookAhead(_ settings: [GitSetting], _ now: Int64) {
+        // What a pipe holds can be read only once.
+        guard BlockingThread.processors > 1, let file = trustedRoot(settings), FileStatus(file)?.kind == .file,
+            let json = try? LocalFile.read(file, limit: 1 << 20)
+        else { return }
+        TrustedRoot.findTimestampPaths(in: json, at: now)
     }
 
     /// Reads what was signed, to its end: git does not expect less.

@@ -76,8 +76,8 @@ package enum ChildProcess {
     }
 
     /// Runs a program to its end, one that is asked for a credential. To be called on a thread of its own, which may
-    /// block, and on which SIGPIPE is blocked from then on: a program that ends before it has read everything must not
-    /// end us. Its standard error is ours: it may say what is wrong, or what a person is to do.
+    /// block, and on which SIGPIPE is blocked from then on if there is input: a program that ends before it has read everything
+    /// must not end us. Its standard error is ours: it may say what is wrong, or what a person is to do.
     /// - Parameters:
     ///   - arguments: The program, which is looked for in `PATH` if it is named without a slash, and its arguments.
     ///   - environment: Its environment; `nil` is that of this process. It gets neither with our secrets in it.
@@ -129,10 +129,12 @@ package enum ChildProcess {
         defer { cprocess_ended(target) }
         for descriptor in [toProgram[0], fromProgram[1]] { close(descriptor) }
         (toProgram[0], fromProgram[1]) = (-1, -1)
-        var signals = sigset_t()
-        unsafe sigemptyset(&signals)
-        unsafe sigaddset(&signals, SIGPIPE)
-        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+        if !input.isEmpty {
+            var signals = sigset_t()
+            unsafe sigemptyset(&signals)
+            unsafe sigaddset(&signals, SIGPIPE)
+            unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+        }
 
         var status: CInt = 0
         var failure = exchange(input, take, &toProgram[1], fromProgram[0], until: end)

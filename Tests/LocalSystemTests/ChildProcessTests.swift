@@ -154,6 +154,21 @@ import Testing
         #expect(ContinuousClock.now - begin < .seconds(100))
     }
 
+    @Test("SIGPIPE is held back on a thread that gives a program something to read", arguments: [[], [1]])
+    func brokenPipe(input: [UInt8]) throws {
+        let isHeldBack = try WorkAside { () throws(SigstoreError) in
+            var signals = sigset_t()
+            unsafe sigemptyset(&signals)
+            unsafe sigaddset(&signals, SIGPIPE)
+            unsafe pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+            _ = try? ChildProcess.run(["cat"], input: input, timeout: .seconds(500))
+            unsafe pthread_sigmask(SIG_BLOCK, nil, &signals)
+            return unsafe sigismember(&signals, SIGPIPE) == 1
+        }.value()
+        // Else a command whose reader ends early would not end by that signal, as other programs do.
+        #expect(isHeldBack == !input.isEmpty)
+    }
+
     @Test("What takes too long is killed, with what it has started")
     func timeLimit() async throws {
         let file = FileManager.default.temporaryDirectory.appending(path: "process-\(UUID().uuidString)").path

@@ -33,11 +33,10 @@ import Testing
         #expect(answers.withLock { $0 } == Array(repeating: 1, count: 8))
     }
 
-    @Test("Threads that ask for different things do not wait for each other")
-    func differentNames() throws {
+    @Test("What is needed for one answer may be asked for as well")
+    func nested() throws {
         let cache = BoundedCache<Int>(limit: 4)
         let (first, second) = (try Digest.sha256([1]), try Digest.sha256([2]))
-        // Within the search for one answer another one is found.
         let answer = try cache.answer(for: first) { () throws(SigstoreError) in
             1 + (try cache.answer(for: second) { 41 })
         }

@@ -25,7 +25,9 @@ struct CommandFlag: Sendable {
     var variable: String {
         ownVariable
             ?? "COSIGN_"
-            + String(decoding: name.utf8.map { $0 == 0x2d ? 0x5f : $0 >= 0x61 ? $0 - 0x20 : $0 }, as: UTF8.self)
+            + String(
+                decoding: name.utf8.map { $0 == 0x2d ? 0x5f : (0x61...0x7a).contains($0) ? $0 - 0x20 : $0 },
+                as: UTF8.self)
     }
     private let ownVariable: String?
     /// Whether it takes a value, which may be the next word.

@@ -257,7 +257,9 @@ struct GitProgram {
         let (environment, now) = (context.environment, context.now())
         let settings = WorkAside(
             { () throws(SigstoreError) in
+                // Of a repository's own files nothing counts: they come from where the commits come from.
                 try GitRepository(folder: nil, environment: environment.all).settings(of: ["swsign", "gitsign"])
+                    .filter { !$0.isOfRepository }
             }, more: { Self.lookAhead($0, now) })
         try say("NEWSIG")
         var found = Found()
@@ -306,8 +308,7 @@ struct GitProgram {
     private func judge(
         _ signed: GitSignature, _ found: Found, _ settings: WorkAside<[GitSetting]>, _ context: Context
     ) throws(SigstoreError) {
-        // Of a repository's own files nothing counts: they come from where the commits come from.
-        let settings = try settings.value().filter { !$0.isOfRepository }
+        let settings = try settings.value()
         let flags = GitSettingFlags(settings, context.environment, context.output)
         var context = context
         // The key of signing is a private one.
@@ -380,7 +381,7 @@ struct GitProgram {
 
     /// The file of a trusted root that git's configuration names.
     private static func trustedRoot(_ settings: [GitSetting]) -> String? {
-        let file = settings.last { !$0.isOfRepository && $0.name.utf8.elementsEqual("swsign.trustedroot".utf8) }?.value
+        let file = settings.last { $0.name.utf8.elementsEqual("swsign.trustedroot".utf8) }?.value
         return file.flatMap { $0.utf8.first == 0x2f ? $0 : nil }
     }
 
